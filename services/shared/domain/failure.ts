@@ -1,0 +1,221 @@
+// The one error class, its code table and the one decision about what happens next. Adapters and store translate at the
+// border; inside, nobody looks at an HTTP status or a SQLSTATE.
+import type { Micros } from './ids.ts'
+
+export type FailureKind =
+  | 'transient'
+  | 'throttled'
+  | 'unauthorized'
+  | 'gone'
+  | 'conflict'
+  | 'invalid'
+  | 'defect'
+export type FailureScope = 'message' | 'calendar' | 'connection' | 'vendor' | 'process'
+export type Disposition = 'retry' | 'park' | 'disable' | 'abandon' | 'dead-letter' | 'crash'
+
+interface CodeEntry {
+  readonly kind: FailureKind
+  readonly scope: FailureScope
+  /** What happened and what an operator does about it; shown in last_error and docs/errors.md. */
+  readonly text: string
+}
+
+export const FAILURE_CODES = {
+  'vendor/unavailable': {
+    kind: 'transient',
+    scope: 'vendor',
+    text: 'The vendor answered with a server error or not at all. The connection is tried again by itself.',
+  },
+  'vendor/timeout': {
+    kind: 'transient',
+    scope: 'vendor',
+    text: 'The vendor did not answer within 30 s. The connection is tried again by itself.',
+  },
+  'vendor/unreadable-answer': {
+    kind: 'transient',
+    scope: 'vendor',
+    text: 'The vendor answered with something that is not its documented format. Tried again by itself; look at the vendor status page if it lasts.',
+  },
+  'vendor/answer-too-large': {
+    kind: 'invalid',
+    scope: 'calendar',
+    text: 'The vendor sent more than 64 MB in one answer, so it was cut off. Check the calendar for abuse.',
+  },
+  'vendor/throttled': {
+    kind: 'throttled',
+    scope: 'connection',
+    text: 'The vendor asked us to slow down. The connection is tried again after the time that it named.',
+  },
+  'vendor/quota-exhausted': {
+    kind: 'throttled',
+    scope: 'vendor',
+    text: 'The quota of the project at the vendor is used up. Ask the vendor for more if this lasts.',
+  },
+  'vendor/grant-revoked': {
+    kind: 'unauthorized',
+    scope: 'connection',
+    text: 'The account no longer lets us in. The person has to connect the calendar again.',
+  },
+  'vendor/access-denied': {
+    kind: 'unauthorized',
+    scope: 'connection',
+    text: 'The account does not allow what the sync needs. The person has to connect again and grant calendar access.',
+  },
+  'vendor/client-rejected': {
+    kind: 'transient',
+    scope: 'vendor',
+    text: 'The vendor rejected our client id or secret. An operator has to correct the credentials of the app.',
+  },
+  'vendor/calendar-gone': {
+    kind: 'gone',
+    scope: 'calendar',
+    text: 'The calendar was deleted or is no longer shared with the account.',
+  },
+  'vendor/rejected': {
+    kind: 'invalid',
+    scope: 'calendar',
+    text: 'The vendor rejected the request as malformed. This is a fault of calstream: please report it.',
+  },
+  'vendor/cursor-expired-again': {
+    kind: 'transient',
+    scope: 'calendar',
+    text: 'The vendor discarded the cursor twice in a row. The calendar is read again after a pause.',
+  },
+  'store/unavailable': {
+    kind: 'transient',
+    scope: 'process',
+    text: 'Postgres cannot be reached. Work waits and goes on by itself.',
+  },
+  'store/contention': {
+    kind: 'transient',
+    scope: 'connection',
+    text: 'A lock or serialization conflict in Postgres. Tried again by itself.',
+  },
+  'store/outcome-unknown': {
+    kind: 'conflict',
+    scope: 'connection',
+    text: 'The connection to Postgres broke at COMMIT, so it is unknown whether the work was saved. It is claimed and done again.',
+  },
+  'store/read-only': {
+    kind: 'transient',
+    scope: 'process',
+    text: 'Postgres accepts no writes (failover or standby). Work waits and goes on by itself.',
+  },
+  'store/disk-full': {
+    kind: 'transient',
+    scope: 'process',
+    text: 'Postgres has no disk space left. Free some; work goes on by itself.',
+  },
+  'store/rejected-data': {
+    kind: 'invalid',
+    scope: 'connection',
+    text: 'Postgres refused a value that the vendor sent. The unit is recorded as failed with the bare code.',
+  },
+  'store/fence-lost': {
+    kind: 'conflict',
+    scope: 'connection',
+    text: 'A newer unit took over this connection. Nothing was written; nothing is to be done.',
+  },
+  'kafka/unavailable': {
+    kind: 'transient',
+    scope: 'process',
+    text: 'Kafka cannot be reached. Work waits and goes on by itself.',
+  },
+  'kafka/fenced': {
+    kind: 'conflict',
+    scope: 'process',
+    text: 'A newer owner took over this shard. Nothing was published; nothing is to be done.',
+  },
+  'kafka/rejected': {
+    kind: 'invalid',
+    scope: 'message',
+    text: 'Kafka refused a record (for example too large).',
+  },
+  'registry/unavailable': {
+    kind: 'transient',
+    scope: 'process',
+    text: 'The schema registry cannot be reached. Work waits and goes on by itself.',
+  },
+  'message/unreadable': {
+    kind: 'invalid',
+    scope: 'message',
+    text: 'A record could not be read with its schema. It was copied to the dead-letter topic as it is.',
+  },
+  'credentials/unreadable': {
+    kind: 'defect',
+    scope: 'connection',
+    text: 'The stored credentials do not open with the configured keys, or were altered. Check CREDENTIALS_KEYS; otherwise the person has to connect again.',
+  },
+  'sync/unfinished': {
+    kind: 'defect',
+    scope: 'connection',
+    text: 'Eight units in a row of this connection ended without any page or outcome. Look at the logs of the sync service.',
+  },
+  'internal/defect': {
+    kind: 'defect',
+    scope: 'connection',
+    text: 'A fault of calstream. Please report it with the log lines of this trace id.',
+  },
+} as const satisfies Record<string, CodeEntry>
+
+export type FailureCode = keyof typeof FAILURE_CODES
+
+/** An unexpected outcome, classified. `retryAt` (whole µs since 1970) is a floor that the vendor named. */
+export class Failure extends Error {
+  override readonly name = 'Failure'
+  readonly code: FailureCode
+  readonly kind: FailureKind
+  readonly scope: FailureScope
+  readonly retryAt: Micros | undefined
+
+  constructor(
+    code: FailureCode,
+    message?: string,
+    options: { cause?: unknown; retryAt?: Micros | undefined } = {},
+  ) {
+    super(
+      message ?? FAILURE_CODES[code].text,
+      options.cause === undefined ? undefined : { cause: options.cause },
+    )
+    this.code = code
+    this.kind = FAILURE_CODES[code].kind
+    this.scope = FAILURE_CODES[code].scope
+    this.retryAt = options.retryAt
+  }
+}
+
+/** Any thrown value as a Failure: an unknown one is a defect, never silent. */
+export function asFailure(error: unknown): Failure {
+  if (error instanceof Failure) return error
+  const message = error instanceof Error ? error.message : String(error)
+  return new Failure('internal/defect', message, { cause: error })
+}
+
+/**
+ * What happens after a failure; the only place that decides it.
+ * Throttling and our own outages retry without counting as attempts (see countsAsAttempt).
+ */
+export function disposition(failure: Failure): Disposition {
+  switch (failure.kind) {
+    case 'transient':
+    case 'throttled':
+      return 'retry'
+    case 'unauthorized':
+      return 'park'
+    case 'gone':
+      return 'disable'
+    case 'conflict':
+      return 'abandon'
+    case 'invalid':
+      return failure.scope === 'message' ? 'dead-letter' : 'retry'
+    case 'defect':
+      return failure.scope === 'process' ? 'crash' : 'retry'
+    default:
+      return failure.kind satisfies never
+  }
+}
+
+/** Whether a failed unit adds to error_count: being throttled and outages of ours do not. */
+export function countsAsAttempt(failure: Failure): boolean {
+  return failure.kind !== 'throttled' && failure.scope !== 'process'
+}

@@ -1,0 +1,36 @@
+// Gates: the decision of one flag. `off` is a refusal (403), `unknown` means we cannot know (503) and does no work either.
+import type { ConnectionId, ProviderId } from './ids.ts'
+
+export const GATES = [
+  'CALENDAR_SYNC_ENABLED',
+  'CALENDAR_JOBS_ENABLED',
+  'CALENDAR_WEBHOOK_ENABLED',
+  'CALENDAR_OAUTH_ENABLED',
+  'CALENDAR_ALLOWLIST_PROVIDER_IDS',
+  'CALENDAR_ALLOWLIST_CONNECTION_IDS',
+] as const
+
+export type GateName = (typeof GATES)[number]
+
+export type GateDecision =
+  | { readonly state: 'on' }
+  /** `gate` is the one that decided; `text` is the seeds' sentence for a person. */
+  | { readonly state: 'off'; readonly gate: GateName; readonly text: GateText }
+  | { readonly state: 'unknown'; readonly gate: GateName }
+
+export type GateText =
+  | 'Calendar sync not enabled'
+  | 'Provider not allowed'
+  | 'Connection not allowed'
+  | 'Calendar webhooks not enabled'
+  | 'Calendar jobs not enabled'
+  | 'Calendar OAuth not enabled'
+
+/** What services ask; implemented over Unleash by platform/unleash.ts, over literals in tests. Every call is a fresh, synchronous decision. */
+export interface Gates {
+  /** CALENDAR_SYNC_ENABLED, then the provider allowlist, then (when a connection is named) the connection allowlist. */
+  sync(provider: ProviderId, connection?: ConnectionId): GateDecision
+  jobs(): GateDecision
+  webhook(): GateDecision
+  oauth(): GateDecision
+}
