@@ -10,7 +10,8 @@ import { fileURLToPath, pathToFileURL } from 'node:url'
 
 const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../..')
 const [entry, ...args] = process.argv.slice(2)
-if (!entry) fail('bootstrap: name the entry to run, for example: node infra/local/bootstrap.mjs infra/local/start.ts')
+if (!entry)
+  fail('bootstrap: name the entry to run, for example: node infra/local/bootstrap.mjs infra/local/start.ts')
 process.chdir(root)
 install()
 const entryPath = path.resolve(root, entry)
@@ -29,13 +30,22 @@ function install() {
   process.stderr.write('Installing packages (first run, about a minute) …\n')
   const started = Date.now()
   // The flags undo user settings under which the install would miss parts: omit=dev, omit=optional, ignore-scripts=true.
-  const flags = ['--include=dev', '--include=optional', '--ignore-scripts=false', '--no-audit', '--no-fund', '--loglevel=error']
+  const flags = [
+    '--include=dev',
+    '--include=optional',
+    '--ignore-scripts=false',
+    '--no-audit',
+    '--no-fund',
+    '--loglevel=error',
+  ]
   const result = spawnSync('npm', ['ci', ...flags], {
     stdio: ['ignore', 'inherit', 'inherit'],
     env: { ...process.env, NODE_ENV: 'development', SCARF_ANALYTICS: 'false' },
   })
-  if (result.error) fail(`npm could not be started (${result.error.message}). Install Node.js with npm, version 18 or newer.`)
-  if (result.status !== 0) fail('npm ci failed; its message is above. Check the network, then run the same command again.')
+  if (result.error)
+    fail(`npm could not be started (${result.error.message}). Install Node.js with npm, version 18 or newer.`)
+  if (result.status !== 0)
+    fail('npm ci failed; its message is above. Check the network, then run the same command again.')
   writeFileSync(stamp, lock)
   process.stderr.write(`Packages installed in ${Math.round((Date.now() - started) / 1000)} s.\n`)
 }
@@ -47,7 +57,10 @@ function isNewEnough(version) {
 
 function pinnedNode() {
   const binary = path.join(root, 'node_modules', `node-${process.platform}-${process.arch}`, 'bin', 'node')
-  if (!existsSync(binary)) fail(`This needs Node 24.12 or newer; you run ${process.versions.node}. Install Node 24 and run the same command again.`)
+  if (!existsSync(binary))
+    fail(
+      `This needs Node 24.12 or newer; you run ${process.versions.node}. Install Node 24 and run the same command again.`,
+    )
   return binary
 }
 
