@@ -51,6 +51,11 @@ export const FAILURE_CODES = {
     scope: 'vendor',
     text: 'The quota of the project at the vendor is used up. Ask the vendor for more if this lasts.',
   },
+  'vendor/token-rejected': {
+    kind: 'transient',
+    scope: 'connection',
+    text: 'The vendor did not accept the access token. A fresh one is fetched and the call repeated once, by itself.',
+  },
   'vendor/grant-revoked': {
     kind: 'unauthorized',
     scope: 'connection',

@@ -1,6 +1,7 @@
 // The port to a vendor. Its comments are the contract that every adapter is held to by one suite.
 // An adapter keeps no state between calls except HTTP connections; it never retries (one place decides about retry), never
-// follows a redirect, and translates everything unexpected into a Failure before it leaves.
+// follows a redirect, and translates everything unexpected into a Failure before it leaves. When the caller's signal aborts, a
+// call rejects with the signal's reason. `vendor/token-rejected` asks for a fresh access token: access.ts handles it.
 import type { CalendarEvent } from '#shared/domain/event.ts'
 import type { Micros, VendorName } from '#shared/domain/ids.ts'
 

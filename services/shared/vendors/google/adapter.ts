@@ -1,0 +1,317 @@
+// Google Calendar API v3 behind the vendor port. The SDK builds the requests; its retries, redirects and token refresh are off,
+// and everything it throws is translated by errors.ts before it leaves. Concrete occurrences are read (singleEvents=true), and
+// the window is named on a full read only: Google forbids it beside a sync token.
+// Source: https://developers.google.com/workspace/calendar/api/guides/sync and …/guides/push
+import type { calendar_v3, MethodOptions } from 'googleapis/build/src/apis/calendar/index.js'
+import type { z } from 'zod'
+import { Failure } from '#shared/domain/failure.ts'
+import type { Micros } from '#shared/domain/ids.ts'
+import { systemClock, type Clock } from '#shared/platform/clock.ts'
+import type { Secret } from '#shared/platform/env.ts'
+import { createBoundedFetch, createLimiter } from '../fetch.ts'
+import type {
+  ChannelRequest,
+  CursorExpired,
+  Grant,
+  OpenedChannel,
+  Page,
+  PageItem,
+  PageRequest,
+  Vendor,
+  VendorCalendar,
+} from '../vendor.ts'
+import { failureOfAnswer, failureOfGrant, readProblem, type Answer, type CallSubject } from './errors.ts'
+import { mapCalendar, mapEvent } from './map.ts'
+import { wireCalendarPage, wireChannel, wireEventPage, wireGrant } from './wire.ts'
+
+/** The most that events.list gives; fewer and empty pages are normal. */
+const EVENTS_PER_PAGE = 2500
+/** The most that calendarList.list gives. */
+const CALENDARS_PER_PAGE = 250
+/** 10 000 calendars; a list that goes on is a loop. */
+const CALENDAR_PAGES_MAX = 40
+const CALLS_PER_ACCOUNT = 4
+const CALLS_WAITING_MAX = 64
+/** A token answer has 3 kB at most (documented: access ≤ 2 048, refresh ≤ 512 bytes). */
+const GRANT_BYTES_MAX = 1024 * 1024
+
+export interface GoogleConfig {
+  /** Origin of the API, without a path: the SDK drops one silently. */
+  readonly apiUrl: string
+  readonly tokenUrl: string
+  readonly clientId: string
+  readonly clientSecret: Secret
+}
+
+/** The Google adapter. Throws at once if `apiUrl` is not a bare origin. */
+export function createGoogle(config: GoogleConfig, clock: Clock = systemClock): Vendor {
+  const origin = new URL(config.apiUrl)
+  if (origin.pathname !== '/' || origin.search !== '') {
+    throw new RangeError(`The Google API URL must be an origin without a path, not ${config.apiUrl}`)
+  }
+  const call = createCaller(origin.href, clock)
+  return {
+    name: 'google',
+    listCalendars: (accessToken, signal) => listCalendars(call, accessToken, signal),
+    fetchPage: (accessToken, request, signal) => fetchPage(call, accessToken, request, signal),
+    refresh: (refreshToken, signal) => refresh({ config, clock }, refreshToken, signal),
+    openChannel: (accessToken, request, signal) => openChannel(call, accessToken, request, signal),
+    stopChannel: (accessToken, channel, signal) => stopChannel(call, accessToken, channel, signal),
+  }
+}
+
+type Call = (
+  who: { readonly accessToken: string; readonly subject: CallSubject },
+  signal: AbortSignal,
+  work: (api: calendar_v3.Calendar, options: MethodOptions) => Promise<{ readonly data: unknown }>,
+) => Promise<Outcome>
+
+/** A refusal stays a value here, because some are expected: only the caller of `call` knows which. */
+type Outcome =
+  | { readonly kind: 'ok'; readonly data: unknown }
+  | { readonly kind: 'refused'; readonly answer: Answer; readonly failure: Failure }
+
+function createCaller(rootUrl: string, clock: Clock): Call {
+  const limiter = createLimiter({ perKey: CALLS_PER_ACCOUNT, waitingMax: CALLS_WAITING_MAX })
+  const fetchImplementation = createBoundedFetch()
+  let client: Promise<calendar_v3.Calendar> | undefined
+  // The deep import takes 115 ms and 72 MB where the whole package takes 945 ms and 168 MB; loaded when first used.
+  const load = () =>
+    import('googleapis/build/src/apis/calendar/index.js').then(({ calendar }) =>
+      calendar({
+        version: 'v3',
+        rootUrl,
+        retry: false,
+        redirect: 'error',
+        responseType: 'json',
+        fetchImplementation,
+      }),
+    )
+  return ({ accessToken, subject }, signal, work) =>
+    limiter.run(accessToken, signal, async () => {
+      const api = await (client ??= load())
+      try {
+        const { data } = await work(api, { signal, headers: { Authorization: `Bearer ${accessToken}` } })
+        return { kind: 'ok', data }
+      } catch (error) {
+        if (signal.aborted) throw signal.reason
+        const answer = answerOf(error)
+        if (answer === null) throw failureInside(error)
+        return { kind: 'refused', answer, failure: failureOfAnswer(answer, subject, clock.now()) }
+      }
+    })
+}
+
+async function listCalendars(
+  call: Call,
+  accessToken: string,
+  signal: AbortSignal,
+): Promise<VendorCalendar[]> {
+  const found: VendorCalendar[] = []
+  let pageToken: string | undefined
+  for (let page = 0; page < CALENDAR_PAGES_MAX; page += 1) {
+    const params = { maxResults: CALENDARS_PER_PAGE, ...(pageToken === undefined ? {} : { pageToken }) }
+    const outcome = await call({ accessToken, subject: 'account' }, signal, (api, options) =>
+      api.calendarList.list(params, options),
+    )
+    if (outcome.kind === 'refused') throw outcome.failure
+    const { items, nextPageToken } = read(wireCalendarPage, outcome.data, 'calendar list')
+    found.push(...(items ?? []).flatMap((item) => mapCalendar(item) ?? []))
+    if (!nextPageToken) return found
+    pageToken = nextPageToken
+  }
+  throw new Failure(
+    'vendor/unreadable-answer',
+    `The calendar list did not end after ${CALENDAR_PAGES_MAX} pages.`,
+  )
+}
+
+async function fetchPage(
+  call: Call,
+  accessToken: string,
+  request: PageRequest,
+  signal: AbortSignal,
+): Promise<Page | CursorExpired> {
+  const outcome = await call({ accessToken, subject: 'calendar' }, signal, (api, options) =>
+    api.events.list(pageParams(request), options),
+  )
+  if (outcome.kind === 'refused') {
+    if (isCursorExpired(outcome.answer, request)) return { kind: 'cursor-expired' }
+    throw outcome.failure
+  }
+  const page = read(wireEventPage, outcome.data, 'page of events')
+  const items: PageItem[] = []
+  const unreadable: { vendorEventId: string | null; problem: string }[] = []
+  for (const raw of page.items ?? []) {
+    const mapped = mapEvent(raw)
+    if (mapped.kind === 'item') items.push(mapped.item)
+    else unreadable.push({ vendorEventId: mapped.vendorEventId, problem: mapped.problem })
+  }
+  return { kind: 'page', items, unreadable, next: nextOf(page, request) }
+}
+
+function pageParams(request: PageRequest): calendar_v3.Params$Resource$Events$List {
+  const { vendorCalendarId, cursor, pageToken, window } = request
+  return {
+    calendarId: vendorCalendarId,
+    singleEvents: true,
+    maxResults: EVENTS_PER_PAGE,
+    // We keep no attendees; 200 of them on each of 2 500 events would come near the cap of one answer.
+    maxAttendees: 1,
+    ...(cursor === null
+      ? { timeMin: toRfc3339(window.from), timeMax: toRfc3339(window.to) }
+      : { syncToken: cursor }),
+    ...(pageToken === null ? {} : { pageToken }),
+  }
+}
+
+/** 410, or a 400 that names the token: one that Google no longer knows, for example after it slept in a checkpoint. */
+function isCursorExpired(answer: Answer, { cursor, pageToken }: PageRequest): boolean {
+  const problem = readProblem(answer.data)
+  if (problem === null) return false
+  if (answer.status === 410) return true
+  return (
+    answer.status === 400 &&
+    (cursor !== null || pageToken !== null) &&
+    /(?:page|sync) ?token/i.test(problem.message)
+  )
+}
+
+function nextOf(page: z.output<typeof wireEventPage>, request: PageRequest): Page['next'] {
+  const { nextPageToken, nextSyncToken } = page
+  if (nextPageToken) {
+    if (nextPageToken === request.pageToken) {
+      throw new Failure(
+        'vendor/unreadable-answer',
+        'Google named the page that it just sent as the next one.',
+      )
+    }
+    return { kind: 'more', pageToken: storableToken(nextPageToken) }
+  }
+  if (nextSyncToken) return { kind: 'end', cursor: storableToken(nextSyncToken) }
+  // Seen when a filter forbids sync tokens; without a cursor every later change would be missed in silence.
+  throw new Failure(
+    'vendor/unreadable-answer',
+    'Google ended the list with neither a page token nor a sync token.',
+  )
+}
+
+function storableToken(token: string): string {
+  if (token.length <= 8192 && !token.includes('\0') && token.isWellFormed()) return token
+  throw new Failure('vendor/unreadable-answer', 'Google sent a token that cannot be stored.')
+}
+
+async function openChannel(
+  call: Call,
+  accessToken: string,
+  request: ChannelRequest,
+  signal: AbortSignal,
+): Promise<OpenedChannel> {
+  const requestBody = {
+    id: request.channelId,
+    type: 'web_hook',
+    address: request.callbackUrl,
+    token: request.token,
+    params: { ttl: String(Math.floor(request.lifeMs / 1000)) },
+  }
+  const outcome = await call({ accessToken, subject: 'calendar' }, signal, (api, options) =>
+    api.events.watch({ calendarId: request.vendorCalendarId, requestBody }, options),
+  )
+  if (outcome.kind === 'refused') {
+    if (readProblem(outcome.answer.data)?.reason === 'pushNotSupportedForRequestedResource')
+      return { kind: 'push-not-supported' }
+    throw outcome.failure
+  }
+  const { id, resourceId, expiration } = read(wireChannel, outcome.data, 'channel')
+  if (id !== request.channelId) {
+    throw new Failure(
+      'vendor/unreadable-answer',
+      'Google opened a channel with another id than the one asked for.',
+    )
+  }
+  return { kind: 'opened', channelId: id, resourceId, expiresAt: expiration * 1000 }
+}
+
+async function stopChannel(
+  call: Call,
+  accessToken: string,
+  { channelId, resourceId }: { channelId: string; resourceId: string | null },
+  signal: AbortSignal,
+): Promise<void> {
+  const outcome = await call({ accessToken, subject: 'channel' }, signal, (api, options) =>
+    api.channels.stop({ requestBody: { id: channelId, resourceId } }, options),
+  )
+  if (outcome.kind === 'ok') return
+  const { status, data } = outcome.answer
+  if ((status === 404 || status === 410) && readProblem(data) !== null) return
+  throw outcome.failure
+}
+
+/** By a fetch of our own: the SDK repeats a refresh four times on a 503 and cannot be told not to. */
+async function refresh(
+  { config, clock }: { config: GoogleConfig; clock: Clock },
+  refreshToken: string,
+  signal: AbortSignal,
+): Promise<Grant> {
+  const response = await createBoundedFetch({ bytesMax: GRANT_BYTES_MAX })(config.tokenUrl, {
+    method: 'POST',
+    body: new URLSearchParams({
+      grant_type: 'refresh_token',
+      refresh_token: refreshToken,
+      client_id: config.clientId,
+      client_secret: config.clientSecret.reveal(),
+    }),
+    signal,
+  })
+  const data = parseJson(await response.text())
+  if (!response.ok)
+    throw failureOfGrant({ status: response.status, headers: response.headers, data }, clock.now())
+  const grant = read(wireGrant, data, 'token')
+  return {
+    accessToken: grant.access_token,
+    accessExpiresAt: expiry(clock.now(), grant.expires_in),
+    refreshToken: grant.refresh_token && grant.refresh_token !== refreshToken ? grant.refresh_token : null,
+    scope: grant.scope ?? null,
+  }
+}
+
+function expiry(now: Micros, seconds: number): Micros {
+  return now + Math.min(Math.floor(seconds), 86_400) * 1_000_000
+}
+
+function read<S extends z.ZodType>(schema: S, data: unknown, what: string): z.output<S> {
+  const parsed = schema.safeParse(data)
+  if (parsed.success) return parsed.data
+  throw new Failure('vendor/unreadable-answer', `Google sent a ${what} that is not in its documented format.`)
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
+}
+
+/** The HTTP answer inside an error of the SDK; null if there was none, or none that could be read to its end. */
+function answerOf(error: unknown): Answer | null {
+  if (typeof error !== 'object' || error === null || !('response' in error)) return null
+  const { response } = error
+  if (!(response instanceof Response) || !('data' in response)) return null
+  return { status: response.status, headers: response.headers, data: response.data }
+}
+
+/** boundedFetch's Failure, which the SDK wraps; its wrapper is not kept, for it holds the request with its token. */
+function failureInside(error: unknown): Failure {
+  for (let at = error, depth = 0; at instanceof Error && depth < 5; at = at.cause, depth += 1) {
+    if (at instanceof Failure) return at
+  }
+  return new Failure(
+    'internal/defect',
+    `The Google SDK failed: ${error instanceof Error ? error.name : 'unknown error'}`,
+  )
+}
+
+function toRfc3339(micros: Micros): string {
+  return new Date(Math.floor(micros / 1000)).toISOString()
+}

@@ -1,0 +1,130 @@
+// What went wrong at Google, as a Failure: the one place that knows Google's statuses and reasons. Its texts carry the status and
+// a reason word, never an answer's body and never a token. Nothing that cannot be undone (parking a connection, disabling a
+// calendar) follows from an answer that is not in Google's documented format: proxies send 403 and 404 pages of their own.
+// Source: https://developers.google.com/workspace/calendar/api/guides/errors
+import { Failure, type FailureCode } from '#shared/domain/failure.ts'
+import type { Micros } from '#shared/domain/ids.ts'
+import { retryAtOf } from '../fetch.ts'
+import { wireError, wireGrantError } from './wire.ts'
+
+/** What the failed call was about: an error of the same number means different things. */
+export type CallSubject = 'account' | 'calendar' | 'channel'
+
+export interface Answer {
+  readonly status: number
+  readonly headers: Headers
+  readonly data: unknown
+}
+
+interface Problem {
+  readonly reason: string
+  readonly message: string
+}
+
+/** Google asks for hours of silence after these two; without Retry-After an hour is the floor. */
+const LONG_WAIT_MICROS = 3_600_000_000
+
+/** The reason and message of a Google error body; null if the body is something else. */
+export function readProblem(data: unknown): Problem | null {
+  const parsed = wireError.safeParse(data)
+  if (!parsed.success) return null
+  const { errors, details, status, message } = parsed.data.error
+  const detail = details?.find((entry) => entry.reason === 'ACCESS_TOKEN_SCOPE_INSUFFICIENT')?.reason
+  const reason = detail ?? errors?.[0]?.reason ?? status ?? 'unknown'
+  return { reason, message: errors?.[0]?.message ?? message ?? '' }
+}
+
+/** Any answer that is not a success, as a Failure. `now` in µs: the base of Retry-After. */
+export function failureOfAnswer(answer: Answer, subject: CallSubject, now: Micros): Failure {
+  const problem = readProblem(answer.data)
+  const code = codeOf(answer.status, problem, subject)
+  const long = problem !== null && /^(?:quotaExceeded|dailyLimitExceeded)$/.test(problem.reason)
+  const retryAt = retryAtOf(answer.headers, now) ?? (long ? now + LONG_WAIT_MICROS : undefined)
+  return new Failure(code, `Google answered ${answer.status} ${reasonWord(problem?.reason)}.`, { retryAt })
+}
+
+function codeOf(status: number, problem: Problem | null, subject: CallSubject): FailureCode {
+  if (status === 429) return 'vendor/throttled'
+  if (status === 408 || status >= 500) return 'vendor/unavailable'
+  if (problem === null) return 'vendor/unreadable-answer'
+  switch (status) {
+    case 401:
+      return problem.reason === 'push.webhookUrlUnauthorized' ? 'vendor/rejected' : 'vendor/token-rejected'
+    case 403:
+      return codeOfForbidden(problem.reason, subject)
+    case 404:
+      return subject === 'calendar' && /^(?:notFound|NOT_FOUND)$/.test(problem.reason)
+        ? 'vendor/calendar-gone'
+        : 'vendor/rejected'
+    default:
+      return 'vendor/rejected'
+  }
+}
+
+function codeOfForbidden(reason: string, subject: CallSubject): FailureCode {
+  switch (reason) {
+    case 'rateLimitExceeded':
+    case 'userRateLimitExceeded':
+    case 'calendarUsageLimitsExceeded':
+    case 'quotaExceeded':
+    case 'RESOURCE_EXHAUSTED':
+      return 'vendor/throttled'
+    case 'dailyLimitExceeded':
+    case 'dailyLimitExceededUnreg':
+      return 'vendor/quota-exhausted'
+    case 'insufficientPermissions':
+    case 'ACCESS_TOKEN_SCOPE_INSUFFICIENT':
+    case 'domainPolicy':
+    case 'notACalendarUser':
+      return 'vendor/access-denied'
+    case 'accessNotConfigured':
+      return 'vendor/client-rejected'
+    case 'forbidden':
+    case 'requiredAccessLevel':
+      return subject === 'account' ? 'vendor/access-denied' : 'vendor/calendar-gone'
+    default:
+      return 'vendor/rejected'
+  }
+}
+
+/** The token endpoint's refusals (RFC 6749 §5.2) as a Failure. */
+export function failureOfGrant(answer: Answer, now: Micros): Failure {
+  const parsed = wireGrantError.safeParse(answer.data)
+  const error = parsed.success ? parsed.data.error : undefined
+  const code = codeOfGrant(answer.status, error)
+  const retryAt = retryAtOf(answer.headers, now)
+  return new Failure(code, `Google's token endpoint answered ${answer.status} ${reasonWord(error)}.`, {
+    retryAt,
+  })
+}
+
+function codeOfGrant(status: number, error: string | undefined): FailureCode {
+  if (status === 429) return 'vendor/throttled'
+  if (status === 408 || status >= 500) return 'vendor/unavailable'
+  switch (error) {
+    case undefined:
+      return 'vendor/unreadable-answer'
+    case 'invalid_grant':
+      return 'vendor/grant-revoked'
+    case 'invalid_client':
+    case 'unauthorized_client':
+    case 'deleted_client':
+    case 'disabled_client':
+      return 'vendor/client-rejected'
+    case 'access_denied':
+    case 'admin_policy_enforced':
+    case 'org_internal':
+    case 'invalid_scope':
+      return 'vendor/access-denied'
+    case 'temporarily_unavailable':
+    case 'internal_failure':
+      return 'vendor/unavailable'
+    default:
+      return 'vendor/rejected'
+  }
+}
+
+/** The vendor's reason if it is a plain word: free text could carry anything. */
+function reasonWord(reason: string | undefined): string {
+  return reason !== undefined && /^[\w.-]{1,64}$/.test(reason) ? `(${reason})` : '(no reason given)'
+}

@@ -1,0 +1,76 @@
+// Google's JSON as it arrives, parsed from `unknown` and trusted after. Optional fields of a wrong type read as absent: only what
+// makes an item meaningless (no id, no usable time) makes it unreadable. Shapes: Calendar API v3 reference, events and calendarList.
+import { z } from 'zod'
+
+const text = z.string().nullish().catch(null)
+
+const wireTime = z.object({ date: text, dateTime: text, timeZone: text }).nullish().catch(null)
+
+export const wireEvent = z.object({
+  id: z.string().min(1),
+  status: text,
+  summary: text,
+  location: text,
+  transparency: text,
+  etag: text,
+  updated: text,
+  start: wireTime,
+  end: wireTime,
+  recurringEventId: text,
+  originalStartTime: wireTime,
+  organizer: z.object({ email: text, displayName: text }).nullish().catch(null),
+})
+export type WireEvent = z.output<typeof wireEvent>
+export type WireTime = NonNullable<z.output<typeof wireTime>>
+
+/** Items stay unknown here: one bad item must not cost its page. */
+export const wireEventPage = z.object({
+  items: z.array(z.unknown()).nullish(),
+  nextPageToken: z.string().min(1).nullish(),
+  nextSyncToken: z.string().min(1).nullish(),
+})
+
+export const wireCalendarPage = z.object({
+  items: z.array(z.unknown()).nullish(),
+  nextPageToken: z.string().min(1).nullish(),
+})
+
+export const wireCalendar = z.object({
+  id: z.string().min(1),
+  summary: text,
+  summaryOverride: text,
+  timeZone: text,
+  accessRole: text,
+  primary: z.boolean().nullish().catch(null),
+  deleted: z.boolean().nullish().catch(null),
+})
+
+/** `expiration` is an int64, so a string; Google's own example shows a number. */
+export const wireChannel = z.object({
+  id: z.string().min(1),
+  resourceId: z.string().min(1),
+  expiration: z.coerce.number().int().positive(),
+})
+
+/** RFC 6749 §5.1. */
+export const wireGrant = z.object({
+  access_token: z.string().min(1).max(8192),
+  expires_in: z.coerce.number().positive(),
+  refresh_token: z.string().min(1).max(8192).nullish(),
+  scope: text,
+})
+
+/** RFC 6749 §5.2. */
+export const wireGrantError = z.object({ error: z.string() })
+
+const reasons = z.array(z.object({ reason: text, message: text })).nullish()
+
+/** The error body of §"Handle API errors"; newer answers carry `status` and `details` too. */
+export const wireError = z.object({
+  error: z.object({
+    message: text,
+    status: text,
+    errors: reasons.catch(null),
+    details: reasons.catch(null),
+  }),
+})
