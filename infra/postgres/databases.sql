@@ -1,0 +1,3 @@
+-- Databases of the parts that are not ours; runs once, when the volume is empty.
+create database unleash;
+create database registry;

@@ -1,0 +1,91 @@
+// The command `calstream`: runs the services and operates them. Every command ends with 0 when it did what it says.
+import { Command, CommanderError } from 'commander'
+import { ConfigError } from '#shared/platform/env.ts'
+import { Failure } from '#shared/domain/failure.ts'
+import { addConnection, showConnections } from './connections.ts'
+import { SERVICES, withLocalStack } from './config.ts'
+import { runDoctor } from './doctor.ts'
+import { createOutput } from './output.ts'
+import { prepareSchemas, prepareTables, prepareTopics } from './prepare.ts'
+import { runAll, runService } from './run-services.ts'
+import { showStatus } from './status.ts'
+import { printToken } from './token.ts'
+
+const env = withLocalStack(process.env)
+const program = new Command('calstream')
+  .description('Keeps calendars in Postgres and publishes every change as an ordered stream on Kafka.')
+  .option('--json', 'print results as JSON')
+  .configureHelp({ showGlobalOptions: true })
+  .exitOverride()
+const output = () => createOutput(program.opts<{ json?: boolean }>().json === true)
+
+for (const name of SERVICES) {
+  program
+    .command(name)
+    .description(`run the ${name} service`)
+    .action(() => runService(name, env))
+}
+program
+  .command('all')
+  .description('run the five services in one process, for small installs')
+  .action(() => runAll(env))
+
+program
+  .command('migrate')
+  .description('bring the tables up to date; sets role passwords from CALSTREAM_ROLE_PASSWORDS_FILE if given')
+  .action(() => prepareTables(env, output()))
+
+const topics = program.command('topics').description('the topics of infra/kafka/topics.json')
+topics.command('apply').description('create what is missing, then verify').action(() => prepareTopics('apply', env, output()))
+topics.command('verify').description('compare partitions and policies; changes nothing').action(() => prepareTopics('verify', env, output()))
+
+const schemas = program.command('schemas').description('the message schemas of schemas/messages')
+schemas.command('apply').description('register every schema (BACKWARD_TRANSITIVE)').action(() => prepareSchemas('apply', env, output()))
+schemas.command('verify').description('check that every schema is registered; changes nothing').action(() => prepareSchemas('verify', env, output()))
+
+program
+  .command('token')
+  .description('print a bearer token for the API, signed with API_JWT_SECRET')
+  .option('--provider <id>', 'for this provider')
+  .option('--operator', 'with the operator scope instead')
+  .option('--expires <duration>', 'for example 15m or 8h', '1h')
+  .action((options: { provider?: string; operator?: boolean; expires: string }) => printToken(options, env, output()))
+
+const connections = program.command('connections').description('the connected accounts')
+connections
+  .command('add')
+  .description('connect an account by a refresh token, read from standard input or CALSTREAM_REFRESH_TOKEN')
+  .requiredOption('--provider <id>', 'the provider it belongs to (uuid)')
+  .option('--vendor <name>', 'google', 'google')
+  .action((options: { provider: string; vendor: string }) => addConnection(options, env, output()))
+connections
+  .command('list')
+  .description('connections, those in trouble first')
+  .option('--limit <n>', 'how many', '100')
+  .action((options: { limit: string }) => showConnections(options, env, output()))
+
+program.command('doctor').description('check every dependency and say what to do when one is red').action(() => runDoctor(env, output()))
+program.command('status').description('connections, backlog and freshness on one screen').action(() => showStatus(env, output()))
+program
+  .command('reset')
+  .description('delete the data of the local stack in this folder (.calstream)')
+  .action(async () => {
+    const { resetStack } = await import('../../infra/local/reset.ts')
+    await resetStack()
+    output().line('The local stack is empty; npm start begins afresh.')
+  })
+
+try {
+  await program.parseAsync()
+} catch (error) {
+  process.exitCode = explain(error)
+}
+
+/** One line for a person; a stack only for what should not have happened. Returns the exit code. */
+function explain(error: unknown): number {
+  if (error instanceof CommanderError) return error.exitCode
+  if (error instanceof ConfigError || error instanceof Failure) process.stderr.write(`${error.message}\n`)
+  else if (error instanceof Error && error.name === 'Problem') process.stderr.write(`${error.message}\n`)
+  else process.stderr.write(`${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`)
+  return 1
+}

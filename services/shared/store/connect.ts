@@ -1,0 +1,94 @@
+// Connecting an account: the one place where connections, credentials and calendars come to be. The same account is the
+// same row: connecting again heals it and bumps the epoch, so that a unit of the time before can write nothing more.
+import type { CalendarId, ConnectionId, Micros, ProviderId, VendorName } from '#shared/domain/ids.ts'
+import type { Queryable } from '#shared/platform/postgres.ts'
+
+export interface ConnectedAccount {
+  readonly connectionId: ConnectionId
+  /** null when the account was not known before. */
+  readonly previousStatus: 'active' | 'needs_reauth' | 'disabled' | 'disconnected' | null
+  /** Database clock of this statement. */
+  readonly at: Micros
+}
+
+/** Inserts or heals the connection of an account: active, dirty, without backoff or errors, under a new epoch. */
+export async function upsertConnection(
+  tx: Queryable,
+  account: { providerId: ProviderId; vendor: VendorName; vendorAccountId: string },
+): Promise<ConnectedAccount> {
+  const { rows: before } = await tx.query<{ status: ConnectedAccount['previousStatus'] }>(
+    `select status from external_calendar_connections
+      where provider_id = $1 and vendor = $2 and vendor_account_id = $3 for update`,
+    [account.providerId, account.vendor, account.vendorAccountId],
+  )
+  const { rows } = await tx.query<{ id: ConnectionId; at: Micros }>(
+    `insert into external_calendar_connections as c (provider_id, vendor, vendor_account_id, sync_needed)
+     values ($1, $2, $3, true)
+     on conflict on constraint connections_account_once do update
+        set status = 'active', sync_needed = true, error_count = 0, last_error = null, failing_since = null,
+            backoff_until = null, unfinished = 0, sync_epoch = c.sync_epoch + 1, updated_at = calstream_now()
+     returning id, to_micros(calstream_now()) as at`,
+    [account.providerId, account.vendor, account.vendorAccountId],
+  )
+  const row = rows[0]
+  if (!row) throw new Error('upsert of a connection returned no row')
+  return { connectionId: row.id, previousStatus: before[0]?.status ?? null, at: row.at }
+}
+
+/** Stores sealed credentials. A reconnect is a new grant, so it replaces whatever was there and advances the version. */
+export async function putCredentials(
+  tx: Queryable,
+  credentials: {
+    connectionId: ConnectionId
+    sealedRefreshToken: string
+    sealedAccessToken: string
+    accessExpiresAt: Micros
+    scope: string | null
+  },
+): Promise<void> {
+  await tx.query(
+    `insert into connection_credentials as c
+            (connection_id, refresh_token, access_token, access_expires_at, scope)
+     values ($1, $2, $3, from_micros($4), $5)
+     on conflict (connection_id) do update
+        set version = c.version + 1, refresh_token = excluded.refresh_token, access_token = excluded.access_token,
+            access_expires_at = excluded.access_expires_at, scope = excluded.scope, updated_at = calstream_now()`,
+    [
+      credentials.connectionId,
+      credentials.sealedRefreshToken,
+      credentials.sealedAccessToken,
+      credentials.accessExpiresAt,
+      credentials.scope,
+    ],
+  )
+}
+
+/** Stores the calendar list of an account. A calendar that had vanished and is listed again is selected again. */
+export async function putCalendars(
+  tx: Queryable,
+  connection: ConnectionId,
+  calendars: readonly {
+    vendorCalendarId: string
+    name: string | null
+    timeZone: string | null
+    accessRole: string | null
+  }[],
+): Promise<readonly { id: CalendarId; vendorCalendarId: string }[]> {
+  const { rows } = await tx.query<{ id: CalendarId; vendorCalendarId: string }>(
+    `insert into external_calendars as c (connection_id, vendor_calendar_id, name, time_zone, access_role)
+     select $1, l.vendor_calendar_id, l.name, l.time_zone, l.access_role
+       from unnest($2::text[], $3::text[], $4::text[], $5::text[]) as l (vendor_calendar_id, name, time_zone, access_role)
+     on conflict on constraint calendars_once do update
+        set name = excluded.name, time_zone = excluded.time_zone, access_role = excluded.access_role,
+            selected = c.selected or c.removal_reason is not null, removal_reason = null, updated_at = calstream_now()
+     returning id, vendor_calendar_id as "vendorCalendarId"`,
+    [
+      connection,
+      calendars.map((calendar) => calendar.vendorCalendarId),
+      calendars.map((calendar) => calendar.name),
+      calendars.map((calendar) => calendar.timeZone),
+      calendars.map((calendar) => calendar.accessRole),
+    ],
+  )
+  return rows
+}
