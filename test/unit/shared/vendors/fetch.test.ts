@@ -1,0 +1,241 @@
+// The way out to a vendor, against a real HTTP server that misbehaves.
+import { once } from 'node:events'
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import fc from 'fast-check'
+import { afterEach, describe, expect, test } from 'vitest'
+import { Failure } from '#shared/domain/failure.ts'
+import { ANSWER_BYTES_MAX, createBoundedFetch, createLimiter, retryAtOf } from '#shared/vendors/fetch.ts'
+
+const open: AsyncDisposable[] = []
+afterEach(async () => {
+  for (const server of open.splice(0)) await server[Symbol.asyncDispose]()
+})
+
+async function serve(
+  answer: (request: IncomingMessage, response: ServerResponse) => void,
+): Promise<{ url: string; hits: () => number }> {
+  let hits = 0
+  const server = createServer((request, response) => {
+    hits += 1
+    answer(request, response)
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  open.push({
+    async [Symbol.asyncDispose]() {
+      server.closeAllConnections()
+      server.close()
+      await once(server, 'close')
+    },
+  })
+  return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/`, hits: () => hits }
+}
+
+async function failureOf(work: Promise<unknown>): Promise<Failure> {
+  const error = await work.then(
+    () => expect.unreachable('the call should have failed'),
+    (reason: unknown) => reason,
+  )
+  expect(error).toBeInstanceOf(Failure)
+  return error as Failure
+}
+
+describe('boundedFetch', () => {
+  test('hands a whole answer over: status, headers and body', async () => {
+    const { url } = await serve((_request, response) => {
+      response.writeHead(201, { 'x-kept': 'yes' }).end('{"a":1}')
+    })
+    const response = await createBoundedFetch()(url)
+    expect([response.status, response.headers.get('x-kept')]).toEqual([201, 'yes'])
+    expect(await response.json()).toEqual({ a: 1 })
+  })
+
+  test('does not follow a redirect, so the token in the request stays with the first host', async () => {
+    const other = await serve((_request, response) => response.end('{}'))
+    const { url } = await serve((_request, response) => {
+      response.writeHead(302, { location: other.url }).end()
+    })
+    const failure = await failureOf(createBoundedFetch()(url, { headers: { authorization: 'Bearer x' } }))
+    expect(failure.code).toBe('vendor/unreadable-answer')
+    expect(other.hits()).toBe(0)
+    // Control: the other host would have answered.
+    expect((await createBoundedFetch()(other.url)).status).toBe(200)
+  })
+
+  test('asks once: a server error is handed over, not repeated', async () => {
+    const { url, hits } = await serve((_request, response) => response.writeHead(503).end())
+    expect((await createBoundedFetch()(url)).status).toBe(503)
+    expect(hits()).toBe(1)
+  })
+
+  test('cuts a body that never ends at its cap, and lets one of just the cap pass', async () => {
+    const { url } = await serve((_request, response) => {
+      response.writeHead(200)
+      const chunk = Buffer.alloc(64 * 1024, 'x')
+      const more = () => {
+        while (!response.destroyed && response.write(chunk));
+      }
+      response.on('drain', more)
+      more()
+    })
+    const response = await createBoundedFetch({ bytesMax: 1_000_000 })(url)
+    expect((await failureOf(response.text())).code).toBe('vendor/answer-too-large')
+
+    const exact = await serve((_request, answer) => answer.end(Buffer.alloc(1_000_000)))
+    const whole = await createBoundedFetch({ bytesMax: 1_000_000 })(exact.url)
+    expect((await whole.arrayBuffer()).byteLength).toBe(1_000_000)
+  })
+
+  test('takes an answer of 50 MB with its default cap of 64 MB', async () => {
+    const { url } = await serve((_request, response) => response.end(Buffer.alloc(50 * 1024 * 1024)))
+    const bytes = await (await createBoundedFetch()(url)).arrayBuffer()
+    expect(bytes.byteLength).toBe(50 * 1024 * 1024)
+    expect(ANSWER_BYTES_MAX).toBe(64 * 1024 * 1024)
+  })
+
+  test('calls a body that breaks off unreadable', async () => {
+    const { url } = await serve((_request, response) => {
+      response.writeHead(200, { 'content-length': '100' }).write('{"items":[')
+      setTimeout(() => response.destroy(), 20)
+    })
+    const response = await createBoundedFetch()(url)
+    expect((await failureOf(response.text())).code).toBe('vendor/unreadable-answer')
+  })
+
+  test('ends a wait for headers and a wait inside the body by the same deadline', async () => {
+    const silent = await serve(() => {})
+    const bounded = createBoundedFetch({ timeoutMs: 80 })
+    expect((await failureOf(bounded(silent.url))).code).toBe('vendor/timeout')
+
+    const stalled = await serve((_request, response) => {
+      response.writeHead(200).write('{')
+    })
+    const response = await bounded(stalled.url)
+    expect((await failureOf(response.text())).code).toBe('vendor/timeout')
+  })
+
+  test("rejects with the reason of the caller's signal, before headers and inside the body", async () => {
+    const reason = new Error('the gate closed')
+    const silent = await serve(() => {})
+    const before = new AbortController()
+    const call = createBoundedFetch()(silent.url, { signal: before.signal })
+    before.abort(reason)
+    await expect(call).rejects.toBe(reason)
+
+    const stalled = await serve((_request, response) => {
+      response.writeHead(200).write('{')
+    })
+    const inside = new AbortController()
+    const response = await createBoundedFetch()(stalled.url, { signal: inside.signal })
+    const body = response.text()
+    inside.abort(reason)
+    await expect(body).rejects.toBe(reason)
+  })
+
+  test('calls a host that refuses connections unavailable', async () => {
+    const gone = await serve(() => {})
+    await open.splice(0)[0]?.[Symbol.asyncDispose]()
+    const failure = await failureOf(createBoundedFetch()(gone.url))
+    expect(failure.code).toBe('vendor/unavailable')
+    expect(failure.message).toContain('ECONNREFUSED')
+  })
+})
+
+describe('retryAtOf', () => {
+  const now = Date.UTC(2026, 10, 20, 12, 0, 0) * 1000
+  const at = (value: string) => retryAtOf(new Headers({ 'retry-after': value }), now)
+
+  test.each([
+    ['seconds', '120', now + 120_000_000],
+    ['zero seconds', '0', now],
+    ['an HTTP date', 'Fri, 20 Nov 2026 12:05:00 GMT', now + 300_000_000],
+    ['an HTTP date that is over', 'Fri, 20 Nov 2026 11:00:00 GMT', now],
+    ['a year, cut to a day', String(365 * 86_400), now + 86_400_000_000],
+    ['a date in a hundred years, cut to a day', 'Fri, 20 Nov 2126 12:05:00 GMT', now + 86_400_000_000],
+  ])('reads %s', (_what, value, expected) => {
+    expect(at(value)).toBe(expected)
+  })
+
+  test.each(['', 'soon', '-5', '1.5', '2026-11-20'])('ignores %j', (value) => {
+    expect(at(value)).toBeUndefined()
+  })
+
+  test('never names a moment in the past or more than a day away, whatever the header says', () => {
+    fc.assert(
+      fc.property(
+        fc.oneof(
+          fc.nat().map(String),
+          fc.date({ noInvalidDate: true }).map((d) => d.toUTCString()),
+        ),
+        (text) => {
+          const moment = at(text)
+          if (moment === undefined) return
+          expect(moment).toBeGreaterThanOrEqual(now)
+          expect(moment).toBeLessThanOrEqual(now + 86_400_000_000)
+        },
+      ),
+    )
+  })
+})
+
+describe('the limiter', () => {
+  test('runs four calls of an account at a time, the rest in their order, other accounts beside them', async () => {
+    const limiter = createLimiter({ perKey: 4, waitingMax: 100 })
+    const { signal } = new AbortController()
+    const started: number[] = []
+    let running = 0
+    let most = 0
+    const calls = Array.from({ length: 20 }, (_, index) =>
+      limiter.run('a', signal, async () => {
+        started.push(index)
+        most = Math.max(most, ++running)
+        await new Promise((resolve) => setImmediate(resolve))
+        running -= 1
+      }),
+    )
+    const other = limiter.run('b', signal, async () => running)
+    expect(await other).toBeGreaterThan(0)
+    await Promise.all(calls)
+    expect(most).toBe(4)
+    expect(started).toEqual(Array.from({ length: 20 }, (_, index) => index))
+  })
+
+  test('refuses beyond its queue, and is free again afterwards', async () => {
+    const limiter = createLimiter({ perKey: 1, waitingMax: 1 })
+    const { signal } = new AbortController()
+    const gate = Promise.withResolvers<void>()
+    const first = limiter.run('a', signal, () => gate.promise)
+    const second = limiter.run('a', signal, async () => 'second')
+    expect((await failureOf(limiter.run('a', signal, async () => 'third'))).code).toBe('vendor/throttled')
+    gate.resolve()
+    await first
+    expect(await second).toBe('second')
+    expect(await limiter.run('a', signal, async () => 'later')).toBe('later')
+  })
+
+  test('lets a caller leave the queue: by its signal, or when the wait took too long', async () => {
+    const limiter = createLimiter({ perKey: 1, waitingMax: 5, waitMs: 50 })
+    const gate = Promise.withResolvers<void>()
+    const first = limiter.run('a', new AbortController().signal, () => gate.promise)
+    const controller = new AbortController()
+    const leaving = limiter.run('a', controller.signal, async () => 'never')
+    const reason = new Error('stopped')
+    controller.abort(reason)
+    await expect(leaving).rejects.toBe(reason)
+    const late = limiter.run('a', new AbortController().signal, async () => 'never')
+    expect((await failureOf(late)).code).toBe('vendor/timeout')
+    gate.resolve()
+    await first
+    expect(await limiter.run('a', new AbortController().signal, async () => 'free')).toBe('free')
+  })
+
+  test('passes the slot on when a call fails', async () => {
+    const limiter = createLimiter({ perKey: 1, waitingMax: 5 })
+    const { signal } = new AbortController()
+    const failing = limiter.run('a', signal, () => Promise.reject(new Error('no')))
+    const next = limiter.run('a', signal, async () => 'next')
+    await expect(failing).rejects.toThrow('no')
+    expect(await next).toBe('next')
+  })
+})
