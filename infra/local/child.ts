@@ -1,0 +1,200 @@
+// One child process in a process group of its own, so that Ctrl-C in the terminal reaches only its supervisor, which
+// stops it in order. Output goes to a log file; the file is reopened (appended) by every start.
+import { type ChildProcess, spawn } from 'node:child_process'
+import { closeSync, mkdirSync, openSync, readFileSync } from 'node:fs'
+import path from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
+import { Problem } from './problem.ts'
+import type { ProcessLedger } from './processes.ts'
+
+export interface ChildSpec {
+  readonly name: string
+  readonly command: string
+  readonly args: readonly string[]
+  readonly env: NodeJS.ProcessEnv
+  readonly cwd: string
+  readonly logFile: string
+  /** Asks for an orderly end. Postgres needs SIGINT (fast shutdown); SIGTERM would wait for its clients. */
+  readonly stopSignal?: NodeJS.Signals
+  /** SIGKILL follows an ignored stop signal after this long. */
+  readonly stopWithinMs: number
+  /** The user that runs it; ours when absent. */
+  readonly user?: { readonly uid: number; readonly gid: number } | undefined
+}
+
+export interface Exit {
+  readonly code: number | null
+  readonly signal: NodeJS.Signals | null
+}
+
+export class Child {
+  readonly name: string
+  readonly pid: number
+  /** Resolves once the process has ended; never rejects. */
+  readonly exited: Promise<Exit>
+  #running = true
+  readonly #spec: ChildSpec
+
+  private constructor(spec: ChildSpec, pid: number, exited: Promise<Exit>) {
+    this.name = spec.name
+    this.#spec = spec
+    this.pid = pid
+    this.exited = exited.then((exit) => {
+      this.#running = false
+      return exit
+    })
+  }
+
+  /** Starts the process and records it in the ledger, so that the next start can end it if we are killed. Throws a Problem when it cannot be started at all. */
+  static async start(spec: ChildSpec, ledger: ProcessLedger): Promise<Child> {
+    mkdirSync(path.dirname(spec.logFile), { recursive: true })
+    const log = openSync(spec.logFile, 'a')
+    try {
+      const process = spawn(spec.command, spec.args, {
+        cwd: spec.cwd,
+        env: spec.env,
+        detached: true,
+        stdio: ['ignore', log, log],
+        ...spec.user,
+      })
+      const ended = exitOf(process)
+      await spawned(process, spec)
+      const pid = process.pid as number
+      ledger.add({ name: spec.name, pid, stopSignal: spec.stopSignal ?? 'SIGTERM' })
+      return new Child(
+        spec,
+        pid,
+        ended.finally(() => ledger.remove(pid)),
+      )
+    } finally {
+      closeSync(log)
+    }
+  }
+
+  get running(): boolean {
+    return this.#running
+  }
+
+  /** Asks the process to end and waits; one that does not within its time is killed. Safe to repeat. */
+  async stop(): Promise<void> {
+    if (!this.#running) return
+    // A stopped (SIGSTOP) process handles no signal until it continues.
+    this.signal('SIGCONT')
+    signalProcess(this.pid, this.#spec.stopSignal ?? 'SIGTERM')
+    if (!(await this.endsWithin(this.#spec.stopWithinMs))) await this.kill()
+  }
+
+  /** SIGKILL to the process and all that belong to its group, as a power cut would. */
+  async kill(): Promise<void> {
+    const family = descendants(this.pid)
+    this.signal('SIGKILL')
+    // Postgres' backends leave the group; without their postmaster they would hold its shared memory for a while.
+    for (const pid of family) signalProcess(pid, 'SIGKILL')
+    await this.exited
+  }
+
+  /** Sends a signal to the whole group; SIGSTOP and SIGCONT freeze and wake it. */
+  signal(signal: NodeJS.Signals): void {
+    if (this.#running) signalProcess(-this.pid, signal)
+  }
+
+  /** Whether the process ended by itself within `milliseconds`. */
+  async endsWithin(milliseconds: number): Promise<boolean> {
+    const timer = new AbortController()
+    const ended = await Promise.race([
+      this.exited.then(() => true),
+      delay(milliseconds, false, { signal: timer.signal, ref: false }).catch(() => false),
+    ])
+    timer.abort()
+    return ended
+  }
+
+  /** The end of the log, for an error message. */
+  logTail(lines = 5): string {
+    return tail(this.#spec.logFile, lines)
+  }
+}
+
+/**
+ * Waits until `probe` succeeds, the process ends, the deadline passes or the signal fires; the last three throw.
+ * `probe` makes one real round trip, bounded by its own short timeout, and throws while the component is not ready.
+ */
+export async function untilReady(
+  child: Child,
+  probe: (signal: AbortSignal) => Promise<void>,
+  timeoutMs: number,
+  signal: AbortSignal,
+): Promise<void> {
+  const deadline = Date.now() + timeoutMs
+  let last: unknown
+  while (child.running) {
+    signal.throwIfAborted()
+    if (Date.now() > deadline) {
+      const reason = last instanceof Error ? last.message : String(last)
+      throw new Problem(
+        `${child.name} was not ready after ${Math.round(timeoutMs / 1000)} s (${reason}). End of its log:\n${child.logTail()}`,
+      )
+    }
+    try {
+      await probe(AbortSignal.any([signal, AbortSignal.timeout(3_000)]))
+      return
+    } catch (error) {
+      last = error
+      await delay(40)
+    }
+  }
+  signal.throwIfAborted()
+  const { code, signal: by } = await child.exited
+  throw new Problem(
+    `${child.name} ended while starting (${by ?? `code ${code}`}). End of its log:\n${child.logTail()}`,
+  )
+}
+
+/** The last lines of a file; empty when it cannot be read. */
+export function tail(file: string, lines: number): string {
+  try {
+    return readFileSync(file, 'utf8').trimEnd().split('\n').slice(-lines).join('\n')
+  } catch {
+    return ''
+  }
+}
+
+/** Sends a signal; a process (or group, as a negative pid) that is gone already is no error. */
+export function signalProcess(pid: number, signal: NodeJS.Signals): void {
+  try {
+    process.kill(pid, signal)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error
+  }
+}
+
+function exitOf(process: ChildProcess): Promise<Exit> {
+  return new Promise((resolve) => {
+    process.once('exit', (code, signal) => resolve({ code, signal }))
+  })
+}
+
+async function spawned(process: ChildProcess, spec: ChildSpec): Promise<void> {
+  await new Promise<void>((resolve, reject) => {
+    process.once('spawn', resolve)
+    process.once('error', (error) =>
+      reject(new Problem(`${spec.name}: ${spec.command} could not be started (${error.message}).`)),
+    )
+  })
+}
+
+/** Children of children included. Linux only (elsewhere the group must do). */
+function descendants(root: number): readonly number[] {
+  const found: number[] = []
+  for (const pid of childrenOf(root)) found.push(pid, ...descendants(pid))
+  return found
+}
+
+function childrenOf(pid: number): readonly number[] {
+  try {
+    const text = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim()
+    return text === '' ? [] : text.split(' ').map(Number)
+  } catch {
+    return []
+  }
+}

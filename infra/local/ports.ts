@@ -1,0 +1,80 @@
+// The ports of a stack: chosen free the first time, kept in a file and reused afterwards, because addresses live on in
+// channels, bookmarks and stack.json.
+import { readFileSync } from 'node:fs'
+import { createServer } from 'node:net'
+import { randomInt } from 'node:crypto'
+import { Problem } from './problem.ts'
+import { writeWhole } from './processes.ts'
+
+/** Below the range that operating systems hand out for outgoing connections (Linux from 32768, macOS from 49152), which might take a port between two runs. */
+const LOWEST = 20_000
+const HIGHEST = 30_000
+const ATTEMPTS = 200
+
+/**
+ * A port for each name: those of the file, then new ones for the names that it lacks; the file then holds them all.
+ * Throws a Problem that names the port and its part when a kept one is taken.
+ */
+export async function keptPorts<Name extends string>(
+  names: readonly Name[],
+  file: string,
+): Promise<Record<Name, number>> {
+  const kept = read(file)
+  for (const name of names) {
+    const port = kept[name]
+    if (port !== undefined && !(await isFree(port)))
+      throw new Problem(
+        `Port ${port} (${name}) is taken by another process. Stop that process, or give ${name} another port in ${file}.`,
+      )
+  }
+  const missing = names.filter((name) => kept[name] === undefined)
+  const ports = { ...kept, ...(await freePorts(missing, Object.values(kept))) }
+  if (missing.length > 0) writeWhole(file, `${JSON.stringify(ports, null, 2)}\n`)
+  return ports as Record<Name, number>
+}
+
+/** A free port for each name, none of them in `avoid`. */
+export async function freePorts<Name extends string>(
+  names: readonly Name[],
+  avoid: readonly number[] = [],
+): Promise<Record<Name, number>> {
+  const used = new Set(avoid)
+  const ports: Partial<Record<Name, number>> = {}
+  for (const name of names) {
+    const port = await freePort(used)
+    used.add(port)
+    ports[name] = port
+  }
+  return ports as Record<Name, number>
+}
+
+async function freePort(used: ReadonlySet<number>): Promise<number> {
+  for (let attempt = 0; attempt < ATTEMPTS; attempt += 1) {
+    const port = randomInt(LOWEST, HIGHEST)
+    if (!used.has(port) && (await isFree(port))) return port
+  }
+  throw new Problem(`No free port was found between ${LOWEST} and ${HIGHEST}.`)
+}
+
+/** Whether a server could listen there now. */
+export function isFree(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const server = createServer()
+    server.once('error', () => resolve(false))
+    server.listen({ port, host: '127.0.0.1', exclusive: true }, () => server.close(() => resolve(true)))
+  })
+}
+
+function read(file: string): Readonly<Record<string, number>> {
+  let text: string
+  try {
+    text = readFileSync(file, 'utf8')
+  } catch {
+    return {}
+  }
+  try {
+    return JSON.parse(text) as Record<string, number>
+  } catch {
+    throw new Problem(`${file} is not readable as JSON. Correct it, or delete it to have new ports chosen.`)
+  }
+}
