@@ -171,6 +171,12 @@ create table relay_shards (
 );
 insert into relay_shards (shard) select generate_series(0, 15);
 
+-- The relays that are alive: what a fair share of the shards is computed from. One that holds nothing yet is in no lease.
+create table relay_members (
+  owner text primary key,
+  live_until timestamptz not null
+);
+
 create table job_leases (
   job text primary key,
   owner text,
@@ -232,6 +238,7 @@ grant usage on sequence held_request_seq to calstream_sync;
 -- relay: reads and deletes; it cannot change a message.
 grant select, delete on outbox to calstream_relay;
 grant select, update on relay_shards to calstream_relay;
+grant select, insert, update, delete on relay_members to calstream_relay;
 
 -- scheduler: rings, channels, retention, the dead-letter index.
 grant select, update on external_calendar_connections, connection_credentials, external_calendars to calstream_scheduler;

@@ -1,0 +1,6 @@
+// The relay process.
+import { run } from '#shared/platform/run.ts'
+import { loadConfig } from './config.ts'
+import { startRelay } from './service.ts'
+
+await run('relay', (signal) => startRelay(loadConfig(process.env), signal))

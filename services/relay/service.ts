@@ -1,0 +1,96 @@
+// The relay's wiring: leases decide which shards, the poll drains them, three loops drive it.
+import { randomUUID } from 'node:crypto'
+import { hostname } from 'node:os'
+import { startAdmin } from '#shared/platform/admin.ts'
+import { kafkaRoundTrip, openTransactionalProducer } from '#shared/platform/kafkajs.ts'
+import { createLogger } from '#shared/platform/log.ts'
+import { startLoop } from '#shared/platform/loop.ts'
+import { metrics } from '#shared/platform/metrics.ts'
+import { openDatabase } from '#shared/platform/postgres.ts'
+import { startTelemetry } from '#shared/platform/telemetry.ts'
+import { outboxBacklog } from '#shared/store/relay.ts'
+import type { RelayConfig } from './config.ts'
+import { observePublished } from './observe.ts'
+import { createPoll } from './poll.ts'
+import { createShards } from './shards.ts'
+
+/** The broker aborts what a dead relay left open after this long; a successor's producer does it at once. */
+const TRANSACTION_TIMEOUT_MS = 15_000
+const BACKLOG_EVERY_MS = 5000
+/** Reads and deletes are short; the shards spend their time at Kafka. */
+const POOL_MAX = 4
+
+/** Starts a relay. Returns when its loops run; shards are taken within a second. Throws ConfigError or Failure. */
+export async function startRelay(
+  config: RelayConfig,
+  _signal: AbortSignal,
+): Promise<AsyncDisposable & { readonly adminPort: number }> {
+  await using started = new AsyncDisposableStack()
+  const logger = createLogger({ service: 'relay', level: config.LOG_LEVEL })
+  const telemetry = started.use(startTelemetry({ service: 'relay' }))
+  const db = started.use(
+    openDatabase({ url: config.POSTGRES_URL, applicationName: 'calstream-relay', poolMax: POOL_MAX }, logger),
+  )
+  const owner = `${hostname()}-${process.pid}-${randomUUID().slice(0, 8)}`
+  const kafka = { brokers: config.KAFKA_BROKERS, prefix: config.KAFKA_PREFIX, clientId: 'calstream-relay' }
+
+  const poll = createPoll({
+    db,
+    owner,
+    logger,
+    openProducer: (shard) =>
+      openTransactionalProducer(
+        { ...kafka, transactionalId: `relay-${shard}`, timeoutMs: TRANSACTION_TIMEOUT_MS },
+        logger,
+      ),
+    published: observePublished,
+    fenced: (lease) => shards.drop(lease),
+  })
+  const shards = createShards({
+    db,
+    owner,
+    logger,
+    taken: (lease, previousOwner) => {
+      if (previousOwner !== null) metrics.relayTakeovers.add(1)
+      logger.info({ ...lease, previousOwner }, 'shard taken')
+      poll.take(lease)
+    },
+    lost: (lease) => void poll.end(lease),
+    surrender: (lease) => poll.end(lease),
+  })
+  started.defer(() =>
+    shards.leave().catch((error: unknown) => {
+      logger.warn({ err: error }, 'the leases could not be given back; they run out by themselves')
+    }),
+  )
+  started.defer(() => poll.close())
+  const leases = started.use(
+    startLoop("the relay's lease beat", () => shards.beat().then(() => shards.beatMs), logger),
+  )
+  const looks = started.use(startLoop("the relay's poll", () => poll.look(), logger))
+  started.use(
+    startLoop(
+      "the relay's backlog count",
+      async () => {
+        const backlog = await outboxBacklog(db, poll.shards())
+        metrics.outboxBacklog.record(backlog.rows)
+        metrics.outboxOldestSeconds.record(backlog.oldestSeconds)
+        return BACKLOG_EVERY_MS
+      },
+      logger,
+    ),
+  )
+  const admin = started.use(
+    await startAdmin({
+      port: config.ADMIN_PORT,
+      checks: {
+        postgres: async () => leases.problem() ?? looks.problem(),
+        kafka: () => kafkaRoundTrip(kafka),
+      },
+      telemetry,
+      logger,
+    }),
+  )
+  const running = started.move()
+  return { adminPort: admin.port, [Symbol.asyncDispose]: () => running.disposeAsync() }
+}

@@ -1,0 +1,12 @@
+// What retry reads from its environment: no database, it holds nothing that the topics do not hold. Pure.
+import { z } from 'zod'
+import { adminEnv, kafkaEnv, readEnv, registryEnv, unleashEnv } from '#shared/platform/env.ts'
+
+const schema = z.object({ ...kafkaEnv, ...registryEnv, ...unleashEnv, ...adminEnv })
+
+export type RetryConfig = z.output<typeof schema>
+
+/** Throws ConfigError that names every wrong variable at once. */
+export function loadConfig(env: NodeJS.ProcessEnv): RetryConfig {
+  return readEnv(schema, env)
+}

@@ -1,0 +1,89 @@
+// Rings the doorbell of what is due. Whether a ring is stale is decided by the claim, in Postgres: a ring too many costs one
+// short transaction, a ring too few is found by the sweep. Invariant: nothing is rung while the jobs gate is not on; it stays
+// in the heap, and its offset uncommitted, until the gate opens.
+import { REQUESTED_TOPIC } from '#schemas/topics.ts'
+import type { RequestReason } from '#schemas/messages.gen.ts'
+import type { Gates } from '#shared/domain/gates.ts'
+import type { Micros } from '#shared/domain/ids.ts'
+import type { OutboundRecord, Producer } from '#shared/platform/broker.ts'
+import type { Clock } from '#shared/platform/clock.ts'
+import type { Codec } from '#shared/platform/codec.ts'
+import { eventHeaders } from '#shared/platform/envelope.ts'
+import { metrics } from '#shared/platform/metrics.ts'
+import type { OffsetLedger } from '#shared/platform/offset-ledger.ts'
+import type { DueHeap } from './due-heap.ts'
+import type { Scheduling } from './intake.ts'
+
+/** Due times are met to 250 ms; looking this often also meets clocks that are set forward. */
+const LOOK_MAX_MS = 100
+const RINGS_MAX = 500
+
+export interface RingDeps {
+  readonly codec: Codec
+  readonly producer: Producer
+  readonly ledger: OffsetLedger
+  readonly heap: DueHeap<Scheduling>
+  readonly gates: Gates
+  readonly clock: Clock
+}
+
+/** Rings what is due, at most 500. @returns ms until the next look. Throws Failure `kafka/*`; what was due then waits in the heap again. */
+export async function ringDue(deps: RingDeps): Promise<number> {
+  if (deps.gates.jobs().state !== 'on') return LOOK_MAX_MS
+  const now = deps.clock.now()
+  const due = deps.heap.takeDue(now, RINGS_MAX)
+  if (due.length === 0) return waitMs(deps.heap.nextDueAt(), now)
+  try {
+    await deps.producer.send(due.map((item) => ringOf(deps.codec, item, now)))
+  } catch (error) {
+    for (const item of due) putBack(deps, item)
+    throw error
+  }
+  for (const item of due) {
+    deps.ledger.complete(item.at, item.offset)
+    metrics.retryLateSeconds.record(Math.max(0, (now - item.dueAt) / 1e6))
+  }
+  metrics.retryRings.add(due.length)
+  return 0
+}
+
+function ringOf(codec: Codec, item: Scheduling, now: Micros): OutboundRecord {
+  const { message } = item
+  const topic = REQUESTED_TOPIC[message.vendor]
+  const value = codec.encode(topic, {
+    connectionId: message.connectionId,
+    providerId: message.providerId,
+    vendor: message.vendor,
+    reason: reasonOf(message.reason),
+    calendarId: null,
+    deliveryKey: null,
+    // A recheck is satisfied by a full listing that began after its due time.
+    asOf: message.reason === 'recheck' ? message.dueAt : null,
+    requestedAt: now,
+  })
+  const headers = eventHeaders({
+    type: 'calendar.sync.requested',
+    source: '/calstream/retry',
+    key: message.connectionId,
+    at: now,
+    ...(item.traceparent === undefined ? {} : { traceparent: item.traceparent }),
+  })
+  return { topic, key: message.connectionId, value, headers }
+}
+
+/** A reason that a later version introduces is rung as a plain retry: the claim looks at Postgres, not at the reason. */
+function reasonOf(reason: Scheduling['message']['reason']): RequestReason {
+  return reason === 'unknown' ? 'retry' : reason
+}
+
+/** A later unit's record may have come meanwhile, and the partition may have gone to somebody else. */
+function putBack(deps: RingDeps, item: Scheduling): void {
+  if (deps.ledger.holding(item.at) !== item.holding) return
+  const superseded = deps.heap.offer(item)
+  if (superseded) deps.ledger.complete(superseded.at, superseded.offset)
+}
+
+function waitMs(nextDueAt: Micros | null, now: Micros): number {
+  if (nextDueAt === null) return LOOK_MAX_MS
+  return Math.min(LOOK_MAX_MS, Math.max(1, Math.ceil((nextDueAt - now) / 1000)))
+}

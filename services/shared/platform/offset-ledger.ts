@@ -1,0 +1,101 @@
+// Which offsets of the partitions we hold are still to be done. Invariant: the committed offset never passes a record whose
+// effect is not durable, and a record delivered again (after a rebalance its partition is read from the committed offset)
+// is recognised while we hold the partition. Offsets have gaps (transaction markers take some): only records seen are waited for.
+import type { TopicPartition } from './broker.ts'
+
+interface Tracked {
+  readonly at: TopicPartition
+  readonly holding: number
+  /** Offsets from the lowest incomplete one on, in delivery order. */
+  readonly offsets: bigint[]
+  /** Index of the lowest incomplete in `offsets`; the part before is cut off now and then. */
+  head: number
+  readonly done: Set<bigint>
+  /** The highest offset seen. */
+  last: bigint
+  committed: bigint
+}
+
+const CUT_AT = 1024
+
+export interface OffsetLedger {
+  /** Notes a record. @returns false when it was delivered before in this assignment: leave it alone. */
+  add(at: TopicPartition, offset: bigint): boolean
+  /** The effect of the record, or its failure, is durable. Unknown offsets and partitions are ignored: they were lost meanwhile. */
+  complete(at: TopicPartition, offset: bigint): void
+  /** The next offset to read of each partition where it moved since `committed` was last told. */
+  movedWatermarks(): readonly (TopicPartition & { readonly next: bigint })[]
+  committed(offsets: readonly (TopicPartition & { readonly next: bigint })[]): void
+  /** Which holding of the partition this is; it changes when the partition was lost and came back. 0 while it is not held. */
+  holding(at: TopicPartition): number
+  /** Forgets a partition that went to somebody else. */
+  drop(at: TopicPartition): void
+  /** Records between the watermark and the newest, done or not, over all partitions of a topic. */
+  tracked(topic: string): number
+}
+
+export function createOffsetLedger(): OffsetLedger {
+  const partitions = new Map<string, Tracked>()
+  let holdings = 0
+
+  function add(at: TopicPartition, offset: bigint): boolean {
+    const known = partitions.get(keyOf(at))
+    if (!known) {
+      holdings += 1
+      partitions.set(keyOf(at), {
+        at: { topic: at.topic, partition: at.partition },
+        holding: holdings,
+        offsets: [offset],
+        head: 0,
+        done: new Set(),
+        last: offset,
+        committed: -1n,
+      })
+      return true
+    }
+    if (offset <= known.last) return false
+    known.last = offset
+    known.offsets.push(offset)
+    return true
+  }
+
+  function complete(at: TopicPartition, offset: bigint): void {
+    const known = partitions.get(keyOf(at))
+    if (!known || offset > known.last || offset < (known.offsets[known.head] ?? known.last + 1n)) return
+    known.done.add(offset)
+    while (known.head < known.offsets.length && known.done.delete(known.offsets[known.head]!)) known.head += 1
+    if (known.head < CUT_AT) return
+    known.offsets.splice(0, known.head)
+    known.head = 0
+  }
+
+  return {
+    add,
+    complete,
+    movedWatermarks: () =>
+      [...partitions.values()]
+        .map((known) => ({ ...known.at, next: watermarkOf(known), before: known.committed }))
+        .filter(({ next, before }) => next > before)
+        .map(({ topic, partition, next }) => ({ topic, partition, next })),
+    committed(offsets) {
+      for (const { next, ...at } of offsets) {
+        const known = partitions.get(keyOf(at))
+        if (known && next > known.committed) known.committed = next
+      }
+    },
+    holding: (at) => partitions.get(keyOf(at))?.holding ?? 0,
+    drop: (at) => void partitions.delete(keyOf(at)),
+    tracked: (topic) =>
+      [...partitions.values()]
+        .filter((known) => known.at.topic === topic)
+        .reduce((sum, known) => sum + known.offsets.length - known.head, 0),
+  }
+}
+
+function watermarkOf(known: Tracked): bigint {
+  return known.offsets[known.head] ?? known.last + 1n
+}
+
+function keyOf(at: TopicPartition): string {
+  return `${at.topic}/${at.partition}`
+}
