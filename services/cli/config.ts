@@ -23,7 +23,11 @@ export function withLocalStack(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
 export function envOf(service: ServiceName, env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
   const suffix = `_${service.toUpperCase()}`
   const own = Object.entries(env).filter(([name]) => name.endsWith(suffix))
-  return { ...env, ADMIN_PORT: '0', ...Object.fromEntries(own.map(([name, value]) => [name.slice(0, -suffix.length), value])) }
+  return {
+    ...env,
+    ADMIN_PORT: '0',
+    ...Object.fromEntries(own.map(([name, value]) => [name.slice(0, -suffix.length), value])),
+  }
 }
 
 /** A role's database url: POSTGRES_URL_<ROLE> if set, otherwise POSTGRES_URL. */

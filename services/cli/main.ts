@@ -6,7 +6,7 @@ import { addConnection, showConnections } from './connections.ts'
 import { SERVICES, withLocalStack } from './config.ts'
 import { runDoctor } from './doctor.ts'
 import { createOutput } from './output.ts'
-import { prepareSchemas, prepareTables, prepareTopics } from './prepare.ts'
+import { prepareSchemas, prepareTables, prepareToggles, prepareTopics } from './prepare.ts'
 import { runAll, runService } from './run-services.ts'
 import { showStatus } from './status.ts'
 import { printToken } from './token.ts'
@@ -36,12 +36,33 @@ program
   .action(() => prepareTables(env, output()))
 
 const topics = program.command('topics').description('the topics of infra/kafka/topics.json')
-topics.command('apply').description('create what is missing, then verify').action(() => prepareTopics('apply', env, output()))
-topics.command('verify').description('compare partitions and policies; changes nothing').action(() => prepareTopics('verify', env, output()))
+topics
+  .command('apply')
+  .description('create what is missing, then verify')
+  .action(() => prepareTopics('apply', env, output()))
+topics
+  .command('verify')
+  .description('compare partitions and policies; changes nothing')
+  .action(() => prepareTopics('verify', env, output()))
 
 const schemas = program.command('schemas').description('the message schemas of schemas/messages')
-schemas.command('apply').description('register every schema (BACKWARD_TRANSITIVE)').action(() => prepareSchemas('apply', env, output()))
-schemas.command('verify').description('check that every schema is registered; changes nothing').action(() => prepareSchemas('verify', env, output()))
+schemas
+  .command('apply')
+  .description('register every schema (BACKWARD_TRANSITIVE)')
+  .action(() => prepareSchemas('apply', env, output()))
+schemas
+  .command('verify')
+  .description('check that every schema is registered; changes nothing')
+  .action(() => prepareSchemas('verify', env, output()))
+
+program
+  .command('toggles')
+  .description('the toggles that the gates ask')
+  .command('apply')
+  .description(
+    'make missing toggles at the flag server (UNLEASH_ADMIN_TOKEN); what an operator switched stays',
+  )
+  .action(() => prepareToggles(env, output()))
 
 program
   .command('token')
@@ -49,7 +70,9 @@ program
   .option('--provider <id>', 'for this provider')
   .option('--operator', 'with the operator scope instead')
   .option('--expires <duration>', 'for example 15m or 8h', '1h')
-  .action((options: { provider?: string; operator?: boolean; expires: string }) => printToken(options, env, output()))
+  .action((options: { provider?: string; operator?: boolean; expires: string }) =>
+    printToken(options, env, output()),
+  )
 
 const connections = program.command('connections').description('the connected accounts')
 connections
@@ -64,8 +87,14 @@ connections
   .option('--limit <n>', 'how many', '100')
   .action((options: { limit: string }) => showConnections(options, env, output()))
 
-program.command('doctor').description('check every dependency and say what to do when one is red').action(() => runDoctor(env, output()))
-program.command('status').description('connections, backlog and freshness on one screen').action(() => showStatus(env, output()))
+program
+  .command('doctor')
+  .description('check every dependency and say what to do when one is red')
+  .action(() => runDoctor(env, output()))
+program
+  .command('status')
+  .description('connections, backlog and freshness on one screen')
+  .action(() => showStatus(env, output()))
 program
   .command('reset')
   .description('delete the data of the local stack in this folder (.calstream)')

@@ -6,7 +6,12 @@ import type { Codec } from '#shared/platform/codec.ts'
 import { eventHeaders } from '#shared/platform/envelope.ts'
 import type { Database } from '#shared/platform/postgres.ts'
 import { currentTraceparent } from '#shared/platform/telemetry.ts'
-import { putCalendars, putCredentials, upsertConnection, type ConnectedAccount } from '#shared/store/connect.ts'
+import {
+  putCalendars,
+  putCredentials,
+  upsertConnection,
+  type ConnectedAccount,
+} from '#shared/store/connect.ts'
 import { insertOutbox } from '#shared/store/outbox.ts'
 import type { Vendor, VendorCalendar } from '#shared/vendors/vendor.ts'
 import { REQUESTED_TOPIC, TOPICS } from '#schemas/topics.ts'
@@ -39,7 +44,11 @@ export async function connectAccount(
   const calendars = await deps.vendor.listCalendars(grant.accessToken, signal)
   const vendorAccountId = accountIdOf(calendars)
   const connected = await deps.database.transaction(async (tx) => {
-    const row = await upsertConnection(tx, { providerId: account.providerId, vendor: deps.vendor.name, vendorAccountId })
+    const row = await upsertConnection(tx, {
+      providerId: account.providerId,
+      vendor: deps.vendor.name,
+      vendorAccountId,
+    })
     const seal = (field: string, text: string) =>
       sealSecret(deps.keyring, text, { connectionId: row.connectionId, field })
     await putCredentials(tx, {
@@ -63,7 +72,8 @@ export async function connectAccount(
 
 function accountIdOf(calendars: readonly VendorCalendar[]): string {
   const primary = calendars.find((calendar) => calendar.primary) ?? calendars[0]
-  if (!primary) throw new Error('The account has no calendar that it can read, so there is nothing to connect.')
+  if (!primary)
+    throw new Error('The account has no calendar that it can read, so there is nothing to connect.')
   return primary.vendorCalendarId
 }
 
@@ -71,13 +81,42 @@ function messagesOf(deps: Deps, provider: ProviderId, row: ConnectedAccount) {
   const traceparent = currentTraceparent()
   const common = { connectionId: row.connectionId, providerId: provider, vendor: deps.vendor.name }
   const headers = (type: string) =>
-    eventHeaders({ type, source: '/calstream/connect', key: row.connectionId, at: row.at, ...(traceparent ? { traceparent } : {}) })
+    eventHeaders({
+      type,
+      source: '/calstream/connect',
+      key: row.connectionId,
+      at: row.at,
+      ...(traceparent ? { traceparent } : {}),
+    })
   const requested = REQUESTED_TOPIC[deps.vendor.name]
-  const request = { ...common, reason: 'connected' as const, calendarId: null, deliveryKey: null, asOf: null, requestedAt: row.at }
-  const change = { ...common, status: 'active' as const, previousStatus: row.previousStatus, code: null, at: row.at }
+  const request = {
+    ...common,
+    reason: 'connected' as const,
+    calendarId: null,
+    deliveryKey: null,
+    asOf: null,
+    requestedAt: row.at,
+  }
+  const change = {
+    ...common,
+    status: 'active' as const,
+    previousStatus: row.previousStatus,
+    code: null,
+    at: row.at,
+  }
   const place = { shard: shardOf(row.connectionId), key: row.connectionId }
   return [
-    { ...place, topic: TOPICS.connectionChanged, value: deps.codec.encode(TOPICS.connectionChanged, change), headers: headers('calendar.connection.changed') },
-    { ...place, topic: requested, value: deps.codec.encode(requested, request), headers: headers('calendar.sync.requested') },
+    {
+      ...place,
+      topic: TOPICS.connectionChanged,
+      value: deps.codec.encode(TOPICS.connectionChanged, change),
+      headers: headers('calendar.connection.changed'),
+    },
+    {
+      ...place,
+      topic: requested,
+      value: deps.codec.encode(requested, request),
+      headers: headers('calendar.sync.requested'),
+    },
   ]
 }
