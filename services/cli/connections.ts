@@ -41,12 +41,7 @@ export async function addConnection(
   const refreshToken = (env['CALSTREAM_REFRESH_TOKEN'] ?? (await text(process.stdin))).trim()
   if (!refreshToken)
     throw new Problem('Give the refresh token on standard input or in CALSTREAM_REFRESH_TOKEN.')
-  const schema = postgresEnv.extend({
-    ...registryEnv.shape,
-    ...kafkaEnv.shape,
-    ...credentialsEnv.shape,
-    ...googleEnv.shape,
-  })
+  const schema = z.object({ ...postgresEnv, ...registryEnv, ...kafkaEnv, ...credentialsEnv, ...googleEnv })
   const config = readEnv(schema, urlOf('ingress', env))
   const topics = [TOPICS.requestedGoogle, TOPICS.requestedMicrosoft, TOPICS.connectionChanged] as const
   const codec = await openCodec(
@@ -92,7 +87,7 @@ export async function showConnections(
 ): Promise<void> {
   const limit = z.coerce.number().int().min(1).max(10_000).safeParse(options.limit)
   if (!limit.success) throw new Problem('--limit must be a number from 1 to 10000.')
-  const config = readEnv(postgresEnv, urlOf('ingress', env))
+  const config = readEnv(z.object(postgresEnv), urlOf('ingress', env))
   await using database = openDatabase(
     { url: config.POSTGRES_URL, applicationName: 'calstream-cli', poolMax: 1 },
     createLogger({ service: 'cli', level: 'warn' }),

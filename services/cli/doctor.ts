@@ -53,26 +53,32 @@ async function within<T>(work: Promise<T>): Promise<T> {
 
 function checksOf(env: NodeJS.ProcessEnv): readonly Check[] {
   const kafka = () => {
-    const config = readEnv(kafkaEnv, env)
-    return { brokers: config.KAFKA_BROKERS, prefix: config.KAFKA_PREFIX }
+    const config = readEnv(z.object(kafkaEnv), env)
+    return { brokers: config.KAFKA_BROKERS, prefix: config.KAFKA_PREFIX, clientId: 'calstream-doctor' }
   }
+  const logger = createLogger({ service: 'doctor', level: 'silent' })
   return [
     { name: 'node', look: () => nodeVersion(), remedy: 'install Node 24.12 or newer' },
     {
       name: 'kafka',
-      look: async () => complain(await kafkaRoundTrip(kafka()), 'answers'),
+      look: async () => complain(await kafkaRoundTrip(kafka(), logger), 'answers'),
       remedy: 'start the broker or correct KAFKA_BROKERS',
     },
     {
       name: 'topics',
-      look: async () => `${(await verifyTopics(kafka())).length} as they should be`,
+      look: async () => {
+        const report = await verifyTopics(kafka(), logger)
+        return complain(report.problems[0] ?? null, `${report.topics.length} as they must be`)
+      },
       remedy: 'calstream topics apply; a changed partition count needs a new topic version',
     },
     {
       name: 'schemas',
       look: async () => {
-        const config = readEnv(registryEnv, env)
-        return `${(await verifySchemas({ registryUrl: config.SCHEMA_REGISTRY_URL, prefix: kafka().prefix })).length} registered`
+        const config = readEnv(z.object(registryEnv), env)
+        const registry = { registryUrl: config.SCHEMA_REGISTRY_URL, prefix: kafka().prefix }
+        const report = await verifySchemas(registry, AbortSignal.timeout(LIMIT_MS))
+        return complain(report.problems[0] ?? null, `${report.subjects.length} registered`)
       },
       remedy: 'start the registry or correct SCHEMA_REGISTRY_URL, then calstream schemas apply',
     },
@@ -102,7 +108,7 @@ function complain(problem: string | null, fine: string): string {
 }
 
 async function tables(env: NodeJS.ProcessEnv): Promise<string> {
-  const config = readEnv(postgresEnv, urlOf('ingress', env))
+  const config = readEnv(z.object(postgresEnv), urlOf('ingress', env))
   const logger = createLogger({ service: 'doctor', level: 'silent' })
   await using database = openDatabase(
     { url: config.POSTGRES_URL, applicationName: 'calstream-doctor', poolMax: 1 },
@@ -116,7 +122,7 @@ async function tables(env: NodeJS.ProcessEnv): Promise<string> {
 }
 
 async function toggles(env: NodeJS.ProcessEnv): Promise<string> {
-  const config = readEnv(unleashEnv, env)
+  const config = readEnv(z.object(unleashEnv), env)
   const answer = await fetch(`${config.UNLEASH_URL.replace(/\/$/, '')}/client/features`, {
     headers: { authorization: config.UNLEASH_TOKEN.reveal() },
     signal: AbortSignal.timeout(LIMIT_MS),
@@ -132,7 +138,7 @@ async function toggles(env: NodeJS.ProcessEnv): Promise<string> {
 }
 
 async function vendor(env: NodeJS.ProcessEnv): Promise<string> {
-  const config = readEnv(googleEnv, env)
+  const config = readEnv(z.object(googleEnv), env)
   const answer = await fetch(new URL('/calendar/v3/users/me/calendarList', config.GOOGLE_API_URL), {
     redirect: 'error',
     signal: AbortSignal.timeout(LIMIT_MS),

@@ -1,7 +1,16 @@
 // `calstream migrate`, `topics`, `schemas`, `toggles`: what an install needs before services start. Each may run any number of times.
 import { readFileSync } from 'node:fs'
 import { z } from 'zod'
-import { kafkaEnv, postgresEnv, readEnv, registryEnv } from '#shared/platform/env.ts'
+import {
+  httpUrl,
+  kafkaEnv,
+  postgresEnv,
+  readEnv,
+  registryEnv,
+  secretText,
+  wholeNumber,
+} from '#shared/platform/env.ts'
+import { createLogger } from '#shared/platform/log.ts'
 import { applySchemas, verifySchemas } from '#shared/platform/schemas.ts'
 import { applyTopics, verifyTopics } from '#shared/platform/topics.ts'
 import { migrate } from '#shared/store/migrate.ts'
@@ -10,6 +19,7 @@ import { urlOf } from './config.ts'
 import type { Output } from './output.ts'
 import { Problem } from './problem.ts'
 
+const LIMIT_MS = 60_000
 const rolePasswords = z.record(z.string(), z.string().min(1))
 
 /** Applies missing migrations and, from CALSTREAM_ROLE_PASSWORDS_FILE (JSON, role → password), sets the passwords of the roles. */
@@ -33,36 +43,71 @@ export async function prepareTables(env: NodeJS.ProcessEnv, output: Output): Pro
   )
 }
 
+/** Creates missing topics (apply), then verifies all. Sets the exit code when something is not as it must be. */
 export async function prepareTopics(
   verb: 'apply' | 'verify',
   env: NodeJS.ProcessEnv,
   output: Output,
 ): Promise<void> {
-  const config = readEnv(kafkaEnv, env)
-  const kafka = { brokers: config.KAFKA_BROKERS, prefix: config.KAFKA_PREFIX }
-  const topics = verb === 'apply' ? await applyTopics(kafka) : await verifyTopics(kafka)
-  output.rows(topics, 'There are no topics to look at.')
+  const schema = z.object({
+    ...kafkaEnv,
+    KAFKA_PARTITIONS: wholeNumber('partitions of every topic, instead of those in infra/kafka/topics.json', {
+      min: 1,
+      max: 1_000,
+    }).optional(),
+  })
+  const config = readEnv(schema, env)
+  const kafka = {
+    brokers: config.KAFKA_BROKERS,
+    prefix: config.KAFKA_PREFIX,
+    clientId: 'calstream-cli',
+    partitions: config.KAFKA_PARTITIONS,
+  }
+  const logger = createLogger({ service: 'cli', level: 'warn' })
+  const report = await (verb === 'apply' ? applyTopics(kafka, logger) : verifyTopics(kafka, logger))
+  output.rows(
+    report.topics.map((topic) => ({ ...topic })),
+    'There are no topics to look at.',
+  )
+  complain(report.problems)
 }
 
+/** Registers missing schemas (apply), then verifies all. Sets the exit code when something is not as it must be. */
 export async function prepareSchemas(
   verb: 'apply' | 'verify',
   env: NodeJS.ProcessEnv,
   output: Output,
 ): Promise<void> {
-  const config = readEnv(registryEnv.extend(kafkaEnv.pick({ KAFKA_PREFIX: true }).shape), env)
+  const config = readEnv(z.object({ ...registryEnv, KAFKA_PREFIX: kafkaEnv.KAFKA_PREFIX }), env)
   const registry = { registryUrl: config.SCHEMA_REGISTRY_URL, prefix: config.KAFKA_PREFIX }
-  const schemas = verb === 'apply' ? await applySchemas(registry) : await verifySchemas(registry)
-  output.rows(schemas, 'There are no schemas to look at.')
+  const signal = AbortSignal.timeout(LIMIT_MS)
+  const report = await (verb === 'apply' ? applySchemas(registry, signal) : verifySchemas(registry, signal))
+  output.rows(
+    report.subjects.map((subject) => ({ ...subject })),
+    'There are no schemas to look at.',
+  )
+  complain(report.problems)
+}
+
+function complain(problems: readonly string[]): void {
+  for (const problem of problems) process.stderr.write(`${problem}\n`)
+  if (problems.length > 0) process.exitCode = 1
 }
 
 /** Makes missing toggles at the flag server: switches on, allowlists empty (nobody). What an operator switched stays. */
 export async function prepareToggles(env: NodeJS.ProcessEnv, output: Output): Promise<void> {
-  const config = readEnv(z.object({ UNLEASH_URL: z.url(), UNLEASH_ADMIN_TOKEN: z.string().min(1) }), env)
+  const config = readEnv(
+    z.object({
+      UNLEASH_URL: httpUrl('address of the Unleash API, ending in /api'),
+      UNLEASH_ADMIN_TOKEN: secretText('an admin token of Unleash'),
+    }),
+    env,
+  )
   const consoleUrl = config.UNLEASH_URL.replace(/\/api\/?$/, '')
   const made = await seedToggles(
-    { consoleUrl, tokens: { admin: config.UNLEASH_ADMIN_TOKEN } },
+    { consoleUrl, tokens: { admin: config.UNLEASH_ADMIN_TOKEN.reveal() } },
     { switchesOn: true, providerIds: [], connectionIds: [] },
-    AbortSignal.timeout(60_000),
+    AbortSignal.timeout(LIMIT_MS),
   )
   output.rows(
     made.map((toggle) => ({ made: toggle })),

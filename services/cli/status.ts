@@ -1,4 +1,5 @@
 // `calstream status`: connections, backlog and freshness on one screen.
+import { z } from 'zod'
 import { postgresEnv, readEnv } from '#shared/platform/env.ts'
 import { createLogger } from '#shared/platform/log.ts'
 import { openDatabase } from '#shared/platform/postgres.ts'
@@ -11,7 +12,7 @@ const TROUBLES = 10
 
 /** Prints the totals and, for a person, the connections that need a look. */
 export async function showStatus(env: NodeJS.ProcessEnv, output: Output): Promise<void> {
-  const config = readEnv(postgresEnv, urlOf('ingress', env))
+  const config = readEnv(z.object(postgresEnv), urlOf('ingress', env))
   const logger = createLogger({ service: 'cli', level: 'warn' })
   await using database = openDatabase(
     { url: config.POSTGRES_URL, applicationName: 'calstream-cli', poolMax: 1 },
