@@ -1,4 +1,5 @@
 // `calstream doctor`: one line for each dependency, and what to do when it is red. Ends with 1 if anything is.
+import { z } from 'zod'
 import {
   kafkaEnv,
   postgresEnv,
@@ -61,7 +62,7 @@ function checksOf(env: NodeJS.ProcessEnv): readonly Check[] {
     { name: 'node', look: () => nodeVersion(), remedy: 'install Node 24.12 or newer' },
     {
       name: 'kafka',
-      look: async () => complain(await kafkaRoundTrip(kafka(), logger), 'answers'),
+      look: async () => complain(await kafkaRoundTrip(kafka()), 'answers'),
       remedy: 'start the broker or correct KAFKA_BROKERS',
     },
     {

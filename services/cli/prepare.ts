@@ -25,7 +25,7 @@ const rolePasswords = z.record(z.string(), z.string().min(1))
 /** Applies missing migrations and, from CALSTREAM_ROLE_PASSWORDS_FILE (JSON, role → password), sets the passwords of the roles. */
 export async function prepareTables(env: NodeJS.ProcessEnv, output: Output): Promise<void> {
   const config = readEnv(
-    postgresEnv.extend({ CALSTREAM_ROLE_PASSWORDS_FILE: z.string().optional() }),
+    z.object({ ...postgresEnv, CALSTREAM_ROLE_PASSWORDS_FILE: z.string().optional() }),
     urlOf('migrate', env),
   )
   const file = config.CALSTREAM_ROLE_PASSWORDS_FILE
