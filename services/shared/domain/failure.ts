@@ -116,6 +116,11 @@ export const FAILURE_CODES = {
     scope: 'connection',
     text: 'Postgres refused a value that the vendor sent. The unit is recorded as failed with the bare code.',
   },
+  'store/schema-newer': {
+    kind: 'defect',
+    scope: 'process',
+    text: 'The database was migrated by a newer version of calstream. Use that version.',
+  },
   'store/fence-lost': {
     kind: 'conflict',
     scope: 'connection',

@@ -1,0 +1,153 @@
+// Every metric and its name, in one place. Instruments count from the moment telemetry starts and are silent before, so a
+// module may use them without caring who started what. Invariant: labels are vendor, outcome, code, gate and the like, never an id.
+import type { Attributes, Meter, MetricAdvice } from '@opentelemetry/api'
+
+export interface Counter {
+  add(value: number, labels?: Attributes): void
+}
+
+export interface Recorder {
+  record(value: number, labels?: Attributes): void
+}
+
+type Bind = (meter: Meter) => void
+
+const meters: Meter[] = []
+const binds: Bind[] = []
+
+// Without own boundaries everything in seconds lands in the first bucket (0 … 5).
+const SECONDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 900, 3600]
+const MILLISECONDS = [
+  5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000, 30_000, 60_000, 120_000, 300_000,
+]
+
+export const metrics = {
+  syncRuns: counter('calendar_sync_runs', 'Units that ended. Labels: vendor, outcome'),
+  syncFailures: counter('calendar_sync_failures', 'Units that ended as failed. Labels: vendor, code'),
+  // The exporter appends _total to a counter; this name has to stay as it is, so it is an up-down counter that only grows.
+  itemsProcessed: growing(
+    'calendar_sync_items_processed',
+    'Items of pages that were applied. Labels: vendor',
+  ),
+  syncLatencyMs: histogram(
+    'calendar_sync_latency_ms',
+    'From claim to end of a unit. Labels: vendor, outcome',
+    MILLISECONDS,
+  ),
+  freshnessSeconds: histogram(
+    'calendar_sync_freshness_seconds',
+    'From the change at the vendor until it was published',
+    SECONDS,
+  ),
+  pages: counter('calendar_sync_pages', 'Pages that were persisted. Labels: vendor'),
+  itemsQuarantined: counter(
+    'calendar_sync_items_quarantined',
+    'Items of pages that could not be read. Labels: vendor',
+  ),
+  resyncs: counter('calendar_sync_resyncs', 'Full reads that began. Labels: vendor, reason'),
+  vendorCalls: counter('calendar_sync_vendor_calls', 'Calls to vendors. Labels: vendor, call, outcome'),
+  vendorCallSeconds: histogram(
+    'calendar_sync_vendor_call_seconds',
+    'Duration of calls to vendors. Labels: vendor, call',
+    SECONDS,
+  ),
+  tokenRefreshes: counter('calendar_sync_token_refreshes', 'Access tokens fetched. Labels: vendor, outcome'),
+
+  webhooks: counter('calendar_sync_webhooks', 'Notifications answered. Labels: vendor, outcome'),
+  webhookSeconds: histogram(
+    'calendar_sync_webhook_seconds',
+    'From the request until its answer. Labels: vendor, outcome',
+    SECONDS,
+  ),
+  syncRequests: counter('calendar_sync_requests', 'Calls of the sync API. Labels: outcome'),
+  ingressQueue: gauge('calendar_sync_ingress_queue', 'Doorbells that wait for Kafka or are on their way'),
+  heldRequests: counter('calendar_sync_held', 'Refusals by a closed gate that were stored. Labels: gate'),
+
+  lanes: gauge('calendar_sync_lanes', 'Connections with queued or running work. Labels: state'),
+  lag: gauge(
+    'calendar_sync_lag',
+    'Records of a topic that the group has not finished. Labels: topic, partition',
+  ),
+  deadLetters: counter(
+    'calendar_sync_dead_letters',
+    'Records sent to the dead-letter topic. Labels: topic, code',
+  ),
+  consumerRebuilds: counter(
+    'calendar_sync_consumer_rebuilds',
+    'Consumers that died and were built again. Labels: group',
+  ),
+
+  outboxPublished: counter('calendar_sync_outbox_published', 'Outbox rows published'),
+  outboxBacklog: gauge('calendar_sync_outbox_backlog', 'Outbox rows that wait'),
+  outboxOldestSeconds: gauge('calendar_sync_outbox_oldest_seconds', 'Age of the oldest outbox row'),
+  outboxDelaySeconds: histogram(
+    'calendar_sync_outbox_delay_seconds',
+    'From the row until it was published',
+    SECONDS,
+  ),
+  relayTakeovers: counter('calendar_sync_relay_takeovers', 'Shards taken over from another relay'),
+
+  retryRings: counter('calendar_sync_retry_rings', 'Doorbells rung by the retry service'),
+  retryLateSeconds: histogram('calendar_sync_retry_late_seconds', 'How late a due retry was rung', SECONDS),
+  retryHeld: gauge('calendar_sync_retry_held', 'Retries that wait for their time. Labels: band'),
+
+  schedulerRuns: counter('calendar_sync_scheduler_runs', 'Runs of jobs. Labels: job, outcome'),
+  schedulerRings: counter('calendar_sync_scheduler_rings', 'Doorbells rung by the scheduler. Labels: job'),
+  channels: gauge('calendar_sync_channels', 'Channels by health. Labels: vendor, state'),
+  connections: gauge('calendar_sync_connections', 'Connections. Labels: vendor, state'),
+
+  gateDecisions: counter('calendar_sync_gate_decisions', 'Answers of gates. Labels: gate, state'),
+  gateState: gauge(
+    'calendar_sync_gate_state',
+    '1 open, 0 closed, -1 unknown; an allowlist is open when it lets anyone in. Labels: gate',
+  ),
+  gatePollFailures: counter('calendar_sync_gate_poll_failures', 'Polls of Unleash that failed'),
+
+  postgresFailures: counter('calendar_sync_postgres_failures', 'Statements that failed. Labels: code'),
+  postgresPool: gauge('calendar_sync_postgres_pool', 'Connections of the pool. Labels: state'),
+}
+
+/** Lets every instrument count into one more meter. Called by telemetry. */
+export function bindMetrics(meter: Meter): void {
+  meters.push(meter)
+  for (const bind of binds) bind(meter)
+}
+
+/** Forgets all meters: their provider ended. Called by telemetry. */
+export function unbindMetrics(): void {
+  meters.length = 0
+  for (const forget of forgets) forget()
+}
+
+const forgets: (() => void)[] = []
+
+function counter(name: string, description: string): Counter {
+  const instruments = instrumentsOf((meter) => meter.createCounter(name, { description }))
+  return { add: (value, labels) => instruments.forEach((instrument) => instrument.add(value, labels)) }
+}
+
+function growing(name: string, description: string): Counter {
+  const instruments = instrumentsOf((meter) => meter.createUpDownCounter(name, { description }))
+  return {
+    add: (value, labels) => instruments.forEach((instrument) => instrument.add(Math.max(0, value), labels)),
+  }
+}
+
+function gauge(name: string, description: string): Recorder {
+  const instruments = instrumentsOf((meter) => meter.createGauge(name, { description }))
+  return { record: (value, labels) => instruments.forEach((instrument) => instrument.record(value, labels)) }
+}
+
+function histogram(name: string, description: string, explicitBucketBoundaries: number[]): Recorder {
+  const advice: MetricAdvice = { explicitBucketBoundaries }
+  const instruments = instrumentsOf((meter) => meter.createHistogram(name, { description, advice }))
+  return { record: (value, labels) => instruments.forEach((instrument) => instrument.record(value, labels)) }
+}
+
+function instrumentsOf<T>(create: (meter: Meter) => T): T[] {
+  const instruments: T[] = []
+  binds.push((meter) => instruments.push(create(meter)))
+  forgets.push(() => instruments.splice(0))
+  for (const meter of meters) instruments.push(create(meter))
+  return instruments
+}

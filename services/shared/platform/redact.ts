@@ -1,0 +1,52 @@
+// Takes secrets out of text by their value and by their shape, whatever field or message they travelled in. Invariant: what
+// was registered never leaves, in no spelling that a log line can give it.
+
+const MASK = '[secret]'
+/** Shorter values would hide ordinary words. */
+const VALUE_LENGTH_MIN = 8
+/** Registered at start only (settings); a bound keeps one line's cost constant whatever a caller does. */
+const VALUES_MAX = 256
+
+/** Tokens that are recognised without having been registered: they come from vendors and callers at run time. */
+const SHAPES: readonly RegExp[] = [
+  // Google: access token, refresh token, authorisation code. developers.google.com/identity/protocols/oauth2#size
+  /\bya29\.[\w.-]+/g,
+  /\b[14]\/\/?0[\w-]{8,}/g,
+  /\bGOCSPX-[\w-]+/g,
+  // JSON web tokens, signed (three parts) or encrypted (five).
+  /\beyJ[\w-]{6,}(?:\.[\w-]*){1,4}/g,
+  /\b(?:Bearer|Basic)\s+[\w.~+/=-]{8,}/gi,
+  // Our own: channel tokens and sealed credentials.
+  /\bv1\.[\w-]{1,16}\.[\w-]{16,}(?:\.[\w-]+)+/g,
+  // The password of a url.
+  /(?<=\b[a-z][a-z0-9+.-]*:\/\/)[^\s/@"\\]+:[^\s/@"\\]*(?=@)/gi,
+  // name=value of forms and queries, "name":"value" of JSON, also JSON inside a JSON string.
+  /(?<=\b(?:access_token|refresh_token|id_token|client_secret|code_verifier|assertion|password|clientState)(?:=|\\*"\s*:\s*\\*"))[^"\\&\s]+/gi,
+]
+
+const values = new Set<string>()
+let registered: RegExp | null = null
+
+/** From now on hides this value wherever it appears, plain or escaped as in JSON and urls. Values under 8 characters are ignored. */
+export function registerSecret(value: string): void {
+  if (value.length < VALUE_LENGTH_MIN || values.has(value)) return
+  for (const spelling of [value, JSON.stringify(value).slice(1, -1), encodeURIComponent(value)])
+    values.add(spelling)
+  for (const oldest of values) {
+    if (values.size <= VALUES_MAX) break
+    values.delete(oldest)
+  }
+  // Longest first, so that a secret that holds another one is hidden whole.
+  const longestFirst = [...values].toSorted((a, b) => b.length - a.length)
+  registered = new RegExp(longestFirst.map((spelling) => escaped(spelling)).join('|'), 'g')
+}
+
+/** The text with every secret replaced by [secret]. A line of JSON stays JSON. */
+export function redact(text: string): string {
+  const known = registered === null ? text : text.replace(registered, MASK)
+  return SHAPES.reduce((line, shape) => line.replace(shape, MASK), known)
+}
+
+function escaped(literal: string): string {
+  return literal.replace(/[\\^$.*+?()[\]{}|/-]/g, '\\$&')
+}
