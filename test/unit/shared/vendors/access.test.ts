@@ -18,7 +18,11 @@ function seal(text: string, field: string): string {
 
 /** One row of credentials with the rule of the real store: an update applies to the version that was read. */
 function setup(
-  options: { refresh?: (refreshToken: string) => Promise<Partial<Grant>>; access?: string | null } = {},
+  options: {
+    refresh?: (refreshToken: string) => Promise<Partial<Grant>>
+    access?: string | null
+    loads?: () => Promise<void>
+  } = {},
 ) {
   const access = options.access === undefined ? null : options.access
   let row: StoredCredentials | null = {
@@ -32,7 +36,10 @@ function setup(
   const opened = openAccess({
     keyring: KEYRING,
     clock: { now: () => now },
-    load: async (_id: ConnectionId) => row,
+    load: async (_id: ConnectionId) => {
+      await options.loads?.()
+      return row
+    },
     save: async (update: AccessUpdate) => {
       log.push('save')
       if (row === null || row.version !== update.version) return 'superseded'
@@ -203,6 +210,17 @@ describe('a call with a token', () => {
       ),
     )
     expect(new Set(results)).toEqual(new Set(['access-1']))
+    expect(log.filter((line) => line.startsWith('refresh'))).toHaveLength(1)
+  })
+
+  test('is not served by a look-up that began before the rejection and brings the rejected token again', async () => {
+    const gate = Promise.withResolvers<void>()
+    const { access, log } = setup({ access: 'stale', loads: () => gate.promise })
+    const early = access.token(ID, signal)
+    access.invalidate(ID, 'stale')
+    const late = access.token(ID, signal)
+    gate.resolve()
+    expect(await Promise.all([early, late])).toEqual(['access-1', 'access-1'])
     expect(log.filter((line) => line.startsWith('refresh'))).toHaveLength(1)
   })
 })
