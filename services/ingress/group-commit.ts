@@ -1,0 +1,106 @@
+// Group commit: one write is outstanding at a time and everything that arrives meanwhile forms the next group.
+// An item is answered `durable` only after the write that carried it has succeeded; it joins only a group whose write has
+// not been sent. Every wait ends by itself: a full queue and the deadline answer without waiting for the other side.
+
+/** `durable`, or why not: nothing of it is certain to be stored then, and the caller is told to come again. */
+export type Commitment = 'durable' | 'overloaded' | 'late' | 'failed' | 'closing'
+
+export interface GroupCommitOptions<T> {
+  /** Stores a group whole or throws; called with at most `groupMax` items, never twice at a time. */
+  readonly write: (group: readonly T[]) => Promise<void>
+  readonly groupMax: number
+  /** Items waiting for their group; one more is refused at once. */
+  readonly queueMax: number
+  /** How long one item may take from arrival to its answer. */
+  readonly waitMaxMs: number
+  /** How long closing waits for what is queued and under way. */
+  readonly drainMaxMs: number
+  readonly onFailure: (error: unknown, items: number) => void
+}
+
+export interface GroupCommit<T> extends AsyncDisposable {
+  /** Never rejects. An item answered `late` or `failed` may still turn out to be stored. */
+  commit(item: T): Promise<Commitment>
+  /** Items that wait or are being written. */
+  depth(): number
+  /** Takes nothing new, finishes what it holds within `drainMaxMs`, answers the rest `closing`. */
+  [Symbol.asyncDispose](): Promise<void>
+}
+
+interface Waiting<T> {
+  readonly item: T
+  readonly answer: (commitment: Commitment) => void
+}
+
+/** A group commit over `write`; it starts idle and holds no resource of its own but timers of waiting items. */
+export function createGroupCommit<T>(options: GroupCommitOptions<T>): GroupCommit<T> {
+  // A Set keeps arrival order and lets an item that ran out of time leave in constant time.
+  const queue = new Set<Waiting<T>>()
+  let sending = new Set<Waiting<T>>()
+  let loop: Promise<void> | null = null
+  let closing = false
+
+  async function drain(): Promise<void> {
+    while (queue.size > 0) {
+      const group = take()
+      sending = new Set(group)
+      const commitment = await written(group)
+      for (const waiting of group) waiting.answer(commitment)
+      sending = new Set()
+    }
+    loop = null
+  }
+
+  function take(): Waiting<T>[] {
+    const group: Waiting<T>[] = []
+    for (const waiting of queue) {
+      if (group.length === options.groupMax) break
+      group.push(waiting)
+      queue.delete(waiting)
+    }
+    return group
+  }
+
+  async function written(group: readonly Waiting<T>[]): Promise<Commitment> {
+    try {
+      await options.write(group.map(({ item }) => item))
+      return 'durable'
+    } catch (error) {
+      options.onFailure(error, group.length)
+      return 'failed'
+    }
+  }
+
+  function commit(item: T): Promise<Commitment> {
+    if (closing) return Promise.resolve('closing')
+    if (queue.size >= options.queueMax) return Promise.resolve('overloaded')
+    const { promise, resolve } = Promise.withResolvers<Commitment>()
+    const timer = setTimeout(() => {
+      // Out of the queue it will not be written; already sent it may be, and the caller's repeat is then a duplicate.
+      queue.delete(waiting)
+      resolve('late')
+    }, options.waitMaxMs)
+    const waiting: Waiting<T> = {
+      item,
+      answer: (commitment) => {
+        clearTimeout(timer)
+        resolve(commitment)
+      },
+    }
+    queue.add(waiting)
+    loop ??= drain()
+    return promise
+  }
+
+  async function close(): Promise<void> {
+    closing = true
+    const { promise: outOfTime, resolve } = Promise.withResolvers<void>()
+    const timer = setTimeout(resolve, options.drainMaxMs)
+    await Promise.race([loop, outOfTime])
+    clearTimeout(timer)
+    for (const waiting of [...queue, ...sending]) waiting.answer('closing')
+    queue.clear()
+  }
+
+  return { commit, depth: () => queue.size + sending.size, [Symbol.asyncDispose]: close }
+}

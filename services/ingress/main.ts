@@ -1,0 +1,6 @@
+// The ingress process.
+import { run } from '#shared/platform/run.ts'
+import { loadConfig } from './config.ts'
+import { startIngress } from './service.ts'
+
+await run('ingress', (signal) => startIngress(loadConfig(process.env), signal))

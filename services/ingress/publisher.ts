@@ -1,0 +1,86 @@
+// Rings doorbells: a sync request is answered `durable` only when Kafka has it on all in-sync replicas (group commit).
+// It never carries calendar data, so a repeated or late ring costs an empty page and loses nothing.
+import { REQUESTED_TOPIC } from '#schemas/topics.ts'
+import type { CalendarId, ConnectionId, Micros, ProviderId, VendorName } from '#shared/domain/ids.ts'
+import type { OutboundRecord, Producer } from '#shared/platform/broker.ts'
+import type { Clock } from '#shared/platform/clock.ts'
+import type { Codec } from '#shared/platform/codec.ts'
+import { eventHeaders } from '#shared/platform/envelope.ts'
+import type { Logger } from '#shared/platform/log.ts'
+import { metrics } from '#shared/platform/metrics.ts'
+import { currentTraceparent } from '#shared/platform/telemetry.ts'
+import { createGroupCommit, type Commitment } from './group-commit.ts'
+
+export interface Ring {
+  readonly connectionId: ConnectionId
+  readonly providerId: ProviderId
+  readonly vendor: VendorName
+  readonly reason: 'webhook' | 'api'
+  readonly calendarId: CalendarId | null
+  readonly deliveryKey: string | null
+  readonly asOf: Micros | null
+}
+
+export interface Publisher extends AsyncDisposable {
+  /** Never rejects for trouble of Kafka: the answer says whether the ring is durable. A ring that fits no schema rejects. */
+  ring(ring: Ring): Promise<Commitment>
+}
+
+export interface PublisherDeps {
+  readonly producer: Pick<Producer, 'send'>
+  readonly codec: Pick<Codec, 'encode'>
+  readonly clock: Clock
+  readonly logger: Logger
+}
+
+/** 500 rings are some 200 kB: well below a broker's 1 MB message limit, and one round trip. */
+const GROUP_MAX = 500
+/** Four seconds' worth at the 2 500 rings/s one partition leader takes with ease; beyond it a refusal is kinder than a wait. */
+const QUEUE_MAX = 10_000
+/** Vendors count a notification as failed after 3 s (Graph) or so; the rest is theirs and the network's. */
+const WAIT_MAX_MS = 2500
+/** Callers have their answers when this begins: what is left came too late for them. */
+const DRAIN_MAX_MS = 1000
+
+/** A publisher over an open producer, which the caller closes after it. */
+export function createPublisher(deps: PublisherDeps): Publisher {
+  const commits = createGroupCommit<OutboundRecord>({
+    write: (records) => deps.producer.send(records),
+    groupMax: GROUP_MAX,
+    queueMax: QUEUE_MAX,
+    waitMaxMs: WAIT_MAX_MS,
+    drainMaxMs: DRAIN_MAX_MS,
+    onFailure: (error, rings) => {
+      deps.logger.warn({ err: error, rings }, 'Kafka did not take a group of rings; their callers come again')
+    },
+  })
+  return {
+    ring: async (ring) => {
+      const answer = commits.commit(recordOf(deps, ring))
+      metrics.ingressQueue.record(commits.depth())
+      const commitment = await answer
+      metrics.ingressQueue.record(commits.depth())
+      return commitment
+    },
+    [Symbol.asyncDispose]: () => commits[Symbol.asyncDispose](),
+  }
+}
+
+function recordOf({ codec, clock }: PublisherDeps, ring: Ring): OutboundRecord {
+  const topic = REQUESTED_TOPIC[ring.vendor]
+  const requestedAt = clock.now()
+  const traceparent = currentTraceparent()
+  return {
+    topic,
+    key: ring.connectionId,
+    value: codec.encode(topic, { ...ring, requestedAt }),
+    headers: eventHeaders({
+      type: 'calendar.sync.requested',
+      source: '/calstream/ingress',
+      subject: ring.connectionId,
+      key: ring.connectionId,
+      at: requestedAt,
+      ...(traceparent === undefined ? {} : { traceparent }),
+    }),
+  }
+}

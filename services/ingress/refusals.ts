@@ -1,0 +1,49 @@
+// Refusals that are kept: work that met a closed gate becomes a held_requests row before its 403 is sent, because vendors
+// do not repeat a 403. Grouped, so that a storm against a closed gate costs few statements; a refusal joins only a group
+// whose statement has not been sent, since the scheduler may delete the row at the seq of an earlier one.
+import type { GateName } from '#shared/domain/gates.ts'
+import type { ConnectionId } from '#shared/domain/ids.ts'
+import type { Logger } from '#shared/platform/log.ts'
+import { metrics } from '#shared/platform/metrics.ts'
+import type { Queryable } from '#shared/platform/postgres.ts'
+import { holdRequests, type HeldRow } from '#shared/store/held-requests.ts'
+import { createGroupCommit } from './group-commit.ts'
+
+export interface Refusals extends AsyncDisposable {
+  /** Whether the rows of all these connections are committed; false is answered 503. Never rejects. */
+  hold(connections: readonly ConnectionId[], gate: GateName): Promise<boolean>
+}
+
+const GROUP_MAX = 1000
+const QUEUE_MAX = 10_000
+const WAIT_MAX_MS = 2500
+/** Callers have their answers when this begins: what is left came too late for them. */
+const DRAIN_MAX_MS = 1000
+
+/** A writer of refusals over an open database, which the caller closes after it. */
+export function createRefusals(deps: { readonly db: Queryable; readonly logger: Logger }): Refusals {
+  const commits = createGroupCommit<HeldRow>({
+    write: (rows) => holdRequests(deps.db, rows),
+    groupMax: GROUP_MAX,
+    queueMax: QUEUE_MAX,
+    waitMaxMs: WAIT_MAX_MS,
+    drainMaxMs: DRAIN_MAX_MS,
+    onFailure: (error, refusals) => {
+      deps.logger.warn(
+        { err: error, refusals },
+        'refusals could not be kept; their callers were told to come again',
+      )
+    },
+  })
+  return {
+    hold: async (connections, gate) => {
+      const answers = await Promise.all(
+        connections.map((connectionId) => commits.commit({ connectionId, gate })),
+      )
+      const stored = answers.filter((answer) => answer === 'durable').length
+      metrics.heldRequests.add(stored, { gate })
+      return stored === connections.length
+    },
+    [Symbol.asyncDispose]: () => commits[Symbol.asyncDispose](),
+  }
+}

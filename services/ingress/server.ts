@@ -1,0 +1,188 @@
+// The HTTP server: limits, and one form for every refusal. Invariants: nothing a caller sends makes it hold more than
+// 8 kB of header and 64 kB of body or wait longer than REQUEST_TIMEOUT_MS for them; trouble of ours is always
+// 503 + Retry-After, which is what vendors repeat, never a 4xx and never a 500; a refusal tells no stack, SQL or path.
+import { STATUS_CODES, type ServerResponse } from 'node:http'
+import type { Duplex } from 'node:stream'
+import Fastify, {
+  type FastifyError,
+  type FastifyInstance,
+  type FastifyReply,
+  type FastifyRequest,
+} from 'fastify'
+import { Failure } from '#shared/domain/failure.ts'
+import type { Logger } from '#shared/platform/log.ts'
+
+/** An RFC 9457 problem document; `error` is the sentence that apps compare, `detail` tells a person what to do. */
+export interface Problem {
+  readonly status: 400 | 401 | 403 | 404 | 405 | 408 | 413 | 431 | 503
+  readonly error: string
+  readonly detail: string
+  readonly headers?: Readonly<Record<string, string>>
+}
+
+export interface ServerConfig {
+  /** Sockets open at a time; one more is closed at once. */
+  readonly connectionsMax: number
+}
+
+const BODY_BYTES_MAX = 65_536
+const HEADER_BYTES_MAX = 8192
+const HEADERS_TIMEOUT_MS = 2000
+const REQUEST_TIMEOUT_MS = 3000
+/** Node looks for requests out of time this often; its default of 30 s would let a slow one live for half a minute. */
+const TIMEOUT_CHECK_MS = 500
+/** A socket on which nothing moves; longer than any answer takes, shorter than Node's endless default. */
+const SILENT_SOCKET_MS = 10_000
+const KEEP_ALIVE_MS = 15_000
+const RETRY_AFTER_S = 5
+
+/** The problem for trouble of ours. */
+export function unavailable(detail: string): Problem {
+  return {
+    status: 503,
+    error: 'Service unavailable',
+    detail,
+    headers: { 'retry-after': String(RETRY_AFTER_S) },
+  }
+}
+
+/** The problem for a request that is not what its route takes. */
+export function badRequest(detail: string): Problem {
+  return { status: 400, error: 'Bad request', detail }
+}
+
+export function sendProblem(reply: FastifyReply, problem: Problem): FastifyReply {
+  return reply
+    .code(problem.status)
+    .headers({ ...problem.headers, 'content-type': 'application/problem+json' })
+    .send(documentOf(problem))
+}
+
+/** A server without routes that does not listen yet. Routes take their body as a Buffer (or none), whatever its type. */
+export function createServer(config: ServerConfig, logger: Logger): FastifyInstance {
+  const responses = new WeakMap<Duplex, ServerResponse>()
+  const app = Fastify({
+    bodyLimit: BODY_BYTES_MAX,
+    requestTimeout: REQUEST_TIMEOUT_MS,
+    connectionTimeout: SILENT_SOCKET_MS,
+    keepAliveTimeout: KEEP_ALIVE_MS,
+    exposeHeadRoutes: false,
+    // What still arrives on an open socket while we stop is handled in full, then its socket is closed.
+    return503OnClosing: false,
+    http: {
+      maxHeaderSize: HEADER_BYTES_MAX,
+      headersTimeout: HEADERS_TIMEOUT_MS,
+      requestTimeout: REQUEST_TIMEOUT_MS,
+      connectionsCheckingInterval: TIMEOUT_CHECK_MS,
+    },
+    frameworkErrors: (_error, _request, reply) => {
+      sendProblem(reply, badRequest('The URL cannot be read.'))
+    },
+    clientErrorHandler: (error, socket) => refuseUnparsed(error, socket, responses.get(socket)),
+  })
+  app.server.maxConnections = config.connectionsMax
+  app.server.on('request', (request, response) => responses.set(request.socket, response))
+  app.server.on('connect', (_request, socket) => writeRaw(socket, methodNotAllowed('POST')))
+  app.server.on('drop', () => logger.warn({ connectionsMax: config.connectionsMax }, 'a socket was refused'))
+
+  app.removeAllContentTypeParsers()
+  app.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, body, done) => done(null, body))
+  app.setErrorHandler((error: FastifyError, _request, reply) => sendProblem(reply, problemOf(error, logger)))
+  app.addHook('onSend', async (_request, reply) => {
+    void reply.headers({ 'cache-control': 'no-store', 'x-content-type-options': 'nosniff' })
+  })
+  refuseUnknownRoutes(app)
+  return app
+}
+
+/**
+ * Stops listening, finishes the requests under way and closes. Sockets still busy after `withinMs` are cut: Node stops
+ * enforcing its request timeouts once a server closes, so one slow sender would otherwise hold the process.
+ */
+export async function closeServer(app: FastifyInstance, withinMs: number): Promise<void> {
+  const timer = setTimeout(() => app.server.closeAllConnections(), withinMs)
+  await app.close()
+  clearTimeout(timer)
+}
+
+/** 404 and 405 are decided before a body is read. */
+function refuseUnknownRoutes(app: FastifyInstance): void {
+  const methods = new Map<string, string>()
+  app.addHook('onRoute', ({ url, method }) => {
+    methods.set(url, [method].flat().join(', '))
+  })
+  const refuse = async (request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> => {
+    const allowed = methods.get(request.url.split('?', 1)[0] ?? '')
+    if (allowed !== undefined) return sendProblem(reply, methodNotAllowed(allowed))
+    // TRACE would echo headers, tokens among them; it is refused everywhere (RFC 9110 §9.3.8).
+    if (request.method === 'TRACE') return sendProblem(reply, methodNotAllowed('POST'))
+    return sendProblem(reply, { status: 404, error: 'Not found', detail: 'There is no such route.' })
+  }
+  app.addHook('onRequest', async (request, reply) => {
+    if (request.is404) return refuse(request, reply)
+  })
+  app.setNotFoundHandler(refuse)
+}
+
+function methodNotAllowed(allow: string): Problem {
+  return { status: 405, error: 'Method not allowed', detail: `Use ${allow}.`, headers: { allow } }
+}
+
+function problemOf(error: FastifyError, logger: Logger): Problem {
+  if (error.code === 'FST_ERR_CTP_BODY_TOO_LARGE') return tooLarge()
+  const status = error.statusCode ?? 500
+  if (status >= 400 && status < 500) return badRequest('The request cannot be read.')
+  const expected = error instanceof Failure && error.kind === 'transient'
+  logger[expected ? 'warn' : 'error']({ err: error }, 'a request failed; the caller was told to come again')
+  return unavailable('Something on our side failed. Send the request again later.')
+}
+
+function tooLarge(): Problem {
+  return { status: 413, error: 'Payload too large', detail: `A body has at most ${BODY_BYTES_MAX} bytes.` }
+}
+
+/** What Node's parser or its timeouts refused: there is no request object to answer through. */
+function refuseUnparsed(
+  error: Error & { code?: string },
+  socket: Duplex,
+  response: ServerResponse | undefined,
+): void {
+  // Answered early without reading the body, whose rest was too slow or broken: a second answer would be nonsense.
+  const answered = response !== undefined && response.headersSent && !response.req.complete
+  if (error.code === 'ECONNRESET' || !socket.writable || answered) {
+    socket.destroy()
+    return
+  }
+  writeRaw(socket, unparsedProblem(error.code))
+}
+
+function unparsedProblem(code: string | undefined): Problem {
+  if (code === 'ERR_HTTP_REQUEST_TIMEOUT') {
+    const detail = `A request arrives whole within ${REQUEST_TIMEOUT_MS} ms.`
+    return { status: 408, error: 'Request timeout', detail }
+  }
+  if (code === 'HPE_HEADER_OVERFLOW') {
+    const detail = `Header fields have at most ${HEADER_BYTES_MAX} bytes together.`
+    return { status: 431, error: 'Request header fields too large', detail }
+  }
+  return code === 'HPE_CHUNK_EXTENSIONS_OVERFLOW' ? tooLarge() : badRequest('The request is not HTTP/1.1.')
+}
+
+function writeRaw(socket: Duplex, problem: Problem): void {
+  const body = JSON.stringify(documentOf(problem))
+  const headers = {
+    ...problem.headers,
+    'content-type': 'application/problem+json',
+    'content-length': String(Buffer.byteLength(body)),
+    'cache-control': 'no-store',
+    'x-content-type-options': 'nosniff',
+    connection: 'close',
+  }
+  const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`)
+  socket.end(`HTTP/1.1 ${problem.status} ${STATUS_CODES[problem.status]}\r\n${lines.join('')}\r\n${body}`)
+  // end() waits for the other side to take it; a socket that never does is cut by its inactivity timeout.
+}
+
+function documentOf({ status, error, detail }: Problem): Record<string, unknown> {
+  return { type: 'about:blank', title: STATUS_CODES[status], status, detail, error }
+}

@@ -1,0 +1,100 @@
+// The ingress's wiring. Stopping runs upwards: not ready, no new sockets, requests under way are answered, the queues are
+// emptied, then Kafka, Postgres and the gates are let go. An answer of 2xx is durable before it is sent, so stopping has
+// nothing to lose.
+import type { AddressInfo } from 'node:net'
+import { REQUESTED_TOPIC } from '#schemas/topics.ts'
+import { startAdmin } from '#shared/platform/admin.ts'
+import { createBearerCheck, type BearerConfig } from '#shared/platform/bearer.ts'
+import { systemClock } from '#shared/platform/clock.ts'
+import { openCodec } from '#shared/platform/codec.ts'
+import { parseKeyring } from '#shared/platform/crypto.ts'
+import { kafkaRoundTrip, openProducer } from '#shared/platform/kafkajs.ts'
+import { createLogger } from '#shared/platform/log.ts'
+import { openDatabase } from '#shared/platform/postgres.ts'
+import { startTelemetry } from '#shared/platform/telemetry.ts'
+import { openGates } from '#shared/platform/unleash.ts'
+import type { IngressConfig } from './config.ts'
+import { createPublisher } from './publisher.ts'
+import { createRefusals } from './refusals.ts'
+import { closeServer, createServer } from './server.ts'
+import { registerSyncApi } from './sync-api.ts'
+import { registerGoogleWebhook } from './webhooks.ts'
+
+// The way in for `calstream connections add`.
+export { connectAccount } from './connect-account.ts'
+
+/** Refusals use one connection, the API a few; notifications none. */
+const POOL_MAX = 4
+/** Longer than the longest answer (2.5 s); with the queues' second the stop stays within five. */
+const FINISH_MAX_MS = 4000
+
+export interface Ingress extends AsyncDisposable {
+  readonly port: number
+  readonly adminPort: number
+}
+
+/** Starts the ingress; returns when it takes requests. Throws ConfigError or Failure. */
+export async function startIngress(config: IngressConfig, signal: AbortSignal): Promise<Ingress> {
+  await using started = new AsyncDisposableStack()
+  const logger = createLogger({ service: 'ingress', level: config.LOG_LEVEL })
+  const telemetry = started.use(startTelemetry({ service: 'ingress', logger }))
+  const kafka = { brokers: config.KAFKA_BROKERS, prefix: config.KAFKA_PREFIX, clientId: 'calstream-ingress' }
+  let stopping = false
+
+  const gates = started.use(await openGates(gatesConfig(config), logger, signal))
+  const db = started.use(
+    openDatabase(
+      { url: config.POSTGRES_URL, applicationName: 'calstream-ingress', poolMax: POOL_MAX },
+      logger,
+    ),
+  )
+  const codec = await openCodec(
+    {
+      registryUrl: config.SCHEMA_REGISTRY_URL,
+      prefix: config.KAFKA_PREFIX,
+      topics: Object.values(REQUESTED_TOPIC),
+    },
+    signal,
+  )
+  const producer = started.use(await openProducer(kafka, logger))
+  const publisher = started.use(createPublisher({ producer, codec, clock: systemClock, logger }))
+  const refusals = started.use(createRefusals({ db, logger }))
+
+  const app = createServer({ connectionsMax: config.INGRESS_CONNECTIONS_MAX }, logger)
+  registerGoogleWebhook(app, { gates, keys: parseKeyring(config.CHANNEL_TOKEN_KEYS), refusals, publisher })
+  registerSyncApi(app, { gates, bearer: createBearerCheck(bearerConfig(config)), db, refusals, publisher })
+
+  // Not Postgres: notifications do without it while their gates are open, and taking every instance out of the balancer
+  // for a database outage would refuse them.
+  const checks = {
+    stopping: async () => (stopping || signal.aborted ? 'the ingress is stopping' : null),
+    gates: async () =>
+      gates.state() === 'fresh' ? null : `the gates are ${gates.state()}: Unleash does not answer`,
+    kafka: () => kafkaRoundTrip(kafka),
+  }
+  const admin = started.use(
+    await startAdmin({ port: config.ADMIN_PORT, host: config.ADMIN_HOST, checks, telemetry, logger }),
+  )
+  started.defer(() => closeServer(app, FINISH_MAX_MS))
+  await app.listen({ port: config.INGRESS_PORT, host: config.INGRESS_HOST })
+  started.defer(() => {
+    stopping = true
+  })
+  const running = started.move()
+  const { port } = app.server.address() as AddressInfo
+  logger.info({ port, adminPort: admin.port }, 'the ingress takes requests')
+  return { port, adminPort: admin.port, [Symbol.asyncDispose]: () => running.disposeAsync() }
+}
+
+function gatesConfig(config: IngressConfig): Parameters<typeof openGates>[0] {
+  return { ...config, appName: 'calstream-ingress' }
+}
+
+function bearerConfig(config: IngressConfig): BearerConfig {
+  return {
+    secret: config.API_JWT_SECRET,
+    jwksUrl: config.API_JWKS_URL,
+    issuer: config.API_JWT_ISSUER,
+    audience: config.API_JWT_AUDIENCE,
+  }
+}

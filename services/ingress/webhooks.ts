@@ -1,0 +1,131 @@
+// Notifications of vendors: gate → token → sync gate and allowlists → doorbell. Invariants: 2xx only once the ring is durable
+// in Kafka; nothing but Kafka is touched while the gates are open; a closed gate keeps a signed notification as a row
+// before it says 403; everything is decided from headers, before a body is read.
+import type { FastifyInstance, FastifyRequest } from 'fastify'
+import { readChannelToken, type ChannelClaims, type ChannelKeys } from '#shared/domain/channel-token.ts'
+import type { GateDecision, Gates } from '#shared/domain/gates.ts'
+import type { VendorName } from '#shared/domain/ids.ts'
+import { metrics } from '#shared/platform/metrics.ts'
+import { inSpan } from '#shared/platform/telemetry.ts'
+import type { Publisher } from './publisher.ts'
+import type { Refusals } from './refusals.ts'
+import { badRequest, sendProblem, unavailable, type Problem } from './server.ts'
+
+export const GOOGLE_WEBHOOK = '/api/webhooks/calendar/google'
+
+export interface WebhookDeps {
+  readonly gates: Pick<Gates, 'webhook' | 'sync'>
+  readonly keys: ChannelKeys
+  readonly refusals: Pick<Refusals, 'hold'>
+  readonly publisher: Pick<Publisher, 'ring'>
+}
+
+export type Admission =
+  | { readonly kind: 'admitted'; readonly claims: ChannelClaims }
+  | { readonly kind: 'refused'; readonly problem: Problem }
+
+const UNAUTHORIZED: Problem = {
+  status: 401,
+  error: 'Unauthorized',
+  detail: 'The channel token is missing or not one of ours.',
+}
+const NOT_DURABLE = unavailable('The notification could not be stored. Send it again later.')
+
+/**
+ * Whether a notification may ring, from its token alone ('' for none). A refusal of a signed one is committed as a
+ * held_requests row when this returns 403; without that row the answer is 503.
+ */
+export async function admit(deps: WebhookDeps, vendor: VendorName, token: string): Promise<Admission> {
+  // The gate that needs no identity comes first: while it is closed, a call without a token learns only that.
+  const webhook = deps.gates.webhook()
+  const claims = webhook.state === 'unknown' ? null : readChannelToken(deps.keys, vendor, token)
+  if (webhook.state !== 'on') return refuse(deps, webhook, claims)
+  if (claims === null) return { kind: 'refused', problem: UNAUTHORIZED }
+  const sync = deps.gates.sync(claims.providerId, claims.connectionId)
+  return sync.state === 'on' ? { kind: 'admitted', claims } : refuse(deps, sync, claims)
+}
+
+async function refuse(
+  deps: WebhookDeps,
+  decision: Exclude<GateDecision, { state: 'on' }>,
+  claims: ChannelClaims | null,
+): Promise<Admission> {
+  if (decision.state === 'unknown') {
+    return {
+      kind: 'refused',
+      problem: unavailable('The gates cannot be read at the moment. Send it again later.'),
+    }
+  }
+  const kept = claims === null || (await deps.refusals.hold([claims.connectionId], decision.gate))
+  if (!kept) return { kind: 'refused', problem: NOT_DURABLE }
+  const detail = 'Switched off by an operator. A signed notification is kept and handled once it is on again.'
+  return { kind: 'refused', problem: { status: 403, error: decision.text, detail } }
+}
+
+/**
+ * `POST /api/webhooks/calendar/google`: 202 once durable · 200 for the `sync` message that opens a channel · 400 without its
+ * headers · 401 · 403 · 503.
+ */
+export function registerGoogleWebhook(app: FastifyInstance, deps: WebhookDeps): void {
+  const admitted = new WeakMap<FastifyRequest, { claims: ChannelClaims; message: GoogleMessage }>()
+  app.post(GOOGLE_WEBHOOK, {
+    onRequest: async (request, reply) => {
+      const admission = await admit(deps, 'google', headerOf(request, 'x-goog-channel-token'))
+      if (admission.kind === 'refused') return sendProblem(reply, admission.problem)
+      const message = googleMessage(request)
+      if (message === null)
+        return sendProblem(reply, badRequest('The X-Goog-* headers are missing or malformed.'))
+      admitted.set(request, { claims: admission.claims, message })
+    },
+    onResponse: async (_request, reply) => {
+      const labels = { vendor: 'google', outcome: String(reply.statusCode) }
+      metrics.webhooks.add(1, labels)
+      metrics.webhookSeconds.record(reply.elapsedTime / 1000, labels)
+    },
+    handler: async (request, reply) => {
+      const notification = admitted.get(request)
+      if (notification === undefined) throw new Error('A notification reached its handler without admission.')
+      const { claims, message } = notification
+      // Says that the channel works; nothing has changed yet (the first message of every channel).
+      if (message.state === 'sync') return reply.code(200).send()
+      const ring = {
+        ...claims,
+        vendor: 'google',
+        reason: 'webhook',
+        deliveryKey: message.deliveryKey,
+        asOf: null,
+      } as const
+      const commitment = await inSpan(
+        'notification',
+        { kind: 'server', attributes: { vendor: 'google' } },
+        () => deps.publisher.ring(ring),
+      )
+      return commitment === 'durable' ? reply.code(202).send() : sendProblem(reply, NOT_DURABLE)
+    },
+  })
+}
+
+interface GoogleMessage {
+  readonly state: string
+  readonly deliveryKey: string
+}
+
+/** Google's documented alphabet and length of a channel id ("Watch: post", `id`). */
+const CHANNEL_ID = /^[A-Za-z0-9\-_+/=]{1,64}$/
+/** "Integer that identifies this message"; 1 for sync, increasing, with gaps. */
+const MESSAGE_NUMBER = /^[1-9]\d{0,18}$/
+/** Known: sync, exists, not_exists. An unknown one is a reason to pull like any other. */
+const RESOURCE_STATE = /^[A-Za-z_-]{1,32}$/
+
+function googleMessage(request: FastifyRequest): GoogleMessage | null {
+  const channel = headerOf(request, 'x-goog-channel-id')
+  const number = headerOf(request, 'x-goog-message-number')
+  const state = headerOf(request, 'x-goog-resource-state')
+  if (!CHANNEL_ID.test(channel) || !MESSAGE_NUMBER.test(number) || !RESOURCE_STATE.test(state)) return null
+  return { state, deliveryKey: `g:${channel}:${number}` }
+}
+
+function headerOf(request: FastifyRequest, name: string): string {
+  const value = request.headers[name]
+  return typeof value === 'string' ? value : ''
+}

@@ -1,0 +1,84 @@
+// Bearer tokens of our own HTTP API: JWTs signed with a shared secret (HS256) or by an issuer that publishes its keys
+// (JWKS). Invariant: a token counts only with a signature of an algorithm that we allow, an expiry, and the expected issuer
+// and audience where they are configured; "cannot tell" (the key server is down) is an error, never a yes and never a no.
+import { createRemoteJWKSet, errors, jwtVerify, type JWTPayload, type JWTVerifyGetKey } from 'jose'
+import type { Secret } from './env.ts'
+
+export interface BearerConfig {
+  /** Either the secret or the url is set. */
+  readonly secret: Secret | undefined
+  readonly jwksUrl: string | undefined
+  readonly issuer: string | undefined
+  readonly audience: string | undefined
+}
+
+/** The claims of a good token, or null for a missing, malformed, forged, expired or foreign one. Throws when the keys cannot be had. */
+export type BearerCheck = (authorization: string | undefined) => Promise<JWTPayload | null>
+
+/** Clocks of two machines differ; RFC 7519 §4.1.4 allows "some small leeway". */
+const CLOCK_TOLERANCE_S = 5
+const KEYS_TIMEOUT_MS = 2000
+/** An unknown kid makes us ask for new keys, at most this often: a stream of made-up kids must not become one of requests. */
+const KEYS_COOLDOWN_MS = 30_000
+const PUBLIC_KEY_ALGORITHMS = [
+  'RS256',
+  'RS384',
+  'RS512',
+  'PS256',
+  'PS384',
+  'PS512',
+  'ES256',
+  'ES384',
+  'EdDSA',
+]
+/** RFC 7235: the scheme is case-insensitive; RFC 6750: one b64token follows. */
+const BEARER = /^bearer +([A-Za-z0-9._~+/-]+=*)$/i
+
+/** Builds the check; asks for published keys only when the first token needs them. */
+export function createBearerCheck(config: BearerConfig): BearerCheck {
+  const { key, algorithms } = keySource(config)
+  const options = {
+    algorithms,
+    clockTolerance: CLOCK_TOLERANCE_S,
+    requiredClaims: ['exp'],
+    ...(config.issuer === undefined ? {} : { issuer: config.issuer }),
+    ...(config.audience === undefined ? {} : { audience: config.audience }),
+  }
+  return async (authorization) => {
+    const token = BEARER.exec(authorization ?? '')?.[1]
+    if (token === undefined) return null
+    let trouble: unknown = null
+    const keyOrTrouble: JWTVerifyGetKey = async (header, input) => {
+      try {
+        return await key(header, input)
+      } catch (error) {
+        if (!isFaultOfToken(error)) trouble = error
+        throw error
+      }
+    }
+    try {
+      return (await jwtVerify(token, keyOrTrouble, options)).payload
+    } catch {
+      if (trouble === null) return null
+      throw new Error('The keys that sign bearer tokens cannot be had from API_JWKS_URL.', { cause: trouble })
+    }
+  }
+}
+
+function keySource(config: BearerConfig): { key: JWTVerifyGetKey; algorithms: string[] } {
+  if (config.jwksUrl !== undefined) {
+    const key = createRemoteJWKSet(new URL(config.jwksUrl), {
+      timeoutDuration: KEYS_TIMEOUT_MS,
+      cooldownDuration: KEYS_COOLDOWN_MS,
+    })
+    return { key, algorithms: PUBLIC_KEY_ALGORITHMS }
+  }
+  if (config.secret === undefined) throw new Error('Bearer tokens need a secret or a JWKS url.')
+  const bytes = new TextEncoder().encode(config.secret.reveal())
+  return { key: async () => bytes, algorithms: ['HS256'] }
+}
+
+/** A key that the issuer does not publish, named by the token; everything else means that the key server failed us. */
+function isFaultOfToken(error: unknown): boolean {
+  return error instanceof errors.JWKSNoMatchingKey || error instanceof errors.JWKSMultipleMatchingKeys
+}

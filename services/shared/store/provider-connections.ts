@@ -1,0 +1,33 @@
+// The connections of one provider, as its app asks about them. Reads only.
+import type { ConnectionId, Micros, ProviderId, VendorName } from '#shared/domain/ids.ts'
+import type { Queryable } from '#shared/platform/postgres.ts'
+
+export type ConnectionStatus = 'active' | 'needs_reauth' | 'disabled' | 'disconnected'
+
+export interface ProviderConnection {
+  readonly id: ConnectionId
+  readonly vendor: VendorName
+  readonly status: ConnectionStatus
+}
+
+export interface ProviderConnections {
+  /** The database clock of the answer, whole µs; null when there is no connection. */
+  readonly asOf: Micros | null
+  readonly connections: readonly ProviderConnection[]
+}
+
+/** Every connection of a provider, whatever its status, by id; none for a provider that we do not know. Throws Failure store/*. */
+export async function providerConnections(db: Queryable, provider: ProviderId): Promise<ProviderConnections> {
+  const { rows } = await db.query<ProviderConnection & { asOf: Micros }>(
+    `with clock as materialized (select to_micros(calstream_now()) as as_of)
+     select c.id, c.vendor, c.status, clock.as_of as "asOf"
+       from external_calendar_connections c cross join clock
+      where c.provider_id = $1
+      order by c.id`,
+    [provider],
+  )
+  return {
+    asOf: rows[0]?.asOf ?? null,
+    connections: rows.map(({ id, vendor, status }) => ({ id, vendor, status })),
+  }
+}
