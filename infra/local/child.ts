@@ -115,39 +115,52 @@ export class Child {
   }
 }
 
-/**
- * Waits until `probe` succeeds, the process ends, the deadline passes or the signal fires; the last three throw.
- * `probe` makes one real round trip, bounded by its own short timeout, and throws while the component is not ready.
- */
+/** One real round trip, bounded by the signal it gets; throws while the component is not ready. */
+export type Probe = (signal: AbortSignal) => Promise<void>
+
+/** Waits for a child's first round trip; throws a Problem with the end of its log when it ends before, or takes too long. */
 export async function untilReady(
   child: Child,
-  probe: (signal: AbortSignal) => Promise<void>,
+  probe: Probe,
   timeoutMs: number,
   signal: AbortSignal,
 ): Promise<void> {
+  const outcome = await untilAnswers(probe, () => child.running, timeoutMs, signal)
+  if (outcome === 'answered') return
+  const how =
+    outcome.kind === 'late'
+      ? `was not ready after ${Math.round(timeoutMs / 1000)} s (${outcome.reason})`
+      : `ended while starting (${await exitText(child)})`
+  throw new Problem(`${child.name} ${how}. End of its log:\n${child.logTail()}`)
+}
+
+/** Repeats the probe until it succeeds, `alive` says no, or the time is over; an abort throws. */
+export async function untilAnswers(
+  probe: Probe,
+  alive: () => boolean,
+  timeoutMs: number,
+  signal: AbortSignal,
+): Promise<'answered' | { readonly kind: 'late' | 'ended'; readonly reason: string }> {
   const deadline = Date.now() + timeoutMs
-  let last: unknown
-  while (child.running) {
+  let reason = ''
+  while (alive()) {
     signal.throwIfAborted()
-    if (Date.now() > deadline) {
-      const reason = last instanceof Error ? last.message : String(last)
-      throw new Problem(
-        `${child.name} was not ready after ${Math.round(timeoutMs / 1000)} s (${reason}). End of its log:\n${child.logTail()}`,
-      )
-    }
+    if (Date.now() > deadline) return { kind: 'late', reason }
     try {
       await probe(AbortSignal.any([signal, AbortSignal.timeout(3_000)]))
-      return
+      return 'answered'
     } catch (error) {
-      last = error
+      reason = error instanceof Error ? error.message : String(error)
       await delay(40)
     }
   }
   signal.throwIfAborted()
-  const { code, signal: by } = await child.exited
-  throw new Problem(
-    `${child.name} ended while starting (${by ?? `code ${code}`}). End of its log:\n${child.logTail()}`,
-  )
+  return { kind: 'ended', reason }
+}
+
+async function exitText(child: Child): Promise<string> {
+  const { code, signal } = await child.exited
+  return signal ?? `code ${code}`
 }
 
 /** The last lines of a file; empty when it cannot be read. */

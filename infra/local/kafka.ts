@@ -56,7 +56,7 @@ async function launch(options: KafkaOptions, brokers: string, signal: AbortSigna
     options.ledger,
   )
   try {
-    await untilReady(child, () => roundTrip(brokers), READY_TIMEOUT_MS, signal)
+    await untilReady(child, () => kafkaRoundTrip(brokers), READY_TIMEOUT_MS, signal)
   } catch (error) {
     await child.kill()
     throw error
@@ -150,7 +150,7 @@ async function format(options: KafkaOptions, data: string, signal: AbortSignal):
 }
 
 /** Metadata, controller and a validated (not executed) topic creation: all that a client needs first. */
-async function roundTrip(brokers: string): Promise<void> {
+export async function kafkaRoundTrip(brokers: string): Promise<void> {
   const client = new KafkaClient({
     clientId: 'local-stack',
     brokers: [brokers],

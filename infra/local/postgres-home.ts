@@ -1,7 +1,7 @@
 // Where the database server lives and as whom it runs. Postgres refuses to run as root; as root it runs as the user
 // `postgres` (or `nobody`), who must be able to walk to its binaries and data. Under a closed folder (root's home, a
 // mktemp -d) both are kept outside, in /var/tmp, which survives a reboot.
-import { spawnSync } from 'node:child_process'
+import { execFile, spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import {
   chmodSync,
@@ -19,7 +19,10 @@ import {
 } from 'node:fs'
 import { createRequire } from 'node:module'
 import path from 'node:path'
+import { promisify } from 'node:util'
 import { Problem } from './problem.ts'
+
+const run = promisify(execFile)
 
 export interface PostgresHome {
   /** Holds `bin` and `lib`. */
@@ -62,7 +65,7 @@ export function removePostgresHome(folder: string): void {
 }
 
 /** Runs initdb into a folder beside the data and renames it into place, password first. */
-export function makeCluster(home: PostgresHome, password: string): void {
+export async function makeCluster(home: PostgresHome, password: string, signal: AbortSignal): Promise<void> {
   const temporary = `${home.data}.new`
   const passwordForInit = `${home.passwordFile}.init`
   rmSync(temporary, { recursive: true, force: true })
@@ -74,25 +77,18 @@ export function makeCluster(home: PostgresHome, password: string): void {
   if (home.user)
     for (const file of [temporary, passwordForInit]) chownSync(file, home.user.uid, home.user.gid)
   const args = ['-D', temporary, '-U', 'postgres', '--auth=scram-sha-256', `--pwfile=${passwordForInit}`]
-  const result = spawnSync(
-    path.join(home.binaries, 'bin', 'initdb'),
-    // The builtin provider: no locale of the operating system is needed.
-    [
-      ...args,
-      '-E',
-      'UTF8',
-      '--locale-provider=builtin',
-      '--builtin-locale=C.UTF-8',
-      '--locale=C',
-      '--no-sync',
-    ],
-    { encoding: 'utf8', cwd: '/', env: { PATH: '/usr/bin:/bin', LC_ALL: 'C', ...home.env }, ...home.user },
-  )
-  rmSync(passwordForInit, { force: true })
-  if (result.status !== 0)
-    throw new Problem(
-      `The database could not be set up in ${home.data}: ${(result.error?.message ?? result.stderr).trim()}`,
-    )
+  // The builtin provider: no locale of the operating system is needed.
+  const locale = ['-E', 'UTF8', '--locale-provider=builtin', '--builtin-locale=C.UTF-8', '--locale=C']
+  const env = { PATH: '/usr/bin:/bin', LC_ALL: 'C', ...home.env }
+  try {
+    const initdb = path.join(home.binaries, 'bin', 'initdb')
+    await run(initdb, [...args, ...locale, '--no-sync'], { cwd: '/', env, signal, ...home.user })
+  } catch (error) {
+    signal.throwIfAborted()
+    throw new Problem(`The database could not be set up in ${home.data}: ${(error as Error).message.trim()}`)
+  } finally {
+    rmSync(passwordForInit, { force: true })
+  }
   writeFileSync(home.passwordFile, `${password}\n`, { mode: 0o600 })
   renameSync(temporary, home.data)
 }

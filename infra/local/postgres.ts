@@ -44,15 +44,18 @@ const RESTART_PATIENCE_MS = 15_000
 export async function startPostgres(options: PostgresOptions, signal: AbortSignal): Promise<Postgres> {
   const home = postgresHome(options.folder)
   if (!existsSync(path.join(home.data, 'PG_VERSION')))
-    makeCluster(home, randomBytes(24).toString('base64url'))
+    await makeCluster(home, randomBytes(24).toString('base64url'), signal)
   const password = readFileSync(home.passwordFile, 'utf8').trim()
-  const component = await Component.start((stop) => launch(options, home, password, stop), signal)
   const address: PostgresAddress = {
     password,
     port: options.port,
     url: (database, user = { name: SUPERUSER, password }) =>
       `postgres://${user.name}:${encodeURIComponent(user.password)}@127.0.0.1:${options.port}/${database}`,
   }
+  const component = await Component.start(
+    (stop) => launch(options, home, address.url('postgres'), stop),
+    signal,
+  )
   try {
     await createDatabases(address, options.databases)
   } catch (error) {
@@ -75,7 +78,16 @@ export async function runStatement(url: string, text: string): Promise<readonly 
   }
 }
 
-async function createDatabases(address: PostgresAddress, names: readonly string[]): Promise<void> {
+/** Connects and runs SELECT 1. */
+export async function postgresRoundTrip(url: string): Promise<void> {
+  await runStatement(url, 'SELECT 1')
+}
+
+/** Creates those that do not exist. */
+export async function createDatabases(
+  address: Pick<PostgresAddress, 'url'>,
+  names: readonly string[],
+): Promise<void> {
   const rows = await runStatement(address.url('postgres'), 'SELECT datname FROM pg_database')
   const present = new Set(rows.map((row) => row['datname']))
   for (const name of names)
@@ -86,7 +98,7 @@ async function createDatabases(address: PostgresAddress, names: readonly string[
 async function launch(
   options: PostgresOptions,
   home: PostgresHome,
-  password: string,
+  url: string,
   signal: AbortSignal,
 ): Promise<Child> {
   removeStaleLock(home.data)
@@ -107,7 +119,7 @@ async function launch(
       options.ledger,
     )
     try {
-      await untilReady(child, () => roundTrip(options.port, password), READY_TIMEOUT_MS, signal)
+      await untilReady(child, () => postgresRoundTrip(url), READY_TIMEOUT_MS, signal)
       return child
     } catch (error) {
       const lingering = !child.running && child.logTail().includes('pre-existing shared memory block')
@@ -115,24 +127,6 @@ async function launch(
       // Backends of a server that was killed end by themselves within moments; untilReady has taken its time already.
       if (!lingering || Date.now() > deadline) throw error
     }
-  }
-}
-
-async function roundTrip(port: number, password: string): Promise<void> {
-  const client = new pg.Client({
-    host: '127.0.0.1',
-    port,
-    user: SUPERUSER,
-    password,
-    database: 'postgres',
-    connectionTimeoutMillis: 2_000,
-  })
-  client.on('error', ignoreLostSession)
-  try {
-    await client.connect()
-    await client.query('SELECT 1')
-  } finally {
-    await client.end()
   }
 }
 

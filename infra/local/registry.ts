@@ -46,7 +46,7 @@ async function launch(options: RegistryOptions, url: string, signal: AbortSignal
     options.ledger,
   )
   try {
-    await untilReady(child, (stop) => roundTrip(url, stop), READY_TIMEOUT_MS, signal)
+    await untilReady(child, (stop) => registryRoundTrip(url, stop), READY_TIMEOUT_MS, signal)
   } catch (error) {
     await child.kill()
     throw error
@@ -70,7 +70,8 @@ function settings({ folder, port }: RegistryOptions): NodeJS.ProcessEnv {
   }
 }
 
-async function roundTrip(url: string, signal: AbortSignal): Promise<void> {
+/** Lists the subjects. */
+export async function registryRoundTrip(url: string, signal: AbortSignal): Promise<void> {
   const response = await fetch(`${url}/subjects`, { signal })
   if (!response.ok) throw new Error(`the registry answered ${response.status}`)
   const subjects: unknown = await response.json()

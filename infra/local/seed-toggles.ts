@@ -1,6 +1,5 @@
 // The toggles that the gates ask, made through Unleash's admin API. Only what is missing is made, each part judged by
 // itself (context field, toggle, strategy, on), so a restart never undoes what an operator switched.
-import type { UnleashAddress } from './unleash.ts'
 
 /** On or off for everybody. */
 export const SWITCHES = [
@@ -27,7 +26,11 @@ export interface ToggleSeed {
   readonly connectionIds: readonly string[]
 }
 
-type AdminAddress = Pick<UnleashAddress, 'consoleUrl' | 'tokens'>
+/** Where the admin API is and the token that opens it. */
+export interface AdminAddress {
+  readonly consoleUrl: string
+  readonly tokens: { readonly admin: string }
+}
 
 interface Strategy {
   readonly id: string

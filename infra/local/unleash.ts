@@ -65,7 +65,7 @@ async function launch(options: UnleashOptions, address: UnleashAddress, signal: 
     options.ledger,
   )
   try {
-    await untilReady(child, (stop) => roundTrip(address, stop), READY_TIMEOUT_MS, signal)
+    await untilReady(child, (stop) => unleashRoundTrip(address, stop), READY_TIMEOUT_MS, signal)
   } catch (error) {
     await child.kill()
     throw error
@@ -99,7 +99,8 @@ function settings(options: UnleashOptions, consoleUrl: string): NodeJS.ProcessEn
   }
 }
 
-async function roundTrip({ url, tokens }: UnleashAddress, signal: AbortSignal): Promise<void> {
+/** Asks for the toggles, as the services will. */
+export async function unleashRoundTrip({ url, tokens }: UnleashAddress, signal: AbortSignal): Promise<void> {
   const response = await fetch(`${url}/client/features`, {
     headers: { authorization: tokens.backend },
     signal,

@@ -1,0 +1,78 @@
+// The secrets of a local stack: random, made once, kept beside its data and readable by its owner only. Nothing here is
+// worth protecting from the person who runs it, but defaults that everybody knows would teach the wrong habit.
+import { randomBytes } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import path from 'node:path'
+import { writeWhole } from './processes.ts'
+import type { UnleashTokens } from './unleash.ts'
+
+export const DATABASE_ROLES = [
+  'calstream_ingress',
+  'calstream_sync',
+  'calstream_relay',
+  'calstream_scheduler',
+  'calstream_migrate',
+] as const
+export type DatabaseRole = (typeof DATABASE_ROLES)[number]
+
+export interface StackSecrets {
+  readonly unleash: UnleashTokens
+  readonly rolePasswords: Readonly<Record<DatabaseRole, string>>
+  /** `kid:base64`, 32 bytes, for CREDENTIALS_KEYS. */
+  readonly credentialsKeys: string
+  /** The same form, for CHANNEL_TOKEN_KEYS. */
+  readonly channelTokenKeys: string
+  readonly jwtSecret: string
+  readonly googleClientSecret: string
+}
+
+const FILE = 'secrets.json'
+const ROLE_PASSWORDS_FILE = 'role-passwords.json'
+
+/** The stack's secrets, made at the first call. */
+export function keptSecrets(folder: string): StackSecrets {
+  const file = path.join(folder, FILE)
+  try {
+    return JSON.parse(readFileSync(file, 'utf8')) as StackSecrets
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+  }
+  const secrets = newSecrets()
+  writeWhole(file, JSON.stringify(secrets, null, 2))
+  return secrets
+}
+
+/** Writes the role passwords as `calstream migrate` reads them (CALSTREAM_ROLE_PASSWORDS_FILE); returns the file. */
+export function writeRolePasswords(folder: string, secrets: StackSecrets): string {
+  const file = path.join(folder, ROLE_PASSWORDS_FILE)
+  writeWhole(file, JSON.stringify(secrets.rolePasswords))
+  return file
+}
+
+export function newSecrets(): StackSecrets {
+  return {
+    unleash: newUnleashTokens(),
+    rolePasswords: Object.fromEntries(DATABASE_ROLES.map((role) => [role, secret()])) as Record<
+      DatabaseRole,
+      string
+    >,
+    credentialsKeys: `local1:${randomBytes(32).toString('base64')}`,
+    channelTokenKeys: `local1:${randomBytes(32).toString('base64')}`,
+    jwtSecret: secret(),
+    googleClientSecret: secret(),
+  }
+}
+
+/** Token formats are Unleash's: `<projects>:<environment>.<secret>`. */
+export function newUnleashTokens(): UnleashTokens {
+  return {
+    admin: `*:*.${secret()}`,
+    backend: `default:development.${secret()}`,
+    adminPassword: secret(),
+    sessionSecret: secret(),
+  }
+}
+
+function secret(): string {
+  return randomBytes(32).toString('hex')
+}

@@ -1,0 +1,122 @@
+// Components that belong to one test file, for tests that stop, kill or freeze them or that flip toggles. They have the
+// same handles and ports over all restarts, and end with the file (`await using`) or at the latest with the run.
+import { randomBytes } from 'node:crypto'
+import { mkdirSync } from 'node:fs'
+import { homedir } from 'node:os'
+import path from 'node:path'
+import { inject } from 'vitest'
+import { childEnv, logFileOf } from '../../infra/local/infrastructure.ts'
+import { cacheFolder, fetchJavaParts } from '../../infra/local/java-parts.ts'
+import { type Kafka, startKafka } from '../../infra/local/kafka.ts'
+import { freePorts } from '../../infra/local/ports.ts'
+import {
+  createDatabases,
+  type Postgres,
+  type PostgresAddress,
+  startPostgres,
+} from '../../infra/local/postgres.ts'
+import { ProcessLedger } from '../../infra/local/processes.ts'
+import { type Registry, startRegistry } from '../../infra/local/registry.ts'
+import { newUnleashTokens } from '../../infra/local/secrets.ts'
+import { seedToggles, type ToggleSeed } from '../../infra/local/seed-toggles.ts'
+import { startUnleash, type Unleash, type UnleashAddress } from '../../infra/local/unleash.ts'
+
+/** What a fault test does to a component. */
+export interface Stoppable extends AsyncDisposable {
+  stop(): Promise<void>
+  /** SIGKILL. */
+  kill(): Promise<void>
+  /** SIGSTOP. */
+  pause(): void | Promise<void>
+  resume(): void | Promise<void>
+  /** On the same data and port; resolves when ready. */
+  restart(signal: AbortSignal): Promise<void>
+}
+
+export type OwnKafka = Stoppable & Pick<Kafka, 'brokers'>
+export type OwnRegistry = Stoppable & Pick<Registry, 'url'>
+export type OwnPostgres = Stoppable & Pick<PostgresAddress, 'url'>
+export type OwnUnleash = Stoppable & UnleashAddress
+
+const START_TIMEOUT_MS = 120_000
+const ALL_ON: ToggleSeed = { switchesOn: true, providerIds: [], connectionIds: [] }
+
+export async function startOwnKafka(): Promise<OwnKafka> {
+  if (inject('stack').infra === 'docker')
+    return (await import('./containers.ts')).startKafkaContainer(startSignal())
+  const { port, controllerPort } = await freePorts(['port', 'controllerPort'])
+  return startKafka({ ...ownPlace('kafka'), parts: await javaParts(), port, controllerPort }, startSignal())
+}
+
+export async function startOwnRegistry(): Promise<OwnRegistry> {
+  if (inject('stack').infra === 'docker')
+    return (await import('./containers.ts')).startRegistryContainer(startSignal())
+  const { port } = await freePorts(['port'])
+  return startRegistry({ ...ownPlace('registry'), parts: await javaParts(), port }, startSignal())
+}
+
+/** An empty server with the databases asked for; migrate them yourself. */
+export async function startOwnPostgres(databases: readonly string[] = ['calstream']): Promise<OwnPostgres> {
+  if (inject('stack').infra === 'docker') {
+    const container = await (await import('./containers.ts')).startPostgresContainer(startSignal())
+    await createDatabases(container, databases)
+    return container
+  }
+  return startLocalPostgres(databases)
+}
+
+/** A server with our toggles, on a database of its own on the shared Postgres. */
+export async function startOwnUnleash(seed: ToggleSeed = ALL_ON): Promise<OwnUnleash> {
+  const { infra, postgresUrl } = inject('stack')
+  const unleash =
+    infra === 'docker'
+      ? await (await import('./containers.ts')).startUnleashContainer(startSignal())
+      : await startLocalUnleash(postgresUrl)
+  await seedToggles(unleash, seed, startSignal())
+  return unleash
+}
+
+async function startLocalPostgres(databases: readonly string[]): Promise<Postgres> {
+  const { port } = await freePorts(['port'])
+  return startPostgres({ ...ownPlace('postgres'), port, databases, fsync: false }, startSignal())
+}
+
+async function startLocalUnleash(postgresUrl: string): Promise<Unleash> {
+  const name = `unleash_${randomBytes(4).toString('hex')}`
+  const url = (database: string): string =>
+    Object.assign(new URL(postgresUrl), { pathname: `/${database}` }).href
+  await createDatabases({ url }, [name])
+  const { port } = await freePorts(['port'])
+  const compileCache = path.join(cacheFolder(process.env, homedir()), 'compiled')
+  const { env, ledger, logFile } = ownPlace('unleash')
+  return startUnleash(
+    { env, ledger, logFile, databaseUrl: url(name), port, tokens: newUnleashTokens(), compileCache },
+    startSignal(),
+  )
+}
+
+/** A folder inside the run's, so that the run's end (or the next run) finds what a crashed file left. */
+function ownPlace(name: string): {
+  folder: string
+  logFile: string
+  env: NodeJS.ProcessEnv
+  ledger: ProcessLedger
+} {
+  const stack = path.join(inject('stack').folder, `own-${randomBytes(4).toString('hex')}`)
+  mkdirSync(stack, { recursive: true })
+  return {
+    folder: path.join(stack, name),
+    logFile: logFileOf({ folder: stack }, name),
+    env: childEnv(process.env),
+    ledger: new ProcessLedger(stack),
+  }
+}
+
+function javaParts() {
+  const cache = cacheFolder(process.env, homedir())
+  return fetchJavaParts({ cache, env: process.env, progress: () => {} }, startSignal())
+}
+
+function startSignal(): AbortSignal {
+  return AbortSignal.timeout(START_TIMEOUT_MS)
+}
