@@ -24,15 +24,20 @@ export interface OutboundRecord {
   readonly headers: Readonly<Record<string, string>>
 }
 
-/** acks=-1, murmur2 of the key (as the Java client). Throws Failure `kafka/unavailable` or `kafka/rejected`. */
+/** acks=-1, murmur2 of the key (as the Java client). Throws Failure `kafka/unavailable` (within 10 s; the outcome is then unknown) or `kafka/rejected`. Heals by itself when Kafka is back. */
 export interface Producer extends AsyncDisposable {
   /** Resolves when every record is durable on all in-sync replicas. One batch is outstanding at a time; a further call waits for it. */
   send(records: readonly OutboundRecord[]): Promise<void>
 }
 
-/** One transactional id; connecting fences whoever held it before (INVALID_PRODUCER_EPOCH). */
+/** One transactional id; opening fences whoever held it before (INVALID_PRODUCER_EPOCH). */
 export interface TransactionalProducer extends AsyncDisposable {
-  /** All records in one transaction, visible to read_committed readers at once. Throws `kafka/fenced` when a newer owner took over: nothing became visible. */
+  /**
+   * All records in one transaction, visible to read_committed readers at once. Throws `kafka/fenced` when a newer owner took
+   * over: nothing became visible; `kafka/rejected` when a record is too large: nothing was sent; `kafka/unavailable` when the
+   * outcome is unknown. After `fenced`, `unavailable` or a refusal by the broker itself every further call throws
+   * `kafka/unavailable`: dispose of it, make sure that the shard is still yours, and open a new one.
+   */
   publish(records: readonly OutboundRecord[]): Promise<void>
 }
 
@@ -67,10 +72,11 @@ export interface ConsumerOptions {
 export interface Consumer extends AsyncDisposable {
   /** Commits the next offset to read, for partitions we hold; others are left out silently. Throws Failure `kafka/unavailable`. */
   commit(offsets: readonly (TopicPartition & { readonly next: bigint })[]): Promise<void>
+  /** No further records after those already on their way to `received`. In force for kept partitions over joins and rebuilds; a lost partition forgets it. */
   pause(partitions: readonly TopicPartition[]): void
   resume(partitions: readonly TopicPartition[]): void
   held(): readonly TopicPartition[]
-  /** performance.now() of the last heartbeat or fetch that the broker acknowledged as a member; 0 before the first. */
+  /** performance.now() at the sending of the last heartbeat (or at the last join) that the broker acknowledged; 0 before the first. A fetch proves no membership. */
   lastAcknowledgedAt(): number
   /** Leaves the group; commits made before are kept, commits after are dropped. */
   [Symbol.asyncDispose](): Promise<void>

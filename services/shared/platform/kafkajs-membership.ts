@@ -7,6 +7,7 @@ import {
   type KafkaMessage,
   KafkaJSNonRetriableError,
 } from 'kafkajs'
+import { Failure } from '#shared/domain/failure.ts'
 import type { ConsumerOptions, InboundRecord, TopicPartition } from './broker.ts'
 import { createClient, type KafkaConfig, settledWithin } from './kafkajs-client.ts'
 import type { Logger } from './log.ts'
@@ -109,9 +110,7 @@ export class Membership {
   /** Ends this life and leaves the group, within 5 s. */
   async leave(): Promise<void> {
     this.#end(null)
-    await settledWithin(this.#consumer.disconnect(), LEAVE_TIMEOUT_MS, 'let us leave the group').catch(
-      () => {},
-    )
+    await this.#disconnect()
   }
 
   async #run(): Promise<void> {
@@ -122,7 +121,6 @@ export class Membership {
         // Also what the library commits when an offset is out of range: from the end would be a silent loss.
         fromBeginning: true,
       })
-      if (this.#over) return
       await this.#consumer.run({
         autoCommit: false,
         // Only moves the position of the next fetch; with autoCommit off it commits nothing.
@@ -133,12 +131,15 @@ export class Membership {
     } catch (error) {
       this.#end(error)
     }
+    // Given up while it was connecting: what connected after that is closed here.
+    if (this.#over) await this.#disconnect()
   }
 
-  #eachBatch({ batch, commitOffsetsIfNecessary }: EachBatchPayload): void {
+  #eachBatch(payload: EachBatchPayload): void {
+    const { batch } = payload
     // Not a plain return: that would move the position past records which nobody has seen.
     if (this.#over) throw new KafkaJSNonRetriableError('This consumer has ended')
-    this.#commitNow = commitOffsetsIfNecessary
+    this.#commitNow = (offsets) => payload.commitOffsetsIfNecessary(offsets)
     const partition = { topic: batch.topic.slice(this.#prefix.length), partition: batch.partition }
     this.#sign()
     try {
@@ -151,6 +152,11 @@ export class Membership {
       this.#end(error)
       throw new KafkaJSNonRetriableError('The handler of received records failed')
     }
+  }
+
+  async #disconnect(): Promise<void> {
+    const left = this.#consumer.disconnect()
+    await settledWithin(left, LEAVE_TIMEOUT_MS, 'let us leave the group').catch(() => {})
   }
 
   #listen(): void {
@@ -173,13 +179,18 @@ export class Membership {
   }
 
   #onJoin(assignment: Record<string, number[]>): void {
-    if (this.#over) return
+    // Thrown through the library's join: a life that was given up while joining would stay in the group and hold partitions.
+    if (this.#over) throw new KafkaJSNonRetriableError('This consumer has ended')
     // A join from within one broker's fetch (stale metadata) does not wait for the fetches of the other brokers. What they
     // bring belongs to the assignment before, but the library would deliver it now and move the new position past records
     // that were never delivered. Rare (a leader moved): begin anew.
     if (this.#fetching.size > 1) {
-      this.#end(new KafkaJSNonRetriableError('The group was joined while other brokers were being read'))
-      return
+      const reason = new Failure(
+        'kafka/unavailable',
+        'The group was joined while other brokers were being read.',
+      )
+      this.#end(reason)
+      throw new KafkaJSNonRetriableError(reason.message)
     }
     this.#joined = true
     this.#sign()
@@ -191,6 +202,7 @@ export class Membership {
       this.#events.joined(held)
     } catch (error) {
       this.#end(error)
+      throw new KafkaJSNonRetriableError('The handler of assignments failed')
     }
   }
 
@@ -201,9 +213,7 @@ export class Membership {
   #checkSilence(): void {
     const silence = performance.now() - this.#lastSignAt
     if (silence > SILENCE_MAX_MS)
-      this.#end(
-        new KafkaJSNonRetriableError(`The group coordinator was silent for ${Math.round(silence / 1000)} s`),
-      )
+      this.#end(new Failure('kafka/unavailable', `The group was silent for ${Math.round(silence / 1000)} s.`))
   }
 
   #physical(partitions: readonly TopicPartition[]): { topic: string; partitions: number[] }[] {
