@@ -11,7 +11,6 @@ import {
 } from '#shared/platform/env.ts'
 import { kafkaRoundTrip } from '#shared/platform/kafkajs.ts'
 import { createLogger } from '#shared/platform/log.ts'
-import { openDatabase } from '#shared/platform/postgres.ts'
 import { verifySchemas } from '#shared/platform/schemas.ts'
 import { verifyTopics } from '#shared/platform/topics.ts'
 import { pendingMigrations } from '#shared/store/migrate.ts'
@@ -109,13 +108,8 @@ function complain(problem: string | null, fine: string): string {
 }
 
 async function tables(env: NodeJS.ProcessEnv): Promise<string> {
-  const config = readEnv(z.object(postgresEnv), urlOf('ingress', env))
-  const logger = createLogger({ service: 'doctor', level: 'silent' })
-  await using database = openDatabase(
-    { url: config.POSTGRES_URL, applicationName: 'calstream-doctor', poolMax: 1 },
-    logger,
-  )
-  const pending = await pendingMigrations(database)
+  const config = readEnv(z.object(postgresEnv), urlOf('migrate', env))
+  const pending = await pendingMigrations(config.POSTGRES_URL)
   return complain(
     pending.length > 0 ? `missing migrations: ${pending.join(', ')}` : null,
     'tables are up to date',

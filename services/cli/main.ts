@@ -1,15 +1,10 @@
-// The command `calstream`: runs the services and operates them. Every command ends with 0 when it did what it says.
+// The command `calstream`: runs the services and operates them. Every command ends with 0 when it did what it says, and
+// loads only what it needs: a relay must not pay for the vendors' SDKs in memory.
 import { Command, CommanderError } from 'commander'
 import { ConfigError } from '#shared/platform/env.ts'
 import { Failure } from '#shared/domain/failure.ts'
-import { addConnection, showConnections } from './connections.ts'
 import { SERVICES, withLocalStack } from './config.ts'
-import { runDoctor } from './doctor.ts'
 import { createOutput } from './output.ts'
-import { prepareSchemas, prepareTables, prepareToggles, prepareTopics } from './prepare.ts'
-import { runAll, runService } from './run-services.ts'
-import { showStatus } from './status.ts'
-import { printToken } from './token.ts'
 
 const env = withLocalStack(process.env)
 const program = new Command('calstream')
@@ -23,37 +18,37 @@ for (const name of SERVICES) {
   program
     .command(name)
     .description(`run the ${name} service`)
-    .action(() => runService(name, env))
+    .action(async () => (await import('./run-services.ts')).runService(name, env))
 }
 program
   .command('all')
   .description('run the five services in one process, for small installs')
-  .action(() => runAll(env))
+  .action(async () => (await import('./run-services.ts')).runAll(env))
 
 program
   .command('migrate')
   .description('bring the tables up to date; sets role passwords from CALSTREAM_ROLE_PASSWORDS_FILE if given')
-  .action(() => prepareTables(env, output()))
+  .action(async () => (await import('./prepare.ts')).prepareTables(env, output()))
 
 const topics = program.command('topics').description('the topics of infra/kafka/topics.json')
 topics
   .command('apply')
   .description('create what is missing, then verify')
-  .action(() => prepareTopics('apply', env, output()))
+  .action(async () => (await import('./prepare.ts')).prepareTopics('apply', env, output()))
 topics
   .command('verify')
   .description('compare partitions and policies; changes nothing')
-  .action(() => prepareTopics('verify', env, output()))
+  .action(async () => (await import('./prepare.ts')).prepareTopics('verify', env, output()))
 
 const schemas = program.command('schemas').description('the message schemas of schemas/messages')
 schemas
   .command('apply')
   .description('register every schema (BACKWARD_TRANSITIVE)')
-  .action(() => prepareSchemas('apply', env, output()))
+  .action(async () => (await import('./prepare.ts')).prepareSchemas('apply', env, output()))
 schemas
   .command('verify')
   .description('check that every schema is registered; changes nothing')
-  .action(() => prepareSchemas('verify', env, output()))
+  .action(async () => (await import('./prepare.ts')).prepareSchemas('verify', env, output()))
 
 program
   .command('toggles')
@@ -62,7 +57,7 @@ program
   .description(
     'make missing toggles at the flag server (UNLEASH_ADMIN_TOKEN); what an operator switched stays',
   )
-  .action(() => prepareToggles(env, output()))
+  .action(async () => (await import('./prepare.ts')).prepareToggles(env, output()))
 
 program
   .command('token')
@@ -70,8 +65,8 @@ program
   .option('--provider <id>', 'for this provider')
   .option('--operator', 'with the operator scope instead')
   .option('--expires <duration>', 'for example 15m or 8h', '1h')
-  .action((options: { provider?: string; operator?: boolean; expires: string }) =>
-    printToken(options, env, output()),
+  .action(async (options: { provider?: string; operator?: boolean; expires: string }) =>
+    (await import('./token.ts')).printToken(options, env, output()),
   )
 
 const connections = program.command('connections').description('the connected accounts')
@@ -80,21 +75,25 @@ connections
   .description('connect an account by a refresh token, read from standard input or CALSTREAM_REFRESH_TOKEN')
   .requiredOption('--provider <id>', 'the provider it belongs to (uuid)')
   .option('--vendor <name>', 'google', 'google')
-  .action((options: { provider: string; vendor: string }) => addConnection(options, env, output()))
+  .action(async (options: { provider: string; vendor: string }) =>
+    (await import('./connections.ts')).addConnection(options, env, output()),
+  )
 connections
   .command('list')
   .description('connections, those in trouble first')
   .option('--limit <n>', 'how many', '100')
-  .action((options: { limit: string }) => showConnections(options, env, output()))
+  .action(async (options: { limit: string }) =>
+    (await import('./connections.ts')).showConnections(options, env, output()),
+  )
 
 program
   .command('doctor')
   .description('check every dependency and say what to do when one is red')
-  .action(() => runDoctor(env, output()))
+  .action(async () => (await import('./doctor.ts')).runDoctor(env, output()))
 program
   .command('status')
   .description('connections, backlog and freshness on one screen')
-  .action(() => showStatus(env, output()))
+  .action(async () => (await import('./status.ts')).showStatus(env, output()))
 program
   .command('reset')
   .description('delete the data of the local stack in this folder (.calstream)')

@@ -1,5 +1,4 @@
-// `calstream <service>` and `calstream all`. Each service is loaded only when it runs: a relay must not pay for the
-// vendors' SDKs in memory.
+// `calstream <service>` and `calstream all`. Each service is loaded only when it runs.
 import { run } from '#shared/platform/run.ts'
 import { envOf, urlOf, type ServiceName } from './config.ts'
 
