@@ -10,10 +10,12 @@ export interface Recorder {
   record(value: number, labels?: Attributes): void
 }
 
-type Bind = (meter: Meter) => void
+interface Instrument {
+  bind(meter: Meter): void
+  forget(): void
+}
 
-const meters: Meter[] = []
-const binds: Bind[] = []
+const known: Instrument[] = []
 
 // Without own boundaries everything in seconds lands in the first bucket (0 … 5).
 const SECONDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 900, 3600]
@@ -109,17 +111,13 @@ export const metrics = {
 
 /** Lets every instrument count into one more meter. Called by telemetry. */
 export function bindMetrics(meter: Meter): void {
-  meters.push(meter)
-  for (const bind of binds) bind(meter)
+  for (const instrument of known) instrument.bind(meter)
 }
 
-/** Forgets all meters: their provider ended. Called by telemetry. */
+/** Forgets all meters: their providers end. Called by telemetry. */
 export function unbindMetrics(): void {
-  meters.length = 0
-  for (const forget of forgets) forget()
+  for (const instrument of known) instrument.forget()
 }
-
-const forgets: (() => void)[] = []
 
 function counter(name: string, description: string): Counter {
   const instruments = instrumentsOf((meter) => meter.createCounter(name, { description }))
@@ -144,10 +142,9 @@ function histogram(name: string, description: string, explicitBucketBoundaries: 
   return { record: (value, labels) => instruments.forEach((instrument) => instrument.record(value, labels)) }
 }
 
+/** The live instruments of one name, one per bound meter. */
 function instrumentsOf<T>(create: (meter: Meter) => T): T[] {
-  const instruments: T[] = []
-  binds.push((meter) => instruments.push(create(meter)))
-  forgets.push(() => instruments.splice(0))
-  for (const meter of meters) instruments.push(create(meter))
-  return instruments
+  const live: T[] = []
+  known.push({ bind: (meter) => live.push(create(meter)), forget: () => live.splice(0) })
+  return live
 }
