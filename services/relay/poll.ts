@@ -23,25 +23,23 @@ interface Entry {
   notBeforeMs: number
 }
 
-export interface Poll {
+export class Poll {
+  readonly #deps: RelayDeps & { readonly fenced: (lease: ShardLease) => void }
+  readonly #entries = new Map<number, Entry>()
+  #waitMs = POLL_MIN_MS
+
+  constructor(deps: RelayDeps & { readonly fenced: (lease: ShardLease) => void }) {
+    this.#deps = deps
+  }
+
+  get shards(): readonly number[] {
+    return [...this.#entries.keys()]
+  }
+
   /** Works on a shard from now on: its producer is opened at once, which fences the predecessor. */
-  take(lease: ShardLease): void
-  /** Ends the work on a shard after its running batch. */
-  end(lease: ShardLease): Promise<void>
-  /** One look. @returns ms until the next. Throws Failure `store/*`. */
-  look(): Promise<number>
-  readonly shards: () => readonly number[]
-  /** Finishes running batches, at most 5 s, and closes every producer. */
-  close(): Promise<void>
-}
-
-export function createPoll(deps: RelayDeps & { readonly fenced: (lease: ShardLease) => void }): Poll {
-  const entries = new Map<number, Entry>()
-  let waitMs = POLL_MIN_MS
-
-  function take(lease: ShardLease): void {
-    const before = entries.get(lease.shard)
-    if (before) void end(before.shard.lease)
+  take(lease: ShardLease): void {
+    const before = this.#entries.get(lease.shard)
+    if (before) void this.end(before.shard.lease)
     const entry: Entry = {
       shard: heldShard(lease),
       stop: new AbortController(),
@@ -49,77 +47,81 @@ export function createPoll(deps: RelayDeps & { readonly fenced: (lease: ShardLea
       troubles: 0,
       notBeforeMs: 0,
     }
-    entries.set(lease.shard, entry)
-    start(entry)
+    this.#entries.set(lease.shard, entry)
+    this.#start(entry)
   }
 
-  async function end(lease: ShardLease): Promise<void> {
-    const entry = entries.get(lease.shard)
+  /** Ends the work on a shard after its running batch; never rejects. */
+  async end(lease: ShardLease): Promise<void> {
+    const entry = this.#entries.get(lease.shard)
     if (entry?.shard.lease.epoch !== lease.epoch) return
-    entries.delete(lease.shard)
-    await finish(entry)
+    this.#entries.delete(lease.shard)
+    await this.#finish(entry)
   }
 
-  async function look(): Promise<number> {
-    const idle = [...entries.values()].filter(
-      (entry) => !entry.task && entry.notBeforeMs <= performance.now(),
-    )
-    const ready = idle.length > 0 ? await shardsWithRows(deps.db, idle.map(shardNumber)) : []
+  /** One look. @returns ms until the next. Throws Failure `store/*`. */
+  async look(): Promise<number> {
+    const now = performance.now()
+    const idle = [...this.#entries.values()].filter((entry) => !entry.task && entry.notBeforeMs <= now)
+    const ready = idle.length > 0 ? await shardsWithRows(this.#deps.db, idle.map(shardNumber)) : []
     for (const entry of idle) {
-      if (ready.includes(shardNumber(entry)) || !entry.shard.producer) start(entry)
+      if (ready.includes(shardNumber(entry)) || !entry.shard.producer) this.#start(entry)
     }
-    const busy = [...entries.values()].some((entry) => entry.task)
-    waitMs = busy ? POLL_MIN_MS : Math.min(POLL_MAX_MS, waitMs * POLL_GROWTH)
-    return waitMs
+    const busy = [...this.#entries.values()].some((entry) => entry.task !== null)
+    this.#waitMs = busy ? POLL_MIN_MS : Math.min(POLL_MAX_MS, this.#waitMs * POLL_GROWTH)
+    return this.#waitMs
   }
 
-  function start(entry: Entry): void {
+  /** Finishes running batches, at most 5 s, and closes every producer. */
+  async close(): Promise<void> {
+    const all = [...this.#entries.values()]
+    this.#entries.clear()
+    await Promise.all(all.map((entry) => this.#finish(entry)))
+  }
+
+  #start(entry: Entry): void {
     if (entry.task || entry.stop.signal.aborted) return
-    entry.task = work(entry).finally(() => {
+    entry.task = this.#work(entry).finally(() => {
       entry.task = null
     })
   }
 
-  async function work(entry: Entry): Promise<void> {
+  async #work(entry: Entry): Promise<void> {
     const { lease } = entry.shard
+    const { logger } = this.#deps
     try {
-      if ((await drainShard(deps, entry.shard, entry.stop.signal)) === 'lost') {
-        if (entries.get(lease.shard) === entry) entries.delete(lease.shard)
-        await closeQuietly(entry.shard, deps.logger)
-        deps.logger.info(
-          { shard: lease.shard, epoch: lease.epoch },
-          'a newer owner works on this shard; dropped',
-        )
-        deps.fenced(lease)
-      }
-      if (entry.troubles > 0) deps.logger.info({ shard: lease.shard }, 'the shard publishes again')
+      if ((await drainShard(this.#deps, entry.shard, entry.stop.signal)) === 'lost') await this.#lose(entry)
+      else if (entry.troubles > 0) logger.info({ shard: lease.shard }, 'the shard publishes again')
       entry.troubles = 0
     } catch (error) {
       if (entry.troubles === 0)
-        deps.logger.warn({ err: error, shard: lease.shard }, 'a shard cannot publish; tried again')
+        logger.warn({ err: error, shard: lease.shard }, 'a shard cannot publish; tried again')
       const waitMs = Math.min(TROUBLE_WAIT_MAX_MS, TROUBLE_WAIT_MIN_MS * 2 ** entry.troubles)
       entry.troubles += 1
       entry.notBeforeMs = performance.now() + waitMs
     }
   }
 
-  async function finish(entry: Entry): Promise<void> {
+  async #lose(entry: Entry): Promise<void> {
+    const { lease } = entry.shard
+    if (this.#entries.get(lease.shard) === entry) this.#entries.delete(lease.shard)
+    this.#deps.logger.info(
+      { shard: lease.shard, epoch: lease.epoch },
+      'a newer owner works on this shard; dropped',
+    )
+    this.#deps.fenced(lease)
+    await closeQuietly(entry.shard, this.#deps.logger)
+  }
+
+  async #finish(entry: Entry): Promise<void> {
     entry.stop.abort()
     const ended = new AbortController()
     if (entry.task) {
       const task = entry.task.finally(() => ended.abort())
       await Promise.race([task, pause(STOP_DEADLINE_MS, ended.signal)])
     }
-    await closeQuietly(entry.shard, deps.logger)
+    await closeQuietly(entry.shard, this.#deps.logger)
   }
-
-  async function close(): Promise<void> {
-    const all = [...entries.values()]
-    entries.clear()
-    await Promise.all(all.map(finish))
-  }
-
-  return { take, end, look, shards: () => [...entries.keys()], close }
 }
 
 function shardNumber(entry: Entry): number {

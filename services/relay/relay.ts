@@ -3,17 +3,17 @@
 // broker refuses from it (its successor's producer fenced it), and one that reopens its producer reads again what is left.
 // A crash between publish and delete repeats the batch with the same ce_ids and bytes: never loss, and within a connection
 // first occurrences keep their order.
-import { asFailure } from '#shared/domain/failure.ts'
+import { asFailure, type Failure } from '#shared/domain/failure.ts'
 import type { TransactionalProducer } from '#shared/platform/broker.ts'
 import type { Logger } from '#shared/platform/log.ts'
 import type { Queryable } from '#shared/platform/postgres.ts'
 import { deleteOutbox, holdsShard, readOutbox, type OutboxRow, type ShardLease } from '#shared/store/relay.ts'
-import { refusedRecords } from './refused.ts'
+import { REFUSALS_MAX, refusedRecord } from './refused.ts'
 import { wholePairs } from './whole-pairs.ts'
 
 const ROWS_MAX = 1000
-/** Kafka limits a batch per partition to 1 048 588 bytes, and a quiet evening may send a whole transaction to one partition. */
-const BYTES_MAX = 900_000
+/** Of a transaction: sixteen shards hold one each in memory. */
+const BYTES_MAX = 2_000_000
 /** Rows read beyond the batch, to see whether the last pair of change and state would be torn apart. */
 const LOOK_AHEAD = 16
 
@@ -34,10 +34,12 @@ export interface HeldShard {
   published: readonly number[]
   /** Narrows while Kafka refuses a batch, until the record that it refuses stands alone. */
   rowsMax: number
+  /** The row that Kafka refused alone, and how often: what is published in its place gets smaller each time. */
+  refused: { readonly id: number; readonly times: number } | null
 }
 
 export function heldShard(lease: ShardLease): HeldShard {
-  return { lease, producer: null, published: [], rowsMax: ROWS_MAX }
+  return { lease, producer: null, published: [], rowsMax: ROWS_MAX, refused: null }
 }
 
 /**
@@ -96,50 +98,39 @@ async function publishBatch(
   deps: RelayDeps,
   shard: HeldShard,
   batch: readonly OutboxRow[],
-): Promise<'published' | 'narrowed' | 'lost'> {
-  const { producer } = shard
+): Promise<'published' | 'refused' | 'lost'> {
+  const { producer, refused } = shard
   if (!producer) throw new TypeError(`shard ${shard.lease.shard} has no producer`)
   try {
-    await producer.publish(batch)
+    await producer.publish(
+      batch.map((row) => (row.id === refused?.id ? refusedRecord(row, refused.times) : row)),
+    )
   } catch (error) {
+    // Whether the transaction committed is unknown: the next producer ends it, and what is still in the outbox is repeated.
+    await closeShard(shard)
     const failure = asFailure(error)
-    if (failure.code === 'kafka/fenced') {
-      await closeShard(shard)
-      return 'lost'
-    }
-    if (failure.code !== 'kafka/rejected') {
-      // Whether the transaction committed is unknown: a new producer ends it either way, and what is still in the outbox is repeated.
-      await closeShard(shard)
-      throw failure
-    }
-    if (batch.length > 1) {
-      shard.rowsMax = Math.ceil(batch.length / 2)
-      return 'narrowed'
-    }
-    await publishRefused(deps, producer, batch[0]!, failure.message)
+    if (failure.code === 'kafka/fenced') return 'lost'
+    if (failure.code !== 'kafka/rejected') throw failure
+    narrow(deps, shard, batch, failure)
+    return 'refused'
   }
   shard.published = batch.map((row) => row.id)
   shard.rowsMax = Math.min(ROWS_MAX, shard.rowsMax * 2)
+  shard.refused = null
   deps.published(batch)
   return 'published'
 }
 
-/** A record that Kafka will never take must not hold its shard back for ever: a dead letter takes its place in the order. */
-async function publishRefused(
-  deps: RelayDeps,
-  producer: TransactionalProducer,
-  row: OutboxRow,
-  reason: string,
-): Promise<void> {
+/** A record that Kafka will never take must not hold its shard back for ever: it is found by halves, and a dead letter takes its place in the order. */
+function narrow(deps: RelayDeps, shard: HeldShard, batch: readonly OutboxRow[], failure: Failure): void {
+  shard.rowsMax = Math.ceil(batch.length / 2)
+  const [row] = batch
+  if (!row || batch.length > 1) return
+  const times = row.id === shard.refused?.id ? shard.refused.times + 1 : 1
+  if (times > REFUSALS_MAX) throw failure
+  shard.refused = { id: row.id, times }
   deps.logger.error(
-    { topic: row.topic, bytes: row.bytes, ceId: row.headers['ce_id'], reason },
-    'Kafka refused a record of the outbox; a dead letter takes its place, readers of the topic miss this record',
+    { topic: row.topic, bytes: row.bytes, ceId: row.headers['ce_id'], err: failure },
+    'Kafka refused a record of the outbox; a dead letter takes its place, and readers of the topic miss this record',
   )
-  const [whole, withoutValue] = refusedRecords(row)
-  try {
-    await producer.publish([whole])
-  } catch (error) {
-    if (asFailure(error).code !== 'kafka/rejected') throw error
-    await producer.publish([withoutValue])
-  }
 }

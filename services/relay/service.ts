@@ -6,13 +6,13 @@ import { kafkaRoundTrip, openTransactionalProducer } from '#shared/platform/kafk
 import { createLogger } from '#shared/platform/log.ts'
 import { startLoop } from '#shared/platform/loop.ts'
 import { metrics } from '#shared/platform/metrics.ts'
-import { openDatabase } from '#shared/platform/postgres.ts'
+import { openDatabase, type Queryable } from '#shared/platform/postgres.ts'
 import { startTelemetry } from '#shared/platform/telemetry.ts'
 import { outboxBacklog } from '#shared/store/relay.ts'
 import type { RelayConfig } from './config.ts'
 import { observePublished } from './observe.ts'
-import { createPoll } from './poll.ts'
-import { createShards } from './shards.ts'
+import { Poll } from './poll.ts'
+import { Shards } from './shards.ts'
 
 /** The broker aborts what a dead relay left open after this long; a successor's producer does it at once. */
 const TRANSACTION_TIMEOUT_MS = 15_000
@@ -27,14 +27,14 @@ export async function startRelay(
 ): Promise<AsyncDisposable & { readonly adminPort: number }> {
   await using started = new AsyncDisposableStack()
   const logger = createLogger({ service: 'relay', level: config.LOG_LEVEL })
-  const telemetry = started.use(startTelemetry({ service: 'relay' }))
+  const telemetry = started.use(startTelemetry({ service: 'relay', logger }))
   const db = started.use(
     openDatabase({ url: config.POSTGRES_URL, applicationName: 'calstream-relay', poolMax: POOL_MAX }, logger),
   )
   const owner = `${hostname()}-${process.pid}-${randomUUID().slice(0, 8)}`
   const kafka = { brokers: config.KAFKA_BROKERS, prefix: config.KAFKA_PREFIX, clientId: 'calstream-relay' }
 
-  const poll = createPoll({
+  const poll = new Poll({
     db,
     owner,
     logger,
@@ -46,7 +46,7 @@ export async function startRelay(
     published: observePublished,
     fenced: (lease) => shards.drop(lease),
   })
-  const shards = createShards({
+  const shards = new Shards({
     db,
     owner,
     logger,
@@ -68,21 +68,11 @@ export async function startRelay(
     startLoop("the relay's lease beat", () => shards.beat().then(() => shards.beatMs), logger),
   )
   const looks = started.use(startLoop("the relay's poll", () => poll.look(), logger))
-  started.use(
-    startLoop(
-      "the relay's backlog count",
-      async () => {
-        const backlog = await outboxBacklog(db, poll.shards())
-        metrics.outboxBacklog.record(backlog.rows)
-        metrics.outboxOldestSeconds.record(backlog.oldestSeconds)
-        return BACKLOG_EVERY_MS
-      },
-      logger,
-    ),
-  )
+  started.use(startLoop("the relay's backlog count", () => countBacklog(db, poll), logger))
   const admin = started.use(
     await startAdmin({
       port: config.ADMIN_PORT,
+      host: config.ADMIN_HOST,
       checks: {
         postgres: async () => leases.problem() ?? looks.problem(),
         kafka: () => kafkaRoundTrip(kafka),
@@ -93,4 +83,11 @@ export async function startRelay(
   )
   const running = started.move()
   return { adminPort: admin.port, [Symbol.asyncDispose]: () => running.disposeAsync() }
+}
+
+async function countBacklog(db: Queryable, poll: Poll): Promise<number> {
+  const backlog = await outboxBacklog(db, poll.shards)
+  metrics.outboxBacklog.record(backlog.rows)
+  metrics.outboxOldestSeconds.record(backlog.oldestSeconds)
+  return BACKLOG_EVERY_MS
 }

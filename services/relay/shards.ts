@@ -21,89 +21,86 @@ export interface ShardsDeps {
   readonly surrender: (lease: ShardLease) => Promise<void>
 }
 
-export interface Shards {
-  /** Renews, takes, gives up its surplus; once. Throws Failure `store/*`. */
-  beat(): Promise<void>
-  /** Drops a shard whose producer was fenced: from the next beat on it is free for whoever comes first, if the lease was still ours. */
-  drop(lease: ShardLease): void
-  /** Gives everything back and leaves. Call after the work on all shards ended. Throws Failure `store/*`. */
-  leave(): Promise<void>
-  readonly beatMs: number
-}
-
-export function createShards(deps: ShardsDeps): Shards {
-  const held = new Map<number, ShardLease>()
-  const leaving = new Set<number>()
+export class Shards {
+  readonly beatMs = BEAT_MS
+  readonly #deps: ShardsDeps
+  readonly #held = new Map<number, ShardLease>()
+  readonly #leaving = new Set<number>()
   /** Leases to be given back; kept until Postgres took them, or a shard would be renewed for ever and worked on by nobody. */
-  const returning = new Set<ShardLease>()
+  readonly #returning = new Set<ShardLease>()
 
-  async function beat(): Promise<void> {
-    await release()
-    const holding = await renewShards(deps.db, deps.owner, LEASE_MS)
-    settle(holding.held)
-    const share = fairShare(holding.members, deps.owner)
-    const kept = held.size - leaving.size
-    for (const lease of surplus(kept - share)) void giveUp(lease)
-    if (kept < share && leaving.size === 0) {
-      for (const lease of await takeShards(deps.db, deps.owner, share - kept, LEASE_MS)) {
-        held.set(lease.shard, lease)
-        deps.taken(lease, lease.previousOwner)
-      }
+  constructor(deps: ShardsDeps) {
+    this.#deps = deps
+  }
+
+  /** Renews, takes, gives up its surplus; once. Throws Failure `store/*`. */
+  async beat(): Promise<void> {
+    const { db, owner, taken } = this.#deps
+    await this.#release()
+    const holding = await renewShards(db, owner, LEASE_MS)
+    this.#settle(holding.held)
+    const share = fairShare(holding.members, owner)
+    const kept = this.#held.size - this.#leaving.size
+    for (const lease of this.#surplus(kept - share)) void this.#giveUp(lease)
+    if (kept >= share || this.#leaving.size > 0) return
+    for (const { previousOwner, ...lease } of await takeShards(db, owner, share - kept, LEASE_MS)) {
+      this.#held.set(lease.shard, lease)
+      taken(lease, previousOwner)
     }
+  }
+
+  /** Drops a shard whose producer was fenced: from the next beat on it is free for whoever comes first, if the lease was still ours. */
+  drop(lease: ShardLease): void {
+    this.#returning.add(lease)
+  }
+
+  /** Gives everything back and leaves. Call after the work on all shards ended. Throws Failure `store/*`. */
+  async leave(): Promise<void> {
+    for (const lease of this.#held.values()) this.#returning.add(lease)
+    await this.#release()
+    await leaveRelays(this.#deps.db, this.#deps.owner)
   }
 
   /** What the database says we hold is the truth; a take whose answer was lost on the way shows up here. */
-  function settle(leases: readonly ShardLease[]): void {
+  #settle(leases: readonly ShardLease[]): void {
     const confirmed = new Map(leases.map((lease) => [lease.shard, lease]))
-    for (const lease of [...held.values()]) {
+    for (const lease of this.#held.values()) {
       if (confirmed.get(lease.shard)?.epoch === lease.epoch) continue
-      held.delete(lease.shard)
-      leaving.delete(lease.shard)
-      deps.lost(lease)
+      this.#held.delete(lease.shard)
+      this.#leaving.delete(lease.shard)
+      this.#deps.lost(lease)
     }
     for (const lease of leases) {
-      if (held.has(lease.shard)) continue
-      held.set(lease.shard, lease)
-      deps.taken(lease, null)
+      if (this.#held.has(lease.shard)) continue
+      this.#held.set(lease.shard, lease)
+      this.#deps.taken(lease, null)
     }
   }
 
-  function surplus(count: number): readonly ShardLease[] {
+  #surplus(count: number): readonly ShardLease[] {
     if (count <= 0) return []
-    return [...held.values()].filter((lease) => !leaving.has(lease.shard)).slice(-count)
+    return [...this.#held.values()].filter((lease) => !this.#leaving.has(lease.shard)).slice(-count)
   }
 
-  async function giveUp(lease: ShardLease): Promise<void> {
-    leaving.add(lease.shard)
-    await deps.surrender(lease)
-    returning.add(lease)
+  async #giveUp(lease: ShardLease): Promise<void> {
+    this.#leaving.add(lease.shard)
+    await this.#deps.surrender(lease)
+    this.#returning.add(lease)
     // The next beat tries again.
-    await release().catch((error: unknown) =>
-      deps.logger.debug({ err: error }, 'a shard is given back later'),
+    await this.#release().catch((error: unknown) =>
+      this.#deps.logger.debug({ err: error }, 'a shard is given back later'),
     )
   }
 
-  function drop(lease: ShardLease): void {
-    returning.add(lease)
-  }
-
-  async function release(): Promise<void> {
-    for (const lease of [...returning]) {
-      await releaseShard(deps.db, deps.owner, lease)
-      returning.delete(lease)
-      if (held.get(lease.shard)?.epoch !== lease.epoch) continue
-      held.delete(lease.shard)
-      leaving.delete(lease.shard)
+  async #release(): Promise<void> {
+    for (const lease of this.#returning) {
+      await releaseShard(this.#deps.db, this.#deps.owner, lease)
+      this.#returning.delete(lease)
+      if (this.#held.get(lease.shard)?.epoch !== lease.epoch) continue
+      this.#held.delete(lease.shard)
+      this.#leaving.delete(lease.shard)
     }
   }
-
-  async function leave(): Promise<void> {
-    for (const lease of held.values()) returning.add(lease)
-    await release()
-    await leaveRelays(deps.db, deps.owner)
-  }
-
-  return { beat, drop, leave, beatMs: BEAT_MS }
 }
 
 /** How many shards a relay holds when all are alive: the remainder goes to the first in the list, so the shares add up to all. */

@@ -9,96 +9,95 @@ export interface Waiting {
   readonly dueAt: Micros
 }
 
-export interface DueHeap<T extends Waiting> {
-  /** @returns the record that need not be rung any more: one that was replaced, or the offered one; null when the connection had none. */
-  offer(item: T): T | null
+export class DueHeap<T extends Waiting> {
+  readonly #items: T[] = []
+  readonly #places = new Map<ConnectionId, number>()
+
+  get size(): number {
+    return this.#items.length
+  }
+
   /** When the next one is due; null when nothing waits. */
-  nextDueAt(): Micros | null
-  /** Takes out what is due at `now`, earliest first, at most `max`. */
-  takeDue(now: Micros, max: number): T[]
-  /** Takes out everything that matches: records of a partition that went to somebody else. */
-  removeIf(matches: (item: T) => boolean): void
-  readonly size: () => number
-}
+  get nextDueAt(): Micros | null {
+    return this.#items[0]?.dueAt ?? null
+  }
 
-export function createDueHeap<T extends Waiting>(): DueHeap<T> {
-  const items: T[] = []
-  const places = new Map<ConnectionId, number>()
-
-  function offer(item: T): T | null {
-    const place = places.get(item.connectionId)
+  /** @returns the record that need not be rung any more: one that was replaced, or the offered one; null when the connection had none. */
+  offer(item: T): T | null {
+    const place = this.#places.get(item.connectionId)
     if (place === undefined) {
-      set(items.length, item)
-      rise(items.length - 1)
+      this.#set(this.#items.length, item)
+      this.#rise(this.#items.length - 1)
       return null
     }
-    const before = items[place]!
+    const before = this.#items[place]!
     if (!wins(item, before)) return item
-    set(place, item)
-    sink(place)
-    rise(places.get(item.connectionId)!)
+    this.#set(place, item)
+    this.#sink(place)
+    this.#rise(this.#places.get(item.connectionId)!)
     return before
   }
 
-  function takeDue(now: Micros, max: number): T[] {
+  /** Takes out what is due at `now`, earliest first, at most `max`. */
+  takeDue(now: Micros, max: number): T[] {
     const due: T[] = []
-    while (due.length < max && items.length > 0 && items[0]!.dueAt <= now) due.push(removeFirst())
+    while (due.length < max && this.#items.length > 0 && this.#items[0]!.dueAt <= now)
+      due.push(this.#removeFirst())
     return due
   }
 
-  function removeFirst(): T {
-    const first = items[0]!
-    const last = items.pop()!
-    places.delete(first.connectionId)
-    if (items.length > 0) {
-      set(0, last)
-      sink(0)
+  /** Takes out everything that matches: records of a partition that went to somebody else. */
+  removeIf(matches: (item: T) => boolean): void {
+    const kept = this.#items.filter((item) => !matches(item))
+    this.#items.length = 0
+    this.#places.clear()
+    for (const item of kept) this.offer(item)
+  }
+
+  #removeFirst(): T {
+    const first = this.#items[0]!
+    const last = this.#items.pop()!
+    this.#places.delete(first.connectionId)
+    if (this.#items.length > 0) {
+      this.#set(0, last)
+      this.#sink(0)
     }
     return first
   }
 
-  function removeIf(matches: (item: T) => boolean): void {
-    const kept = items.filter((item) => !matches(item))
-    items.length = 0
-    places.clear()
-    for (const item of kept) offer(item)
-  }
-
-  function rise(from: number): void {
+  #rise(from: number): void {
     let place = from
     while (place > 0) {
       const parent = (place - 1) >> 1
-      if (items[parent]!.dueAt <= items[place]!.dueAt) return
-      swap(place, parent)
+      if (this.#items[parent]!.dueAt <= this.#items[place]!.dueAt) return
+      this.#swap(place, parent)
       place = parent
     }
   }
 
-  function sink(from: number): void {
+  #sink(from: number): void {
     let place = from
     for (;;) {
       let least = place
       for (const child of [2 * place + 1, 2 * place + 2]) {
-        if (child < items.length && items[child]!.dueAt < items[least]!.dueAt) least = child
+        if (child < this.#items.length && this.#items[child]!.dueAt < this.#items[least]!.dueAt) least = child
       }
       if (least === place) return
-      swap(place, least)
+      this.#swap(place, least)
       place = least
     }
   }
 
-  function swap(a: number, b: number): void {
-    const item = items[a]!
-    set(a, items[b]!)
-    set(b, item)
+  #swap(a: number, b: number): void {
+    const item = this.#items[a]!
+    this.#set(a, this.#items[b]!)
+    this.#set(b, item)
   }
 
-  function set(place: number, item: T): void {
-    items[place] = item
-    places.set(item.connectionId, place)
+  #set(place: number, item: T): void {
+    this.#items[place] = item
+    this.#places.set(item.connectionId, place)
   }
-
-  return { offer, takeDue, removeIf, nextDueAt: () => items[0]?.dueAt ?? null, size: () => items.length }
 }
 
 function wins(item: Waiting, before: Waiting): boolean {

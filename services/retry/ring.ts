@@ -32,7 +32,7 @@ export async function ringDue(deps: RingDeps): Promise<number> {
   if (deps.gates.jobs().state !== 'on') return LOOK_MAX_MS
   const now = deps.clock.now()
   const due = deps.heap.takeDue(now, RINGS_MAX)
-  if (due.length === 0) return waitMs(deps.heap.nextDueAt(), now)
+  if (due.length === 0) return waitMs(deps.heap.nextDueAt, now)
   try {
     await deps.producer.send(due.map((item) => ringOf(deps.codec, item, now)))
   } catch (error) {
@@ -62,11 +62,11 @@ function ringOf(codec: Codec, item: Scheduling, now: Micros): OutboundRecord {
     requestedAt: now,
   })
   const headers = eventHeaders({
-    type: 'calendar.sync.requested',
+    type: 'calendar.sync.requested.v1',
     source: '/calstream/retry',
     key: message.connectionId,
     at: now,
-    ...(item.traceparent === undefined ? {} : { traceparent: item.traceparent }),
+    traceparent: item.traceparent,
   })
   return { topic, key: message.connectionId, value, headers }
 }

@@ -2,7 +2,7 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { connectionId } from '#shared/domain/ids.ts'
-import { createDueHeap, type Waiting } from '../../../services/retry/due-heap.ts'
+import { DueHeap, type Waiting } from '../../../services/retry/due-heap.ts'
 
 const a = connectionId('00000000-0000-4000-8000-00000000000a')
 const b = connectionId('00000000-0000-4000-8000-00000000000b')
@@ -14,17 +14,17 @@ const item = (connection: typeof a, epoch: number, dueAt: number) => ({
 
 describe('the due-time heap', () => {
   test('gives what is due, earliest first, and nothing before its time', () => {
-    const heap = createDueHeap<Waiting>()
+    const heap = new DueHeap<Waiting>()
     heap.offer(item(a, 1, 300))
     heap.offer(item(b, 1, 100))
     expect(heap.takeDue(99, 10)).toEqual([])
-    expect(heap.nextDueAt()).toBe(100)
+    expect(heap.nextDueAt).toBe(100)
     expect(heap.takeDue(300, 10).map((due) => due.dueAt)).toEqual([100, 300])
-    expect(heap.nextDueAt()).toBeNull()
+    expect(heap.nextDueAt).toBeNull()
   })
 
   test('keeps the record of the highest epoch, whether it comes first or last, and names the superseded one', () => {
-    const heap = createDueHeap<Waiting>()
+    const heap = new DueHeap<Waiting>()
     const older = item(a, 1, 10)
     const newer = item(a, 2, 900)
     expect(heap.offer(older)).toBeNull()
@@ -35,13 +35,13 @@ describe('the due-time heap', () => {
   })
 
   test('keeps the earlier of two records of one unit', () => {
-    const heap = createDueHeap<Waiting>()
+    const heap = new DueHeap<Waiting>()
     const late = item(a, 1, 900)
     const early = item(a, 1, 10)
     heap.offer(late)
     expect(heap.offer(early)).toBe(late)
     expect(heap.offer(late)).toBe(late)
-    expect(heap.size()).toBe(1)
+    expect(heap.size).toBe(1)
   })
 
   test('agrees with a sorted list for any sequence of offers, takes and removals', () => {
@@ -55,7 +55,7 @@ describe('the due-time heap', () => {
     const remove = fc.record({ kind: fc.constant('remove' as const), id: fc.nat(20) })
     fc.assert(
       fc.property(fc.array(fc.oneof(offer, take, remove), { maxLength: 200 }), (steps) => {
-        const heap = createDueHeap<Waiting>()
+        const heap = new DueHeap<Waiting>()
         const model = new Map<string, Waiting>()
         for (const step of steps) {
           if (step.kind === 'offer') {
@@ -78,8 +78,8 @@ describe('the due-time heap', () => {
             heap.removeIf((one) => one.connectionId === `c${step.id}`)
             model.delete(`c${step.id}`)
           }
-          expect(heap.size()).toBe(model.size)
-          expect(heap.nextDueAt()).toBe(
+          expect(heap.size).toBe(model.size)
+          expect(heap.nextDueAt).toBe(
             model.size === 0 ? null : Math.min(...[...model.values()].map((one) => one.dueAt)),
           )
         }

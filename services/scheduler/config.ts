@@ -1,0 +1,31 @@
+// What the scheduler reads from its environment. Pure.
+import { z } from 'zod'
+import {
+  adminEnv,
+  channelEnv,
+  credentialsEnv,
+  googleEnv,
+  kafkaEnv,
+  postgresEnv,
+  readEnv,
+  registryEnv,
+  unleashEnv,
+} from '#shared/platform/env.ts'
+
+const schema = z.object({
+  ...kafkaEnv,
+  ...registryEnv,
+  ...postgresEnv,
+  ...unleashEnv,
+  ...credentialsEnv,
+  ...channelEnv,
+  ...googleEnv,
+  ...adminEnv,
+})
+
+export type SchedulerConfig = z.output<typeof schema>
+
+/** Throws ConfigError that names every wrong variable at once. */
+export function loadConfig(env: NodeJS.ProcessEnv): SchedulerConfig {
+  return readEnv(schema, env)
+}

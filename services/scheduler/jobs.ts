@@ -1,0 +1,54 @@
+// Jobs under leases: several schedulers may run, each job is done by the one that holds its lease, at its beat. Invariant: a
+// failed run is due again at once, for anybody.
+import type { Logger } from '#shared/platform/log.ts'
+import { startLoop, type Loop } from '#shared/platform/loop.ts'
+import { metrics } from '#shared/platform/metrics.ts'
+import type { Queryable } from '#shared/platform/postgres.ts'
+import { claimJob, releaseJob } from '#shared/store/leases.ts'
+
+export interface Job {
+  readonly name: string
+  readonly everyMs: number
+  /** One run; idempotent, since a lease may end under it. @returns how many things it did. */
+  readonly runOnce: (signal: AbortSignal) => Promise<number>
+}
+
+/** A dead scheduler's jobs are done by another after this and a look; longer than a run usually takes. */
+const LEASE_MS = 15_000
+const LOOK_MAX_MS = 2000
+
+/** Starts the loop of a job. Disposing gives the lease back. */
+export function startJob(
+  deps: { readonly db: Queryable; readonly owner: string; readonly logger: Logger },
+  job: Job,
+): Loop {
+  const { db, owner, logger } = deps
+  const lookMs = Math.min(LOOK_MAX_MS, job.everyMs)
+
+  async function look(signal: AbortSignal): Promise<number> {
+    // A tenth less than the beat: the look itself comes a little late each time.
+    const claim = await claimJob(db, { job: job.name, owner, leaseMs: LEASE_MS, everyMs: job.everyMs * 0.9 })
+    if (claim !== 'run') return lookMs
+    try {
+      const done = await job.runOnce(signal)
+      if (done > 0) logger.debug({ job: job.name, done }, 'a job ran')
+      metrics.schedulerRuns.add(1, { job: job.name, outcome: 'done' })
+    } catch (error) {
+      metrics.schedulerRuns.add(1, { job: job.name, outcome: 'failed' })
+      await releaseJob(db, job.name, owner, false)
+      throw error
+    }
+    return lookMs
+  }
+
+  const loop = startLoop(`the job ${job.name}`, look, logger)
+  return {
+    problem: () => loop.problem(),
+    async [Symbol.asyncDispose]() {
+      await loop[Symbol.asyncDispose]()
+      await releaseJob(db, job.name, owner, true).catch((error: unknown) => {
+        logger.debug({ err: error, job: job.name }, 'a job could not be given back; its lease runs out')
+      })
+    },
+  }
+}

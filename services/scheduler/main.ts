@@ -1,0 +1,6 @@
+// The scheduler process.
+import { run } from '#shared/platform/run.ts'
+import { loadConfig } from './config.ts'
+import { startScheduler } from './service.ts'
+
+await run('scheduler', (signal) => startScheduler(loadConfig(process.env), signal))

@@ -1,0 +1,20 @@
+// What is forgotten by age.
+import type { Queryable } from '#shared/platform/postgres.ts'
+import { deleteOldDeadLetters, deleteOldDedupeKeys } from '#shared/store/retention.ts'
+
+const CHUNK = 5000
+/** Per run and table; the rest waits for the next run, so that a run stays short. */
+const CHUNKS_MAX = 20
+
+/** Forgets old rows in chunks. @returns how many. Throws Failure `store/*`. */
+export async function forgetOld(db: Queryable, signal: AbortSignal): Promise<number> {
+  let forgotten = 0
+  for (const forget of [deleteOldDedupeKeys, deleteOldDeadLetters]) {
+    for (let chunk = 0; chunk < CHUNKS_MAX && !signal.aborted; chunk++) {
+      const deleted = await forget(db, CHUNK)
+      forgotten += deleted
+      if (deleted < CHUNK) break
+    }
+  }
+  return forgotten
+}

@@ -1,0 +1,192 @@
+// The scheduler's wiring: leased jobs by time, and the reader of the dead-letter topic.
+import { randomUUID } from 'node:crypto'
+import { hostname } from 'node:os'
+import type { Gates } from '#shared/domain/gates.ts'
+import type { ConnectionId } from '#shared/domain/ids.ts'
+import { startAdmin } from '#shared/platform/admin.ts'
+import type { Consumer } from '#shared/platform/broker.ts'
+import { type Clock, systemClock } from '#shared/platform/clock.ts'
+import { openCodec } from '#shared/platform/codec.ts'
+import { parseKeyring } from '#shared/platform/crypto.ts'
+import { kafkaRoundTrip, openConsumer, openProducer } from '#shared/platform/kafkajs.ts'
+import { createLogger, type Logger } from '#shared/platform/log.ts'
+import { startLoop } from '#shared/platform/loop.ts'
+import { openDatabase } from '#shared/platform/postgres.ts'
+import { startTelemetry } from '#shared/platform/telemetry.ts'
+import { type LiveGates, openGates } from '#shared/platform/unleash.ts'
+import { loadCredentials, saveAccess } from '#shared/store/credentials.ts'
+import { openAccess } from '#shared/vendors/access.ts'
+import { createVendors } from '#shared/vendors/index.ts'
+import { TOPICS } from '#schemas/topics.ts'
+import type { SchedulerConfig } from './config.ts'
+import { createDeadLetterIndex } from './dead-letter-index.ts'
+import { REQUESTED_TOPICS } from './doorbell.ts'
+import { startJob, type Job } from './jobs.ts'
+import { openConnectionChannels, tendChannels, type ChannelsDeps } from './open-channels.ts'
+import { reconcile } from './reconcile.ts'
+import { forgetOld } from './retention.ts'
+import { createRingHeld } from './ring-held.ts'
+import { sweep } from './sweep.ts'
+
+const POOL_MAX = 4
+const GROUP = 'calstream-dead-letter-index'
+
+export interface SchedulerOverrides {
+  readonly clock?: Clock
+  readonly gates?: Gates
+}
+
+/** Starts a scheduler. `crashed` settles when its consumer died for good. Throws ConfigError or Failure. */
+export async function startScheduler(
+  config: SchedulerConfig,
+  signal: AbortSignal,
+  overrides: SchedulerOverrides = {},
+): Promise<AsyncDisposable & { readonly adminPort: number; readonly crashed: Promise<unknown> }> {
+  await using started = new AsyncDisposableStack()
+  const logger = createLogger({ service: 'scheduler', level: config.LOG_LEVEL })
+  const telemetry = started.use(startTelemetry({ service: 'scheduler', logger }))
+  const { deps, live } = await openDeps(config, { logger, overrides, started }, signal)
+  const crash = Promise.withResolvers<unknown>()
+  const index = await startIndex(config, deps, crash.resolve)
+  started.use(index)
+  const owner = `${hostname()}-${process.pid}-${randomUUID().slice(0, 8)}`
+  const loops = jobsOf(deps).map((job) => started.use(startJob({ db: deps.db, owner, logger }, job)))
+  const admin = started.use(
+    await startAdmin({
+      port: config.ADMIN_PORT,
+      host: config.ADMIN_HOST,
+      checks: {
+        kafka: () => kafkaRoundTrip(kafkaOf(config)),
+        gates: async () =>
+          live && live.state() !== 'fresh' ? `Unleash has not answered: ${live.state()}` : null,
+        jobs: async () => loops.map((loop) => loop.problem()).find((problem) => problem !== null) ?? null,
+      },
+      telemetry,
+      logger,
+    }),
+  )
+  const running = started.move()
+  return {
+    adminPort: admin.port,
+    crashed: crash.promise,
+    [Symbol.asyncDispose]: () => running.disposeAsync(),
+  }
+}
+
+/**
+ * Opens the channels of one connection now, for a command that has just connected it. @returns how many were opened; 0 while a
+ * gate is closed. What is missing afterwards the job opens. Throws ConfigError or Failure.
+ */
+export async function openChannelsFor(
+  config: SchedulerConfig,
+  connection: ConnectionId,
+  signal: AbortSignal,
+): Promise<number> {
+  await using started = new AsyncDisposableStack()
+  const logger = createLogger({ service: 'scheduler', level: 'warn' })
+  const { deps } = await openDeps(config, { logger, overrides: {}, started }, signal)
+  return openConnectionChannels(deps, connection, signal)
+}
+
+function jobsOf(deps: ChannelsDeps): readonly Job[] {
+  const ringHeld = createRingHeld(deps)
+  return [
+    { name: 'sweep', everyMs: 30_000, runOnce: (signal) => sweep(deps, signal) },
+    { name: 'ring-held', everyMs: 2000, runOnce: (signal) => ringHeld(signal) },
+    { name: 'reconcile', everyMs: 2000, runOnce: (signal) => reconcile(deps, signal) },
+    { name: 'channels', everyMs: 5000, runOnce: (signal) => tendChannels(deps, signal) },
+    { name: 'retention', everyMs: 3_600_000, runOnce: (signal) => forgetOld(deps.db, signal) },
+  ]
+}
+
+async function openDeps(
+  config: SchedulerConfig,
+  {
+    logger,
+    overrides,
+    started,
+  }: { logger: Logger; overrides: SchedulerOverrides; started: AsyncDisposableStack },
+  signal: AbortSignal,
+): Promise<{ readonly deps: ChannelsDeps; readonly live: LiveGates | null }> {
+  const clock = overrides.clock ?? systemClock
+  const codec = await openCodec(
+    { registryUrl: config.SCHEMA_REGISTRY_URL, prefix: config.KAFKA_PREFIX, topics: REQUESTED_TOPICS },
+    signal,
+  )
+  const live = overrides.gates ? null : started.use(await openGates(gatesOf(config), logger, signal))
+  const db = started.use(
+    openDatabase(
+      { url: config.POSTGRES_URL, applicationName: 'calstream-scheduler', poolMax: POOL_MAX },
+      logger,
+    ),
+  )
+  const producer = started.use(await openProducer(kafkaOf(config), logger))
+  const keyring = parseKeyring(config.CREDENTIALS_KEYS)
+  const vendors = createVendors({
+    google: {
+      apiUrl: config.GOOGLE_API_URL,
+      tokenUrl: config.GOOGLE_TOKEN_URL,
+      clientId: config.GOOGLE_CLIENT_ID,
+      clientSecret: config.GOOGLE_CLIENT_SECRET,
+    },
+  })
+  const uses = [...vendors].map(([name, vendor]) => {
+    const access = openAccess({
+      vendor,
+      keyring,
+      clock,
+      load: (connection) => loadCredentials(db, connection),
+      save: (update) => saveAccess(db, update),
+    })
+    return [name, { vendor, access }] as const
+  })
+  const deps: ChannelsDeps = {
+    db,
+    codec,
+    producer,
+    clock,
+    logger,
+    gates: overrides.gates ?? live!,
+    vendors: new Map(uses),
+    keys: parseKeyring(config.CHANNEL_TOKEN_KEYS),
+    publicUrl: config.PUBLIC_URL,
+  }
+  return { deps, live }
+}
+
+async function startIndex(
+  config: SchedulerConfig,
+  { db, logger }: Pick<ChannelsDeps, 'db' | 'logger'>,
+  crashed: (error: unknown) => void,
+): Promise<AsyncDisposable> {
+  const consumerOf: { current: Consumer | null } = { current: null }
+  const index = createDeadLetterIndex({ db, consumer: () => consumerOf.current })
+  const consumer = await openConsumer(
+    kafkaOf(config),
+    {
+      groupId: GROUP,
+      topics: [TOPICS.deadLetter],
+      isolation: 'read-committed',
+      handlers: { assigned: index.assigned, received: index.received, crashed },
+    },
+    logger,
+  )
+  consumerOf.current = consumer
+  const both = new AsyncDisposableStack()
+  both.use(consumer)
+  both.use(startLoop('the dead-letter index', () => index.turn(), logger))
+  return both
+}
+
+function kafkaOf(config: SchedulerConfig) {
+  return { brokers: config.KAFKA_BROKERS, prefix: config.KAFKA_PREFIX, clientId: 'calstream-scheduler' }
+}
+
+function gatesOf(config: SchedulerConfig) {
+  return {
+    url: config.UNLEASH_URL,
+    token: config.UNLEASH_TOKEN,
+    caps: config,
+    appName: 'calstream-scheduler',
+  }
+}
