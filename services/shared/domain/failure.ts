@@ -229,3 +229,26 @@ export function disposition(failure: Failure): Disposition {
 export function countsAsAttempt(failure: Failure): boolean {
   return failure.kind !== 'throttled' && failure.scope !== 'process'
 }
+
+const GRAVITY: Readonly<Record<FailureKind, number>> = {
+  unauthorized: 7,
+  defect: 6,
+  invalid: 5,
+  gone: 4,
+  throttled: 3,
+  transient: 2,
+  conflict: 1,
+}
+
+/**
+ * The one failure that stands for several of the same unit: the gravest, that a person has to act on before those that pass
+ * by themselves. It keeps the latest `retryAt` of all of them: none may be tried before the vendor allowed it.
+ */
+export function worstOf(failures: readonly [Failure, ...Failure[]]): Failure {
+  const worst = failures.reduce((a, b) => (GRAVITY[b.kind] > GRAVITY[a.kind] ? b : a))
+  const floors = failures.flatMap(({ retryAt }) => (retryAt === undefined ? [] : [retryAt]))
+  const retryAt = floors.length === 0 ? undefined : Math.max(...floors)
+  return retryAt === worst.retryAt
+    ? worst
+    : new Failure(worst.code, worst.message, { cause: worst.cause, retryAt })
+}

@@ -1,0 +1,136 @@
+// The diff of one page against what we hold: the heart of a sync, and pure. Invariants: repeated ids collapse to the newest; an
+// equal event changes nothing; nothing is removed that the vendor did not say or imply by itself (an item that we cannot read is
+// kept, not removed).
+import { contentHash, HASH_VERSION } from './content-hash.ts'
+import type { CalendarEvent } from './event.ts'
+import { eventIdOf, type CalendarId, type EventId } from './ids.ts'
+import { isOutside, type Window } from './window.ts'
+
+export type PlanItem =
+  | { readonly kind: 'event'; readonly event: CalendarEvent }
+  | { readonly kind: 'removed'; readonly vendorEventId: string; readonly reason: 'deleted' | 'cancelled' }
+
+/** A row as it stands before the page. */
+export interface HeldEvent {
+  readonly eventId: EventId
+  readonly vendorEventId: string
+  readonly contentHash: Buffer
+  readonly hashVersion: number
+  readonly generation: number
+}
+
+export interface PlanInput {
+  readonly calendarId: CalendarId
+  /** In the vendor's order. */
+  readonly items: readonly PlanItem[]
+  /** Ids of items that could not be read. */
+  readonly unreadable: readonly string[]
+  /** The rows of `idsToHold`; others are ignored. */
+  readonly held: readonly HeldEvent[]
+  readonly window: Window
+  /** The generation that rows seen by this read belong to. */
+  readonly generation: number
+}
+
+export type PlannedReason = 'deleted' | 'cancelled' | 'window'
+
+export interface Plan {
+  readonly upserts: readonly {
+    readonly eventId: EventId
+    readonly event: CalendarEvent
+    readonly hash: Buffer
+  }[]
+  readonly removals: readonly {
+    readonly eventId: EventId
+    readonly vendorEventId: string
+    readonly reason: PlannedReason
+  }[]
+  /** Seen again and unchanged, but still marked with an older generation: they take the new one silently. */
+  readonly refreshed: readonly EventId[]
+}
+
+/** The vendor ids whose rows `planPage` has to see: those of the items, and of the series that they belong to. */
+export function idsToHold(items: readonly PlanItem[], unreadable: readonly string[]): readonly string[] {
+  const ids = new Set(unreadable)
+  for (const item of items) {
+    ids.add(idOf(item))
+    if (item.kind === 'event' && item.event.seriesId !== null) ids.add(item.event.seriesId)
+  }
+  return [...ids]
+}
+
+/** What one page changes. */
+export function planPage(input: PlanInput): Plan {
+  const held = new Map(input.held.map((row) => [row.vendorEventId, row]))
+  const newest = collapse(input.items)
+  const becameSeries = singlesThatBecameSeries(newest)
+  const upserts: Plan['upserts'][number][] = []
+  const removals = new Map<EventId, Plan['removals'][number]>()
+  const refreshed: EventId[] = []
+
+  function remove(vendorEventId: string, reason: PlannedReason): void {
+    const row = held.get(vendorEventId)
+    if (row) removals.set(row.eventId, { eventId: row.eventId, vendorEventId, reason })
+  }
+
+  function see(event: CalendarEvent): void {
+    const row = held.get(event.vendorEventId)
+    const hash = contentHash(event)
+    if (!row || row.hashVersion !== HASH_VERSION || !row.contentHash.equals(hash)) {
+      upserts.push({ eventId: eventIdOf(input.calendarId, event.vendorEventId), event, hash })
+    } else if (row.generation < input.generation) refreshed.push(row.eventId)
+  }
+
+  for (const id of becameSeries) remove(id, 'deleted')
+  for (const [id, item] of newest) {
+    if (item.kind === 'removed') remove(id, item.reason)
+    else if (isOutside(item.event, input.window)) remove(id, 'window')
+    else if (!becameSeries.has(id)) see(item.event)
+  }
+  for (const id of input.unreadable) {
+    const row = newest.has(id) ? undefined : held.get(id)
+    if (row && row.generation < input.generation && !removals.has(row.eventId)) refreshed.push(row.eventId)
+  }
+  return { upserts, removals: [...removals.values()], refreshed }
+}
+
+/** One item per id, in the order of first appearance. */
+function collapse(items: readonly PlanItem[]): ReadonlyMap<string, PlanItem> {
+  const newest = new Map<string, PlanItem>()
+  for (const item of items) {
+    const known = newest.get(idOf(item))
+    if (!known || !isOlder(item, known)) newest.set(idOf(item), item)
+  }
+  return newest
+}
+
+/** Only two times of change can prove that the later item is the older version; otherwise the later item is the newer one. */
+function isOlder(later: PlanItem, earlier: PlanItem): boolean {
+  if (later.kind === 'removed' || earlier.kind === 'removed') return false
+  return (later.event.updatedAt ?? Infinity) < (earlier.event.updatedAt ?? -Infinity)
+}
+
+/**
+ * Ids that now name a series. A single that becomes a series leaves its id without any tombstone, its occurrences come as
+ * `<id>_<start>` (github.com/webhookdb/webhookdb issue 722). A single of that id in the same page is the older version, unless
+ * it changed after every occurrence.
+ */
+function singlesThatBecameSeries(newest: ReadonlyMap<string, PlanItem>): ReadonlySet<string> {
+  const changedAt = new Map<string, number>()
+  for (const item of newest.values()) {
+    if (item.kind === 'removed' || item.event.seriesId === null) continue
+    const known = changedAt.get(item.event.seriesId) ?? -Infinity
+    changedAt.set(item.event.seriesId, Math.max(known, item.event.updatedAt ?? Infinity))
+  }
+  const series = new Set<string>()
+  for (const [id, at] of changedAt) {
+    const single = newest.get(id)
+    const isNewer = single?.kind === 'event' && (single.event.updatedAt ?? -Infinity) > at
+    if (single?.kind !== 'removed' && !isNewer) series.add(id)
+  }
+  return series
+}
+
+function idOf(item: PlanItem): string {
+  return item.kind === 'event' ? item.event.vendorEventId : item.vendorEventId
+}

@@ -1,0 +1,31 @@
+// The outbox from the writing side. Invariant: rows get ids in the order in which they are given, so that within a connection,
+// whose writers queue behind its row lock, the order of ids is the order of what happened.
+import type { Queryable } from '#shared/platform/postgres.ts'
+
+export interface OutboxMessage {
+  readonly shard: number
+  readonly topic: string
+  readonly key: string
+  /** Encoded for its topic; null is a tombstone. */
+  readonly value: Buffer | null
+  readonly headers: Readonly<Record<string, string>>
+}
+
+/** Adds messages in one statement. They leave when the transaction has committed. */
+export async function insertOutbox(tx: Queryable, messages: readonly OutboxMessage[]): Promise<void> {
+  if (messages.length === 0) return
+  await tx.query(
+    `insert into outbox (shard, topic, key, value, headers)
+     select m.shard, m.topic, m.key, m.value, m.headers::jsonb
+       from unnest($1::smallint[], $2::text[], $3::text[], $4::bytea[], $5::text[]) with ordinality
+         as m (shard, topic, key, value, headers, place)
+      order by m.place`,
+    [
+      messages.map((message) => message.shard),
+      messages.map((message) => message.topic),
+      messages.map((message) => message.key),
+      messages.map((message) => message.value),
+      messages.map((message) => JSON.stringify(message.headers)),
+    ],
+  )
+}
