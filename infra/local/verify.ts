@@ -43,17 +43,17 @@ export function compareHoldings(
   place: string,
   expected: Holdings,
   actual: Holdings,
-  mayDiffer: (image: EventImage) => boolean = () => false,
+  mayDiffer: (image: EventImage, key: string) => boolean = () => false,
 ): Difference[] {
   const found: Difference[] = []
   for (const [key, image] of expected) {
     const held = actual.get(key)
     if (held) found.push(...compareImages(place, key, image, held))
-    else if (!mayDiffer(image))
+    else if (!mayDiffer(image, key))
       found.push({ place, kind: 'missing', key, story: `should be there: ${describe(image)}` })
   }
   for (const [key, image] of actual) {
-    if (!expected.has(key) && !mayDiffer(image)) {
+    if (!expected.has(key) && !mayDiffer(image, key)) {
       found.push({ place, kind: 'extra', key, story: `should not be there: ${describe(image)}` })
     }
   }
@@ -97,6 +97,8 @@ export interface Fold {
   readonly differences: Difference[]
   /** Records that came again with the same bytes: allowed after a crash, zero without one. */
   readonly repeats: number
+  /** The first sequence read of each connection: above 1, the topic no longer keeps the start. */
+  readonly firstSequences: ReadonlyMap<string, number>
 }
 
 /**
@@ -105,7 +107,12 @@ export interface Fold {
  * (altered), and to a value that does not decode (unreadable). Records: each partition in its order.
  */
 export function foldChanges(records: Iterable<StreamRecord>): Fold {
-  const fold = { holdings: new Map<string, EventImage>(), differences: [] as Difference[], repeats: 0 }
+  const fold = {
+    holdings: new Map<string, EventImage>(),
+    differences: [] as Difference[],
+    repeats: 0,
+    firstSequences: new Map<string, number>(),
+  }
   const passed = new Map<string, { last: number; digests: Map<number, string> }>()
   for (const record of records) {
     const object = (kind: Difference['kind'], story: string) =>
@@ -139,6 +146,7 @@ export function foldChanges(records: Iterable<StreamRecord>): Fold {
     // The first one read may follow records that the topic no longer keeps.
     else if (seen.last !== -1 && sequence !== seen.last + 1)
       object('lost', `sequence ${sequence} came after ${seen.last}`)
+    if (seen.last === -1) fold.firstSequences.set(record.key, sequence)
     seen.last = Math.max(seen.last, sequence)
     apply(fold.holdings, message)
   }
@@ -147,7 +155,12 @@ export function foldChanges(records: Iterable<StreamRecord>): Fold {
 
 /** Folds the compacted topic: the last value of each key, tombstones removing it. */
 export function foldState(records: Iterable<StreamRecord>): Fold {
-  const fold = { holdings: new Map<string, EventImage>(), differences: [] as Difference[], repeats: 0 }
+  const fold = {
+    holdings: new Map<string, EventImage>(),
+    differences: [] as Difference[],
+    repeats: 0,
+    firstSequences: new Map<string, number>(),
+  }
   const keys = new Map<string, string>()
   for (const record of records) {
     if (record.problem !== null) {

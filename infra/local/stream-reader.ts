@@ -1,0 +1,109 @@
+// Reads the published topics as a downstream service would: with another client than the one that wrote them, committed
+// records only, values decoded by the schema that the registry names. It shares no code with the relay or the codec, so
+// a fault of theirs cannot hide itself here.
+import { randomUUID } from 'node:crypto'
+import { Consumer, type Message } from '@platformatic/kafka'
+import avro from 'avsc'
+import type { EventChanged } from '#schemas/messages.gen.ts'
+import type { StreamRecord } from './verify.ts'
+
+export interface StreamReaderOptions {
+  readonly brokers: readonly string[]
+  readonly registryUrl: string
+  /** Full names on the wire, prefix included. */
+  readonly topics: readonly string[]
+}
+
+export interface StreamReader extends AsyncDisposable {
+  /** Everything read so far from one topic, each partition in its order. */
+  records(topic: string): readonly StreamRecord[]
+  /** Why reading ended before it was stopped; null while it runs. */
+  failure(): unknown
+}
+
+const REGISTRY_TIMEOUT_MS = 5_000
+const READ_COMMITTED = 1
+const HEADER_BYTES = 5
+
+/** Starts reading from the first record that the topics hold; resolves when the reader has joined. */
+export async function openStreamReader(options: StreamReaderOptions): Promise<StreamReader> {
+  const consumer = new Consumer({
+    clientId: 'calstream-verify',
+    groupId: `calstream-verify-${randomUUID()}`,
+    bootstrapBrokers: [...options.brokers],
+    autocommit: false,
+    isolationLevel: READ_COMMITTED,
+    maxWaitTime: 50,
+    minBytes: 1,
+    retries: 5,
+  })
+  const stream = await consumer.consume({ topics: [...options.topics], mode: 'earliest' })
+  const decode = openDecoder(options.registryUrl)
+  const read = new Map<string, StreamRecord[]>(options.topics.map((topic) => [topic, []]))
+  let failed: unknown = null
+  const reading = (async () => {
+    for await (const message of stream) read.get(message.topic)?.push(await toRecord(message, decode))
+  })().catch((error: unknown) => {
+    failed = error
+  })
+  return {
+    records: (topic) => read.get(topic) ?? [],
+    failure: () => failed,
+    async [Symbol.asyncDispose]() {
+      await consumer.close(true)
+      await reading
+    },
+  }
+}
+
+type Decode = (value: Buffer) => Promise<EventChanged>
+
+async function toRecord(message: Message, decode: Decode): Promise<StreamRecord> {
+  // Taken before decoding, which may ask the registry.
+  const receivedAtMs = Date.now()
+  const value: Buffer | null = message.value ?? null
+  const record = {
+    topic: message.topic,
+    partition: message.partition,
+    offset: message.offset,
+    key: message.key?.toString('utf8') ?? '',
+    value,
+    headers: new Map(
+      [...message.headers].map(([name, text]) => [name.toString('utf8'), text.toString('utf8')]),
+    ),
+    receivedAtMs,
+  }
+  if (value === null || value.length === 0) return { ...record, value: null, message: null, problem: null }
+  try {
+    return { ...record, message: await decode(value), problem: null }
+  } catch (error) {
+    return { ...record, message: null, problem: error instanceof Error ? error.message : String(error) }
+  }
+}
+
+/** Reads Confluent's wire format with the writer's own schema: no version of ours comes into it. */
+function openDecoder(registryUrl: string): Decode {
+  const types = new Map<number, Promise<avro.Type>>()
+  return async (value) => {
+    if (value.length < HEADER_BYTES || value[0] !== 0)
+      throw new Error('the value is not in Confluent wire format')
+    const id = value.readUInt32BE(1)
+    const type = types.get(id) ?? fetchType(registryUrl, id)
+    types.set(id, type)
+    return toMessage((await type).fromBuffer(value.subarray(HEADER_BYTES)))
+  }
+}
+
+async function fetchType(registryUrl: string, id: number): Promise<avro.Type> {
+  const response = await fetch(`${registryUrl.replace(/\/$/, '')}/schemas/ids/${id}`, {
+    signal: AbortSignal.timeout(REGISTRY_TIMEOUT_MS),
+  })
+  if (!response.ok) throw new Error(`the registry answered ${response.status} to schema ${id}`)
+  const { schema } = (await response.json()) as { schema: string }
+  return avro.Type.forSchema(JSON.parse(schema) as avro.Schema, { wrapUnions: false })
+}
+
+/** A plain object: avsc gives instances of its own classes, which do not compare equal to literals. */
+function toMessage(decoded: unknown): EventChanged {
+  return structuredClone({ ...(decoded as EventChanged) })
+}
