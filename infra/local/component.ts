@@ -7,23 +7,18 @@ export type Launch = (signal: AbortSignal) => Promise<Child>
 
 export class Component implements AsyncDisposable {
   readonly name: string
-  /** From the launch to the first successful round trip. */
-  readonly readyMs: number
   readonly #launch: Launch
   #child: Child
   #wanted = true
 
-  private constructor(launch: Launch, child: Child, readyMs: number) {
+  private constructor(launch: Launch, child: Child) {
     this.name = child.name
     this.#launch = launch
     this.#child = child
-    this.readyMs = readyMs
   }
 
   static async start(launch: Launch, signal: AbortSignal): Promise<Component> {
-    const started = performance.now()
-    const child = await launch(signal)
-    return new Component(launch, child, Math.round(performance.now() - started))
+    return new Component(launch, await launch(signal))
   }
 
   get pid(): number {

@@ -30,8 +30,8 @@ export interface InfrastructureOptions extends StackPlace {
   readonly fsync: boolean
   /** Lines for a person while something is downloaded. */
   readonly progress: (line: string) => void
-  /** Called as each component gets ready. */
-  readonly ready: (component: Component) => void
+  /** Called as each component gets ready, with the time from its start to its first round trip. */
+  readonly ready: (name: string, milliseconds: number) => void
 }
 
 export interface Infrastructure extends AsyncDisposable {
@@ -50,18 +50,20 @@ export async function startInfrastructure(
   const failed = new AbortController()
   const either = AbortSignal.any([signal, failed.signal])
   const started: Component[] = []
-  const keep = <C extends Component>(component: C): C => {
+  const timed = async <C extends Component>(start: () => Promise<C>): Promise<C> => {
+    const began = performance.now()
+    const component = await start()
     started.push(component)
-    options.ready(component)
+    options.ready(component.name, performance.now() - began)
     return component
   }
   const parts = fetchJavaParts(options, either)
-  const postgres = startPostgres(postgresOptions(options), either).then(keep)
+  const postgres = timed(() => startPostgres(postgresOptions(options), either))
   const all = [
     postgres,
-    parts.then((found) => startKafka(kafkaOptions(options, found), either)).then(keep),
-    parts.then((found) => startRegistry(registryOptions(options, found), either)).then(keep),
-    postgres.then((database) => startUnleash(unleashOptions(options, database), either)).then(keep),
+    parts.then((found) => timed(() => startKafka(kafkaOptions(options, found), either))),
+    parts.then((found) => timed(() => startRegistry(registryOptions(options, found), either))),
+    postgres.then((database) => timed(() => startUnleash(unleashOptions(options, database), either))),
   ] as const
   try {
     const [database, kafka, registry, unleash] = await Promise.all(all)

@@ -3,7 +3,7 @@
 import { spawn } from 'node:child_process'
 import { existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
-import { Kafka as KafkaClient, logLevel } from 'kafkajs'
+import { createClient } from '#shared/platform/kafkajs-client.ts'
 import { Child, untilReady } from './child.ts'
 import { Component } from './component.ts'
 import type { JavaParts } from './java-parts.ts'
@@ -151,14 +151,11 @@ async function format(options: KafkaOptions, data: string, signal: AbortSignal):
 
 /** Metadata, controller and a validated (not executed) topic creation: all that a client needs first. */
 export async function kafkaRoundTrip(brokers: string): Promise<void> {
-  const client = new KafkaClient({
-    clientId: 'local-stack',
-    brokers: [brokers],
-    connectionTimeout: 1_000,
-    requestTimeout: 2_000,
-    retry: { retries: 0 },
-    logLevel: logLevel.NOTHING,
-  })
+  const client = createClient(
+    { brokers: [brokers], prefix: '', clientId: 'local-stack' },
+    { retries: 0 },
+    null,
+  )
   const admin = client.admin()
   try {
     await admin.connect()

@@ -107,7 +107,7 @@ async function startLocal(
       tokens: secrets.unleash,
       fsync: false,
       progress: say,
-      ready: (component) => say(`${component.name} ${(component.readyMs / 1000).toFixed(1)} s`),
+      ready: (name, milliseconds) => say(`✓ ${name} ${(milliseconds / 1000).toFixed(1)} s`),
     },
     signal,
   )

@@ -1,0 +1,214 @@
+// Our own processes on the local stack: what each service gets from the environment, how it is started and when it is
+// ready. A service gets the addresses, keys and database role that it needs, and no others.
+import path from 'node:path'
+import { Child, untilReady } from './child.ts'
+import { Component } from './component.ts'
+import { childEnv, type Infrastructure, logFileOf, type StackPlace } from './infrastructure.ts'
+import type { StackSecrets } from './secrets.ts'
+
+export const SERVICES = ['relay', 'retry', 'sync', 'scheduler', 'ingress'] as const
+export type ServiceName = (typeof SERVICES)[number]
+
+export const SERVICE_PORTS = [
+  'ingress',
+  'adminIngress',
+  'adminSync',
+  'adminRetry',
+  'adminRelay',
+  'adminScheduler',
+  'simulatorGoogle',
+  'simulatorAdmin',
+] as const
+export type ServicePorts = Readonly<Record<(typeof SERVICE_PORTS)[number], number>>
+
+/** Everything that a tool on this machine needs to talk to the stack; also written to stack.json. */
+export type StackEnv = Readonly<Record<string, string>>
+
+const READY_TIMEOUT_MS = 60_000
+/** Services drain; with the rest of the stack after them a whole stop stays within 10 s. */
+const SERVICE_STOP_WITHIN_MS = 5_500
+const SIMULATOR_STOP_WITHIN_MS = 3_000
+/** What a vendor's API takes to answer, for figures that mean something. */
+const SIMULATOR_LATENCY_MS = '200'
+
+const KAFKA = ['KAFKA_BROKERS', 'KAFKA_PREFIX', 'SCHEMA_REGISTRY_URL'] as const
+const GATES = ['UNLEASH_URL', 'UNLEASH_TOKEN'] as const
+const VENDOR = [
+  'CREDENTIALS_KEYS',
+  'GOOGLE_API_URL',
+  'GOOGLE_TOKEN_URL',
+  'GOOGLE_CLIENT_ID',
+  'GOOGLE_CLIENT_SECRET',
+] as const
+const CHANNELS = ['CHANNEL_TOKEN_KEYS', 'PUBLIC_URL'] as const
+
+const NEEDS: Readonly<Record<ServiceName, readonly string[]>> = {
+  ingress: [...KAFKA, ...GATES, ...CHANNELS, 'POSTGRES_URL', 'API_JWT_SECRET', 'INGRESS_PORT'],
+  sync: [...KAFKA, ...GATES, ...VENDOR, 'POSTGRES_URL'],
+  retry: [...KAFKA, ...GATES],
+  relay: [...KAFKA, 'POSTGRES_URL'],
+  scheduler: [...KAFKA, ...GATES, ...VENDOR, ...CHANNELS, 'POSTGRES_URL'],
+}
+
+export interface StackEnvOptions {
+  readonly infrastructure: Infrastructure
+  readonly ports: ServicePorts
+  readonly secrets: StackSecrets
+  readonly rolePasswordsFile: string
+}
+
+/**
+ * NAME_<SERVICE> is one service's own value of NAME. POSTGRES_URL without a suffix is the owner of the tables, whom only
+ * `calstream migrate` and a person use.
+ */
+export function stackEnv({ infrastructure, ports, secrets, rolePasswordsFile }: StackEnvOptions): StackEnv {
+  const { postgres, kafka, registry, unleash } = infrastructure
+  const roleUrl = (role: 'ingress' | 'sync' | 'relay' | 'scheduler'): string =>
+    postgres.url('calstream', {
+      name: `calstream_${role}`,
+      password: secrets.rolePasswords[`calstream_${role}`],
+    })
+  return {
+    KAFKA_BROKERS: kafka.brokers,
+    KAFKA_PREFIX: '',
+    SCHEMA_REGISTRY_URL: registry.url,
+    POSTGRES_URL: postgres.url('calstream'),
+    POSTGRES_URL_INGRESS: roleUrl('ingress'),
+    POSTGRES_URL_SYNC: roleUrl('sync'),
+    POSTGRES_URL_RELAY: roleUrl('relay'),
+    POSTGRES_URL_SCHEDULER: roleUrl('scheduler'),
+    CALSTREAM_ROLE_PASSWORDS_FILE: rolePasswordsFile,
+    UNLEASH_URL: unleash.url,
+    UNLEASH_TOKEN: unleash.tokens.backend,
+    UNLEASH_ADMIN_TOKEN: unleash.tokens.admin,
+    CREDENTIALS_KEYS: secrets.credentialsKeys,
+    CHANNEL_TOKEN_KEYS: secrets.channelTokenKeys,
+    API_JWT_SECRET: secrets.jwtSecret,
+    INGRESS_PORT: String(ports.ingress),
+    PUBLIC_URL: `http://127.0.0.1:${ports.ingress}`,
+    ADMIN_PORT_INGRESS: String(ports.adminIngress),
+    ADMIN_PORT_SYNC: String(ports.adminSync),
+    ADMIN_PORT_RETRY: String(ports.adminRetry),
+    ADMIN_PORT_RELAY: String(ports.adminRelay),
+    ADMIN_PORT_SCHEDULER: String(ports.adminScheduler),
+    GOOGLE_API_URL: `http://127.0.0.1:${ports.simulatorGoogle}`,
+    GOOGLE_TOKEN_URL: `http://127.0.0.1:${ports.simulatorGoogle}/token`,
+    GOOGLE_CLIENT_ID: 'calstream-local',
+    GOOGLE_CLIENT_SECRET: secrets.googleClientSecret,
+    SIMULATOR_ADMIN_URL: `http://127.0.0.1:${ports.simulatorAdmin}`,
+  }
+}
+
+/** The part of the environment that one service gets; throws when the stack lacks one of its needs. */
+export function serviceEnv(name: ServiceName, stack: StackEnv): Record<string, string> {
+  const suffix = name.toUpperCase()
+  const own: Record<string, string> = {}
+  for (const variable of [...NEEDS[name], 'ADMIN_PORT']) {
+    const value = stack[`${variable}_${suffix}`] ?? stack[variable]
+    if (value === undefined) throw new Error(`the stack has no ${variable} for ${name}`)
+    own[variable] = value
+  }
+  return own
+}
+
+/** Starts one service as a process of its own; resolves when its /readyz says yes. */
+export function startService(
+  name: ServiceName,
+  stack: StackEnv,
+  place: StackPlace,
+  signal: AbortSignal,
+): Promise<Component> {
+  const env = serviceEnv(name, stack)
+  return startNode(
+    {
+      name,
+      script: path.join('services', name, 'main.ts'),
+      env,
+      stopWithinMs: SERVICE_STOP_WITHIN_MS,
+      readyUrl: `http://127.0.0.1:${env['ADMIN_PORT']}/readyz`,
+    },
+    place,
+    signal,
+  )
+}
+
+/** Starts the play vendor; its world is journaled in the stack's folder and replayed. */
+export function startSimulator(
+  ports: ServicePorts,
+  place: StackPlace,
+  signal: AbortSignal,
+): Promise<Component> {
+  return startNode(
+    {
+      name: 'simulator',
+      script: path.join('infra', 'simulator', 'main.ts'),
+      env: {
+        SIMULATOR_GOOGLE_PORT: String(ports.simulatorGoogle),
+        SIMULATOR_ADMIN_PORT: String(ports.simulatorAdmin),
+        SIMULATOR_DATA_DIR: path.join(place.folder, 'simulator'),
+        SIMULATOR_ALLOW_HTTP_CALLBACKS: 'true',
+        SIMULATOR_LATENCY_MS: place.env['SIMULATOR_LATENCY_MS'] ?? SIMULATOR_LATENCY_MS,
+        ...(place.env['SIMULATOR_SEED'] === undefined ? {} : { SIMULATOR_SEED: place.env['SIMULATOR_SEED'] }),
+      },
+      stopWithinMs: SIMULATOR_STOP_WITHIN_MS,
+      readyUrl: `http://127.0.0.1:${ports.simulatorAdmin}/admin/health`,
+    },
+    place,
+    signal,
+  )
+}
+
+interface NodeProcess {
+  readonly name: string
+  /** Relative to the repository. */
+  readonly script: string
+  readonly env: NodeJS.ProcessEnv
+  readonly stopWithinMs: number
+  readonly readyUrl: string
+}
+
+export const REPOSITORY = path.resolve(import.meta.dirname, '../..')
+
+/** Passed on to our own processes on top of childEnv: telemetry, log level and the hard caps of the gates. */
+const PASSED_ON = /^(?:OTEL_.*|LOG_LEVEL|CALENDAR_(?:SYNC|JOBS|WEBHOOK|OAUTH)_ENABLED|CALENDAR_ALLOWLIST_.*)$/
+
+/** The environment of a process of ours; compiled code is cached, which saves about a third of a start. */
+export function nodeEnv({ env, cache }: Pick<StackPlace, 'env' | 'cache'>): NodeJS.ProcessEnv {
+  const passed = Object.entries(env).filter(([name]) => PASSED_ON.test(name))
+  return {
+    ...childEnv(env),
+    ...Object.fromEntries(passed),
+    NODE_ENV: 'production',
+    NODE_COMPILE_CACHE: path.join(cache, 'compiled'),
+  }
+}
+
+function startNode(what: NodeProcess, place: StackPlace, signal: AbortSignal): Promise<Component> {
+  return Component.start(async (stop) => {
+    const child = await Child.start(
+      {
+        name: what.name,
+        command: process.execPath,
+        args: [path.join(REPOSITORY, what.script)],
+        env: { ...nodeEnv(place), ...what.env },
+        cwd: REPOSITORY,
+        logFile: logFileOf(place, what.name),
+        stopWithinMs: what.stopWithinMs,
+      },
+      place.ledger,
+    )
+    try {
+      await untilReady(child, (probe) => answersWell(what.readyUrl, probe), READY_TIMEOUT_MS, stop)
+    } catch (error) {
+      await child.kill()
+      throw error
+    }
+    return child
+  }, signal)
+}
+
+async function answersWell(url: string, signal: AbortSignal): Promise<void> {
+  const response = await fetch(url, { signal })
+  const text = await response.text()
+  if (!response.ok) throw new Error(`${response.status} ${text.slice(0, 200)}`)
+}

@@ -1,0 +1,200 @@
+// `npm start`: the whole product on this machine, real parts and our services as separate processes, kept running until
+// Ctrl-C. Usage: npm start [-- --until-synced]
+// Whatever happens, this process is the last of the stack to end: services stop first, then what they stand on.
+import { homedir } from 'node:os'
+import { parseArgs } from 'node:util'
+import type { Component } from './component.ts'
+import { type DemoOptions, type DemoStack, runDemo } from './demo.ts'
+import {
+  INFRASTRUCTURE_PORTS,
+  type Infrastructure,
+  type InfrastructureOptions,
+  startInfrastructure,
+  type StackPlace,
+} from './infrastructure.ts'
+import { cacheFolder } from './java-parts.ts'
+import { keptPorts } from './ports.ts'
+import { calstream, prepareStack } from './prepare.ts'
+import { describe, Problem } from './problem.ts'
+import { ProcessLedger } from './processes.ts'
+import { Progress, seconds } from './progress.ts'
+import { keptSecrets, type StackSecrets, writeRolePasswords } from './secrets.ts'
+import { seedToggles } from './seed-toggles.ts'
+import { SERVICE_PORTS, SERVICES, stackEnv, type StackEnv, startService, startSimulator } from './services.ts'
+import { holdFolder, removeStackFile, STACK_FOLDER, writeStackFile } from './stack-folder.ts'
+import { keepRunning } from './supervise.ts'
+
+const progress = new Progress(process.stdout)
+const interrupt = new AbortController()
+// Ctrl-C reaches us two or three times (terminal, npm, bootstrap): the first begins the stop, the others change nothing.
+for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(name, () => beginStop(name))
+
+try {
+  const options = optionsOf(process.argv.slice(2))
+  await main(options, interrupt.signal)
+  // Asked to show that everything converges, and cut off before it did.
+  if (interrupt.signal.aborted && options.untilSynced) process.exitCode = 130
+} catch (error) {
+  if (!interrupt.signal.aborted) progress.line(describe(error))
+  process.exitCode = interrupt.signal.aborted ? 130 : 1
+}
+
+async function main(options: DemoOptions, signal: AbortSignal): Promise<void> {
+  using held = await holdFolder(STACK_FOLDER)
+  if (held.orphans.length > 0) progress.line(`Ended what a killed run had left: ${held.orphans.join(', ')}.`)
+  const place: StackPlace = {
+    folder: STACK_FOLDER,
+    cache: cacheFolder(process.env, homedir()),
+    env: process.env,
+    ledger: new ProcessLedger(STACK_FOLDER),
+  }
+  await using stack = await startStack(place, signal)
+  progress.line(
+    `Ready after ${seconds(progress.elapsedMs())}. Logs: .calstream/logs, addresses and tokens: .calstream/stack.json`,
+  )
+  for (const [name, url] of Object.entries(stack.urls)) progress.line(`  ${name.padEnd(10)} ${url}`)
+  const done = new AbortController()
+  const until = AbortSignal.any([signal, done.signal])
+  try {
+    const demo = runDemo(demoStack(stack, place), options, until)
+    const kept = keepRunning(stack.components, eventsOf(stack, place), until)
+    await (options.untilSynced ? Promise.race([demo, kept]) : Promise.all([demo, kept]))
+  } catch (error) {
+    // Said now: stopping takes seconds, and may be cut off by who waits for the reason.
+    if (!signal.aborted) progress.line(describe(error))
+    throw new Problem('The stack was stopped for the reason above.')
+  } finally {
+    done.abort()
+  }
+}
+
+interface StartedStack extends AsyncDisposable {
+  readonly infrastructure: Infrastructure
+  readonly components: readonly Component[]
+  readonly env: StackEnv
+  readonly urls: Readonly<Record<string, string>>
+}
+
+/** Infrastructure and simulator side by side, then tables, topics and schemas, then the services. All or nothing. */
+async function startStack(place: StackPlace, signal: AbortSignal): Promise<StartedStack> {
+  const failed = new AbortController()
+  const either = AbortSignal.any([signal, failed.signal])
+  const base: Component[] = []
+  const services: Component[] = []
+  const begun: Promise<unknown>[] = []
+  const stopAll = async (): Promise<void> => {
+    const began = performance.now()
+    removeStackFile(place.folder)
+    // Our services drain into what they stand on, so that stops after them.
+    await stopSideBySide(services)
+    await stopSideBySide(base)
+    progress.line(`Stopped in ${seconds(performance.now() - began)}.`)
+  }
+  const add = async (to: Component[], name: string, starting: Promise<Component>): Promise<void> => {
+    to.push(await timed(name, starting))
+  }
+  try {
+    const ports = await keptPorts([...INFRASTRUCTURE_PORTS, ...SERVICE_PORTS], `${place.folder}/ports.json`)
+    const secrets = keptSecrets(place.folder)
+    const infra = startInfrastructure(infrastructureOptions(place, ports, secrets), either)
+    begun.push(
+      infra.then(({ components }) => base.push(...components)),
+      add(base, 'simulator', startSimulator(ports, place, either)),
+    )
+    await Promise.all(begun)
+    const infrastructure = await infra
+    const rolePasswordsFile = writeRolePasswords(place.folder, secrets)
+    const env = stackEnv({ infrastructure, ports, secrets, rolePasswordsFile })
+    const seed = { switchesOn: true, providerIds: [], connectionIds: [] }
+    begun.push(
+      timed('tables, topics, schemas', prepareStack(env, place, either)),
+      seedToggles(infrastructure.unleash, seed, either),
+    )
+    await Promise.all(begun)
+    begun.push(...SERVICES.map((name) => add(services, name, startService(name, env, place, either))))
+    await Promise.all(begun)
+    const urls = urlsOf(env, infrastructure)
+    writeStackFile(place.folder, { urls, pids: place.ledger.pids(), env })
+    return { infrastructure, components: [...base, ...services], env, urls, [Symbol.asyncDispose]: stopAll }
+  } catch (error) {
+    failed.abort(error)
+    await Promise.allSettled(begun)
+    await stopAll()
+    throw error
+  }
+}
+
+function infrastructureOptions(
+  place: StackPlace,
+  ports: InfrastructureOptions['ports'],
+  secrets: StackSecrets,
+): InfrastructureOptions {
+  return {
+    ...place,
+    ports,
+    tokens: secrets.unleash,
+    fsync: true,
+    progress: (line) => progress.passing(line),
+    ready: (name, milliseconds) => progress.done(name, milliseconds),
+  }
+}
+
+async function stopSideBySide(components: readonly Component[]): Promise<void> {
+  await Promise.all(components.map((component) => component.stop()))
+}
+
+function urlsOf(env: StackEnv, { unleash, registry }: Infrastructure): Record<string, string> {
+  return {
+    api: env['PUBLIC_URL'] ?? '',
+    unleash: unleash.consoleUrl,
+    registry: registry.url.replace('/apis/ccompat/v7', '/ui'),
+    simulator: env['SIMULATOR_ADMIN_URL'] ?? '',
+  }
+}
+
+function demoStack(stack: StartedStack, place: StackPlace): DemoStack {
+  return {
+    env: stack.env,
+    unleash: stack.infrastructure.unleash,
+    calstream: (args, cancel) => calstream(args, stack.env, place, cancel),
+    pids: () => place.ledger.pids(),
+    say: (line) => progress.line(line),
+  }
+}
+
+function eventsOf(stack: StartedStack, place: StackPlace): Parameters<typeof keepRunning>[1] {
+  return {
+    ended: ({ name }, how) =>
+      progress.line(`${name} ended (${how}); it is started again. Log: .calstream/logs/${name}.log`),
+    back: ({ name }) => {
+      progress.line(`✓ ${name} is back`)
+      writeStackFile(place.folder, { urls: stack.urls, pids: place.ledger.pids(), env: stack.env })
+    },
+  }
+}
+
+async function timed<T>(name: string, work: Promise<T>): Promise<T> {
+  const began = performance.now()
+  const result = await work
+  progress.done(name, performance.now() - began)
+  return result
+}
+
+function beginStop(name: NodeJS.Signals): void {
+  if (interrupt.signal.aborted) return
+  progress.line(`Stopping (${name}) …`)
+  interrupt.abort(new Problem('stopped'))
+}
+
+function optionsOf(args: readonly string[]): DemoOptions {
+  try {
+    const { values } = parseArgs({
+      args: [...args],
+      options: { 'until-synced': { type: 'boolean', default: false } },
+    })
+    return { untilSynced: values['until-synced'] }
+  } catch (error) {
+    progress.line(`${(error as Error).message} Usage: npm start [-- --until-synced]`)
+    process.exit(2)
+  }
+}

@@ -1,0 +1,46 @@
+// Keeps what runs running: a process that ends by itself is started again where it was, as a supervisor in production
+// would do, so that a drill may kill any of them. One that cannot stay up ends the whole stack with a reason.
+import { setTimeout as delay } from 'node:timers/promises'
+import type { Component } from './component.ts'
+import { Problem } from './problem.ts'
+
+const RESTARTS_MAX = 5
+const WITHIN_MS = 60_000
+const PAUSE_MS = 500
+
+export interface SuperviseEvents {
+  readonly ended: (component: Component, how: string) => void
+  readonly back: (component: Component) => void
+}
+
+/** Resolves when the signal fires; throws a Problem when a component ended too often, or does not start any more. */
+export async function keepRunning(
+  components: readonly Component[],
+  events: SuperviseEvents,
+  signal: AbortSignal,
+): Promise<void> {
+  const ended = new Promise<void>((resolve) => {
+    if (signal.aborted) resolve()
+    signal.addEventListener('abort', () => resolve(), { once: true })
+  })
+  await Promise.race([ended, ...components.map((component) => keepOne(component, events, signal))])
+}
+
+/** Never resolves: whoever stops the component on purpose ends the wait by the signal. */
+async function keepOne(component: Component, events: SuperviseEvents, signal: AbortSignal): Promise<never> {
+  const ends: number[] = []
+  for (;;) {
+    const exit = await component.endedByItself()
+    if (signal.aborted || exit === null) return new Promise<never>(() => {})
+    events.ended(component, exit.signal ?? `code ${exit.code}`)
+    ends.push(Date.now())
+    if (ends.filter((at) => at > Date.now() - WITHIN_MS).length > RESTARTS_MAX)
+      throw new Problem(
+        `${component.name} ended ${RESTARTS_MAX + 1} times within a minute; its log says why.`,
+      )
+    await delay(PAUSE_MS)
+    if (signal.aborted) return new Promise<never>(() => {})
+    await component.restart(signal)
+    events.back(component)
+  }
+}
