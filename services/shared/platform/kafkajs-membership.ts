@@ -1,11 +1,10 @@
 // One life of a KafkaJS consumer, from connecting to its end; it is never restarted, its supervisor makes a new one.
 // Invariants: `joined` is called before any record of that join is delivered, no record fetched before a join is
 // delivered after it, and nothing at all is delivered once the life has ended.
-import {
+import kafkajs, {
   type Consumer as KafkajsClientConsumer,
   type EachBatchPayload,
   type KafkaMessage,
-  KafkaJSNonRetriableError,
 } from 'kafkajs'
 import { Failure } from '#shared/domain/failure.ts'
 import type { ConsumerOptions, InboundRecord, TopicPartition } from './broker.ts'
@@ -138,7 +137,7 @@ export class Membership {
   #eachBatch(payload: EachBatchPayload): void {
     const { batch } = payload
     // Not a plain return: that would move the position past records which nobody has seen.
-    if (this.#over) throw new KafkaJSNonRetriableError('This consumer has ended')
+    if (this.#over) throw new kafkajs.KafkaJSNonRetriableError('This consumer has ended')
     this.#commitNow = (offsets) => payload.commitOffsetsIfNecessary(offsets)
     const partition = { topic: batch.topic.slice(this.#prefix.length), partition: batch.partition }
     this.#sign()
@@ -150,7 +149,7 @@ export class Membership {
     } catch (error) {
       // The library would retry some errors by fetching again and stay dead after others; ours all end this life.
       this.#end(error)
-      throw new KafkaJSNonRetriableError('The handler of received records failed')
+      throw new kafkajs.KafkaJSNonRetriableError('The handler of received records failed')
     }
   }
 
@@ -180,7 +179,7 @@ export class Membership {
 
   #onJoin(assignment: Record<string, number[]>): void {
     // Thrown through the library's join: a life that was given up while joining would stay in the group and hold partitions.
-    if (this.#over) throw new KafkaJSNonRetriableError('This consumer has ended')
+    if (this.#over) throw new kafkajs.KafkaJSNonRetriableError('This consumer has ended')
     // A join from within one broker's fetch (stale metadata) does not wait for the fetches of the other brokers. What they
     // bring belongs to the assignment before, but the library would deliver it now and move the new position past records
     // that were never delivered. Rare (a leader moved): begin anew.
@@ -190,7 +189,7 @@ export class Membership {
         'The group was joined while other brokers were being read.',
       )
       this.#end(reason)
-      throw new KafkaJSNonRetriableError(reason.message)
+      throw new kafkajs.KafkaJSNonRetriableError(reason.message)
     }
     this.#joined = true
     this.#sign()
@@ -202,7 +201,7 @@ export class Membership {
       this.#events.joined(held)
     } catch (error) {
       this.#end(error)
-      throw new KafkaJSNonRetriableError('The handler of assignments failed')
+      throw new kafkajs.KafkaJSNonRetriableError('The handler of assignments failed')
     }
   }
 

@@ -1,7 +1,8 @@
 // Creates the topics of infra/kafka/topics.json and proves that those that exist are as they must be. A wrong partition
 // count or policy is never changed by us: more partitions move keys to other partitions and break their order.
 import { readFileSync } from 'node:fs'
-import { type Admin, ConfigResourceTypes, type ITopicConfig } from 'kafkajs'
+// Node finds only some of the names of this CommonJS module; the others hang on its default export.
+import kafkajs, { type Admin, type ITopicConfig } from 'kafkajs'
 import type { Logger } from './log.ts'
 import { createClient, type KafkaConfig, kafkaFailure } from './kafkajs-client.ts'
 
@@ -136,7 +137,7 @@ async function describe(admin: Admin, plans: readonly TopicPlan[]): Promise<Map<
   const { resources } = await admin.describeConfigs({
     includeSynonyms: false,
     resources: plans.map(({ name, config }) => ({
-      type: ConfigResourceTypes.TOPIC,
+      type: kafkajs.ConfigResourceTypes.TOPIC,
       name,
       configNames: Object.keys(config),
     })),
