@@ -217,20 +217,4 @@ describe('without a broker', () => {
     const config = { brokers: [await closedPort()], prefix: '', clientId: 'test' }
     expect(await kafkaRoundTrip(config)).toContain('Kafka cannot be reached')
   })
-
-  test('Node never warns of the negative timers of KafkaJS, and still warns of ours', async () => {
-    const warnings: string[] = []
-    const listen = (warning: Error): void => void warnings.push(warning.message)
-    process.on('warning', listen)
-    try {
-      const config = { brokers: [await closedPort()], prefix: '', clientId: 'test' }
-      await kafkaRoundTrip(config)
-      // Node itself warns once per process only.
-      process.emitWarning('-7 is a negative number', 'TimeoutNegativeWarning')
-      await new Promise((resolve) => setImmediate(resolve))
-      expect(warnings.filter((text) => text.includes('negative'))).toEqual([expect.stringContaining('-7')])
-    } finally {
-      process.off('warning', listen)
-    }
-  })
 })
