@@ -30,7 +30,11 @@ let registered: RegExp | null = null
 /** From now on hides this value wherever it appears, plain or escaped as in JSON and urls. Values under 8 characters are ignored. */
 export function registerSecret(value: string): void {
   if (value.length < VALUE_LENGTH_MIN || values.has(value)) return
-  for (const spelling of [value, JSON.stringify(value).slice(1, -1), encodeURIComponent(value)])
+  for (const spelling of [
+    value,
+    JSON.stringify(value).slice(1, -1),
+    encodeURIComponent(value.toWellFormed()),
+  ])
     values.add(spelling)
   for (const oldest of values) {
     if (values.size <= VALUES_MAX) break
