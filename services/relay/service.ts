@@ -52,7 +52,7 @@ export async function startRelay(
     logger,
     taken: (lease, previousOwner) => {
       if (previousOwner !== null) metrics.relayTakeovers.add(1)
-      logger.info({ ...lease, previousOwner }, 'shard taken')
+      logger.debug({ ...lease, previousOwner }, 'shard taken')
       poll.take(lease)
     },
     lost: (lease) => void poll.end(lease),

@@ -35,7 +35,7 @@ export class Shards {
 
   /** Renews, takes, gives up its surplus; once. Throws Failure `store/*`. */
   async beat(): Promise<void> {
-    const { db, owner, taken } = this.#deps
+    const { db, owner, logger, taken } = this.#deps
     await this.#release()
     const holding = await renewShards(db, owner, LEASE_MS)
     this.#settle(holding.held)
@@ -43,10 +43,13 @@ export class Shards {
     const kept = this.#held.size - this.#leaving.size
     for (const lease of this.#surplus(kept - share)) void this.#giveUp(lease)
     if (kept >= share || this.#leaving.size > 0) return
-    for (const { previousOwner, ...lease } of await takeShards(db, owner, share - kept, LEASE_MS)) {
+    const free = await takeShards(db, owner, share - kept, LEASE_MS)
+    for (const { previousOwner, ...lease } of free) {
       this.#held.set(lease.shard, lease)
       taken(lease, previousOwner)
     }
+    if (free.length > 0)
+      logger.info({ taken: free.map(({ shard }) => shard), relays: holding.members.length }, 'shards taken')
   }
 
   /** Drops a shard whose producer was fenced: from the next beat on it is free for whoever comes first, if the lease was still ours. */
