@@ -220,8 +220,19 @@ class UnleashGates implements LiveGates {
     })
     this.#client = client
     this.#builtAtMs = this.#heardAtMs = performance.now()
-    for (const event of ['changed', 'unchanged'] as const)
-      client.on(event, () => this.#succeeded(client, event))
+    // `changed` of the first poll comes a tick before the client is ready, and until then it answers "off" to everything.
+    let ready = false
+    let polled = false
+    client.once('ready', () => {
+      ready = true
+      if (polled) this.#succeeded(client, 'changed')
+    })
+    for (const event of ['changed', 'unchanged'] as const) {
+      client.on(event, () => {
+        polled = true
+        if (ready) this.#succeeded(client, event)
+      })
+    }
     for (const event of ['warn', 'error'] as const)
       client.on(event, (problem: unknown) => this.#failed(client, problem))
   }
