@@ -10,7 +10,6 @@ import type { TransactionalProducer } from '#shared/platform/broker.ts'
 import { Secret } from '#shared/platform/env.ts'
 import { openTransactionalProducer } from '#shared/platform/kafkajs.ts'
 import { openDatabase } from '#shared/platform/postgres.ts'
-import { applyTopics } from '#shared/platform/topics.ts'
 import { takeShards, type ShardLease } from '#shared/store/relay.ts'
 import { closeShard, drainShard, heldShard, openShard, type RelayDeps } from '../../services/relay/relay.ts'
 import { eventually } from '../support/eventually.ts'
@@ -20,45 +19,20 @@ import {
   connections,
   firstSequences,
   openReader,
-  openSession,
   outboxCount,
   putOutbox,
   quiet,
   startServiceProcess,
 } from '../support/outbox.ts'
-import { freshDatabase, freshPrefix, type TestDatabase, testStack } from '../support/stack.ts'
+import { openRelayWorld, type RelayWorld } from '../support/relay-world.ts'
+import { testStack } from '../support/stack.ts'
 
 const EVENTS = [TOPICS.eventChanged, TOPICS.eventState]
 const NEVER = new AbortController().signal
 
-interface World extends AsyncDisposable {
-  readonly database: TestDatabase
-  readonly db: pg.Client
-  readonly kafka: { readonly brokers: string; readonly prefix: string }
-  readonly env: Record<string, string>
-}
-
-/** A database and topics of one test's own. */
-async function openWorld(label: string): Promise<World> {
-  await using opened = new AsyncDisposableStack()
-  const { brokers } = testStack()
-  const prefix = freshPrefix()
-  const database = opened.use(await freshDatabase(label))
-  const db = opened.use(await openSession(database.url()))
-  await applyTopics({ brokers: brokers.split(','), prefix, clientId: 'test', partitions: 4 }, quiet)
-  const all = opened.move()
-  return {
-    database,
-    db,
-    kafka: { brokers, prefix },
-    env: { KAFKA_BROKERS: brokers, KAFKA_PREFIX: prefix, POSTGRES_URL: database.url('calstream_relay') },
-    [Symbol.asyncDispose]: () => all.disposeAsync(),
-  }
-}
-
 /** The deps of a relay inside this process, on the role of the real one. */
 function relayIn(
-  world: World,
+  world: RelayWorld,
   owner: string,
   around: (producer: TransactionalProducer) => TransactionalProducer = (p) => p,
 ) {
@@ -84,7 +58,7 @@ function relayIn(
 }
 
 /** Takes the lease of every shard, whoever holds it, as when it ran out. */
-async function takeAll(world: World, deps: RelayDeps): Promise<readonly ShardLease[]> {
+async function takeAll(world: RelayWorld, deps: RelayDeps): Promise<readonly ShardLease[]> {
   await world.db.query(`update relay_shards set leased_until = '-infinity'`)
   return takeShards(deps.db, deps.owner, 16, 60_000)
 }
@@ -98,7 +72,7 @@ async function owners(db: pg.Client): Promise<Map<string, number>> {
 
 describe('a relay that is killed between publish and delete', () => {
   test('repeats the same ids and bytes, loses nothing, and keeps first occurrences in order', async () => {
-    await using world = await openWorld('relay kill')
+    await using world = await openRelayWorld('relay kill')
     // Every DELETE waits for a lock that the test holds, so the kill falls exactly between publish and delete.
     await world.db.query(`
       create function wait_for_test() returns trigger language plpgsql as $$
@@ -146,7 +120,7 @@ describe('a relay that freezes between reading and publishing', () => {
   const [connection] = connections(1)
 
   /** Reads version 1 and stops before it publishes; `wake` lets it go on. */
-  async function freeze(world: World) {
+  async function freeze(world: RelayWorld) {
     const reading = Promise.withResolvers<void>()
     const waking = Promise.withResolvers<void>()
     const relay = relayIn(world, 'frozen', (producer) => ({
@@ -169,7 +143,7 @@ describe('a relay that freezes between reading and publishing', () => {
   }
 
   test('publishes nothing after its shard was taken over: the broker refuses it', async () => {
-    await using world = await openWorld('relay frozen')
+    await using world = await openRelayWorld('relay frozen')
     await using reader = await openReader(world.kafka, EVENTS)
     await using frozen = await freeze(world)
     await using successor = relayIn(world, 'successor')
@@ -193,7 +167,7 @@ describe('a relay that freezes between reading and publishing', () => {
   })
 
   test('control: without a successor the same relay wakes and publishes', async () => {
-    await using world = await openWorld('relay frozen control')
+    await using world = await openRelayWorld('relay frozen control')
     await using reader = await openReader(world.kafka, EVENTS)
     await using frozen = await freeze(world)
     frozen.wake()
@@ -203,7 +177,7 @@ describe('a relay that freezes between reading and publishing', () => {
   })
 
   test('does not fence its successor when it reopens its producer after losing the lease', async () => {
-    await using world = await openWorld('relay reopen')
+    await using world = await openRelayWorld('relay reopen')
     await using late = relayIn(world, 'late')
     const lost = heldShard((await takeAll(world, late.deps)).find(({ shard }) => shard === 0)!)
     await using successor = relayIn(world, 'successor')
@@ -218,7 +192,7 @@ describe('a relay that freezes between reading and publishing', () => {
 })
 
 test('a record that Kafka refuses goes to the dead-letter topic, and its shard goes on', async () => {
-  await using world = await openWorld('relay refused')
+  await using world = await openRelayWorld('relay refused')
   await using reader = await openReader(world.kafka, [...EVENTS, TOPICS.deadLetter])
   await using relay = relayIn(world, 'relay')
   const [id] = connections(1)
@@ -241,7 +215,7 @@ test('a record that Kafka refuses goes to the dead-letter topic, and its shard g
 })
 
 test('an unknown outcome of a publication is repeated with the same ids and bytes by a new producer', async () => {
-  await using world = await openWorld('relay unknown')
+  await using world = await openRelayWorld('relay unknown')
   await using reader = await openReader(world.kafka, EVENTS)
   let breaks = 1
   await using relay = relayIn(world, 'relay', (producer) => ({
@@ -269,7 +243,7 @@ test('an unknown outcome of a publication is repeated with the same ids and byte
 
 describe('two relays', () => {
   test('share the shards; when one is killed the other takes the rest within the lease and nothing is lost', async () => {
-    await using world = await openWorld('relay two')
+    await using world = await openRelayWorld('relay two')
     await using reader = await openReader(world.kafka, EVENTS)
     const name = randomUUID().slice(0, 8)
     await using a = await startServiceProcess('relay', `relay-a-${name}`, world.env)
@@ -315,7 +289,7 @@ describe('two relays', () => {
   })
 
   test('one that is frozen beyond its lease and wakes under load leaves the newest version last in the state topic', async () => {
-    await using world = await openWorld('relay thaw')
+    await using world = await openRelayWorld('relay thaw')
     await using reader = await openReader(world.kafka, EVENTS)
     const label = `relay-frozen-${randomUUID().slice(0, 8)}`
     await using a = await startServiceProcess('relay', label, world.env)
