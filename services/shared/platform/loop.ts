@@ -62,3 +62,12 @@ export async function pause(ms: number, signal: AbortSignal): Promise<void> {
   // Rejects only when the signal is aborted, which is the end that the caller looks at.
   await delay(ms, undefined, { signal }).catch(() => undefined)
 }
+
+/** Waits for an event that may never come, or returns at once when the signal is aborted. */
+export async function until(event: Promise<unknown>, signal: AbortSignal): Promise<void> {
+  const aborted = Promise.withResolvers<void>()
+  const stop = () => aborted.resolve()
+  signal.addEventListener('abort', stop, { once: true })
+  if (signal.aborted) stop()
+  await Promise.race([event, aborted.promise]).finally(() => signal.removeEventListener('abort', stop))
+}

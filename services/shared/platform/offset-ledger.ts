@@ -32,6 +32,8 @@ export interface OffsetLedger {
   drop(at: TopicPartition): void
   /** Records between the watermark and the newest, done or not, over all partitions of a topic. */
   tracked(topic: string): number
+  /** The same for one partition. */
+  trackedAt(at: TopicPartition): number
 }
 
 export function createOffsetLedger(): OffsetLedger {
@@ -89,6 +91,10 @@ export function createOffsetLedger(): OffsetLedger {
       [...partitions.values()]
         .filter((known) => known.at.topic === topic)
         .reduce((sum, known) => sum + known.offsets.length - known.head, 0),
+    trackedAt(at) {
+      const known = partitions.get(keyOf(at))
+      return known ? known.offsets.length - known.head : 0
+    },
   }
 }
 

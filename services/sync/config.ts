@@ -1,0 +1,36 @@
+// What the sync service reads from its environment. Pure.
+import { z } from 'zod'
+import {
+  adminEnv,
+  credentialsEnv,
+  googleEnv,
+  kafkaEnv,
+  postgresEnv,
+  readEnv,
+  registryEnv,
+  unleashEnv,
+  wholeNumber,
+} from '#shared/platform/env.ts'
+
+const slots = (expected: string, standard: string) =>
+  wholeNumber(expected, { min: 1, max: 1000 }).prefault(standard).describe(expected)
+
+const schema = z.object({
+  ...kafkaEnv,
+  ...registryEnv,
+  ...postgresEnv,
+  ...unleashEnv,
+  ...credentialsEnv,
+  ...googleEnv,
+  ...adminEnv,
+  SYNC_SLOTS: slots('units that run at a time', '32'),
+  SYNC_VENDOR_SLOTS: slots('units of one vendor that run at a time', '24'),
+  SYNC_BACKFILL_SLOTS: slots('units that read whole calendars at a time', '8'),
+})
+
+export type SyncConfig = z.output<typeof schema>
+
+/** Throws ConfigError that names every wrong variable at once. */
+export function loadConfig(env: NodeJS.ProcessEnv): SyncConfig {
+  return readEnv(schema, env)
+}

@@ -1,0 +1,90 @@
+// Step 2 of a unit: calls to the vendor. Invariant: the gates are asked before every call, also before one that follows a token
+// refresh; a stop cuts a call off (it rejects with the
+// stop's reason), because its page can be fetched again.
+import { performance } from 'node:perf_hooks'
+import { Failure } from '#shared/domain/failure.ts'
+import type { VendorName } from '#shared/domain/ids.ts'
+import { metrics } from '#shared/platform/metrics.ts'
+import type { CalendarRow } from '#shared/store/calendars.ts'
+import type { CursorExpired, Page } from '#shared/vendors/vendor.ts'
+import type { CalendarRun } from './calendar-run.ts'
+import type { Turn } from './lanes.ts'
+import { interruption, type Interruption, type Unit, type UnitDeps } from './unit.ts'
+
+/** Fetches the page at which a run stands. Throws Failure; when the turn is stopped or taken away, that signal's reason. */
+export async function fetchPage(
+  deps: UnitDeps,
+  unit: Unit,
+  run: CalendarRun,
+  turn: Turn,
+): Promise<Page | CursorExpired | Interruption> {
+  const { vendor, access } = vendorOf(deps, unit.connection.vendor)
+  const signal = AbortSignal.any([turn.signal, turn.stopping])
+  const request = {
+    vendorCalendarId: run.calendar.vendorCalendarId,
+    cursor: run.cursor,
+    pageToken: run.pageToken,
+    window: run.window,
+  }
+  const page = await access.withToken(
+    unit.connection.connectionId,
+    signal,
+    async (token) =>
+      interruption(deps, unit, turn) ??
+      (await timed(unit, 'page', () => vendor.fetchPage(token, request, signal))),
+  )
+  if (page.kind === 'page' && page.unreadable.length > 0) reportUnreadable(deps, unit, page)
+  return page
+}
+
+/** Whether the account's own list agrees that a calendar is gone: a single answer must not empty a calendar. */
+export async function isGone(
+  deps: UnitDeps,
+  unit: Unit,
+  calendar: CalendarRow,
+  turn: Turn,
+): Promise<boolean | Interruption> {
+  const { vendor, access } = vendorOf(deps, unit.connection.vendor)
+  const signal = AbortSignal.any([turn.signal, turn.stopping])
+  const listed = await access.withToken(
+    unit.connection.connectionId,
+    signal,
+    async (token) =>
+      interruption(deps, unit, turn) ??
+      (await timed(unit, 'list', () => vendor.listCalendars(token, signal))),
+  )
+  if ('kind' in listed) return listed
+  const found = listed.find(({ vendorCalendarId }) => vendorCalendarId === calendar.vendorCalendarId)
+  // Who may see only busy times cannot list events any more.
+  return found === undefined || found.accessRole === 'freeBusyReader'
+}
+
+function vendorOf(deps: UnitDeps, name: VendorName) {
+  const found = deps.vendors.get(name)
+  if (!found) throw new Failure('internal/defect', `This service is not configured for ${name}.`)
+  return found
+}
+
+async function timed<T>({ connection }: Unit, call: string, work: () => Promise<T>): Promise<T> {
+  const startedAt = performance.now()
+  let outcome = 'error'
+  try {
+    const result = await work()
+    outcome = 'ok'
+    return result
+  } finally {
+    const labels = { vendor: connection.vendor, call }
+    metrics.vendorCalls.add(1, { ...labels, outcome })
+    metrics.vendorCallSeconds.record((performance.now() - startedAt) / 1000, labels)
+  }
+}
+
+/** Quarantine: what is unreadable is counted and named, and the row that we hold stays. */
+function reportUnreadable({ logger }: UnitDeps, { connection }: Unit, page: Page): void {
+  metrics.itemsQuarantined.add(page.unreadable.length, { vendor: connection.vendor })
+  const problems = [...new Set(page.unreadable.map(({ problem }) => problem))].slice(0, 5)
+  logger.warn(
+    { connectionId: connection.connectionId, items: page.unreadable.length, problems },
+    'items that cannot be read were left out',
+  )
+}

@@ -1,0 +1,284 @@
+// Lanes: one queue per key (a connection), worked one unit at a time. Knows no Kafka and no calendar. Invariants: a lane runs at
+// most one unit; what is queued when a unit starts is worked by that unit, what arrives during it causes another; a lane holds a
+// slot only while its unit runs; a request leaves its lane only as completed or withdrawn.
+//
+// A lane is in one of these states: ready (waits for a slot, in the order of arrival, so no key can starve another) → running →
+// gone, or back to ready when something arrived meanwhile. A unit that did not finish its requests gives them back, and the lane
+// rests: `early` until its time, `returned` until we are known to be a member of the group still, `blocked` until resume().
+import { performance } from 'node:perf_hooks'
+
+export interface LaneRequest {
+  readonly key: string
+  /** Whose slots it takes: those of its vendor. */
+  readonly bulkhead: string
+  /** Where it came from; what came from one source is withdrawn together. */
+  readonly source: string
+}
+
+/** What a unit may use while it runs. */
+export interface Turn {
+  /** none: it waited for a slot too long and may only hand over. */
+  readonly slot: 'live' | 'backfill' | 'none'
+  /** Aborted when the unit shall hand over soon. */
+  readonly stopping: AbortSignal
+  /** Aborted when the unit shall write nothing more. */
+  readonly signal: AbortSignal
+}
+
+export type TurnEnd =
+  | { readonly kind: 'complete' }
+  /** Not done; to be tried again once the membership is confirmed. */
+  | { readonly kind: 'returned' }
+  | { readonly kind: 'early'; readonly waitMs: number }
+  | { readonly kind: 'backfill' }
+  /** Not done, and nobody else will fare better now: until resume(). */
+  | { readonly kind: 'blocked' }
+
+export interface LaneLimits {
+  readonly slots: number
+  readonly bulkheadSlots: number
+  /** Of the slots, how many may read whole calendars. */
+  readonly backfillSlots: number
+  readonly slotWaitMs: number
+}
+
+export interface LanesOptions<R extends LaneRequest> {
+  /** Works the requests of one lane. Must not reject. */
+  readonly run: (requests: readonly [R, ...R[]], turn: Turn) => Promise<TurnEnd>
+  /** The effect of these requests, or its failure, is durable. */
+  readonly completed: (requests: readonly R[]) => void
+  /** A unit came back blocked; everything rests until resume(). */
+  readonly blocked: () => void
+  /** performance.now() of the last proof that we are a member of the group. */
+  readonly acknowledgedAt: () => number
+  readonly limits: LaneLimits
+}
+
+export interface Lanes<R extends LaneRequest> extends Disposable {
+  add(request: R): void
+  /** Forgets what came from a source that is ours no longer, and takes the turn from units that work on it. */
+  withdraw(source: string): void
+  resume(): void
+  /** Starts nothing more, asks running units to hand over, and takes their turn after `graceMs`. */
+  drain(graceMs: number): Promise<void>
+  /** Lanes by state. */
+  counts(): { readonly ready: number; readonly running: number; readonly resting: number }
+}
+
+interface Lane<R> {
+  readonly key: string
+  readonly bulkhead: string
+  queue: R[]
+  slot: 'live' | 'backfill'
+  state: 'ready' | 'running' | 'early' | 'returned' | 'blocked'
+  /** performance.now() at which the state began, or for `early` at which it ends. */
+  at: number
+  running: { requests: R[]; readonly abort: AbortController } | null
+}
+
+const TICK_MS = 100
+/** After a turn was taken away its unit needs a moment to notice. */
+const ABORT_GRACE_MS = 500
+
+export function createLanes<R extends LaneRequest>(options: LanesOptions<R>): Lanes<R> {
+  return new LaneTable(options)
+}
+
+class LaneTable<R extends LaneRequest> implements Lanes<R> {
+  readonly #options: LanesOptions<R>
+  readonly #lanes = new Map<string, Lane<R>>()
+  /** Lanes that wait for a slot, by bulkhead and kind of slot; each queue in order of arrival. */
+  readonly #ready = new Map<string, Set<Lane<R>>>()
+  readonly #resting = new Set<Lane<R>>()
+  /** Running units by what they hold: all, a bulkhead, backfill, none. */
+  readonly #used = new Map<string, number>()
+  readonly #turns = new Set<Promise<void>>()
+  readonly #stopping = new AbortController()
+  readonly #ticker: NodeJS.Timeout
+  #isSuspended = false
+
+  constructor(options: LanesOptions<R>) {
+    this.#options = options
+    this.#ticker = setInterval(() => this.#tick(), TICK_MS)
+  }
+
+  add(request: R): void {
+    const known = this.#lanes.get(request.key)
+    const lane = known ?? this.#create(request)
+    lane.queue.push(request)
+    // News may end an early wait: the claim decides again.
+    if (!known || lane.state === 'early') this.#makeReady(lane)
+    this.#start()
+  }
+
+  withdraw(source: string): void {
+    const stays = (request: R) => request.source !== source
+    for (const lane of this.#lanes.values()) {
+      lane.queue = lane.queue.filter(stays)
+      if (lane.running && !lane.running.requests.every(stays)) {
+        lane.running.requests = lane.running.requests.filter(stays)
+        lane.running.abort.abort()
+      }
+      if (lane.queue.length === 0 && !lane.running) this.#forget(lane)
+    }
+  }
+
+  resume(): void {
+    this.#isSuspended = false
+    for (const lane of this.#resting) if (lane.state === 'blocked') this.#makeReady(lane)
+    this.#start()
+  }
+
+  async drain(graceMs: number): Promise<void> {
+    this.#stopping.abort()
+    await settledWithin(this.#turns, graceMs)
+    for (const lane of this.#lanes.values()) lane.running?.abort.abort()
+    await settledWithin(this.#turns, ABORT_GRACE_MS)
+  }
+
+  counts(): { ready: number; running: number; resting: number } {
+    const running = this.#turns.size
+    const resting = this.#resting.size
+    return { ready: this.#lanes.size - running - resting, running, resting }
+  }
+
+  [Symbol.dispose](): void {
+    clearInterval(this.#ticker)
+  }
+
+  #create({ key, bulkhead }: R): Lane<R> {
+    const lane: Lane<R> = { key, bulkhead, queue: [], slot: 'live', state: 'ready', at: 0, running: null }
+    this.#lanes.set(key, lane)
+    return lane
+  }
+
+  #makeReady(lane: Lane<R>): void {
+    this.#resting.delete(lane)
+    lane.state = 'ready'
+    lane.at = performance.now()
+    const name = `${lane.slot} ${lane.bulkhead}`
+    const queue = this.#ready.get(name) ?? new Set()
+    this.#ready.set(name, queue.add(lane))
+  }
+
+  #rest(lane: Lane<R>, state: 'early' | 'returned' | 'blocked', at: number): void {
+    lane.state = state
+    lane.at = at
+    this.#resting.add(lane)
+  }
+
+  #forget(lane: Lane<R>): void {
+    this.#lanes.delete(lane.key)
+    this.#resting.delete(lane)
+    for (const queue of this.#ready.values()) queue.delete(lane)
+  }
+
+  /** Gives free slots to ready lanes, the kinds in turn, live work before backfill. */
+  #start(): void {
+    if (this.#isSuspended || this.#stopping.signal.aborted) return
+    const names = [...this.#ready.keys()].toSorted(
+      (a, b) => Number(a.startsWith('b')) - Number(b.startsWith('b')),
+    )
+    for (let isMoving = true; isMoving;) {
+      isMoving = false
+      for (const name of names) {
+        const [lane] = this.#ready.get(name) ?? []
+        if (!lane || !this.#hasSlot(lane)) continue
+        this.#begin(lane, lane.slot)
+        isMoving = true
+      }
+    }
+  }
+
+  #hasSlot({ bulkhead, slot }: Lane<R>): boolean {
+    const { slots, bulkheadSlots, backfillSlots } = this.#options.limits
+    if (this.#count('all') >= slots || this.#count(bulkhead) >= bulkheadSlots) return false
+    return slot === 'live' || this.#count('backfill') < backfillSlots
+  }
+
+  #count(name: string): number {
+    return this.#used.get(name) ?? 0
+  }
+
+  #begin(lane: Lane<R>, slot: Turn['slot']): void {
+    for (const queue of this.#ready.values()) queue.delete(lane)
+    const holds = slot === 'none' ? ['none'] : ['all', lane.bulkhead, ...(slot === 'backfill' ? [slot] : [])]
+    for (const name of holds) this.#used.set(name, this.#count(name) + 1)
+    lane.state = 'running'
+    const turn = this.#run(lane, slot).finally(() => {
+      for (const name of holds) this.#used.set(name, this.#count(name) - 1)
+      this.#turns.delete(turn)
+      this.#start()
+    })
+    this.#turns.add(turn)
+  }
+
+  async #run(lane: Lane<R>, slot: Turn['slot']): Promise<void> {
+    const [first, ...others] = lane.queue
+    lane.queue = []
+    if (!first) return this.#forget(lane)
+    const running = { requests: [first, ...others], abort: new AbortController() }
+    lane.running = running
+    const turn = { slot, stopping: this.#stopping.signal, signal: running.abort.signal }
+    const end = await this.#options.run([first, ...others], turn)
+    lane.running = null
+    if (end.kind === 'complete') this.#options.completed(running.requests)
+    else lane.queue.unshift(...running.requests)
+    this.#settle(lane, end)
+  }
+
+  #settle(lane: Lane<R>, end: TurnEnd): void {
+    if (lane.queue.length === 0) return this.#forget(lane)
+    const now = performance.now()
+    switch (end.kind) {
+      case 'complete':
+        lane.slot = 'live'
+        return this.#makeReady(lane)
+      case 'backfill':
+        lane.slot = 'backfill'
+        return this.#makeReady(lane)
+      case 'early':
+        return this.#rest(lane, 'early', now + end.waitMs)
+      case 'returned':
+        return this.#rest(lane, 'returned', now)
+      case 'blocked':
+        this.#rest(lane, 'blocked', now)
+        if (!this.#isSuspended) this.#options.blocked()
+        this.#isSuspended = true
+        return
+      default:
+        return end satisfies never
+    }
+  }
+
+  /** Wakes what has rested long enough, and lets those who wait for a slot too long hand over. */
+  #tick(): void {
+    const now = performance.now()
+    for (const lane of this.#resting) {
+      const isAwake =
+        (lane.state === 'early' && lane.at <= now) ||
+        (lane.state === 'returned' && this.#options.acknowledgedAt() > lane.at)
+      if (isAwake) this.#makeReady(lane)
+    }
+    this.#start()
+    if (!this.#isSuspended && !this.#stopping.signal.aborted) this.#handOverLate(now)
+  }
+
+  #handOverLate(now: number): void {
+    const { slots, slotWaitMs } = this.#options.limits
+    for (const queue of this.#ready.values()) {
+      for (const lane of queue) {
+        // A quarter of the slots, on top: handing over takes two short transactions and no vendor.
+        if (now - lane.at < slotWaitMs || this.#count('none') * 4 >= slots) break
+        this.#begin(lane, 'none')
+      }
+    }
+  }
+}
+
+async function settledWithin(turns: ReadonlySet<Promise<void>>, ms: number): Promise<void> {
+  const late = Promise.withResolvers<void>()
+  const timer = setTimeout(late.resolve, ms)
+  await Promise.race([Promise.all(turns), late.promise])
+  clearTimeout(timer)
+}

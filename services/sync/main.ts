@@ -1,0 +1,5 @@
+import { run } from '#shared/platform/run.ts'
+import { loadConfig } from './config.ts'
+import { startSync } from './service.ts'
+
+await run('sync', (signal) => startSync(loadConfig(process.env), signal))

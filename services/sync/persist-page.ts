@@ -1,0 +1,84 @@
+// Step 4 of a unit. Invariant: rows, their messages and the place in the run (checkpoint or cursor) commit together under the
+// fence; the last page of a unit carries its outcome too.
+import type { Plan } from '#shared/domain/plan.ts'
+import { metrics } from '#shared/platform/metrics.ts'
+import { saveCheckpoint, saveCursor } from '#shared/store/calendars.ts'
+import { deleteEvents, refreshEvents, upsertEvents } from '#shared/store/events.ts'
+import { insertOutbox } from '#shared/store/outbox.ts'
+import type { Page } from '#shared/vendors/vendor.ts'
+import { checkpointOf, followUp, type CalendarRun } from './calendar-run.ts'
+import { closeUnit } from './end-unit.ts'
+import { changeMessages, type RowChange } from './publish-changes.ts'
+import { writeFenced, type FencedWrite, type Unit, type UnitDeps } from './unit.ts'
+
+export interface PlannedPage {
+  readonly run: CalendarRun
+  readonly plan: Plan
+  readonly next: Page['next']
+  /** No other calendar comes after this one, so its last write closes the unit. */
+  readonly isLast: boolean
+}
+
+/** Stores one page. @returns where the calendar goes on from here; null when it has been read. Throws Failure `store/*`. */
+export async function persistPage(
+  deps: UnitDeps,
+  unit: Unit,
+  page: PlannedPage,
+): Promise<CalendarRun | null> {
+  const { run, plan, next } = page
+  const changes = plan.upserts.length + plan.removals.length
+  const after = placeAfter(run, next)
+  await writeFenced(deps, unit, changes, async (write) => {
+    await writePlan(deps, unit, page, write)
+    if (next.kind === 'end' && run.cursor !== null)
+      await saveCursor(write.tx, run.calendar.calendarId, next.cursor)
+    else await savePlace(write, after)
+    unit.progress.changes += changes
+    if (after === null && page.isLast) await closeUnit(deps, unit, write)
+  })
+  unit.progress.pages += 1
+  metrics.pages.add(1, { vendor: unit.connection.vendor })
+  metrics.itemsProcessed.add(changes, { vendor: unit.connection.vendor })
+  return after
+}
+
+/** A full read that has seen its last page goes on with the sweep; a resumed read of changes with one more pass. */
+function placeAfter(run: CalendarRun, next: Page['next']): CalendarRun | null {
+  if (next.kind === 'more') return { ...run, pageToken: next.pageToken }
+  if (run.cursor === null) return { ...run, pageToken: null, endCursor: next.cursor }
+  return run.isResumed ? followUp(run, next.cursor) : null
+}
+
+async function savePlace({ tx }: FencedWrite, after: CalendarRun | null): Promise<void> {
+  if (after === null) return
+  const { calendar, resyncStreak } = after
+  await saveCheckpoint(tx, calendar.calendarId, { checkpoint: checkpointOf(after), resyncStreak })
+}
+
+async function writePlan(
+  deps: UnitDeps,
+  unit: Unit,
+  { run, plan }: PlannedPage,
+  { tx, version, now }: FencedWrite,
+): Promise<void> {
+  const { calendarId } = run.calendar
+  const upserts = plan.upserts.map((upsert, i) => ({ ...upsert, sequence: version + 1 + i }))
+  const removals = plan.removals.map((removal, i) => ({
+    ...removal,
+    sequence: version + 1 + upserts.length + i,
+  }))
+  const home = { connectionId: unit.connection.connectionId, calendarId, generation: run.generation }
+  const deleted = await deleteEvents(
+    tx,
+    removals.map((removal) => removal.eventId),
+  )
+  const written = await upsertEvents(tx, home, upserts)
+  await refreshEvents(tx, plan.refreshed, run.generation)
+  const changes: RowChange[] = [
+    ...upserts
+      .filter(({ eventId }) => written.has(eventId))
+      .map((upsert) => ({ ...upsert, vendorEventId: upsert.event.vendorEventId, reason: null })),
+    ...removals.filter(({ eventId }) => deleted.has(eventId)).map((removal) => ({ ...removal, event: null })),
+  ]
+  await insertOutbox(tx, changeMessages(deps, unit, { calendarId, observedAt: now, changes }))
+}

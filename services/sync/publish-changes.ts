@@ -1,0 +1,96 @@
+// What a unit tells the world, as outbox rows. Invariant: every event row that changes is told twice with the same sequence, side by
+// side: to the change stream in the order of the connection, and to the compacted state (a removal is a tombstone there).
+import type { EventChanged } from '#schemas/messages.gen.ts'
+import { type SchemaTopic, type TopicMessages, TOPICS } from '#schemas/topics.ts'
+import type { CalendarEvent } from '#shared/domain/event.ts'
+import { shardOf, type CalendarId, type EventId, type Micros } from '#shared/domain/ids.ts'
+import { eventHeaders } from '#shared/platform/envelope.ts'
+import { currentTraceparent } from '#shared/platform/telemetry.ts'
+import type { OutboxMessage } from '#shared/store/outbox.ts'
+import type { Unit, UnitDeps } from './unit.ts'
+
+export type RemovalReason = 'deleted' | 'cancelled' | 'window' | 'calendar_removed'
+
+/** One event row that changed; `event` is null for a removal. */
+export interface RowChange {
+  readonly eventId: EventId
+  readonly vendorEventId: string
+  readonly event: CalendarEvent | null
+  readonly reason: RemovalReason | null
+  /** The connection's version at this row. */
+  readonly sequence: number
+}
+
+export interface ChangesOf {
+  readonly calendarId: CalendarId
+  /** Database clock. */
+  readonly observedAt: Micros
+  readonly changes: readonly RowChange[]
+}
+
+/** The messages of changed rows, in the order of their sequence. */
+export function changeMessages(
+  deps: Pick<UnitDeps, 'codec'>,
+  unit: Pick<Unit, 'connection'>,
+  { calendarId, observedAt, changes }: ChangesOf,
+): readonly OutboxMessage[] {
+  const { connectionId, providerId, vendor } = unit.connection
+  const shard = shardOf(connectionId)
+  const traceparent = currentTraceparent()
+  return changes.flatMap((change) => {
+    const message: EventChanged = {
+      eventId: change.eventId,
+      connectionId,
+      providerId,
+      calendarId,
+      vendor,
+      vendorEventId: change.vendorEventId,
+      change: change.event === null ? 'removed' : 'upserted',
+      removalReason: change.reason,
+      sequence: change.sequence,
+      observedAt,
+      vendorUpdatedAt: change.event?.updatedAt ?? null,
+      event: change.event,
+    }
+    const about = {
+      source: '/calstream/sync',
+      subject: change.eventId,
+      sequence: change.sequence,
+      at: observedAt,
+    }
+    const stateKey = `${connectionId}/${calendarId}/${change.eventId}`
+    return [
+      {
+        shard,
+        topic: TOPICS.eventChanged,
+        key: connectionId,
+        value: deps.codec.encode(TOPICS.eventChanged, message),
+        headers: eventHeaders({ ...about, type: 'calendar.event.changed', key: connectionId, traceparent }),
+      },
+      {
+        shard,
+        topic: TOPICS.eventState,
+        key: stateKey,
+        value: change.event === null ? null : deps.codec.encode(TOPICS.eventState, message),
+        headers: eventHeaders({ ...about, type: 'calendar.event.state', key: stateKey, traceparent }),
+      },
+    ]
+  })
+}
+
+/** One message keyed by its connection. `type`: the CloudEvents type. `at`: database clock. */
+export function connectionMessage<T extends SchemaTopic>(
+  deps: Pick<UnitDeps, 'codec'>,
+  topic: T,
+  message: TopicMessages[T] & { readonly connectionId: string },
+  { type, at }: { readonly type: string; readonly at: Micros },
+): OutboxMessage {
+  const key = message.connectionId
+  return {
+    shard: shardOf(key as Unit['connection']['connectionId']),
+    topic,
+    key,
+    value: deps.codec.encode(topic, message),
+    headers: eventHeaders({ type, source: '/calstream/sync', key, at, traceparent: currentTraceparent() }),
+  }
+}

@@ -1,0 +1,205 @@
+// The sync's wiring: doorbells come in through the intake, wait in lanes, and are worked by units. Stopping runs upwards: nothing
+// more is read, running units hand over, offsets are committed, the group is left, and then the rest is let go.
+import type { Gates } from '#shared/domain/gates.ts'
+import { startAdmin } from '#shared/platform/admin.ts'
+import type { Consumer } from '#shared/platform/broker.ts'
+import { systemClock, type Clock } from '#shared/platform/clock.ts'
+import { openCodec } from '#shared/platform/codec.ts'
+import { parseKeyring } from '#shared/platform/crypto.ts'
+import { kafkaRoundTrip, openConsumer, openProducer } from '#shared/platform/kafkajs.ts'
+import { createLogger, type Logger } from '#shared/platform/log.ts'
+import { startLoop, type Loop } from '#shared/platform/loop.ts'
+import { metrics } from '#shared/platform/metrics.ts'
+import { createOffsetLedger } from '#shared/platform/offset-ledger.ts'
+import { openDatabase } from '#shared/platform/postgres.ts'
+import { startTelemetry } from '#shared/platform/telemetry.ts'
+import { openGates, type LiveGates } from '#shared/platform/unleash.ts'
+import { loadCredentials, saveAccess } from '#shared/store/credentials.ts'
+import { openAccess } from '#shared/vendors/access.ts'
+import { createVendors, type Vendors } from '#shared/vendors/index.ts'
+import { TOPICS } from '#schemas/topics.ts'
+import type { SyncConfig } from './config.ts'
+import { createIntake, DOORBELL_TOPICS, type Doorbell, type Intake } from './consumer.ts'
+import { createLanes, type LaneLimits, type Lanes } from './lanes.ts'
+import { runUnit } from './observe-unit.ts'
+import { watchOutage } from './outage.ts'
+import type { UnitDeps } from './unit.ts'
+
+const GROUP = 'calstream-sync'
+/** Units spend their time at vendors; 16 connections carried 32 units on two cores without a wait. */
+const POOL_MAX = 16
+const SLOT_WAIT_MS = 5000
+/** With the 0.5 s after it, the last commit and the farewell to the group, a stop stays within 10 s. */
+const DRAIN_MS = 6000
+
+export interface SyncOverrides {
+  /** Instead of Unleash's. */
+  readonly gates?: Gates
+  /** Instead of the vendors that the configuration names. */
+  readonly vendors?: Vendors
+  readonly clock?: Clock
+}
+
+export interface Sync extends AsyncDisposable {
+  readonly adminPort: number
+  /** Settles when the consumer died for good. */
+  readonly crashed: Promise<unknown>
+}
+
+/** Starts a sync; the group is joined in the background. Throws ConfigError or Failure. */
+export async function startSync(
+  config: SyncConfig,
+  signal: AbortSignal,
+  overrides: SyncOverrides = {},
+): Promise<Sync> {
+  await using started = new AsyncDisposableStack()
+  const logger = createLogger({ service: 'sync', level: config.LOG_LEVEL })
+  const telemetry = started.use(startTelemetry({ service: 'sync', logger }))
+  const kafka = { brokers: config.KAFKA_BROKERS, prefix: config.KAFKA_PREFIX, clientId: 'calstream-sync' }
+  const { deps, live } = await openDeps(config, { logger, overrides, started }, signal)
+  const producer = started.use(await openProducer(kafka, logger))
+  const crash = Promise.withResolvers<unknown>()
+  const ledger = createOffsetLedger()
+  const consumerOf: { current: Consumer | null } = { current: null }
+
+  const lanes: Lanes<Doorbell> = started.use(
+    createLanes<Doorbell>({
+      run: (doorbells, turn) => runUnit(deps, doorbells, turn),
+      completed: (doorbells) => intake.completed(doorbells),
+      blocked: () => outage.begin(),
+      acknowledgedAt: () => consumerOf.current?.lastAcknowledgedAt() ?? 0,
+      limits: limitsOf(config),
+    }),
+  )
+  const intake = createIntake({
+    codec: deps.codec,
+    producer,
+    ledger,
+    lanes,
+    clock: deps.clock,
+    logger,
+    consumer: () => consumerOf.current ?? NOT_YET,
+  })
+  const outage = watchOutage({
+    db: deps.db,
+    suspend: (isAway) => intake.suspend(isAway),
+    resume: () => lanes.resume(),
+    logger,
+  })
+  started.use(outage)
+  const { assigned, received } = intake
+  const handlers = { assigned, received, crashed: crash.resolve }
+  const consumer = await openConsumer(
+    kafka,
+    { groupId: GROUP, topics: DOORBELL_TOPICS, isolation: 'read-uncommitted', handlers },
+    logger,
+  )
+  consumerOf.current = started.use(consumer)
+  const loops = [outage, ...startLoops(intake, lanes, { logger, started })]
+  const checks = {
+    kafka: () => kafkaRoundTrip(kafka),
+    postgres: () => deps.db.query('select 1').then(() => null),
+    gates: async () => live?.problem() ?? null,
+    work: async () => loops.map((loop) => loop.problem()).find((problem) => problem !== null) ?? null,
+  }
+  const admin = started.use(
+    await startAdmin({ port: config.ADMIN_PORT, host: config.ADMIN_HOST, checks, telemetry, logger }),
+  )
+  started.defer(async () => {
+    intake.suspend(true)
+    await lanes.drain(DRAIN_MS)
+  })
+  const running = started.move()
+  return {
+    adminPort: admin.port,
+    crashed: crash.promise,
+    [Symbol.asyncDispose]: () => running.disposeAsync(),
+  }
+}
+
+/** While the consumer is being opened it may already hand over its first records; it has not paused anything then. */
+const NOT_YET: Pick<Consumer, 'commit' | 'pause' | 'resume' | 'held'> = {
+  commit: async () => {},
+  pause: () => {},
+  resume: () => {},
+  held: () => [],
+}
+
+function startLoops(
+  intake: Intake,
+  lanes: Lanes<Doorbell>,
+  { logger, started }: { readonly logger: Logger; readonly started: AsyncDisposableStack },
+): readonly Loop[] {
+  started.defer(async () => {
+    await intake
+      .commit()
+      .catch((error: unknown) => logger.info({ err: error }, 'the last offsets are read again later'))
+  })
+  const commit = started.use(
+    startLoop(
+      "the sync's commit",
+      () => {
+        for (const [state, count] of Object.entries(lanes.counts())) metrics.lanes.record(count, { state })
+        return intake.commit()
+      },
+      logger,
+    ),
+  )
+  return [commit, started.use(startLoop("the sync's intake", (stop) => intake.turn(stop), logger))]
+}
+
+async function openDeps(
+  config: SyncConfig,
+  { logger, overrides, started }: { logger: Logger; overrides: SyncOverrides; started: AsyncDisposableStack },
+  signal: AbortSignal,
+): Promise<{ readonly deps: UnitDeps; readonly live: LiveGates | null }> {
+  const live = overrides.gates ? null : started.use(await openGates(gatesOf(config), logger, signal))
+  const db = started.use(
+    openDatabase({ url: config.POSTGRES_URL, applicationName: 'calstream-sync', poolMax: POOL_MAX }, logger),
+  )
+  const { deadLetter: _bytes, ...topics } = TOPICS
+  const codec = await openCodec(
+    { registryUrl: config.SCHEMA_REGISTRY_URL, prefix: config.KAFKA_PREFIX, topics: Object.values(topics) },
+    signal,
+  )
+  const clock = overrides.clock ?? systemClock
+  const keyring = parseKeyring(config.CREDENTIALS_KEYS)
+  const vendors = [...(overrides.vendors ?? createVendors(vendorsOf(config), clock))].map(
+    ([name, vendor]) => {
+      const access = openAccess({
+        vendor,
+        keyring,
+        clock,
+        load: (connection) => loadCredentials(db, connection),
+        save: (update) => saveAccess(db, update),
+      })
+      return [name, { vendor, access }] as const
+    },
+  )
+  const deps = { db, codec, clock, logger, gates: overrides.gates ?? live!, vendors: new Map(vendors) }
+  return { deps, live }
+}
+
+function limitsOf(config: SyncConfig): LaneLimits {
+  return {
+    slots: config.SYNC_SLOTS,
+    bulkheadSlots: config.SYNC_VENDOR_SLOTS,
+    backfillSlots: config.SYNC_BACKFILL_SLOTS,
+    slotWaitMs: SLOT_WAIT_MS,
+  }
+}
+
+function vendorsOf(config: SyncConfig) {
+  return {
+    google: {
+      apiUrl: config.GOOGLE_API_URL,
+      tokenUrl: config.GOOGLE_TOKEN_URL,
+      clientId: config.GOOGLE_CLIENT_ID,
+      clientSecret: config.GOOGLE_CLIENT_SECRET,
+    },
+  }
+}
+
+function gatesOf(config: SyncConfig) {
+  return { url: config.UNLEASH_URL, token: config.UNLEASH_TOKEN, caps: config, appName: 'calstream-sync' }
+}

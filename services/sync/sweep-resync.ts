@@ -1,0 +1,134 @@
+// The beginning and the end of a full read: what it did not see is removed, since a full list has no tombstones. Invariants: the cursor commits with
+// the last chunk; rows that merely left the window say so and do not count; a sweep that would empty a calendar is put off
+// until a second full read agrees. A calendar that is gone loses its events the same way, chunk by chunk.
+import { Failure } from '#shared/domain/failure.ts'
+import type { CalendarId, EventId } from '#shared/domain/ids.ts'
+import { metrics } from '#shared/platform/metrics.ts'
+import { coolDown, deselectCalendar, saveFullRead, type CalendarRow } from '#shared/store/calendars.ts'
+import { countUnseen, deleteEvents, readAny, readStale, type StaleRows } from '#shared/store/events.ts'
+import { insertOutbox } from '#shared/store/outbox.ts'
+import { followUp, REST_MS, restartRun, restMs, type CalendarRun } from './calendar-run.ts'
+import { closeUnit } from './end-unit.ts'
+import { changeMessages, type RemovalReason } from './publish-changes.ts'
+import { writeFenced, type FencedWrite, type Unit, type UnitDeps } from './unit.ts'
+
+/** Keeps a transaction under 100 ms. */
+const CHUNK = 1000
+/** Both have to be exceeded before a sweep counts as a mass delete. */
+const MASS_DELETE_COUNT = 20
+const MASS_DELETE_SHARE = 0.5
+
+export interface Sweep {
+  readonly run: CalendarRun
+  readonly endCursor: string
+  /** No other calendar comes after this one, so its last write closes the unit. */
+  readonly isLast: boolean
+}
+
+/**
+ * The vendor discarded the cursor: a full read from the start. When that came twice in a row the calendar rests instead, and
+ * this throws Failure `vendor/cursor-expired-again`.
+ */
+export async function restartRead(deps: UnitDeps, unit: Unit, run: CalendarRun): Promise<CalendarRun> {
+  const restarted = restartRun(run, unit.connection.now)
+  if (restarted !== null) {
+    metrics.resyncs.add(1, { vendor: unit.connection.vendor, reason: 'cursor-expired' })
+    return restarted
+  }
+  const rest = { restMs: restMs(run.resyncStreak), resyncStreak: run.resyncStreak + 1 }
+  await writeFenced(deps, unit, 0, ({ tx }) => coolDown(tx, run.calendar.calendarId, rest))
+  throw new Failure('vendor/cursor-expired-again')
+}
+
+/** Sweeps one chunk. @returns where the calendar goes on from here; null when it is done. Throws Failure `store/*`. */
+export async function sweepResync(deps: UnitDeps, unit: Unit, sweep: Sweep): Promise<CalendarRun | null> {
+  const { run, endCursor } = sweep
+  const { calendarId, sweepBelow } = run.calendar
+  const stale: StaleRows = {
+    calendarId,
+    generation: run.generation,
+    confirmedBelow: sweepBelow ?? 0,
+    window: run.window,
+  }
+  const isPutOff = looksLikeMassDelete(await countUnseen(deps.db, stale))
+  const rows = await readStale(deps.db, stale, { spare: isPutOff, limit: CHUNK })
+  const isEnd = rows.length < CHUNK
+  const after = !isEnd ? run : run.isResumed ? followUp(run, endCursor) : null
+  await writeFenced(deps, unit, rows.length, async (write) => {
+    const removals = rows.map((row) => ({
+      ...row,
+      reason: row.leftWindow ? ('window' as const) : ('deleted' as const),
+    }))
+    await removeRows(deps, unit, { calendarId, removals }, write)
+    unit.progress.changes += rows.length
+    if (!isEnd) return
+    const putOff = isPutOff ? { resyncAfterMs: REST_MS } : null
+    await saveFullRead(write.tx, calendarId, {
+      cursor: endCursor,
+      generation: run.generation,
+      startedAt: run.startedAt,
+      putOff,
+    })
+    unit.progress.isPutOff ||= isPutOff
+    if (after === null && sweep.isLast) await closeUnit(deps, unit, write)
+  })
+  if (isEnd && isPutOff) warnOfMassDelete(deps, unit, run.calendar)
+  return after
+}
+
+function looksLikeMassDelete({ unseen, all }: { readonly unseen: number; readonly all: number }): boolean {
+  return unseen > MASS_DELETE_COUNT && unseen > all * MASS_DELETE_SHARE
+}
+
+function warnOfMassDelete({ logger }: UnitDeps, { connection }: Unit, { calendarId }: CalendarRow): void {
+  logger.warn(
+    { connectionId: connection.connectionId, calendarId },
+    'a full read lacks most of the events that we hold; they are kept until a second full read agrees',
+  )
+}
+
+/** The calendar is gone at the vendor: removes its events, and with the last chunk the calendar from what is synced. */
+export async function removeCalendar(deps: UnitDeps, unit: Unit, calendar: CalendarRow): Promise<void> {
+  const { calendarId } = calendar
+  let isEnd = false
+  while (!isEnd) {
+    const rows = await readAny(deps.db, calendarId, CHUNK)
+    isEnd = rows.length < CHUNK
+    await writeFenced(deps, unit, rows.length, async (write) => {
+      const removals = rows.map((row) => ({ ...row, reason: 'calendar_removed' as const }))
+      await removeRows(deps, unit, { calendarId, removals }, write)
+      unit.progress.changes += rows.length
+      if (isEnd) await deselectCalendar(write.tx, calendarId, 'vendor/calendar-gone')
+    })
+  }
+  deps.logger.info(
+    { connectionId: unit.connection.connectionId, calendarId },
+    'a calendar is gone at the vendor and was removed',
+  )
+}
+
+interface Removals {
+  readonly calendarId: CalendarId
+  readonly removals: readonly {
+    readonly eventId: EventId
+    readonly vendorEventId: string
+    readonly reason: RemovalReason
+  }[]
+}
+
+async function removeRows(
+  deps: UnitDeps,
+  unit: Unit,
+  { calendarId, removals }: Removals,
+  { tx, version, now }: FencedWrite,
+): Promise<void> {
+  const deleted = await deleteEvents(
+    tx,
+    removals.map((removal) => removal.eventId),
+  )
+  const changes = removals
+    .map((removal, i) => ({ ...removal, event: null, sequence: version + 1 + i }))
+    .filter(({ eventId }) => deleted.has(eventId))
+  await insertOutbox(tx, changeMessages(deps, unit, { calendarId, observedAt: now, changes }))
+  metrics.itemsProcessed.add(changes.length, { vendor: unit.connection.vendor })
+}

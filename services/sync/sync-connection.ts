@@ -1,0 +1,163 @@
+// One connection brought up to date: claim, fetch, plan, persist, repeat. Safe to repeat at any point: the message that started it
+// is a doorbell and carries no data, the cursor moves only with the rows it covers, and the epoch fences whoever was overtaken.
+import { asFailure, Failure, worstOf } from '#shared/domain/failure.ts'
+import { idsToHold, planPage, type Plan } from '#shared/domain/plan.ts'
+import { metrics } from '#shared/platform/metrics.ts'
+import type { CalendarRow } from '#shared/store/calendars.ts'
+import { readHeld } from '#shared/store/events.ts'
+import type { Page } from '#shared/vendors/vendor.ts'
+import { beginRun, fullReadReason, isPutOff, type CalendarRun } from './calendar-run.ts'
+import { claimUnit } from './claim-unit.ts'
+import { closeUnit, handOver, holdUnit } from './end-unit.ts'
+import { fetchPage, isGone } from './fetch-page.ts'
+import type { Turn } from './lanes.ts'
+import { persistPage } from './persist-page.ts'
+import { endBroken } from './record-failure.ts'
+import { removeCalendar, restartRead, sweepResync } from './sweep-resync.ts'
+import {
+  interruption,
+  isPageLate,
+  writeFenced,
+  type Interruption,
+  type Unit,
+  type UnitDeps,
+  type UnitEnd,
+  type UnitRequest,
+} from './unit.ts'
+
+/** Claims since the last page or outcome; then something ends units before they can say why. */
+const UNFINISHED_MAX = 8
+/** How long a connection that found no slot waits for its next turn: others have theirs meanwhile. */
+const NO_SLOT_WAIT_MS = 15_000
+
+/**
+ * Brings the connection of these requests up to date. Never rejects: the result says whether the requests are done, that is,
+ * whether their effect, or its failure, is durable.
+ */
+export async function syncConnection(
+  deps: UnitDeps,
+  requests: readonly UnitRequest[],
+  turn: Turn,
+): Promise<UnitEnd> {
+  let unit: Unit | null = null
+  try {
+    // 1. Claim: take the next epoch, and see what is asked for and where the calendars stand.
+    const claim = await claimUnit(deps, requests, turn)
+    if (claim.kind !== 'claimed') return claim
+    unit = claim.unit
+    if (unit.connection.unfinished >= UNFINISHED_MAX) throw new Failure('sync/unfinished')
+    if (turn.slot === 'none') return await handOver(deps, unit, NO_SLOT_WAIT_MS * (1 + Math.random()))
+    const stop = await syncCalendars(deps, unit, turn)
+    if (stop?.kind === 'held') return await holdUnit(deps, unit, stop.gate)
+    if (stop?.kind === 'handed-over') return await handOver(deps, unit, 0)
+    return { kind: 'done', why: 'read' }
+  } catch (error) {
+    return endBroken(deps, unit, turn, error)
+  }
+}
+
+interface CalendarTurn {
+  readonly calendar: CalendarRow
+  /** No other calendar comes after this one, so its last write closes the unit. */
+  readonly isLast: boolean
+}
+
+/** One calendar: steps 2 to 4 until the vendor says that there is no more. @returns why it stopped before that, else null. */
+async function syncCalendar(
+  deps: UnitDeps,
+  unit: Unit,
+  { calendar, isLast }: CalendarTurn,
+  turn: Turn,
+): Promise<Interruption | null> {
+  let run = beginRun(calendar, unit.connection.now)
+  noteBeginning(unit, calendar, run)
+  while (run !== null) {
+    const stop = interruption(deps, unit, turn)
+    if (stop !== null) return stop
+    const { endCursor } = run
+    if (endCursor !== null) {
+      run = await sweepResync(deps, unit, { run, endCursor, isLast })
+      continue
+    }
+    // 2. Fetch one page of changes from the vendor.
+    const page = await fetchPage(deps, unit, run, turn)
+    if (page.kind === 'held' || page.kind === 'handed-over') return page
+    if (page.kind === 'cursor-expired') {
+      run = await restartRead(deps, unit, run)
+      continue
+    }
+    // 3. Plan: what the page changes in what we hold (pure).
+    const plan = await planFetched(deps, run, page)
+    const late = isPageLate(deps, unit, turn)
+    if (late !== null) return late
+    // 4. Persist rows, messages and the place in the run in one transaction.
+    run = await persistPage(deps, unit, { run, plan, next: page.next, isLast })
+    // 5. Repeat; a run that was resumed makes one more pass from its new cursor.
+  }
+  return null
+}
+
+/** One calendar after the other; the failure of one does not keep the others from being read. */
+async function syncCalendars(deps: UnitDeps, unit: Unit, turn: Turn): Promise<Interruption | null> {
+  const failures: Failure[] = []
+  for (const calendar of unit.scope) {
+    const isLast = calendar === unit.scope.at(-1) && failures.length === 0
+    try {
+      const stop = await syncOrRemove(deps, unit, { calendar, isLast }, turn)
+      if (stop !== null) return stop
+    } catch (error) {
+      // A stop cuts calls off: they reject with its reason, which is no Failure.
+      if (turn.stopping.aborted && !turn.signal.aborted && !(error instanceof Failure)) {
+        return { kind: 'handed-over' }
+      }
+      const failure = asFailure(error)
+      if (turn.signal.aborted || endsUnit(failure)) throw error
+      failures.push(failure)
+    }
+  }
+  const [first, ...others] = failures
+  if (first) throw worstOf([first, ...others])
+  if (!unit.progress.isClosed) await writeFenced(deps, unit, 0, (write) => closeUnit(deps, unit, write))
+  return null
+}
+
+/** A calendar that is gone at the vendor is removed, which is no failure. */
+async function syncOrRemove(
+  deps: UnitDeps,
+  unit: Unit,
+  one: CalendarTurn,
+  turn: Turn,
+): Promise<Interruption | null> {
+  try {
+    return await syncCalendar(deps, unit, one, turn)
+  } catch (error) {
+    if (!(error instanceof Failure) || error.kind !== 'gone') throw error
+    const gone = await isGone(deps, unit, one.calendar, turn)
+    if (typeof gone !== 'boolean') return gone
+    if (!gone)
+      throw new Failure('vendor/unavailable', 'The vendor lists a calendar and says that it does not exist.')
+    await removeCalendar(deps, unit, one.calendar)
+    return null
+  }
+}
+
+function noteBeginning(unit: Unit, calendar: CalendarRow, run: CalendarRun | null): void {
+  const { vendor, now } = unit.connection
+  unit.progress.isPutOff ||= run === null || isPutOff(calendar, now)
+  const reason = run && fullReadReason(run)
+  if (reason !== null) metrics.resyncs.add(1, { vendor, reason })
+}
+
+async function planFetched(deps: UnitDeps, run: CalendarRun, page: Page): Promise<Plan> {
+  const { calendarId } = run.calendar
+  const unreadable = page.unreadable.flatMap(({ vendorEventId }) => vendorEventId ?? [])
+  const held = await readHeld(deps.db, calendarId, idsToHold(page.items, unreadable))
+  const { window, generation } = run
+  return planPage({ calendarId, items: page.items, unreadable, held, window, generation })
+}
+
+/** Whether going on with the next calendar would be pointless or rude. */
+function endsUnit(failure: Failure): boolean {
+  if (failure.scope === 'process') return true
+  return failure.kind === 'conflict' || failure.kind === 'throttled' || failure.kind === 'unauthorized'
+}

@@ -1,0 +1,132 @@
+// A unit: one run of a connection's sync, what it answers and how it may end. Invariant: whatever a unit writes, it writes through
+// `writeFenced`, so a unit that was overtaken writes nothing.
+import { performance } from 'node:perf_hooks'
+import type { SyncRequested } from '#schemas/messages.gen.ts'
+import type { GateName, Gates } from '#shared/domain/gates.ts'
+import type { VendorName } from '#shared/domain/ids.ts'
+import type { InboundRecord } from '#shared/platform/broker.ts'
+import type { Clock } from '#shared/platform/clock.ts'
+import type { Codec } from '#shared/platform/codec.ts'
+import type { Logger } from '#shared/platform/log.ts'
+import type { Database, Queryable } from '#shared/platform/postgres.ts'
+import type { CalendarRow } from '#shared/store/calendars.ts'
+import { fence, type ClaimedConnection, type Fence } from '#shared/store/connections.ts'
+import type { Access } from '#shared/vendors/access.ts'
+import type { Vendor } from '#shared/vendors/vendor.ts'
+import type { Turn } from './lanes.ts'
+
+/** A sync request as it came, with the record that dead letters are made of. */
+export interface UnitRequest {
+  readonly message: SyncRequested & { readonly vendor: VendorName }
+  readonly record: InboundRecord
+}
+
+export interface UnitDeps {
+  readonly db: Database
+  readonly codec: Codec
+  readonly gates: Gates
+  readonly clock: Clock
+  readonly vendors: ReadonlyMap<VendorName, { readonly vendor: Vendor; readonly access: Access }>
+  readonly logger: Logger
+}
+
+export interface Unit {
+  readonly connection: ClaimedConnection
+  readonly requests: readonly UnitRequest[]
+  /** The calendars to read. */
+  readonly scope: readonly CalendarRow[]
+  /** The scope is every calendar: only then may the unit clear `sync_needed`. */
+  readonly readsAll: boolean
+  /** A notification asked for it, so finding nothing is suspicious. */
+  readonly isNotified: boolean
+  /** performance.now() at the claim. */
+  readonly startedAt: number
+  readonly progress: Progress
+}
+
+/** What a unit has learned so far. */
+export interface Progress {
+  /** Event rows written or removed. */
+  changes: number
+  pages: number
+  /** A calendar waits for a full read that is not due yet, so `sync_needed` has to stay. */
+  isPutOff: boolean
+  /** The outcome is written. */
+  isClosed: boolean
+  /** performance.now() when the gates were last seen open. */
+  openAt: number
+}
+
+export type UnitEnd =
+  /** Nothing is left to do for its requests. `why` says whether anything was read for them. */
+  | {
+      readonly kind: 'done'
+      readonly why: 'read' | 'satisfied' | 'parked' | 'backing-off' | 'unknown-connection'
+    }
+  | { readonly kind: 'failed'; readonly code: string }
+  | { readonly kind: 'held'; readonly gate: GateName }
+  | { readonly kind: 'handed-over' }
+  /** It wrote nothing more; its requests are still to be done. */
+  | { readonly kind: 'abandoned' }
+  /** It did not begin: a ring that came before its time. */
+  | { readonly kind: 'early'; readonly waitMs: number }
+  /** It did not begin: it has to read a whole calendar, so it takes a backfill slot. */
+  | { readonly kind: 'backfill' }
+  /** Postgres is away, so nothing can be written, not even the failure. */
+  | { readonly kind: 'blocked'; readonly code: string }
+
+/** Why a unit stops before its end. */
+export type Interruption = Extract<UnitEnd, { readonly kind: 'held' | 'handed-over' }>
+
+/** A unit that ran this long makes room for others. */
+const RUN_MAX_MS = 60_000
+/** A page is kept when it can be stored this soon after its gate closed. */
+const LATE_PAGE_MS = 30_000
+
+/** A transaction that has passed the fence. */
+export interface FencedWrite extends Fence {
+  readonly tx: Queryable
+}
+
+/** Runs a write under the fence. `advance`: how many event rows it writes. Throws `store/fence-lost` when overtaken. */
+export function writeFenced<T>(
+  deps: Pick<UnitDeps, 'db'>,
+  unit: Pick<Unit, 'connection'>,
+  advance: number,
+  work: (write: FencedWrite) => Promise<T>,
+): Promise<T> {
+  return deps.db.transaction(async (tx) => work({ tx, ...(await fence(tx, unit.connection, advance)) }))
+}
+
+/** The gate that forbids work on a connection now; null when all are open. */
+export function closedGate(
+  gates: Gates,
+  { providerId, connectionId }: Pick<ClaimedConnection, 'providerId' | 'connectionId'>,
+): GateName | null {
+  for (const decision of [gates.sync(providerId, connectionId), gates.jobs()]) {
+    if (decision.state !== 'on') return decision.gate
+  }
+  return null
+}
+
+/** Asked before every call to a vendor and between chunks: may the unit go on? Throws when the turn was taken away. */
+export function interruption(deps: Pick<UnitDeps, 'gates'>, unit: Unit, turn: Turn): Interruption | null {
+  turn.signal.throwIfAborted()
+  const gate = closedGate(deps.gates, unit.connection)
+  if (gate !== null) return { kind: 'held', gate }
+  unit.progress.openAt = performance.now()
+  const ranTooLong = performance.now() - unit.startedAt > RUN_MAX_MS
+  return turn.stopping.aborted || ranTooLong ? { kind: 'handed-over' } : null
+}
+
+/**
+ * Asked before a page is stored: it is dropped whole when its gate has been closed for too long. Throws when the turn was taken
+ * away.
+ */
+export function isPageLate(deps: Pick<UnitDeps, 'gates'>, unit: Unit, turn: Turn): Interruption | null {
+  turn.signal.throwIfAborted()
+  const gate = closedGate(deps.gates, unit.connection)
+  return gate !== null && performance.now() - unit.progress.openAt > LATE_PAGE_MS
+    ? { kind: 'held', gate }
+    : null
+}
