@@ -165,15 +165,14 @@ function pageParams(request: PageRequest): calendar_v3.Params$Resource$Events$Li
   }
 }
 
-/** 410, or a 400 that names the token: one that Google no longer knows, for example after it slept in a checkpoint. */
+/** 410, or a 400 about the token that we sent: one that Google no longer knows, for example after it slept in a checkpoint. */
 function isCursorExpired(answer: Answer, { cursor, pageToken }: PageRequest): boolean {
   const problem = readProblem(answer.data)
   if (problem === null) return false
   if (answer.status === 410) return true
+  if (answer.status !== 400 || (cursor === null && pageToken === null)) return false
   return (
-    answer.status === 400 &&
-    (cursor !== null || pageToken !== null) &&
-    /(?:page|sync) ?token/i.test(problem.message)
+    /^(?:page|sync)Token$/.test(problem.location) || /\binvalid (?:page|sync) ?token\b/i.test(problem.message)
   )
 }
 

@@ -19,6 +19,8 @@ export interface Answer {
 interface Problem {
   readonly reason: string
   readonly message: string
+  /** The parameter that the error is about, or ''. */
+  readonly location: string
 }
 
 /** Google asks for hours of silence after these two; without Retry-After an hour is the floor. */
@@ -31,7 +33,8 @@ export function readProblem(data: unknown): Problem | null {
   const { errors, details, status, message } = parsed.data.error
   const detail = details?.find((entry) => entry.reason === 'ACCESS_TOKEN_SCOPE_INSUFFICIENT')?.reason
   const reason = detail ?? errors?.[0]?.reason ?? status ?? 'unknown'
-  return { reason, message: errors?.[0]?.message ?? message ?? '' }
+  const [first] = errors ?? []
+  return { reason, message: first?.message ?? message ?? '', location: first?.location ?? '' }
 }
 
 /** Any answer that is not a success, as a Failure. `now` in µs: the base of Retry-After. */

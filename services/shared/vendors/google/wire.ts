@@ -63,7 +63,7 @@ export const wireGrant = z.object({
 /** RFC 6749 §5.2. */
 export const wireGrantError = z.object({ error: z.string() })
 
-const reasons = z.array(z.object({ reason: text, message: text })).nullish()
+const reasons = z.array(z.object({ reason: text, message: text, location: text })).nullish()
 
 /** The error body of §"Handle API errors"; newer answers carry `status` and `details` too. */
 export const wireError = z.object({

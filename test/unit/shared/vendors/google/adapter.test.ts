@@ -69,8 +69,11 @@ function json(body: unknown, status = 200): Answer {
   }
 }
 
-function problem(status: number, reason: string, message = 'No.'): Answer {
-  return json({ error: { errors: [{ domain: 'x', reason, message }], code: status, message } }, status)
+function problem(status: number, reason: string, message = 'No.', location?: string): Answer {
+  return json(
+    { error: { errors: [{ domain: 'x', reason, message, location }], code: status, message } },
+    status,
+  )
 }
 
 async function failureOf(work: Promise<unknown>): Promise<Failure> {
@@ -196,6 +199,7 @@ describe('a page of events', () => {
     ['410 updatedMinTooLongAgo', problem(410, 'updatedMinTooLongAgo')],
     ['400 about the sync token', problem(400, 'invalid', 'Invalid sync token value.')],
     ['400 about the page token', problem(400, 'invalid', 'Invalid pageToken.')],
+    ['400 that names the parameter', problem(400, 'invalid', 'Parameters do not match.', 'syncToken')],
   ])('%s says that the cursor expired, as a value', async (_what, answer) => {
     const { vendor } = await google(answer)
     expect(await vendor.fetchPage('t', { ...FULL, cursor: 'c1' }, signal)).toEqual({ kind: 'cursor-expired' })
@@ -203,6 +207,11 @@ describe('a page of events', () => {
 
   test.each([
     ['another 400', problem(400, 'badRequest', 'Bad Request'), { ...FULL, cursor: 'c1' }],
+    [
+      '400 about a parameter beside the token',
+      problem(400, 'badRequest', 'timeMin cannot be specified together with syncToken.', 'timeMin'),
+      { ...FULL, cursor: 'c1' },
+    ],
     ['400 about a token that we did not send', problem(400, 'invalid', 'Invalid sync token value.'), FULL],
   ])('%s does not discard the cursor', async (_what, answer, request) => {
     const { vendor } = await google(answer)
