@@ -11,7 +11,7 @@ import { startLoop } from '#shared/platform/loop.ts'
 import { metrics } from '#shared/platform/metrics.ts'
 import { createOffsetLedger, type OffsetLedger } from '#shared/platform/offset-ledger.ts'
 import { startTelemetry } from '#shared/platform/telemetry.ts'
-import { type LiveGates, openGates } from '#shared/platform/unleash.ts'
+import { openGates } from '#shared/platform/unleash.ts'
 import { TOPICS } from '#schemas/topics.ts'
 import type { RetryConfig } from './config.ts'
 import { DueHeap } from './due-heap.ts'
@@ -38,14 +38,7 @@ export async function startRetry(
   const logger = createLogger({ service: 'retry', level: config.LOG_LEVEL })
   const telemetry = started.use(startTelemetry({ service: 'retry', logger }))
   const kafka = { brokers: config.KAFKA_BROKERS, prefix: config.KAFKA_PREFIX, clientId: 'calstream-retry' }
-  const codec = await openCodec(
-    {
-      registryUrl: config.SCHEMA_REGISTRY_URL,
-      prefix: config.KAFKA_PREFIX,
-      topics: [...RETRY_TOPICS, TOPICS.requestedGoogle, TOPICS.requestedMicrosoft],
-    },
-    signal,
-  )
+  const codec = await openCodec(codecOf(config), signal)
   const live = overrides.gates ? null : started.use(await openGates(gatesOf(config), logger, signal))
   const gates = overrides.gates ?? live!
   const producer = started.use(await openProducer(kafka, logger))
@@ -90,7 +83,7 @@ export async function startRetry(
       host: config.ADMIN_HOST,
       checks: {
         kafka: () => kafkaRoundTrip(kafka),
-        gates: async () => gatesProblem(live),
+        gates: async () => live?.problem() ?? null,
         work: async () => loops.map((loop) => loop.problem()).find((problem) => problem !== null) ?? null,
       },
       telemetry,
@@ -124,8 +117,9 @@ function observe(held: number): number {
   return COMMIT_EVERY_MS
 }
 
-function gatesProblem(live: LiveGates | null): string | null {
-  return live && live.state() !== 'fresh' ? `Unleash has not answered: ${live.state()}` : null
+function codecOf(config: RetryConfig) {
+  const topics = [...RETRY_TOPICS, TOPICS.requestedGoogle, TOPICS.requestedMicrosoft]
+  return { registryUrl: config.SCHEMA_REGISTRY_URL, prefix: config.KAFKA_PREFIX, topics }
 }
 
 function gatesOf(config: RetryConfig) {

@@ -57,8 +57,7 @@ export async function startScheduler(
       host: config.ADMIN_HOST,
       checks: {
         kafka: () => kafkaRoundTrip(kafkaOf(config)),
-        gates: async () =>
-          live && live.state() !== 'fresh' ? `Unleash has not answered: ${live.state()}` : null,
+        gates: async () => live?.problem() ?? null,
         jobs: async () => loops.map((loop) => loop.problem()).find((problem) => problem !== null) ?? null,
       },
       telemetry,

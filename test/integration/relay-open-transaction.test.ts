@@ -7,6 +7,7 @@ import { expect, test } from 'vitest'
 import { TOPICS } from '#schemas/topics.ts'
 import { openProducer } from '#shared/platform/kafkajs.ts'
 import { eventually } from '../support/eventually.ts'
+import { measured } from '../support/measured.ts'
 import { openReader, quiet } from '../support/outbox.ts'
 import { openRelayWorld } from '../support/relay-world.ts'
 
@@ -55,7 +56,7 @@ test('are handled before it times out (control: a read_committed reader stalls)'
   await producer.send([{ topic, key, value: Buffer.from('live'), headers: {} }])
   const texts = (reader: typeof committed) => reader.records.map((record) => record.value?.toString())
   await eventually('the live ring is handled', () => texts(uncommitted).includes('live'))
-  console.log(`a live ring was handled ${seconds()} s after the kill`)
+  measured(`a live ring was handled ${seconds()} s after the kill`)
   // Other partitions go on for both readers, so the committed one has had its chance.
   const others = Array.from({ length: 20 }, () => ({
     topic,
@@ -68,7 +69,7 @@ test('are handled before it times out (control: a read_committed reader stalls)'
   expect(texts(committed)).not.toContain('live')
 
   await eventually('the broker has aborted the transaction', () => texts(committed).includes('live'), 60_000)
-  console.log(`a read_committed reader got it ${seconds()} s after the kill`)
+  measured(`a read_committed reader got it ${seconds()} s after the kill`)
   // What the killed relay had not committed stays invisible to those who read committed.
   expect(texts(committed)).not.toContain('of the killed relay')
 })

@@ -1,5 +1,5 @@
 // The relay while what it stands on is away, how fast it is while nothing is, and how it ends.
-import pg from 'pg'
+import type pg from 'pg'
 import { describe, expect, test } from 'vitest'
 import { TOPICS } from '#schemas/topics.ts'
 import { Secret } from '#shared/platform/env.ts'
@@ -7,6 +7,7 @@ import { migrate } from '#shared/store/migrate.ts'
 import { loadConfig } from '../../services/relay/config.ts'
 import { startRelay } from '../../services/relay/service.ts'
 import { eventually } from '../support/eventually.ts'
+import { measured } from '../support/measured.ts'
 import {
   ceId,
   changeOf,
@@ -48,7 +49,7 @@ test('drains a backlog and then publishes single rows at once', async () => {
     return seen === 0
   })
   const seconds = (performance.now() - first) / 1000
-  console.log(
+  measured(
     `${ROWS} rows in ${seconds.toFixed(2)} s after the first was gone: ${Math.round(ROWS / seconds)} rows/s;` +
       ` ${((performance.now() - started) / 1000).toFixed(2)} s with taking the shards`,
   )
@@ -68,7 +69,7 @@ test('drains a backlog and then publishes single rows at once', async () => {
   }
   delays.sort((a, b) => a - b)
   const at = (part: number) => Math.round(delays[Math.floor(part * (delays.length - 1))]!)
-  console.log(
+  measured(
     `commit to visible, idle: p50 ${at(0.5)} ms, p95 ${at(0.95)} ms, max ${at(1)} ms (${delays.length} rows)`,
   )
   expect(await outboxCount(world.db)).toBe(0)
@@ -100,7 +101,7 @@ describe('an outage', () => {
       else await kafka.resume()
       const back = performance.now()
       await eventually('it publishes again', async () => (await outboxCount(world.db)) === 0)
-      console.log(
+      measured(
         `Kafka ${how}: everything published ${Math.round(performance.now() - back)} ms after it was back`,
       )
       expect(relay.running).toBe(true)
@@ -140,7 +141,7 @@ describe('an outage', () => {
     const back = performance.now()
     await put(3)
     await eventually('it publishes again', empty)
-    console.log(`Postgres: everything published ${Math.round(performance.now() - back)} ms after it was back`)
+    measured(`Postgres: everything published ${Math.round(performance.now() - back)} ms after it was back`)
     expect(relay.running).toBe(true)
     await using reader = await openReader(world.kafka, [TOPICS.eventChanged])
     await eventually('all are read', () => new Set(reader.records.map(ceId)).size === 3 * ids.length)
@@ -159,7 +160,7 @@ test('a relay that is asked to stop finishes its batch, gives its shards back an
   await eventually('it is at work', async () => (await outboxCount(world.db)) < 30 * 2 * ids.length)
   const asked = performance.now()
   await relay.stop()
-  console.log(`stopped in ${Math.round(performance.now() - asked)} ms`)
+  measured(`stopped in ${Math.round(performance.now() - asked)} ms`)
   expect(await relay.exited).toEqual({ code: 0, signal: null })
   const left = await outboxCount(world.db)
   const { rows } = await world.db.query(

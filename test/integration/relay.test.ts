@@ -13,6 +13,7 @@ import { openDatabase } from '#shared/platform/postgres.ts'
 import { takeShards, type ShardLease } from '#shared/store/relay.ts'
 import { closeShard, drainShard, heldShard, openShard, type RelayDeps } from '../../services/relay/relay.ts'
 import { eventually } from '../support/eventually.ts'
+import { measured } from '../support/measured.ts'
 import {
   ceId,
   changeOf,
@@ -98,7 +99,7 @@ describe('a relay that is killed between publish and delete', () => {
     const started = performance.now()
     await using _next = await startServiceProcess('relay', `relay-kill-b-${world.kafka.prefix}`, world.env)
     await eventually('the successor has emptied the outbox', async () => (await outboxCount(world.db)) === 0)
-    console.log(`successor emptied the outbox ${Math.round(performance.now() - started)} ms after its start`)
+    measured(`successor emptied the outbox ${Math.round(performance.now() - started)} ms after its start`)
     await eventually('all are read', () => reader.records.length >= 2 * first.length + second.length)
 
     const times = Map.groupBy(reader.records, ceId)
@@ -273,7 +274,7 @@ describe('two relays', () => {
       'the survivor holds everything',
       async () => [...(await owners(world.db)).values()].join() === '16',
     )
-    console.log(
+    measured(
       `shards of a killed relay were taken over ${Math.round(performance.now() - killed)} ms after the kill`,
     )
     await eventually('the outbox is empty', async () => (await outboxCount(world.db)) === 0)
@@ -322,7 +323,7 @@ describe('two relays', () => {
     await eventually('all are read', () => new Set(reader.records.map(ceId)).size === rows)
     await eventually('they share', async () => [...(await owners(world.db)).values()].join() === '8,8')
     const log = readFileSync(path.join(testStack().folder, 'logs', `${label}.log`), 'utf8')
-    console.log(
+    measured(
       `the frozen relay dropped ${log.split('a newer owner works on this shard').length - 1} shards when it woke`,
     )
     for (const id of ids) {
