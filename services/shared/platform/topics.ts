@@ -1,10 +1,11 @@
 // Creates the topics of infra/kafka/topics.json and proves that those that exist are as they must be. A wrong partition
 // count or policy is never changed by us: more partitions move keys to other partitions and break their order.
 import { readFileSync } from 'node:fs'
+import { setTimeout as delay } from 'node:timers/promises'
 // Node finds only some of the names of this CommonJS module; the others hang on its default export.
 import kafkajs, { type Admin, type ITopicConfig } from 'kafkajs'
 import type { Logger } from './log.ts'
-import { createClient, type KafkaConfig, kafkaFailure } from './kafkajs-client.ts'
+import { createClient, isBrokerTrouble, type KafkaConfig, kafkaFailure } from './kafkajs-client.ts'
 
 export interface TopicsConfig extends KafkaConfig {
   /** Instead of the counts in the file, for tests and small stacks. */
@@ -36,6 +37,7 @@ export interface TopicFound {
 const DURABLE_BROKERS = 3
 const RETRY = { initialRetryTime: 100, maxRetryTime: 1_000, retries: 5 }
 const CREATE_TIMEOUT_MS = 10_000
+const SERVED_POLL_MS = 50
 /** The broker's default of max.message.bytes. */
 const MESSAGE_BYTES_MAX = 1_048_588
 
@@ -45,12 +47,14 @@ export async function applyTopics(config: TopicsConfig, logger: Logger): Promise
     const plans = planTopics(config, await brokerCount(admin))
     const existing = new Set(await admin.listTopics())
     const missing = plans.filter(({ name }) => !existing.has(name))
-    if (missing.length > 0)
+    if (missing.length > 0) {
       await admin.createTopics({
         topics: missing.map(creationOf),
-        waitForLeaders: true,
+        waitForLeaders: false,
         timeout: CREATE_TIMEOUT_MS,
       })
+      await untilServed(admin, missing)
+    }
     const created = new Set(missing.map(({ name }) => name))
     const { topics, problems } = await verify(admin, plans)
     return {
@@ -116,6 +120,24 @@ export function topicProblems(plan: TopicPlan, found: TopicFound): readonly stri
       )
   }
   return problems
+}
+
+/**
+ * A broker learns of a new topic a moment after the controller has made it: first it knows none of that name, then no leader,
+ * then it names itself as the leader and still refuses records, one partition after the other. Each has to answer a request
+ * that only its leader may answer, or the first batch of a producer would be stored in parts and repeated.
+ */
+async function untilServed(admin: Admin, plans: readonly TopicPlan[]): Promise<void> {
+  const deadline = performance.now() + CREATE_TIMEOUT_MS
+  for (;;) {
+    try {
+      for (const { name } of plans) await admin.fetchTopicOffsets(name)
+      return
+    } catch (error) {
+      if (performance.now() > deadline || !isBrokerTrouble(error)) throw error
+      await delay(SERVED_POLL_MS)
+    }
+  }
 }
 
 async function verify(admin: Admin, plans: readonly TopicPlan[]): Promise<TopicsReport> {
