@@ -1,0 +1,47 @@
+// Settings of the simulator. Everything has a default except ports, where 0 means any free one.
+export interface SimulatorConfig {
+  readonly googlePort: number
+  readonly adminPort: number
+  /** Where the world is journalled; absent = it dies with the process. */
+  readonly dataDir?: string
+  /** Reproduces ids, contents, page cuts and deliveries. */
+  readonly seed?: string
+  /** Added to each vendor API call. */
+  readonly latencyMs?: number
+  /** Takes loopback http callback addresses, which Google would refuse. */
+  readonly allowHttpCallbacks?: boolean
+  readonly clientId?: string
+  readonly clientSecret?: string
+}
+
+/** Reads the environment; throws once, naming every variable that cannot be used. */
+export function loadConfig(env: NodeJS.ProcessEnv): SimulatorConfig {
+  const problems: string[] = []
+  const integer = (name: string, max: number): number => {
+    const text = env[name] ?? '0'
+    const value = Number(text)
+    if (/^\d+$/.test(text) && value <= max) return value
+    problems.push(`${name}: a whole number from 0 to ${max} is expected, not "${text}".`)
+    return 0
+  }
+  const flag = (name: string): boolean => {
+    const text = env[name] ?? 'false'
+    if (text !== 'true' && text !== 'false')
+      problems.push(`${name}: true or false is expected, not "${text}".`)
+    return text === 'true'
+  }
+  const given = <K extends string>(key: K, name: string) =>
+    env[name] === undefined || env[name] === '' ? {} : ({ [key]: env[name] } as Record<K, string>)
+  const config: SimulatorConfig = {
+    googlePort: integer('SIMULATOR_GOOGLE_PORT', 65_535),
+    adminPort: integer('SIMULATOR_ADMIN_PORT', 65_535),
+    latencyMs: integer('SIMULATOR_LATENCY_MS', 600_000),
+    allowHttpCallbacks: flag('SIMULATOR_ALLOW_HTTP_CALLBACKS'),
+    ...given('dataDir', 'SIMULATOR_DATA_DIR'),
+    ...given('seed', 'SIMULATOR_SEED'),
+    ...given('clientId', 'SIMULATOR_CLIENT_ID'),
+    ...given('clientSecret', 'SIMULATOR_CLIENT_SECRET'),
+  }
+  if (problems.length > 0) throw new Error(`The simulator cannot start:\n  ${problems.join('\n  ')}`)
+  return config
+}

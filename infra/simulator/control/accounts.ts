@@ -1,0 +1,76 @@
+// Accounts on demand: an account with its calendars, seeded with generated events.
+import { digest, createRandom } from '../random.ts'
+import { insertEvent } from '../world/edit.ts'
+import { generateFields } from '../world/generate.ts'
+import type { Calendar } from '../world/calendar.ts'
+import type { Account, World } from '../world/world.ts'
+
+export interface CalendarSpec {
+  readonly id?: string | undefined
+  readonly name?: string | undefined
+  readonly primary?: boolean | undefined
+  readonly accessRole?: string | undefined
+  readonly pushSupported?: boolean | undefined
+  readonly timeZone?: string | undefined
+}
+
+export interface AccountSpec {
+  readonly email?: string | undefined
+  readonly scope?: string | undefined
+  readonly calendars?: number | readonly CalendarSpec[] | undefined
+  readonly eventsPerCalendar?: number | undefined
+}
+
+const ZONES = ['Europe/Berlin', 'America/New_York', 'UTC', 'Asia/Tokyo', 'Australia/Sydney']
+
+/** Adds an account; by default with one calendar, the primary one, and 20 events in it. */
+export function createAccount(world: World, seed: string, spec: AccountSpec): Account {
+  const account = world.addAccount({
+    ...(spec.email === undefined ? {} : { email: spec.email }),
+    ...(spec.scope === undefined ? {} : { scope: spec.scope }),
+  })
+  const random = createRandom(`${seed}/${account.id}/events`)
+  const wanted =
+    typeof spec.calendars === 'object'
+      ? spec.calendars
+      : Array.from({ length: spec.calendars ?? 1 }, () => ({}))
+  for (const [index, calendarSpec] of wanted.entries()) {
+    const calendar = addCalendar(world, account, calendarSpec, index)
+    for (let event = 0; event < (spec.eventsPerCalendar ?? 20); event += 1) {
+      insertEvent(world, calendar, generateFields(random, calendar, world.now()))
+    }
+  }
+  return account
+}
+
+/** The account as the admin API shows it: with what a client needs to connect it. */
+export function showAccount(world: World, account: Account) {
+  const calendars = [...account.calendars.values()].filter((calendar) => !calendar.gone)
+  return {
+    accountId: account.id,
+    email: account.email,
+    vendor: 'google',
+    refreshToken: account.refreshToken,
+    ...world.identity,
+    revoked: account.revoked,
+    calendars: calendars.map(({ id, name }) => ({ id, name })),
+  }
+}
+
+function addCalendar(world: World, account: Account, spec: CalendarSpec, index: number): Calendar {
+  const primary = spec.primary ?? index === 0
+  // The primary calendar's id is the account's email.
+  const generated = primary
+    ? account.email
+    : `c_${digest(`${account.id}/${index}`, 24)}@group.calendar.google.com`
+  return world.addCalendar({
+    accountId: account.id,
+    id: spec.id ?? generated,
+    email: account.email,
+    name: spec.name ?? (primary ? account.email : `Calendar ${index + 1}`),
+    timeZone: spec.timeZone ?? ZONES[(Number(account.id.slice(1)) + index) % ZONES.length] ?? 'UTC',
+    accessRole: spec.accessRole ?? 'owner',
+    primary,
+    pushSupported: spec.pushSupported ?? true,
+  })
+}

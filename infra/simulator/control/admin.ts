@@ -1,0 +1,120 @@
+// The admin API, on a port of its own: makes accounts, changes calendars, turns knobs, injects faults, and tells the truth. It is the
+// hand of tests and drills, never of the system under test.
+import { type Answer, type Call, type Route, router, send } from '../http.ts'
+import type { Push } from '../google/push.ts'
+import type { World } from '../world/world.ts'
+import type { Change } from '../world/commit.ts'
+import { accountBody, expireBody } from './bodies.ts'
+import { createAccount, showAccount } from './accounts.ts'
+import { EVENT_ROUTES } from './admin-events.ts'
+import { FAULT_ROUTES } from './admin-faults.ts'
+import { LEDGER_ROUTES } from './admin-ledgers.ts'
+import type { Faults } from './faults.ts'
+import type { Knobs } from './knobs.ts'
+import type { Ledger } from './ledger.ts'
+import type { LoadGenerator } from './load.ts'
+import { NotFound, parseBody } from './parse-body.ts'
+import type { RequestLog } from './request-log.ts'
+import type { Random } from '../random.ts'
+
+export interface AdminDeps {
+  readonly world: World
+  readonly push: Push
+  readonly knobs: Knobs
+  readonly faults: Faults
+  readonly load: LoadGenerator
+  readonly requests: RequestLog
+  readonly changes: Ledger<Change>
+  readonly seed: string
+  readonly random: Random
+  readonly googleUrl: () => string
+  readonly reset: () => void
+}
+
+export interface AdminContext {
+  readonly deps: AdminDeps
+  readonly call: Call
+}
+
+const ACCOUNT_ROUTES: readonly Route<AdminContext>[] = [
+  {
+    method: 'GET',
+    path: '/admin/health',
+    handle: ({ deps }) => ({ status: 200, body: { status: 'ok', accounts: deps.world.accounts.size } }),
+  },
+  {
+    method: 'POST',
+    path: '/admin/accounts',
+    handle: ({ deps, call }) => {
+      const account = createAccount(deps.world, deps.seed, parseBody(accountBody, call.body))
+      return { status: 201, body: showAccount(deps.world, account) }
+    },
+  },
+  {
+    method: 'GET',
+    path: '/admin/accounts',
+    handle: ({ deps }) => {
+      const accounts = [...deps.world.accounts.values()].map((account) => showAccount(deps.world, account))
+      return { status: 200, body: { accounts } }
+    },
+  },
+  {
+    method: 'POST',
+    path: '/admin/accounts/:accountId/revoke',
+    handle: ({ deps }, params) => {
+      const account = deps.world.accounts.get(params['accountId'] ?? '')
+      if (!account) throw new NotFound('There is no such account.')
+      deps.world.revoke(account)
+      return { status: 204 }
+    },
+  },
+  {
+    method: 'POST',
+    path: '/admin/cursors/expire',
+    handle: ({ deps, call }) => {
+      const { accountId, calendarId } = parseBody(expireBody, call.body)
+      let expired = 0
+      for (const account of deps.world.accounts.values()) {
+        if (accountId !== undefined && account.id !== accountId) continue
+        for (const calendar of account.calendars.values()) {
+          if (calendarId !== undefined && calendar.id !== calendarId) continue
+          deps.world.expireCursors(calendar)
+          expired += 1
+        }
+      }
+      return { status: 200, body: { calendars: expired } }
+    },
+  },
+  {
+    method: 'POST',
+    path: '/admin/reset',
+    handle: ({ deps }) => {
+      deps.reset()
+      return { status: 204 }
+    },
+  },
+]
+
+/** The handler of the admin port. */
+export function createAdmin(deps: AdminDeps): (call: Call) => Promise<void> {
+  const find = router([...ACCOUNT_ROUTES, ...EVENT_ROUTES, ...FAULT_ROUTES, ...LEDGER_ROUTES])
+  return async (call) => {
+    const found = find(call.method, call.path)
+    const { response } = call.raw
+    if (!found)
+      return send(response, { status: 404, body: { error: `There is no ${call.method} ${call.path}.` } })
+    send(response, await answer(() => found.route.handle({ deps, call }, found.params)))
+  }
+}
+
+async function answer(handle: () => Answer | Promise<Answer>): Promise<Answer> {
+  try {
+    return await handle()
+  } catch (error) {
+    if (error instanceof NotFound) return { status: 404, body: { error: error.message } }
+    if (error instanceof SyntaxError || error instanceof RangeError) {
+      return { status: 400, body: { error: error.message } }
+    }
+    throw error
+  }
+}

@@ -1,0 +1,114 @@
+// What the admin API takes. Unknown fields are refused: a misspelt knob that is silently ignored makes a drill prove nothing.
+import { z } from 'zod'
+import { isZone } from '../world/zones.ts'
+import { DURATION_MS_MAX, RATE_MAX } from './load.ts'
+
+const zone = z.string().refine(isZone, 'is no IANA time zone')
+const count = z.int().min(0)
+
+export const accountBody = z.strictObject({
+  email: z.string().min(3).optional(),
+  scope: z.string().optional(),
+  calendars: z
+    .union([
+      count.max(500),
+      z
+        .array(
+          z.strictObject({
+            id: z.string().optional(),
+            name: z.string().optional(),
+            primary: z.boolean().optional(),
+            accessRole: z.string().optional(),
+            pushSupported: z.boolean().optional(),
+            timeZone: zone.optional(),
+          }),
+        )
+        .max(500),
+    ])
+    .optional(),
+  eventsPerCalendar: count.max(100_000).optional(),
+})
+
+export const fieldsBody = z.record(z.string(), z.unknown())
+
+export const loadBody = z.strictObject({
+  changesPerSecond: z.number().positive().max(RATE_MAX),
+  durationMs: z.number().positive().max(DURATION_MS_MAX),
+  seed: z.union([z.string(), z.number()]).transform(String).optional(),
+  accountIds: z.array(z.string()).min(1).optional(),
+  mix: z
+    .strictObject({
+      create: z.number().min(0).default(0),
+      update: z.number().min(0).default(0),
+      delete: z.number().min(0).default(0),
+    })
+    .refine((mix) => mix.create + mix.update + mix.delete > 0, 'all parts are 0')
+    .optional(),
+})
+
+export const faultBody = z.strictObject({
+  match: z
+    .strictObject({
+      method: z.string().optional(),
+      path: z.string().optional(),
+      accountId: z.string().optional(),
+      calendarId: z.string().optional(),
+      hasPageToken: z.boolean().optional(),
+      hasSyncToken: z.boolean().optional(),
+    })
+    .optional(),
+  times: count.optional(),
+  skip: count.optional(),
+  respond: z
+    .strictObject({
+      status: z.int().min(200).max(599),
+      body: z.unknown().optional(),
+      headers: z.record(z.string(), z.string()).optional(),
+      reason: z.string().optional(),
+    })
+    .optional(),
+  delayMs: z.number().min(0).max(3_600_000).optional(),
+  hang: z.boolean().optional(),
+  reset: z.enum(['before', 'after']).optional(),
+  truncate: z.boolean().optional(),
+  html: z.boolean().optional(),
+})
+
+export const notificationsBody = z.strictObject({
+  drop: z.number().min(0).max(1).optional(),
+  duplicate: count.max(100).optional(),
+  delayMs: z.number().min(0).max(3_600_000).optional(),
+  reorder: z.boolean().optional(),
+  paused: z.boolean().optional(),
+  perChange: count.max(100).optional(),
+  syncMessage: z.enum(['before', 'after', 'mixed']).optional(),
+  retryBaseMs: z.number().min(1).max(60_000).optional(),
+  retryAttemptsMax: z.int().min(1).max(100).optional(),
+  retryOnConnectionError: z.boolean().optional(),
+})
+
+export const latencyBody = z.strictObject({ ms: z.number().min(0).max(600_000) })
+
+export const accessTokensBody = z.strictObject({ seconds: z.int().min(1).max(86_400) })
+
+const pageKnob = z.union([z.boolean(), z.literal('sometimes')]).optional()
+export const pagingBody = z.strictObject({
+  shortPages: pageKnob,
+  emptyPages: pageKnob,
+  pageSizeMax: z.int().min(1).max(2500).optional(),
+})
+
+export const expireBody = z.strictObject({
+  accountId: z.string().optional(),
+  calendarId: z.string().optional(),
+})
+
+export const webhookBody = z.strictObject({
+  channelId: z.string(),
+  copies: z.int().min(1).max(10_000).optional(),
+  messageNumber: z.int().min(1).optional(),
+  /** Overrides that make a message look forged, or come for a channel that is unknown. */
+  token: z.string().optional(),
+  resourceId: z.string().optional(),
+  address: z.url().optional(),
+})

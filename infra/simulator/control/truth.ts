@@ -1,0 +1,53 @@
+// The truth: what every calendar holds right now, exactly as a reader with `singleEvents=true` would have to see it, and what has
+// ended. Oracles compare it with the database and with the published stream.
+import { listAll } from '../google/list-items.ts'
+import type { Calendar } from '../world/calendar.ts'
+import type { WireEvent } from '../world/event-doc.ts'
+import type { Account, World } from '../world/world.ts'
+
+export interface TruthQuery {
+  readonly accountId: string | null
+  /** ms epoch; the window of events.list. */
+  readonly timeMin: number | null
+  readonly timeMax: number | null
+}
+
+/** Everything alive in the window, with `_version`, and tombstones of all that ended. */
+export function tellTruth(world: World, query: TruthQuery) {
+  const chosen = [...world.accounts.values()].filter(
+    (account) => query.accountId === null || account.id === query.accountId,
+  )
+  return { seq: world.seq, accounts: chosen.map((account) => tellAccount(account, query)) }
+}
+
+function tellAccount(account: Account, query: TruthQuery) {
+  const calendars = [...account.calendars.values()].filter((calendar) => !calendar.gone)
+  return {
+    accountId: account.id,
+    email: account.email,
+    revoked: account.revoked,
+    calendars: calendars.map((calendar) => ({
+      id: calendar.id,
+      name: calendar.name,
+      events: liveEvents(calendar, query),
+      tombstones: tombstones(calendar),
+    })),
+  }
+}
+
+function liveEvents(calendar: Calendar, query: TruthQuery): readonly WireEvent[] {
+  const { timeMin, timeMax } = query
+  const items = listAll(calendar, { singleEvents: true, showDeleted: false, timeMin, timeMax })
+  return items.map((item) => ({ ...item.render(), _version: item.version }))
+}
+
+function tombstones(calendar: Calendar) {
+  const ended: { id: string; version: number; at: number }[] = []
+  for (const doc of calendar.docs.values()) {
+    if (doc.deleted) ended.push({ id: doc.id, version: doc.version, at: doc.at })
+  }
+  for (const ghosts of calendar.ghosts.values()) {
+    for (const { id, version, at } of ghosts.values()) ended.push({ id, version, at })
+  }
+  return ended
+}

@@ -1,0 +1,127 @@
+// events.watch and channels.stop, with the validations and errors of
+// https://developers.google.com/workspace/calendar/api/guides/push. A channel's id is never free again, not even after a stop.
+import type { Answer, Call } from '../http.ts'
+import { digest } from '../random.ts'
+import type { Calendar } from '../world/calendar.ts'
+import type { Account, ChannelInfo, World } from '../world/world.ts'
+import { googleError } from './errors.ts'
+import type { Push } from './push.ts'
+
+const LIFE_SECONDS_MAX = 604_800
+/** How long an answer to watch waits for the `sync` message that goes out before it. */
+const SYNC_FIRST_MS = 2_000
+
+export interface WatchDeps {
+  readonly world: World
+  readonly push: Push
+  readonly seed: string
+  readonly googleUrl: () => string
+  /** Real Google takes https only; a local stack has no certificate. */
+  readonly allowHttpCallbacks: boolean
+}
+
+/** POST …/events/watch. */
+export async function watch(
+  deps: WatchDeps,
+  account: Account,
+  calendar: Calendar,
+  call: Call,
+): Promise<Answer> {
+  const body = readJson(call)
+  if (!body) return googleError('parseError')
+  const problem = refuse(deps, calendar, body)
+  if (problem) return problem
+  const path = `/calendar/v3/calendars/${encodeURIComponent(calendar.id)}/events?alt=json`
+  const channel: ChannelInfo = {
+    id: String(body['id']),
+    accountId: account.id,
+    calendarId: calendar.id,
+    resourceId: digest(`${deps.seed}/${account.id}/${calendar.id}/resource`, 27),
+    resourceUri: `${deps.googleUrl()}${path}`,
+    address: String(body['address']),
+    token: typeof body['token'] === 'string' ? body['token'] : null,
+    expiresAt: expiryOf(body, deps.world.now()),
+  }
+  deps.world.addChannel(channel)
+  const first = deps.push.sync(channel)
+  if (first.before) await Promise.race([first.sent, first.deadline(SYNC_FIRST_MS)])
+  return {
+    status: 200,
+    body: {
+      kind: 'api#channel',
+      id: channel.id,
+      resourceId: channel.resourceId,
+      resourceUri: channel.resourceUri,
+      ...(channel.token === null ? {} : { token: channel.token }),
+      // int64, so a string on the wire.
+      expiration: String(channel.expiresAt),
+    },
+  }
+}
+
+/** POST /channels/stop: only the same user may, and only with the resource id that watch answered. */
+export function stop(world: World, account: Account, call: Call): Answer {
+  const body = readJson(call)
+  if (!body) return googleError('parseError')
+  const { id, resourceId } = body
+  if (typeof id !== 'string') return googleError('required', { parameter: 'id' })
+  if (typeof resourceId !== 'string') return googleError('required', { parameter: 'resourceId' })
+  const channel = world.channels.get(id)
+  const mine = channel?.accountId === account.id && channel.resourceId === resourceId
+  if (!channel || !mine || channel.expiresAt <= world.now()) {
+    return googleError('notFound', { message: `Channel '${id}' not found for project '1'` })
+  }
+  world.stopChannel(id)
+  return { status: 204 }
+}
+
+function refuse(deps: WatchDeps, calendar: Calendar, body: Readonly<Record<string, unknown>>): Answer | null {
+  const { id, type, address, token } = body
+  if (typeof id !== 'string' || id === '') return googleError('required', { parameter: 'id' })
+  if (!/^[A-Za-z0-9\-_+/=]{1,64}$/.test(id)) {
+    return googleError('invalid', { parameter: 'id', message: 'Invalid channel id.' })
+  }
+  if (type !== 'web_hook' && type !== 'webhook') return googleError('push.channelTypeNotSupported')
+  if (typeof address !== 'string' || address === '') return googleError('required', { parameter: 'address' })
+  if (!addressAllowed(address, deps.allowHttpCallbacks)) {
+    return googleError('push.webhookUrlNotHttps', { message: `WebHook callback must be HTTPS: ${address}` })
+  }
+  if (typeof token === 'string' && token.length > 256) {
+    return googleError('invalid', {
+      parameter: 'token',
+      message: 'Channel token is longer than 256 characters.',
+    })
+  }
+  if (!calendar.pushSupported) return googleError('pushNotSupportedForRequestedResource')
+  if (deps.world.usedChannelIds.has(id)) {
+    return googleError('channelIdNotUnique', { message: `Channel id ${id} not unique` })
+  }
+  return null
+}
+
+function addressAllowed(address: string, allowHttp: boolean): boolean {
+  if (!URL.canParse(address)) return false
+  const { protocol, hostname } = new URL(address)
+  if (protocol === 'https:') return true
+  const loopback = hostname === '127.0.0.1' || hostname === 'localhost' || hostname === '[::1]'
+  return allowHttp && protocol === 'http:' && loopback
+}
+
+/** The most restrictive of what was asked for and Google's own limit. */
+function expiryOf(body: Readonly<Record<string, unknown>>, now: number): number {
+  const params = body['params'] as { ttl?: unknown } | undefined
+  const ttl = Number(params?.ttl ?? LIFE_SECONDS_MAX)
+  const asked = body['expiration'] === undefined ? Infinity : Number(body['expiration'])
+  const life = Number.isFinite(ttl) && ttl > 0 ? Math.min(ttl, LIFE_SECONDS_MAX) : LIFE_SECONDS_MAX
+  // Google counts in whole seconds.
+  return Math.floor(Math.min(now + life * 1000, Number.isNaN(asked) ? Infinity : asked) / 1000) * 1000
+}
+
+function readJson(call: Call): Record<string, unknown> | null {
+  try {
+    const body: unknown = JSON.parse(call.body)
+    return typeof body === 'object' && body !== null ? (body as Record<string, unknown>) : null
+  } catch {
+    return null
+  }
+}

@@ -1,0 +1,218 @@
+// Push: turns changes into messages on the channels that watch the calendar, and sends them. Delivery is at least once and in no
+// promised order, as at Google; the knobs make it worse. Bounded: beyond the cap of waiting messages new ones are dropped and counted.
+import { Agent as HttpAgent } from 'node:http'
+import { Agent as HttpsAgent } from 'node:https'
+import type { NotificationKnobs } from '../control/knobs.ts'
+import { createLedger, type Ledger } from '../control/ledger.ts'
+import { createRandom, type Random } from '../random.ts'
+import type { ChannelInfo, World } from '../world/world.ts'
+import { afterAttempt, type Agents, deliver, messageHeaders, retryDelay } from './delivery.ts'
+
+const WAITING_MAX = 100_000
+const IN_FLIGHT_MAX = 64
+const ATTEMPTS_KEPT = 100_000
+/** After a restart numbers go on far above whatever was sent before: they need to increase, not to be contiguous. */
+const RESTART_GAP = 10_000_000
+
+export interface Attempt {
+  readonly seq: number
+  /** ms epoch, fractional: when the attempt began. */
+  readonly at: number
+  readonly channelId: string
+  readonly messageNumber: number
+  /** 0 = never sent (dropped by a knob, or over the cap). */
+  readonly attempt: number
+  readonly url: string
+  readonly status?: number
+  readonly error?: string
+  readonly latencyMs: number
+}
+
+interface Message {
+  readonly channel: ChannelInfo
+  readonly number: number
+  readonly state: 'sync' | 'exists'
+  attempt: number
+}
+
+export interface Push extends AsyncDisposable {
+  readonly attempts: Ledger<Attempt>
+  /** Announces a change of a calendar to its channels. */
+  notify(accountId: string, calendarId: string): void
+  /** Sends a new channel its first message. */
+  sync(channel: ChannelInfo): {
+    readonly before: boolean
+    readonly sent: Promise<void>
+    readonly deadline: (ms: number) => Promise<void>
+  }
+  /** Sends a message that no change stands behind; the channel may be stopped or expired. */
+  spurious(channel: ChannelInfo, copies: number, messageNumber?: number): void
+  /** To be called when the knobs were turned: a pause may have ended. */
+  wake(): void
+  /** The number of messages that wait or are being sent. */
+  readonly pending: number
+}
+
+export function createPush(world: World, knobs: NotificationKnobs, seed: string): Push {
+  return new PushQueue(world, knobs, createRandom(`${seed}/push`))
+}
+
+class PushQueue implements Push {
+  readonly attempts = createLedger<Attempt>(ATTEMPTS_KEPT)
+  readonly #world: World
+  readonly #knobs: NotificationKnobs
+  readonly #random: Random
+  readonly #ready: Message[] = []
+  readonly #timers = new Set<NodeJS.Timeout>()
+  readonly #numbers = new Map<string, number>()
+  readonly #agents: Agents = {
+    http: new HttpAgent({ keepAlive: true, maxSockets: IN_FLIGHT_MAX }),
+    https: new HttpsAgent({ keepAlive: true, maxSockets: IN_FLIGHT_MAX }),
+  }
+  #inFlight = 0
+  #attemptSeq = 0
+  #closed = false
+
+  constructor(world: World, knobs: NotificationKnobs, random: Random) {
+    this.#world = world
+    this.#knobs = knobs
+    this.#random = random
+    // Channels that the journal brought back have sent messages before.
+    for (const id of world.channels.keys())
+      this.#numbers.set(id, RESTART_GAP + Math.floor(world.now() / 1000))
+  }
+
+  get pending(): number {
+    return this.#ready.length + this.#inFlight + this.#timers.size
+  }
+
+  notify(accountId: string, calendarId: string): void {
+    for (const channel of this.#world.channels.values()) {
+      if (channel.accountId !== accountId || channel.calendarId !== calendarId) continue
+      for (let copy = 0; copy < this.#knobs.perChange; copy += 1)
+        this.#announce(channel, this.#nextNumber(channel.id))
+    }
+  }
+
+  sync(channel: ChannelInfo) {
+    this.#numbers.set(channel.id, 1)
+    const { syncMessage } = this.#knobs
+    const before = syncMessage === 'before' || (syncMessage === 'mixed' && this.#random.chance(0.5))
+    const message: Message = { channel, number: 1, state: 'sync', attempt: 1 }
+    const sent = before ? this.#send(message) : Promise.resolve()
+    if (!before) this.#later(message, 20)
+    return { before, sent, deadline: (ms: number) => this.#elapsed(ms) }
+  }
+
+  spurious(channel: ChannelInfo, copies: number, messageNumber?: number): void {
+    const number = messageNumber ?? this.#nextNumber(channel.id)
+    for (let copy = 0; copy < copies; copy += 1) {
+      this.#enqueue({ channel, number, state: 'exists', attempt: 1 })
+    }
+  }
+
+  wake(): void {
+    while (!this.#closed && !this.#knobs.paused && this.#inFlight < IN_FLIGHT_MAX) {
+      const message = this.#ready.shift()
+      if (!message) return
+      void this.#send(message)
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#closed = true
+    this.#ready.length = 0
+    for (const timer of this.#timers) clearTimeout(timer)
+    this.#timers.clear()
+    this.#agents.http.destroy()
+    this.#agents.https.destroy()
+    await Promise.resolve()
+  }
+
+  #announce(channel: ChannelInfo, number: number): void {
+    if (channel.expiresAt <= this.#world.now()) return
+    if (this.#random.chance(this.#knobs.drop)) return this.#note({ channel, number, attempt: 0 }, 'dropped')
+    for (let copy = 0; copy <= this.#knobs.duplicate; copy += 1) {
+      const spread = this.#knobs.reorder ? this.#random.below(500) : 0
+      const message: Message = { channel, number, state: 'exists', attempt: 1 }
+      if (this.#knobs.delayMs + spread > 0) this.#later(message, this.#knobs.delayMs + spread)
+      else this.#enqueue(message)
+    }
+  }
+
+  #enqueue(message: Message): void {
+    if (this.#closed) return
+    if (this.pending >= WAITING_MAX) return this.#note({ ...message, attempt: 0 }, 'over-the-cap')
+    this.#ready.push(message)
+    this.wake()
+  }
+
+  #later(message: Message, delayMs: number): void {
+    if (this.#closed) return
+    if (this.pending >= WAITING_MAX) return this.#note({ ...message, attempt: 0 }, 'over-the-cap')
+    const timer = setTimeout(() => {
+      this.#timers.delete(timer)
+      this.#enqueue(message)
+    }, delayMs)
+    this.#timers.add(timer)
+  }
+
+  async #send(message: Message): Promise<void> {
+    this.#inFlight += 1
+    const at = this.#world.now()
+    const headers = messageHeaders(message.channel, message.number, message.state)
+    const delivered = await deliver(message.channel.address, headers, this.#agents)
+    this.#inFlight -= 1
+    if (this.#closed) return
+    const outcome = delivered.kind === 'answered' ? { status: delivered.status } : { error: delivered.error }
+    this.#record(message, at, { ...outcome, latencyMs: delivered.latencyMs })
+    const { retryBaseMs, retryAttemptsMax, retryOnConnectionError } = this.#knobs
+    const next = afterAttempt(delivered, retryOnConnectionError)
+    if (
+      next === 'retry' &&
+      message.attempt < retryAttemptsMax &&
+      this.#world.channels.has(message.channel.id)
+    ) {
+      const delayMs = retryDelay(message.attempt, retryBaseMs, this.#random)
+      this.#later({ ...message, attempt: message.attempt + 1 }, delayMs)
+    }
+    this.wake()
+  }
+
+  #note(message: Pick<Message, 'channel' | 'number' | 'attempt'>, error: string): void {
+    this.#record(message, this.#world.now(), { error, latencyMs: 0 })
+  }
+
+  #record(
+    message: Pick<Message, 'channel' | 'number' | 'attempt'>,
+    at: number,
+    outcome: Pick<Attempt, 'status' | 'error' | 'latencyMs'>,
+  ): void {
+    this.#attemptSeq += 1
+    this.attempts.append({
+      seq: this.#attemptSeq,
+      at,
+      channelId: message.channel.id,
+      messageNumber: message.number,
+      attempt: message.attempt,
+      url: message.channel.address,
+      ...outcome,
+    })
+  }
+
+  #nextNumber(channelId: string): number {
+    const number = (this.#numbers.get(channelId) ?? 1) + 1 + this.#random.below(4)
+    this.#numbers.set(channelId, number)
+    return number
+  }
+
+  #elapsed(ms: number): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = setTimeout(() => {
+        this.#timers.delete(timer)
+        resolve()
+      }, ms)
+      this.#timers.add(timer)
+    })
+  }
+}

@@ -1,0 +1,126 @@
+// The Google side of the simulator: which call does what, behind the bearer check. Served at the origin's root, because the SDK
+// drops any path from its root url.
+import type { Answer, Call, Route } from '../http.ts'
+import type { Account, World } from '../world/world.ts'
+import type { Calendar } from '../world/calendar.ts'
+import { listCalendars, showCalendar } from './calendar-list.ts'
+import { stop, watch, type WatchDeps } from './channels.ts'
+import { googleError } from './errors.ts'
+import { listEvents, type ListDeps } from './list-events.ts'
+import { authorize, issueToken, type OAuthDeps, revokeToken } from './oauth.ts'
+import { edit, getEvent, insert, remove } from './write-events.ts'
+
+export interface GoogleDeps {
+  readonly world: World
+  readonly list: ListDeps
+  readonly oauth: OAuthDeps
+  readonly watch: WatchDeps
+  readonly newAccount: (email?: string) => Account
+}
+
+export interface GoogleContext {
+  readonly deps: GoogleDeps
+  readonly call: Call
+}
+
+type Params = Readonly<Record<string, string>>
+type Scoped = (context: GoogleContext, account: Account, params: Params) => Answer | Promise<Answer>
+type OnCalendar = (
+  context: GoogleContext,
+  found: { account: Account; calendar: Calendar },
+  params: Params,
+) => Answer | Promise<Answer>
+
+const EVENTS = '/calendar/v3/calendars/:calendarId/events'
+const EVENT = `${EVENTS}/:eventId`
+
+/** In the order of https://developers.google.com/workspace/calendar/api/v3/reference. */
+export const GOOGLE_ROUTES: readonly Route<GoogleContext>[] = [
+  {
+    method: 'GET',
+    path: '/o/oauth2/v2/auth',
+    handle: ({ deps, call }) => authorize(deps.oauth, call.query, deps.newAccount),
+  },
+  { method: 'POST', path: '/token', handle: ({ deps, call }) => issueToken(deps.oauth, call) },
+  { method: 'POST', path: '/revoke', handle: ({ deps, call }) => revokeToken(deps.oauth, call) },
+  {
+    method: 'GET',
+    path: '/calendar/v3/users/me/calendarList',
+    handle: withAccount(({ deps, call }, account) => listCalendars(deps.world, account, call.query)),
+  },
+  {
+    method: 'GET',
+    path: '/calendar/v3/users/me/calendarList/:calendarId',
+    handle: withCalendar((_context, { calendar }) => ({ status: 200, body: showCalendar(calendar) })),
+  },
+  {
+    method: 'GET',
+    path: EVENTS,
+    handle: withCalendar(({ deps, call }, { calendar }) => listEvents(deps.list, calendar, call.query)),
+  },
+  {
+    method: 'POST',
+    path: EVENTS,
+    handle: withWriter(({ deps, call }, { calendar }) => insert(deps.world, calendar, call)),
+  },
+  {
+    method: 'POST',
+    path: `${EVENTS}/watch`,
+    handle: withCalendar(({ deps, call }, { account, calendar }) =>
+      watch(deps.watch, account, calendar, call),
+    ),
+  },
+  {
+    method: 'GET',
+    path: EVENT,
+    handle: withCalendar(({ call }, { calendar }, params) =>
+      getEvent(calendar, params['eventId'] ?? '', call),
+    ),
+  },
+  ...(['PATCH', 'PUT'] as const).map((method) => ({
+    method,
+    path: EVENT,
+    handle: withWriter(({ deps, call }, { calendar }, params) =>
+      edit(deps.world, calendar, params['eventId'] ?? '', call),
+    ),
+  })),
+  {
+    method: 'DELETE',
+    path: EVENT,
+    handle: withWriter(({ deps, call }, { calendar }, params) =>
+      remove(deps.world, calendar, params['eventId'] ?? '', call),
+    ),
+  },
+  {
+    method: 'POST',
+    path: '/calendar/v3/channels/stop',
+    handle: withAccount(({ deps, call }, account) => stop(deps.world, account, call)),
+  },
+]
+
+function withAccount(handle: Scoped): Route<GoogleContext>['handle'] {
+  return (context, params) => {
+    const { deps, call } = context
+    const bearer = /^Bearer (.+)$/i.exec(call.headers.authorization ?? '')
+    const claims = deps.oauth.tokens.readAccess(bearer?.[1] ?? '')
+    const account = deps.world.accounts.get(claims?.accountId ?? '')
+    if (!claims || !account || account.revoked || claims.expiresAt <= deps.world.now())
+      return googleError('authError')
+    if (!/auth\/calendar/.test(claims.scope)) return googleError('insufficientPermissions')
+    return handle(context, account, params)
+  }
+}
+
+function withCalendar(handle: OnCalendar): Route<GoogleContext>['handle'] {
+  return withAccount((context, account, params) => {
+    const calendar = context.deps.world.calendar(account.id, params['calendarId'] ?? '')
+    return calendar ? handle(context, { account, calendar }, params) : googleError('notFound')
+  })
+}
+
+function withWriter(handle: OnCalendar): Route<GoogleContext>['handle'] {
+  return withCalendar((context, found, params) => {
+    const may = found.calendar.accessRole === 'owner' || found.calendar.accessRole.startsWith('writer')
+    return may ? handle(context, found, params) : googleError('forbidden')
+  })
+}
