@@ -1,0 +1,85 @@
+// Whether a world has come to rest in the right state: the tables and both folded topics equal the vendor's truth, nothing waits,
+// and the stream shows no loss, no disorder and no altered repeat.
+import { expect } from 'vitest'
+import { TOPICS } from '#schemas/topics.ts'
+import { openHeldEvents } from '../../infra/local/held-events.ts'
+import { openStreamReader } from '../../infra/local/stream-reader.ts'
+import { readTruth } from '../../infra/local/truth.ts'
+import { compareHoldings, foldChanges, foldState, type Difference } from '../../infra/local/verify.ts'
+import { eventually } from './eventually.ts'
+import { testStack } from './stack.ts'
+import type { Account, World } from './world.ts'
+
+const LIMIT_MS = 90_000
+const SHOWN = 10
+
+/** What differs now; empty when all is well. */
+export async function converged(world: World, accounts: readonly Account[]): Promise<readonly Difference[]> {
+  await using held = await openHeldEvents(world.env['POSTGRES_URL'] ?? '')
+  const connections = (await held.connections()).filter(({ connectionId }) =>
+    accounts.some((account) => account.connectionId === connectionId),
+  )
+  const waiting = await held.outboxSize()
+  const truth = await readTruth(world.simulator.adminUrl, connections)
+  const rows = compareHoldings(
+    'Postgres',
+    truth.holdings,
+    await held.events(connections.map(({ connectionId }) => connectionId)),
+    truth.mayDiffer,
+  )
+  const unsettled = connections
+    .filter(({ syncNeeded }) => syncNeeded)
+    .map(({ connectionId }) => note(`${connectionId} still needs a sync`))
+  if (waiting > 0) unsettled.push(note(`${waiting} rows wait for the relay`))
+  return [...unsettled, ...rows]
+}
+
+/** Waits until the tables are right, then reads the topics from their start and judges them. Throws with the first differences. */
+export async function expectConverged(world: World, accounts: readonly Account[]): Promise<void> {
+  let last: readonly Difference[] = []
+  await eventually(
+    'the tables to equal the truth',
+    async () => {
+      last = await converged(world, accounts)
+      return last.length === 0
+    },
+    LIMIT_MS,
+  ).catch((error: unknown) => {
+    throw new Error(
+      `not converged, ${last.length} differences: ${last
+        .slice(0, SHOWN)
+        .map(({ place, kind, key, story }) => `${place} ${kind} ${key}: ${story}`)
+        .join('\n')}`,
+      { cause: error },
+    )
+  })
+  const names = [TOPICS.eventChanged, TOPICS.eventState].map((topic) => world.prefix + topic)
+  await using reader = await openStreamReader({
+    brokers: (world.env['KAFKA_BROKERS'] ?? '').split(','),
+    registryUrl: testStack().registryUrl,
+    topics: names,
+  })
+  await using held = await openHeldEvents(world.env['POSTGRES_URL'] ?? '')
+  const rows = await held.events(accounts.map(({ connectionId }) => connectionId))
+  let differences: readonly Difference[] = []
+  await eventually(
+    'the folded topics to equal the tables',
+    () => {
+      const changes = foldChanges(reader.records(names[0]!))
+      const state = foldState(reader.records(names[1]!))
+      differences = [
+        ...changes.differences,
+        ...state.differences,
+        ...compareHoldings('changed', rows, changes.holdings),
+        ...compareHoldings('state', rows, state.holdings),
+      ]
+      return differences.length === 0
+    },
+    LIMIT_MS,
+  ).catch(() => undefined)
+  expect(differences.slice(0, SHOWN)).toEqual([])
+}
+
+function note(story: string): Difference {
+  return { place: 'Postgres', kind: 'extra', key: '', story }
+}

@@ -1,0 +1,234 @@
+// A whole small world for one test file: the services as real processes on a database, a topic prefix and a play vendor of
+// their own. What a test kills, freezes or starts twice is a handle here; everything ends with the file.
+import { randomBytes, randomUUID } from 'node:crypto'
+import { mkdirSync } from 'node:fs'
+import { homedir } from 'node:os'
+import path from 'node:path'
+import pg from 'pg'
+import { pino } from 'pino'
+import { connectionId, providerId, type ConnectionId } from '#shared/domain/ids.ts'
+import { openCodec } from '#shared/platform/codec.ts'
+import { parseKeyring } from '#shared/platform/crypto.ts'
+import { Secret } from '#shared/platform/env.ts'
+import { openDatabase, type Database } from '#shared/platform/postgres.ts'
+import { applySchemas } from '#shared/platform/schemas.ts'
+import { applyTopics } from '#shared/platform/topics.ts'
+import { createGoogle } from '#shared/vendors/google/adapter.ts'
+import { TOPICS } from '#schemas/topics.ts'
+import type { Component } from '../../infra/local/component.ts'
+import { childEnv } from '../../infra/local/infrastructure.ts'
+import { cacheFolder } from '../../infra/local/java-parts.ts'
+import { freePorts } from '../../infra/local/ports.ts'
+import { ProcessLedger } from '../../infra/local/processes.ts'
+import { startService, type ServiceName } from '../../infra/local/services.ts'
+import { startSimulator, type Simulator } from '../../infra/simulator/service.ts'
+import { connectAccount } from '../../services/ingress/connect-account.ts'
+import { admit } from './admit.ts'
+import { freshDatabase, freshPrefix, testStack, type TestDatabase } from './stack.ts'
+
+const START_MS = 60_000
+const PARTITIONS = 4
+
+export interface WorldOptions {
+  readonly label: string
+  /** Instead of the shared ones, for files that stop them. */
+  readonly brokers?: string
+  readonly databaseUrl?: (
+    role?: `calstream_${'ingress' | 'sync' | 'relay' | 'scheduler' | 'migrate'}`,
+  ) => string
+  readonly simulator?: { readonly latencyMs?: number; readonly seed?: string }
+  /** More settings for every service. */
+  readonly env?: Readonly<Record<string, string>>
+}
+
+export interface Account {
+  readonly accountId: string
+  readonly connectionId: ConnectionId
+  readonly providerId: string
+  readonly calendars: readonly { readonly id: string }[]
+}
+
+/** See openWorld. */
+export class World implements AsyncDisposable {
+  readonly prefix = freshPrefix()
+  readonly simulator: Simulator
+  readonly env: Readonly<Record<string, string>>
+  readonly database: Database
+  readonly #owned: AsyncDisposableStack
+  readonly #place
+  readonly #adminPorts = new WeakMap<Component, number>()
+
+  constructor(parts: {
+    simulator: Simulator
+    env: Record<string, string>
+    database: Database
+    owned: AsyncDisposableStack
+    prefix: string
+  }) {
+    this.prefix = parts.prefix
+    this.simulator = parts.simulator
+    this.env = parts.env
+    this.database = parts.database
+    this.#owned = parts.owned
+    const folder = path.join(testStack().folder, `world-${randomBytes(4).toString('hex')}`)
+    mkdirSync(folder, { recursive: true })
+    const cache = cacheFolder(process.env, homedir())
+    this.#place = { folder, cache, env: childEnv(process.env), ledger: new ProcessLedger(folder) }
+  }
+
+  /** Where the logs of the services are: `<folder>/logs/<service>.log`. */
+  get folder(): string {
+    return this.#place.folder
+  }
+
+  /** Starts a service as a process; a second one of the same kind is another process of the same group. */
+  async start(name: ServiceName, env: Readonly<Record<string, string>> = {}): Promise<Component> {
+    const { admin } = await freePorts(['admin'])
+    const settings = { ...this.env, ...env, [`ADMIN_PORT_${name.toUpperCase()}`]: String(admin) }
+    const service = this.#owned.use(
+      await startService(name, settings, this.#place, AbortSignal.timeout(START_MS)),
+    )
+    this.#adminPorts.set(service, admin)
+    return service
+  }
+
+  /** One of our metrics of a service, summed over its labels. */
+  async metric(service: Component, name: string): Promise<number> {
+    const text = await (await fetch(`http://127.0.0.1:${this.#adminPorts.get(service)}/metrics`)).text()
+    const samples = [...text.matchAll(new RegExp(`^${name}(?:\\{[^}]*\\})? ([0-9.e+-]+)`, 'gm'))]
+    return samples.reduce((sum, sample) => sum + Number(sample[1]), 0)
+  }
+
+  /** Makes an account at the vendor and connects it, allowed by both lists. Nothing is synced until services run. */
+  async connect(account: { calendars?: number; eventsPerCalendar?: number } = {}): Promise<Account> {
+    const made = await this.admin<{ accountId: string; refreshToken: string; calendars: { id: string }[] }>(
+      'POST',
+      '/admin/accounts',
+      account,
+    )
+    const provider = randomUUID()
+    const topics = [TOPICS.requestedGoogle, TOPICS.requestedMicrosoft, TOPICS.connectionChanged] as const
+    const codec = await openCodec(
+      { registryUrl: testStack().registryUrl, prefix: this.prefix, topics },
+      AbortSignal.timeout(START_MS),
+    )
+    const setting = (name: string) => this.env[name] ?? ''
+    const google = createGoogle({
+      apiUrl: setting('GOOGLE_API_URL'),
+      tokenUrl: setting('GOOGLE_TOKEN_URL'),
+      clientId: setting('GOOGLE_CLIENT_ID'),
+      clientSecret: new Secret(setting('GOOGLE_CLIENT_SECRET')),
+    })
+    const deps = {
+      database: this.database,
+      codec,
+      keyring: parseKeyring(new Secret(setting('CREDENTIALS_KEYS'))),
+      vendor: google,
+    }
+    const connected = await connectAccount(
+      deps,
+      { providerId: providerId(provider), refreshToken: made.refreshToken },
+      AbortSignal.timeout(START_MS),
+    )
+    await admit({ providerIds: [provider], connectionIds: [connected.connectionId] })
+    return {
+      accountId: made.accountId,
+      connectionId: connectionId(connected.connectionId),
+      providerId: provider,
+      calendars: made.calendars,
+    }
+  }
+
+  /** One call of the play vendor's admin API. */
+  async admin<T>(method: 'GET' | 'POST' | 'PATCH' | 'DELETE', route: string, body?: unknown): Promise<T> {
+    const response = await fetch(new URL(route, this.simulator.adminUrl), {
+      method,
+      ...(body === undefined
+        ? {}
+        : { body: JSON.stringify(body), headers: { 'content-type': 'application/json' } }),
+      signal: AbortSignal.timeout(START_MS),
+    })
+    const text = await response.text()
+    if (!response.ok) throw new Error(`${method} ${route} answered ${response.status}: ${text.slice(0, 300)}`)
+    return (text === '' ? null : JSON.parse(text)) as T
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#owned.disposeAsync()
+  }
+}
+
+/** Opens a world: database, topics, schemas and vendor are there, no service runs yet. */
+export async function openWorld(options: WorldOptions): Promise<World> {
+  const owned = new AsyncDisposableStack()
+  const stack = testStack()
+  const prefix = freshPrefix()
+  const own: TestDatabase | undefined = options.databaseUrl
+    ? undefined
+    : owned.use(await freshDatabase(options.label))
+  const url = options.databaseUrl ?? ((role) => own?.url(role) ?? '')
+  const brokers = options.brokers ?? stack.brokers
+  const silent = pino({ level: 'silent' })
+  const kafka = { brokers: brokers.split(','), prefix, clientId: 'calstream-test', partitions: PARTITIONS }
+  const [topics, schemas] = await Promise.all([
+    applyTopics(kafka, silent),
+    applySchemas({ registryUrl: stack.registryUrl, prefix }, AbortSignal.timeout(START_MS)),
+  ])
+  const problems = [...topics.problems, ...schemas.problems]
+  if (problems.length > 0) throw new Error(problems.join('\n'))
+  const simulator = owned.use(
+    await startSimulator({
+      googlePort: 0,
+      adminPort: 0,
+      seed: options.simulator?.seed ?? options.label,
+      latencyMs: options.simulator?.latencyMs ?? 0,
+      allowHttpCallbacks: true,
+    }),
+  )
+  const database = owned.use(
+    openDatabase(
+      { url: new Secret(url('calstream_ingress')), applicationName: 'calstream-test', poolMax: 2 },
+      silent,
+    ),
+  )
+  const { ingress } = await freePorts(['ingress'])
+  const key = () => `k1:${randomBytes(32).toString('base64')}`
+  const env: Record<string, string> = {
+    KAFKA_BROKERS: brokers,
+    KAFKA_PREFIX: prefix,
+    SCHEMA_REGISTRY_URL: stack.registryUrl,
+    POSTGRES_URL: url(),
+    POSTGRES_URL_INGRESS: url('calstream_ingress'),
+    POSTGRES_URL_SYNC: url('calstream_sync'),
+    POSTGRES_URL_RELAY: url('calstream_relay'),
+    POSTGRES_URL_SCHEDULER: url('calstream_scheduler'),
+    UNLEASH_URL: stack.unleash.url,
+    UNLEASH_TOKEN: stack.unleash.tokens.backend,
+    CREDENTIALS_KEYS: key(),
+    CHANNEL_TOKEN_KEYS: key(),
+    API_JWT_SECRET: randomBytes(32).toString('hex'),
+    INGRESS_PORT: String(ingress),
+    PUBLIC_URL: `http://127.0.0.1:${ingress}`,
+    GOOGLE_API_URL: simulator.googleUrl,
+    GOOGLE_TOKEN_URL: new URL('/token', simulator.googleUrl).href,
+    GOOGLE_CLIENT_ID: 'calstream-local',
+    GOOGLE_CLIENT_SECRET: 'calstream-local-secret',
+    ...options.env,
+  }
+  return new World({ simulator, env, database, owned, prefix })
+}
+
+/** One row per query, for a test's own look at the tables as superuser. */
+export async function look<R extends object>(
+  databaseUrl: string,
+  sql: string,
+  values: readonly unknown[] = [],
+): Promise<R[]> {
+  const client = new pg.Client({ connectionString: databaseUrl, connectionTimeoutMillis: 5_000 })
+  await client.connect()
+  try {
+    return (await client.query<R & pg.QueryResultRow>(sql, [...values])).rows
+  } finally {
+    await client.end()
+  }
+}
