@@ -1,0 +1,42 @@
+import fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import { BACKOFF_BASE_MS, BACKOFF_CAP_MS, backoffMs } from '#shared/domain/backoff.ts'
+
+const random = fc.double({ min: 0, max: 1, maxExcluded: true, noNaN: true })
+const attempt = fc.integer({ min: 1, max: 10_000 })
+
+describe('the backoff', () => {
+  test.each([
+    [1, 0, 2_500],
+    [1, 0.999_999, 5_000],
+    [2, 0, 5_000],
+    [3, 0.5, 15_000],
+    [10, 0, 1_280_000],
+    [11, 0, 1_800_000],
+    [40, 0, 1_800_000],
+    [5_000, 0.999_999_99, 3_600_000],
+  ])('attempt %i with random %d waits %i ms', (n, r, ms) => {
+    expect(backoffMs({ attempt: n, floorMs: 0, random: r })).toBe(ms)
+  })
+
+  test('waits at least half of its step and at most the cap, however often it failed', () => {
+    fc.assert(
+      fc.property(attempt, random, (n, r) => {
+        const step = Math.min(BACKOFF_CAP_MS, BACKOFF_BASE_MS * 2 ** (n - 1))
+        const ms = backoffMs({ attempt: n, floorMs: 0, random: r })
+        expect(ms).toBeGreaterThanOrEqual(step / 2)
+        expect(ms).toBeLessThanOrEqual(step)
+      }),
+    )
+  })
+
+  test('never waits less than the vendor asked for, also beyond the cap, and spreads those who were told the same', () => {
+    fc.assert(
+      fc.property(attempt, random, fc.integer({ min: 1, max: 86_400_000 }), (n, r, floorMs) => {
+        expect(backoffMs({ attempt: n, floorMs, random: r })).toBeGreaterThanOrEqual(floorMs)
+      }),
+    )
+    const told = (r: number) => backoffMs({ attempt: 1, floorMs: 60_000, random: r })
+    expect([told(0), told(0.5), told(0.9)]).toEqual([60_000, 62_500, 64_500])
+  })
+})

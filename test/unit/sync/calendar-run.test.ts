@@ -1,0 +1,128 @@
+import fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import { calendarId } from '#shared/domain/ids.ts'
+import { windowAt } from '#shared/domain/window.ts'
+import type { CalendarRow } from '#shared/store/calendars.ts'
+import {
+  beginRun,
+  checkpointOf,
+  followUp,
+  fullReadReason,
+  isFullRead,
+  isPutOff,
+  restartRun,
+  restMs,
+} from '../../../services/sync/calendar-run.ts'
+
+const HOUR = 3_600_000_000
+const NOW = 500_000 * HOUR
+
+function calendar(changes: Partial<CalendarRow> = {}): CalendarRow {
+  return {
+    calendarId: calendarId('0197a000-0000-7000-8000-000000000001'),
+    vendorCalendarId: 'primary',
+    cursor: 'cursor',
+    checkpoint: null,
+    generation: 4,
+    lastFullSync: NOW - HOUR,
+    sweepBelow: null,
+    resyncAfter: null,
+    resyncStreak: 0,
+    ...changes,
+  }
+}
+
+describe('a run', () => {
+  test('of a calendar with a cursor reads its changes, in the window of the last full read', () => {
+    expect(beginRun(calendar(), NOW)).toMatchObject({
+      cursor: 'cursor',
+      generation: 4,
+      window: windowAt(NOW - HOUR),
+      isResumed: false,
+    })
+  })
+
+  test('of a calendar without one reads it fully, under a new generation', () => {
+    const run = beginRun(calendar({ cursor: null, lastFullSync: null }), NOW)
+    expect(run).toMatchObject({ cursor: null, generation: 5, window: windowAt(NOW), startedAt: NOW })
+    expect(run && fullReadReason(run)).toBe('first')
+  })
+
+  test('that has a checkpoint goes on from it with its own window and generation', () => {
+    const checkpoint = {
+      cursor: null,
+      pageToken: 'page 7',
+      endCursor: null,
+      window: windowAt(NOW - 5 * HOUR),
+      generation: 5,
+      startedAt: NOW - 5 * HOUR,
+    }
+    const run = beginRun(calendar({ cursor: null, checkpoint, generation: 5 }), NOW)
+    expect(run).toMatchObject({ ...checkpoint, isResumed: true })
+    expect(run && checkpointOf(run)).toEqual(checkpoint)
+    expect(run && followUp(run, 'end')).toMatchObject({ cursor: 'end', pageToken: null, isResumed: false })
+  })
+})
+
+describe('the weekly full read', () => {
+  const at = (days: number, id: string) =>
+    isFullRead(calendar({ lastFullSync: NOW - days * 24 * HOUR, calendarId: calendarId(id) }), NOW)
+
+  test('comes after 6.5 to 7.5 days, by the calendar', () => {
+    expect(at(6.4, '0197a000-0000-7000-8000-000000000000')).toBe(false)
+    expect(at(6.5, '0197a000-0000-7000-8000-000000000000')).toBe(true)
+    expect(at(7.4, '0197a000-0000-7000-8000-00000000ffff')).toBe(false)
+    expect(at(7.5, '0197a000-0000-7000-8000-00000000ffff')).toBe(true)
+  })
+
+  test('spreads calendars that were connected together over a day', () => {
+    const due = fc.sample(fc.uuid(), 400).filter((id) => at(7, id)).length
+    expect(due).toBeGreaterThan(120)
+    expect(due).toBeLessThan(280)
+  })
+})
+
+describe('an expired cursor', () => {
+  test('starts a full read under a new generation; the second in a row does not', () => {
+    const run = beginRun(calendar(), NOW)
+    const restarted = run && restartRun(run, NOW)
+    expect(restarted).toMatchObject({ cursor: null, generation: 5, resyncStreak: 1, isResumed: false })
+    expect(restarted && restartRun(restarted, NOW)).toBeNull()
+  })
+
+  test('in the middle of a full read takes yet another generation', () => {
+    const first = beginRun(calendar({ cursor: null, lastFullSync: null }), NOW)
+    expect(first && restartRun(first, NOW)).toMatchObject({ generation: 6 })
+  })
+
+  test('counts as in a row until its successor has been of use, over units', () => {
+    const run = beginRun(calendar({ resyncStreak: 1 }), NOW)
+    expect(run && restartRun(run, NOW)).toBeNull()
+  })
+
+  test('rests longer each time, up to six hours', () => {
+    expect([1, 2, 3, 6, 60].map(restMs)).toEqual([600_000, 1_200_000, 2_400_000, 19_200_000, 21_600_000])
+  })
+
+  test('keeps the calendar from a full read while it rests, and not after', () => {
+    const resting = calendar({ cursor: null, resyncAfter: NOW + 1, resyncStreak: 2 })
+    expect(beginRun(resting, NOW)).toBeNull()
+    expect(beginRun(resting, NOW + 1)).toMatchObject({ cursor: null, resyncStreak: 2 })
+  })
+})
+
+describe('a sweep that was put off', () => {
+  const row = calendar({ sweepBelow: 4, resyncAfter: NOW + HOUR })
+
+  test('lets changes be read meanwhile, and is still owed', () => {
+    expect(beginRun(row, NOW)).toMatchObject({ cursor: 'cursor', generation: 4 })
+    expect(isPutOff(row, NOW)).toBe(true)
+  })
+
+  test('is decided by a second full read when the rest is over', () => {
+    const run = beginRun(row, NOW + HOUR)
+    expect(run).toMatchObject({ cursor: null, generation: 5 })
+    expect(run && fullReadReason(run)).toBe('second-look')
+    expect(isPutOff(row, NOW + HOUR)).toBe(false)
+  })
+})

@@ -1,0 +1,171 @@
+// The claim's rules, each with its control.
+import { describe, expect, test } from 'vitest'
+import type { RequestReason, SyncRequested } from '#schemas/messages.gen.ts'
+import { calendarId, connectionId, providerId } from '#shared/domain/ids.ts'
+import type { CalendarRow } from '#shared/store/calendars.ts'
+import type { ClaimedConnection } from '#shared/store/connections.ts'
+import { judgeClaim, type ClaimView } from '../../../services/sync/claim-rules.ts'
+
+const CONNECTION = connectionId('0197a000-0000-7000-8000-00000000000c')
+const SECOND = 1_000_000
+const NOW = 1_000_000 * SECOND
+
+function calendar(n: number): CalendarRow {
+  return {
+    calendarId: calendarId(`0197a000-0000-7000-8000-00000000000${n}`),
+    vendorCalendarId: `calendar ${n}`,
+    cursor: 'cursor',
+    checkpoint: null,
+    generation: 1,
+    lastFullSync: NOW,
+    sweepBelow: null,
+    resyncAfter: null,
+    resyncStreak: 0,
+  }
+}
+
+const CALENDARS = [calendar(1), calendar(2)]
+
+function connection(changes: Partial<ClaimedConnection> = {}): ClaimedConnection {
+  return {
+    connectionId: CONNECTION,
+    providerId: providerId('0197a000-0000-7000-8000-00000000000d'),
+    vendor: 'google',
+    status: 'active',
+    syncNeeded: false,
+    errorCount: 0,
+    failures: 0,
+    failingSince: null,
+    backoffUntil: null,
+    epoch: 2,
+    unfinished: 1,
+    listedFrom: NOW - 60 * SECOND,
+    now: NOW,
+    ...changes,
+  }
+}
+
+function request(reason: RequestReason, changes: Partial<SyncRequested> = {}): SyncRequested {
+  return {
+    connectionId: CONNECTION,
+    providerId: CONNECTION,
+    vendor: 'google',
+    reason,
+    calendarId: null,
+    deliveryKey: null,
+    asOf: null,
+    requestedAt: NOW,
+    ...changes,
+  }
+}
+
+function judge(view: Partial<ClaimView> & { readonly requests: readonly SyncRequested[] }): string {
+  const verdict = judgeClaim({
+    connection: connection(),
+    calendars: CALENDARS,
+    recordedKeys: new Set(),
+    closedGate: null,
+    ...view,
+  })
+  switch (verdict.kind) {
+    case 'run':
+      return `run ${verdict.scope.map((one) => one.vendorCalendarId).join(' + ')}${verdict.readsAll ? ' = all' : ''}`
+    case 'done':
+      return verdict.why
+    case 'early':
+      return `early ${verdict.waitMs}`
+    case 'held':
+      return `held by ${verdict.gate}`
+    default:
+      return verdict satisfies never
+  }
+}
+
+const ALL = 'run calendar 1 + calendar 2 = all'
+const one = { calendarId: CALENDARS[0]!.calendarId }
+
+describe('a connection', () => {
+  test.each(['needs_reauth', 'disabled', 'disconnected'] as const)('that is %s does not run', (status) => {
+    const requests = [request('api')]
+    expect(judge({ requests, connection: connection({ status }) })).toBe('parked')
+    expect(judge({ requests })).toBe(ALL)
+  })
+
+  test.each([
+    [-1, ALL],
+    [0, ALL],
+    [1, 'early 1000'],
+    [30, 'early 30000'],
+    [31, 'backing-off'],
+  ])('whose backoff ends in %i s: %s', (seconds, verdict) => {
+    const backoffUntil = NOW + seconds * SECOND
+    expect(
+      judge({ requests: [request('retry')], connection: connection({ syncNeeded: true, backoffUntil }) }),
+    ).toBe(verdict)
+  })
+
+  test('behind a closed gate is held, but not for what is satisfied, parked or backing off', () => {
+    const closedGate = 'CALENDAR_JOBS_ENABLED'
+    expect(judge({ requests: [request('api')], closedGate })).toBe('held by CALENDAR_JOBS_ENABLED')
+    expect(judge({ requests: [request('sweep')], closedGate })).toBe('satisfied')
+    const parked = connection({ status: 'needs_reauth' })
+    expect(judge({ requests: [request('api')], closedGate, connection: parked })).toBe('parked')
+  })
+})
+
+describe('satisfied', () => {
+  test('is a webhook whose key is recorded, also while more is owed; not one with a new key or none', () => {
+    const recordedKeys = new Set(['k1'])
+    const known = [request('webhook', { deliveryKey: 'k1' })]
+    expect(judge({ requests: known, recordedKeys })).toBe('satisfied')
+    expect(judge({ requests: known, recordedKeys, connection: connection({ syncNeeded: true }) })).toBe(
+      'satisfied',
+    )
+    expect(judge({ requests: [request('webhook', { deliveryKey: 'k2' })], recordedKeys })).toBe(ALL)
+    expect(judge({ requests: [request('webhook')], recordedKeys })).toBe(ALL)
+  })
+
+  test.each(['retry', 'sweep'] as const)('is a %s when nothing is owed; not while something is', (reason) => {
+    const requests = [request(reason)]
+    expect(judge({ requests })).toBe('satisfied')
+    expect(judge({ requests, connection: connection({ syncNeeded: true }) })).toBe(ALL)
+  })
+
+  test.each(['api', 'connected', 'reconcile', 'continue', 'recheck', 'held', 'unknown'] as const)(
+    'is a %s asked before the last full listing began; not one asked after, one without a time, or while something is owed',
+    (reason) => {
+      const listedFrom = NOW - 60 * SECOND
+      const asked = (asOf: number | null) => [request(reason, { asOf })]
+      expect(judge({ requests: asked(listedFrom - 1) })).toBe('satisfied')
+      expect(judge({ requests: asked(listedFrom) })).toBe(ALL)
+      expect(judge({ requests: asked(null) })).toBe(ALL)
+      expect(judge({ requests: asked(0), connection: connection({ listedFrom: null }) })).toBe(ALL)
+      expect(judge({ requests: asked(0), connection: connection({ syncNeeded: true }) })).toBe(ALL)
+    },
+  )
+
+  test('needs every request to be: one that is not makes the unit run', () => {
+    expect(judge({ requests: [request('sweep'), request('retry')] })).toBe('satisfied')
+    expect(judge({ requests: [request('sweep'), request('api')] })).toBe(ALL)
+  })
+})
+
+describe('the scope', () => {
+  test('is the calendars that are named, unless one request names none or something is owed', () => {
+    const named = request('webhook', { ...one, deliveryKey: 'k' })
+    expect(judge({ requests: [named] })).toBe('run calendar 1')
+    expect(judge({ requests: [named, request('webhook')] })).toBe(ALL)
+    expect(judge({ requests: [named], connection: connection({ syncNeeded: true }) })).toBe(ALL)
+  })
+
+  test('is all when all are named, and leaves out a calendar that is synced no more', () => {
+    const both = CALENDARS.map((row) => request('webhook', { calendarId: row.calendarId }))
+    expect(judge({ requests: both })).toBe(ALL)
+    expect(judge({ requests: [request('webhook', { calendarId: CONNECTION })] })).toBe('run ')
+  })
+
+  test('is not widened by requests that are satisfied', () => {
+    const requests = [request('sweep'), request('webhook', one)]
+    expect(judge({ requests })).toBe('run calendar 1')
+  })
+})
