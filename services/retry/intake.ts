@@ -16,6 +16,7 @@ import type {
 import type { Codec } from '#shared/platform/codec.ts'
 import { deadLetterRecord } from '#shared/platform/dead-letter.ts'
 import type { Logger } from '#shared/platform/log.ts'
+import { metrics } from '#shared/platform/metrics.ts'
 import type { OffsetLedger } from '#shared/platform/offset-ledger.ts'
 import type { DueHeap } from './due-heap.ts'
 
@@ -86,6 +87,7 @@ export function createIntake(deps: IntakeDeps): Intake {
       await deps.producer.send([
         deadLetterRecord(record, { code: 'message/unreadable', lastFailedAt: record.timestampMs * 1000 }),
       ])
+      metrics.deadLetters.add(1, { topic: record.topic, code: 'message/unreadable' })
       deps.ledger.complete(record, record.offset)
       return
     }
