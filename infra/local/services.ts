@@ -4,7 +4,7 @@ import path from 'node:path'
 import { Child, untilReady } from './child.ts'
 import { Component } from './component.ts'
 import { childEnv, type Infrastructure, logFileOf, type StackPlace } from './infrastructure.ts'
-import type { StackSecrets } from './secrets.ts'
+import { keptSecrets, type StackSecrets } from './secrets.ts'
 
 export const SERVICES = ['relay', 'retry', 'sync', 'scheduler', 'ingress'] as const
 export type ServiceName = (typeof SERVICES)[number]
@@ -147,6 +147,7 @@ export function startSimulator(
         SIMULATOR_ADMIN_PORT: String(ports.simulatorAdmin),
         SIMULATOR_DATA_DIR: path.join(place.folder, 'simulator'),
         SIMULATOR_ALLOW_HTTP_CALLBACKS: 'true',
+        SIMULATOR_CLIENT_SECRET: keptSecrets(place.folder).googleClientSecret,
         SIMULATOR_LATENCY_MS: place.env['SIMULATOR_LATENCY_MS'] ?? SIMULATOR_LATENCY_MS,
         ...(place.env['SIMULATOR_SEED'] === undefined ? {} : { SIMULATOR_SEED: place.env['SIMULATOR_SEED'] }),
       },
