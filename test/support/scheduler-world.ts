@@ -1,0 +1,133 @@
+// A database, topics and schemas of one test's own, with the deps of the scheduler's jobs on the scheduler's role.
+import { randomBytes, randomUUID } from 'node:crypto'
+import { TOPICS } from '#schemas/topics.ts'
+import type { SyncRequested } from '#schemas/messages.gen.ts'
+import type { GateDecision, GateName, Gates } from '#shared/domain/gates.ts'
+import { type ConnectionId, connectionId } from '#shared/domain/ids.ts'
+import type { Producer } from '#shared/platform/broker.ts'
+import { systemClock } from '#shared/platform/clock.ts'
+import { openCodec } from '#shared/platform/codec.ts'
+import { parseKeyring } from '#shared/platform/crypto.ts'
+import { Secret } from '#shared/platform/env.ts'
+import { openProducer } from '#shared/platform/kafkajs.ts'
+import { openDatabase } from '#shared/platform/postgres.ts'
+import { applySchemas } from '#shared/platform/schemas.ts'
+import type { Vendor } from '#shared/vendors/vendor.ts'
+import type { ChannelsDeps } from '../../services/scheduler/open-channels.ts'
+import { openReader, quiet } from './outbox.ts'
+import { openRelayWorld, type RelayWorld } from './relay-world.ts'
+import { testStack } from './stack.ts'
+
+const NEVER = new AbortController().signal
+
+export interface SchedulerWorld extends Omit<RelayWorld, 'env'>, AsyncDisposable {
+  readonly deps: ChannelsDeps
+  /** Gates that are closed; all others are open. A test adds to it and takes from it. */
+  readonly closed: Set<GateName>
+  /** What services/scheduler needs. */
+  readonly env: Record<string, string>
+  readonly keyring: string
+  /** Every doorbell rung so far, in the order of arrival. */
+  rung(): Promise<readonly SyncRequested[]>
+  /** Connections with these columns, as SQL expressions; in the order given. */
+  connect(...columns: readonly Record<string, string>[]): Promise<readonly ConnectionId[]>
+}
+
+export async function openSchedulerWorld(
+  label: string,
+  parts: { readonly vendor?: Vendor; readonly around?: (producer: Producer) => Producer } = {},
+): Promise<SchedulerWorld> {
+  await using opened = new AsyncDisposableStack()
+  const { registryUrl, unleash } = testStack()
+  const world = opened.use(await openRelayWorld(label))
+  const prefix = world.kafka.prefix
+  await applySchemas({ registryUrl, prefix }, NEVER)
+  const topics = [TOPICS.requestedGoogle, TOPICS.requestedMicrosoft] as const
+  const codec = await openCodec({ registryUrl, prefix, topics }, NEVER)
+  const url = world.database.url('calstream_scheduler')
+  const db = opened.use(openDatabase({ url: new Secret(url), applicationName: label, poolMax: 4 }, quiet))
+  const kafka = { brokers: world.kafka.brokers.split(','), prefix, clientId: label }
+  const producer = opened.use(await openProducer(kafka, quiet))
+  const bell = opened.use(await openReader(world.kafka, topics))
+  const closed = new Set<GateName>()
+  const keyring = `test:${randomBytes(32).toString('base64')}`
+  const all = opened.move()
+  return {
+    ...world,
+    closed,
+    keyring,
+    deps: {
+      db,
+      codec,
+      clock: systemClock,
+      logger: quiet,
+      producer: parts.around ? parts.around(producer) : producer,
+      gates: gatesOf(closed),
+      vendors: new Map(parts.vendor ? [['google' as const, { vendor: parts.vendor, access: openDoor }]] : []),
+      keys: parseKeyring(new Secret(keyring)),
+      publicUrl: 'https://calstream.example',
+    },
+    env: {
+      KAFKA_BROKERS: world.kafka.brokers,
+      KAFKA_PREFIX: prefix,
+      SCHEMA_REGISTRY_URL: registryUrl,
+      POSTGRES_URL: url,
+      UNLEASH_URL: unleash.url,
+      UNLEASH_TOKEN: unleash.tokens.backend,
+      CREDENTIALS_KEYS: keyring,
+      CHANNEL_TOKEN_KEYS: keyring,
+      PUBLIC_URL: 'https://calstream.example',
+      GOOGLE_API_URL: 'http://127.0.0.1:9',
+      GOOGLE_TOKEN_URL: 'http://127.0.0.1:9/token',
+      GOOGLE_CLIENT_ID: 'test',
+      GOOGLE_CLIENT_SECRET: 'test-secret',
+      ADMIN_PORT: '0',
+      LOG_LEVEL: 'silent',
+    },
+    rung: () =>
+      Promise.all(
+        bell.records.map(async (record) => {
+          const decoded = await codec.decode(record.topic as typeof TOPICS.requestedGoogle, record.value)
+          if (decoded.kind !== 'message') throw new Error(decoded.problem)
+          return decoded.message
+        }),
+      ),
+    async connect(...columns) {
+      const ids: ConnectionId[] = []
+      for (const given of columns) {
+        const id = randomUUID()
+        const row = {
+          id: `'${id}'`,
+          provider_id: `'${randomUUID()}'`,
+          vendor: `'google'`,
+          vendor_account_id: `'${id}'`,
+          ...given,
+        }
+        await world.db.query(
+          `insert into external_calendar_connections (${Object.keys(row).join()}) values (${Object.values(row).join()})`,
+        )
+        ids.push(connectionId(id))
+      }
+      return ids
+    },
+    [Symbol.asyncDispose]: () => all.disposeAsync(),
+  }
+}
+
+/** Tokens are not what these tests are about. */
+const openDoor: NonNullable<ReturnType<ChannelsDeps['vendors']['get']>>['access'] = {
+  token: async () => 'access-token',
+  invalidate: () => undefined,
+  withToken: (_connection, _signal, work) => work('access-token'),
+}
+
+function gatesOf(closed: ReadonlySet<GateName>): Gates {
+  const ask = (gate: GateName): GateDecision =>
+    closed.has(gate) ? { state: 'off', gate, text: 'Calendar sync not enabled' } : { state: 'on' }
+  return {
+    sync: () => ask('CALENDAR_SYNC_ENABLED'),
+    jobs: () => ask('CALENDAR_JOBS_ENABLED'),
+    webhook: () => ask('CALENDAR_WEBHOOK_ENABLED'),
+    oauth: () => ask('CALENDAR_OAUTH_ENABLED'),
+  }
+}
