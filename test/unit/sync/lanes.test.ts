@@ -1,0 +1,254 @@
+// Lanes with units that the test ends by hand.
+import fc from 'fast-check'
+import { afterEach, describe, expect, test } from 'vitest'
+import {
+  createLanes,
+  type LaneLimits,
+  type LaneRequest,
+  type Lanes,
+  type Turn,
+  type TurnEnd,
+} from '../../../services/sync/lanes.ts'
+import { eventually } from '../../support/eventually.ts'
+
+interface Ring extends LaneRequest {
+  readonly name: string
+}
+
+interface RunningUnit {
+  readonly names: readonly string[]
+  readonly turn: Turn
+  readonly end: (end: TurnEnd) => Promise<void>
+}
+
+const COMPLETE: TurnEnd = { kind: 'complete' }
+const WIDE: LaneLimits = { slots: 100, bulkheadSlots: 100, backfillSlots: 100, slotWaitMs: 60_000 }
+
+const open: Lanes<Ring>[] = []
+afterEach(() => {
+  for (const lanes of open.splice(0)) lanes[Symbol.dispose]()
+})
+
+function world(limits: Partial<LaneLimits> = {}) {
+  const running: RunningUnit[] = []
+  const completed: string[] = []
+  const seen = { blocked: 0, acknowledgedAt: 0, started: [] as string[] }
+  const lanes = createLanes<Ring>({
+    run: (requests, turn) => {
+      const { promise, resolve } = Promise.withResolvers<TurnEnd>()
+      const names = requests.map(({ name }) => name)
+      const unit: RunningUnit = {
+        names,
+        turn,
+        async end(end) {
+          running.splice(running.indexOf(unit), 1)
+          resolve(end)
+          // The lanes hear of it some microtasks later.
+          await new Promise(setImmediate)
+        },
+      }
+      running.push(unit)
+      seen.started.push(names.join('+'))
+      return promise
+    },
+    completed: (requests) => completed.push(...requests.map(({ name }) => name)),
+    blocked: () => (seen.blocked += 1),
+    acknowledgedAt: () => seen.acknowledgedAt,
+    limits: { ...WIDE, ...limits },
+  })
+  open.push(lanes)
+  const ring = (name: string, { key = name.slice(0, 1), bulkhead = 'google', source = 'p0' } = {}) =>
+    lanes.add({ name, key, bulkhead, source })
+  const names = () => running.map((unit) => unit.names.join('+'))
+  return { lanes, ring, running, completed, seen, names }
+}
+
+describe('a lane', () => {
+  test('runs one unit at a time, and what arrives during it causes another, coalesced into one', async () => {
+    const { ring, running, completed, names } = world()
+    ring('a1')
+    ring('a2')
+    ring('a3')
+    expect(names()).toEqual(['a1'])
+    await running[0]!.end(COMPLETE)
+    expect(completed).toEqual(['a1'])
+    expect(names()).toEqual(['a2+a3'])
+    await running[0]!.end(COMPLETE)
+    expect(completed).toEqual(['a1', 'a2', 'a3'])
+    expect(names()).toEqual([])
+  })
+
+  test('runs beside the lanes of other keys', () => {
+    const { ring, names } = world()
+    ring('a1')
+    ring('b1')
+    expect(names()).toEqual(['a1', 'b1'])
+  })
+
+  test('keeps the requests of a unit that gave them back, until the membership is confirmed after that', async () => {
+    const { ring, running, seen, names, completed, lanes } = world()
+    ring('a1')
+    await running[0]!.end({ kind: 'returned' })
+    ring('a2')
+    seen.acknowledgedAt = performance.now() - 60_000
+    await settle(lanes)
+    expect(names()).toEqual([])
+    seen.acknowledgedAt = performance.now()
+    await eventually('a new turn', () => names().length === 1)
+    expect(names()).toEqual(['a1+a2'])
+    expect(completed).toEqual([])
+  })
+
+  test('waits with a ring that came early, and no longer than until news arrives', async () => {
+    const { ring, running, names } = world()
+    ring('a1')
+    await running[0]!.end({ kind: 'early', waitMs: 120 })
+    expect(names()).toEqual([])
+    await eventually('its time', () => names().length === 1)
+    await running[0]!.end({ kind: 'early', waitMs: 3_600_000 })
+    ring('a2')
+    expect(names()).toEqual(['a1+a2'])
+  })
+
+  test('rests with all others while a unit is blocked, until resumed', async () => {
+    const { lanes, ring, running, names, seen } = world()
+    ring('a1')
+    ring('b1')
+    await running[0]!.end({ kind: 'blocked' })
+    await running[0]!.end({ kind: 'blocked' })
+    ring('c1')
+    expect(names()).toEqual([])
+    expect(seen.blocked).toBe(1)
+    lanes.resume()
+    expect(names().toSorted()).toEqual(['a1', 'b1', 'c1'])
+    await running[0]!.end({ kind: 'blocked' })
+    expect(seen.blocked).toBe(2)
+  })
+})
+
+describe('slots', () => {
+  test('limit all units, and go to the keys in turn, however much one of them asks', async () => {
+    const { ring, running, seen } = world({ slots: 1 })
+    for (const name of ['a1', 'a2', 'b1', 'a3', 'c1']) ring(name)
+    for (let i = 0; i < 4; i++) await running[0]!.end(COMPLETE)
+    expect(seen.started).toEqual(['a1', 'b1', 'c1', 'a2+a3'])
+  })
+
+  test('of one vendor do not take those of another', () => {
+    const { ring, names } = world({ bulkheadSlots: 1 })
+    ring('a1')
+    ring('b1')
+    ring('m1', { bulkhead: 'microsoft' })
+    expect(names()).toEqual(['a1', 'm1'])
+  })
+
+  test('for backfill are limited by themselves, and live work goes past', async () => {
+    const { ring, running, names } = world({ backfillSlots: 1 })
+    for (const name of ['a1', 'b1', 'c1']) ring(name)
+    await running[0]!.end({ kind: 'backfill' })
+    await running.find((unit) => unit.names[0] === 'b1')!.end({ kind: 'backfill' })
+    expect(names()).toEqual(['c1', 'a1'])
+    expect(running.map((unit) => unit.turn.slot)).toEqual(['live', 'backfill'])
+    await running[1]!.end(COMPLETE)
+    expect(names()).toEqual(['c1', 'b1'])
+  })
+
+  test('are not needed to hand over what waited for one too long', async () => {
+    const { ring, running, names, completed } = world({ slots: 1, slotWaitMs: 50 })
+    ring('a1')
+    ring('b1')
+    await eventually('the hand-over', () => names().length === 2)
+    expect(running[1]!.turn.slot).toBe('none')
+    await running[1]!.end(COMPLETE)
+    expect(completed).toEqual(['b1'])
+    expect(names()).toEqual(['a1'])
+  })
+})
+
+describe('a source that went away', () => {
+  test('takes its queued requests with it, and the turn of the unit that works on one', async () => {
+    const { lanes, ring, running, completed, names } = world({ slots: 2 })
+    ring('a1', { source: 'p1' })
+    ring('b1', { source: 'p0' })
+    ring('c1', { source: 'p1' })
+    ring('d1', { source: 'p0' })
+    const [a, b] = running
+    lanes.withdraw('p1')
+    expect([a!.turn.signal.aborted, b!.turn.signal.aborted]).toEqual([true, false])
+    await a!.end({ kind: 'returned' })
+    expect(names()).toEqual(['b1', 'd1'])
+    await b!.end(COMPLETE)
+    expect(completed).toEqual(['b1'])
+  })
+})
+
+describe('draining', () => {
+  test('asks units to hand over, waits for them, and starts nothing more', async () => {
+    const { lanes, ring, running, completed, names } = world({ slots: 1 })
+    ring('a1')
+    ring('b1')
+    const [a] = running
+    const drained = lanes.drain(60_000)
+    expect(a!.turn.stopping.aborted).toBe(true)
+    expect(a!.turn.signal.aborted).toBe(false)
+    await a!.end(COMPLETE)
+    await drained
+    expect(completed).toEqual(['a1'])
+    expect(names()).toEqual([])
+  })
+
+  test('takes the turn of a unit that does not come to an end', async () => {
+    const { lanes, ring, running } = world()
+    ring('a1')
+    await lanes.drain(20)
+    expect(running[0]!.turn.signal.aborted).toBe(true)
+  })
+})
+
+describe('whatever happens', () => {
+  const ends = fc.constantFrom<TurnEnd>(
+    COMPLETE,
+    { kind: 'returned' },
+    { kind: 'backfill' },
+    { kind: 'early', waitMs: 0 },
+    { kind: 'blocked' },
+  )
+  const step = fc.oneof(
+    fc.record({ do: fc.constant('ring' as const), key: fc.constantFrom('a', 'b', 'c', 'd') }),
+    fc.record({ do: fc.constant('end' as const), at: fc.nat(9), end: ends }),
+  )
+
+  test('every request is completed exactly once, in the order of its key, by units that never overlap', async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.array(step, { maxLength: 30 }), async (steps) => {
+        const { lanes, ring, running, completed, seen } = world({ slots: 2, backfillSlots: 1 })
+        const asked: string[] = []
+        for (const one of steps) {
+          if (one.do === 'ring') {
+            asked.push(`${one.key}${asked.length}`)
+            ring(asked.at(-1)!)
+          } else if (running.length > 0) await running[one.at % running.length]!.end(one.end)
+          const keys = running.map((unit) => unit.names[0]!.slice(0, 1))
+          expect(new Set(keys).size).toBe(keys.length)
+          expect(running.length).toBeLessThanOrEqual(2)
+        }
+        await eventually('everything is done', async () => {
+          seen.acknowledgedAt = performance.now()
+          lanes.resume()
+          for (const unit of [...running]) await unit.end(COMPLETE)
+          return completed.length === asked.length
+        })
+        const ofKey = (names: readonly string[], key: string) => names.filter((name) => name.startsWith(key))
+        for (const key of ['a', 'b', 'c', 'd']) expect(ofKey(completed, key)).toEqual(ofKey(asked, key))
+        expect(lanes.counts()).toEqual({ ready: 0, running: 0, resting: 0 })
+      }),
+      { numRuns: 40 },
+    )
+  })
+})
+
+/** Lets the lanes look around twice. */
+async function settle(lanes: Lanes<Ring>): Promise<void> {
+  const before = performance.now()
+  await eventually('two ticks', () => lanes.counts() && performance.now() - before > 250)
+}
