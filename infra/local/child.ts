@@ -93,9 +93,13 @@ export class Child {
     await this.exited
   }
 
-  /** Sends a signal to the whole group; SIGSTOP and SIGCONT freeze and wake it. */
+  /** Sends a signal to the whole group; SIGSTOP and SIGCONT freeze and wake it with the children that left the group. */
   signal(signal: NodeJS.Signals): void {
-    if (this.#running) signalProcess(-this.pid, signal)
+    if (!this.#running) return
+    // A frozen postmaster alone leaves its backends answering; frozen first, it starts no new ones meanwhile.
+    signalProcess(-this.pid, signal)
+    if (signal !== 'SIGSTOP' && signal !== 'SIGCONT') return
+    for (const pid of descendants(this.pid)) signalProcess(pid, signal)
   }
 
   /** Whether the process ended by itself within `milliseconds`. */

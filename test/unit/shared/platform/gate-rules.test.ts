@@ -64,7 +64,7 @@ describe('a cap', () => {
     ['a list with the id', { [GATE]: [ID] }, GATE, ID, false],
     ['a list without the id', { [GATE]: [OTHER] }, GATE, ID, true],
     ['an empty list', { [GATE]: [] }, GATE, ID, true],
-  ] as const)('of %s is as hard as it reads', (_what, caps, gate, id, capped) => {
+  ] as const)('of %s is as hard as it reads', (...[, caps, gate, id, capped]) => {
     expect(isCapped(caps, gate, id)).toBe(capped)
   })
 })
