@@ -26,7 +26,7 @@ export interface JavaPartsOptions {
 const POM = path.join(import.meta.dirname, 'pom.xml')
 /** Kafka 4 brokers need it; the registry runs on it too. */
 const JAVA_MIN = 17
-/** 190 MB on a slow line; beyond that something hangs. */
+/** 205 MB on a slow line; beyond that something hangs. */
 const FETCH_TIMEOUT_MS = 30 * 60_000
 
 const INSTALL_JAVA = `Install Java ${JAVA_MIN} or newer: \`apt-get install openjdk-17-jre-headless\` on Debian or Ubuntu, \`brew install openjdk\` on macOS.`
@@ -173,7 +173,7 @@ export class DownloadMeter {
 
   line(elapsedMs: number): string {
     const megabytes = ((this.#doneBytes + this.#currentBytes) / 1e6).toFixed(0)
-    return `Fetching Kafka and the schema registry: ${megabytes} MB of about 190 MB, ${Math.round(elapsedMs / 1000)} s`
+    return `Fetching Kafka and the schema registry: ${megabytes} MB of about 205 MB, ${Math.round(elapsedMs / 1000)} s`
   }
 }
 

@@ -6,9 +6,13 @@ import { randomInt } from 'node:crypto'
 import { Problem } from './problem.ts'
 import { writeWhole } from './processes.ts'
 
-/** Below the range that operating systems hand out for outgoing connections (Linux from 32768, macOS from 49152), which might take a port between two runs. */
-const LOWEST = 20_000
-const HIGHEST = 30_000
+/**
+ * Below the range that operating systems hand out for outgoing connections (Linux from 32768, macOS from 49152), which
+ * might take a port between two runs. Ports of throw-away stacks come from a range of their own, so that a test run
+ * never sits on a port that a stopped stack has kept.
+ */
+const KEPT = { lowest: 20_000, highest: 25_000 }
+const THROW_AWAY = { lowest: 25_000, highest: 30_000 }
 const ATTEMPTS = 200
 
 /**
@@ -28,32 +32,37 @@ export async function keptPorts<Name extends string>(
       )
   }
   const missing = names.filter((name) => kept[name] === undefined)
-  const ports = { ...kept, ...(await freePorts(missing, Object.values(kept))) }
+  const ports = { ...kept, ...(await choose(missing, KEPT, Object.values(kept))) }
   if (missing.length > 0) writeWhole(file, `${JSON.stringify(ports, null, 2)}\n`)
   return ports as Record<Name, number>
 }
 
-/** A free port for each name, none of them in `avoid`. */
-export async function freePorts<Name extends string>(
+/** A free port for each name, for a stack that keeps none. */
+export function freePorts<Name extends string>(names: readonly Name[]): Promise<Record<Name, number>> {
+  return choose(names, THROW_AWAY, [])
+}
+
+async function choose<Name extends string>(
   names: readonly Name[],
-  avoid: readonly number[] = [],
+  range: typeof KEPT,
+  avoid: readonly number[],
 ): Promise<Record<Name, number>> {
   const used = new Set(avoid)
   const ports: Partial<Record<Name, number>> = {}
   for (const name of names) {
-    const port = await freePort(used)
+    const port = await freePort(range, used)
     used.add(port)
     ports[name] = port
   }
   return ports as Record<Name, number>
 }
 
-async function freePort(used: ReadonlySet<number>): Promise<number> {
+async function freePort({ lowest, highest }: typeof KEPT, used: ReadonlySet<number>): Promise<number> {
   for (let attempt = 0; attempt < ATTEMPTS; attempt += 1) {
-    const port = randomInt(LOWEST, HIGHEST)
+    const port = randomInt(lowest, highest)
     if (!used.has(port) && (await isFree(port))) return port
   }
-  throw new Problem(`No free port was found between ${LOWEST} and ${HIGHEST}.`)
+  throw new Problem(`No free port was found between ${lowest} and ${highest}.`)
 }
 
 /** Whether a server could listen there now. */

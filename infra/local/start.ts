@@ -88,7 +88,7 @@ async function startStack(place: StackPlace, signal: AbortSignal): Promise<Start
     // Our services drain into what they stand on, so that stops after them.
     await stopSideBySide(services)
     await stopSideBySide(base)
-    progress.line(`Stopped in ${seconds(performance.now() - began)}.`)
+    if (base.length + services.length > 0) progress.line(`Stopped in ${seconds(performance.now() - began)}.`)
   }
   const add = async (to: Component[], name: string, starting: Promise<Component>): Promise<void> => {
     to.push(await timed(name, starting))
