@@ -106,7 +106,6 @@ export const metrics = {
   gatePollFailures: counter('calendar_sync_gate_poll_failures', 'Polls of Unleash that failed'),
 
   postgresFailures: counter('calendar_sync_postgres_failures', 'Statements that failed. Labels: code'),
-  postgresPool: gauge('calendar_sync_postgres_pool', 'Connections of the pool. Labels: state'),
 }
 
 /** Lets every instrument count into one more meter. Called by telemetry. */
