@@ -1,0 +1,160 @@
+// The vendor as the contract suite sees it: a world that is changed from outside, and readers of what an adapter made of it.
+import { expect } from 'vitest'
+import { Failure } from '#shared/domain/failure.ts'
+import type { Page, PageItem, Vendor } from '#shared/vendors/vendor.ts'
+
+export interface VendorFeatures {
+  /** A throttled account may be told so by a 403 as well as by a 429. */
+  readonly throttlesWith403: boolean
+  /** Some calendars never ring. */
+  readonly hasCalendarsWithoutPush: boolean
+}
+
+export interface TestAccount {
+  readonly refreshToken: string
+  readonly accessToken: string
+  readonly calendar: string
+  /** null where the vendor has no such calendars. */
+  readonly calendarWithoutPush: string | null
+  /** Calendar ids in all. */
+  readonly calendars: readonly string[]
+}
+
+export type Trouble =
+  | 'token-rejected'
+  | 'throttled'
+  | 'throttled-403'
+  | 'scope-missing'
+  | 'calendar-gone'
+  | 'server-error'
+  | 'html'
+  | 'connection-reset'
+  | 'truncated'
+  | 'malformed-request'
+
+/** The vendor's world and the hand that changes it. Ids are the vendor's. */
+export interface VendorWorld extends AsyncDisposable {
+  readonly vendor: Vendor
+  /** An adapter that talks to another origin, for answers that no simulator would give. */
+  vendorAt(origin: string): Vendor
+  account(spec: { events: number; calendars?: number }): Promise<TestAccount>
+  create(
+    account: TestAccount,
+    event?: { title?: string; allDay?: { start: string; end: string } },
+  ): Promise<string>
+  /** A daily series of this many occurrences; the ids that a reader has to see. */
+  createSeries(account: TestAccount, occurrences: number): Promise<readonly string[]>
+  change(account: TestAccount, id: string, title: string): Promise<void>
+  remove(account: TestAccount, id: string): Promise<void>
+  /** What a reader has to end up with: id → etag. */
+  truth(account: TestAccount): Promise<ReadonlyMap<string, string>>
+  expireCursors(account: TestAccount): Promise<void>
+  revoke(account: TestAccount): Promise<void>
+  /** The next list of this account's events meets this trouble, once. `retryAfterS` goes with throttling. */
+  trouble(account: TestAccount, trouble: Trouble, retryAfterS?: number): Promise<void>
+  /** Pages of at most this size, short ones among them; every other one empty if asked for. */
+  smallPages(size: number, everyOtherEmpty: boolean): Promise<void>
+  /** Calls of the API that the vendor has seen from this account. */
+  calls(account: TestAccount): Promise<number>
+}
+
+const DAY = 86_400_000_000
+const now = Date.now() * 1000
+export const WINDOW = { from: now - 30 * DAY, to: now + 365 * DAY }
+export const signal = AbortSignal.timeout(110_000)
+
+export interface Run {
+  readonly pages: readonly Page[]
+  readonly items: readonly PageItem[]
+  readonly cursor: string
+}
+
+/** Reads to the end, from the start or on from a page. */
+export async function readOn(
+  vendor: Vendor,
+  account: TestAccount,
+  cursor: string | null,
+  after?: Page,
+): Promise<Run> {
+  const pages: Page[] = []
+  let pageToken = after ? tokenOf(after) : null
+  for (;;) {
+    const page = await onePage(vendor, account, cursor, pageToken)
+    pages.push(page)
+    if (page.next.kind === 'end') {
+      return { pages, items: pages.flatMap(({ items }) => items), cursor: page.next.cursor }
+    }
+    pageToken = page.next.pageToken
+    expect(pages.length).toBeLessThan(1000)
+  }
+}
+
+export async function onePage(
+  vendor: Vendor,
+  account: TestAccount,
+  cursor: string | null,
+  pageToken: string | null,
+): Promise<Page> {
+  const request = { vendorCalendarId: account.calendar, cursor, pageToken, window: WINDOW }
+  const page = await vendor.fetchPage(account.accessToken, request, signal)
+  if (page.kind !== 'page') return expect.unreachable('the cursor expired')
+  expect(page.unreadable).toEqual([])
+  return page
+}
+
+export function tokenOf(page: Page): string {
+  return page.next.kind === 'more' ? page.next.pageToken : expect.unreachable('there is no further page')
+}
+
+export function idOf(item: PageItem): string {
+  return item.kind === 'event' ? item.event.vendorEventId : item.vendorEventId
+}
+
+export function etagOf(item: PageItem): string | null {
+  return item.kind === 'event' ? item.event.etag : null
+}
+
+/** What a reader holds after these items. */
+export function fold(items: readonly PageItem[]): Map<string, string | null> {
+  const held = new Map<string, string | null>()
+  for (const item of items) {
+    if (item.kind === 'event') held.set(idOf(item), etagOf(item))
+    else held.delete(idOf(item))
+  }
+  return held
+}
+
+export function describeItems(items: readonly PageItem[]): string[] {
+  return items
+    .map((item) =>
+      item.kind === 'event' ? `event ${idOf(item)} ${item.event.title}` : `removed ${idOf(item)}`,
+    )
+    .toSorted()
+}
+
+/** Ids of events that belong to no series. */
+export function singlesOf(items: readonly PageItem[]): string[] {
+  return items.flatMap((item) => (item.kind === 'event' && item.event.seriesId === null ? [idOf(item)] : []))
+}
+
+export async function failureOf(work: Promise<unknown>): Promise<Failure> {
+  const error = await work.then(
+    () => expect.unreachable('the call should have failed'),
+    (reason: unknown) => reason,
+  )
+  expect(error).toBeInstanceOf(Failure)
+  return error as Failure
+}
+
+export function everythingIn(failure: Failure): string {
+  return [
+    failure.message,
+    failure.stack,
+    JSON.stringify(failure),
+    JSON.stringify(failure.cause ?? null),
+  ].join('\n')
+}
+
+export function dayFromNow(days: number): string {
+  return new Date(Date.now() + days * 86_400_000).toISOString().slice(0, 10)
+}
