@@ -4,7 +4,7 @@ import path from 'node:path'
 import { Child, untilReady } from './child.ts'
 import { Component } from './component.ts'
 import { childEnv, type Infrastructure, logFileOf, type StackPlace } from './infrastructure.ts'
-import { keptSecrets, type StackSecrets } from './secrets.ts'
+import type { StackSecrets } from './secrets.ts'
 
 export const SERVICES = ['relay', 'retry', 'sync', 'scheduler', 'ingress'] as const
 export type ServiceName = (typeof SERVICES)[number]
@@ -30,6 +30,8 @@ const SERVICE_STOP_WITHIN_MS = 5_500
 const SIMULATOR_STOP_WITHIN_MS = 3_000
 /** What a vendor's API takes to answer, for figures that mean something. */
 const SIMULATOR_LATENCY_MS = '200'
+
+const GOOGLE_CLIENT_ID = 'calstream-local'
 
 const KAFKA = ['KAFKA_BROKERS', 'KAFKA_PREFIX', 'SCHEMA_REGISTRY_URL'] as const
 const GATES = ['UNLEASH_URL', 'UNLEASH_TOKEN'] as const
@@ -93,7 +95,7 @@ export function stackEnv({ infrastructure, ports, secrets, rolePasswordsFile }: 
     ADMIN_PORT_SCHEDULER: String(ports.adminScheduler),
     GOOGLE_API_URL: `http://127.0.0.1:${ports.simulatorGoogle}`,
     GOOGLE_TOKEN_URL: `http://127.0.0.1:${ports.simulatorGoogle}/token`,
-    GOOGLE_CLIENT_ID: 'calstream-local',
+    GOOGLE_CLIENT_ID,
     GOOGLE_CLIENT_SECRET: secrets.googleClientSecret,
     SIMULATOR_ADMIN_URL: `http://127.0.0.1:${ports.simulatorAdmin}`,
   }
@@ -134,7 +136,7 @@ export function startService(
 
 /** Starts the play vendor; its world is journaled in the stack's folder and replayed. */
 export function startSimulator(
-  ports: ServicePorts,
+  { ports, secrets }: Pick<StackEnvOptions, 'ports' | 'secrets'>,
   place: StackPlace,
   signal: AbortSignal,
 ): Promise<Component> {
@@ -147,7 +149,8 @@ export function startSimulator(
         SIMULATOR_ADMIN_PORT: String(ports.simulatorAdmin),
         SIMULATOR_DATA_DIR: path.join(place.folder, 'simulator'),
         SIMULATOR_ALLOW_HTTP_CALLBACKS: 'true',
-        SIMULATOR_CLIENT_SECRET: keptSecrets(place.folder).googleClientSecret,
+        SIMULATOR_CLIENT_ID: GOOGLE_CLIENT_ID,
+        SIMULATOR_CLIENT_SECRET: secrets.googleClientSecret,
         SIMULATOR_LATENCY_MS: place.env['SIMULATOR_LATENCY_MS'] ?? SIMULATOR_LATENCY_MS,
         ...(place.env['SIMULATOR_SEED'] === undefined ? {} : { SIMULATOR_SEED: place.env['SIMULATOR_SEED'] }),
       },

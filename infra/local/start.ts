@@ -99,7 +99,7 @@ async function startStack(place: StackPlace, signal: AbortSignal): Promise<Start
     const infra = startInfrastructure(infrastructureOptions(place, ports, secrets), either)
     begun.push(
       infra.then(({ components }) => base.push(...components)),
-      add(base, 'simulator', startSimulator(ports, place, either)),
+      add(base, 'simulator', startSimulator({ ports, secrets }, place, either)),
     )
     await Promise.all(begun)
     const infrastructure = await infra
