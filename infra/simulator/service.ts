@@ -62,6 +62,7 @@ export async function startSimulator(config: SimulatorConfig): Promise<Simulator
     watch: {
       world,
       push,
+      knobs,
       seed,
       googleUrl: () => googleUrl,
       allowHttpCallbacks: config.allowHttpCallbacks ?? false,
@@ -74,6 +75,7 @@ export async function startSimulator(config: SimulatorConfig): Promise<Simulator
   const reset = () => {
     load.stopAll()
     faults.clear()
+    push.forget()
     for (const ledger of [requests, changes, push.attempts]) ledger.clear()
     Object.assign(knobs.notifications, defaultKnobs(0).notifications)
     Object.assign(knobs.paging, defaultKnobs(0).paging)

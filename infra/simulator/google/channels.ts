@@ -1,6 +1,7 @@
 // events.watch and channels.stop, with the validations and errors of
 // https://developers.google.com/workspace/calendar/api/guides/push. A channel's id is never free again, not even after a stop.
 import type { Answer, Call } from '../http.ts'
+import type { Knobs } from '../control/knobs.ts'
 import { digest } from '../random.ts'
 import type { Calendar } from '../world/calendar.ts'
 import type { Account, ChannelInfo, World } from '../world/world.ts'
@@ -10,10 +11,13 @@ import type { Push } from './push.ts'
 const LIFE_SECONDS_MAX = 604_800
 /** How long an answer to watch waits for the `sync` message that goes out before it. */
 const SYNC_FIRST_MS = 2_000
+/** How long after the answer the `sync` message otherwise goes out. */
+const SYNC_AFTER_MS = 20
 
 export interface WatchDeps {
   readonly world: World
   readonly push: Push
+  readonly knobs: Knobs
   readonly seed: string
   readonly googleUrl: () => string
   /** Real Google takes https only; a local stack has no certificate. */
@@ -43,8 +47,8 @@ export async function watch(
     expiresAt: expiryOf(body, deps.world.now()),
   }
   deps.world.addChannel(channel)
-  const first = deps.push.sync(channel)
-  if (first.before) await Promise.race([first.sent, first.deadline(SYNC_FIRST_MS)])
+  const afterMs = deps.knobs.latencyMs / 2 + SYNC_AFTER_MS
+  await deps.push.sync(channel, { withinMs: SYNC_FIRST_MS, afterMs })
   return {
     status: 200,
     body: {

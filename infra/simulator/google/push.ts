@@ -39,14 +39,15 @@ export interface Push extends AsyncDisposable {
   readonly attempts: Ledger<Attempt>
   /** Announces a change of a calendar to its channels. */
   notify(accountId: string, calendarId: string): void
-  /** Sends a new channel its first message. */
-  sync(channel: ChannelInfo): {
-    readonly before: boolean
-    readonly sent: Promise<void>
-    readonly deadline: (ms: number) => Promise<void>
-  }
+  /**
+   * Sends a new channel its first message. When the knob says that it goes out before the answer to watch, resolves once it
+   * was sent or `withinMs` have passed; else at once, and the message follows after `afterMs`.
+   */
+  sync(channel: ChannelInfo, pace: { readonly withinMs: number; readonly afterMs: number }): Promise<void>
   /** Sends a message that no change stands behind; the channel may be stopped or expired. */
   spurious(channel: ChannelInfo, copies: number, messageNumber?: number): void
+  /** Forgets what waits (the world was reset). */
+  forget(): void
   /** To be called when the knobs were turned: a pause may have ended. */
   wake(): void
   /** The number of messages that wait or are being sent. */
@@ -94,14 +95,19 @@ class PushQueue implements Push {
     }
   }
 
-  sync(channel: ChannelInfo) {
+  async sync(
+    channel: ChannelInfo,
+    pace: { readonly withinMs: number; readonly afterMs: number },
+  ): Promise<void> {
     this.#numbers.set(channel.id, 1)
     const { syncMessage } = this.#knobs
     const before = syncMessage === 'before' || (syncMessage === 'mixed' && this.#random.chance(0.5))
     const message: Message = { channel, number: 1, state: 'sync', attempt: 1 }
-    const sent = before ? this.#send(message) : Promise.resolve()
-    if (!before) this.#later(message, 20)
-    return { before, sent, deadline: (ms: number) => this.#elapsed(ms) }
+    if (!before) return this.#later(message, pace.afterMs)
+    let timer: NodeJS.Timeout | undefined
+    const tooLong = new Promise<void>((resolve) => (timer = setTimeout(resolve, pace.withinMs)))
+    await Promise.race([this.#send(message), tooLong])
+    clearTimeout(timer)
   }
 
   spurious(channel: ChannelInfo, copies: number, messageNumber?: number): void {
@@ -119,11 +125,15 @@ class PushQueue implements Push {
     }
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {
-    this.#closed = true
+  forget(): void {
     this.#ready.length = 0
     for (const timer of this.#timers) clearTimeout(timer)
     this.#timers.clear()
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#closed = true
+    this.forget()
     this.#agents.http.destroy()
     this.#agents.https.destroy()
     await Promise.resolve()
@@ -204,15 +214,5 @@ class PushQueue implements Push {
     const number = (this.#numbers.get(channelId) ?? 1) + 1 + this.#random.below(4)
     this.#numbers.set(channelId, number)
     return number
-  }
-
-  #elapsed(ms: number): Promise<void> {
-    return new Promise((resolve) => {
-      const timer = setTimeout(() => {
-        this.#timers.delete(timer)
-        resolve()
-      }, ms)
-      this.#timers.add(timer)
-    })
   }
 }
