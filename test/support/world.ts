@@ -21,13 +21,14 @@ import { cacheFolder } from '../../infra/local/java-parts.ts'
 import { freePorts } from '../../infra/local/ports.ts'
 import { ProcessLedger } from '../../infra/local/processes.ts'
 import { startService, type ServiceName } from '../../infra/local/services.ts'
-import { startSimulator, type Simulator } from '../../infra/simulator/service.ts'
 import { connectAccount } from '../../services/ingress/connect-account.ts'
 import { admit } from './admit.ts'
+import { startTestSimulator, type TestSimulator } from './simulator.ts'
 import { freshDatabase, freshPrefix, testStack, type TestDatabase } from './stack.ts'
 
 const START_MS = 60_000
 const PARTITIONS = 4
+const CLIENT = { id: 'calstream-test', secret: 'calstream-test-secret' }
 
 export interface WorldOptions {
   readonly label: string
@@ -51,7 +52,7 @@ export interface Account {
 /** See openWorld. */
 export class World implements AsyncDisposable {
   readonly prefix = freshPrefix()
-  readonly simulator: Simulator
+  readonly simulator: TestSimulator
   readonly env: Readonly<Record<string, string>>
   readonly database: Database
   readonly #owned: AsyncDisposableStack
@@ -59,7 +60,7 @@ export class World implements AsyncDisposable {
   readonly #adminPorts = new WeakMap<Component, number>()
 
   constructor(parts: {
-    simulator: Simulator
+    simulator: TestSimulator
     env: Record<string, string>
     database: Database
     owned: AsyncDisposableStack
@@ -92,11 +93,13 @@ export class World implements AsyncDisposable {
     return service
   }
 
-  /** One of our metrics of a service, summed over its labels. */
-  async metric(service: Component, name: string): Promise<number> {
+  /** One of our metrics of a service, summed over its labels; `label` picks those that have it, like `outcome="failed"`. */
+  async metric(service: Component, name: string, label = ''): Promise<number> {
     const text = await (await fetch(`http://127.0.0.1:${this.#adminPorts.get(service)}/metrics`)).text()
     const samples = [...text.matchAll(new RegExp(`^${name}(?:\\{[^}]*\\})? ([0-9.e+-]+)`, 'gm'))]
-    return samples.reduce((sum, sample) => sum + Number(sample[1]), 0)
+    return samples
+      .filter((sample) => sample[0].includes(label))
+      .reduce((sum, sample) => sum + Number(sample[1]), 0)
   }
 
   /** Makes an account at the vendor and connects it, allowed by both lists. Nothing is synced until services run. */
@@ -140,17 +143,8 @@ export class World implements AsyncDisposable {
   }
 
   /** One call of the play vendor's admin API. */
-  async admin<T>(method: 'GET' | 'POST' | 'PATCH' | 'DELETE', route: string, body?: unknown): Promise<T> {
-    const response = await fetch(new URL(route, this.simulator.adminUrl), {
-      method,
-      ...(body === undefined
-        ? {}
-        : { body: JSON.stringify(body), headers: { 'content-type': 'application/json' } }),
-      signal: AbortSignal.timeout(START_MS),
-    })
-    const text = await response.text()
-    if (!response.ok) throw new Error(`${method} ${route} answered ${response.status}: ${text.slice(0, 300)}`)
-    return (text === '' ? null : JSON.parse(text)) as T
+  admin<T>(method: 'GET' | 'POST' | 'PATCH' | 'DELETE', route: string, body?: unknown): Promise<T> {
+    return this.simulator.admin<T>(method, route, body)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -177,12 +171,11 @@ export async function openWorld(options: WorldOptions): Promise<World> {
   const problems = [...topics.problems, ...schemas.problems]
   if (problems.length > 0) throw new Error(problems.join('\n'))
   const simulator = owned.use(
-    await startSimulator({
-      googlePort: 0,
-      adminPort: 0,
+    await startTestSimulator({
       seed: options.simulator?.seed ?? options.label,
       latencyMs: options.simulator?.latencyMs ?? 0,
-      allowHttpCallbacks: true,
+      clientId: CLIENT.id,
+      clientSecret: CLIENT.secret,
     }),
   )
   const database = owned.use(
@@ -211,8 +204,8 @@ export async function openWorld(options: WorldOptions): Promise<World> {
     PUBLIC_URL: `http://127.0.0.1:${ingress}`,
     GOOGLE_API_URL: simulator.googleUrl,
     GOOGLE_TOKEN_URL: new URL('/token', simulator.googleUrl).href,
-    GOOGLE_CLIENT_ID: 'calstream-local',
-    GOOGLE_CLIENT_SECRET: 'calstream-local-secret',
+    GOOGLE_CLIENT_ID: CLIENT.id,
+    GOOGLE_CLIENT_SECRET: CLIENT.secret,
     ...options.env,
   }
   return new World({ simulator, env, database, owned, prefix })
