@@ -33,10 +33,10 @@ export async function persistPage(
     if (next.kind === 'end' && run.cursor !== null)
       await saveCursor(write.tx, run.calendar.calendarId, next.cursor)
     else await savePlace(write, after)
+    unit.progress.pages += 1
     unit.progress.changes += changes
     if (after === null && page.isLast) await closeUnit(deps, unit, write)
   })
-  unit.progress.pages += 1
   metrics.pages.add(1, { vendor: unit.connection.vendor })
   metrics.itemsProcessed.add(changes, { vendor: unit.connection.vendor })
   return after
@@ -80,5 +80,6 @@ async function writePlan(
       .map((upsert) => ({ ...upsert, vendorEventId: upsert.event.vendorEventId, reason: null })),
     ...removals.filter(({ eventId }) => deleted.has(eventId)).map((removal) => ({ ...removal, event: null })),
   ]
-  await insertOutbox(tx, changeMessages(deps, unit, { calendarId, observedAt: now, changes }))
+  const isIncremental = run.cursor !== null
+  await insertOutbox(tx, changeMessages(deps, unit, { calendarId, observedAt: now, isIncremental, changes }))
 }

@@ -25,6 +25,8 @@ export interface ChangesOf {
   readonly calendarId: CalendarId
   /** Database clock. */
   readonly observedAt: Micros
+  /** Read as a change since a cursor: only then its time at the vendor says how fresh we are. */
+  readonly isIncremental: boolean
   readonly changes: readonly RowChange[]
 }
 
@@ -32,7 +34,7 @@ export interface ChangesOf {
 export function changeMessages(
   deps: Pick<UnitDeps, 'codec'>,
   unit: Pick<Unit, 'connection'>,
-  { calendarId, observedAt, changes }: ChangesOf,
+  { calendarId, observedAt, isIncremental, changes }: ChangesOf,
 ): readonly OutboxMessage[] {
   const { connectionId, providerId, vendor } = unit.connection
   const shard = shardOf(connectionId)
@@ -65,7 +67,12 @@ export function changeMessages(
         topic: TOPICS.eventChanged,
         key: connectionId,
         value: deps.codec.encode(TOPICS.eventChanged, message),
-        headers: eventHeaders({ ...about, type: 'calendar.event.changed', key: connectionId, traceparent }),
+        headers: {
+          ...eventHeaders({ ...about, type: 'calendar.event.changed', key: connectionId, traceparent }),
+          ...(isIncremental && change.event?.updatedAt
+            ? { ce_changedat: String(change.event.updatedAt) }
+            : {}),
+        },
       },
       {
         shard,

@@ -129,6 +129,9 @@ async function removeRows(
   const changes = removals
     .map((removal, i) => ({ ...removal, event: null, sequence: version + 1 + i }))
     .filter(({ eventId }) => deleted.has(eventId))
-  await insertOutbox(tx, changeMessages(deps, unit, { calendarId, observedAt: now, changes }))
+  await insertOutbox(
+    tx,
+    changeMessages(deps, unit, { calendarId, observedAt: now, isIncremental: false, changes }),
+  )
   metrics.itemsProcessed.add(changes.length, { vendor: unit.connection.vendor })
 }

@@ -1,0 +1,391 @@
+// A world for units: real Postgres under the sync role, real registry, real play vendor behind the real adapter, and units that the
+// test starts by hand, without Kafka. Gates are a literal that the test turns.
+import { randomUUID } from 'node:crypto'
+import pg from 'pg'
+import { pino } from 'pino'
+import { expect } from 'vitest'
+import type { SyncRequested } from '#schemas/messages.gen.ts'
+import { REQUESTED_TOPIC, type SchemaTopic, TOPICS } from '#schemas/topics.ts'
+import type { GateDecision, Gates } from '#shared/domain/gates.ts'
+import { systemClock } from '#shared/platform/clock.ts'
+import { openCodec, type Codec } from '#shared/platform/codec.ts'
+import { parseKeyring } from '#shared/platform/crypto.ts'
+import { Secret } from '#shared/platform/env.ts'
+import { openDatabase } from '#shared/platform/postgres.ts'
+import { startTelemetry } from '#shared/platform/telemetry.ts'
+import { loadCredentials, saveAccess } from '#shared/store/credentials.ts'
+import { openAccess } from '#shared/vendors/access.ts'
+import { createGoogle } from '#shared/vendors/google/adapter.ts'
+import { openHeldEvents } from '../../infra/local/held-events.ts'
+import { readTruth } from '../../infra/local/truth.ts'
+import { compareHoldings, type Difference } from '../../infra/local/verify.ts'
+import type { Turn } from '../../services/sync/lanes.ts'
+import { syncConnection } from '../../services/sync/sync-connection.ts'
+import type { UnitDeps, UnitEnd } from '../../services/sync/unit.ts'
+import { eventually } from './eventually.ts'
+import { testStack } from './stack.ts'
+import { openWorld, type Account, type World } from './world.ts'
+
+const ON: GateDecision = { state: 'on' }
+const OFF: GateDecision = {
+  state: 'off',
+  gate: 'CALENDAR_SYNC_ENABLED',
+  text: 'Calendar sync not enabled',
+}
+
+/** A row of the outbox, decoded. */
+export interface Told {
+  readonly topic: string
+  readonly key: string
+  readonly headers: Readonly<Record<string, string>>
+  readonly value: Buffer | null
+  /** null for a tombstone and for the dead-letter topic, which has no schema. */
+  readonly message: Readonly<Record<string, unknown>> | null
+}
+
+export interface SeenRequest {
+  readonly path: string
+  readonly query: Readonly<Record<string, string>>
+  readonly status: number
+}
+
+export interface ConnectionState {
+  readonly status: string
+  readonly sync_needed: boolean
+  readonly last_synced_at: Date | null
+  readonly error_count: number
+  readonly last_error: Readonly<Record<string, unknown>> | null
+  readonly backoff_until: Date | null
+  readonly sync_epoch: string
+  readonly version: string
+  readonly unfinished: number
+  readonly listed_from: Date | null
+  /** Milliseconds until the backoff ends, by the database clock. */
+  readonly backoff_ms: number | null
+}
+
+export interface CalendarState {
+  readonly id: string
+  readonly vendor_calendar_id: string
+  readonly cursor: string | null
+  readonly checkpoint: { readonly pageToken: string | null } | null
+  readonly generation: string
+  readonly sweep_below: string | null
+  readonly resync_after: Date | null
+  readonly resync_streak: number
+}
+
+/** How a unit ends that has read what it was asked for. */
+export const READ: UnitEnd = { kind: 'done', why: 'read' }
+
+/** A turn that the test takes away (`abort`) or stops (`stop`). */
+export function turnOf() {
+  const stop = new AbortController()
+  const abort = new AbortController()
+  return { turn: { stopping: stop.signal, signal: abort.signal }, stop, abort }
+}
+
+/** See openSyncWorld. */
+export class SyncWorld implements AsyncDisposable {
+  readonly world: World
+  readonly deps: UnitDeps
+  readonly codec: Codec
+  readonly #pool: pg.Pool
+  readonly #owned: AsyncDisposableStack
+  /** Answers of the sync gate to come, one per question; `on` when there are none. */
+  readonly gateAnswers: ('on' | 'off')[] = []
+  isGateOpen = true
+
+  constructor(parts: {
+    world: World
+    deps: UnitDeps
+    codec: Codec
+    pool: pg.Pool
+    owned: AsyncDisposableStack
+  }) {
+    this.world = parts.world
+    this.codec = parts.codec
+    this.#pool = parts.pool
+    this.#owned = parts.owned
+    this.deps = { ...parts.deps, gates: this.#gates() }
+  }
+
+  /** No faults, full pages, open gates. */
+  async calm(): Promise<void> {
+    await this.world.admin('DELETE', '/admin/faults')
+    await this.pageSize(2500)
+    this.isGateOpen = true
+    this.gateAnswers.length = 0
+  }
+
+  /** An account, connected; its connect messages are out of the way. */
+  async connect(size: { calendars?: number; eventsPerCalendar?: number } = {}): Promise<Account> {
+    const account = await this.world.connect({ calendars: 1, eventsPerCalendar: 20, ...size })
+    await this.told()
+    return account
+  }
+
+  /** An account that has been synced once; what that told and called is out of the way. */
+  async synced(size: { calendars?: number; eventsPerCalendar?: number } = {}): Promise<Account> {
+    const account = await this.connect(size)
+    expect(await this.sync(account)).toEqual(READ)
+    expect(await this.differences(account)).toEqual([])
+    await this.told()
+    await this.calls()
+    return account
+  }
+
+  /** Vendor ids of the held single events, sorted. */
+  async eventIds(account: Account): Promise<string[]> {
+    const rows = await this.sql<{ id: string }>(
+      `select vendor_event_id as id from external_calendar_events
+        where connection_id = $1 and series_id is null order by vendor_event_id`,
+      [account.connectionId],
+    )
+    return rows.map(({ id }) => id)
+  }
+
+  /** The first calendar. */
+  async calendarRow(account: Account): Promise<CalendarState> {
+    const [row] = await this.sql<CalendarState>(
+      'select * from external_calendars where connection_id = $1 order by created_at, id',
+      [account.connectionId],
+    )
+    return row!
+  }
+
+  addEvent(account: Account, fields: object = {}): Promise<{ id: string }> {
+    return this.world.admin('POST', eventsPath(account), fields)
+  }
+
+  changeEvent(account: Account, id: string, fields: object = {}): Promise<unknown> {
+    return this.world.admin('PATCH', `${eventsPath(account)}/${id}`, fields)
+  }
+
+  deleteEvent(account: Account, id: string): Promise<unknown> {
+    return this.world.admin('DELETE', `${eventsPath(account)}/${id}`)
+  }
+
+  expireCursors(account: Account): Promise<unknown> {
+    return this.world.admin('POST', '/admin/cursors/expire', { accountId: account.accountId })
+  }
+
+  /** Runs `meanwhile` once the vendor has begun to answer a call that meets a fault, then waits for the work. */
+  async slowly<T>(work: Promise<T>, meanwhile: () => Promise<void>): Promise<T> {
+    await eventually('the call to be under way', async () => {
+      const { faults } = await this.world.admin<{ faults: { hits: number }[] }>('GET', '/admin/faults')
+      return faults.some((fault) => fault.hits > 0)
+    })
+    await meanwhile()
+    return work
+  }
+
+  /** Runs one unit of a connection for these requests; a plain `api` request when none is given. */
+  async sync(
+    account: Account,
+    requests: readonly Partial<SyncRequested>[] = [{}],
+    turn: Partial<Turn> = {},
+  ): Promise<UnitEnd> {
+    const made = requests.map((request, i) => {
+      const message = this.request(account, request)
+      const value = this.codec.encode(REQUESTED_TOPIC.google, message)
+      const record = {
+        topic: REQUESTED_TOPIC.google,
+        partition: 0,
+        offset: BigInt(i),
+        timestampMs: 0,
+        key: Buffer.from(account.connectionId),
+        value,
+        headers: new Map<string, string>(),
+      }
+      return { message, record }
+    })
+    const never = new AbortController().signal
+    return syncConnection(this.deps, made, { slot: 'backfill', stopping: never, signal: never, ...turn })
+  }
+
+  request(account: Account, request: Partial<SyncRequested>): SyncRequested & { vendor: 'google' } {
+    return {
+      connectionId: account.connectionId,
+      providerId: account.providerId,
+      reason: 'api',
+      calendarId: null,
+      deliveryKey: null,
+      asOf: null,
+      requestedAt: Date.now() * 1000,
+      ...request,
+      vendor: 'google',
+    }
+  }
+
+  /** A notification of a calendar, with a key of its own. */
+  webhook(account: Account, calendar?: string): Partial<SyncRequested> {
+    return {
+      reason: 'webhook',
+      deliveryKey: `channel:${randomUUID()}`,
+      calendarId: calendar ?? null,
+      connectionId: account.connectionId,
+    }
+  }
+
+  /** As superuser. */
+  async sql<R extends object>(text: string, values: readonly unknown[] = []): Promise<R[]> {
+    return (await this.#pool.query<R & pg.QueryResultRow>(text, [...values])).rows
+  }
+
+  async connection(account: Account): Promise<ConnectionState> {
+    const [row] = await this.sql<ConnectionState>(
+      `select *, (extract(epoch from backoff_until - calstream_now()) * 1000)::float8 as backoff_ms
+         from external_calendar_connections where id = $1`,
+      [account.connectionId],
+    )
+    return row!
+  }
+
+  /** Takes everything out of the outbox, as the relay would. */
+  async told(): Promise<readonly Told[]> {
+    const rows = await this.sql<Omit<Told, 'message'>>(
+      `with taken as (delete from outbox returning id, topic, key, headers, value)
+       select topic, key, headers, value from taken order by id`,
+    )
+    return Promise.all(
+      rows.map(async (row) => {
+        if (row.value === null || row.topic === TOPICS.deadLetter) return { ...row, message: null }
+        const decoded = await this.codec.decode(row.topic as SchemaTopic, row.value)
+        if (decoded.kind === 'unreadable') throw new Error(decoded.problem)
+        return { ...row, message: { ...decoded.message } }
+      }),
+    )
+  }
+
+  /** What was told on one topic. */
+  async toldOn(topic: string): Promise<readonly Told[]> {
+    return (await this.told()).filter((row) => row.topic === topic)
+  }
+
+  /** Our rows against the vendor's truth; empty when they are equal. */
+  async differences(account: Account): Promise<readonly Difference[]> {
+    await using held = await openHeldEvents(this.world.env['POSTGRES_URL']!)
+    const connections = (await held.connections()).filter((one) => one.connectionId === account.connectionId)
+    const truth = await readTruth(this.world.simulator.adminUrl, connections)
+    const rows = await held.events([account.connectionId])
+    return compareHoldings('Postgres', truth.holdings, rows, truth.mayDiffer)
+  }
+
+  /** events.list calls since the last question. */
+  async calls(): Promise<readonly SeenRequest[]> {
+    const path = encodeURIComponent('/events$')
+    const { requests, next } = await this.world.admin<{ requests: SeenRequest[]; next: number }>(
+      'GET',
+      `/admin/requests?path=${path}&after=${this.#seen}`,
+    )
+    this.#seen = next
+    return requests
+  }
+  #seen = 0
+
+  /** Injects a fault into events.list. */
+  async fault(spec: object): Promise<void> {
+    await this.world.admin('POST', '/admin/faults', {
+      match: { path: '/events$', ...('match' in spec ? (spec.match as object) : {}) },
+      ...without(spec, 'match'),
+    })
+  }
+
+  async noFaults(): Promise<void> {
+    await this.world.admin('DELETE', '/admin/faults')
+  }
+
+  /** Pages of this many events, none short and none empty. */
+  async pageSize(pageSizeMax: number): Promise<void> {
+    await this.world.admin('POST', '/admin/paging', { pageSizeMax, shortPages: false, emptyPages: false })
+  }
+
+  /** Makes a calendar read fully next time, whatever it waits for. */
+  async endRest(account: Account): Promise<void> {
+    await this.sql(
+      `update external_calendars set resync_after = calstream_now() - interval '1 second'
+        where connection_id = $1 and resync_after is not null`,
+      [account.connectionId],
+    )
+  }
+
+  async endBackoff(account: Account): Promise<void> {
+    await this.sql(`update external_calendar_connections set backoff_until = null where id = $1`, [
+      account.connectionId,
+    ])
+  }
+
+  /** The rows of a connection as bytes of what may change: equal before and after means that nothing was written to them. */
+  async rowVersions(account: Account): Promise<readonly object[]> {
+    return this.sql(
+      `select event_id, sequence, updated_at, encode(content_hash, 'hex') as hash
+         from external_calendar_events where connection_id = $1 order by event_id`,
+      [account.connectionId],
+    )
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#owned.disposeAsync()
+  }
+
+  #gates(): Gates {
+    const sync = (): GateDecision =>
+      (this.gateAnswers.shift() ?? (this.isGateOpen ? 'on' : 'off')) === 'on' ? ON : OFF
+    return { sync, jobs: () => ON, webhook: () => ON, oauth: () => ON }
+  }
+}
+
+/** Of the first calendar. */
+function eventsPath(account: Account): string {
+  return `/admin/accounts/${account.accountId}/calendars/${encodeURIComponent(account.calendars[0]!.id)}/events`
+}
+
+function without(spec: object, name: string): object {
+  return Object.fromEntries(Object.entries(spec).filter(([key]) => key !== name))
+}
+
+/** Opens the world; connections are made with `world.connect`. */
+export async function openSyncWorld(label: string): Promise<SyncWorld> {
+  const owned = new AsyncDisposableStack()
+  owned.use(startTelemetry({ service: 'sync-test' }))
+  const world = owned.use(await openWorld({ label }))
+  const setting = (name: string) => world.env[name] ?? ''
+  const logger = pino({ level: process.env['TEST_LOG_LEVEL'] ?? 'silent' })
+  const db = owned.use(
+    openDatabase(
+      { url: new Secret(setting('POSTGRES_URL_SYNC')), applicationName: 'calstream-sync', poolMax: 4 },
+      logger,
+    ),
+  )
+  const { deadLetter: _bytes, ...topics } = TOPICS
+  const codec = await openCodec(
+    { registryUrl: testStack().registryUrl, prefix: world.prefix, topics: Object.values(topics) },
+    AbortSignal.timeout(30_000),
+  )
+  const vendor = createGoogle({
+    apiUrl: setting('GOOGLE_API_URL'),
+    tokenUrl: setting('GOOGLE_TOKEN_URL'),
+    clientId: setting('GOOGLE_CLIENT_ID'),
+    clientSecret: new Secret(setting('GOOGLE_CLIENT_SECRET')),
+  })
+  const access = openAccess({
+    vendor,
+    keyring: parseKeyring(new Secret(setting('CREDENTIALS_KEYS'))),
+    clock: systemClock,
+    load: (connection) => loadCredentials(db, connection),
+    save: (update) => saveAccess(db, update),
+  })
+  const pool = new pg.Pool({ connectionString: setting('POSTGRES_URL'), max: 2 })
+  pool.on('error', () => undefined)
+  owned.defer(() => pool.end())
+  const deps = {
+    db,
+    codec,
+    clock: systemClock,
+    logger,
+    vendors: new Map([['google' as const, { vendor, access }]]),
+    gates: null as never,
+  }
+  return new SyncWorld({ world, deps, codec, pool, owned })
+}
