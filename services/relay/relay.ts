@@ -7,6 +7,7 @@ import { asFailure, type Failure } from '#shared/domain/failure.ts'
 import type { TransactionalProducer } from '#shared/platform/broker.ts'
 import type { Logger } from '#shared/platform/log.ts'
 import type { Queryable } from '#shared/platform/postgres.ts'
+import { inSpan, type SpanOptions } from '#shared/platform/telemetry.ts'
 import { deleteOutbox, holdsShard, readOutbox, type OutboxRow, type ShardLease } from '#shared/store/relay.ts'
 import { REFUSALS_MAX, refusedRecord } from './refused.ts'
 import { wholePairs } from './whole-pairs.ts'
@@ -16,6 +17,8 @@ const ROWS_MAX = 1000
 const BYTES_MAX = 2_000_000
 /** Rows read beyond the batch, to see whether the last pair of change and state would be torn apart. */
 const LOOK_AHEAD = 16
+/** Of a span; the rest of a batch is found by its messages' own traces. */
+const LINKS_MAX = 32
 
 export interface RelayDeps {
   readonly db: Queryable
@@ -102,9 +105,8 @@ async function publishBatch(
   const { producer, refused } = shard
   if (!producer) throw new TypeError(`shard ${shard.lease.shard} has no producer`)
   try {
-    await producer.publish(
-      batch.map((row) => (row.id === refused?.id ? refusedRecord(row, refused.times) : row)),
-    )
+    const records = batch.map((row) => (row.id === refused?.id ? refusedRecord(row, refused.times) : row))
+    await inSpan('outbox publish', spanOf(batch), () => producer.publish(records))
   } catch (error) {
     // Whether the transaction committed is unknown: the next producer ends it, and what is still in the outbox is repeated.
     await closeShard(shard)
@@ -119,6 +121,20 @@ async function publishBatch(
   shard.refused = null
   deps.published(batch)
   return 'published'
+}
+
+/** Links to what the rows tell of, not a parent: one transaction answers many units. */
+function spanOf(batch: readonly OutboxRow[]): SpanOptions {
+  const traces = new Set<string>()
+  for (const { headers } of batch) {
+    if (traces.size >= LINKS_MAX) break
+    if (headers['traceparent'] !== undefined) traces.add(headers['traceparent'])
+  }
+  return {
+    kind: 'producer',
+    links: [...traces],
+    attributes: { 'messaging.batch.message_count': batch.length },
+  }
 }
 
 /** A record that Kafka will never take must not hold its shard back for ever: it is found by halves, and a dead letter takes its place in the order. */

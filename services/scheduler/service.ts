@@ -50,7 +50,9 @@ export async function startScheduler(
   const index = await startIndex(config, deps, crash.resolve)
   started.use(index)
   const owner = `${hostname()}-${process.pid}-${randomUUID().slice(0, 8)}`
-  const loops = jobsOf(deps).map((job) => started.use(startJob({ db: deps.db, owner, logger }, job)))
+  const loops = jobsOf(deps).map((job) => startJob({ db: deps.db, owner, logger }, job))
+  // Side by side: with Postgres away each would wait for it.
+  started.defer(async () => void (await Promise.all(loops.map((loop) => loop[Symbol.asyncDispose]()))))
   const admin = started.use(
     await startAdmin({
       port: config.ADMIN_PORT,
