@@ -78,11 +78,19 @@ export function silent(): Logger {
   return createLogger({ service: 'test', level: 'silent' })
 }
 
+export interface LogLine {
+  readonly level: string
+  readonly msg: string
+  readonly time: string
+  /** The part of KafkaJS that said it, for its own lines. */
+  readonly kafkajs?: string
+}
+
 /** A logger whose lines can be read back. */
-export function loggerTo(lines: { level: string; msg: string }[]): Logger {
+export function loggerTo(lines: LogLine[]): Logger {
   return createLogger({
     service: 'test',
     level: 'debug',
-    destination: { write: (line) => void lines.push(JSON.parse(line) as { level: string; msg: string }) },
+    destination: { write: (line) => void lines.push(JSON.parse(line) as LogLine) },
   })
 }

@@ -92,6 +92,8 @@ export function kafkaFailure(error: unknown): Failure {
 
 /** Names under which KafkaJS reports a broker that is gone, restarting or moving its leaders; waiting cures all of them. */
 const TROUBLE_NAMES = new Set([
+  // Only what is retriable is retried.
+  'KafkaJSNumberOfRetriesExceeded',
   'KafkaJSConnectionError',
   'KafkaJSConnectionClosedError',
   'KafkaJSRequestTimeoutError',
@@ -105,6 +107,9 @@ const TROUBLE_NAMES = new Set([
   'KafkaJSTimeout',
 ])
 
+/** The one trouble for which KafkaJS has no class: it used a broker whose connection had just been given up. */
+const NOT_CONNECTED = 'Broker not connected'
+
 /** Whether waiting will cure it: the broker is away, or is one that KafkaJS itself calls retriable. Anything else is a defect or a wrong set-up. */
 export function isBrokerTrouble(error: unknown): boolean {
   if (error instanceof Failure) return error.code === 'kafka/unavailable'
@@ -112,7 +117,8 @@ export function isBrokerTrouble(error: unknown): boolean {
   return chain.some(
     (cause) =>
       TROUBLE_NAMES.has(cause.name) ||
-      ('type' in cause && 'retriable' in cause && cause.retriable === true) ||
+      cause.message === NOT_CONNECTED ||
+      ('retriable' in cause && cause.retriable === true) ||
       ('type' in cause && cause.type === 'UNKNOWN_TOPIC_OR_PARTITION'),
   )
 }
@@ -133,7 +139,8 @@ function causes(error: unknown): readonly Error[] {
  * warnings information, the rest is dropped. One line of a kind per 10 s, with the number of those left out.
  */
 function logCreatorFor(logger: Logger): logCreator {
-  const kinds = new Map<string, { nextAt: number; dropped: number }>()
+  let kinds = kindsOf.get(logger)
+  if (!kinds) kindsOf.set(logger, (kinds = new Map()))
   return () =>
     ({ namespace, level, log }: LogEntry) => {
       const kind = `${namespace} ${log.message.replaceAll(/\d+/g, '#')}`
@@ -156,6 +163,9 @@ function logCreatorFor(logger: Logger): logCreator {
       seen.dropped = 0
     }
 }
+
+/** By logger, not by client: an outage makes a new client every few seconds. */
+const kindsOf = new WeakMap<Logger, Map<string, { nextAt: number; dropped: number }>>()
 
 /** Only fields that never hold message data. */
 function detailsOf(log: LogEntry['log']): Record<string, unknown> {

@@ -64,6 +64,7 @@ describe('isBrokerTrouble', () => {
     ['a refused connection', gone],
     ['retries that ran out on it', new KafkaJSNumberOfRetriesExceeded(gone, { retryCount: 3, retryTime: 1 })],
     ['a moving leader', protocolError('NOT_LEADER_FOR_PARTITION', true)],
+    ['a broker that was just given up', new KafkaJSNonRetriableError(new Error('Broker not connected'))],
     ['a missing topic', protocolError('UNKNOWN_TOPIC_OR_PARTITION')],
     ['our own timeout', new Failure('kafka/unavailable')],
   ])('is %s', (_what, error) => {
