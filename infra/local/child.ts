@@ -58,9 +58,11 @@ export class Child {
         ...spec.user,
       })
       const ended = exitOf(process)
+      // At once, so that no moment exists in which it runs unrecorded; without a pid it did not start.
+      if (process.pid !== undefined)
+        ledger.add({ name: spec.name, pid: process.pid, stopSignal: spec.stopSignal ?? 'SIGTERM' })
       await spawned(process, spec)
       const pid = process.pid as number
-      ledger.add({ name: spec.name, pid, stopSignal: spec.stopSignal ?? 'SIGTERM' })
       return new Child(
         spec,
         pid,

@@ -24,7 +24,7 @@ import { newRunId, type StartedStack } from './shared-stack.ts'
 type Part = 'postgres' | 'kafka' | 'registry' | 'unleash'
 
 /** Without the pull, which testcontainers bounds itself. */
-const READY_TIMEOUT_MS = 90_000
+const READY_TIMEOUT_MS = 120_000
 const STOP_SECONDS = 5
 const PASSWORD = newUnleashTokens().adminPassword
 
@@ -212,7 +212,13 @@ function hostOf(client: ContainerRuntimeClient): string {
 
 /** The broker's settings of docker-compose.yml; listeners are replaced. */
 function kafkaSettings(): Record<string, string> {
-  return { ...compose().services.kafka.environment, KAFKA_CONTROLLER_QUORUM_VOTERS: '1@localhost:9093' }
+  return {
+    ...compose().services.kafka.environment,
+    KAFKA_CONTROLLER_QUORUM_VOTERS: '1@localhost:9093',
+    // As in infra/local/kafka.ts: after a kill the only broker is back within seconds.
+    KAFKA_BROKER_SESSION_TIMEOUT_MS: '2000',
+    KAFKA_BROKER_HEARTBEAT_INTERVAL_MS: '400',
+  }
 }
 
 function image(part: Part): GenericContainer {

@@ -38,7 +38,7 @@ export type OwnRegistry = Stoppable & Pick<Registry, 'url'>
 export type OwnPostgres = Stoppable & Pick<PostgresAddress, 'url'>
 export type OwnUnleash = Stoppable & UnleashAddress
 
-const START_TIMEOUT_MS = 120_000
+const START_TIMEOUT_MS = 150_000
 const ALL_ON: ToggleSeed = { switchesOn: true, providerIds: [], connectionIds: [] }
 
 export async function startOwnKafka(): Promise<OwnKafka> {
