@@ -176,7 +176,10 @@ describe('the ledgers', () => {
       },
       { items: 0, syncTokenIn: data.nextSyncToken },
     ])
+    const revoke = new URL(`/revoke?token=${encodeURIComponent(account.refreshToken)}`, simulator.googleUrl)
+    expect((await fetch(revoke, { method: 'POST' })).status).toBe(200)
     const all = JSON.stringify(await simulator.admin('GET', '/admin/requests'))
+    expect(all).toContain('/revoke')
     expect(all).not.toContain('ya29.')
     expect(all).not.toContain(account.refreshToken)
   })

@@ -15,8 +15,9 @@ const tables = new Map<string, readonly Transition[]>()
 
 /** Whether Intl knows the zone. */
 export function isZone(zone: string): boolean {
+  if (zone === 'UTC' || tables.has(zone)) return true
   try {
-    new Intl.DateTimeFormat('en-US', { timeZone: zone })
+    tableOf(zone)
     return true
   } catch {
     return false

@@ -111,6 +111,24 @@ describe('increments', () => {
     expect([...held.keys()]).toEqual([`${eventId}_20261201T120000Z`, `${eventId}_20261202T120000Z`])
   })
 
+  it('end the exceptions of a series that was moved', () => {
+    const { world, calendar } = oneCalendar()
+    const series = { ...TIMES, recurrence: ['RRULE:FREQ=DAILY;COUNT=2'] }
+    const { eventId } = insertEvent(world, calendar, series)
+    const exception = findEvent(calendar, `${eventId}_20261202T100000Z`)
+    const master = findEvent(calendar, eventId)
+    if (!exception || !master) throw new Error('the series is missing')
+    replaceEvent(world, calendar, exception, { ...TIMES, location: 'elsewhere' })
+    const held = live(calendar)
+    expect(held.get(`${eventId}_20261202T100000Z`)).toContain('elsewhere')
+    const since = world.seq
+    const later = { start: { dateTime: '2026-12-01T12:00:00Z' }, end: { dateTime: '2026-12-01T13:00:00Z' } }
+    replaceEvent(world, calendar, master, { ...series, ...later })
+    fold(held, calendar, since)
+    expect([...held.keys()]).toEqual([`${eventId}_20261201T120000Z`, `${eventId}_20261202T120000Z`])
+    expect(held).toEqual(live(calendar))
+  })
+
   it('say nothing of the bare id when a single event becomes a series, as Google does not', () => {
     const { world, calendar } = oneCalendar()
     const { eventId } = insertEvent(world, calendar, TIMES)
@@ -164,11 +182,23 @@ describe('the journal', () => {
     }
     first.expireCursors(calendar)
     first.removeCalendar(second)
+    for (const id of ['open', 'stopped']) {
+      const resource = {
+        resourceId: 'r',
+        resourceUri: 'http://r',
+        address: 'http://127.0.0.1:1',
+        token: null,
+      }
+      first.addChannel({ id, accountId: 'c1', calendarId: calendar.id, ...resource, expiresAt: 1 })
+    }
+    first.stopChannel('stopped')
     journal[Symbol.dispose]()
     for (let start = 0; start < 2; start += 1) {
       const again = newWorld()
       openJournal(dir, again)[Symbol.dispose]()
       expect(again.seq).toBe(first.seq)
+      expect([...again.channels.keys()]).toEqual(['open'])
+      expect([...again.usedChannelIds].toSorted()).toEqual(['open', 'stopped'])
       const restored = again.calendar('c1', calendar.id) as Calendar
       expect(live(restored)).toEqual(live(calendar))
       expect([...snapshot(again)].map((entry) => JSON.stringify(entry)).toSorted()).toEqual(
