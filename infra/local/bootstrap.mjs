@@ -47,6 +47,8 @@ function install() {
   if (result.status !== 0)
     fail('npm ci failed; its message is above. Check the network, then run the same command again.')
   writeFileSync(stamp, lock)
+  // Read by start.ts, which reports it.
+  process.env.CALSTREAM_INSTALL_MS = String(Date.now() - started)
   process.stderr.write(`Packages installed in ${Math.round((Date.now() - started) / 1000)} s.\n`)
 }
 

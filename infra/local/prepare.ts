@@ -9,22 +9,30 @@ import { nodeEnv, REPOSITORY, type StackEnv } from './services.ts'
 const run = promisify(execFile)
 const LIMIT_MS = 120_000
 
+export interface Invocation {
+  readonly args: readonly string[]
+  /** For its standard input: secrets never go into arguments, which everybody on the machine can read. */
+  readonly input?: string
+}
+
 /** Runs `calstream <args>` against the stack; returns what it printed. Throws a Problem with its message when it fails. */
 export async function calstream(
-  args: readonly string[],
+  { args, input = '' }: Invocation,
   stack: StackEnv,
   place: Pick<StackPlace, 'env' | 'cache'>,
   signal: AbortSignal,
 ): Promise<string> {
   const command = path.join(REPOSITORY, 'services', 'cli', 'main.ts')
   try {
-    const { stdout } = await run(process.execPath, [command, ...args], {
+    const running = run(process.execPath, [command, ...args], {
       cwd: REPOSITORY,
       env: { ...nodeEnv(place), ...stack },
       signal: AbortSignal.any([signal, AbortSignal.timeout(LIMIT_MS)]),
       maxBuffer: 64 * 1024 * 1024,
     })
-    return stdout
+    // A command that ends without reading closes the pipe under us; its exit code tells the rest.
+    running.child.stdin?.on('error', () => {}).end(input)
+    return (await running).stdout
   } catch (error) {
     signal.throwIfAborted()
     const { stderr, message } = error as { stderr?: string; message: string }
@@ -39,5 +47,5 @@ export async function prepareStack(
   signal: AbortSignal,
 ): Promise<void> {
   const steps = [['migrate'], ['topics', 'apply'], ['schemas', 'apply']]
-  await Promise.all(steps.map((args) => calstream(args, stack, place, signal)))
+  await Promise.all(steps.map((args) => calstream({ args }, stack, place, signal)))
 }

@@ -104,6 +104,26 @@ export async function setAllowlist(
   await setToggle(address, name, true, signal)
 }
 
+/**
+ * Lets these ids in beside those that already are, and switches the list on. Does nothing when all are listed already, so
+ * a list that an operator switched off stays off.
+ */
+export async function addToAllowlist(
+  address: AdminAddress,
+  name: Allowlist,
+  ids: readonly string[],
+  signal: AbortSignal,
+): Promise<void> {
+  const strategies = (await call(
+    address,
+    { method: 'GET', path: strategiesOf(name) },
+    signal,
+  )) as readonly (Strategy & { constraints: { values?: readonly string[] }[] })[]
+  const listed = strategies[0]?.constraints[0]?.values ?? []
+  if (ids.every((id) => listed.includes(id))) return
+  await setAllowlist(address, name, [...new Set([...listed, ...ids])], signal)
+}
+
 async function seedSwitch(
   address: AdminAddress,
   name: Switch,

@@ -1,10 +1,10 @@
 // `npm start`: the whole product on this machine, real parts and our services as separate processes, kept running until
-// Ctrl-C. Usage: npm start [-- --until-synced]
+// Ctrl-C. Its arguments: demo-options.ts.
 // Whatever happens, this process is the last of the stack to end: services stop first, then what they stand on.
 import { homedir } from 'node:os'
-import { parseArgs } from 'node:util'
 import type { Component } from './component.ts'
-import { type DemoOptions, type DemoStack, runDemo } from './demo.ts'
+import { type DemoOptions, parseDemoOptions, USAGE } from './demo-options.ts'
+import { type DemoStack, runDemo } from './demo.ts'
 import {
   INFRASTRUCTURE_PORTS,
   type Infrastructure,
@@ -26,6 +26,8 @@ import { keepRunning } from './supervise.ts'
 
 const progress = new Progress(process.stdout)
 const interrupt = new AbortController()
+/** Lines about a download come every second while it lasts; 0 to 0 without one. */
+const fetching = { since: 0, until: 0 }
 // Ctrl-C reaches us two or three times (terminal, npm, bootstrap): the first begins the stop, the others change nothing.
 for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(name, () => beginStop(name))
 
@@ -134,7 +136,11 @@ function infrastructureOptions(
     ports,
     tokens: secrets.unleash,
     fsync: true,
-    progress: (line) => progress.passing(line),
+    progress: (line) => {
+      fetching.until = performance.now()
+      fetching.since ||= fetching.until
+      progress.passing(line)
+    },
     ready: (name, milliseconds) => progress.done(name, milliseconds),
   }
 }
@@ -158,6 +164,9 @@ function demoStack(stack: StartedStack, place: StackPlace): DemoStack {
     unleash: stack.infrastructure.unleash,
     calstream: (args, cancel) => calstream(args, stack.env, place, cancel),
     pids: () => place.ledger.pids(),
+    urls: stack.urls,
+    downloadMs: Number(process.env['CALSTREAM_INSTALL_MS'] ?? 0) + (fetching.until - fetching.since),
+    readyMs: progress.elapsedMs(),
     say: (line) => progress.line(line),
   }
 }
@@ -188,13 +197,9 @@ function beginStop(name: NodeJS.Signals): void {
 
 function optionsOf(args: readonly string[]): DemoOptions {
   try {
-    const { values } = parseArgs({
-      args: [...args],
-      options: { 'until-synced': { type: 'boolean', default: false } },
-    })
-    return { untilSynced: values['until-synced'] }
+    return parseDemoOptions(args)
   } catch (error) {
-    progress.line(`${(error as Error).message} Usage: npm start [-- --until-synced]`)
+    progress.line(`${(error as Error).message} ${USAGE}`)
     process.exit(2)
   }
 }

@@ -12,6 +12,10 @@ export interface StreamReaderOptions {
   readonly registryUrl: string
   /** Full names on the wire, prefix included. */
   readonly topics: readonly string[]
+  /** Default: from the first record that the topics hold. */
+  readonly from?: 'earliest' | 'latest'
+  /** Records kept per topic, the newest; default all. For readers that run for days. */
+  readonly keepMax?: number
 }
 
 export interface StreamReader extends AsyncDisposable {
@@ -25,7 +29,7 @@ const REGISTRY_TIMEOUT_MS = 5_000
 const READ_COMMITTED = 1
 const HEADER_BYTES = 5
 
-/** Starts reading from the first record that the topics hold; resolves when the reader has joined. */
+/** Starts reading; resolves when the reader has joined. */
 export async function openStreamReader(options: StreamReaderOptions): Promise<StreamReader> {
   const consumer = new Consumer({
     clientId: 'calstream-verify',
@@ -37,12 +41,14 @@ export async function openStreamReader(options: StreamReaderOptions): Promise<St
     minBytes: 1,
     retries: 5,
   })
-  const stream = await consumer.consume({ topics: [...options.topics], mode: 'earliest' })
+  const stream = await consumer.consume({ topics: [...options.topics], mode: options.from ?? 'earliest' })
   const decode = openDecoder(options.registryUrl)
   const read = new Map<string, StreamRecord[]>(options.topics.map((topic) => [topic, []]))
+  const keepMax = options.keepMax ?? Infinity
   let failed: unknown = null
   const reading = (async () => {
-    for await (const message of stream) read.get(message.topic)?.push(await toRecord(message, decode))
+    for await (const message of stream)
+      keep(read.get(message.topic), await toRecord(message, decode), keepMax)
   })().catch((error: unknown) => {
     failed = error
   })
@@ -54,6 +60,12 @@ export async function openStreamReader(options: StreamReaderOptions): Promise<St
       await reading
     },
   }
+}
+
+/** Cutting by a tenth at a time makes an append cheap on average. */
+function keep(records: StreamRecord[] | undefined, record: StreamRecord, max: number): void {
+  records?.push(record)
+  if (records && records.length > max) records.splice(0, Math.ceil(max / 10))
 }
 
 type Decode = (value: Buffer) => Promise<EventChanged>

@@ -207,12 +207,14 @@ function where({ topic, partition, offset }: StreamRecord): string {
   return `(${topic}-${partition} at ${offset})`
 }
 
-/** One change as the vendor's ledger has it. `version` grows with every change of the event. */
+/** One change as the vendor's ledger has it. `version` grows with every change, over all events. */
 export interface LedgerChange {
-  readonly key: string
   readonly atMs: number
   readonly version: number
-  readonly removed: boolean
+  /** Events that it changed and that live on: several for a change of a series. */
+  readonly changed: readonly string[]
+  /** Events that it ended. */
+  readonly removed: readonly string[]
 }
 
 /** One observation on the stream: the version of an event that a record carries, or its removal. */
@@ -225,30 +227,35 @@ export interface Observation {
 
 export interface Freshness {
   readonly samplesMs: readonly number[]
-  /** Changes that no record covers. */
+  /** Changes of which an event is not covered by any record. */
   readonly uncovered: readonly LedgerChange[]
 }
 
 /**
- * How long each change took to reach the reader. A change is covered by the first record of its event that was received
- * after it and carries its version or a later one: versions in between may be skipped, because a pull sees the latest. A
- * removal covers every change of the event up to the next version; a later version covers a removal.
+ * How long each change took to reach the reader, whole: until the last of its events was covered. An event is covered by its
+ * first record that was received after the change and carries this version or a later one, because a pull sees the latest
+ * and versions in between may be skipped; a removal covers what went before it, a later version covers a removal.
+ * Observations: those of one event in the order of their receipt.
  */
 export function measureFreshness(
   changes: readonly LedgerChange[],
   observations: readonly Observation[],
 ): Freshness {
   const byKey = Map.groupBy(observations, ({ key }) => key)
+  const coveredAt = (key: string, { atMs, version }: LedgerChange, oldest: number): number | undefined =>
+    byKey.get(key)?.find((seen) => seen.receivedAtMs >= atMs && (seen.version ?? version + 1) >= oldest)
+      ?.receivedAtMs
   const samplesMs: number[] = []
   const uncovered: LedgerChange[] = []
   for (const change of changes) {
-    const first = (byKey.get(change.key) ?? []).find(
-      ({ version, receivedAtMs }) =>
-        receivedAtMs >= change.atMs &&
-        (version === null || version > change.version || (!change.removed && version === change.version)),
-    )
-    if (first) samplesMs.push(first.receivedAtMs - change.atMs)
-    else uncovered.push(change)
+    const times = [
+      ...change.changed.map((key) => coveredAt(key, change, change.version)),
+      // The version that ended the event is never on the stream as an event.
+      ...change.removed.map((key) => coveredAt(key, change, change.version + 1)),
+    ]
+    const known = times.filter((time) => time !== undefined)
+    if (known.length < times.length) uncovered.push(change)
+    else if (known.length > 0) samplesMs.push(Math.max(...known) - change.atMs)
   }
   return { samplesMs, uncovered }
 }

@@ -29,6 +29,8 @@ const LIMIT_MS = 60_000
 /**
  * Connects an account: commits connection, credentials, calendars and first request together, then opens its channels.
  * The token comes from CALSTREAM_REFRESH_TOKEN or standard input, never from the command line, where others could read it.
+ * Several tokens, one a line, connect several accounts; their channels are opened by the scheduler within seconds. Ends
+ * with the first account that cannot be connected; those before it are connected, and the command may be repeated.
  */
 export async function addConnection(
   options: { provider: string; vendor: string },
@@ -38,8 +40,8 @@ export async function addConnection(
   if (!isUuid(options.provider)) throw new Problem(`--provider must be a uuid, not "${options.provider}".`)
   const vendor = vendorOf(options.vendor)
   const signal = AbortSignal.timeout(LIMIT_MS)
-  const refreshToken = (env['CALSTREAM_REFRESH_TOKEN'] ?? (await text(process.stdin))).trim()
-  if (!refreshToken)
+  const tokens = (env['CALSTREAM_REFRESH_TOKEN'] ?? (await text(process.stdin))).split(/\s+/).filter(Boolean)
+  if (tokens.length === 0)
     throw new Problem('Give the refresh token on standard input or in CALSTREAM_REFRESH_TOKEN.')
   const schema = z.object({ ...postgresEnv, ...registryEnv, ...kafkaEnv, ...credentialsEnv, ...googleEnv })
   const config = readEnv(schema, urlOf('ingress', env))
@@ -59,24 +61,22 @@ export async function addConnection(
     clientSecret: config.GOOGLE_CLIENT_SECRET,
   })
   const deps = { database, codec, keyring: parseKeyring(config.CREDENTIALS_KEYS), vendor: google }
-  const connected = await connectAccount(
-    deps,
-    { providerId: providerId(options.provider), refreshToken },
-    signal,
-  )
-  const channels = await openChannelsFor(
-    loadSchedulerConfig(urlOf('scheduler', env)),
-    connected.connectionId,
-    signal,
-  )
-  output.object({
-    connection: connected.connectionId,
-    vendor,
-    account: connected.vendorAccountId,
-    new: connected.isNew,
-    calendars: connected.calendars,
-    channels,
-  })
+  const provider = providerId(options.provider)
+  const lines = []
+  for (const refreshToken of tokens) {
+    const connected = await connectAccount(deps, { providerId: provider, refreshToken }, signal)
+    lines.push({
+      connection: connected.connectionId,
+      vendor,
+      account: connected.vendorAccountId,
+      new: connected.isNew,
+      calendars: connected.calendars,
+    })
+  }
+  const [only, ...more] = lines
+  if (!only || more.length > 0) return output.rows(lines, '')
+  const schedulerConfig = loadSchedulerConfig(urlOf('scheduler', env))
+  output.object({ ...only, channels: await openChannelsFor(schedulerConfig, only.connection, signal) })
 }
 
 /** Prints connections, those in trouble first. */

@@ -72,7 +72,9 @@ program
 const connections = program.command('connections').description('the connected accounts')
 connections
   .command('add')
-  .description('connect an account by a refresh token, read from standard input or CALSTREAM_REFRESH_TOKEN')
+  .description(
+    'connect accounts by refresh tokens, one a line, read from standard input or CALSTREAM_REFRESH_TOKEN',
+  )
   .requiredOption('--provider <id>', 'the provider it belongs to (uuid)')
   .option('--vendor <name>', 'google', 'google')
   .action(async (options: { provider: string; vendor: string }) =>

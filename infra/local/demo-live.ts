@@ -1,0 +1,103 @@
+// Live changes at the play vendor, rung by webhooks, and how long each took until a reader of the topic had it.
+import { setTimeout as delay } from 'node:timers/promises'
+import type { HeldConnection } from './held-events.ts'
+import type { LoadState, SimulatorAdmin, VendorChange } from './simulator-admin.ts'
+import type { StreamReader } from './stream-reader.ts'
+import {
+  eventKey,
+  measureFreshness,
+  percentile,
+  type Freshness,
+  type LedgerChange,
+  type Observation,
+} from './verify.ts'
+
+const POLL_MS = 500
+
+/** Makes changes at a steady rate and resolves when all are made. `progress` hears how many, about twice a second. */
+export async function runLoad(
+  simulator: SimulatorAdmin,
+  load: { changesPerSecond: number; durationMs: number; accountIds: readonly string[] },
+  progress: (state: LoadState) => void,
+  signal: AbortSignal,
+): Promise<LoadState> {
+  const { loadId } = await simulator.startLoad(load)
+  const deadline = Date.now() + load.durationMs + 60_000
+  for (;;) {
+    const state = await simulator.readLoad(loadId)
+    progress(state)
+    if (state.done) return state
+    if (Date.now() > deadline) throw new Error(`The load made only ${state.changes} changes in its time.`)
+    await delay(POLL_MS, undefined, { signal })
+  }
+}
+
+/** The vendor's changes under our names. Events that no side ever saw lie outside the window and are left out. */
+export function toLedger(
+  changes: readonly VendorChange[],
+  connections: readonly HeldConnection[],
+  known: (key: string) => boolean,
+  accounts: ReadonlyMap<string, string>,
+): LedgerChange[] {
+  const byEmail = new Map(connections.map((connection) => [connection.vendorAccountId, connection]))
+  return changes.flatMap((change) => {
+    const connection = byEmail.get(accounts.get(change.accountId) ?? '')
+    const calendarId = connection?.calendars.get(change.calendarId)
+    if (!connection || calendarId === undefined) return []
+    const keys = (ids: readonly string[]) =>
+      ids.map((id) => eventKey(connection.connectionId, calendarId, id)).filter(known)
+    const [changed, removed] = [keys(change.eventIds), keys(change.removedEventIds)]
+    return changed.length + removed.length === 0
+      ? []
+      : [{ atMs: change.at, version: versionOf(change.etag), changed, removed }]
+  })
+}
+
+/** What the reader saw, as versions. */
+export function toObservations(stream: StreamReader, topic: string): Observation[] {
+  return stream.records(topic).flatMap(({ message, receivedAtMs }) =>
+    message === null
+      ? []
+      : [
+          {
+            key: eventKey(message.connectionId, message.calendarId, message.vendorEventId),
+            receivedAtMs,
+            version: message.event === null ? null : versionOf(message.event.etag ?? ''),
+          },
+        ],
+  )
+}
+
+/** The play vendor's etags are quoted numbers that grow with every change of its world. */
+function versionOf(etag: string): number {
+  return Number(etag.replaceAll('"', ''))
+}
+
+/** Freshness as a person reads it. */
+export function describeFreshness({ samplesMs }: Freshness): string {
+  const [p50, p95, p99] = [0.5, 0.95, 0.99].map((share) => percentile(samplesMs, share))
+  return `p50 ${secondsOf(p50)}, p95 ${secondsOf(p95)}, p99 ${secondsOf(p99)}`
+}
+
+function secondsOf(milliseconds: number | null | undefined): string {
+  return milliseconds === null || milliseconds === undefined ? '–' : `${(milliseconds / 1000).toFixed(2)} s`
+}
+
+/** Freshness of these changes, by what the reader has seen so far. */
+export function freshnessOf(
+  changes: readonly VendorChange[],
+  where: {
+    readonly connections: readonly HeldConnection[]
+    /** Account id at the vendor → email. */
+    readonly accounts: ReadonlyMap<string, string>
+    readonly stream: StreamReader
+    readonly topic: string
+  },
+): Freshness {
+  const observations = toObservations(where.stream, where.topic)
+  const seen = new Set(observations.map(({ key }) => key))
+  return measureFreshness(
+    toLedger(changes, where.connections, (key) => seen.has(key), where.accounts),
+    observations,
+  )
+}
