@@ -110,13 +110,13 @@ function messagesOf(deps: Deps, provider: ProviderId, row: ConnectedAccount) {
       ...place,
       topic: TOPICS.connectionChanged,
       value: deps.codec.encode(TOPICS.connectionChanged, change),
-      headers: headers('calendar.connection.changed'),
+      headers: headers('calendar.connection.changed.v1'),
     },
     {
       ...place,
       topic: requested,
       value: deps.codec.encode(requested, request),
-      headers: headers('calendar.sync.requested'),
+      headers: headers('calendar.sync.requested.v1'),
     },
   ]
 }

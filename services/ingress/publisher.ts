@@ -75,7 +75,7 @@ function recordOf({ codec, clock }: PublisherDeps, ring: Ring): OutboundRecord {
     key: ring.connectionId,
     value: codec.encode(topic, { ...ring, requestedAt }),
     headers: eventHeaders({
-      type: 'calendar.sync.requested',
+      type: 'calendar.sync.requested.v1',
       source: '/calstream/ingress',
       subject: ring.connectionId,
       key: ring.connectionId,

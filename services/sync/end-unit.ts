@@ -75,5 +75,5 @@ function ring(
     code: null,
     requestedAt: now,
   }
-  return connectionMessage(deps, TOPICS.retry30s, message, { type: 'calendar.sync.retry', at: now })
+  return connectionMessage(deps, TOPICS.retry30s, message, { type: 'calendar.sync.retry-scheduled.v1', at: now })
 }

@@ -68,7 +68,7 @@ export function changeMessages(
         key: connectionId,
         value: deps.codec.encode(TOPICS.eventChanged, message),
         headers: {
-          ...eventHeaders({ ...about, type: 'calendar.event.changed', key: connectionId, traceparent }),
+          ...eventHeaders({ ...about, type: 'calendar.event.changed.v1', key: connectionId, traceparent }),
           ...(isIncremental && change.event?.updatedAt
             ? { ce_changedat: String(change.event.updatedAt) }
             : {}),
@@ -79,7 +79,7 @@ export function changeMessages(
         topic: TOPICS.eventState,
         key: stateKey,
         value: change.event === null ? null : deps.codec.encode(TOPICS.eventState, message),
-        headers: eventHeaders({ ...about, type: 'calendar.event.state', key: stateKey, traceparent }),
+        headers: eventHeaders({ ...about, type: 'calendar.event.changed.v1', key: stateKey, traceparent }),
       },
     ]
   })

@@ -134,7 +134,7 @@ function retryMessage(deps: Deps, unit: Unit, record: RecordedFailure, saved: Sa
       code: record.error.code,
       requestedAt: saved.now,
     },
-    { type: 'calendar.sync.retry', at: saved.now },
+    { type: 'calendar.sync.retry-scheduled.v1', at: saved.now },
   )
 }
 
@@ -157,7 +157,7 @@ function parkMessage(deps: Deps, unit: Unit, record: RecordedFailure, saved: Sav
       code: record.error.code,
       at: saved.now,
     },
-    { type: 'calendar.connection.changed', at: saved.now },
+    { type: 'calendar.connection.changed.v1', at: saved.now },
   )
 }
 
