@@ -75,7 +75,7 @@ async function open(): Promise<{
 }
 
 /** The library says something at each of its tries, several times a second: each kind of line may come once in 10 s. */
-function expectRateLimit(lines: readonly { readonly msg: string; readonly time: string }[]): void {
+function expectRateLimit(lines: readonly LogLine[]): void {
   const lastAt = new Map<string, number>()
   for (const { msg, time, kafkajs } of lines) {
     if (kafkajs === undefined) continue
