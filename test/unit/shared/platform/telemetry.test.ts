@@ -28,25 +28,24 @@ describe('a span', () => {
     expect(TRACEPARENT.exec(seen ?? '')?.[1]).toBe('0af7651916cd43dd8448eb211c80319c')
   })
 
-  test('begins a trace of its own when the header is broken, even inside of another span', async () => {
+  test('whose header is broken begins a trace of its own, or stays in the active one', async () => {
     await using _telemetry = startTelemetry({ service: 'test' })
-    const [outer, inner] = await inSpan('outer', {}, async () => [
-      currentTraceparent(),
-      await inSpan('inner', { parent: 'garbage', links: ['garbage', REMOTE] }, async () =>
-        currentTraceparent(),
-      ),
-    ])
-    expect(inner).toMatch(TRACEPARENT)
-    expect(outer).toMatch(TRACEPARENT)
+    const broken = () => inSpan('inner', { parent: '00-garbage' }, async () => currentTraceparent())
+    const [outer, inside] = await inSpan('outer', {}, async () => [currentTraceparent(), await broken()])
+    const traceOf = (traceparent: string | undefined) => TRACEPARENT.exec(traceparent ?? '')?.[1]
+    expect(traceOf(inside)).toBe(traceOf(outer))
+    expect(traceOf(await broken())).toMatch(/^(?!0{32})[0-9a-f]{32}$/)
   })
 
-  test('links to the work that it also answers', async () => {
+  test('links to the work that it also answers, and never to itself for a header that is broken', async () => {
     await using _telemetry = startTelemetry({ service: 'test' })
-    await inSpan('unit', { links: ['garbage', REMOTE] }, async () => {
-      expect(Reflect.get(trace.getActiveSpan() ?? {}, 'links')).toMatchObject([
-        { context: { traceId: '0af7651916cd43dd8448eb211c80319c' } },
-      ])
-    })
+    const links = await inSpan('outer', {}, () =>
+      inSpan('unit', { links: ['garbage', REMOTE] }, async () =>
+        Reflect.get(trace.getActiveSpan() ?? {}, 'links'),
+      ),
+    )
+    expect(links).toHaveLength(1)
+    expect(links).toMatchObject([{ context: { traceId: '0af7651916cd43dd8448eb211c80319c' } }])
   })
 
   test('passes a rejection through', async () => {
