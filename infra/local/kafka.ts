@@ -98,9 +98,9 @@ function serverProperties({ port, controllerPort }: KafkaOptions, data: string):
     'share.coordinator.state.topic.min.isr': '1',
     'group.initial.rebalance.delay.ms': '0',
     // After a kill the controller keeps the old session of the only broker until it expires: 9 s by default, in which
-    // nothing can be produced. 2 s still outlives a pause of the whole process on a loaded machine.
-    'broker.session.timeout.ms': '2000',
-    'broker.heartbeat.interval.ms': '400',
+    // nothing can be produced. 3 s still outlives a pause of the whole process on a loaded machine.
+    'broker.session.timeout.ms': '3000',
+    'broker.heartbeat.interval.ms': '500',
     'num.network.threads': '2',
     'num.io.threads': '4',
     'log.segment.bytes': '67108864',

@@ -1,6 +1,6 @@
 // The infrastructure that everything else stands on, as real processes: what it keeps over a kill, and what a restart
 // must not undo. Each claim about surviving has its control: the kill really took the process away.
-import { Kafka as KafkaClient, logLevel } from 'kafkajs'
+import { Kafka as KafkaClient, type KafkaConfig, logLevel } from 'kafkajs'
 import { describe, expect, inject, test } from 'vitest'
 import { setAllowlist, setToggle, seedToggles } from '../../infra/local/seed-toggles.ts'
 import { runStatement } from '../../infra/local/postgres.ts'
@@ -29,7 +29,7 @@ describe('Kafka', () => {
     })
 
     await kafka.kill()
-    await expect(withClient(kafka, listTopics)).rejects.toThrow()
+    await expect(withClient(kafka, listTopics, IMPATIENT)).rejects.toThrow()
     await kafka.restart(signal())
 
     expect(await withClient(kafka, listTopics)).toContain('kept')
@@ -39,7 +39,7 @@ describe('Kafka', () => {
   test('does not answer while frozen and does again after', async () => {
     await using kafka = await startOwnKafka()
     await kafka.pause()
-    await expect(withClient(kafka, listTopics)).rejects.toThrow()
+    await expect(withClient(kafka, listTopics, IMPATIENT)).rejects.toThrow()
     await kafka.resume()
     expect(await withClient(kafka, listTopics)).toEqual([])
   })
@@ -134,19 +134,17 @@ test('the shared stack answers at the addresses that tests are given', async () 
   expect((await clientView(stack.unleash))['CALENDAR_WEBHOOK_ENABLED']).toMatchObject({ enabled: true })
 })
 
+/** Patient with a slow machine where an answer is expected, quick to give up where none is. */
+const PATIENT = { requestTimeout: 20_000, retry: { retries: 20, initialRetryTime: 100, maxRetryTime: 2_000 } }
+const IMPATIENT = { requestTimeout: 2_000, retry: { retries: 1, initialRetryTime: 50 } }
+
 async function withClient<T>(
   { brokers }: Pick<OwnKafka, 'brokers'>,
   work: (client: KafkaClient) => Promise<T>,
+  patience: Pick<KafkaConfig, 'requestTimeout' | 'retry'> = PATIENT,
 ): Promise<T> {
-  return work(
-    new KafkaClient({
-      brokers: brokers.split(','),
-      logLevel: logLevel.NOTHING,
-      connectionTimeout: 1_000,
-      requestTimeout: 2_000,
-      retry: { retries: 1, initialRetryTime: 50 },
-    }),
-  )
+  const client = { brokers: brokers.split(','), logLevel: logLevel.NOTHING, connectionTimeout: 2_000 }
+  return work(new KafkaClient({ ...client, ...patience }))
 }
 
 async function listTopics(client: KafkaClient): Promise<readonly string[]> {
@@ -160,7 +158,7 @@ async function listTopics(client: KafkaClient): Promise<readonly string[]> {
 }
 
 async function readAll(client: KafkaClient): Promise<readonly string[]> {
-  const consumer = client.consumer({ groupId: 'reader', retry: { retries: 10 } })
+  const consumer = client.consumer({ groupId: 'reader' })
   const values: string[] = []
   await consumer.connect()
   await consumer.subscribe({ topic: 'kept', fromBeginning: true })

@@ -216,8 +216,8 @@ function kafkaSettings(): Record<string, string> {
     ...compose().services.kafka.environment,
     KAFKA_CONTROLLER_QUORUM_VOTERS: '1@localhost:9093',
     // As in infra/local/kafka.ts: after a kill the only broker is back within seconds.
-    KAFKA_BROKER_SESSION_TIMEOUT_MS: '2000',
-    KAFKA_BROKER_HEARTBEAT_INTERVAL_MS: '400',
+    KAFKA_BROKER_SESSION_TIMEOUT_MS: '3000',
+    KAFKA_BROKER_HEARTBEAT_INTERVAL_MS: '500',
   }
 }
 
