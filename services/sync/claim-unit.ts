@@ -2,6 +2,7 @@
 // it disturbs nobody.
 import { performance } from 'node:perf_hooks'
 import { connectionId, type ConnectionId } from '#shared/domain/ids.ts'
+import { metrics } from '#shared/platform/metrics.ts'
 import { readCalendars } from '#shared/store/calendars.ts'
 import { bumpEpoch, type ClaimedConnection } from '#shared/store/connections.ts'
 import { recordedKeys } from '#shared/store/dedupe.ts'
@@ -34,7 +35,10 @@ export async function claimUnit(
 ): Promise<Claim> {
   const id = connectionId(requests[0]!.message.connectionId)
   const claim = await tryClaim(deps, id, requests, turn.slot)
-  if (claim.kind === 'held') await holdRequests(deps.db, [{ connectionId: id, gate: claim.gate }])
+  if (claim.kind === 'held') {
+    await holdRequests(deps.db, [{ connectionId: id, gate: claim.gate }])
+    metrics.heldRequests.add(1, { gate: claim.gate })
+  }
   return claim
 }
 

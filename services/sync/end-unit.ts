@@ -3,6 +3,7 @@
 import type { SyncRetryScheduled } from '#schemas/messages.gen.ts'
 import { TOPICS } from '#schemas/topics.ts'
 import type { GateName } from '#shared/domain/gates.ts'
+import { metrics } from '#shared/platform/metrics.ts'
 import { clearConnection, markDirty, touchConnection } from '#shared/store/connections.ts'
 import { recordKeys } from '#shared/store/dedupe.ts'
 import { holdRequests } from '#shared/store/held-requests.ts'
@@ -35,6 +36,7 @@ export async function closeUnit(
 export async function holdUnit(deps: Pick<UnitDeps, 'db'>, unit: Unit, gate: GateName): Promise<UnitEnd> {
   const { connectionId } = unit.connection
   await writeFenced(deps, unit, 0, ({ tx }) => holdRequests(tx, [{ connectionId, gate }]))
+  metrics.heldRequests.add(1, { gate })
   return { kind: 'held', gate }
 }
 
@@ -70,10 +72,13 @@ function ring(
     vendor,
     epoch,
     attempt: 0,
-    dueAt: now + waitMs * 1000,
+    dueAt: now + Math.round(waitMs * 1000),
     reason,
     code: null,
     requestedAt: now,
   }
-  return connectionMessage(deps, TOPICS.retry30s, message, { type: 'calendar.sync.retry-scheduled.v1', at: now })
+  return connectionMessage(deps, TOPICS.retry30s, message, {
+    type: 'calendar.sync.retry-scheduled.v1',
+    at: now,
+  })
 }

@@ -154,8 +154,11 @@ export class SyncWorld implements AsyncDisposable {
     return row!
   }
 
+  /** A single event of tomorrow, unless the fields say otherwise. */
   addEvent(account: Account, fields: object = {}): Promise<{ id: string }> {
-    return this.world.admin('POST', eventsPath(account), fields)
+    const start = { dateTime: new Date(Date.now() + 86_400_000).toISOString() }
+    const end = { dateTime: new Date(Date.now() + 90_000_000).toISOString() }
+    return this.world.admin('POST', eventsPath(account), { summary: 'added', start, end, ...fields })
   }
 
   changeEvent(account: Account, id: string, fields: object = {}): Promise<unknown> {
