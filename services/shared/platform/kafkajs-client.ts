@@ -143,6 +143,7 @@ function logCreatorFor(logger: Logger): logCreator {
   if (!kinds) kindsOf.set(logger, (kinds = new Map()))
   return () =>
     ({ namespace, level, log }: LogEntry) => {
+      if (log.message.startsWith(LIMITED_RETRIES)) return
       const kind = `${namespace} ${log.message.replaceAll(/\d+/g, '#')}`
       const now = performance.now()
       const seen = kinds.get(kind) ?? { nextAt: 0, dropped: 0 }
@@ -163,6 +164,9 @@ function logCreatorFor(logger: Logger): logCreator {
       seen.dropped = 0
     }
 }
+
+/** Said at each opening of a transactional producer. Ours ends the transaction, and itself, when its retries run out. */
+const LIMITED_RETRIES = 'Limiting retries for the idempotent producer'
 
 /** By logger, not by client: an outage makes a new client every few seconds. */
 const kindsOf = new WeakMap<Logger, Map<string, { nextAt: number; dropped: number }>>()
