@@ -92,6 +92,8 @@ export function freshnessOf(
     readonly accounts: ReadonlyMap<string, string>
     readonly stream: StreamReader
     readonly topic: string
+    /** Whether the vendor has the event now. */
+    readonly exists: (key: string) => boolean
   },
 ): Freshness {
   const observations = toObservations(where.stream, where.topic)
@@ -99,5 +101,6 @@ export function freshnessOf(
   return measureFreshness(
     toLedger(changes, where.connections, (key) => seen.has(key), where.accounts),
     observations,
+    where.exists,
   )
 }

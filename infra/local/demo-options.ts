@@ -7,10 +7,12 @@ export interface DemoOptions {
   readonly connections: number
   readonly changesPerSecond: number
   readonly durationMs: number
+  /** How long each convergence may take; the default leaves room for a slow machine. */
+  readonly withinMs: number
 }
 
 export const USAGE =
-  'Usage: npm start [-- --until-synced] [--connections 20] [--changes-per-second 50] [--duration 60]'
+  'Usage: npm start [-- --until-synced] [--connections 20] [--changes-per-second 50] [--duration 60] [--within 180]'
 
 /** Reads the command line. Throws an Error that says which argument cannot be used. */
 export function parseDemoOptions(args: readonly string[]): DemoOptions {
@@ -21,6 +23,7 @@ export function parseDemoOptions(args: readonly string[]): DemoOptions {
       connections: { type: 'string', default: '20' },
       'changes-per-second': { type: 'string', default: '50' },
       duration: { type: 'string', default: '60' },
+      within: { type: 'string', default: '180' },
     },
   })
   return {
@@ -28,6 +31,7 @@ export function parseDemoOptions(args: readonly string[]): DemoOptions {
     connections: numberOf('connections', values.connections, 99),
     changesPerSecond: numberOf('changes-per-second', values['changes-per-second'], 1000),
     durationMs: numberOf('duration', values.duration, 86_400) * 1000,
+    withinMs: numberOf('within', values.within, 86_400) * 1000,
   }
 }
 

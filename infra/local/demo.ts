@@ -14,6 +14,7 @@ import { seconds } from './progress.ts'
 import type { AdminAddress } from './seed-toggles.ts'
 import type { StackEnv } from './services.ts'
 import { simulatorAdmin, type DemoAccount, type SimulatorAdmin } from './simulator-admin.ts'
+import type { Freshness } from './verify.ts'
 import { openStreamReader, type StreamReaderOptions } from './stream-reader.ts'
 
 export interface DemoStack {
@@ -32,8 +33,6 @@ export interface DemoStack {
 }
 
 const POLL_MS = 500
-/** Of a first convergence on a slow machine; beyond it something is wrong and the differences say what. */
-const CONVERGE_WITHIN_MS = 180_000
 const SHOWN = 10
 const GENTLE_PER_SECOND = 2
 const GENTLE_MS = 30_000
@@ -66,7 +65,13 @@ async function showConvergence(
     signal,
   )
   if (added === 0) stack.say(`All ${accounts.length} demo accounts are connected from an earlier start.`)
-  const demo: Demo = { stack, setting, accounts, emails: new Set(accounts.map(({ email }) => email)) }
+  const demo: Demo = {
+    stack,
+    setting,
+    accounts,
+    emails: new Set(accounts.map(({ email }) => email)),
+    withinMs: options.withinMs,
+  }
   const firstSyncMs = added === 0 ? [] : await watchFirstSyncs(demo, signal)
   const first = await converge(demo, signal)
   stack.say(`Postgres and both topics equal the vendor: ${accounts.length} accounts, ${first.events} events.`)
@@ -103,6 +108,7 @@ interface Demo {
   readonly setting: Setting
   readonly accounts: readonly DemoAccount[]
   readonly emails: ReadonlySet<string>
+  readonly withinMs: number
 }
 
 async function openSetting(
@@ -133,10 +139,13 @@ async function openSetting(
 }
 
 /** Says how far the first syncs are, a line for every quarter; resolves with how long each took, when all are done. */
-async function watchFirstSyncs({ stack, setting, emails }: Demo, signal: AbortSignal): Promise<number[]> {
+async function watchFirstSyncs(
+  { stack, setting, emails, withinMs }: Demo,
+  signal: AbortSignal,
+): Promise<number[]> {
   const took = new Map<string, number>()
   const step = Math.max(1, Math.ceil(emails.size / 4))
-  const deadline = Date.now() + CONVERGE_WITHIN_MS
+  const deadline = Date.now() + withinMs
   for (let said = 0; ;) {
     const connections = await connectionsOf(setting, emails)
     for (const { connectionId, createdAtMs, lastSyncedAtMs } of connections) {
@@ -151,19 +160,17 @@ async function watchFirstSyncs({ stack, setting, emails }: Demo, signal: AbortSi
       )
     }
     if (took.size >= emails.size) return [...took.values()]
-    if (Date.now() > deadline) throw new Problem(notSynced(connections))
+    if (Date.now() > deadline) throw new Problem(notSynced(connections, withinMs))
     await delay(POLL_MS, undefined, { signal })
   }
 }
 
-function notSynced(connections: readonly HeldConnection[]): string {
+function notSynced(connections: readonly HeldConnection[], withinMs: number): string {
   const behind = connections.filter(({ lastSyncedAtMs }) => lastSyncedAtMs === null)
   const lines = behind
     .slice(0, SHOWN)
     .map(({ vendorAccountId, status, lastError }) => `  ${vendorAccountId} ${status} ${lastError ?? ''}`)
-  return [`${behind.length} accounts were not synced within ${seconds(CONVERGE_WITHIN_MS)}:`, ...lines].join(
-    '\n',
-  )
+  return [`${behind.length} accounts were not synced within ${seconds(withinMs)}:`, ...lines].join('\n')
 }
 
 async function connectionsOf(
@@ -175,8 +182,8 @@ async function connectionsOf(
 }
 
 /** Looks until nothing differs. */
-async function converge({ setting, emails }: Demo, signal: AbortSignal): Promise<Check> {
-  const deadline = Date.now() + CONVERGE_WITHIN_MS
+async function converge({ setting, emails, withinMs }: Demo, signal: AbortSignal): Promise<Check> {
+  const deadline = Date.now() + withinMs
   for (;;) {
     const check = await checkOnce(setting.check, emails)
     if (check.differences.length === 0) return check
@@ -184,7 +191,7 @@ async function converge({ setting, emails }: Demo, signal: AbortSignal): Promise
       const lines = check.differences
         .slice(0, SHOWN)
         .map((difference) => `  ${describeDifference(difference)}`)
-      const total = `${check.differences.length} differences from the vendor's truth after ${seconds(CONVERGE_WITHIN_MS)}:`
+      const total = `${check.differences.length} differences from the vendor's truth after ${seconds(withinMs)}:`
       throw new Problem([total, ...lines].join('\n'))
     }
     await delay(POLL_MS, undefined, { signal })
@@ -218,11 +225,18 @@ async function liveChanges(demo: Demo, options: DemoOptions, signal: AbortSignal
     accounts: new Map(accounts.map(({ accountId, email }) => [accountId, email])),
     stream: check.stream,
     topic: check.topics.changed,
+    exists: (key) => checked.truth.holdings.has(key),
   })
-  if (freshness.uncovered.length > 0)
-    throw new Problem(`${freshness.uncovered.length} changes at the vendor have no record on the topic.`)
+  if (freshness.uncovered.length > 0) throw new Problem(notPublished(freshness))
   stack.say('Converged again: every live change is in Postgres and on both topics.')
   return { changes, check: checked, freshness: describeFreshness(freshness) }
+}
+
+function notPublished({ uncovered }: Freshness): string {
+  const lines = uncovered
+    .slice(0, SHOWN)
+    .map(({ change, key }) => `  ${key} at ${new Date(change.atMs).toISOString()}, version ${change.version}`)
+  return [`${uncovered.length} changes at the vendor have no record on the topic:`, ...lines].join('\n')
 }
 
 /** A gentle load for as long as a person watches. What that person kills meanwhile comes back, so a failed round is only said. */
@@ -261,6 +275,7 @@ async function watchGentleLoad(
       accounts: new Map(accounts.map(({ accountId, email }) => [accountId, email])),
       stream: check.stream,
       topic: check.topics.changed,
+      exists: () => false,
     })
     total += changes.length
     stack.say(

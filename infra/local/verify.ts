@@ -227,35 +227,41 @@ export interface Observation {
 
 export interface Freshness {
   readonly samplesMs: readonly number[]
-  /** Changes of which an event is not covered by any record. */
-  readonly uncovered: readonly LedgerChange[]
+  /** Changes of which an event is not covered by any record: lost, if the vendor still has that event. */
+  readonly uncovered: readonly { readonly change: LedgerChange; readonly key: string }[]
 }
 
 /**
  * How long each change took to reach the reader, whole: until the last of its events was covered. An event is covered by its
  * first record that was received after the change and carries this version or a later one, because a pull sees the latest
- * and versions in between may be skipped; a removal covers what went before it, a later version covers a removal.
- * Observations: those of one event in the order of their receipt.
+ * and versions in between may be skipped; a removal covers what went before it, a later version covers a removal. An event
+ * that came and went between two pulls leaves no record, and there is nothing to wait for: `exists` says whether the
+ * vendor still has it. Observations: those of one event in the order of their receipt.
  */
 export function measureFreshness(
   changes: readonly LedgerChange[],
   observations: readonly Observation[],
+  exists: (key: string) => boolean,
 ): Freshness {
   const byKey = Map.groupBy(observations, ({ key }) => key)
-  const coveredAt = (key: string, { atMs, version }: LedgerChange, oldest: number): number | undefined =>
-    byKey.get(key)?.find((seen) => seen.receivedAtMs >= atMs && (seen.version ?? version + 1) >= oldest)
-      ?.receivedAtMs
   const samplesMs: number[] = []
-  const uncovered: LedgerChange[] = []
+  const uncovered: Freshness['uncovered'][number][] = []
   for (const change of changes) {
-    const times = [
-      ...change.changed.map((key) => coveredAt(key, change, change.version)),
+    const touched = [
+      ...change.changed.map((key) => ({ key, oldest: change.version })),
       // The version that ended the event is never on the stream as an event.
-      ...change.removed.map((key) => coveredAt(key, change, change.version + 1)),
+      ...change.removed.map((key) => ({ key, oldest: change.version + 1 })),
     ]
-    const known = times.filter((time) => time !== undefined)
-    if (known.length < times.length) uncovered.push(change)
-    else if (known.length > 0) samplesMs.push(Math.max(...known) - change.atMs)
+    const times: number[] = []
+    for (const { key, oldest } of touched) {
+      const seen = byKey.get(key) ?? []
+      const first = seen.find(
+        ({ receivedAtMs, version }) => receivedAtMs >= change.atMs && (version === null || version >= oldest),
+      )
+      if (first) times.push(first.receivedAtMs)
+      else if (exists(key) || (seen.at(-1)?.version ?? null) !== null) uncovered.push({ change, key })
+    }
+    if (times.length > 0) samplesMs.push(Math.max(...times) - change.atMs)
   }
   return { samplesMs, uncovered }
 }

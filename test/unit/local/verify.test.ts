@@ -213,8 +213,14 @@ describe('freshness', () => {
   const removed = (version: number, atMs: number) => ({ version, atMs, changed: [], removed: ['e'] })
   const seen = (version: number | null, receivedAtMs: number, key = 'e') => ({ key, version, receivedAtMs })
 
+  const measure = (
+    changes: Parameters<typeof measureFreshness>[0],
+    observations: Parameters<typeof measureFreshness>[1],
+    exists = true,
+  ) => measureFreshness(changes, observations, () => exists)
+
   test('is the time to the first record that carries the version or a later one', () => {
-    const { samplesMs, uncovered } = measureFreshness(
+    const { samplesMs, uncovered } = measure(
       [changed(2, 100), changed(3, 200)],
       [seen(1, 90), seen(3, 450), seen(4, 500)],
     )
@@ -223,28 +229,33 @@ describe('freshness', () => {
   })
 
   test('of a removal is the time to the removal, which covers the changes before it too', () => {
-    const { samplesMs } = measureFreshness(
-      [changed(2, 100), removed(3, 200)],
-      [seen(1, 150), seen(null, 300)],
-    )
+    const { samplesMs } = measure([changed(2, 100), removed(3, 200)], [seen(1, 150), seen(null, 300)], false)
     expect(samplesMs).toEqual([200, 100])
   })
 
   test('of a removal may come by a later version: the event was brought back before anybody looked', () => {
-    expect(measureFreshness([removed(3, 200)], [seen(4, 300)]).samplesMs).toEqual([100])
+    expect(measure([removed(3, 200)], [seen(4, 300)]).samplesMs).toEqual([100])
   })
 
   test('of a change to a series is that of its slowest occurrence', () => {
     const change = changed(2, 100, 'a', 'b')
-    expect(measureFreshness([change], [seen(2, 150, 'a'), seen(2, 400, 'b')]).samplesMs).toEqual([300])
-    expect(measureFreshness([change], [seen(2, 150, 'a')]).uncovered).toEqual([change])
+    expect(measure([change], [seen(2, 150, 'a'), seen(2, 400, 'b')]).samplesMs).toEqual([300])
+    expect(measure([change], [seen(2, 150, 'a')]).uncovered).toEqual([{ change, key: 'b' }])
   })
 
   test('is not invented: a change that no record covers is named', () => {
-    expect(measureFreshness([removed(3, 200)], [seen(3, 300)]).uncovered).toHaveLength(1)
-    expect(measureFreshness([changed(2, 100)], [seen(1, 300)]).uncovered).toHaveLength(1)
-    expect(measureFreshness([changed(2, 100)], [seen(2, 300, 'other')]).uncovered).toHaveLength(1)
-    expect(measureFreshness([changed(2, 100)], [seen(null, 50)]).uncovered).toHaveLength(1)
+    expect(measure([removed(3, 200)], [seen(3, 300)], false).uncovered).toHaveLength(1)
+    expect(measure([changed(2, 100)], [seen(1, 300)]).uncovered).toHaveLength(1)
+    expect(measure([changed(2, 100)], [seen(2, 300, 'other')]).uncovered).toHaveLength(1)
+    expect(measure([changed(2, 100)], [seen(null, 50)]).uncovered).toHaveLength(1)
+  })
+
+  test('has no sample of an event that came and went before anybody looked', () => {
+    const came = [changed(2, 100), removed(3, 200)]
+    expect(measure(came, [], false)).toEqual({ samplesMs: [], uncovered: [] })
+    expect(measure(came, [seen(null, 50)], false)).toEqual({ samplesMs: [], uncovered: [] })
+    // Control: had the reader been told of it, its end would be missing.
+    expect(measure(came, [seen(2, 150)], false).uncovered).toHaveLength(1)
   })
 })
 
