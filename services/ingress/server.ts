@@ -88,6 +88,10 @@ export function createServer(config: ServerConfig, logger: Logger): FastifyInsta
   app.removeAllContentTypeParsers()
   app.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, body, done) => done(null, body))
   app.setErrorHandler((error: FastifyError, _request, reply) => sendProblem(reply, problemOf(error, logger)))
+  app.addHook('onRequest', async (request) => {
+    // A body is bytes here; without this a malformed type of a body that nobody reads would be refused.
+    delete request.headers['content-type']
+  })
   app.addHook('onSend', async (_request, reply) => {
     void reply.headers({ 'cache-control': 'no-store', 'x-content-type-options': 'nosniff' })
   })

@@ -2,7 +2,9 @@
 // emptied, then Kafka, Postgres and the gates are let go. An answer of 2xx is durable before it is sent, so stopping has
 // nothing to lose.
 import type { AddressInfo } from 'node:net'
+import type { FastifyInstance } from 'fastify'
 import { REQUESTED_TOPIC } from '#schemas/topics.ts'
+import type { Gates } from '#shared/domain/gates.ts'
 import { startAdmin } from '#shared/platform/admin.ts'
 import { createBearerCheck, type BearerConfig } from '#shared/platform/bearer.ts'
 import { systemClock } from '#shared/platform/clock.ts'
@@ -12,7 +14,7 @@ import { kafkaRoundTrip, openProducer } from '#shared/platform/kafkajs.ts'
 import { createLogger } from '#shared/platform/log.ts'
 import { openDatabase } from '#shared/platform/postgres.ts'
 import { startTelemetry } from '#shared/platform/telemetry.ts'
-import { openGates } from '#shared/platform/unleash.ts'
+import { openGates, type GatesConfig } from '#shared/platform/unleash.ts'
 import type { IngressConfig } from './config.ts'
 import { createPublisher } from './publisher.ts'
 import { createRefusals } from './refusals.ts'
@@ -33,15 +35,25 @@ export interface Ingress extends AsyncDisposable {
   readonly adminPort: number
 }
 
+export interface IngressOverrides {
+  /** Instead of Unleash's. */
+  readonly gates?: Gates
+}
+
 /** Starts the ingress; returns when it takes requests. Throws ConfigError or Failure. */
-export async function startIngress(config: IngressConfig, signal: AbortSignal): Promise<Ingress> {
+export async function startIngress(
+  config: IngressConfig,
+  signal: AbortSignal,
+  overrides: IngressOverrides = {},
+): Promise<Ingress> {
   await using started = new AsyncDisposableStack()
   const logger = createLogger({ service: 'ingress', level: config.LOG_LEVEL })
   const telemetry = started.use(startTelemetry({ service: 'ingress', logger }))
   const kafka = { brokers: config.KAFKA_BROKERS, prefix: config.KAFKA_PREFIX, clientId: 'calstream-ingress' }
   let stopping = false
 
-  const gates = started.use(await openGates(gatesConfig(config), logger, signal))
+  const live = overrides.gates ? null : started.use(await openGates(gatesOf(config), logger, signal))
+  const gates = overrides.gates ?? live!
   const db = started.use(
     openDatabase(
       { url: config.POSTGRES_URL, applicationName: 'calstream-ingress', poolMax: POOL_MAX },
@@ -68,15 +80,14 @@ export async function startIngress(config: IngressConfig, signal: AbortSignal): 
   // for a database outage would refuse them.
   const checks = {
     stopping: async () => (stopping || signal.aborted ? 'the ingress is stopping' : null),
-    gates: async () =>
-      gates.state() === 'fresh' ? null : `the gates are ${gates.state()}: Unleash does not answer`,
+    gates: async () => live?.problem() ?? null,
     kafka: () => kafkaRoundTrip(kafka),
   }
   const admin = started.use(
     await startAdmin({ port: config.ADMIN_PORT, host: config.ADMIN_HOST, checks, telemetry, logger }),
   )
   started.defer(() => closeServer(app, FINISH_MAX_MS))
-  await app.listen({ port: config.INGRESS_PORT, host: config.INGRESS_HOST })
+  await listen(app, config)
   started.defer(() => {
     stopping = true
   })
@@ -86,8 +97,19 @@ export async function startIngress(config: IngressConfig, signal: AbortSignal): 
   return { port, adminPort: admin.port, [Symbol.asyncDispose]: () => running.disposeAsync() }
 }
 
-function gatesConfig(config: IngressConfig): Parameters<typeof openGates>[0] {
-  return { ...config, appName: 'calstream-ingress' }
+async function listen(app: FastifyInstance, config: IngressConfig): Promise<void> {
+  const { INGRESS_HOST: host, INGRESS_PORT: port } = config
+  try {
+    await app.listen({ port, host })
+  } catch (error) {
+    const reason = error instanceof Error && 'code' in error ? String(error.code) : String(error)
+    const text = `The port ${host}:${port} cannot be opened (${reason}). Set INGRESS_PORT and INGRESS_HOST.`
+    throw new Error(text, { cause: error })
+  }
+}
+
+function gatesOf(config: IngressConfig): GatesConfig {
+  return { url: config.UNLEASH_URL, token: config.UNLEASH_TOKEN, caps: config, appName: 'calstream-ingress' }
 }
 
 function bearerConfig(config: IngressConfig): BearerConfig {

@@ -39,7 +39,8 @@ const DECOY = { kid: 'decoy', key: Buffer.alloc(32), ids: Buffer.alloc(48) }
 
 /**
  * The token that a new channel carries, signed with the current key.
- * Throws when the current key id is not 1 to 16 of A-Z a-z 0-9 _ - or its key is missing: a fault of configuration.
+ * Throws when the current key id is not 1 to 16 of A-Z a-z 0-9 _ - or its key is missing (a fault of configuration), or
+ * when an id is not a uuid.
  */
 export function signChannelToken(
   ring: ChannelKeys,
@@ -52,6 +53,7 @@ export function signChannelToken(
   const ids = Buffer.concat(
     [channel.connectionId, channel.providerId, channel.calendarId ?? NIL].map(bytesOfUuid),
   )
+  if (ids.length !== DECOY.ids.length) throw new Error('A channel token is made of three uuids.')
   return tokenOf(key, ring.current, channel.vendor, ids)
 }
 

@@ -1,0 +1,66 @@
+// The ingress's settings: every problem at once, by name, and never a value.
+import { randomBytes } from 'node:crypto'
+import { expect, test } from 'vitest'
+import { ConfigError } from '#shared/platform/env.ts'
+import { loadConfig } from '../../../services/ingress/config.ts'
+
+const GOOD = {
+  KAFKA_BROKERS: 'localhost:9092',
+  SCHEMA_REGISTRY_URL: 'http://localhost:8081/apis/ccompat/v7',
+  POSTGRES_URL: 'postgres://calstream_ingress:pw@localhost:5432/calstream',
+  UNLEASH_URL: 'http://localhost:4242/api',
+  UNLEASH_TOKEN: 'default:development.secret',
+  ADMIN_PORT: '0',
+  CHANNEL_TOKEN_KEYS: `k1:${randomBytes(32).toString('base64')}`,
+  API_JWT_SECRET: randomBytes(32).toString('base64url'),
+}
+
+function problemsOf(env: NodeJS.ProcessEnv): readonly string[] {
+  try {
+    loadConfig(env)
+  } catch (error) {
+    if (error instanceof ConfigError) return error.problems
+    throw error
+  }
+  return []
+}
+
+test('good settings are taken, with loopback and 8080 for what is not set', () => {
+  expect(problemsOf(GOOD)).toEqual([])
+  expect(loadConfig(GOOD)).toMatchObject({ INGRESS_HOST: '127.0.0.1', INGRESS_PORT: 8080 })
+})
+
+test('everything that is missing is named at once', () => {
+  const problems = problemsOf({})
+  for (const name of Object.keys(GOOD)) {
+    expect(
+      problems.filter((problem) => problem.startsWith(`${name} `)),
+      name,
+    ).toHaveLength(1)
+  }
+})
+
+test('everything that is wrong is named at once, and no value is repeated', () => {
+  const secret = 'too-short-to-be-a-secret'
+  const problems = problemsOf({
+    ...GOOD,
+    API_JWT_SECRET: secret,
+    INGRESS_PORT: '99999',
+    INGRESS_CONNECTIONS_MAX: 'many',
+  })
+  expect(problems.map((problem) => problem.split(' ', 1).join()).toSorted()).toEqual([
+    'API_JWT_SECRET',
+    'INGRESS_CONNECTIONS_MAX',
+    'INGRESS_PORT',
+  ])
+  expect(problems.join('\n')).not.toContain(secret)
+})
+
+test('bearer tokens have exactly one source of keys', () => {
+  const url = 'https://issuer.example.com/keys'
+  expect(problemsOf({ ...GOOD, API_JWKS_URL: url })).toEqual([
+    expect.stringMatching(/^API_JWT_SECRET .*API_JWKS_URL/),
+  ])
+  expect(problemsOf({ ...GOOD, API_JWT_SECRET: '', API_JWKS_URL: url })).toEqual([])
+  expect(problemsOf({ ...GOOD, API_JWT_SECRET: '' })).toHaveLength(1)
+})

@@ -1,0 +1,126 @@
+// schemas/openapi.yaml says what the ingress answers: every answer in it is provoked on a real socket.
+import { readFileSync } from 'node:fs'
+import { afterEach, describe, expect, test } from 'vitest'
+import { parse } from 'yaml'
+import { GOOGLE_WEBHOOK } from '../../../services/ingress/webhooks.ts'
+import { SYNC_API } from '../../../services/ingress/sync-api.ts'
+import { rawDialogue, rawExchange, rawRequest, type RawAnswer } from '../../support/raw-http.ts'
+import {
+  A_CONNECTION,
+  A_PROVIDER,
+  askForSync,
+  notify,
+  OFF_SYNC,
+  OFF_WEBHOOK,
+  post,
+  problemOf,
+  startLiteralIngress,
+  UNKNOWN,
+  type LiteralIngress,
+  type LiteralPorts,
+} from '../../support/literal-ingress.ts'
+
+const MB10 = 10 * 1024 * 1024
+
+const open: LiteralIngress[] = []
+
+afterEach(async () => {
+  for (const ingress of open.splice(0)) await ingress[Symbol.asyncDispose]()
+})
+
+async function start(ports: LiteralPorts = {}): Promise<LiteralIngress> {
+  const ingress = await startLiteralIngress(ports)
+  open.push(ingress)
+  return ingress
+}
+
+type Provocation = (path: string) => Promise<RawAnswer>
+
+/** What both routes answer to broken requests. */
+const COMMON: Record<string, Provocation> = {
+  '405': async (path) => rawExchange((await start()).port, rawRequest('PUT', path, {})),
+  '408': async (path) =>
+    rawDialogue((await start()).port, (socket) =>
+      socket.write(`POST ${path} HTTP/1.1\r\nHost: x\r\nX-Slow: `),
+    ),
+  '431': async (path) => post(await start(), path, { 'X-Flood': 'a'.repeat(9000) }),
+}
+
+const PROVOCATIONS: Record<string, Record<string, Provocation>> = {
+  [GOOGLE_WEBHOOK]: {
+    ...COMMON,
+    '200': async () =>
+      notify(await start(), { 'X-Goog-Resource-State': 'sync', 'X-Goog-Message-Number': '1' }),
+    '202': async () => notify(await start()),
+    '400': async () => notify(await start(), { 'X-Goog-Message-Number': 'ten' }),
+    '401': async () => notify(await start(), { 'X-Goog-Channel-Token': 'v1.nonsense' }),
+    '403': async () => notify(await start({ webhook: OFF_WEBHOOK })),
+    '413': async () => notify(await start(), { 'Content-Length': String(MB10) }),
+    '503': async () => notify(await start({ webhook: UNKNOWN })),
+  },
+  [SYNC_API]: {
+    ...COMMON,
+    '202': async () => askForSync(await start({ database: [A_CONNECTION] })),
+    '400': async () => askForSync(await start(), '{"provider_id":'),
+    '401': async () => post(await start(), SYNC_API, {}),
+    '403': async () => askForSync(await start({ sync: OFF_SYNC, database: [A_CONNECTION] })),
+    '404': async () => askForSync(await start({ database: [] })),
+    '413': async () => {
+      const ingress = await start()
+      const Authorization = await ingress.bearer({ provider_id: A_PROVIDER })
+      return post(ingress, SYNC_API, { Authorization, 'Content-Length': String(MB10) })
+    },
+    '503': async () => askForSync(await start({ database: 'down' })),
+  },
+}
+
+describe('schemas/openapi.yaml', () => {
+  const document = parse(readFileSync('schemas/openapi.yaml', 'utf8')) as {
+    paths: Record<string, Record<string, { responses: Record<string, object> }>>
+  }
+
+  test('lists exactly the routes of the server and the answers that can be provoked', async () => {
+    const listed = Object.fromEntries(
+      Object.entries(document.paths).map(([path, methods]) => [
+        path,
+        Object.fromEntries(
+          Object.entries(methods).map(([method, { responses }]) => [
+            method,
+            Object.keys(responses).toSorted(),
+          ]),
+        ),
+      ]),
+    )
+    const provoked = Object.fromEntries(
+      Object.entries(PROVOCATIONS).map(([path, statuses]) => [
+        path,
+        { post: Object.keys(statuses).toSorted() },
+      ]),
+    )
+    expect(listed).toEqual(provoked)
+    const { app } = await start()
+    const routes = app.printRoutes({ commonPrefix: false })
+    for (const path of Object.keys(listed))
+      expect(app.hasRoute({ method: 'POST', url: path }), path).toBe(true)
+    expect(routes.match(/\((?:[A-Z, ]+)\)/g)).toEqual(Object.keys(listed).map(() => '(POST)'))
+  })
+
+  const cases = Object.entries(PROVOCATIONS).flatMap(([path, statuses]) =>
+    Object.entries(statuses).map(([status, provoke]) => ({ path, status, provoke })),
+  )
+  test.each(cases)('$path answers $status as it says', async ({ path, status, provoke }) => {
+    const answer = await provoke(path)
+    expect(answer.status, answer.text).toBe(Number(status))
+    expect(answer.headers.has('x-powered-by')).toBe(false)
+    expect(answer.headers.has('server')).toBe(false)
+    expect(answer.text.match(/HTTP\/1\.1 /g)).toHaveLength(1)
+    if (answer.status < 400) return
+    expect(answer.headers.get('content-type')).toMatch(/^application\/problem\+json/)
+    const problem = problemOf(answer)
+    expect(Object.keys(problem).toSorted()).toEqual(['detail', 'error', 'status', 'title', 'type'])
+    expect(problem).toMatchObject({ type: 'about:blank', status: Number(status) })
+    expect(answer.body).not.toMatch(/node_modules|\.ts:|at .*\(|select /i)
+    if (answer.status === 503) expect(answer.headers.get('retry-after')).toMatch(/^[1-9]\d*$/)
+    if (answer.status === 405) expect(answer.headers.get('allow')).toBe('POST')
+  })
+})

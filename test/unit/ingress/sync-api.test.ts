@@ -1,0 +1,156 @@
+// What the sync API answers, and what it leaves behind in Kafka and Postgres.
+import { createHmac, randomUUID } from 'node:crypto'
+import { afterEach, describe, expect, test } from 'vitest'
+import { Failure } from '#shared/domain/failure.ts'
+import { SYNC_API } from '../../../services/ingress/sync-api.ts'
+import {
+  A_CONNECTION,
+  A_PROVIDER,
+  askForSync,
+  decoded,
+  OFF_SYNC,
+  post,
+  problemOf,
+  startLiteralIngress,
+  UNKNOWN,
+  type LiteralIngress,
+  type LiteralPorts,
+} from '../../support/literal-ingress.ts'
+
+const open: LiteralIngress[] = []
+
+afterEach(async () => {
+  for (const ingress of open.splice(0)) await ingress[Symbol.asyncDispose]()
+})
+
+async function start(ports: LiteralPorts = {}): Promise<LiteralIngress> {
+  const ingress = await startLiteralIngress(ports)
+  open.push(ingress)
+  return ingress
+}
+
+describe('the sync API', () => {
+  test('rings every active connection of the provider, of either vendor, and says which were not asked', async () => {
+    const graph = { id: randomUUID(), vendor: 'microsoft', status: 'active' }
+    const gone = { id: randomUUID(), vendor: 'google', status: 'disconnected' }
+    const ingress = await start({ database: [A_CONNECTION, graph, gone] })
+    const answer = await askForSync(ingress, JSON.stringify({ provider_id: A_PROVIDER.toUpperCase() }))
+    expect(answer.status).toBe(202)
+    expect(JSON.parse(answer.body)).toEqual({
+      provider_id: A_PROVIDER,
+      connections: [A_CONNECTION, graph].map(({ id, vendor }) => ({ id, vendor })),
+      not_asked: [{ ...gone, reason: 'The connection was disconnected.' }],
+    })
+    expect(ingress.sent.map(({ topic, key }) => [topic, key])).toEqual([
+      ['calendar.sync.requested.google.v1', A_CONNECTION.id],
+      ['calendar.sync.requested.microsoft.v1', graph.id],
+    ])
+    expect(ingress.sent[0] && decoded(ingress.sent[0])).toMatchObject({
+      providerId: A_PROVIDER,
+      reason: 'api',
+      calendarId: null,
+      deliveryKey: null,
+      asOf: 1_700_000_000_000_000,
+    })
+  })
+
+  test('takes a body without a content type, and none at all from a token that names its provider', async () => {
+    const ingress = await start({ database: [A_CONNECTION] })
+    expect((await askForSync(ingress, JSON.stringify({ provider_id: A_PROVIDER }))).status).toBe(202)
+    expect((await askForSync(ingress)).status).toBe(202)
+  })
+
+  test('lets an operator ask for any provider, but not for none', async () => {
+    const ingress = await start({ database: [A_CONNECTION] })
+    const operator = { scope: 'read operator' }
+    expect((await askForSync(ingress, JSON.stringify({ provider_id: randomUUID() }), operator)).status).toBe(
+      202,
+    )
+    expect((await askForSync(ingress, '', operator)).status).toBe(400)
+  })
+
+  test("gives another provider's id and an unknown one the same 404", async () => {
+    const other = await askForSync(
+      await start({ database: [A_CONNECTION] }),
+      JSON.stringify({ provider_id: randomUUID() }),
+    )
+    const unknown = await askForSync(await start({ database: [] }))
+    expect([other.status, unknown.status]).toEqual([404, 404])
+    expect(other.body).toBe(unknown.body)
+  })
+
+  test('gives one and the same 401 to every token that is not good', async () => {
+    const ingress = await start({ database: [A_CONNECTION] })
+    const good = await ingress.bearer({ provider_id: A_PROVIDER })
+    const [head = '', payload = '', mac = ''] = good.slice('Bearer '.length).split('.')
+    const none = Buffer.from('{"alg":"none"}').toString('base64url')
+    const past = Math.floor(Date.now() / 1000) - 60
+    const tokens = {
+      missing: '',
+      basic: 'Basic YTpi',
+      empty: 'Bearer ',
+      nonsense: 'Bearer x.y.z',
+      'alg none': `Bearer ${none}.${payload}.`,
+      'alg none with a signature': `Bearer ${none}.${payload}.${mac}`,
+      'another key': `Bearer ${head}.${payload}.${createHmac('sha256', 'other').update(`${head}.${payload}`).digest('base64url')}`,
+      altered: `Bearer ${head}.${Buffer.from('{"scope":"operator"}').toString('base64url')}.${mac}`,
+      expired: await ingress.bearer({ provider_id: A_PROVIDER, exp: past }),
+      'without expiry': await ingress.bearer({
+        provider_id: A_PROVIDER,
+        exp: undefined as unknown as number,
+      }),
+      'for nobody': await ingress.bearer({ sub: 'someone' }),
+      'for no uuid': await ingress.bearer({ provider_id: 'me' }),
+      twice: `${good}, ${good}`,
+    }
+    const bodies = new Set<string>()
+    for (const [what, Authorization] of Object.entries(tokens)) {
+      const answer = await post(ingress, SYNC_API, { Authorization })
+      expect(answer.status, what).toBe(401)
+      expect(answer.headers.get('www-authenticate'), what).toMatch(/^Bearer/)
+      bodies.add(answer.body)
+    }
+    expect(bodies.size).toBe(1)
+    expect(ingress.sent).toHaveLength(0)
+    expect((await post(ingress, SYNC_API, { Authorization: good })).status).toBe(202)
+  })
+
+  test.each([
+    '{"provider_id":',
+    '[]',
+    'null',
+    '"x"',
+    '{}',
+    '{"provider_id":7}',
+    '{"provider_id":"x"}',
+    '{"__proto__":{"provider_id":"6f2b9c1e-0000-4000-8000-000000000000"}}',
+    '\xff\xfe',
+  ])('answers 400 to the body %s', async (body) => {
+    const ingress = await start({ database: [A_CONNECTION] })
+    expect((await askForSync(ingress, body)).status).toBe(400)
+    expect(ingress.sent).toHaveLength(0)
+  })
+
+  test('holds the active connections of the provider before the 403 of a closed gate', async () => {
+    const gone = { id: randomUUID(), vendor: 'google', status: 'disconnected' }
+    const ingress = await start({ sync: OFF_SYNC, database: [A_CONNECTION, gone] })
+    const answer = await askForSync(ingress)
+    expect([answer.status, problemOf(answer)['error']]).toEqual([403, 'Calendar sync not enabled'])
+    expect(ingress.held).toEqual([[[A_CONNECTION.id], ['CALENDAR_SYNC_ENABLED']]])
+    expect(ingress.sent).toHaveLength(0)
+  })
+
+  test('answers 503 to all trouble of ours: gates unknown, Kafka away, Postgres away', async () => {
+    const send = async () => {
+      throw new Failure('kafka/unavailable')
+    }
+    for (const ports of [
+      { sync: UNKNOWN },
+      { send, database: [A_CONNECTION] },
+      { database: 'down' as const },
+    ]) {
+      const answer = await askForSync(await start(ports))
+      expect([answer.status, answer.headers.has('retry-after')]).toEqual([503, true])
+    }
+  })
+})
