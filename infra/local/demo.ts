@@ -218,7 +218,9 @@ async function liveChanges(demo: Demo, options: DemoOptions, signal: AbortSignal
     },
     signal,
   )
+  const ended = performance.now()
   const checked = await converge(demo, signal)
+  const after = seconds(performance.now() - ended)
   const changes = await simulator.changesAfter(before)
   const freshness = freshnessOf(changes, {
     connections: checked.connections,
@@ -228,7 +230,7 @@ async function liveChanges(demo: Demo, options: DemoOptions, signal: AbortSignal
     exists: (key) => checked.truth.holdings.has(key),
   })
   if (freshness.uncovered.length > 0) throw new Problem(notPublished(freshness))
-  stack.say('Converged again: every live change is in Postgres and on both topics.')
+  stack.say(`Converged again ${after} after the last change: Postgres and both topics hold every one.`)
   return { changes, check: checked, freshness: describeFreshness(freshness) }
 }
 
