@@ -105,7 +105,7 @@ describe('joins', () => {
     expectJoinsToFit(first)
   })
 
-  test('the first heartbeat is acknowledged without any record, and again within 3 s', async () => {
+  test('heartbeats are acknowledged again and again without any record', async () => {
     const config = await world()
     await using reader = await record(config, { groupId: 'sync', topics: [TOPIC] })
     expect(reader.consumer.lastAcknowledgedAt()).toBe(0)

@@ -199,3 +199,25 @@ describe('a service that starts while the broker is away', () => {
     expect(lines.filter(({ level }) => level === 'error')).toEqual([])
   })
 })
+
+describe('a service that stops while the broker is away', () => {
+  test('ends its producer and consumer within the 10 s that a process has', async () => {
+    const { config, logger } = await open()
+    const producer = await openProducer(config, logger)
+    const reader = await record(config, { groupId: 'sync', topics: [TOPIC], logger })
+    await producer.send([ring(1)])
+    await reader.until(() => reader.records().length > 0)
+    await kafka.pause()
+    try {
+      const late = expect(producer.send([ring(2)])).rejects.toMatchObject({ code: 'kafka/unavailable' })
+      const commit = reader.consumer.commit([{ topic: TOPIC, partition: 0, next: 1n }]).catch(() => {})
+      const started = performance.now()
+      await reader[Symbol.asyncDispose]()
+      await producer[Symbol.asyncDispose]()
+      expect(performance.now() - started).toBeLessThan(10_000)
+      await Promise.all([late, commit])
+    } finally {
+      await kafka.resume()
+    }
+  })
+})

@@ -17,6 +17,8 @@ import type { Logger } from './log.ts'
 type Offsets = readonly (TopicPartition & { readonly next: bigint })[]
 
 const COMMIT_TIMEOUT_MS = 10_000
+/** Leaving must not wait for a broker that is away: the process has 10 s to end. */
+const LAST_COMMIT_TIMEOUT_MS = 2_000
 const COMMITS_WAITING_MAX = 100
 const REBUILD_MIN_MS = 250
 const REBUILD_MAX_MS = 5_000
@@ -90,7 +92,7 @@ export class SupervisedConsumer implements Consumer {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#disposal.abort()
-    await this.#commits
+    await settledWithin(this.#commits, LAST_COMMIT_TIMEOUT_MS, 'take the last offsets').catch(() => {})
     await this.#membership?.leave()
     await this.#supervision
   }

@@ -33,7 +33,7 @@ const PARTITION_BYTES_MAX = 256 * 1024
 const WORKERS = 48
 /** Few and quick: a life that has trouble ends, and the supervisor begins a new one. */
 const RETRY = { initialRetryTime: 100, maxRetryTime: 1_000, retries: 3 }
-const LEAVE_TIMEOUT_MS = 5_000
+const LEAVE_TIMEOUT_MS = 2_000
 /** No acknowledgement for so long means that the library is stuck, whatever it waits for. A join takes up to 10 s. */
 const SILENCE_MAX_MS = 30_000
 const SILENCE_CHECK_MS = 1_000
@@ -106,7 +106,7 @@ export class Membership {
       this.#consumer.resume(this.#physical(partitions))
   }
 
-  /** Ends this life and leaves the group, within 5 s. */
+  /** Ends this life and leaves the group, within 2 s. */
   async leave(): Promise<void> {
     this.#end(null)
     await this.#disconnect()

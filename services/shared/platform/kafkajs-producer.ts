@@ -26,7 +26,9 @@ export interface TransactionalConfig extends KafkaConfig {
 const SEND_DEADLINE_MS = 10_000
 /** The broker's own limit for the acknowledgement of all replicas, in ms; below the client's request timeout. */
 const ACK_TIMEOUT_MS = 4_000
-const DISCONNECT_TIMEOUT_MS = 3_000
+/** A process has 10 s to end, and its owners have waited for what they sent. */
+const LAST_SEND_TIMEOUT_MS = 2_000
+const DISCONNECT_TIMEOUT_MS = 1_000
 /** Kafka limits a batch per partition to 1 048 588 bytes, and all records of a call may share one partition. */
 const CHUNK_BYTES_MAX = 512 * 1024
 const WAITING_MAX = 1_000
@@ -86,7 +88,7 @@ export class PlainProducer implements Producer {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#closed = true
-    await this.#tail
+    await settledWithin(this.#tail, LAST_SEND_TIMEOUT_MS, 'take the last records').catch(() => {})
     const connection = this.#connection
     this.#connection = null
     if (connection) await disconnect(connection)
@@ -184,7 +186,7 @@ export class ShardProducer implements TransactionalProducer {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#dead ??= 'closed'
-    await this.#tail
+    await settledWithin(this.#tail, LAST_SEND_TIMEOUT_MS, 'end the transaction').catch(() => {})
     await disconnect(this.#connection)
   }
 
