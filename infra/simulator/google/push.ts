@@ -11,8 +11,6 @@ import { afterAttempt, type Agents, deliver, messageHeaders, retryDelay } from '
 const WAITING_MAX = 100_000
 const IN_FLIGHT_MAX = 64
 const ATTEMPTS_KEPT = 100_000
-/** After a restart numbers go on far above whatever was sent before: they need to increase, not to be contiguous. */
-const RESTART_GAP = 10_000_000
 
 export interface Attempt {
   readonly seq: number
@@ -78,9 +76,9 @@ class PushQueue implements Push {
     this.#world = world
     this.#knobs = knobs
     this.#random = random
-    // Channels that the journal brought back have sent messages before.
-    for (const id of world.channels.keys())
-      this.#numbers.set(id, RESTART_GAP + Math.floor(world.now() / 1000))
+    // Channels that the journal brought back have sent messages before: their numbers go on above the last one. Milliseconds
+    // run ahead of any channel; seconds did not, and a message with an old number is a duplicate that hides a change.
+    for (const id of world.channels.keys()) this.#numbers.set(id, Math.floor(world.now()))
   }
 
   get pending(): number {
