@@ -104,7 +104,7 @@ async function listen(app: FastifyInstance, config: IngressConfig): Promise<void
   } catch (error) {
     const reason = error instanceof Error && 'code' in error ? String(error.code) : String(error)
     const text = `The port ${host}:${port} cannot be opened (${reason}). Set INGRESS_PORT and INGRESS_HOST.`
-    throw new Error(text, { cause: error })
+    throw Object.assign(new Error(text, { cause: error }), { name: 'Problem' })
   }
 }
 

@@ -153,6 +153,11 @@ export const OFF_SYNC = {
   gate: 'CALENDAR_SYNC_ENABLED',
   text: 'Calendar sync not enabled',
 } as const
+export const NOT_ALLOWED = {
+  state: 'off',
+  gate: 'CALENDAR_ALLOWLIST_CONNECTION_IDS',
+  text: 'Connection not allowed',
+} as const
 export const UNKNOWN = { state: 'unknown', gate: 'CALENDAR_SYNC_ENABLED' } as const
 
 /** `Bearer …` for these claims, good for a minute unless they name another expiry. */
