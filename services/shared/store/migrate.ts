@@ -31,9 +31,12 @@ const SCRAM_ITERATIONS = 4096
  * Throws Failure: `store/schema-newer` when the database knows files that this code does not, otherwise as classified.
  */
 export async function migrate(options: MigrateOptions): Promise<readonly string[]> {
+  // Over all attempts: one that applied the files may still collide at the passwords.
+  const applied: string[] = []
   for (let attempt = 1; ; attempt += 1) {
     try {
-      return await attemptMigration(options)
+      await attemptMigration(options, applied)
+      return applied
     } catch (error) {
       // Roles belong to the whole server while the lock is per database: two databases that are made at once collide there.
       if (attempt >= TRIES_MAX || !isCollision(error)) throw explain(error)
@@ -52,11 +55,14 @@ export async function pendingMigrations(url: Secret): Promise<readonly string[]>
   })
 }
 
-async function attemptMigration({ url, rolePasswords = {} }: MigrateOptions): Promise<readonly string[]> {
-  return withClient(url, async (client) => {
+async function attemptMigration(
+  { url, rolePasswords = {} }: MigrateOptions,
+  applied: string[],
+): Promise<void> {
+  await withClient(url, async (client) => {
     await client.query(`set lock_timeout = '${LOCK_MAX}'`)
     refuseNewer(await appliedNames(client))
-    const applied = await runner({
+    const newly = await runner({
       dbClient: client,
       dir: FOLDER,
       migrationsTable: TABLE,
@@ -65,8 +71,8 @@ async function attemptMigration({ url, rolePasswords = {} }: MigrateOptions): Pr
       advisoryLockMode: 'wait',
       logger: { debug: quiet, info: quiet, warn: quiet, error: quiet },
     })
+    applied.push(...newly.map(({ name }) => name))
     for (const [role, password] of Object.entries(rolePasswords)) await setPassword(client, role, password)
-    return applied.map(({ name }) => name)
   })
 }
 
