@@ -162,6 +162,9 @@ export function startSimulator(
   )
 }
 
+/** Node lets the young generation grow to 96 MB and keeps it. With 8 MB a half space, sync peaks at 186 MB instead of 306 in the demo, as fast. */
+const YOUNG_SPACE = '--max-semi-space-size=8'
+
 interface NodeProcess {
   readonly name: string
   /** Relative to the repository. */
@@ -193,7 +196,7 @@ function startNode(what: NodeProcess, place: StackPlace, signal: AbortSignal): P
       {
         name: what.name,
         command: process.execPath,
-        args: [path.join(REPOSITORY, what.script)],
+        args: [YOUNG_SPACE, path.join(REPOSITORY, what.script)],
         env: { ...nodeEnv(place), ...what.env },
         cwd: REPOSITORY,
         logFile: logFileOf(place, what.name),
