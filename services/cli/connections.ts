@@ -20,7 +20,7 @@ import { TOPICS } from '#schemas/topics.ts'
 import { connectAccount } from '../ingress/service.ts'
 import { openChannelsFor } from '../scheduler/service.ts'
 import { loadConfig as loadSchedulerConfig } from '../scheduler/config.ts'
-import { urlOf } from './config.ts'
+import { envOf, urlOf } from './config.ts'
 import type { Output } from './output.ts'
 import { Problem } from './problem.ts'
 
@@ -75,7 +75,7 @@ export async function addConnection(
   }
   const [only, ...more] = lines
   if (!only || more.length > 0) return output.rows(lines, '')
-  const schedulerConfig = loadSchedulerConfig(urlOf('scheduler', env))
+  const schedulerConfig = loadSchedulerConfig(envOf('scheduler', env))
   output.object({ ...only, channels: await openChannelsFor(schedulerConfig, only.connection, signal) })
 }
 

@@ -26,24 +26,31 @@ export function createBoundedFetch(limits: FetchLimits = {}): BoundedFetch {
   const timeoutMs = limits.timeoutMs ?? CALL_TIMEOUT_MS
   const bytesMax = limits.bytesMax ?? ANSWER_BYTES_MAX
   return async (input, init = {}) => {
-    const deadline = AbortSignal.timeout(timeoutMs)
     const caller = init.signal ?? null
-    const signal = caller === null ? deadline : AbortSignal.any([deadline, caller])
-    const waits: Waits = { caller, deadline, timeoutMs }
+    const deadline = new AbortController()
+    // Cleared at the end of the body: a timer that runs on holds 4 kB of its call for 30 s.
+    const timer = setTimeout(() => deadline.abort(), timeoutMs).unref()
+    const waits: Waits = { caller, deadline: deadline.signal, timeoutMs, end: () => clearTimeout(timer) }
+    const signal = caller === null ? deadline.signal : AbortSignal.any([deadline.signal, caller])
     let response: Response
     try {
       response = await fetch(input, { ...init, signal, redirect: 'manual' })
     } catch (error) {
+      waits.end()
       throw unreached(error, waits)
     }
     if (response.status >= 300 && response.status < 400 && response.status !== 304) {
+      waits.end()
       await response.body?.cancel().catch(() => {})
       throw new Failure(
         'vendor/unreadable-answer',
         `The vendor answered ${response.status}, a redirect, which is never followed. Check the vendor URL that is configured.`,
       )
     }
-    if (response.body === null) return response
+    if (response.body === null) {
+      waits.end()
+      return response
+    }
     const body = limitBody(response.body, bytesMax, waits)
     const { status, statusText, headers } = response
     return new Response(body, { status, statusText, headers })
@@ -54,6 +61,7 @@ interface Waits {
   readonly caller: AbortSignal | null
   readonly deadline: AbortSignal
   readonly timeoutMs: number
+  readonly end: () => void
 }
 
 function limitBody(source: ReadableStream<Uint8Array>, bytesMax: number, waits: Waits) {
@@ -63,17 +71,24 @@ function limitBody(source: ReadableStream<Uint8Array>, bytesMax: number, waits: 
     async pull(controller) {
       try {
         const { done, value } = await reader.read()
-        if (done) return controller.close()
+        if (done) {
+          waits.end()
+          return controller.close()
+        }
         bytes += value.byteLength
         if (bytes > bytesMax) throw new Failure('vendor/answer-too-large')
         controller.enqueue(value)
       } catch (error) {
         const failure = brokenOff(error, waits)
+        waits.end()
         controller.error(failure)
         await reader.cancel(failure).catch(() => {})
       }
     },
-    cancel: (reason) => reader.cancel(reason),
+    cancel: (reason) => {
+      waits.end()
+      return reader.cancel(reason)
+    },
   })
 }
 
