@@ -47,3 +47,10 @@ export const REQUESTED_TOPIC = {
   google: TOPICS.requestedGoogle,
   microsoft: TOPICS.requestedMicrosoft,
 } as const
+
+/** Our consumer groups (KAFKA_PREFIX goes before them too). */
+export const GROUPS = {
+  sync: 'calstream-sync',
+  retry: 'calstream-retry',
+  deadLetterIndex: 'calstream-dead-letter-index',
+} as const

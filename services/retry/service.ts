@@ -12,13 +12,12 @@ import { metrics } from '#shared/platform/metrics.ts'
 import { createOffsetLedger, type OffsetLedger } from '#shared/platform/offset-ledger.ts'
 import { startTelemetry } from '#shared/platform/telemetry.ts'
 import { openGates } from '#shared/platform/unleash.ts'
-import { TOPICS } from '#schemas/topics.ts'
+import { GROUPS, TOPICS } from '#schemas/topics.ts'
 import type { RetryConfig } from './config.ts'
 import { DueHeap } from './due-heap.ts'
 import { createIntake, RETRY_TOPICS, type Scheduling } from './intake.ts'
 import { ringDue } from './ring.ts'
 
-const GROUP = 'calstream-retry'
 const COMMIT_EVERY_MS = 300
 /** Per band: 100 000 waiting records are some 60 MB. */
 const BAND_MAX = 100_000
@@ -58,7 +57,7 @@ export async function startRetry(
   const consumer = await openConsumer(
     kafka,
     {
-      groupId: GROUP,
+      groupId: GROUPS.retry,
       topics: RETRY_TOPICS,
       isolation: 'read-uncommitted',
       handlers: { assigned: intake.assigned, received: intake.received, crashed: crash.resolve },

@@ -8,6 +8,7 @@ import type { Consumer } from '#shared/platform/broker.ts'
 import { type Clock, systemClock } from '#shared/platform/clock.ts'
 import { openCodec } from '#shared/platform/codec.ts'
 import { parseKeyring } from '#shared/platform/crypto.ts'
+import type { KafkaConfig } from '#shared/platform/kafkajs-client.ts'
 import { kafkaRoundTrip, openConsumer, openProducer } from '#shared/platform/kafkajs.ts'
 import { createLogger, type Logger } from '#shared/platform/log.ts'
 import { startLoop } from '#shared/platform/loop.ts'
@@ -17,19 +18,19 @@ import { type LiveGates, openGates } from '#shared/platform/unleash.ts'
 import { loadCredentials, saveAccess } from '#shared/store/credentials.ts'
 import { openAccess } from '#shared/vendors/access.ts'
 import { createVendors } from '#shared/vendors/index.ts'
-import { TOPICS } from '#schemas/topics.ts'
+import { GROUPS, TOPICS } from '#schemas/topics.ts'
 import type { SchedulerConfig } from './config.ts'
 import { createDeadLetterIndex } from './dead-letter-index.ts'
 import { REQUESTED_TOPICS } from './doorbell.ts'
 import { startJob, type Job } from './jobs.ts'
 import { openConnectionChannels, tendChannels, type ChannelsDeps } from './open-channels.ts'
+import { observe } from './observe.ts'
 import { reconcile } from './reconcile.ts'
 import { forgetOld } from './retention.ts'
 import { createRingHeld } from './ring-held.ts'
 import { sweep } from './sweep.ts'
 
 const POOL_MAX = 4
-const GROUP = 'calstream-dead-letter-index'
 
 export interface SchedulerOverrides {
   readonly clock?: Clock
@@ -50,7 +51,7 @@ export async function startScheduler(
   const index = await startIndex(config, deps, crash.resolve)
   started.use(index)
   const owner = `${hostname()}-${process.pid}-${randomUUID().slice(0, 8)}`
-  const loops = jobsOf(deps).map((job) => startJob({ db: deps.db, owner, logger }, job))
+  const loops = jobsOf(deps, kafkaOf(config)).map((job) => startJob({ db: deps.db, owner, logger }, job))
   // Side by side: with Postgres away each would wait for it.
   started.defer(async () => void (await Promise.all(loops.map((loop) => loop[Symbol.asyncDispose]()))))
   const admin = started.use(
@@ -89,13 +90,14 @@ export async function openChannelsFor(
   return openConnectionChannels(deps, connection, signal)
 }
 
-function jobsOf(deps: ChannelsDeps): readonly Job[] {
+function jobsOf(deps: ChannelsDeps, kafka: KafkaConfig): readonly Job[] {
   const ringHeld = createRingHeld(deps)
   return [
     { name: 'sweep', everyMs: 30_000, runOnce: (signal) => sweep(deps, signal) },
     { name: 'ring-held', everyMs: 2000, runOnce: (signal) => ringHeld(signal) },
     { name: 'reconcile', everyMs: 2000, runOnce: (signal) => reconcile(deps, signal) },
     { name: 'channels', everyMs: 5000, runOnce: (signal) => tendChannels(deps, signal) },
+    { name: 'observe', everyMs: 15_000, runOnce: () => observe({ db: deps.db, kafka }) },
     { name: 'retention', everyMs: 3_600_000, runOnce: (signal) => forgetOld(deps.db, signal) },
   ]
 }
@@ -165,7 +167,7 @@ async function startIndex(
   const consumer = await openConsumer(
     kafkaOf(config),
     {
-      groupId: GROUP,
+      groupId: GROUPS.deadLetterIndex,
       topics: [TOPICS.deadLetter],
       isolation: 'read-committed',
       handlers: { assigned: index.assigned, received: index.received, crashed },

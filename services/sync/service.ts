@@ -17,7 +17,7 @@ import { openGates, type LiveGates } from '#shared/platform/unleash.ts'
 import { loadCredentials, saveAccess } from '#shared/store/credentials.ts'
 import { openAccess } from '#shared/vendors/access.ts'
 import { createVendors, type Vendors } from '#shared/vendors/index.ts'
-import { TOPICS } from '#schemas/topics.ts'
+import { GROUPS, TOPICS } from '#schemas/topics.ts'
 import type { SyncConfig } from './config.ts'
 import { createIntake, DOORBELL_TOPICS, type Doorbell, type Intake } from './consumer.ts'
 import { createLanes, type LaneLimits, type Lanes } from './lanes.ts'
@@ -25,7 +25,6 @@ import { runUnit } from './observe-unit.ts'
 import { watchOutage } from './outage.ts'
 import type { UnitDeps } from './unit.ts'
 
-const GROUP = 'calstream-sync'
 /** Units spend their time at vendors; 16 connections carried 32 units on two cores without a wait. */
 const POOL_MAX = 16
 const SLOT_WAIT_MS = 5000
@@ -91,7 +90,7 @@ export async function startSync(
   const handlers = { assigned, received, crashed: crash.resolve }
   const consumer = await openConsumer(
     kafka,
-    { groupId: GROUP, topics: DOORBELL_TOPICS, isolation: 'read-uncommitted', handlers },
+    { groupId: GROUPS.sync, topics: DOORBELL_TOPICS, isolation: 'read-uncommitted', handlers },
     logger,
   )
   consumerOf.current = started.use(consumer)

@@ -7,6 +7,7 @@ import { PlainProducer, ShardProducer, type TransactionalConfig } from './kafkaj
 import type { Logger } from './log.ts'
 
 const ROUND_TRIP_TIMEOUT_MS = 2_000
+const LAG_TIMEOUT_MS = 10_000
 
 /** Connects, but does not insist: with the broker away it is returned all the same, and sends fail until the broker is back. */
 export async function openProducer(config: KafkaConfig, logger: Logger): Promise<Producer> {
@@ -47,4 +48,54 @@ export async function kafkaRoundTrip(config: KafkaConfig): Promise<string | null
   } finally {
     void admin.disconnect().catch(() => {})
   }
+}
+
+/**
+ * How many records of each topic a group has not committed yet. Never quite 0 where a topic has transactions: their markers take
+ * offsets. Throws Failure `kafka/unavailable`.
+ */
+export async function groupLag(
+  config: KafkaConfig,
+  groupId: string,
+  topics: readonly string[],
+): Promise<ReadonlyMap<string, number>> {
+  const admin = createClient(config, { retries: 0 }, null).admin()
+  try {
+    return await settledWithin(
+      admin.connect().then(() => readLag(admin, config.prefix, groupId, topics)),
+      LAG_TIMEOUT_MS,
+      'answer',
+    )
+  } catch (error) {
+    throw kafkaFailure(error)
+  } finally {
+    void admin.disconnect().catch(() => {})
+  }
+}
+
+async function readLag(
+  admin: ReturnType<ReturnType<typeof createClient>['admin']>,
+  prefix: string,
+  groupId: string,
+  topics: readonly string[],
+): Promise<ReadonlyMap<string, number>> {
+  const committed = await admin.fetchOffsets({
+    groupId: prefix + groupId,
+    topics: topics.map((topic) => prefix + topic),
+  })
+  const lag = new Map<string, number>()
+  for (const { topic, partitions } of committed) {
+    const ends = new Map((await admin.fetchTopicOffsets(topic)).map((end) => [end.partition, end]))
+    const behind = partitions.map(({ partition, offset }) => {
+      const end = ends.get(partition)
+      // -1: nothing committed yet, so everything that is kept is ahead.
+      const from = Number(offset) < 0 ? Number(end?.low ?? 0) : Number(offset)
+      return Math.max(0, Number(end?.high ?? 0) - from)
+    })
+    lag.set(
+      topic.slice(prefix.length),
+      behind.reduce((sum, one) => sum + one, 0),
+    )
+  }
+  return lag
 }

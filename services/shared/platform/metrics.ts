@@ -53,7 +53,6 @@ export const metrics = {
     'Duration of calls to vendors. Labels: vendor, call',
     SECONDS,
   ),
-  tokenRefreshes: counter('calendar_sync_token_refreshes', 'Access tokens fetched. Labels: vendor, outcome'),
 
   webhooks: counter('calendar_sync_webhooks', 'Notifications answered. Labels: vendor, outcome'),
   webhookSeconds: histogram(
@@ -68,15 +67,11 @@ export const metrics = {
   lanes: gauge('calendar_sync_lanes', 'Connections with queued or running work. Labels: state'),
   lag: gauge(
     'calendar_sync_lag',
-    'Records of a topic that the group has not finished. Labels: topic, partition',
+    'Records of a topic that the group has not committed. Labels: group, topic',
   ),
   deadLetters: counter(
     'calendar_sync_dead_letters',
     'Records sent to the dead-letter topic. Labels: topic, code',
-  ),
-  consumerRebuilds: counter(
-    'calendar_sync_consumer_rebuilds',
-    'Consumers that died and were built again. Labels: group',
   ),
 
   outboxPublished: counter('calendar_sync_outbox_published', 'Outbox rows published'),

@@ -63,3 +63,26 @@ export async function readTotals(db: Queryable): Promise<Totals> {
   if (!row) throw new Error('an aggregate without grouping always has one row')
   return row
 }
+
+/** Connections of each vendor by state; the states overlap: one may be active, dirty and backing off. */
+export async function countConnections(db: Queryable): Promise<
+  readonly {
+    readonly vendor: string
+    readonly active: number
+    readonly sync_needed: number
+    readonly backing_off: number
+    readonly needs_reauth: number
+    readonly disabled: number
+  }[]
+> {
+  const { rows } = await db.query<Awaited<ReturnType<typeof countConnections>>[number]>(
+    `select vendor,
+            count(*) filter (where status = 'active')::int as active,
+            count(*) filter (where status = 'active' and sync_needed)::int as sync_needed,
+            count(*) filter (where status = 'active' and backoff_until > calstream_now())::int as backing_off,
+            count(*) filter (where status = 'needs_reauth')::int as needs_reauth,
+            count(*) filter (where status = 'disabled')::int as disabled
+       from external_calendar_connections group by vendor`,
+  )
+  return rows
+}

@@ -1,0 +1,32 @@
+// What only somebody who sees everything can tell: how many connections are in which state, and how far the consumers are
+// behind. One scheduler at a time reports it.
+import { GROUPS, TOPICS } from '#schemas/topics.ts'
+import type { KafkaConfig } from '#shared/platform/kafkajs-client.ts'
+import { groupLag } from '#shared/platform/kafkajs.ts'
+import { metrics } from '#shared/platform/metrics.ts'
+import type { Queryable } from '#shared/platform/postgres.ts'
+import { countConnections } from '#shared/store/status.ts'
+
+const READ_BY = {
+  [GROUPS.sync]: [TOPICS.requestedGoogle, TOPICS.requestedMicrosoft],
+  [GROUPS.retry]: [TOPICS.retry30s, TOPICS.retry10m, TOPICS.retry6h],
+} as const
+
+/** Reports once. @returns how many values it set. Throws Failure `store/*` or `kafka/*`. */
+export async function observe(deps: {
+  readonly db: Queryable
+  readonly kafka: KafkaConfig
+}): Promise<number> {
+  const counts = await countConnections(deps.db)
+  for (const { vendor, ...states } of counts) {
+    for (const [state, count] of Object.entries(states)) metrics.connections.record(count, { vendor, state })
+  }
+  let set = counts.length
+  for (const [group, topics] of Object.entries(READ_BY)) {
+    for (const [topic, lag] of await groupLag(deps.kafka, group, topics)) {
+      metrics.lag.record(lag, { group, topic })
+      set += 1
+    }
+  }
+  return set
+}
