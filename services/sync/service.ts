@@ -21,7 +21,7 @@ import { GROUPS, TOPICS } from '#schemas/topics.ts'
 import type { SyncConfig } from './config.ts'
 import { createIntake, DOORBELL_TOPICS, type Doorbell, type Intake } from './consumer.ts'
 import { createLanes, type LaneLimits, type Lanes } from './lanes.ts'
-import { runUnit } from './observe-unit.ts'
+import { countFromZero, runUnit } from './observe-unit.ts'
 import { watchOutage } from './outage.ts'
 import type { UnitDeps } from './unit.ts'
 
@@ -56,6 +56,7 @@ export async function startSync(
   const telemetry = started.use(startTelemetry({ service: 'sync', logger }))
   const kafka = { brokers: config.KAFKA_BROKERS, prefix: config.KAFKA_PREFIX, clientId: 'calstream-sync' }
   const { deps, live } = await openDeps(config, { logger, overrides, started }, signal)
+  countFromZero(deps.vendors.keys())
   const producer = started.use(await openProducer(kafka, logger))
   const crash = Promise.withResolvers<unknown>()
   const ledger = createOffsetLedger()

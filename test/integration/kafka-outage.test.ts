@@ -164,7 +164,7 @@ describe('a broker that restarts under a transactional producer', () => {
     const producer = await openTransactionalProducer(settings, logger)
     await producer.publish([ring(1)])
     // Seen by a reader, so its commit markers are written: a lone broker that is killed before that may come back without ever
-    // writing them (4.3.1, 3 of 5 runs), and then its partition hangs for read_committed readers.
+    // writing them (4.3.1, 4 of 6 runs), and then its partition hangs for read_committed readers.
     const before = await record(config, { groupId: 'before', topics: [TOPIC] })
     await before.until(() => before.values().includes('1'))
     await before[Symbol.asyncDispose]()
