@@ -8,6 +8,8 @@ import type { Logger } from './log.ts'
 
 const ROUND_TRIP_TIMEOUT_MS = 2_000
 const LAG_TIMEOUT_MS = 10_000
+/** A group's first coordinator is found only after some tries. */
+const LAG_RETRY = { initialRetryTime: 100, maxRetryTime: 1_000, retries: 8 }
 
 /** Connects, but does not insist: with the broker away it is returned all the same, and sends fail until the broker is back. */
 export async function openProducer(config: KafkaConfig, logger: Logger): Promise<Producer> {
@@ -59,7 +61,7 @@ export async function groupLag(
   groupId: string,
   topics: readonly string[],
 ): Promise<ReadonlyMap<string, number>> {
-  const admin = createClient(config, { retries: 0 }, null).admin()
+  const admin = createClient(config, LAG_RETRY, null).admin()
   try {
     return await settledWithin(
       admin.connect().then(() => readLag(admin, config.prefix, groupId, topics)),
