@@ -45,6 +45,8 @@ const NOT_FOUND: Problem = {
   error: 'Provider not found',
   detail: 'There is no such provider, it has no connections, or the token is for another one.',
 }
+/** On no allowlist, so what its gate says first is what the switch says. */
+const NOBODY = providerId('00000000-0000-0000-0000-000000000000')
 const NOT_KEPT = unavailable('The request could not be stored. Send it again later.')
 
 /** Statuses in which a connection is not pulled, in words for the caller. */
@@ -60,7 +62,7 @@ export function registerSyncApi(app: FastifyInstance, deps: SyncApiDeps): void {
   app.post(SYNC_API, {
     onRequest: async (request, reply) => {
       const caller = callerOf(await deps.bearer(request.headers.authorization))
-      if (caller === null) return sendProblem(reply, UNAUTHORIZED)
+      if (caller === null) return sendProblem(reply, strangersAnswer(deps.gates))
       callers.set(request, caller)
       // An operator names the provider in the body, so its gate is asked after it.
       const problem = caller.kind === 'provider' ? await closedGate(deps, caller.id) : null
@@ -81,6 +83,14 @@ export function registerSyncApi(app: FastifyInstance, deps: SyncApiDeps): void {
       return inSpan('sync asked for', { kind: 'server' }, () => askForSync(deps, provider, reply))
     },
   })
+}
+
+/** The switch needs no identity, so it comes before the token: switched off, the API says so to everybody, and holds nothing for strangers. */
+function strangersAnswer(gates: Pick<Gates, 'sync'>): Problem {
+  const decision = gates.sync(NOBODY)
+  if (decision.state === 'unknown') return unknownGate()
+  const isSwitchedOff = decision.state === 'off' && decision.gate === 'CALENDAR_SYNC_ENABLED'
+  return isSwitchedOff ? forbidden(decision) : UNAUTHORIZED
 }
 
 function callerOf(claims: Readonly<Record<string, unknown>> | null): Caller | null {

@@ -8,6 +8,7 @@ import {
   A_PROVIDER,
   askForSync,
   decoded,
+  NOT_ALLOWED,
   OFF_SYNC,
   post,
   problemOf,
@@ -113,6 +114,18 @@ describe('the sync API', () => {
     expect(bodies.size).toBe(1)
     expect(ingress.sent).toHaveLength(0)
     expect((await post(ingress, SYNC_API, { Authorization: good })).status).toBe(202)
+  })
+
+  test('says to strangers too that it is switched off, and holds nothing for them', async () => {
+    const closed = await start({ database: [A_CONNECTION], sync: OFF_SYNC })
+    const answer = await post(closed, SYNC_API, {})
+    expect(answer.status).toBe(403)
+    expect(JSON.parse(answer.body)).toMatchObject({ error: 'Calendar sync not enabled' })
+    expect(closed.held).toEqual([])
+    // An allowlist is about somebody, so it says nothing to nobody.
+    const restricted = await start({ database: [A_CONNECTION], sync: NOT_ALLOWED })
+    expect((await post(restricted, SYNC_API, {})).status).toBe(401)
+    expect((await post(await start({ sync: UNKNOWN }), SYNC_API, {})).status).toBe(503)
   })
 
   test.each([
