@@ -10,7 +10,7 @@ test('lag and dirty connections are reported while no sync runs, and are gone on
   const lag = () => world.metric(scheduler, 'calendar_sync_lag', 'topic="calendar.sync.requested.google.v1"')
   const dirty = () => world.metric(scheduler, 'calendar_sync_connections', 'state="sync_needed"')
   await eventually('the lag to show', async () => (await lag()) > 0, 60_000)
-  expect(await dirty()).toBe(1)
+  await eventually('the dirty connection to show', async () => (await dirty()) === 1, 60_000)
   await world.start('sync')
   await eventually('the connection to be clean', async () => (await dirty()) === 0, 60_000)
   expect(await world.metric(scheduler, 'calendar_sync_connections', 'state="active"')).toBe(1)
