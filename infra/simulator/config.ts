@@ -2,6 +2,8 @@
 export interface SimulatorConfig {
   readonly googlePort: number
   readonly adminPort: number
+  /** Interface of both ports; 127.0.0.1 when absent, 0.0.0.0 inside a container. */
+  readonly host?: string
   /** Where the world is journalled; absent = it dies with the process. */
   readonly dataDir?: string
   /** Reproduces ids, contents, page cuts and deliveries. */
@@ -37,6 +39,7 @@ export function loadConfig(env: NodeJS.ProcessEnv): SimulatorConfig {
     adminPort: integer('SIMULATOR_ADMIN_PORT', 65_535),
     latencyMs: integer('SIMULATOR_LATENCY_MS', 600_000),
     allowHttpCallbacks: flag('SIMULATOR_ALLOW_HTTP_CALLBACKS'),
+    ...given('host', 'SIMULATOR_HOST'),
     ...given('dataDir', 'SIMULATOR_DATA_DIR'),
     ...given('seed', 'SIMULATOR_SEED'),
     ...given('clientId', 'SIMULATOR_CLIENT_ID'),

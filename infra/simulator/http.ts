@@ -1,5 +1,5 @@
 // A small HTTP server over node:http for the simulator's two ports. It reads bodies whole (capped), routes by method and path,
-// and leaves the raw response to callers that must break it on purpose. It listens on 127.0.0.1 only.
+// and leaves the raw response to callers that must break it on purpose. It listens on 127.0.0.1 unless told otherwise.
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 
@@ -35,15 +35,18 @@ export interface Route<C> {
   readonly handle: (context: C, params: Readonly<Record<string, string>>) => Answer | Promise<Answer>
 }
 
-/** Listens on 127.0.0.1 (port 0 = a free one) and answers with what `handle` does to the raw response. */
-export async function listen(port: number, handle: (call: Call) => Promise<void>): Promise<Listening> {
+/** Listens (port 0 = a free one) and answers with what `handle` does to the raw response. */
+export async function listen(
+  { port, host = '127.0.0.1' }: { readonly port: number; readonly host?: string | undefined },
+  handle: (call: Call) => Promise<void>,
+): Promise<Listening> {
   const server = createServer((request, response) => {
     void serve(request, response, handle)
   })
   server.keepAliveTimeout = 60_000
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject)
-    server.listen(port, '127.0.0.1', resolve)
+    server.listen(port, host, resolve)
   })
   const address = server.address() as AddressInfo
   return { url: `http://127.0.0.1:${address.port}`, [Symbol.asyncDispose]: () => close(server) }

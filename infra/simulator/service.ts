@@ -6,7 +6,7 @@
 //               requests, channels, knobs, reset (control/admin*.ts; bodies in control/bodies.ts)
 //
 // Kept in memory, oldest dropped and counted: 100 000 requests, 100 000 webhook attempts, changes of 1 000 000 occurrences in all,
-// 20 000 tombstones per calendar, 200 paging runs. Listens on 127.0.0.1 only. With `dataDir` the world is journalled and comes back
+// 20 000 tombstones per calendar, 200 paging runs. Listens on 127.0.0.1 unless `host` says otherwise. With `dataDir` the world is journalled and comes back
 // as it was: accounts, tokens, events, sync tokens, channels (ledgers and knobs do not).
 import { createAdmin } from './control/admin.ts'
 import { createFaults } from './control/faults.ts'
@@ -70,7 +70,7 @@ export async function startSimulator(config: SimulatorConfig): Promise<Simulator
     newAccount: (email?: string) => createAccount(world, seed, { email }),
   }
   const front = createFront({ google, knobs, faults, requests, stopped: stopped.signal })
-  const googleServer = owned.use(await listen(config.googlePort, front))
+  const googleServer = owned.use(await listen({ port: config.googlePort, host: config.host }, front))
   googleUrl = googleServer.url
   const reset = () => {
     load.stopAll()
@@ -97,7 +97,7 @@ export async function startSimulator(config: SimulatorConfig): Promise<Simulator
     googleUrl: () => googleUrl,
     reset,
   })
-  const adminServer = owned.use(await listen(config.adminPort, admin))
+  const adminServer = owned.use(await listen({ port: config.adminPort, host: config.host }, admin))
   owned.defer(() => stopped.abort())
   const all = owned.move()
   return { googleUrl, adminUrl: adminServer.url, [Symbol.asyncDispose]: () => all.disposeAsync() }
