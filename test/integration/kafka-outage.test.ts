@@ -163,8 +163,8 @@ describe('a broker that restarts under a transactional producer', () => {
     const settings = { ...config, transactionalId: 'relay-0', timeoutMs: 15_000 }
     const producer = await openTransactionalProducer(settings, logger)
     await producer.publish([ring(1)])
-    // Seen by a reader, so its commit markers are written: a lone broker that is killed before that may come back without ever
-    // writing them (4.3.1, 4 of 6 runs), and then its partition hangs for read_committed readers.
+    // Seen by a reader, so its commit marker is written: a lone broker that was killed before that came back with the record
+    // unreadable for read_committed readers (4.3.1, 4 of 6 runs).
     const before = await record(config, { groupId: 'before', topics: [TOPIC] })
     await before.until(() => before.values().includes('1'))
     await before[Symbol.asyncDispose]()
