@@ -6,16 +6,16 @@ import { openCodec } from '#shared/platform/codec.ts'
 import { parseKeyring } from '#shared/platform/crypto.ts'
 import {
   credentialsEnv,
-  googleEnv,
   kafkaEnv,
   postgresEnv,
   readEnv,
   registryEnv,
+  vendorsEnv,
 } from '#shared/platform/env.ts'
 import { createLogger } from '#shared/platform/log.ts'
 import { openDatabase } from '#shared/platform/postgres.ts'
 import { listConnections } from '#shared/store/status.ts'
-import { createGoogle } from '#shared/vendors/google/adapter.ts'
+import { createVendors } from '#shared/vendors/index.ts'
 import { TOPICS } from '#schemas/topics.ts'
 import { connectAccount } from '../ingress/service.ts'
 import { openChannelsFor } from '../scheduler/service.ts'
@@ -38,14 +38,16 @@ export async function addConnection(
   output: Output,
 ): Promise<void> {
   if (!isUuid(options.provider)) throw new Problem(`--provider must be a uuid, not "${options.provider}".`)
-  const vendor = vendorOf(options.vendor)
+  const name = vendorOf(options.vendor)
   const signal = AbortSignal.timeout(LIMIT_MS)
   const tokens = (env['CALSTREAM_REFRESH_TOKEN'] ?? (await text(process.stdin))).split(/\s+/).filter(Boolean)
   if (tokens.length === 0)
     throw new Problem('Give the refresh token on standard input or in CALSTREAM_REFRESH_TOKEN.')
-  const schema = z.object({ ...postgresEnv, ...registryEnv, ...kafkaEnv, ...credentialsEnv, ...googleEnv })
+  const schema = z.object({ ...postgresEnv, ...registryEnv, ...kafkaEnv, ...credentialsEnv, ...vendorsEnv })
   const config = readEnv(schema, urlOf('ingress', env))
   const topics = [TOPICS.requestedGoogle, TOPICS.requestedMicrosoft, TOPICS.connectionChanged] as const
+  const vendor = createVendors(config).get(name)
+  if (!vendor) throw new Problem(`The vendor ${name} is not configured. Set its client id and secret.`)
   const codec = await openCodec(
     { registryUrl: config.SCHEMA_REGISTRY_URL, prefix: config.KAFKA_PREFIX, topics },
     signal,
@@ -54,20 +56,14 @@ export async function addConnection(
     { url: config.POSTGRES_URL, applicationName: 'calstream-cli', poolMax: 1 },
     createLogger({ service: 'cli', level: 'warn' }),
   )
-  const google = createGoogle({
-    apiUrl: config.GOOGLE_API_URL,
-    tokenUrl: config.GOOGLE_TOKEN_URL,
-    clientId: config.GOOGLE_CLIENT_ID,
-    clientSecret: config.GOOGLE_CLIENT_SECRET,
-  })
-  const deps = { database, codec, keyring: parseKeyring(config.CREDENTIALS_KEYS), vendor: google }
+  const deps = { database, codec, keyring: parseKeyring(config.CREDENTIALS_KEYS), vendor }
   const provider = providerId(options.provider)
   const lines = []
   for (const refreshToken of tokens) {
     const connected = await connectAccount(deps, { providerId: provider, refreshToken }, signal)
     lines.push({
       connection: connected.connectionId,
-      vendor,
+      vendor: name,
       account: connected.vendorAccountId,
       new: connected.isNew,
       calendars: connected.calendars,
@@ -99,6 +95,6 @@ export async function showConnections(
 }
 
 function vendorOf(name: string): VendorName {
-  if (name === 'google') return name
-  throw new Problem(`--vendor must be google, not "${name}".`)
+  if (name === 'google' || name === 'microsoft') return name
+  throw new Problem(`--vendor must be google or microsoft, not "${name}".`)
 }

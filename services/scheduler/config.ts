@@ -4,12 +4,12 @@ import {
   adminEnv,
   channelEnv,
   credentialsEnv,
-  googleEnv,
   kafkaEnv,
   postgresEnv,
   readEnv,
   registryEnv,
   unleashEnv,
+  vendorsEnv,
 } from '#shared/platform/env.ts'
 
 const schema = z.object({
@@ -19,7 +19,7 @@ const schema = z.object({
   ...unleashEnv,
   ...credentialsEnv,
   ...channelEnv,
-  ...googleEnv,
+  ...vendorsEnv,
   ...adminEnv,
 })
 

@@ -125,14 +125,7 @@ async function openDeps(
   )
   const producer = started.use(await openProducer(kafkaOf(config), logger))
   const keyring = parseKeyring(config.CREDENTIALS_KEYS)
-  const vendors = createVendors({
-    google: {
-      apiUrl: config.GOOGLE_API_URL,
-      tokenUrl: config.GOOGLE_TOKEN_URL,
-      clientId: config.GOOGLE_CLIENT_ID,
-      clientSecret: config.GOOGLE_CLIENT_SECRET,
-    },
-  })
+  const vendors = createVendors(config, clock)
   const uses = [...vendors].map(([name, vendor]) => {
     const access = openAccess({
       vendor,

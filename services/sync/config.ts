@@ -3,12 +3,12 @@ import { z } from 'zod'
 import {
   adminEnv,
   credentialsEnv,
-  googleEnv,
   kafkaEnv,
   postgresEnv,
   readEnv,
   registryEnv,
   unleashEnv,
+  vendorsEnv,
   wholeNumber,
 } from '#shared/platform/env.ts'
 
@@ -21,7 +21,7 @@ const schema = z.object({
   ...postgresEnv,
   ...unleashEnv,
   ...credentialsEnv,
-  ...googleEnv,
+  ...vendorsEnv,
   ...adminEnv,
   SYNC_SLOTS: slots('units that run at a time', '32'),
   SYNC_VENDOR_SLOTS: slots('units of one vendor that run at a time', '24'),

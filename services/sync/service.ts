@@ -164,7 +164,7 @@ async function openDeps(
   )
   const clock = overrides.clock ?? systemClock
   const keyring = parseKeyring(config.CREDENTIALS_KEYS)
-  const vendors = [...(overrides.vendors ?? createVendors(vendorsOf(config), clock))].map(
+  const vendors = [...(overrides.vendors ?? createVendors(config, clock))].map(
     ([name, vendor]) => {
       const access = openAccess({
         vendor,
@@ -186,17 +186,6 @@ function limitsOf(config: SyncConfig): LaneLimits {
     bulkheadSlots: config.SYNC_VENDOR_SLOTS,
     backfillSlots: config.SYNC_BACKFILL_SLOTS,
     slotWaitMs: SLOT_WAIT_MS,
-  }
-}
-
-function vendorsOf(config: SyncConfig) {
-  return {
-    google: {
-      apiUrl: config.GOOGLE_API_URL,
-      tokenUrl: config.GOOGLE_TOKEN_URL,
-      clientId: config.GOOGLE_CLIENT_ID,
-      clientSecret: config.GOOGLE_CLIENT_SECRET,
-    },
   }
 }
 

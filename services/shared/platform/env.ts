@@ -265,12 +265,39 @@ export const channelEnv = {
 }
 
 export const googleEnv = {
-  GOOGLE_API_URL: httpUrl('address of the Google APIs')
-    .default('https://www.googleapis.com')
-    .describe('address of the Google APIs'),
-  GOOGLE_TOKEN_URL: httpUrl("address of Google's token endpoint")
-    .default('https://oauth2.googleapis.com/token')
-    .describe("address of Google's token endpoint"),
-  GOOGLE_CLIENT_ID: text('OAuth client id of the app at Google'),
-  GOOGLE_CLIENT_SECRET: secretText('OAuth client secret of the app at Google'),
+  GOOGLE_API_URL: addressWithDefault('address of the Google APIs', 'https://www.googleapis.com'),
+  GOOGLE_AUTH_URL: addressWithDefault(
+    "address of Google's consent page",
+    'https://accounts.google.com/o/oauth2/v2/auth',
+  ),
+  GOOGLE_TOKEN_URL: addressWithDefault(
+    "address of Google's token endpoint",
+    'https://oauth2.googleapis.com/token',
+  ),
+  GOOGLE_REVOKE_URL: addressWithDefault(
+    "address of Google's revocation endpoint",
+    'https://oauth2.googleapis.com/revoke',
+  ),
+  GOOGLE_CLIENT_ID: text('OAuth client id of the app at Google').optional(),
+  GOOGLE_CLIENT_SECRET: secretText('OAuth client secret of the app at Google').optional(),
+}
+
+export const microsoftEnv = {
+  MICROSOFT_API_URL: addressWithDefault('address of Microsoft Graph', 'https://graph.microsoft.com'),
+  MICROSOFT_LOGIN_URL: addressWithDefault(
+    "address of Microsoft's sign-in server, without the tenant",
+    'https://login.microsoftonline.com',
+  ),
+  MICROSOFT_TENANT: text('tenant whose accounts may connect; common takes all')
+    .default('common')
+    .describe('tenant whose accounts may connect; common takes all'),
+  MICROSOFT_CLIENT_ID: text('OAuth client id of the app at Microsoft').optional(),
+  MICROSOFT_CLIENT_SECRET: secretText('OAuth client secret of the app at Microsoft').optional(),
+}
+
+/** Every vendor's settings; which vendors there are, `createVendors` decides. */
+export const vendorsEnv = { ...googleEnv, ...microsoftEnv }
+
+function addressWithDefault(what: string, url: string) {
+  return httpUrl(what).default(url).describe(what)
 }

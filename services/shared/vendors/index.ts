@@ -1,16 +1,58 @@
-// The vendors that an installation talks to, by name. A vendor without configuration is absent, not broken.
+// The vendors that an installation talks to, by name. A vendor without a client id is absent, not broken; at least one is there.
 import type { VendorName } from '#shared/domain/ids.ts'
-import type { Clock } from '#shared/platform/clock.ts'
-import { createGoogle, type GoogleConfig } from './google/adapter.ts'
+import { systemClock, type Clock } from '#shared/platform/clock.ts'
+import { ConfigError, type Secret } from '#shared/platform/env.ts'
+import { createGoogle } from './google/adapter.ts'
 import type { Vendor } from './vendor.ts'
 
+/** What `googleEnv` and `microsoftEnv` read. */
 export interface VendorsConfig {
-  readonly google: GoogleConfig
+  readonly GOOGLE_API_URL: string
+  readonly GOOGLE_AUTH_URL: string
+  readonly GOOGLE_TOKEN_URL: string
+  readonly GOOGLE_REVOKE_URL: string
+  readonly GOOGLE_CLIENT_ID?: string | undefined
+  readonly GOOGLE_CLIENT_SECRET?: Secret | undefined
+  readonly MICROSOFT_API_URL: string
+  readonly MICROSOFT_LOGIN_URL: string
+  readonly MICROSOFT_TENANT: string
+  readonly MICROSOFT_CLIENT_ID?: string | undefined
+  readonly MICROSOFT_CLIENT_SECRET?: Secret | undefined
 }
 
 export type Vendors = ReadonlyMap<VendorName, Vendor>
 
-/** One adapter per configured vendor. */
-export function createVendors(config: VendorsConfig, clock?: Clock): Vendors {
-  return new Map([['google', createGoogle(config.google, clock)]])
+/** One adapter per configured vendor. Throws ConfigError when a client id has no secret, or when there is no vendor at all. */
+export function createVendors(config: VendorsConfig, clock: Clock = systemClock): Vendors {
+  const vendors = new Map<VendorName, Vendor>()
+  const google = client('GOOGLE', config.GOOGLE_CLIENT_ID, config.GOOGLE_CLIENT_SECRET)
+  if (google) {
+    vendors.set(
+      'google',
+      createGoogle(
+        {
+          apiUrl: config.GOOGLE_API_URL,
+          authUrl: config.GOOGLE_AUTH_URL,
+          tokenUrl: config.GOOGLE_TOKEN_URL,
+          revokeUrl: config.GOOGLE_REVOKE_URL,
+          ...google,
+        },
+        clock,
+      ),
+    )
+  }
+  if (vendors.size === 0) {
+    throw new ConfigError([
+      'GOOGLE_CLIENT_ID or MICROSOFT_CLIENT_ID: neither is set, so there is no vendor to talk to. Set the client id and secret of one.',
+    ])
+  }
+  return vendors
+}
+
+function client(vendor: string, clientId: string | undefined, clientSecret: Secret | undefined) {
+  if (clientId === undefined && clientSecret === undefined) return null
+  if (clientId !== undefined && clientSecret !== undefined) return { clientId, clientSecret }
+  throw new ConfigError([
+    `${vendor}_CLIENT_ID and ${vendor}_CLIENT_SECRET: one is set without the other. Set both, or neither to go without this vendor.`,
+  ])
 }

@@ -55,7 +55,31 @@ export interface Grant {
   readonly scope: string | null
 }
 
+/** What a person sees of the account that they connect. */
+export interface VendorAccount {
+  /** Stable for ever: the same account connected again is the same connection. */
+  readonly id: string
+  /** An address or a name, for people. */
+  readonly label: string | null
+}
+
+export interface ConsentRequest {
+  readonly redirectUri: string
+  readonly state: string
+  /** PKCE S256 (RFC 7636). */
+  readonly codeChallenge: string
+  /** The account to offer first, for a reconnect. */
+  readonly loginHint: string | null
+}
+
+export interface CodeGrant extends Grant {
+  readonly refreshToken: string
+  /** Scopes that we need and the person did not give; empty when the grant is whole. */
+  readonly missingScopes: readonly string[]
+}
+
 export interface ChannelRequest {
+  /** Google takes it as the id of the channel; Graph gives its own, which `OpenedChannel` carries. */
   readonly channelId: string
   readonly vendorCalendarId: string
   readonly callbackUrl: string
@@ -73,8 +97,26 @@ export type OpenedChannel =
   /** This calendar never supports push (holiday calendars and the like): poll it, do not ask again. */
   | { readonly kind: 'push-not-supported' }
 
+export type RenewedChannel =
+  | { readonly kind: 'renewed'; readonly expiresAt: Micros }
+  /** The vendor does not know it any more, or never renews (Google): open another. */
+  | { readonly kind: 'gone' }
+
 export interface Vendor {
   readonly name: VendorName
+  /** Where the person's browser goes to consent. Pure. */
+  consentUrl(request: ConsentRequest): string
+  /**
+   * Exchanges the code of a callback. Throws Failure `vendor/grant-revoked` for a code that is used, expired or foreign.
+   */
+  exchangeCode(
+    code: { readonly code: string; readonly codeVerifier: string; readonly redirectUri: string },
+    signal: AbortSignal,
+  ): Promise<CodeGrant>
+  /** The account behind a token. Throws Failure. */
+  account(accessToken: string, signal: AbortSignal): Promise<VendorAccount>
+  /** Gives a grant back; one that is already gone counts as given back, and a vendor without revocation does nothing. Throws Failure. */
+  revoke(refreshToken: string, signal: AbortSignal): Promise<void>
   /** All calendars that the account can read. Throws Failure. */
   listCalendars(accessToken: string, signal: AbortSignal): Promise<readonly VendorCalendar[]>
   /** One page of changes. Throws Failure. */
@@ -82,6 +124,12 @@ export interface Vendor {
   /** A fresh access token. Throws Failure `vendor/grant-revoked` when the person has to connect again. */
   refresh(refreshToken: string, signal: AbortSignal): Promise<Grant>
   openChannel(accessToken: string, request: ChannelRequest, signal: AbortSignal): Promise<OpenedChannel>
+  /** Lengthens the life of a channel, which also answers a demand to reauthorize it. Throws Failure. */
+  renewChannel(
+    accessToken: string,
+    channel: { channelId: string; lifeMs: number },
+    signal: AbortSignal,
+  ): Promise<RenewedChannel>
   /** Stops a channel; one that is already gone counts as stopped. */
   stopChannel(
     accessToken: string,
