@@ -24,22 +24,29 @@ export interface StackSecrets {
   readonly channelTokenKeys: string
   readonly jwtSecret: string
   readonly googleClientSecret: string
+  readonly microsoftClientSecret: string
 }
 
 const FILE = 'secrets.json'
 const ROLE_PASSWORDS_FILE = 'role-passwords.json'
 
-/** The stack's secrets, made at the first call. */
+/** The stack's secrets, made at the first call; a folder of an older version gets those that it lacks. */
 export function keptSecrets(folder: string): StackSecrets {
   const file = path.join(folder, FILE)
+  const kept = readKept(file)
+  const secrets = { ...newSecrets(), ...kept }
+  if (Object.keys(kept).length < Object.keys(secrets).length)
+    writeWhole(file, JSON.stringify(secrets, null, 2))
+  return secrets
+}
+
+function readKept(file: string): Partial<StackSecrets> {
   try {
     return JSON.parse(readFileSync(file, 'utf8')) as StackSecrets
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+    return {}
   }
-  const secrets = newSecrets()
-  writeWhole(file, JSON.stringify(secrets, null, 2))
-  return secrets
 }
 
 /** Writes the role passwords as `calstream migrate` reads them (CALSTREAM_ROLE_PASSWORDS_FILE); returns the file. */
@@ -60,6 +67,7 @@ export function newSecrets(): StackSecrets {
     channelTokenKeys: `local1:${randomBytes(32).toString('base64')}`,
     jwtSecret: secret(),
     googleClientSecret: secret(),
+    microsoftClientSecret: secret(),
   }
 }
 

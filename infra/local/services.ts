@@ -17,6 +17,7 @@ export const SERVICE_PORTS = [
   'adminRelay',
   'adminScheduler',
   'simulatorGoogle',
+  'simulatorMicrosoft',
   'simulatorAdmin',
 ] as const
 export type ServicePorts = Readonly<Record<(typeof SERVICE_PORTS)[number], number>>
@@ -31,21 +32,27 @@ const SIMULATOR_STOP_WITHIN_MS = 3_000
 /** What a vendor's API takes to answer, for figures that mean something. */
 const SIMULATOR_LATENCY_MS = '200'
 
-const GOOGLE_CLIENT_ID = 'calstream-local'
+const CLIENT_ID = 'calstream-local'
 
 const KAFKA = ['KAFKA_BROKERS', 'KAFKA_PREFIX', 'SCHEMA_REGISTRY_URL'] as const
 const GATES = ['UNLEASH_URL', 'UNLEASH_TOKEN'] as const
 const VENDOR = [
   'CREDENTIALS_KEYS',
   'GOOGLE_API_URL',
+  'GOOGLE_AUTH_URL',
   'GOOGLE_TOKEN_URL',
+  'GOOGLE_REVOKE_URL',
   'GOOGLE_CLIENT_ID',
   'GOOGLE_CLIENT_SECRET',
+  'MICROSOFT_API_URL',
+  'MICROSOFT_LOGIN_URL',
+  'MICROSOFT_CLIENT_ID',
+  'MICROSOFT_CLIENT_SECRET',
 ] as const
 const CHANNELS = ['CHANNEL_TOKEN_KEYS', 'PUBLIC_URL'] as const
 
 const NEEDS: Readonly<Record<ServiceName, readonly string[]>> = {
-  ingress: [...KAFKA, ...GATES, ...CHANNELS, 'POSTGRES_URL', 'API_JWT_SECRET', 'INGRESS_PORT'],
+  ingress: [...KAFKA, ...GATES, ...VENDOR, ...CHANNELS, 'POSTGRES_URL', 'API_JWT_SECRET', 'INGRESS_PORT'],
   sync: [...KAFKA, ...GATES, ...VENDOR, 'POSTGRES_URL'],
   retry: [...KAFKA, ...GATES],
   relay: [...KAFKA, 'POSTGRES_URL'],
@@ -93,11 +100,27 @@ export function stackEnv({ infrastructure, ports, secrets, rolePasswordsFile }: 
     ADMIN_PORT_RETRY: String(ports.adminRetry),
     ADMIN_PORT_RELAY: String(ports.adminRelay),
     ADMIN_PORT_SCHEDULER: String(ports.adminScheduler),
-    GOOGLE_API_URL: `http://127.0.0.1:${ports.simulatorGoogle}`,
-    GOOGLE_TOKEN_URL: `http://127.0.0.1:${ports.simulatorGoogle}/token`,
-    GOOGLE_CLIENT_ID,
+    ...vendorUrls(
+      `http://127.0.0.1:${ports.simulatorGoogle}`,
+      `http://127.0.0.1:${ports.simulatorMicrosoft}`,
+    ),
+    GOOGLE_CLIENT_ID: CLIENT_ID,
     GOOGLE_CLIENT_SECRET: secrets.googleClientSecret,
+    MICROSOFT_CLIENT_ID: CLIENT_ID,
+    MICROSOFT_CLIENT_SECRET: secrets.microsoftClientSecret,
     SIMULATOR_ADMIN_URL: `http://127.0.0.1:${ports.simulatorAdmin}`,
+  }
+}
+
+/** Where the play vendors stand in for the real ones: every address that a service asks for. */
+export function vendorUrls(google: string, microsoft: string): StackEnv {
+  return {
+    GOOGLE_API_URL: google,
+    GOOGLE_AUTH_URL: `${google}/o/oauth2/v2/auth`,
+    GOOGLE_TOKEN_URL: `${google}/token`,
+    GOOGLE_REVOKE_URL: `${google}/revoke`,
+    MICROSOFT_API_URL: microsoft,
+    MICROSOFT_LOGIN_URL: microsoft,
   }
 }
 
@@ -146,11 +169,14 @@ export function startSimulator(
       script: path.join('infra', 'simulator', 'main.ts'),
       env: {
         SIMULATOR_GOOGLE_PORT: String(ports.simulatorGoogle),
+        SIMULATOR_MICROSOFT_PORT: String(ports.simulatorMicrosoft),
         SIMULATOR_ADMIN_PORT: String(ports.simulatorAdmin),
         SIMULATOR_DATA_DIR: path.join(place.folder, 'simulator'),
         SIMULATOR_ALLOW_HTTP_CALLBACKS: 'true',
-        SIMULATOR_CLIENT_ID: GOOGLE_CLIENT_ID,
+        SIMULATOR_CLIENT_ID: CLIENT_ID,
         SIMULATOR_CLIENT_SECRET: secrets.googleClientSecret,
+        SIMULATOR_MICROSOFT_CLIENT_ID: CLIENT_ID,
+        SIMULATOR_MICROSOFT_CLIENT_SECRET: secrets.microsoftClientSecret,
         SIMULATOR_LATENCY_MS: place.env['SIMULATOR_LATENCY_MS'] ?? SIMULATOR_LATENCY_MS,
         ...(place.env['SIMULATOR_SEED'] === undefined ? {} : { SIMULATOR_SEED: place.env['SIMULATOR_SEED'] }),
       },

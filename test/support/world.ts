@@ -20,7 +20,7 @@ import { childEnv } from '../../infra/local/infrastructure.ts'
 import { cacheFolder } from '../../infra/local/java-parts.ts'
 import { freePorts } from '../../infra/local/ports.ts'
 import { ProcessLedger } from '../../infra/local/processes.ts'
-import { startService, type ServiceName } from '../../infra/local/services.ts'
+import { startService, vendorUrls, type ServiceName } from '../../infra/local/services.ts'
 import { connectAccount } from '../../services/ingress/connect-account.ts'
 import { admit } from './admit.ts'
 import { startTestSimulator, type TestSimulator } from './simulator.ts'
@@ -202,10 +202,11 @@ export async function openWorld(options: WorldOptions): Promise<World> {
     API_JWT_SECRET: randomBytes(32).toString('hex'),
     INGRESS_PORT: String(ingress),
     PUBLIC_URL: `http://127.0.0.1:${ingress}`,
-    GOOGLE_API_URL: simulator.googleUrl,
-    GOOGLE_TOKEN_URL: new URL('/token', simulator.googleUrl).href,
+    ...vendorUrls(simulator.googleUrl, simulator.googleUrl),
     GOOGLE_CLIENT_ID: CLIENT.id,
     GOOGLE_CLIENT_SECRET: CLIENT.secret,
+    MICROSOFT_CLIENT_ID: CLIENT.id,
+    MICROSOFT_CLIENT_SECRET: CLIENT.secret,
     ...options.env,
   }
   return new World({ simulator, env, database, owned, prefix })
