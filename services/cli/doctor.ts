@@ -6,7 +6,7 @@ import {
   readEnv,
   registryEnv,
   unleashEnv,
-  googleEnv,
+  vendorsEnv,
   ConfigError,
 } from '#shared/platform/env.ts'
 import { kafkaRoundTrip } from '#shared/platform/kafkajs.ts'
@@ -14,7 +14,9 @@ import { createLogger } from '#shared/platform/log.ts'
 import { verifySchemas } from '#shared/platform/schemas.ts'
 import { verifyTopics } from '#shared/platform/topics.ts'
 import { pendingMigrations } from '#shared/store/migrate.ts'
+import { createVendors } from '#shared/vendors/index.ts'
 import { GATES } from '#shared/domain/gates.ts'
+import type { VendorName } from '#shared/domain/ids.ts'
 import { urlOf } from './config.ts'
 import type { Output } from './output.ts'
 
@@ -92,7 +94,16 @@ function checksOf(env: NodeJS.ProcessEnv): readonly Check[] {
       look: () => toggles(env),
       remedy: 'start Unleash, check UNLEASH_TOKEN, then calstream toggles apply',
     },
-    { name: 'google', look: () => vendor(env), remedy: 'check the network path to GOOGLE_API_URL' },
+    {
+      name: 'google',
+      look: () => vendor(env, 'google'),
+      remedy: 'check the network path to GOOGLE_API_URL',
+    },
+    {
+      name: 'microsoft',
+      look: () => vendor(env, 'microsoft'),
+      remedy: 'check the network path to MICROSOFT_API_URL',
+    },
   ]
 }
 
@@ -132,12 +143,14 @@ async function toggles(env: NodeJS.ProcessEnv): Promise<string> {
   )
 }
 
-async function vendor(env: NodeJS.ProcessEnv): Promise<string> {
-  const config = readEnv(z.object(googleEnv), env)
-  const answer = await fetch(new URL('/calendar/v3/users/me/calendarList', config.GOOGLE_API_URL), {
-    redirect: 'error',
-    signal: AbortSignal.timeout(LIMIT_MS),
-  })
+async function vendor(env: NodeJS.ProcessEnv, name: VendorName): Promise<string> {
+  const config = readEnv(z.object(vendorsEnv), env)
+  if (!createVendors(config).has(name)) return 'not configured, so not used'
+  const url =
+    name === 'google'
+      ? new URL('/calendar/v3/users/me/calendarList', config.GOOGLE_API_URL)
+      : new URL(`${config.MICROSOFT_API_URL}/v1.0/me/calendars`)
+  const answer = await fetch(url, { redirect: 'error', signal: AbortSignal.timeout(LIMIT_MS) })
   // Without a token the right answer is 401: it shows that the API is there.
   if (answer.status !== 401) throw new Error(`expected 401 without a token, got ${answer.status}`)
   return 'answers'

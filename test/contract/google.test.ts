@@ -24,7 +24,13 @@ async function openWorld(): Promise<VendorWorld> {
   const simulator = await startTestSimulator()
   const client = { clientId: 'calstream-local', clientSecret: new Secret('calstream-local-secret') }
   const vendorAt = (origin: string) =>
-    createGoogle({ apiUrl: origin, tokenUrl: `${origin}/token`, ...client })
+    createGoogle({
+      apiUrl: origin,
+      authUrl: `${origin}/o/oauth2/v2/auth`,
+      tokenUrl: `${origin}/token`,
+      revokeUrl: `${origin}/revoke`,
+      ...client,
+    })
   const vendor = vendorAt(simulator.googleUrl)
   const admin: Admin = (method, path, body) => simulator.admin(method, path, body)
   const ids = new Map<string, string>()

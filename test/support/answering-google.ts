@@ -54,7 +54,9 @@ export async function google(answer: Answer): Promise<{ vendor: Vendor; seen: Se
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
   const config = {
     apiUrl: url,
+    authUrl: `${url}/consent`,
     tokenUrl: `${url}/token`,
+    revokeUrl: `${url}/revoke`,
     clientId: 'cid',
     clientSecret: new Secret('s3cr+t&'),
   }

@@ -368,7 +368,9 @@ export async function openSyncWorld(label: string): Promise<SyncWorld> {
   )
   const vendor = createGoogle({
     apiUrl: setting('GOOGLE_API_URL'),
+    authUrl: setting('GOOGLE_AUTH_URL'),
     tokenUrl: setting('GOOGLE_TOKEN_URL'),
+    revokeUrl: setting('GOOGLE_REVOKE_URL'),
     clientId: setting('GOOGLE_CLIENT_ID'),
     clientSecret: new Secret(setting('GOOGLE_CLIENT_SECRET')),
   })

@@ -118,7 +118,9 @@ export class World implements AsyncDisposable {
     const setting = (name: string) => this.env[name] ?? ''
     const google = createGoogle({
       apiUrl: setting('GOOGLE_API_URL'),
+      authUrl: setting('GOOGLE_AUTH_URL'),
       tokenUrl: setting('GOOGLE_TOKEN_URL'),
+      revokeUrl: setting('GOOGLE_REVOKE_URL'),
       clientId: setting('GOOGLE_CLIENT_ID'),
       clientSecret: new Secret(setting('GOOGLE_CLIENT_SECRET')),
     })

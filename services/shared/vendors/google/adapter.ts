@@ -8,21 +8,23 @@ import { Failure } from '#shared/domain/failure.ts'
 import type { Micros } from '#shared/domain/ids.ts'
 import { systemClock, type Clock } from '#shared/platform/clock.ts'
 import type { Secret } from '#shared/platform/env.ts'
+import { brokenLibrary, failureInside, readAs, storableToken, type Answer } from '../answer.ts'
 import { createBoundedFetch, createLimiter } from '../fetch.ts'
+import { createOAuth, type OAuthSettings } from '../oauth.ts'
 import type {
   ChannelRequest,
   CursorExpired,
-  Grant,
   OpenedChannel,
   Page,
   PageItem,
   PageRequest,
   Vendor,
+  VendorAccount,
   VendorCalendar,
 } from '../vendor.ts'
-import { failureOfAnswer, failureOfGrant, readProblem, type Answer, type CallSubject } from './errors.ts'
+import { failureOfAnswer, readProblem, type CallSubject } from './errors.ts'
 import { mapCalendar, mapEvent } from './map.ts'
-import { wireCalendarPage, wireChannel, wireEventPage, wireGrant } from './wire.ts'
+import { wireCalendarPage, wireChannel, wireEventPage } from './wire.ts'
 
 /** The most that events.list gives; fewer and empty pages are normal. */
 const EVENTS_PER_PAGE = 2500
@@ -32,13 +34,16 @@ const CALENDARS_PER_PAGE = 250
 const CALENDAR_PAGES_MAX = 40
 const CALLS_PER_ACCOUNT = 4
 const CALLS_WAITING_MAX = 64
-/** A token answer has 3 kB at most (documented: access ≤ 2 048, refresh ≤ 512 bytes). */
-const GRANT_BYTES_MAX = 1024 * 1024
+const VENDOR = 'Google'
+/** All that we read: the calendar list, events and their channels. */
+const SCOPE = 'https://www.googleapis.com/auth/calendar.readonly'
 
 export interface GoogleConfig {
   /** Origin of the API, without a path: the SDK drops one silently. */
   readonly apiUrl: string
+  readonly authUrl: string
   readonly tokenUrl: string
+  readonly revokeUrl: string
   readonly clientId: string
   readonly clientSecret: Secret
 }
@@ -52,11 +57,30 @@ export function createGoogle(config: GoogleConfig, clock: Clock = systemClock): 
   const call = createCaller(origin.href, clock)
   return {
     name: 'google',
+    ...createOAuth(oauthSettings(config), clock),
+    account: (accessToken, signal) => account(call, accessToken, signal),
     listCalendars: (accessToken, signal) => listCalendars(call, accessToken, signal),
     fetchPage: (accessToken, request, signal) => fetchPage(call, accessToken, request, signal),
-    refresh: (refreshToken, signal) => refresh({ config, clock }, refreshToken, signal),
     openChannel: (accessToken, request, signal) => openChannel(call, accessToken, request, signal),
+    // Google has no renewal: developers.google.com/workspace/calendar/api/guides/push#renew
+    renewChannel: async () => ({ kind: 'gone' }),
     stopChannel: (accessToken, channel, signal) => stopChannel(call, accessToken, channel, signal),
+  }
+}
+
+function oauthSettings(config: GoogleConfig): OAuthSettings {
+  return {
+    vendor: VENDOR,
+    authUrl: config.authUrl,
+    tokenUrl: config.tokenUrl,
+    revokeUrl: config.revokeUrl,
+    clientId: config.clientId,
+    clientSecret: config.clientSecret,
+    scope: SCOPE,
+    needed: [{ scope: SCOPE, widerScopes: ['https://www.googleapis.com/auth/calendar'] }],
+    // Without prompt=consent a second consent brings no refresh token.
+    consent: { access_type: 'offline', prompt: 'consent', include_granted_scopes: 'true' },
+    refresh: {},
   }
 }
 
@@ -96,10 +120,24 @@ function createCaller(rootUrl: string, clock: Clock): Call {
       } catch (error) {
         if (signal.aborted) throw signal.reason
         const answer = answerOf(error)
-        if (answer === null) throw failureInside(error)
+        if (answer === null) throw failureInside(error) ?? brokenLibrary('The Google SDK', error)
         return { kind: 'refused', answer, failure: failureOfAnswer(answer, subject, clock.now()) }
       }
     })
+}
+
+/** The primary calendar's id is the address of the account. */
+async function account(call: Call, accessToken: string, signal: AbortSignal): Promise<VendorAccount> {
+  const outcome = await call({ accessToken, subject: 'account' }, signal, (api, options) =>
+    api.calendarList.get({ calendarId: 'primary' }, options),
+  )
+  if (outcome.kind === 'refused') throw outcome.failure
+  const primary = mapCalendar(outcome.data)
+  // `primary` is an alias of every account: taken as an id it would make all of them one.
+  if (primary === null || primary.vendorCalendarId === 'primary') {
+    throw new Failure('vendor/unreadable-answer', 'Google named no primary calendar of this account.')
+  }
+  return { id: primary.vendorCalendarId, label: primary.vendorCalendarId }
 }
 
 async function listCalendars(
@@ -115,7 +153,10 @@ async function listCalendars(
       api.calendarList.list(params, options),
     )
     if (outcome.kind === 'refused') throw outcome.failure
-    const { items, nextPageToken } = read(wireCalendarPage, outcome.data, 'calendar list')
+    const { items, nextPageToken } = readAs(wireCalendarPage, outcome.data, {
+      vendor: VENDOR,
+      what: 'calendar list',
+    })
     found.push(...(items ?? []).flatMap((item) => mapCalendar(item) ?? []))
     if (!nextPageToken) return found
     pageToken = nextPageToken
@@ -139,7 +180,7 @@ async function fetchPage(
     if (isCursorExpired(outcome.answer, request)) return { kind: 'cursor-expired' }
     throw outcome.failure
   }
-  const page = read(wireEventPage, outcome.data, 'page of events')
+  const page = readAs(wireEventPage, outcome.data, { vendor: VENDOR, what: 'page of events' })
   const items: PageItem[] = []
   const unreadable: { vendorEventId: string | null; problem: string }[] = []
   for (const raw of page.items ?? []) {
@@ -185,19 +226,14 @@ function nextOf(page: z.output<typeof wireEventPage>, request: PageRequest): Pag
         'Google named the page that it just sent as the next one.',
       )
     }
-    return { kind: 'more', pageToken: storableToken(nextPageToken) }
+    return { kind: 'more', pageToken: storableToken(nextPageToken, VENDOR) }
   }
-  if (nextSyncToken) return { kind: 'end', cursor: storableToken(nextSyncToken) }
+  if (nextSyncToken) return { kind: 'end', cursor: storableToken(nextSyncToken, VENDOR) }
   // Seen when a filter forbids sync tokens; without a cursor every later change would be missed in silence.
   throw new Failure(
     'vendor/unreadable-answer',
     'Google ended the list with neither a page token nor a sync token.',
   )
-}
-
-function storableToken(token: string): string {
-  if (token.length <= 8192 && !token.includes('\0') && token.isWellFormed()) return token
-  throw new Failure('vendor/unreadable-answer', 'Google sent a token that cannot be stored.')
 }
 
 async function openChannel(
@@ -221,7 +257,10 @@ async function openChannel(
       return { kind: 'push-not-supported' }
     throw outcome.failure
   }
-  const { id, resourceId, expiration } = read(wireChannel, outcome.data, 'channel')
+  const { id, resourceId, expiration } = readAs(wireChannel, outcome.data, {
+    vendor: VENDOR,
+    what: 'channel',
+  })
   if (id !== request.channelId) {
     throw new Failure(
       'vendor/unreadable-answer',
@@ -246,69 +285,12 @@ async function stopChannel(
   throw outcome.failure
 }
 
-/** By a fetch of our own: the SDK repeats a refresh four times on a 503 and cannot be told not to. */
-async function refresh(
-  { config, clock }: { config: GoogleConfig; clock: Clock },
-  refreshToken: string,
-  signal: AbortSignal,
-): Promise<Grant> {
-  const response = await createBoundedFetch({ bytesMax: GRANT_BYTES_MAX })(config.tokenUrl, {
-    method: 'POST',
-    body: new URLSearchParams({
-      grant_type: 'refresh_token',
-      refresh_token: refreshToken,
-      client_id: config.clientId,
-      client_secret: config.clientSecret.reveal(),
-    }),
-    signal,
-  })
-  const data = parseJson(await response.text())
-  if (!response.ok)
-    throw failureOfGrant({ status: response.status, headers: response.headers, data }, clock.now())
-  const grant = read(wireGrant, data, 'token')
-  return {
-    accessToken: grant.access_token,
-    accessExpiresAt: expiry(clock.now(), grant.expires_in),
-    refreshToken: grant.refresh_token && grant.refresh_token !== refreshToken ? grant.refresh_token : null,
-    scope: grant.scope ?? null,
-  }
-}
-
-function expiry(now: Micros, seconds: number): Micros {
-  return now + Math.min(Math.floor(seconds), 86_400) * 1_000_000
-}
-
-function read<S extends z.ZodType>(schema: S, data: unknown, what: string): z.output<S> {
-  const parsed = schema.safeParse(data)
-  if (parsed.success) return parsed.data
-  throw new Failure('vendor/unreadable-answer', `Google sent a ${what} that is not in its documented format.`)
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text)
-  } catch {
-    return undefined
-  }
-}
-
 /** The HTTP answer inside an error of the SDK; null if there was none, or none that could be read to its end. */
 function answerOf(error: unknown): Answer | null {
   if (typeof error !== 'object' || error === null || !('response' in error)) return null
   const { response } = error
   if (!(response instanceof Response) || !('data' in response)) return null
   return { status: response.status, headers: response.headers, data: response.data }
-}
-
-/** boundedFetch's Failure, which the SDK wraps; its wrapper is not kept, for it holds the request with its token. */
-function failureInside(error: unknown): Failure {
-  for (let at = error, depth = 0; at instanceof Error && depth < 5; at = at.cause, depth += 1) {
-    if (at instanceof Failure) return at
-  }
-  return new Failure(
-    'internal/defect',
-    `The Google SDK failed: ${error instanceof Error ? error.name : 'unknown error'}`,
-  )
 }
 
 function toRfc3339(micros: Micros): string {

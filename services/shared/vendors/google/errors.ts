@@ -4,17 +4,12 @@
 // Source: https://developers.google.com/workspace/calendar/api/guides/errors
 import { Failure, type FailureCode } from '#shared/domain/failure.ts'
 import type { Micros } from '#shared/domain/ids.ts'
+import { reasonWord, type Answer } from '../answer.ts'
 import { retryAtOf } from '../fetch.ts'
-import { wireError, wireGrantError } from './wire.ts'
+import { wireError } from './wire.ts'
 
 /** What the failed call was about: an error of the same number means different things. */
 export type CallSubject = 'account' | 'calendar' | 'channel'
-
-export interface Answer {
-  readonly status: number
-  readonly headers: Headers
-  readonly data: unknown
-}
 
 interface Problem {
   readonly reason: string
@@ -88,46 +83,4 @@ function codeOfForbidden(reason: string, subject: CallSubject): FailureCode {
     default:
       return 'vendor/rejected'
   }
-}
-
-/** The token endpoint's refusals (RFC 6749 §5.2) as a Failure. */
-export function failureOfGrant(answer: Answer, now: Micros): Failure {
-  const parsed = wireGrantError.safeParse(answer.data)
-  const error = parsed.success ? parsed.data.error : undefined
-  const code = codeOfGrant(answer.status, error)
-  const retryAt = retryAtOf(answer.headers, now)
-  return new Failure(code, `Google's token endpoint answered ${answer.status} ${reasonWord(error)}.`, {
-    retryAt,
-  })
-}
-
-function codeOfGrant(status: number, error: string | undefined): FailureCode {
-  if (status === 429) return 'vendor/throttled'
-  if (status === 408 || status >= 500) return 'vendor/unavailable'
-  switch (error) {
-    case undefined:
-      return 'vendor/unreadable-answer'
-    case 'invalid_grant':
-      return 'vendor/grant-revoked'
-    case 'invalid_client':
-    case 'unauthorized_client':
-    case 'deleted_client':
-    case 'disabled_client':
-      return 'vendor/client-rejected'
-    case 'access_denied':
-    case 'admin_policy_enforced':
-    case 'org_internal':
-    case 'invalid_scope':
-      return 'vendor/access-denied'
-    case 'temporarily_unavailable':
-    case 'internal_failure':
-      return 'vendor/unavailable'
-    default:
-      return 'vendor/rejected'
-  }
-}
-
-/** The vendor's reason if it is a plain word: free text could carry anything. */
-function reasonWord(reason: string | undefined): string {
-  return reason !== undefined && /^[\w.-]{1,64}$/.test(reason) ? `(${reason})` : '(no reason given)'
 }

@@ -52,17 +52,6 @@ export const wireChannel = z.object({
   expiration: z.coerce.number().int().positive(),
 })
 
-/** RFC 6749 §5.1. */
-export const wireGrant = z.object({
-  access_token: z.string().min(1).max(8192),
-  expires_in: z.coerce.number().positive(),
-  refresh_token: z.string().min(1).max(8192).nullish(),
-  scope: text,
-})
-
-/** RFC 6749 §5.2. */
-export const wireGrantError = z.object({ error: z.string() })
-
 const reasons = z.array(z.object({ reason: text, message: text, location: text })).nullish()
 
 /** The error body of §"Handle API errors"; newer answers carry `status` and `details` too. */

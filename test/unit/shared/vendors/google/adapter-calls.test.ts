@@ -148,7 +148,13 @@ describe('a channel', () => {
 })
 
 test('an API URL with a path is refused, for the SDK would drop it in silence', () => {
-  const config = { tokenUrl: 'https://t', clientId: 'c', clientSecret: new Secret('s') }
+  const config = {
+    authUrl: 'https://a',
+    tokenUrl: 'https://t',
+    revokeUrl: 'https://r',
+    clientId: 'c',
+    clientSecret: new Secret('s'),
+  }
   expect(() => createGoogle({ ...config, apiUrl: 'https://proxy.example/google' })).toThrow(RangeError)
   expect(createGoogle({ ...config, apiUrl: 'https://www.googleapis.com/' }).name).toBe('google')
 })

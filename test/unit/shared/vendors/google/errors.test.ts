@@ -2,7 +2,7 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { disposition } from '#shared/domain/failure.ts'
-import { failureOfAnswer, failureOfGrant, type CallSubject } from '#shared/vendors/google/errors.ts'
+import { failureOfAnswer, type CallSubject } from '#shared/vendors/google/errors.ts'
 
 const NOW = Date.UTC(2026, 10, 20) * 1000
 
@@ -94,26 +94,5 @@ describe('an answer of the calendar API', () => {
         },
       ),
     )
-  })
-})
-
-describe('an answer of the token endpoint', () => {
-  test.each([
-    [
-      400,
-      { error: 'invalid_grant', error_description: 'Token has been expired or revoked.' },
-      'vendor/grant-revoked',
-    ],
-    [401, { error: 'invalid_client' }, 'vendor/client-rejected'],
-    [400, { error: 'unauthorized_client' }, 'vendor/client-rejected'],
-    [400, { error: 'admin_policy_enforced' }, 'vendor/access-denied'],
-    [400, { error: 'invalid_request' }, 'vendor/rejected'],
-    [429, undefined, 'vendor/throttled'],
-    [503, { error: 'temporarily_unavailable' }, 'vendor/unavailable'],
-    [400, { error: 'temporarily_unavailable' }, 'vendor/unavailable'],
-    [400, '<html>', 'vendor/unreadable-answer'],
-    [401, undefined, 'vendor/unreadable-answer'],
-  ])('%i %j is %s', (status, data, code) => {
-    expect(failureOfGrant(answer(status, data), NOW).code).toBe(code)
   })
 })

@@ -1,0 +1,259 @@
+// The OAuth client against a token endpoint that answers as told: what is asked, how refusals read, and that no secret leaves in a
+// URL or an error.
+import { once } from 'node:events'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { afterEach, describe, expect, test } from 'vitest'
+import { Secret } from '#shared/platform/env.ts'
+import { createOAuth, failureOfGrant, type OAuthSettings } from '#shared/vendors/oauth.ts'
+import { everythingIn, failureOf } from '../../../support/vendor-world.ts'
+
+const NOW = Date.UTC(2026, 10, 20, 12) * 1000
+const signal = AbortSignal.timeout(60_000)
+const GRANT = {
+  access_token: 'access-1',
+  expires_in: 3599,
+  refresh_token: 'refresh-1',
+  scope: 'calendar.read profile',
+  token_type: 'Bearer',
+}
+const CODE = { code: 'code-1', codeVerifier: 'verifier-1', redirectUri: 'http://127.0.0.1:9/back' }
+
+interface Seen {
+  readonly path: string
+  readonly form: Readonly<Record<string, string>>
+}
+
+const open: (() => Promise<void>)[] = []
+afterEach(async () => {
+  for (const close of open.splice(0)) await close()
+})
+
+async function endpoint(status: number, body: unknown, overrides: Partial<OAuthSettings> = {}) {
+  const seen: Seen[] = []
+  const server = createServer((request, response) => {
+    const chunks: Buffer[] = []
+    request.on('data', (chunk: Buffer) => chunks.push(chunk))
+    request.on('end', () => {
+      const form = Object.fromEntries(new URLSearchParams(Buffer.concat(chunks).toString('utf8')))
+      seen.push({ path: request.url ?? '', form })
+      const text = typeof body === 'string' ? body : JSON.stringify(body)
+      response
+        .writeHead(status, {
+          'content-type': 'application/json',
+          'www-authenticate': 'Bearer realm=""',
+          'retry-after': '7',
+        })
+        .end(text)
+    })
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  open.push(async () => {
+    server.closeAllConnections()
+    server.close()
+    await once(server, 'close')
+  })
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+  const settings: OAuthSettings = {
+    vendor: 'Google',
+    authUrl: `${url}/consent`,
+    tokenUrl: `${url}/token`,
+    revokeUrl: `${url}/revoke`,
+    clientId: 'cid',
+    clientSecret: new Secret('s3cr+t&'),
+    scope: 'Calendar.Read Profile',
+    needed: [
+      { scope: 'Calendar.Read', widerScopes: ['Calendar.ReadWrite'] },
+      { scope: 'Profile', widerScopes: [] },
+    ],
+    consent: { prompt: 'consent' },
+    refresh: { scope: 'Calendar.Read' },
+    ...overrides,
+  }
+  return { oauth: createOAuth(settings, { now: () => NOW }), seen }
+}
+
+describe('the consent address', () => {
+  test('carries the client, the scopes, the challenge and the state, and never the secret', async () => {
+    const { oauth, seen } = await endpoint(200, GRANT)
+    const request = {
+      redirectUri: 'https://calstream.example/back',
+      state: 'st',
+      codeChallenge: 'ch',
+      loginHint: null,
+    }
+    const url = new URL(oauth.consentUrl(request))
+    expect(Object.fromEntries(url.searchParams)).toEqual({
+      client_id: 'cid',
+      response_type: 'code',
+      redirect_uri: 'https://calstream.example/back',
+      scope: 'Calendar.Read Profile',
+      state: 'st',
+      code_challenge: 'ch',
+      code_challenge_method: 'S256',
+      prompt: 'consent',
+    })
+    const hinted = new URL(oauth.consentUrl({ ...request, loginHint: 'ana@example.com' }))
+    expect(hinted.searchParams.get('login_hint')).toBe('ana@example.com')
+    expect(seen).toEqual([])
+  })
+
+  test.each([
+    ['http://login.example.com/token', false],
+    ['http://10.0.0.1/token', false],
+    ['https://login.example.com/token', true],
+    ['http://127.0.0.1:4101/token', true],
+    ['http://[::1]:4101/token', true],
+    ['http://ingress:4101/token', true],
+  ])('an endpoint at %s may be used: %s', async (tokenUrl, allowed) => {
+    if (allowed) await endpoint(200, GRANT, { tokenUrl })
+    else await expect(endpoint(200, GRANT, { tokenUrl })).rejects.toThrow(RangeError)
+  })
+})
+
+describe('a code', () => {
+  test('is exchanged once, with its verifier, in a form', async () => {
+    const { oauth, seen } = await endpoint(200, GRANT)
+    expect(await oauth.exchangeCode(CODE, signal)).toEqual({
+      accessToken: 'access-1',
+      accessExpiresAt: NOW + 3_599_000_000,
+      refreshToken: 'refresh-1',
+      scope: 'calendar.read profile',
+      missingScopes: [],
+    })
+    expect(seen).toEqual([
+      {
+        path: '/token',
+        form: {
+          grant_type: 'authorization_code',
+          code: 'code-1',
+          code_verifier: 'verifier-1',
+          redirect_uri: 'http://127.0.0.1:9/back',
+          client_id: 'cid',
+          client_secret: 's3cr+t&',
+        },
+      },
+    ])
+  })
+
+  test.each([
+    ['the one asked for is not given', 'profile', ['Calendar.Read']],
+    ['none is given', '', ['Calendar.Read', 'Profile']],
+    ['a wider one is given', 'Calendar.ReadWrite Profile openid', []],
+    ['they are named with their resource', 'https://graph.microsoft.com/Calendar.Read profile', []],
+    ['none is named, which means all', undefined, []],
+  ])('tells which scopes are missing when %s', async (_what, scope, missing) => {
+    const { oauth } = await endpoint(200, { ...GRANT, scope })
+    expect((await oauth.exchangeCode(CODE, signal)).missingScopes).toEqual(missing)
+  })
+
+  test('a grant that does not last is no grant', async () => {
+    const { oauth } = await endpoint(200, { ...GRANT, refresh_token: undefined })
+    expect((await failureOf(oauth.exchangeCode(CODE, signal))).code).toBe('vendor/access-denied')
+  })
+
+  test('an identity token that nobody asked for costs nothing', async () => {
+    const { oauth } = await endpoint(200, { ...GRANT, id_token: 'neither.signed.nor-read' })
+    expect((await oauth.exchangeCode(CODE, signal)).accessToken).toBe('access-1')
+  })
+
+  test.each([
+    [{ ...GRANT, token_type: 'mac' }],
+    [{ ...GRANT, token_type: undefined }],
+    [{ ...GRANT, expires_in: 'soon' }],
+    [{ ...GRANT, expires_in: undefined }],
+    [{ ...GRANT, scope: 7 }],
+    [{ ...GRANT, access_token: '' }],
+    [[GRANT]],
+    ['<html>'],
+  ])('an answer like %j is unreadable and not repeated in the failure', async (body) => {
+    const { oauth } = await endpoint(200, body)
+    const failure = await failureOf(oauth.exchangeCode(CODE, signal))
+    expect(failure.code).toBe('vendor/unreadable-answer')
+    for (const secret of ['access-1', 'refresh-1', 'code-1', 'verifier-1', 's3cr+t&']) {
+      expect(everythingIn(failure)).not.toContain(secret)
+    }
+  })
+
+  test('a refusal names the reason, keeps Retry-After, and carries no secret', async () => {
+    const { oauth } = await endpoint(400, { error: 'invalid_grant', error_description: 'code-1 is used' })
+    const failure = await failureOf(oauth.exchangeCode(CODE, signal))
+    expect(failure).toMatchObject({ code: 'vendor/grant-revoked', retryAt: NOW + 7_000_000 })
+    expect(failure.message).toBe("Google's token endpoint answered 400 (invalid_grant).")
+    for (const secret of ['code-1', 'verifier-1', 's3cr+t&']) {
+      expect(everythingIn(failure)).not.toContain(secret)
+    }
+  })
+
+  test('a caller who gives up gets its own reason', async () => {
+    const { oauth } = await endpoint(200, GRANT)
+    const reason = new Error('gave up')
+    await expect(oauth.exchangeCode(CODE, AbortSignal.abort(reason))).rejects.toBe(reason)
+  })
+})
+
+describe('a refresh', () => {
+  test('names a rotated token and only a rotated one', async () => {
+    const { oauth, seen } = await endpoint(200, GRANT)
+    expect((await oauth.refresh('refresh-1', signal)).refreshToken).toBeNull()
+    expect((await oauth.refresh('refresh-0', signal)).refreshToken).toBe('refresh-1')
+    expect(seen[1]?.form).toEqual({
+      grant_type: 'refresh_token',
+      refresh_token: 'refresh-0',
+      scope: 'Calendar.Read',
+      client_id: 'cid',
+      client_secret: 's3cr+t&',
+    })
+  })
+})
+
+describe('a revocation', () => {
+  test('sends the token alone, in the body', async () => {
+    const { oauth, seen } = await endpoint(200, {})
+    await oauth.revoke('refresh-1', signal)
+    expect(seen).toEqual([{ path: '/revoke', form: { token: 'refresh-1' } }])
+  })
+
+  test('of a token that is gone is done; another refusal is a failure', async () => {
+    const gone = await endpoint(400, { error: 'invalid_token' })
+    await expect(gone.oauth.revoke('refresh-1', signal)).resolves.toBeUndefined()
+    const refused = await endpoint(400, { error: 'invalid_request' })
+    const failure = await failureOf(refused.oauth.revoke('refresh-1', signal))
+    expect(failure.code).toBe('vendor/rejected')
+    expect(everythingIn(failure)).not.toContain('refresh-1')
+    const away = await endpoint(503, '')
+    expect((await failureOf(away.oauth.revoke('refresh-1', signal))).code).toBe('vendor/unavailable')
+  })
+
+  test('asks nothing of a vendor without it', async () => {
+    const { oauth, seen } = await endpoint(500, '', { revokeUrl: null })
+    await oauth.revoke('refresh-1', signal)
+    expect(seen).toEqual([])
+  })
+})
+
+describe('an answer of the token endpoint', () => {
+  test.each([
+    [
+      400,
+      { error: 'invalid_grant', error_description: 'Token has been expired or revoked.' },
+      'vendor/grant-revoked',
+    ],
+    [401, { error: 'invalid_client' }, 'vendor/client-rejected'],
+    [400, { error: 'unauthorized_client' }, 'vendor/client-rejected'],
+    [400, { error: 'admin_policy_enforced' }, 'vendor/access-denied'],
+    [400, { error: 'invalid_request' }, 'vendor/rejected'],
+    [429, undefined, 'vendor/throttled'],
+    [503, { error: 'temporarily_unavailable' }, 'vendor/unavailable'],
+    [400, { error: 'temporarily_unavailable' }, 'vendor/unavailable'],
+    [400, '<html>', 'vendor/unreadable-answer'],
+    [401, undefined, 'vendor/unreadable-answer'],
+    [400, { error: 'interaction_required', suberror: 'basic_action' }, 'vendor/grant-revoked'],
+    [400, { error: 'consent_required' }, 'vendor/grant-revoked'],
+    [400, { error: 'login_required' }, 'vendor/grant-revoked'],
+    [400, { error: 'redirect_uri_mismatch' }, 'vendor/client-rejected'],
+  ])('%i %j is %s', (status, data, code) => {
+    expect(failureOfGrant({ status, data, headers: new Headers() }, 'Google', NOW).code).toBe(code)
+  })
+})
