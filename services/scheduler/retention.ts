@@ -1,5 +1,6 @@
 // What is forgotten by age.
 import type { Queryable } from '#shared/platform/postgres.ts'
+import { deleteOldBudgets } from '#shared/store/budgets.ts'
 import { deleteOldDeadLetters, deleteOldDedupeKeys } from '#shared/store/retention.ts'
 
 const CHUNK = 5000
@@ -9,7 +10,7 @@ const CHUNKS_MAX = 20
 /** Forgets old rows in chunks. @returns how many. Throws Failure `store/*`. */
 export async function forgetOld(db: Queryable, signal: AbortSignal): Promise<number> {
   let forgotten = 0
-  for (const forget of [deleteOldDedupeKeys, deleteOldDeadLetters]) {
+  for (const forget of [deleteOldDedupeKeys, deleteOldDeadLetters, deleteOldBudgets]) {
     for (let chunk = 0; chunk < CHUNKS_MAX && !signal.aborted; chunk++) {
       const deleted = await forget(db, CHUNK)
       forgotten += deleted

@@ -10,6 +10,7 @@ const VERBS: readonly Verb[] = ['select', 'insert', 'update', 'delete', 'truncat
 /** role → table → verbs: s(elect) i(nsert) u(pdate) d(elete). Written by hand from what each service does, not read from the grants. */
 const EXPECTED = {
   calstream_ingress: {
+    call_budgets: 'siu',
     external_calendar_connections: 'siu',
     connection_credentials: 'siu',
     external_calendars: 'siu',
@@ -19,6 +20,7 @@ const EXPECTED = {
     held_requests: 'siu',
   },
   calstream_sync: {
+    call_budgets: 'siu',
     external_calendar_connections: 'su',
     connection_credentials: 'su',
     external_calendars: 'su',
@@ -33,6 +35,7 @@ const EXPECTED = {
     relay_members: 'siud',
   },
   calstream_scheduler: {
+    call_budgets: 'siud',
     external_calendar_connections: 'su',
     connection_credentials: 'su',
     external_calendars: 'su',

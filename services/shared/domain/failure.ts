@@ -51,6 +51,16 @@ export const FAILURE_CODES = {
     scope: 'vendor',
     text: 'The quota of the project at the vendor is used up. Ask the vendor for more if this lasts.',
   },
+  'vendor/budget-spent': {
+    kind: 'throttled',
+    scope: 'connection',
+    text: 'Our own share of calls for this minute is used up, so that the vendor does not have to refuse them. Goes on by itself; raise the CALLS_PER_MINUTE settings if the vendor allows more.',
+  },
+  'vendor/circuit-open': {
+    kind: 'throttled',
+    scope: 'vendor',
+    text: 'The vendor failed many calls in a row, so it is left alone for a moment. Work goes on by itself; look at the vendor status page if it lasts.',
+  },
   'vendor/token-rejected': {
     kind: 'transient',
     scope: 'connection',
