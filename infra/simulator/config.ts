@@ -12,6 +12,10 @@ export interface SimulatorConfig {
   readonly latencyMs?: number
   /** Takes loopback http callback addresses, which Google would refuse. */
   readonly allowHttpCallbacks?: boolean
+  /** `manual` moves only by POST /admin/clock; else the clock runs with the wall clock and can be advanced. */
+  readonly clock?: 'running' | 'manual'
+  /** First instant of a manual clock, ms epoch; absent = now. */
+  readonly clockStart?: number
   readonly clientId?: string
   readonly clientSecret?: string
 }
@@ -32,6 +36,13 @@ export function loadConfig(env: NodeJS.ProcessEnv): SimulatorConfig {
       problems.push(`${name}: true or false is expected, not "${text}".`)
     return text === 'true'
   }
+  const clock = env['SIMULATOR_CLOCK'] ?? 'running'
+  if (clock !== 'running' && clock !== 'manual')
+    problems.push(`SIMULATOR_CLOCK: running or manual is expected, not "${clock}".`)
+  const startText = env['SIMULATOR_CLOCK_START'] ?? ''
+  const clockStart = Date.parse(startText)
+  if (startText !== '' && Number.isNaN(clockStart))
+    problems.push(`SIMULATOR_CLOCK_START: an RFC 3339 time is expected, not "${startText}".`)
   const given = <K extends string>(key: K, name: string) =>
     env[name] === undefined || env[name] === '' ? {} : ({ [key]: env[name] } as Record<K, string>)
   const config: SimulatorConfig = {
@@ -39,6 +50,8 @@ export function loadConfig(env: NodeJS.ProcessEnv): SimulatorConfig {
     adminPort: integer('SIMULATOR_ADMIN_PORT', 65_535),
     latencyMs: integer('SIMULATOR_LATENCY_MS', 600_000),
     allowHttpCallbacks: flag('SIMULATOR_ALLOW_HTTP_CALLBACKS'),
+    clock: clock === 'manual' ? 'manual' : 'running',
+    ...(startText === '' ? {} : { clockStart }),
     ...given('host', 'SIMULATOR_HOST'),
     ...given('dataDir', 'SIMULATOR_DATA_DIR'),
     ...given('seed', 'SIMULATOR_SEED'),

@@ -3,11 +3,15 @@
 //
 //   googleUrl   the API at the origin's root, /token, /revoke, /o/oauth2/v2/auth
 //   adminUrl    /admin/…: accounts, events, load, faults, notifications, latency, paging, cursors, webhooks, truth, changes,
-//               requests, channels, knobs, reset (control/admin*.ts; bodies in control/bodies.ts)
+//               requests, channels, knobs, clock, reset (control/admin*.ts; bodies in control/bodies.ts)
+//
+// All of the vendor's own time (stamps, lives of tokens and channels, delays and retries of deliveries) follows one clock, which
+// GET /admin/clock shows and POST /admin/clock {advanceMs} or {to} moves on; in mode `manual` it moves in no other way.
 //
 // Kept in memory, oldest dropped and counted: 100 000 requests, 100 000 webhook attempts, changes of 1 000 000 occurrences in all,
 // 20 000 tombstones per calendar, 200 paging runs. Listens on 127.0.0.1 unless `host` says otherwise. With `dataDir` the world is journalled and comes back
 // as it was: accounts, tokens, events, sync tokens, channels (ledgers and knobs do not).
+import { createClock } from './clock/clock.ts'
 import { createAdmin } from './control/admin.ts'
 import { createFaults } from './control/faults.ts'
 import { defaultKnobs } from './control/knobs.ts'
@@ -37,81 +41,66 @@ const OCCURRENCES_KEPT = 1_000_000
 /** Starts the simulator; rejects when a port is taken or the journal cannot be read. */
 export async function startSimulator(config: SimulatorConfig): Promise<Simulator> {
   await using owned = new AsyncDisposableStack()
-  const seed = config.seed ?? 'calstream'
-  const clientId = config.clientId ?? 'calstream-local'
-  const clientSecret = config.clientSecret ?? 'calstream-local-secret'
-  const world = new World({ seed, identity: { clientId, clientSecret }, now: createNow() })
-  const journal = config.dataDir === undefined ? null : owned.use(openJournal(config.dataDir, world))
-  const knobs = defaultKnobs(config.latencyMs ?? 0)
-  const faults = createFaults()
-  const requests = createRequestLog()
-  const changes = createLedger<Change>(OCCURRENCES_KEPT, (change) => 1 + change.eventIds.length)
-  const push = owned.use(createPush(world, knobs.notifications, seed))
-  const load = owned.use(createLoadGenerator(world, seed))
-  world.listeners.add((change) => {
-    changes.append(change)
-    push.notify(change.accountId, change.calendarId)
-  })
-  const stopped = new AbortController()
+  const core = createCore(config, owned)
   let googleUrl = ''
-  const tokens = createTokenMint(seed)
-  const google = {
-    world,
-    list: { world, tokens, knobs, seed, runs: new Map() },
-    oauth: { world, tokens, knobs, seed, codes: new Map() },
-    watch: {
-      world,
-      push,
-      knobs,
-      seed,
-      googleUrl: () => googleUrl,
-      allowHttpCallbacks: config.allowHttpCallbacks ?? false,
-    },
-    newAccount: (email?: string) => createAccount(world, seed, { email }),
-  }
-  const front = createFront({ google, knobs, faults, requests, stopped: stopped.signal })
+  const front = createGoogle(core, config, () => googleUrl)
   const googleServer = owned.use(await listen({ port: config.googlePort, host: config.host }, front))
   googleUrl = googleServer.url
-  const reset = () => {
-    load.stopAll()
-    faults.clear()
-    push.forget()
-    for (const ledger of [requests, changes, push.attempts]) ledger.clear()
-    Object.assign(knobs.notifications, defaultKnobs(0).notifications)
-    Object.assign(knobs.paging, defaultKnobs(0).paging)
-    knobs.latencyMs = config.latencyMs ?? 0
-    world.reset()
-    journal?.clear()
-  }
-  const random = createRandom(`${seed}/admin`)
-  const admin = createAdmin({
-    world,
-    push,
-    knobs,
-    faults,
-    load,
-    requests,
-    changes,
-    seed,
-    random,
-    googleUrl: () => googleUrl,
-    reset,
-  })
+  const random = createRandom(`${core.seed}/admin`)
+  const admin = createAdmin({ ...core, random, googleUrl: () => googleUrl, reset: () => reset(core, config) })
   const adminServer = owned.use(await listen({ port: config.adminPort, host: config.host }, admin))
-  owned.defer(() => stopped.abort())
+  owned.defer(() => core.stopped.abort())
   const all = owned.move()
   return { googleUrl, adminUrl: adminServer.url, [Symbol.asyncDispose]: () => all.disposeAsync() }
 }
 
-/** The wall clock with fractions of a millisecond, so that freshness can be measured from a change's own time. */
-function createNow(): () => number {
-  let origin = performance.timeOrigin
-  return () => {
-    const at = origin + performance.now()
-    const wall = Date.now()
-    // The monotonic clock and the wall clock part when the wall clock is set or the machine sleeps.
-    if (Math.abs(wall - at) < 5) return at
-    origin += wall - at
-    return wall
+type Core = ReturnType<typeof createCore>
+
+/** What both vendors and the admin API share: the world with its clock and journal, the knobs, the ledgers. */
+function createCore(config: SimulatorConfig, owned: AsyncDisposableStack) {
+  const seed = config.seed ?? 'calstream'
+  const clientId = config.clientId ?? 'calstream-local'
+  const clientSecret = config.clientSecret ?? 'calstream-local-secret'
+  const clock = owned.use(createClock({ mode: config.clock ?? 'running', startAt: config.clockStart }))
+  const world = new World({ seed, identity: { clientId, clientSecret }, now: () => clock.now() })
+  const journal = config.dataDir === undefined ? null : owned.use(openJournal(config.dataDir, world))
+  if (world.clockState) clock.restore(world.clockState)
+  const knobs = defaultKnobs(config.latencyMs ?? 0)
+  const changes = createLedger<Change>(OCCURRENCES_KEPT, (change) => 1 + change.eventIds.length)
+  const push = owned.use(createPush({ world, knobs: knobs.notifications, clock, seed }))
+  const load = owned.use(createLoadGenerator(world, seed))
+  clock.onAdvance({ begin: (state) => world.keepClock(state), settled: () => push.idle() })
+  world.listeners.add((change) => {
+    changes.append(change)
+    push.notify(change.accountId, change.calendarId)
+  })
+  const [faults, requests, stopped] = [createFaults(), createRequestLog(), new AbortController()]
+  return { seed, clock, world, journal, knobs, faults, requests, changes, push, load, stopped }
+}
+
+function createGoogle(core: Core, config: SimulatorConfig, googleUrl: () => string) {
+  const { world, knobs, seed, push, faults, requests, stopped } = core
+  const tokens = createTokenMint(seed)
+  const allowHttpCallbacks = config.allowHttpCallbacks ?? false
+  const google = {
+    world,
+    list: { world, tokens, knobs, seed, runs: new Map() },
+    oauth: { world, tokens, knobs, seed, codes: new Map() },
+    watch: { world, push, knobs, seed, googleUrl, allowHttpCallbacks },
+    newAccount: (email?: string) => createAccount(world, seed, { email }),
   }
+  return createFront({ google, knobs, faults, requests, stopped: stopped.signal })
+}
+
+/** Back to an empty world and a healthy vendor; the clock stays where it is. */
+function reset(core: Core, config: SimulatorConfig): void {
+  core.load.stopAll()
+  core.faults.clear()
+  core.push.forget()
+  for (const ledger of [core.requests, core.changes, core.push.attempts]) ledger.clear()
+  Object.assign(core.knobs.notifications, defaultKnobs(0).notifications)
+  Object.assign(core.knobs.paging, defaultKnobs(0).paging)
+  core.knobs.latencyMs = config.latencyMs ?? 0
+  core.world.reset()
+  core.journal?.clear()
 }

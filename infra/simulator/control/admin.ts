@@ -1,11 +1,13 @@
 // The admin API, on a port of its own: makes accounts, changes calendars, turns knobs, injects faults, and tells the truth. It is the
 // hand of tests and drills, never of the system under test.
 import { type Answer, type Call, type Route, router, send } from '../http.ts'
+import type { SimulatorClock } from '../clock/clock.ts'
 import type { Push } from '../google/push.ts'
 import type { World } from '../world/world.ts'
 import type { Change } from '../world/commit.ts'
 import { accountBody, expireBody } from './bodies.ts'
 import { createAccount, showAccount } from './accounts.ts'
+import { CLOCK_ROUTES } from './admin-clock.ts'
 import { EVENT_ROUTES } from './admin-events.ts'
 import { FAULT_ROUTES } from './admin-faults.ts'
 import { LEDGER_ROUTES } from './admin-ledgers.ts'
@@ -19,6 +21,7 @@ import type { Random } from '../random.ts'
 
 export interface AdminDeps {
   readonly world: World
+  readonly clock: SimulatorClock
   readonly push: Push
   readonly knobs: Knobs
   readonly faults: Faults
@@ -97,7 +100,13 @@ const ACCOUNT_ROUTES: readonly Route<AdminContext>[] = [
 
 /** The handler of the admin port. */
 export function createAdmin(deps: AdminDeps): (call: Call) => Promise<void> {
-  const find = router([...ACCOUNT_ROUTES, ...EVENT_ROUTES, ...FAULT_ROUTES, ...LEDGER_ROUTES])
+  const find = router([
+    ...ACCOUNT_ROUTES,
+    ...EVENT_ROUTES,
+    ...FAULT_ROUTES,
+    ...LEDGER_ROUTES,
+    ...CLOCK_ROUTES,
+  ])
   return async (call) => {
     const found = find(call.method, call.path)
     const { response } = call.raw

@@ -87,6 +87,12 @@ export const notificationsBody = z.strictObject({
   retryOnConnectionError: z.boolean().optional(),
 })
 
+/** How far the clock goes on: by milliseconds, or to an instant. */
+export const clockBody = z.union([
+  z.strictObject({ advanceMs: count.max(400 * 86_400_000) }),
+  z.strictObject({ to: z.iso.datetime({ offset: true }) }),
+])
+
 export const latencyBody = z.strictObject({ ms: z.number().min(0).max(600_000) })
 
 export const accessTokensBody = z.strictObject({ seconds: z.int().min(1).max(86_400) })

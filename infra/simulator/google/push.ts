@@ -2,6 +2,7 @@
 // promised order, as at Google; the knobs make it worse. Bounded: beyond the cap of waiting messages new ones are dropped and counted.
 import { Agent as HttpAgent } from 'node:http'
 import { Agent as HttpsAgent } from 'node:https'
+import type { SimulatorClock } from '../clock/clock.ts'
 import type { NotificationKnobs } from '../control/knobs.ts'
 import { createLedger, type Ledger } from '../control/ledger.ts'
 import { createRandom, type Random } from '../random.ts'
@@ -24,6 +25,13 @@ export interface Attempt {
   readonly status?: number
   readonly error?: string
   readonly latencyMs: number
+}
+
+export interface PushDeps {
+  readonly world: World
+  readonly knobs: NotificationKnobs
+  readonly clock: SimulatorClock
+  readonly seed: string
 }
 
 interface Message {
@@ -50,19 +58,24 @@ export interface Push extends AsyncDisposable {
   wake(): void
   /** The number of messages that wait or are being sent. */
   readonly pending: number
+  /** Resolves when nothing is being sent and nothing could be. */
+  idle(): Promise<void>
 }
 
-export function createPush(world: World, knobs: NotificationKnobs, seed: string): Push {
-  return new PushQueue(world, knobs, createRandom(`${seed}/push`))
+export function createPush(deps: PushDeps): Push {
+  return new PushQueue(deps, createRandom(`${deps.seed}/push`))
 }
 
 class PushQueue implements Push {
   readonly attempts = createLedger<Attempt>(ATTEMPTS_KEPT)
   readonly #world: World
+  readonly #clock: SimulatorClock
   readonly #knobs: NotificationKnobs
   readonly #random: Random
   readonly #ready: Message[] = []
-  readonly #timers = new Set<NodeJS.Timeout>()
+  /** What cancels each delayed message. */
+  readonly #delayed = new Set<() => void>()
+  readonly #idlers: (() => void)[] = []
   readonly #numbers = new Map<string, number>()
   readonly #agents: Agents = {
     http: new HttpAgent({ keepAlive: true, maxSockets: IN_FLIGHT_MAX }),
@@ -72,8 +85,9 @@ class PushQueue implements Push {
   #attemptSeq = 0
   #closed = false
 
-  constructor(world: World, knobs: NotificationKnobs, random: Random) {
+  constructor({ world, knobs, clock }: PushDeps, random: Random) {
     this.#world = world
+    this.#clock = clock
     this.#knobs = knobs
     this.#random = random
     // Channels that the journal brought back have sent messages before: their numbers go on above the last one. Milliseconds
@@ -82,7 +96,7 @@ class PushQueue implements Push {
   }
 
   get pending(): number {
-    return this.#ready.length + this.#inFlight + this.#timers.size
+    return this.#ready.length + this.#inFlight + this.#delayed.size
   }
 
   notify(accountId: string, calendarId: string): void {
@@ -101,7 +115,7 @@ class PushQueue implements Push {
     const { syncMessage } = this.#knobs
     const before = syncMessage === 'before' || (syncMessage === 'mixed' && this.#random.chance(0.5))
     const message: Message = { channel, number: 1, state: 'sync', attempt: 1 }
-    if (!before) return this.#later(message, pace.afterMs)
+    if (!before) return this.#afterAnswer(message, pace.afterMs)
     let timer: NodeJS.Timeout | undefined
     const tooLong = new Promise<void>((resolve) => (timer = setTimeout(resolve, pace.withinMs)))
     await Promise.race([this.#send(message), tooLong])
@@ -123,15 +137,21 @@ class PushQueue implements Push {
     }
   }
 
+  idle(): Promise<void> {
+    if (this.#inFlight === 0) return Promise.resolve()
+    return new Promise((resolve) => this.#idlers.push(resolve))
+  }
+
   forget(): void {
     this.#ready.length = 0
-    for (const timer of this.#timers) clearTimeout(timer)
-    this.#timers.clear()
+    for (const cancel of this.#delayed) cancel()
+    this.#delayed.clear()
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#closed = true
     this.forget()
+    for (const idle of this.#idlers.splice(0)) idle()
     this.#agents.http.destroy()
     this.#agents.https.destroy()
     await Promise.resolve()
@@ -158,11 +178,21 @@ class PushQueue implements Push {
   #later(message: Message, delayMs: number): void {
     if (this.#closed) return
     if (this.pending >= WAITING_MAX) return this.#note({ ...message, attempt: 0 }, 'over-the-cap')
+    const cancel = this.#clock.after(delayMs, () => {
+      this.#delayed.delete(cancel)
+      this.#enqueue(message)
+    })
+    this.#delayed.add(cancel)
+  }
+
+  /** By the wall clock, because the order of two messages on the wire is meant. */
+  #afterAnswer(message: Message, delayMs: number): void {
     const timer = setTimeout(() => {
-      this.#timers.delete(timer)
+      this.#delayed.delete(cancel)
       this.#enqueue(message)
     }, delayMs)
-    this.#timers.add(timer)
+    const cancel = () => clearTimeout(timer)
+    this.#delayed.add(cancel)
   }
 
   async #send(message: Message): Promise<void> {
@@ -185,6 +215,7 @@ class PushQueue implements Push {
       this.#later({ ...message, attempt: message.attempt + 1 }, delayMs)
     }
     this.wake()
+    if (this.#inFlight === 0) for (const idle of this.#idlers.splice(0)) idle()
   }
 
   #note(message: Pick<Message, 'channel' | 'number' | 'attempt'>, error: string): void {

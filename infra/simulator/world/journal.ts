@@ -52,6 +52,7 @@ export function openJournal(dataDir: string, world: World): Journal {
 /** The shortest list of entries that gives this world. */
 export function* snapshot(world: World): Generator<Entry> {
   yield { k: 'meta', seq: world.seq, accounts: world.accountCount }
+  if (world.clockState) yield { k: 'clock', state: world.clockState }
   for (const account of world.accounts.values()) {
     const { calendars, ...plain } = account
     yield { k: 'account', account: plain }

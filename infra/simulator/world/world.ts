@@ -8,6 +8,7 @@ import {
   type Ghost,
   type Write,
 } from './calendar.ts'
+import type { ClockState } from '../clock/clock.ts'
 import { type Change, describeWrite, type Draft, prepareWrite } from './commit.ts'
 import { digest } from '../random.ts'
 
@@ -35,6 +36,7 @@ export interface ChannelInfo {
 
 export type Entry =
   | { readonly k: 'meta'; readonly seq: number; readonly accounts: number }
+  | { readonly k: 'clock'; readonly state: ClockState }
   | { readonly k: 'account'; readonly account: Omit<Account, 'calendars'> }
   | { readonly k: 'calendar'; readonly info: CalendarInfo; readonly seq: number; readonly at: number }
   | { readonly k: 'calendar-state'; readonly a: string; readonly c: string; readonly state: CalendarState }
@@ -70,6 +72,8 @@ export class World {
   readonly identity: Identity
   seq = 0
   accountCount = 0
+  /** Where the clock stood or was going to stand; null until it was moved. */
+  clockState: ClockState | null = null
   /** Set once the journal is open. */
   record: (entry: Entry) => void = () => {}
   readonly #seed: string
@@ -83,6 +87,11 @@ export class World {
 
   now(): number {
     return this.#now()
+  }
+
+  /** Remembers that the clock was moved, so that a world that comes back does not come back younger. */
+  keepClock(state: ClockState): void {
+    this.#commit({ k: 'clock', state })
   }
 
   addAccount(input: { readonly email?: string; readonly scope?: string }): Account {
@@ -159,6 +168,9 @@ export class World {
       case 'meta':
         this.seq = Math.max(this.seq, entry.seq)
         this.accountCount = Math.max(this.accountCount, entry.accounts)
+        return
+      case 'clock':
+        this.clockState = entry.state
         return
       case 'account': {
         const account: Account = { ...entry.account, calendars: new Map() }
