@@ -48,6 +48,7 @@ export async function connectAccount(
       providerId: account.providerId,
       vendor: deps.vendor.name,
       vendorAccountId,
+      label: vendorAccountId,
     })
     const seal = (field: string, text: string) =>
       sealSecret(deps.keyring, text, { connectionId: row.connectionId, field })

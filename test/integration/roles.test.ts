@@ -18,6 +18,7 @@ const EXPECTED = {
     channels: 'siu',
     outbox: 'i',
     held_requests: 'siu',
+    oauth_flows: 'siud',
   },
   calstream_sync: {
     call_budgets: 'siu',

@@ -32,5 +32,6 @@ export interface Gates {
   sync(provider: ProviderId, connection?: ConnectionId): GateDecision
   jobs(): GateDecision
   webhook(): GateDecision
-  oauth(): GateDecision
+  /** CALENDAR_OAUTH_ENABLED, then (when a provider is named) the provider allowlist. */
+  oauth(provider?: ProviderId): GateDecision
 }

@@ -153,8 +153,10 @@ class UnleashGates implements LiveGates {
     return count(this.#switch('CALENDAR_WEBHOOK_ENABLED'), 'CALENDAR_WEBHOOK_ENABLED')
   }
 
-  oauth(): GateDecision {
-    return count(this.#switch('CALENDAR_OAUTH_ENABLED'), 'CALENDAR_OAUTH_ENABLED')
+  oauth(provider?: ProviderId): GateDecision {
+    const switched = this.#switch('CALENDAR_OAUTH_ENABLED')
+    if (switched.state !== 'on' || provider === undefined) return count(switched, 'CALENDAR_OAUTH_ENABLED')
+    return count(this.#list('CALENDAR_ALLOWLIST_PROVIDER_IDS', provider), 'CALENDAR_OAUTH_ENABLED')
   }
 
   state(): GatesState {

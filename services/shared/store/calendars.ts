@@ -66,7 +66,8 @@ export async function saveCheckpoint(
 export async function saveCursor(tx: Queryable, calendar: CalendarId, cursor: string): Promise<void> {
   await tx.query(
     `update external_calendars
-        set cursor = $2, checkpoint = null, resync_streak = 0, updated_at = calstream_now() where id = $1`,
+        set cursor = $2, checkpoint = null, resync_streak = 0, last_read_at = calstream_now(), updated_at = calstream_now()
+      where id = $1`,
     [calendar, cursor],
   )
 }
@@ -83,7 +84,7 @@ export interface FullRead {
 export async function saveFullRead(tx: Queryable, calendar: CalendarId, read: FullRead): Promise<void> {
   await tx.query(
     `update external_calendars
-        set cursor = $2, checkpoint = null, generation = $3, last_full_sync = from_micros($4),
+        set cursor = $2, checkpoint = null, generation = $3, last_full_sync = from_micros($4), last_read_at = from_micros($4),
             sweep_below = case when $5::float8 is null then null else $3::bigint end,
             resync_after = calstream_now() + $5::float8 * interval '1 millisecond', updated_at = calstream_now()
       where id = $1`,

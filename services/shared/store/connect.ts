@@ -11,10 +11,13 @@ export interface ConnectedAccount {
   readonly at: Micros
 }
 
-/** Inserts or heals the connection of an account: active, dirty, without backoff or errors, under a new epoch. */
+/**
+ * Inserts or heals the connection of an account: active, dirty, without backoff or errors, under a new epoch. `label` is how
+ * people know the account.
+ */
 export async function upsertConnection(
   tx: Queryable,
-  account: { providerId: ProviderId; vendor: VendorName; vendorAccountId: string },
+  account: { providerId: ProviderId; vendor: VendorName; vendorAccountId: string; label: string | null },
 ): Promise<ConnectedAccount> {
   const { rows: before } = await tx.query<{ status: ConnectedAccount['previousStatus'] }>(
     `select status from external_calendar_connections
@@ -22,13 +25,15 @@ export async function upsertConnection(
     [account.providerId, account.vendor, account.vendorAccountId],
   )
   const { rows } = await tx.query<{ id: ConnectionId; at: Micros }>(
-    `insert into external_calendar_connections as c (provider_id, vendor, vendor_account_id, sync_needed)
-     values ($1, $2, $3, true)
+    `insert into external_calendar_connections as c (provider_id, vendor, vendor_account_id, account_label, sync_needed)
+     values ($1, $2, $3, $4, true)
      on conflict on constraint connections_account_once do update
         set status = 'active', sync_needed = true, error_count = 0, last_error = null, failing_since = null,
-            backoff_until = null, unfinished = 0, sync_epoch = c.sync_epoch + 1, updated_at = calstream_now()
+            backoff_until = null, unfinished = 0, sync_epoch = c.sync_epoch + 1,
+            account_label = coalesce(excluded.account_label, c.account_label), connected_at = calstream_now(),
+            disconnected_at = null, updated_at = calstream_now()
      returning id, to_micros(calstream_now()) as at`,
-    [account.providerId, account.vendor, account.vendorAccountId],
+    [account.providerId, account.vendor, account.vendorAccountId, account.label],
   )
   const row = rows[0]
   if (!row) throw new Error('upsert of a connection returned no row')
