@@ -1,7 +1,7 @@
 // One connection brought up to date: claim, fetch, plan, persist, repeat. Safe to repeat at any point: the message that started it
 // is a doorbell and carries no data, the cursor moves only with the rows it covers, and the epoch fences whoever was overtaken.
 import { asFailure, Failure, worstOf } from '#shared/domain/failure.ts'
-import { idsToHold, planPage, type Plan } from '#shared/domain/plan.ts'
+import { planPage, rowsToHold, type Plan } from '#shared/domain/plan.ts'
 import { metrics } from '#shared/platform/metrics.ts'
 import type { CalendarRow } from '#shared/store/calendars.ts'
 import { readHeld } from '#shared/store/events.ts'
@@ -151,8 +151,8 @@ function noteBeginning(unit: Unit, calendar: CalendarRow, run: CalendarRun | nul
 async function planFetched(deps: UnitDeps, run: CalendarRun, page: Page): Promise<Plan> {
   const { calendarId } = run.calendar
   const unreadable = page.unreadable.flatMap(({ vendorEventId }) => vendorEventId ?? [])
-  const held = await readHeld(deps.db, calendarId, idsToHold(page.items, unreadable))
   const { window, generation } = run
+  const held = await readHeld(deps.db, calendarId, rowsToHold(page.items, unreadable), window)
   return planPage({ calendarId, items: page.items, unreadable, held, window, generation })
 }
 

@@ -106,26 +106,38 @@ export function tokenOf(page: Page): string {
   return page.next.kind === 'more' ? page.next.pageToken : expect.unreachable('there is no further page')
 }
 
+/** The id of an event; a series' own id for a series as a whole. */
 export function idOf(item: PageItem): string {
+  if (item.kind === 'series') return item.seriesId
   return item.kind === 'event' ? item.event.vendorEventId : item.vendorEventId
+}
+
+/** Without the statements about series as a whole. */
+export function eventsOf(items: readonly PageItem[]): readonly PageItem[] {
+  return items.filter(({ kind }) => kind !== 'series')
 }
 
 export function etagOf(item: PageItem): string | null {
   return item.kind === 'event' ? item.event.etag : null
 }
 
-/** What a reader holds after these items. */
+/** What a reader holds after these items: id → etag. */
 export function fold(items: readonly PageItem[]): Map<string, string | null> {
-  const held = new Map<string, string | null>()
+  const held = new Map<string, { etag: string | null; seriesId: string | null }>()
   for (const item of items) {
-    if (item.kind === 'event') held.set(idOf(item), etagOf(item))
-    else held.delete(idOf(item))
+    if (item.kind === 'event') held.set(idOf(item), { etag: etagOf(item), seriesId: item.event.seriesId })
+    else if (item.kind === 'removed') held.delete(idOf(item))
+    else {
+      const isGone = ([id, { seriesId }]: readonly [string, { seriesId: string | null }]) =>
+        seriesId === item.seriesId && !item.vendorEventIds.includes(id)
+      for (const [id] of [...held].filter(isGone)) held.delete(id)
+    }
   }
-  return held
+  return new Map([...held].map(([id, { etag }]) => [id, etag]))
 }
 
 export function describeItems(items: readonly PageItem[]): string[] {
-  return items
+  return eventsOf(items)
     .map((item) =>
       item.kind === 'event' ? `event ${idOf(item)} ${item.event.title}` : `removed ${idOf(item)}`,
     )

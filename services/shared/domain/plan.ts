@@ -9,11 +9,18 @@ import { isOutside, type Window } from './window.ts'
 export type PlanItem =
   | { readonly kind: 'event'; readonly event: CalendarEvent }
   | { readonly kind: 'removed'; readonly vendorEventId: string; readonly reason: 'deleted' | 'cancelled' }
+  /** All that there is of a series in the window. */
+  | { readonly kind: 'series'; readonly seriesId: string; readonly vendorEventIds: readonly string[] }
+
+type OneEvent = Exclude<PlanItem, { kind: 'series' }>
 
 /** A row as it stands before the page. */
 export interface HeldEvent {
   readonly eventId: EventId
   readonly vendorEventId: string
+  readonly seriesId: string | null
+  /** It ended before the window or begins after it. */
+  readonly leftWindow: boolean
   readonly contentHash: Buffer
   readonly hashVersion: number
   readonly generation: number
@@ -25,7 +32,7 @@ export interface PlanInput {
   readonly items: readonly PlanItem[]
   /** Ids of items that could not be read. */
   readonly unreadable: readonly string[]
-  /** The rows of `idsToHold`; others are ignored. */
+  /** The rows of `rowsToHold`; others are ignored. */
   readonly held: readonly HeldEvent[]
   readonly window: Window
   /** The generation that rows seen by this read belong to. */
@@ -49,14 +56,22 @@ export interface Plan {
   readonly refreshed: readonly EventId[]
 }
 
-/** The vendor ids whose rows `planPage` has to see: those of the items, and of the series that they belong to. */
-export function idsToHold(items: readonly PlanItem[], unreadable: readonly string[]): readonly string[] {
+/** Names of rows: one by one, and all that belong to a series. */
+export interface RowNames {
+  readonly vendorEventIds: readonly string[]
+  readonly seriesIds: readonly string[]
+}
+
+/** The rows that `planPage` has to see: those of the items and of the series that they name. */
+export function rowsToHold(items: readonly PlanItem[], unreadable: readonly string[]): RowNames {
   const ids = new Set(unreadable)
+  const series = new Set<string>()
   for (const item of items) {
     ids.add(idOf(item))
+    if (item.kind === 'series') series.add(item.seriesId)
     if (item.kind === 'event' && item.event.seriesId !== null) ids.add(item.event.seriesId)
   }
-  return [...ids]
+  return { vendorEventIds: [...ids], seriesIds: [...series] }
 }
 
 /** What one page changes. */
@@ -81,6 +96,8 @@ export function planPage(input: PlanInput): Plan {
     } else if (row.generation < input.generation) refreshed.push(row.eventId)
   }
 
+  for (const row of missingOfSeries(input, newest))
+    remove(row.vendorEventId, row.leftWindow ? 'window' : 'deleted')
   for (const id of becameSeries) remove(id, 'deleted')
   for (const [id, item] of newest) {
     if (item.kind === 'removed') remove(id, item.reason)
@@ -94,10 +111,28 @@ export function planPage(input: PlanInput): Plan {
   return { upserts, removals: [...removals.values()], refreshed }
 }
 
-/** One item per id, in the order of first appearance. */
-function collapse(items: readonly PlanItem[]): ReadonlyMap<string, PlanItem> {
-  const newest = new Map<string, PlanItem>()
+/** Rows of a series that is given as a whole and does not name them; a row under the series' own id was a single once. */
+function missingOfSeries(
+  { items, held, unreadable }: PlanInput,
+  newest: ReadonlyMap<string, OneEvent>,
+): readonly HeldEvent[] {
+  const named = new Map<string, ReadonlySet<string>>()
   for (const item of items) {
+    if (item.kind === 'series') named.set(item.seriesId, new Set(item.vendorEventIds))
+  }
+  const kept = new Set(unreadable)
+  return held.filter((row) => {
+    if (newest.get(row.vendorEventId)?.kind === 'event' || kept.has(row.vendorEventId)) return false
+    if (named.has(row.vendorEventId)) return true
+    return row.seriesId !== null && named.get(row.seriesId)?.has(row.vendorEventId) === false
+  })
+}
+
+/** One item per id, in the order of first appearance. */
+function collapse(items: readonly PlanItem[]): ReadonlyMap<string, OneEvent> {
+  const newest = new Map<string, OneEvent>()
+  for (const item of items) {
+    if (item.kind === 'series') continue
     const known = newest.get(idOf(item))
     if (!known || !isOlder(item, known)) newest.set(idOf(item), item)
   }
@@ -105,7 +140,7 @@ function collapse(items: readonly PlanItem[]): ReadonlyMap<string, PlanItem> {
 }
 
 /** Only two times of change can prove that the later item is the older version; otherwise the later item is the newer one. */
-function isOlder(later: PlanItem, earlier: PlanItem): boolean {
+function isOlder(later: OneEvent, earlier: OneEvent): boolean {
   if (later.kind === 'removed' || earlier.kind === 'removed') return false
   return (later.event.updatedAt ?? Infinity) < (earlier.event.updatedAt ?? -Infinity)
 }
@@ -115,7 +150,7 @@ function isOlder(later: PlanItem, earlier: PlanItem): boolean {
  * `<id>_<start>` (github.com/webhookdb/webhookdb issue 722). A single of that id in the same page is the older version, unless
  * it changed after every occurrence.
  */
-function singlesThatBecameSeries(newest: ReadonlyMap<string, PlanItem>): ReadonlySet<string> {
+function singlesThatBecameSeries(newest: ReadonlyMap<string, OneEvent>): ReadonlySet<string> {
   const changedAt = new Map<string, number>()
   for (const item of newest.values()) {
     if (item.kind === 'removed' || item.event.seriesId === null) continue
@@ -132,5 +167,14 @@ function singlesThatBecameSeries(newest: ReadonlyMap<string, PlanItem>): Readonl
 }
 
 function idOf(item: PlanItem): string {
-  return item.kind === 'event' ? item.event.vendorEventId : item.vendorEventId
+  switch (item.kind) {
+    case 'event':
+      return item.event.vendorEventId
+    case 'removed':
+      return item.vendorEventId
+    case 'series':
+      return item.seriesId
+    default:
+      return item satisfies never
+  }
 }

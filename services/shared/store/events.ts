@@ -3,24 +3,31 @@
 import { HASH_VERSION } from '#shared/domain/content-hash.ts'
 import type { CalendarEvent } from '#shared/domain/event.ts'
 import type { CalendarId, ConnectionId, EventId } from '#shared/domain/ids.ts'
-import type { HeldEvent } from '#shared/domain/plan.ts'
+import type { HeldEvent, RowNames } from '#shared/domain/plan.ts'
 import type { Window } from '#shared/domain/window.ts'
 import type { Queryable } from '#shared/platform/postgres.ts'
 
-/** The rows of a calendar with these vendor ids. */
+/** A row outside of the window $4 … $5; dates get a day of grace, because they have no zone. */
+const LEFT_WINDOW = `coalesce(end_at <= from_micros($4) or start_at >= from_micros($5),
+  end_date <= from_micros($4)::date + 1 or start_date >= from_micros($5)::date - 1)`
+
+/** The rows of a calendar that are named. */
 export async function readHeld(
   db: Queryable,
   calendar: CalendarId,
-  vendorEventIds: readonly string[],
+  { vendorEventIds, seriesIds }: RowNames,
+  window: Window,
 ): Promise<readonly HeldEvent[]> {
-  if (vendorEventIds.length === 0) return []
-  const { rows } = await db.query<HeldEvent>(
-    `select event_id as "eventId", vendor_event_id as "vendorEventId", content_hash as "contentHash",
-       hash_version as "hashVersion", generation
-     from external_calendar_events where calendar_id = $1 and vendor_event_id = any($2::text[])`,
-    [calendar, vendorEventIds],
+  if (vendorEventIds.length === 0 && seriesIds.length === 0) return []
+  // A union, because `or` would keep Postgres from using the index of either name.
+  const rows = `select event_id as "eventId", vendor_event_id as "vendorEventId", series_id as "seriesId",
+       ${LEFT_WINDOW} as "leftWindow", content_hash as "contentHash", hash_version as "hashVersion", generation
+     from external_calendar_events where calendar_id = $1`
+  const { rows: held } = await db.query<HeldEvent>(
+    `${rows} and vendor_event_id = any($2::text[]) union ${rows} and series_id = any($3::text[])`,
+    [calendar, vendorEventIds, seriesIds, window.from, window.to],
   )
-  return rows
+  return held
 }
 
 export interface EventWrite {
@@ -134,10 +141,6 @@ export interface StaleRows {
   readonly confirmedBelow: number
   readonly window: Window
 }
-
-/** A row that merely left the window; dates get a day of grace, because they have no zone. */
-const LEFT_WINDOW = `coalesce(end_at <= from_micros($4) or start_at >= from_micros($5),
-  end_date <= from_micros($4)::date + 1 or start_date >= from_micros($5)::date - 1)`
 
 /** How many rows inside the window this read alone did not see, and how many rows inside the window there are. */
 export async function countUnseen(

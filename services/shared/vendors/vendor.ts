@@ -30,6 +30,8 @@ export interface PageRequest {
 export type PageItem =
   | { readonly kind: 'event'; readonly event: CalendarEvent }
   | { readonly kind: 'removed'; readonly vendorEventId: string; readonly reason: 'deleted' | 'cancelled' }
+  /** A series as a whole: what is held of it in the window and is not named here is gone. Its occurrences are items of their own. */
+  | { readonly kind: 'series'; readonly seriesId: string; readonly vendorEventIds: readonly string[] }
 
 export interface Page {
   readonly kind: 'page'

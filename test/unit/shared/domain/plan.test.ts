@@ -4,7 +4,7 @@ import { describe, expect, test } from 'vitest'
 import { contentHash, HASH_VERSION } from '#shared/domain/content-hash.ts'
 import type { CalendarEvent } from '#shared/domain/event.ts'
 import { calendarId, eventIdOf } from '#shared/domain/ids.ts'
-import { idsToHold, planPage, type HeldEvent, type PlanItem } from '#shared/domain/plan.ts'
+import { planPage, rowsToHold, type HeldEvent, type PlanItem } from '#shared/domain/plan.ts'
 import { windowAt } from '#shared/domain/window.ts'
 
 const CALENDAR = calendarId('0197a000-0000-7000-8000-000000000001')
@@ -44,12 +44,14 @@ const gone = (vendorEventId: string, reason: 'deleted' | 'cancelled' = 'deleted'
 
 function holds(
   vendorEventId: string,
-  changes: Partial<CalendarEvent> & { generation?: number } = {},
+  changes: Partial<CalendarEvent> & { generation?: number; leftWindow?: boolean } = {},
 ): HeldEvent {
-  const { generation = GENERATION, ...fields } = changes
+  const { generation = GENERATION, leftWindow = false, ...fields } = changes
   return {
     eventId: eventIdOf(CALENDAR, vendorEventId),
     vendorEventId,
+    seriesId: fields.seriesId ?? null,
+    leftWindow,
     contentHash: contentHash(event(vendorEventId, fields)),
     hashVersion: HASH_VERSION,
     generation,
@@ -58,14 +60,16 @@ function holds(
 
 /** The plan in vendor ids. */
 function plan(given: readonly HeldEvent[], when: readonly PlanItem[], unreadable: readonly string[] = []) {
-  const ids = new Set(idsToHold(when, unreadable))
+  const { vendorEventIds, seriesIds } = rowsToHold(when, unreadable)
+  const isNamed = (row: HeldEvent) =>
+    vendorEventIds.includes(row.vendorEventId) || (row.seriesId !== null && seriesIds.includes(row.seriesId))
   const names = new Map(given.map((row) => [row.eventId, row.vendorEventId]))
   const made = planPage({
     calendarId: CALENDAR,
     items: when,
     unreadable,
     // Only the rows that the caller would read.
-    held: given.filter((row) => ids.has(row.vendorEventId)),
+    held: given.filter(isNamed),
     window: windowAt(NOW),
     generation: GENERATION,
   })
@@ -75,6 +79,13 @@ function plan(given: readonly HeldEvent[], when: readonly PlanItem[], unreadable
     refreshed: made.refreshed.map((id) => names.get(id)),
   }
 }
+
+const whole = (seriesId: string, ...vendorEventIds: string[]): PlanItem => ({
+  kind: 'series',
+  seriesId,
+  vendorEventIds,
+})
+const of = (seriesId: string) => ({ seriesId })
 
 const NOTHING = { upserts: [], removals: [], refreshed: [] }
 
@@ -183,6 +194,42 @@ describe('the plan', () => {
       ],
       then: NOTHING,
     },
+    {
+      name: 'a series that is given as a whole loses the occurrences that it does not name',
+      given: [holds('a_1', of('a')), holds('a_2', of('a')), holds('b_1', of('b')), holds('c')],
+      when: [whole('a', 'a_2')],
+      then: { removals: ['a_1: deleted'] },
+    },
+    {
+      name: 'occurrences that left the window say so when their series no longer names them',
+      given: [holds('a_1', { ...of('a'), leftWindow: true }), holds('a_2', of('a'))],
+      when: [whole('a')],
+      then: { removals: ['a_1: window', 'a_2: deleted'] },
+    },
+    {
+      name: 'a series that is given as a whole keeps occurrences that are items of the page',
+      given: [holds('a_1', of('a'))],
+      when: [says('a_1', of('a')), whole('a')],
+      then: NOTHING,
+    },
+    {
+      name: 'a cancelled occurrence says so, whether its series names it or not',
+      given: [holds('a_1', of('a'))],
+      when: [whole('a'), gone('a_1', 'cancelled')],
+      then: { removals: ['a_1: cancelled'] },
+    },
+    {
+      name: 'a single whose id is a series now is removed, even if no occurrence lies in the window',
+      given: [holds('a')],
+      when: [whole('a')],
+      then: { removals: ['a: deleted'] },
+    },
+    {
+      name: 'a series that became a single loses its occurrences and keeps the single',
+      given: [holds('a_1', of('a')), holds('a_2', of('a'))],
+      when: [says('a'), whole('a')],
+      then: { upserts: ['a: title of a'], removals: ['a_1: deleted', 'a_2: deleted'] },
+    },
   ])('$name', ({ given, when, then }) => {
     expect(plan(given, when)).toEqual({ ...NOTHING, ...then })
   })
@@ -193,6 +240,10 @@ describe('the plan', () => {
       removals: [],
       refreshed: ['a'],
     })
+  })
+
+  test('an occurrence that cannot be read stays, named by its series or not', () => {
+    expect(plan([holds('a_1', of('a'))], [whole('a')], ['a_1'])).toEqual(NOTHING)
   })
 
   test('a row with a hash of another version is written anew', () => {
@@ -209,6 +260,7 @@ describe('the plan', () => {
           says(name, { ...fields, seriesId: name.includes('_') ? name.slice(0, 1) : null }),
         ),
       id.map((name) => gone(name)),
+      fc.constantFrom(whole('a'), whole('a', 'a_1'), whole('b')),
     )
     fc.assert(
       fc.property(fc.array(item, { maxLength: 8 }), fc.uniqueArray(id), (items, heldIds) => {
@@ -219,16 +271,18 @@ describe('the plan', () => {
           window: windowAt(NOW),
           generation: GENERATION,
         }
-        const before = heldIds.map((name) => holds(name))
+        const before = heldIds.map((name) => holds(name, name.includes('_') ? of(name.slice(0, 1)) : {}))
         const made = planPage({ ...input, held: before })
         const written = new Set(made.upserts.map((upsert) => upsert.eventId))
         expect(made.removals.filter((removal) => written.has(removal.eventId))).toEqual([])
         const removed = new Set(made.removals.map((removal) => removal.eventId))
         const after = [
           ...before.filter((row) => !written.has(row.eventId) && !removed.has(row.eventId)),
-          ...made.upserts.map(({ eventId, event: { vendorEventId }, hash }) => ({
+          ...made.upserts.map(({ eventId, event: { vendorEventId, seriesId }, hash }) => ({
             eventId,
             vendorEventId,
+            seriesId,
+            leftWindow: false,
             contentHash: hash,
             hashVersion: HASH_VERSION,
             generation: GENERATION,
