@@ -57,6 +57,11 @@ export class Component implements AsyncDisposable {
     this.#wanted = true
   }
 
+  /** What the current process ends with, whoever ended it. */
+  exitedWith(): Promise<Exit> {
+    return this.#child.exited
+  }
+
   /** Resolves when the current process ends although nobody asked it to through this handle; null when somebody did. */
   async endedByItself(): Promise<Exit | null> {
     const exit = await this.#child.exited

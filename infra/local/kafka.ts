@@ -17,6 +17,8 @@ export interface KafkaOptions {
   readonly logFile: string
   readonly port: number
   readonly controllerPort: number
+  /** A second way in, for clients that come through a proxy: it is told to them as `advertisedPort`. */
+  readonly proxied?: { readonly port: number; readonly advertisedPort: number }
   readonly env: NodeJS.ProcessEnv
   readonly ledger: ProcessLedger
 }
@@ -76,16 +78,18 @@ function javaArguments({ parts }: KafkaOptions): readonly string[] {
 }
 
 /** Sized for one small machine: one replica of everything, few partitions for the internal topics, small buffers and segments. */
-function serverProperties({ port, controllerPort }: KafkaOptions, data: string): string {
+function serverProperties({ port, controllerPort, proxied }: KafkaOptions, data: string): string {
+  const more = proxied ? `,PROXIED://127.0.0.1:${proxied.port}` : ''
+  const moreAdvertised = proxied ? `,PROXIED://127.0.0.1:${proxied.advertisedPort}` : ''
   return Object.entries({
     'process.roles': 'broker,controller',
     'node.id': '1',
     // The voter's address is read from here at every start (not from the data, as with --standalone), so ports may change.
     'controller.quorum.voters': `1@127.0.0.1:${controllerPort}`,
-    listeners: `PLAINTEXT://127.0.0.1:${port},CONTROLLER://127.0.0.1:${controllerPort}`,
-    'advertised.listeners': `PLAINTEXT://127.0.0.1:${port}`,
+    listeners: `PLAINTEXT://127.0.0.1:${port},CONTROLLER://127.0.0.1:${controllerPort}${more}`,
+    'advertised.listeners': `PLAINTEXT://127.0.0.1:${port}${moreAdvertised}`,
     'controller.listener.names': 'CONTROLLER',
-    'listener.security.protocol.map': 'CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT',
+    'listener.security.protocol.map': 'CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT',
     'log.dirs': data.replaceAll('\\', '/'),
     'auto.create.topics.enable': 'false',
     'default.replication.factor': '1',

@@ -1,0 +1,306 @@
+// I3, I6, I7, I8, I9, I10: the history of the database as its audit tells it, against what the vendors were asked and answered.
+import { TOPICS } from '#schemas/topics.ts'
+import { foldChanges } from '../../../infra/local/verify.ts'
+import type { AuditRow } from '../ledgers/audit.ts'
+import type { ApiCall, Ledgers } from '../ledgers/ledgers.ts'
+import type { Checker, Findings } from './check.ts'
+import {
+  changeLetters,
+  connectionUpdates,
+  forwardRows,
+  numberOf,
+  textOf,
+  transactionsOf,
+  type Transaction,
+} from './transactions.ts'
+
+export const appliedOnce: Checker = {
+  id: 'I3',
+  title: 'Each observed version is applied by one committed transition',
+  check({ audit }): Findings {
+    const seen = new Map<string, string>()
+    const failures: string[] = []
+    let checked = 0
+    for (const row of forwardRows({ rows: audit })) {
+      if (row.op === 'DELETE') {
+        // What comes back later is a new life of the event.
+        seen.delete(idOf(row))
+        continue
+      }
+      checked += 1
+      const version = `${textOf(row.new, 'etag')} ${textOf(row.new, 'content_hash')}`
+      if (seen.get(idOf(row)) === version)
+        failures.push(
+          `event ${idOf(row)}: version ${textOf(row.new, 'etag')} was applied twice (audit ${row.seq})`,
+        )
+      seen.set(idOf(row), version)
+    }
+    return { checked, failures }
+  },
+}
+
+export const noPartialState: Checker = {
+  id: 'I6',
+  title: 'Rows, cursor, outbox and keys of a unit commit together',
+  check({ audit }): Findings {
+    const failures: string[] = []
+    let checked = 0
+    for (const transaction of transactionsOf(audit)) {
+      if (transaction.role !== 'calstream_sync') continue
+      const forward = forwardRows(transaction)
+      const letters = changeLetters(transaction)
+      const keys = transaction.rows.filter(({ table }) => table === 'webhook_dedupe_keys')
+      if (forward.length + letters.length + keys.length === 0) continue
+      checked += 1
+      failures.push(
+        ...partsMissing(transaction, forward, letters).map((text) => `tx ${transaction.txid}: ${text}`),
+      )
+    }
+    return { checked, failures }
+  },
+}
+
+function partsMissing(
+  transaction: Transaction,
+  forward: readonly AuditRow[],
+  letters: readonly AuditRow[],
+): string[] {
+  const missing: string[] = []
+  const fences = connectionUpdates(transaction)
+  if (fences.length === 0) missing.push('event rows, messages or keys without the connection row')
+  if (forward.length !== letters.length)
+    missing.push(`${forward.length} event rows changed, ${letters.length} messages written`)
+  const told = new Set(letters.map(({ new: letter }) => Number(letter?.['ce_sequence'])))
+  for (const row of forward) {
+    const sequence = numberOf(row.new, 'sequence')
+    if (row.op !== 'DELETE' && !told.has(sequence)) missing.push(`row of sequence ${sequence} has no message`)
+  }
+  const wroteEvents = forward.some(({ op }) => op !== 'DELETE')
+  const movedPlace = transaction.rows.some(
+    ({ table, op }) => table === 'external_calendars' && op === 'UPDATE',
+  )
+  if (wroteEvents && !movedPlace)
+    missing.push('event rows were written and the place in the run did not move')
+  return missing
+}
+
+export const cursorNeverAhead: Checker = {
+  id: 'I7',
+  title: 'A cursor is never ahead of its data',
+  check(ledgers): Findings {
+    const history = eventHistory(ledgers.audit)
+    const listed = finalCalls(ledgers.calls)
+    const accountOf = new Map(
+      ledgers.accounts.flatMap((account) =>
+        [...account.calendars].map(([vendorId, id]) => [id, { account, vendorId }] as const),
+      ),
+    )
+    const changesOf = Map.groupBy(ledgers.changes, (change) => `${change.accountId} ${change.calendarId}`)
+    const failures: string[] = []
+    let checked = 0
+    for (const row of ledgers.audit) {
+      const cursor = movedCursor(row)
+      const place = accountOf.get(String(row.new?.['id']))
+      if (cursor === null || !place) continue
+      checked += 1
+      const call = listed.get(`${place.account.accountId} ${place.vendorId} ${cursor}`)
+      if (!call) {
+        failures.push(
+          `calendar ${place.vendorId}: the cursor of audit ${row.seq} was never given by the vendor`,
+        )
+        continue
+      }
+      const before = (changesOf.get(`${place.account.accountId} ${place.vendorId}`) ?? []).filter(
+        ({ at }) => at < call.runStart,
+      )
+      failures.push(...notApplied(before, history, { row, calendarId: String(row.new?.['id']) }))
+    }
+    return { checked, failures }
+  },
+}
+
+/** Per event (calendar and vendor id): what was committed, in order, as [seq, version or null for a removal]. */
+type History = ReadonlyMap<string, readonly (readonly [number, number | null])[]>
+
+function eventHistory(audit: readonly AuditRow[]): History {
+  const history = new Map<string, [number, number | null][]>()
+  for (const row of audit) {
+    if (row.table !== 'external_calendar_events') continue
+    const one = row.new ?? row.old
+    const key = `${textOf(one, 'calendar_id')} ${textOf(one, 'vendor_event_id')}`
+    const entries = history.get(key) ?? []
+    history.set(key, entries)
+    entries.push([row.seq, row.op === 'DELETE' ? null : versionOf(one?.['etag'])])
+  }
+  return history
+}
+
+function notApplied(
+  changes: Ledgers['changes'],
+  history: History,
+  { row, calendarId }: { row: AuditRow; calendarId: string },
+): string[] {
+  const failures: string[] = []
+  // The newest change of an event is what counts; older ones may have been skipped.
+  const newest = new Map<string, { version: number; removed: boolean }>()
+  for (const change of changes) {
+    for (const id of change.eventIds) newest.set(id, { version: versionOf(change.etag), removed: false })
+    for (const id of change.removedEventIds)
+      newest.set(id, { version: versionOf(change.etag), removed: true })
+  }
+  for (const [eventId, { version, removed }] of newest) {
+    const entries = history.get(`${calendarId} ${eventId}`)
+    // Never seen at all: outside the window.
+    if (!entries) continue
+    // A unit writes the rows of a page before the cursor that covers them.
+    const state = entries.filter(([seq]) => seq <= row.seq).at(-1)?.[1]
+    if (state === undefined) continue
+    const isApplied = removed ? state === null || state > version : state === null || state >= version
+    if (!isApplied)
+      failures.push(
+        `event ${eventId}: the cursor of audit ${row.seq} covers ${removed ? 'its removal' : `version ${version}`}, the row is at ${state}`,
+      )
+  }
+  return failures
+}
+
+function movedCursor(row: AuditRow): string | null {
+  if (row.table !== 'external_calendars' || row.new === null) return null
+  const cursor = row.new['cursor']
+  return typeof cursor === 'string' && cursor !== row.old?.['cursor'] ? cursor : null
+}
+
+/** Calls that gave a cursor, by account, calendar and cursor, with the start of the first page of their run. */
+function finalCalls(calls: readonly ApiCall[]): ReadonlyMap<string, { readonly runStart: number }> {
+  const runStarts = new Map<string, number>()
+  const found = new Map<string, { runStart: number }>()
+  for (const call of calls) {
+    if (call.status !== 200 || !isListing(call)) continue
+    const place = `${call.accountId} ${call.calendarId}`
+    if (call.pageTokenIn === undefined) runStarts.set(place, call.start)
+    if (call.syncTokenOut === undefined) continue
+    const key = `${place} ${call.syncTokenOut}`
+    const runStart = runStarts.get(place) ?? call.start
+    // The same cursor may be given by several runs that found nothing in between: the earliest proves least.
+    if (!found.has(key)) found.set(key, { runStart })
+  }
+  return found
+}
+
+export const orderKept: Checker = {
+  id: 'I8',
+  title: 'Order per connection: sequences grow on the topic, versions never go back',
+  check({ topics, audit }): Findings {
+    const records = topics.get(TOPICS.eventChanged) ?? []
+    const failures = foldChanges(records)
+      .differences.filter(({ kind }) => kind === 'reordered' || kind === 'lost' || kind === 'unreadable')
+      .map(({ key, story }) => `connection ${key}: ${story}`)
+    const last = new Map<string, number>()
+    for (const row of forwardRows({ rows: audit })) {
+      if (row.op === 'DELETE') continue
+      const version = versionOf(row.new?.['etag'])
+      const before = last.get(idOf(row))
+      if (before !== undefined && version < before)
+        failures.push(`event ${idOf(row)}: version ${version} was written over ${before} (audit ${row.seq})`)
+      if (Number.isFinite(version)) last.set(idOf(row), version)
+    }
+    return { checked: records.length + last.size, failures }
+  },
+}
+
+export const noStaleWriter: Checker = {
+  id: 'I9',
+  title: 'No stale writer: what is written under an epoch is written by the process that claimed it',
+  check({ audit }): Findings {
+    const claims = new Map<string, string>()
+    const epochs = new Map<string, number>()
+    const failures: string[] = []
+    let checked = 0
+    for (const row of audit) {
+      if (row.table !== 'external_calendar_connections' || row.op !== 'UPDATE') continue
+      const [id, epoch] = [String(row.connectionId), numberOf(row.new, 'sync_epoch')]
+      if (epoch < (epochs.get(id) ?? 0))
+        failures.push(`connection ${id}: epoch ${epoch} after ${epochs.get(id)}`)
+      epochs.set(id, epoch)
+      if (row.role !== 'calstream_sync') continue
+      if (epoch !== numberOf(row.old, 'sync_epoch')) {
+        claims.set(`${id} ${epoch}`, row.process)
+        continue
+      }
+      checked += 1
+      const claimer = claims.get(`${id} ${epoch}`)
+      if (claimer !== undefined && claimer !== row.process)
+        failures.push(
+          `connection ${id}: ${row.process} wrote under epoch ${epoch} of ${claimer} (audit ${row.seq})`,
+        )
+    }
+    return { checked, failures: [...failures, ...unfenced(audit)] }
+  },
+}
+
+function unfenced(audit: readonly AuditRow[]): string[] {
+  return transactionsOf(audit)
+    .filter(({ role }) => role === 'calstream_sync')
+    .filter(
+      (transaction) => forwardRows(transaction).length > 0 && connectionUpdates(transaction).length === 0,
+    )
+    .map(({ txid, process }) => `tx ${txid}: ${process} wrote event rows without asking the fence`)
+}
+
+export const singleFlight: Checker = {
+  id: 'I10',
+  title: 'One unit at a time per connection and epoch',
+  check({ audit, calls, accounts }): Findings {
+    const failures: string[] = []
+    let checked = 0
+    const listings = Map.groupBy(
+      calls.filter((call) => isListing(call) && call.status !== 0),
+      ({ accountId }) => accountId,
+    )
+    for (const { connectionId, accountId } of accounts) {
+      const claims = claimsOf(audit, connectionId)
+      const own = (listings.get(accountId) ?? []).toSorted((a, b) => a.start - b.start)
+      for (const [index, call] of own.entries()) {
+        checked += 1
+        const next = own[index + 1]
+        if (!next || next.start >= call.end) continue
+        const epoch = claims.findLastIndex(({ at }) => at <= next.start)
+        const isSame = epoch >= 0 && (claims[epoch]?.at ?? 0) <= call.start
+        // A frozen owner's reads may overlap with its successor's; its writes may not (I9).
+        const isOneOwner =
+          claims[epoch - 1] === undefined || claims[epoch - 1]?.process === claims[epoch]?.process
+        if (isSame && isOneOwner)
+          failures.push(
+            `connection ${connectionId}: calls ${call.seq} and ${next.seq} overlap within one epoch`,
+          )
+      }
+    }
+    return { checked, failures }
+  },
+}
+
+function claimsOf(audit: readonly AuditRow[], connectionId: string) {
+  return audit
+    .filter(
+      (row) =>
+        row.table === 'external_calendar_connections' &&
+        row.connectionId === connectionId &&
+        row.op === 'UPDATE' &&
+        row.new?.['sync_epoch'] !== row.old?.['sync_epoch'],
+    )
+    .map(({ at, process }) => ({ at, process }))
+}
+
+/** Whether a call lists events: what a unit does, and nobody else. */
+export function isListing({ method, path }: Pick<ApiCall, 'method' | 'path'>): boolean {
+  return method === 'GET' && (/\/events$/.test(path) || /calendarView\/delta/.test(path))
+}
+
+/** The play vendors' etags are quoted numbers that grow with every change. */
+function versionOf(etag: unknown): number {
+  return typeof etag === 'string' ? Number(etag.replaceAll('"', '')) : Number.NaN
+}
+
+function idOf(row: AuditRow): string {
+  return String((row.new ?? row.old)?.['event_id'])
+}

@@ -1,0 +1,110 @@
+// I15, I16, I17: what the ingress answers: a 2xx is durable, a repeat changes nothing, trouble of ours is 503 and never 4xx.
+import { TOPICS } from '#schemas/topics.ts'
+import type { GateSwitch } from '../environment/gates.ts'
+import type { Ledgers } from '../ledgers/ledgers.ts'
+import type { Checker, Findings } from './check.ts'
+
+const REQUESTED = [TOPICS.requestedGoogle, TOPICS.requestedMicrosoft]
+/** How long after a switch its old answer may still be given: see OFF_WITHIN_MS, plus what a request takes. */
+const GATE_LAG_MS = 3_000
+
+export const ackMeansDurable: Checker = {
+  id: 'I15',
+  title: 'A 2xx means durable: every acknowledged notification is on its topic',
+  check(ledgers): Findings {
+    const rung = ringsByKey(ledgers)
+    const acked = acknowledged(ledgers)
+    const failures = [...acked]
+      .filter((key) => !rung.has(key))
+      .map((key) => `${key} was answered 202 and is on no topic`)
+    return { checked: acked.size, failures }
+  },
+}
+
+export const idempotentIngress: Checker = {
+  id: 'I16',
+  title: 'k deliveries of one notification make one completed unit for its key',
+  check(ledgers): Findings {
+    const failures: string[] = []
+    const recorded = new Map<string, string>()
+    for (const { table, op, new: row, connectionId, txid } of ledgers.audit) {
+      if (table !== 'webhook_dedupe_keys' || op !== 'INSERT') continue
+      const key = `${connectionId} ${String(row?.['delivery_key'])}`
+      if (recorded.has(key))
+        failures.push(`the key ${key} was recorded by tx ${recorded.get(key)} and by tx ${txid}`)
+      recorded.set(key, txid)
+    }
+    return { checked: recorded.size, failures }
+  },
+}
+
+export const answerContract: Checker = {
+  id: 'I17',
+  title:
+    'Answer contract: trouble of ours is 503 with Retry-After, 403 only behind a closed gate, never 5xx for bad input',
+  check(ledgers): Findings {
+    const failures: string[] = []
+    const answers = [
+      ...ledgers.webhooks.flatMap(({ at, status, channelId, messageNumber }) =>
+        status === undefined
+          ? []
+          : [{ at, status, what: `${channelId}:${messageNumber}`, retryAfter: 'unknown' as string | null }],
+      ),
+      ...ledgers.requests.filter(({ status }) => status !== 0),
+    ]
+    for (const { at, status, what, retryAfter } of answers) {
+      if (status >= 500 && status !== 503) failures.push(`${what} was answered ${status}`)
+      if (status === 503 && retryAfter === null) failures.push(`${what} was answered 503 without Retry-After`)
+      if (status === 403 && !someGateClosed(ledgers.gates, at))
+        failures.push(`${what} was answered 403 while every gate was open`)
+    }
+    return { checked: answers.length, failures }
+  },
+}
+
+/** Keys of the notifications that got a 2xx, without those that only open a channel. */
+export function acknowledged({
+  webhooks,
+  requests,
+}: Pick<Ledgers, 'webhooks' | 'requests'>): ReadonlySet<string> {
+  const keys = webhooks
+    .filter(({ status }) => status === 202)
+    .map(({ channelId, messageNumber }) => `g:${channelId}:${messageNumber}`)
+  const own = requests.flatMap(({ status, delivery }) =>
+    status === 202 && delivery !== null ? [`g:${delivery}`] : [],
+  )
+  return new Set([...keys, ...own])
+}
+
+/** Delivery key → how many rings carry it. */
+export function ringsByKey({ topics }: Pick<Ledgers, 'topics'>): ReadonlyMap<string, number> {
+  const rung = new Map<string, number>()
+  for (const topic of REQUESTED)
+    for (const { message } of topics.get(topic) ?? []) {
+      const key = (message as unknown as { deliveryKey?: string | null } | null)?.deliveryKey
+      if (key != null) rung.set(key, (rung.get(key) ?? 0) + 1)
+    }
+  return rung
+}
+
+/** Whether any gate was closed, or anybody shut out, at about this time. */
+function someGateClosed(gates: readonly GateSwitch[], at: number): boolean {
+  const before = gates.filter(({ askedAt }) => askedAt <= at)
+  const isRecent = before.some(
+    ({ doneAt, on, ids }) => (on === true || ids !== null) && at - doneAt < GATE_LAG_MS,
+  )
+  const latest = new Map(before.map((one) => [one.gate, one]))
+  const isOff = [...latest.values()].some(({ on }) => on === false)
+  // A list may leave somebody out; which connection a notification was for is not in its answer.
+  return isOff || isRecent || narrowed(gates, at)
+}
+
+function narrowed(gates: readonly GateSwitch[], at: number): boolean {
+  const lists = gates.filter(({ ids }) => ids !== null)
+  return lists.some(({ gate, ids, askedAt }) => {
+    const earlier = lists.filter((one) => one.gate === gate && one.askedAt < askedAt)
+    const lost = earlier.some((one) => one.ids?.some((id) => !ids?.includes(id)))
+    const until = lists.find((one) => one.gate === gate && one.askedAt > askedAt)?.doneAt ?? Infinity
+    return lost && askedAt <= at && at < until + GATE_LAG_MS
+  })
+}

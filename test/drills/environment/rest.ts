@@ -1,0 +1,29 @@
+// Whether a system has come to rest in the right state: the tables equal the vendor's truth and nothing waits.
+import { openHeldEvents } from '../../../infra/local/held-events.ts'
+import { readTruth } from '../../../infra/local/truth.ts'
+import { compareHoldings } from '../../../infra/local/verify.ts'
+import type { System } from './system.ts'
+
+/** What is still wrong, for a person; empty when all is well. Throws when the database cannot be asked. */
+export async function unrest(system: System): Promise<readonly string[]> {
+  const [waiting] = await system.ask<{ dirty: number; outbox: number; held: number }>(
+    `select (select count(*)::int from external_calendar_connections where sync_needed and status = 'active') as dirty,
+            (select count(*)::int from outbox) as outbox, (select count(*)::int from held_requests) as held`,
+  )
+  const found: string[] = []
+  if (waiting && waiting.dirty > 0) found.push(`${waiting.dirty} connections need a sync`)
+  if (waiting && waiting.outbox > 0) found.push(`${waiting.outbox} rows wait for the relay`)
+  if (waiting && waiting.held > 0) found.push(`${waiting.held} requests are held`)
+  if (found.length > 0) return found
+  await using held = await openHeldEvents(system.databaseUrl)
+  const ours = new Set(system.accounts.map(({ connectionId }) => connectionId))
+  const active = (await held.connections()).filter(
+    ({ connectionId, status }) => ours.has(connectionId) && status === 'active',
+  )
+  const never = active.filter(({ lastSyncedAtMs }) => lastSyncedAtMs === null)
+  if (never.length > 0) return [`${never.length} connections were never synced`]
+  const truth = await readTruth(system.vendor.adminUrl, active)
+  const rows = await held.events(active.map(({ connectionId }) => connectionId))
+  const differences = compareHoldings('Postgres', truth.holdings, rows, truth.mayDiffer)
+  return differences.slice(0, 5).map(({ kind, key, story }) => `${kind} ${key}: ${story}`)
+}
