@@ -46,12 +46,12 @@ interface WireEvent {
   readonly etag: string
 }
 
-/** Asks the simulator at `adminUrl` for the truth of these connections; others are left out. */
+/** Asks the simulator at `adminUrl` for the truth of these connections at `now` (ms epoch); others are left out. */
 export async function readTruth(
   adminUrl: string,
   connections: readonly Pick<HeldConnection, 'connectionId' | 'vendorAccountId' | 'calendars'>[],
+  now = Date.now(),
 ): Promise<Truth> {
-  const now = Date.now()
   const from = now - WINDOW_BEFORE_DAYS * DAY_MS
   const to = now + WINDOW_AFTER_DAYS * DAY_MS
   const query = new URLSearchParams({

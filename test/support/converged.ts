@@ -13,14 +13,18 @@ import type { Account, World } from './world.ts'
 const LIMIT_MS = 90_000
 const SHOWN = 10
 
-/** What differs now; empty when all is well. */
-export async function converged(world: World, accounts: readonly Account[]): Promise<readonly Difference[]> {
+/** What differs at `now` (ms epoch, the wall clock unless given); empty when all is well. */
+export async function converged(
+  world: World,
+  accounts: readonly Account[],
+  now?: number,
+): Promise<readonly Difference[]> {
   await using held = await openHeldEvents(world.env['POSTGRES_URL'] ?? '')
   const connections = (await held.connections()).filter(({ connectionId }) =>
     accounts.some((account) => account.connectionId === connectionId),
   )
   const waiting = await held.outboxSize()
-  const truth = await readTruth(world.simulator.adminUrl, connections)
+  const truth = await readTruth(world.simulator.adminUrl, connections, now)
   const rows = compareHoldings(
     'Postgres',
     truth.holdings,
@@ -35,12 +39,16 @@ export async function converged(world: World, accounts: readonly Account[]): Pro
 }
 
 /** Waits until the tables are right, then reads the topics from their start and judges them. Throws with the first differences. */
-export async function expectConverged(world: World, accounts: readonly Account[]): Promise<void> {
+export async function expectConverged(
+  world: World,
+  accounts: readonly Account[],
+  now?: () => number,
+): Promise<void> {
   let last: readonly Difference[] = []
   await eventually(
     'the tables to equal the truth',
     async () => {
-      last = await converged(world, accounts)
+      last = await converged(world, accounts, now?.())
       return last.length === 0
     },
     LIMIT_MS,
