@@ -1,88 +1,22 @@
-// What a unit tells the world, as outbox rows. Invariant: every event row that changes is told twice with the same sequence, side by
-// side: to the change stream in the order of the connection, and to the compacted state (a removal is a tombstone there).
-import type { EventChanged } from '#schemas/messages.gen.ts'
-import { type SchemaTopic, type TopicMessages, TOPICS } from '#schemas/topics.ts'
-import type { CalendarEvent } from '#shared/domain/event.ts'
-import { shardOf, type CalendarId, type EventId, type Micros } from '#shared/domain/ids.ts'
-import { eventHeaders } from '#shared/platform/envelope.ts'
-import { currentTraceparent } from '#shared/platform/telemetry.ts'
+// What a unit tells the world, as outbox rows.
+import type { SchemaTopic, TopicMessages } from '#schemas/topics.ts'
+import type { Micros } from '#shared/domain/ids.ts'
 import type { OutboxMessage } from '#shared/store/outbox.ts'
+import * as messages from '#shared/store/outbox-messages.ts'
 import type { Unit, UnitDeps } from './unit.ts'
 
-export type RemovalReason = 'deleted' | 'cancelled' | 'window' | 'calendar_removed'
+export type { RemovalReason, RowChange } from '#shared/store/outbox-messages.ts'
 
-/** One event row that changed; `event` is null for a removal. */
-export interface RowChange {
-  readonly eventId: EventId
-  readonly vendorEventId: string
-  readonly event: CalendarEvent | null
-  readonly reason: RemovalReason | null
-  /** The connection's version at this row. */
-  readonly sequence: number
-}
-
-export interface ChangesOf {
-  readonly calendarId: CalendarId
-  /** Database clock. */
-  readonly observedAt: Micros
-  /** Read as a change since a cursor: only then its time at the vendor says how fresh we are. */
-  readonly isIncremental: boolean
-  readonly changes: readonly RowChange[]
-}
+const SOURCE = '/calstream/sync'
 
 /** The messages of changed rows, in the order of their sequence. */
 export function changeMessages(
   deps: Pick<UnitDeps, 'codec'>,
-  unit: Pick<Unit, 'connection'>,
-  { calendarId, observedAt, isIncremental, changes }: ChangesOf,
+  { connection }: Pick<Unit, 'connection'>,
+  changes: messages.ChangesOf,
 ): readonly OutboxMessage[] {
-  const { connectionId, providerId, vendor } = unit.connection
-  const shard = shardOf(connectionId)
-  const traceparent = currentTraceparent()
-  return changes.flatMap((change) => {
-    const message: EventChanged = {
-      eventId: change.eventId,
-      connectionId,
-      providerId,
-      calendarId,
-      vendor,
-      vendorEventId: change.vendorEventId,
-      change: change.event === null ? 'removed' : 'upserted',
-      removalReason: change.reason,
-      sequence: change.sequence,
-      observedAt,
-      vendorUpdatedAt: change.event?.updatedAt ?? null,
-      event: change.event,
-    }
-    const about = {
-      source: '/calstream/sync',
-      subject: change.eventId,
-      sequence: change.sequence,
-      at: observedAt,
-    }
-    const stateKey = `${connectionId}/${calendarId}/${change.eventId}`
-    return [
-      {
-        shard,
-        topic: TOPICS.eventChanged,
-        key: connectionId,
-        value: deps.codec.encode(TOPICS.eventChanged, message),
-        headers: {
-          ...eventHeaders({ ...about, type: 'calendar.event.changed.v1', key: connectionId, traceparent }),
-          ...(isIncremental && change.event?.updatedAt
-            ? { ce_changedat: String(change.event.updatedAt) }
-            : {}),
-        },
-      },
-      {
-        shard,
-        topic: TOPICS.eventState,
-        key: stateKey,
-        value: change.event === null ? null : deps.codec.encode(TOPICS.eventState, message),
-        headers: eventHeaders({ ...about, type: 'calendar.event.changed.v1', key: stateKey, traceparent }),
-      },
-    ]
-  })
+  const { connectionId, providerId, vendor } = connection
+  return messages.changeMessages(deps.codec, { connectionId, providerId, vendor, source: SOURCE }, changes)
 }
 
 /** One message keyed by its connection. `type`: the CloudEvents type. `at`: database clock. */
@@ -90,14 +24,7 @@ export function connectionMessage<T extends SchemaTopic>(
   deps: Pick<UnitDeps, 'codec'>,
   topic: T,
   message: TopicMessages[T] & { readonly connectionId: string },
-  { type, at }: { readonly type: string; readonly at: Micros },
+  about: { readonly type: string; readonly at: Micros },
 ): OutboxMessage {
-  const key = message.connectionId
-  return {
-    shard: shardOf(key as Unit['connection']['connectionId']),
-    topic,
-    key,
-    value: deps.codec.encode(topic, message),
-    headers: eventHeaders({ type, source: '/calstream/sync', key, at, traceparent: currentTraceparent() }),
-  }
+  return messages.connectionMessage(deps.codec, topic, message, { ...about, source: SOURCE })
 }

@@ -1,0 +1,110 @@
+// Connections and calendars as the app of a provider asks about them. Reads only. Invariant: every statement names the provider, so
+// that another provider's row is as absent as one that never was.
+import type { CalendarId, ConnectionId, Micros, ProviderId, VendorName } from '#shared/domain/ids.ts'
+import type { Queryable } from '#shared/platform/postgres.ts'
+import type { ConnectionStatus } from './provider-connections.ts'
+
+export interface ConnectionState {
+  readonly id: ConnectionId
+  readonly vendor: VendorName
+  /** How people know the account. */
+  readonly account: string
+  readonly status: ConnectionStatus
+  readonly syncNeeded: boolean
+  readonly connectedAt: Micros
+  readonly disconnectedAt: Micros | null
+  readonly lastSyncedAt: Micros | null
+  readonly errorCount: number
+  readonly lastError: { readonly code: string; readonly message: string; readonly at: string } | null
+  readonly backoffUntil: Micros | null
+  /** Work waits for a gate. */
+  readonly isHeld: boolean
+  /** Database clock. */
+  readonly now: Micros
+}
+
+export interface CalendarState {
+  readonly id: CalendarId
+  readonly connectionId: ConnectionId
+  readonly name: string | null
+  readonly timeZone: string | null
+  readonly accessRole: string | null
+  readonly selected: boolean
+  readonly pushSupported: boolean
+  /** Code of what took it out of sync; null when a person did. */
+  readonly removalReason: string | null
+  /** What the vendor had then, we hold. */
+  readonly lastReadAt: Micros | null
+  /** Start of the last full read: what we hold lies around it. */
+  readonly lastFullReadAt: Micros | null
+  /** No full read before this. */
+  readonly restsUntil: Micros | null
+}
+
+const CONNECTION = `c.id, c.vendor, coalesce(c.account_label, c.vendor_account_id) as account, c.status,
+  c.sync_needed as "syncNeeded", to_micros(c.connected_at) as "connectedAt", to_micros(c.disconnected_at) as "disconnectedAt",
+  to_micros(c.last_synced_at) as "lastSyncedAt", c.error_count as "errorCount", c.last_error as "lastError",
+  to_micros(c.backoff_until) as "backoffUntil", to_micros(calstream_now()) as now,
+  exists (select from held_requests h where h.connection_id = c.id) as "isHeld"`
+
+const CALENDAR = `k.id, k.connection_id as "connectionId", k.name, k.time_zone as "timeZone", k.access_role as "accessRole", k.selected,
+  k.push_supported as "pushSupported", k.removal_reason as "removalReason", to_micros(k.last_read_at) as "lastReadAt",
+  to_micros(k.last_full_sync) as "lastFullReadAt", to_micros(k.resync_after) as "restsUntil"`
+
+/** Connections of a provider by id, those after `after`, at most `limit`. Throws Failure store/*. */
+export async function listConnectionStates(
+  db: Queryable,
+  provider: ProviderId,
+  page: { readonly after: ConnectionId | null; readonly limit: number },
+): Promise<readonly ConnectionState[]> {
+  const { rows } = await db.query<ConnectionState>(
+    `select ${CONNECTION} from external_calendar_connections c
+      where c.provider_id = $1 and ($2::uuid is null or c.id > $2) order by c.id limit $3`,
+    [provider, page.after, page.limit],
+  )
+  return rows
+}
+
+/** One connection; null when the provider has no such. `provider` null asks for anybody's (operators). Throws Failure store/*. */
+export async function readConnectionState(
+  db: Queryable,
+  provider: ProviderId | null,
+  connection: ConnectionId,
+): Promise<(ConnectionState & { readonly providerId: ProviderId }) | null> {
+  const { rows } = await db.query<ConnectionState & { providerId: ProviderId }>(
+    `select ${CONNECTION}, c.provider_id as "providerId" from external_calendar_connections c
+      where c.id = $2 and ($1::uuid is null or c.provider_id = $1)`,
+    [provider, connection],
+  )
+  return rows[0] ?? null
+}
+
+/** The calendars of one connection, selected ones first, by name; at most `limit`. Throws Failure store/*. */
+export async function readCalendarStates(
+  db: Queryable,
+  connection: ConnectionId,
+  limit: number,
+): Promise<readonly CalendarState[]> {
+  const { rows } = await db.query<CalendarState>(
+    `select ${CALENDAR} from external_calendars k
+      where k.connection_id = $1 order by k.selected desc, k.name, k.id limit $2`,
+    [connection, limit],
+  )
+  return rows
+}
+
+/** The calendars that a provider syncs, with the state of their connections; at most `limit`. Throws Failure store/*. */
+export async function readSyncedCalendars(
+  db: Queryable,
+  asked: { readonly provider: ProviderId; readonly connection: ConnectionId | null; readonly limit: number },
+): Promise<readonly { readonly calendar: CalendarState; readonly connection: ConnectionState }[]> {
+  const { rows } = await db.query<{ calendar: CalendarState; connection: ConnectionState }>(
+    `select to_jsonb(calendar) as calendar, to_jsonb(connection) as connection
+       from (select ${CONNECTION} from external_calendar_connections c
+              where c.provider_id = $1 and ($2::uuid is null or c.id = $2) and c.status <> 'disconnected') connection
+       join lateral (select ${CALENDAR} from external_calendars k where k.connection_id = connection.id and k.selected) calendar on true
+      order by connection.id, calendar.id limit $3`,
+    [asked.provider, asked.connection, asked.limit],
+  )
+  return rows
+}
