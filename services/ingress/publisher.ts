@@ -5,6 +5,7 @@ import type { CalendarId, ConnectionId, Micros, ProviderId, VendorName } from '#
 import type { OutboundRecord, Producer } from '#shared/platform/broker.ts'
 import type { Clock } from '#shared/platform/clock.ts'
 import type { Codec } from '#shared/platform/codec.ts'
+import { crashPoint } from '#shared/platform/crash-point.ts'
 import { eventHeaders } from '#shared/platform/envelope.ts'
 import type { Logger } from '#shared/platform/log.ts'
 import { metrics } from '#shared/platform/metrics.ts'
@@ -56,9 +57,11 @@ export function createPublisher(deps: PublisherDeps): Publisher {
   })
   return {
     ring: async (ring) => {
+      crashPoint('ingress.before-publish')
       const answer = commits.commit(recordOf(deps, ring))
       metrics.ingressQueue.record(commits.depth())
       const commitment = await answer
+      if (commitment === 'durable') crashPoint('ingress.published')
       metrics.ingressQueue.record(commits.depth())
       return commitment
     },

@@ -3,6 +3,7 @@
 // whose statement has not been sent, since the scheduler may delete the row at the seq of an earlier one.
 import type { GateName } from '#shared/domain/gates.ts'
 import type { ConnectionId } from '#shared/domain/ids.ts'
+import { crashPoint } from '#shared/platform/crash-point.ts'
 import type { Logger } from '#shared/platform/log.ts'
 import { metrics } from '#shared/platform/metrics.ts'
 import type { Queryable } from '#shared/platform/postgres.ts'
@@ -40,6 +41,7 @@ export function createRefusals(deps: { readonly db: Queryable; readonly logger: 
       const answers = await Promise.all(
         connections.map((connectionId) => commits.commit({ connectionId, gate })),
       )
+      crashPoint('ingress.held')
       const stored = answers.filter((answer) => answer === 'durable').length
       metrics.heldRequests.add(stored, { gate })
       return stored === connections.length

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs'
 import { afterEach, describe, expect, test } from 'vitest'
 import { parse } from 'yaml'
 import { GOOGLE_WEBHOOK } from '../../../services/ingress/webhooks.ts'
-import { SYNC_API } from '../../../services/ingress/sync-api.ts'
+import { SYNC_API } from '../../../services/ingress/api/sync.ts'
 import { rawDialogue, rawExchange, rawRequest, type RawAnswer } from '../../support/raw-http.ts'
 import {
   A_CONNECTION,

@@ -2,7 +2,7 @@
 import { createHmac, randomUUID } from 'node:crypto'
 import { afterEach, describe, expect, test } from 'vitest'
 import { Failure } from '#shared/domain/failure.ts'
-import { SYNC_API } from '../../../services/ingress/sync-api.ts'
+import { SYNC_API } from '../../../services/ingress/api/sync.ts'
 import {
   A_CONNECTION,
   A_PROVIDER,

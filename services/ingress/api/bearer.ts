@@ -2,7 +2,7 @@
 // (JWKS). Invariant: a token counts only with a signature of an algorithm that we allow, an expiry, and the expected issuer
 // and audience where they are configured; "cannot tell" (the key server is down) is an error, never a yes and never a no.
 import { createRemoteJWKSet, errors, jwtVerify, type JWTPayload, type JWTVerifyGetKey } from 'jose'
-import type { Secret } from './env.ts'
+import type { Secret } from '#shared/platform/env.ts'
 
 export interface BearerConfig {
   /** Either the secret or the url is set. */

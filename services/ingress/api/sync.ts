@@ -4,14 +4,15 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { GateDecision, GateName, Gates } from '#shared/domain/gates.ts'
 import { isUuid, providerId, type Micros, type ProviderId } from '#shared/domain/ids.ts'
-import type { BearerCheck } from '#shared/platform/bearer.ts'
 import { metrics } from '#shared/platform/metrics.ts'
 import type { Queryable } from '#shared/platform/postgres.ts'
 import { inSpan } from '#shared/platform/telemetry.ts'
 import { providerConnections, type ProviderConnection } from '#shared/store/provider-connections.ts'
-import type { Publisher } from './publisher.ts'
-import type { Refusals } from './refusals.ts'
-import { badRequest, sendProblem, unavailable, type Problem } from './server.ts'
+import type { Publisher } from '../publisher.ts'
+import type { Refusals } from '../refusals.ts'
+import { badRequest, sendProblem, unavailable, type Problem } from '../server.ts'
+import type { BearerCheck } from './bearer.ts'
+import { callerOf, jsonObject, PROVIDER_NOT_FOUND as NOT_FOUND, UNAUTHORIZED, type Caller } from './caller.ts'
 
 export const SYNC_API = '/api/calendar/sync'
 
@@ -23,9 +24,6 @@ export interface SyncApiDeps {
   readonly publisher: Pick<Publisher, 'ring'>
 }
 
-/** Who asks: a provider's app for itself, or an operator for anyone. */
-type Caller = { readonly kind: 'provider'; readonly id: ProviderId } | { readonly kind: 'operator' }
-
 interface Decided {
   readonly connection: ProviderConnection
   readonly decision: GateDecision
@@ -34,17 +32,6 @@ interface Decided {
 /** Rings of one request that wait at a time: a large provider must not fill the queue that notifications share. */
 const RINGS_AT_A_TIME = 500
 
-const UNAUTHORIZED: Problem = {
-  status: 401,
-  error: 'Unauthorized',
-  detail: 'Send a valid, unexpired Bearer token with a provider_id claim or the operator scope.',
-  headers: { 'www-authenticate': 'Bearer error="invalid_token"' },
-}
-const NOT_FOUND: Problem = {
-  status: 404,
-  error: 'Provider not found',
-  detail: 'There is no such provider, it has no connections, or the token is for another one.',
-}
 /** On no allowlist, so what its gate says first is what the switch says. */
 const NOBODY = providerId('00000000-0000-0000-0000-000000000000')
 const NOT_KEPT = unavailable('The request could not be stored. Send it again later.')
@@ -93,26 +80,11 @@ function strangersAnswer(gates: Pick<Gates, 'sync'>): Problem {
   return isSwitchedOff ? forbidden(decision) : UNAUTHORIZED
 }
 
-function callerOf(claims: Readonly<Record<string, unknown>> | null): Caller | null {
-  if (claims === null) return null
-  const id = claims['provider_id']
-  if (typeof id === 'string' && isUuid(id)) return { kind: 'provider', id: providerId(id) }
-  const scope = claims['scope']
-  // RFC 8693 §4.2: a list of scopes, separated by spaces.
-  return typeof scope === 'string' && scope.split(' ').includes('operator') ? { kind: 'operator' } : null
-}
-
 /** The provider_id of a body, null for an empty one. Unknown members are ignored. */
 function askedProvider(body: unknown): ProviderId | null | 'malformed' {
   if (!Buffer.isBuffer(body) || body.length === 0) return null
-  try {
-    const parsed: unknown = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(body))
-    if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed)) return 'malformed'
-    const id = 'provider_id' in parsed ? parsed.provider_id : undefined
-    return typeof id === 'string' && isUuid(id) ? providerId(id) : 'malformed'
-  } catch {
-    return 'malformed'
-  }
+  const id = jsonObject(body)?.['provider_id']
+  return typeof id === 'string' && isUuid(id) ? providerId(id) : 'malformed'
 }
 
 /** The refusal for a provider whose gate is not open, with its active connections held; null when it is open. */
