@@ -5,6 +5,7 @@
 // first occurrences keep their order.
 import { asFailure, type Failure } from '#shared/domain/failure.ts'
 import type { TransactionalProducer } from '#shared/platform/broker.ts'
+import { crashPoint } from '#shared/platform/crash-point.ts'
 import type { Logger } from '#shared/platform/log.ts'
 import type { Queryable } from '#shared/platform/postgres.ts'
 import { inSpan, type SpanOptions } from '#shared/platform/telemetry.ts'
@@ -54,6 +55,7 @@ export async function openShard(deps: RelayDeps, shard: HeldShard): Promise<bool
   if (shard.producer) return true
   if (!(await holdsShard(deps.db, deps.owner, shard.lease))) return false
   shard.producer = await deps.openProducer(shard.lease.shard)
+  crashPoint('relay.producer-opened')
   return true
 }
 
@@ -75,6 +77,7 @@ export async function drainShard(
     const read = await readOutbox(deps.db, shard.lease.shard, limit)
     const batch = wholePairs(read, shard.rowsMax)
     if (batch.length === 0) return 'drained'
+    crashPoint('relay.rows-read')
     const outcome = await publishBatch(deps, shard, batch)
     if (outcome === 'lost') return 'lost'
     if (outcome === 'published' && batch.length === read.length) {
@@ -94,6 +97,7 @@ export async function closeShard(shard: HeldShard): Promise<void> {
 async function deletePublished(deps: RelayDeps, shard: HeldShard): Promise<void> {
   if (shard.published.length === 0) return
   await deleteOutbox(deps.db, shard.published)
+  crashPoint('relay.deleted')
   shard.published = []
 }
 
@@ -116,6 +120,7 @@ async function publishBatch(
     narrow(deps, shard, batch, failure)
     return 'refused'
   }
+  crashPoint('relay.published')
   shard.published = batch.map((row) => row.id)
   shard.rowsMax = Math.min(ROWS_MAX, shard.rowsMax * 2)
   shard.refused = null

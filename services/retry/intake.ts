@@ -14,6 +14,7 @@ import type {
   TopicPartition,
 } from '#shared/platform/broker.ts'
 import type { Codec } from '#shared/platform/codec.ts'
+import { crashPoint } from '#shared/platform/crash-point.ts'
 import { deadLetterRecord } from '#shared/platform/dead-letter.ts'
 import type { Logger } from '#shared/platform/log.ts'
 import { metrics } from '#shared/platform/metrics.ts'
@@ -91,6 +92,7 @@ export function createIntake(deps: IntakeDeps): Intake {
       deps.ledger.complete(record, record.offset)
       return
     }
+    crashPoint('retry.taken-in')
     const superseded = deps.heap.offer(
       schedulingOf({ record, holding }, decoded.message as Scheduling['message']),
     )

@@ -8,6 +8,7 @@ import type { Micros } from '#shared/domain/ids.ts'
 import type { OutboundRecord, Producer } from '#shared/platform/broker.ts'
 import type { Clock } from '#shared/platform/clock.ts'
 import type { Codec } from '#shared/platform/codec.ts'
+import { crashPoint } from '#shared/platform/crash-point.ts'
 import { eventHeaders } from '#shared/platform/envelope.ts'
 import { metrics } from '#shared/platform/metrics.ts'
 import type { OffsetLedger } from '#shared/platform/offset-ledger.ts'
@@ -34,11 +35,13 @@ export async function ringDue(deps: RingDeps): Promise<number> {
   const due = deps.heap.takeDue(now, RINGS_MAX)
   if (due.length === 0) return waitMs(deps.heap.nextDueAt, now)
   try {
+    crashPoint('retry.before-ring')
     await deps.producer.send(due.map((item) => ringOf(deps.codec, item, now)))
   } catch (error) {
     for (const item of due) putBack(deps, item)
     throw error
   }
+  crashPoint('retry.rung')
   for (const item of due) {
     deps.ledger.complete(item.at, item.offset)
     metrics.retryLateSeconds.record(Math.max(0, (now - item.dueAt) / 1e6))

@@ -1,6 +1,7 @@
 // Every connection is checked now and then although nothing rang: vendors lose notifications, and a calendar without a channel
 // has none. The next time is set ± 20 %, so that connections made together spread out.
 import type { ConnectionId } from '#shared/domain/ids.ts'
+import { crashPoint } from '#shared/platform/crash-point.ts'
 import { markReconciled, reconcilableConnections } from '#shared/store/due.ts'
 import { mayRing, ring } from './doorbell.ts'
 import type { SweepDeps } from './sweep.ts'
@@ -28,6 +29,7 @@ export async function reconcile(deps: SweepDeps, signal: AbortSignal): Promise<n
         asOf: readAt,
       })),
     )
+    if (open.length > 0) crashPoint('scheduler.reconcile-rung')
     await markReconciled(
       deps.db,
       open.map((connection) => connection.connectionId),

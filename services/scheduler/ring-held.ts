@@ -2,6 +2,7 @@
 // refused. Invariant: a row is deleted after its ring is durable, at the seq that was read: a refusal in between survives.
 import type { Gates } from '#shared/domain/gates.ts'
 import type { ConnectionId } from '#shared/domain/ids.ts'
+import { crashPoint } from '#shared/platform/crash-point.ts'
 import { countHeld, deleteHeld, heldConnections, type HeldConnection } from '#shared/store/held-rings.ts'
 import { mayRing, ring } from './doorbell.ts'
 import type { SweepDeps } from './sweep.ts'
@@ -51,6 +52,7 @@ async function ringOpen(deps: SweepDeps, page: readonly HeldConnection[], max: n
       asOf: readAt,
     })),
   )
+  crashPoint('scheduler.held-rung')
   await deleteHeld(deps.db, open)
   return open.length
 }

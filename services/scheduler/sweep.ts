@@ -2,6 +2,7 @@
 // nothing will ring. It finds what a lost retry record, a crash or a bug elsewhere left behind.
 import type { Gates } from '#shared/domain/gates.ts'
 import type { ConnectionId } from '#shared/domain/ids.ts'
+import { crashPoint } from '#shared/platform/crash-point.ts'
 import type { Queryable } from '#shared/platform/postgres.ts'
 import { markRung, overdueConnections } from '#shared/store/due.ts'
 import { mayRing, ring, type DoorbellDeps } from './doorbell.ts'
@@ -34,6 +35,7 @@ export async function sweep(deps: SweepDeps, signal: AbortSignal): Promise<numbe
         asOf: null,
       })),
     )
+    if (open.length > 0) crashPoint('scheduler.sweep-rung')
     await markRung(
       deps.db,
       open.map((connection) => connection.connectionId),

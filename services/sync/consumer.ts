@@ -15,6 +15,7 @@ import type {
 } from '#shared/platform/broker.ts'
 import type { Clock } from '#shared/platform/clock.ts'
 import type { Codec } from '#shared/platform/codec.ts'
+import { crashPoint } from '#shared/platform/crash-point.ts'
 import { deadLetterRecord } from '#shared/platform/dead-letter.ts'
 import type { Logger } from '#shared/platform/log.ts'
 import { until } from '#shared/platform/loop.ts'
@@ -115,7 +116,9 @@ export function createIntake(deps: IntakeDeps): Intake {
   async function commit(): Promise<number> {
     const moved = deps.ledger.movedWatermarks()
     if (moved.length === 0) return COMMIT_EVERY_MS
+    crashPoint('sync.before-offset-commit')
     await deps.consumer().commit(moved)
+    crashPoint('sync.offset-committed')
     deps.ledger.committed(moved)
     return COMMIT_EVERY_MS
   }
@@ -201,6 +204,7 @@ async function buryRecord(deps: IntakeDeps, record: InboundRecord, problem: stri
       'Kafka refuses an unreadable record for the dead-letter topic; it is left where it is',
     )
   }
+  crashPoint('sync.buried')
   metrics.deadLetters.add(1, { topic, code })
   deps.ledger.complete(record, record.offset)
 }

@@ -3,6 +3,7 @@
 import type { SyncRetryScheduled } from '#schemas/messages.gen.ts'
 import { TOPICS } from '#schemas/topics.ts'
 import type { GateName } from '#shared/domain/gates.ts'
+import { crashPoint } from '#shared/platform/crash-point.ts'
 import { metrics } from '#shared/platform/metrics.ts'
 import { clearConnection, markDirty, touchConnection } from '#shared/store/connections.ts'
 import { recordKeys } from '#shared/store/dedupe.ts'
@@ -36,6 +37,7 @@ export async function closeUnit(
 export async function holdUnit(deps: Pick<UnitDeps, 'db'>, unit: Unit, gate: GateName): Promise<UnitEnd> {
   const { connectionId } = unit.connection
   await writeFenced(deps, unit, 0, ({ tx }) => holdRequests(tx, [{ connectionId, gate }]))
+  crashPoint('sync.held')
   metrics.heldRequests.add(1, { gate })
   return { kind: 'held', gate }
 }
@@ -52,6 +54,7 @@ export async function handOver(
     await recordKeys(write.tx, connectionId, keysOf(unit.requests))
     await insertOutbox(write.tx, [ring(deps, unit, write, { reason: 'continue', waitMs })])
   })
+  crashPoint('sync.handed-over')
   return { kind: 'handed-over' }
 }
 

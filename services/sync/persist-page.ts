@@ -1,6 +1,7 @@
 // Step 4 of a unit. Invariant: rows, their messages and the place in the run (checkpoint or cursor) commit together under the
 // fence; the last page of a unit carries its outcome too.
 import type { Plan } from '#shared/domain/plan.ts'
+import { crashPoint } from '#shared/platform/crash-point.ts'
 import { metrics } from '#shared/platform/metrics.ts'
 import { saveCheckpoint, saveCursor } from '#shared/store/calendars.ts'
 import { deleteEvents, refreshEvents, upsertEvents } from '#shared/store/events.ts'
@@ -33,10 +34,13 @@ export async function persistPage(
     if (next.kind === 'end' && run.cursor !== null)
       await saveCursor(write.tx, run.calendar.calendarId, next.cursor)
     else await savePlace(write, after)
+    crashPoint('sync.place-saved')
     unit.progress.pages += 1
     unit.progress.changes += changes
     if (after === null && page.isLast) await closeUnit(deps, unit, write)
+    crashPoint('sync.before-commit')
   })
+  crashPoint('sync.page-committed')
   metrics.pages.add(1, { vendor: unit.connection.vendor })
   metrics.itemsProcessed.add(changes, { vendor: unit.connection.vendor })
   return after
@@ -62,6 +66,7 @@ async function writePlan(
   { tx, version, now }: FencedWrite,
 ): Promise<void> {
   const { calendarId } = run.calendar
+  crashPoint('sync.fenced')
   const upserts = plan.upserts.map((upsert, i) => ({ ...upsert, sequence: version + 1 + i }))
   const removals = plan.removals.map((removal, i) => ({
     ...removal,
@@ -74,6 +79,7 @@ async function writePlan(
   )
   const written = await upsertEvents(tx, home, upserts)
   await refreshEvents(tx, plan.refreshed, run.generation)
+  crashPoint('sync.rows-written')
   const changes: RowChange[] = [
     ...upserts
       .filter(({ eventId }) => written.has(eventId))
@@ -82,4 +88,5 @@ async function writePlan(
   ]
   const isIncremental = run.cursor !== null
   await insertOutbox(tx, changeMessages(deps, unit, { calendarId, observedAt: now, isIncremental, changes }))
+  crashPoint('sync.outbox-written')
 }

@@ -4,6 +4,7 @@ import { TOPICS } from '#schemas/topics.ts'
 import { backoffMs } from '#shared/domain/backoff.ts'
 import { asFailure, countsAsAttempt, disposition, Failure, FAILURE_CODES } from '#shared/domain/failure.ts'
 import { shardOf } from '#shared/domain/ids.ts'
+import { crashPoint } from '#shared/platform/crash-point.ts'
 import { deadLetterRecord } from '#shared/platform/dead-letter.ts'
 import { metrics } from '#shared/platform/metrics.ts'
 import { redact } from '#shared/platform/redact.ts'
@@ -67,7 +68,9 @@ async function write(deps: Deps, unit: Unit, failure: Failure, form: 'whole' | '
     const saved = await saveFailure(tx, record)
     if (form === 'whole') await recordKeys(tx, connection.connectionId, keysOf(unit.requests))
     await insertOutbox(tx, messagesOf(deps, unit, record, saved))
+    crashPoint('sync.failure-before-commit')
   })
+  crashPoint('sync.failure-committed')
 }
 
 function recordOf(deps: Deps, unit: Unit, failure: Failure, form: 'whole' | 'bare'): RecordedFailure {

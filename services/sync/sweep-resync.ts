@@ -3,6 +3,7 @@
 // until a second full read agrees. A calendar that is gone loses its events the same way, chunk by chunk.
 import { Failure } from '#shared/domain/failure.ts'
 import type { CalendarId, EventId } from '#shared/domain/ids.ts'
+import { crashPoint } from '#shared/platform/crash-point.ts'
 import { metrics } from '#shared/platform/metrics.ts'
 import { coolDown, deselectCalendar, saveFullRead, type CalendarRow } from '#shared/store/calendars.ts'
 import { countUnseen, deleteEvents, readAny, readStale, type StaleRows } from '#shared/store/events.ts'
@@ -32,6 +33,7 @@ export interface Sweep {
 export async function restartRead(deps: UnitDeps, unit: Unit, run: CalendarRun): Promise<CalendarRun> {
   const restarted = restartRun(run, unit.connection.now)
   if (restarted !== null) {
+    crashPoint('sync.read-restarted')
     metrics.resyncs.add(1, { vendor: unit.connection.vendor, reason: 'cursor-expired' })
     return restarted
   }
@@ -71,7 +73,9 @@ export async function sweepResync(deps: UnitDeps, unit: Unit, sweep: Sweep): Pro
     })
     unit.progress.isPutOff ||= isPutOff
     if (after === null && sweep.isLast) await closeUnit(deps, unit, write)
+    crashPoint('sync.sweep-before-commit')
   })
+  crashPoint('sync.sweep-committed')
   if (isEnd && isPutOff) warnOfMassDelete(deps, unit, run.calendar)
   return after
 }

@@ -2,6 +2,7 @@
 // is a doorbell and carries no data, the cursor moves only with the rows it covers, and the epoch fences whoever was overtaken.
 import { asFailure, Failure, worstOf } from '#shared/domain/failure.ts'
 import { planPage, rowsToHold, type Plan } from '#shared/domain/plan.ts'
+import { crashPoint } from '#shared/platform/crash-point.ts'
 import { metrics } from '#shared/platform/metrics.ts'
 import type { CalendarRow } from '#shared/store/calendars.ts'
 import { readHeld } from '#shared/store/events.ts'
@@ -45,6 +46,7 @@ export async function syncConnection(
     const claim = await claimUnit(deps, requests, turn)
     if (claim.kind !== 'claimed') return claim
     unit = claim.unit
+    crashPoint('sync.claimed')
     if (unit.connection.unfinished >= UNFINISHED_MAX) throw new Failure('sync/unfinished')
     if (turn.slot === 'none') return await handOver(deps, unit, NO_SLOT_WAIT_MS * (1 + Math.random()))
     const stop = await syncCalendars(deps, unit, turn)
@@ -80,7 +82,9 @@ async function syncCalendar(
       continue
     }
     // 2. Fetch one page of changes from the vendor.
+    crashPoint('sync.before-fetch')
     const page = await fetchPage(deps, unit, run, turn)
+    crashPoint('sync.fetched')
     if (page.kind === 'held' || page.kind === 'handed-over') return page
     if (page.kind === 'cursor-expired') {
       run = await restartRead(deps, unit, run)
@@ -88,6 +92,7 @@ async function syncCalendar(
     }
     // 3. Plan: what the page changes in what we hold (pure).
     const plan = await planFetched(deps, run, page)
+    crashPoint('sync.planned')
     const late = isPageLate(deps, unit, turn)
     if (late !== null) return late
     // 4. Persist rows, messages and the place in the run in one transaction.

@@ -71,6 +71,21 @@ export function telemetryWanted(env: NodeJS.ProcessEnv = process.env): boolean {
   )
 }
 
+/** What CALSTREAM_CRASH_AT asks for (see crash-point.ts); null when it is not set. Throws ConfigError when it cannot be read. */
+export function crashAtSetting(
+  env: NodeJS.ProcessEnv = process.env,
+): { readonly point: string; readonly nth: number; readonly action: 'kill' | 'block' } | null {
+  const text = env['CALSTREAM_CRASH_AT']
+  if (text === undefined || text === '') return null
+  const [, point, nth = '1', action = 'kill'] =
+    /^([a-z-]+\.[a-z-]+)(?::(\d{1,9}))?(?::(kill|block))?$/.exec(text) ?? []
+  if (point === undefined)
+    throw new ConfigError([
+      'CALSTREAM_CRASH_AT cannot be used: it is not <service>.<point>[:n][:kill|block].',
+    ])
+  return { point, nth: Number(nth), action: action === 'block' ? 'block' : 'kill' }
+}
+
 function valueOf(name: string, env: NodeJS.ProcessEnv, problems: string[]): string | undefined {
   const file = env[`${name}_FILE`]
   if (file === undefined || file === '') return env[name]
@@ -295,8 +310,23 @@ export const microsoftEnv = {
   MICROSOFT_CLIENT_SECRET: secretText('OAuth client secret of the app at Microsoft').optional(),
 }
 
+/** The quotas of the app, shared by all processes. Standards: Google's since 2026-05 (older projects have their own), Graph's throttling limits. */
+export const quotaEnv = {
+  GOOGLE_CALLS_PER_MINUTE: callsPerMinute('calls that Google allows the project in a minute', '10000'),
+  GOOGLE_MAILBOX_CALLS_PER_MINUTE: callsPerMinute('calls that Google allows for one user in a minute', '600'),
+  MICROSOFT_CALLS_PER_MINUTE: callsPerMinute('calls that Microsoft allows the app in a minute', '100000'),
+  MICROSOFT_MAILBOX_CALLS_PER_MINUTE: callsPerMinute(
+    'calls that Microsoft allows for one mailbox in a minute',
+    '1000',
+  ),
+}
+
 /** Every vendor's settings; which vendors there are, `createVendors` decides. */
-export const vendorsEnv = { ...googleEnv, ...microsoftEnv }
+export const vendorsEnv = { ...googleEnv, ...microsoftEnv, ...quotaEnv }
+
+function callsPerMinute(expected: string, standard: string) {
+  return wholeNumber(expected, { min: 10, max: 10_000_000 }).prefault(standard).describe(expected)
+}
 
 function addressWithDefault(what: string, url: string) {
   return httpUrl(what).default(url).describe(what)
