@@ -82,7 +82,7 @@ function wrongCounts(audit: readonly AuditRow[]): string[] {
         `connection ${row.connectionId}: a success left error or backoff behind (audit ${row.seq})`,
       )
     const failed =
-      row.new?.['last_error'] != null && attemptOf(row) > (attemptOf({ ...row, new: row.old }) || 0)
+      attemptOf(row) > attemptOf({ new: row.old })
     if (failed && row.new?.['last_synced_at'] !== row.old?.['last_synced_at'])
       failures.push(`connection ${row.connectionId}: a failure moved last_synced_at (audit ${row.seq})`)
     if (failed && row.new?.['sync_needed'] !== true)
@@ -98,8 +98,8 @@ export function recordedFailures(audit: readonly AuditRow[]): readonly AuditRow[
       row.table === 'external_calendar_connections' &&
       row.op === 'UPDATE' &&
       row.role === 'calstream_sync' &&
-      row.new?.['last_error'] != null &&
-      JSON.stringify(row.new['last_error']) !== JSON.stringify(row.old?.['last_error']),
+      attemptOf(row) > 0 &&
+      JSON.stringify(row.new?.['last_error']) !== JSON.stringify(row.old?.['last_error']),
   )
 }
 

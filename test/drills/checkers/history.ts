@@ -293,7 +293,7 @@ function claimsOf(audit: readonly AuditRow[], connectionId: string) {
 
 /** Whether a call lists events: what a unit does, and nobody else. */
 export function isListing({ method, path }: Pick<ApiCall, 'method' | 'path'>): boolean {
-  return method === 'GET' && (/\/events$/.test(path) || /calendarView\/delta/.test(path))
+  return method === 'GET' && (path.endsWith('/events') || path.includes('calendarView/delta'))
 }
 
 /** The play vendors' etags are quoted numbers that grow with every change. */

@@ -82,7 +82,7 @@ export function ringsByKey({ topics }: Pick<Ledgers, 'topics'>): ReadonlyMap<str
   for (const topic of REQUESTED)
     for (const { message } of topics.get(topic) ?? []) {
       const key = (message as unknown as { deliveryKey?: string | null } | null)?.deliveryKey
-      if (key != null) rung.set(key, (rung.get(key) ?? 0) + 1)
+      if (typeof key === 'string') rung.set(key, (rung.get(key) ?? 0) + 1)
     }
   return rung
 }

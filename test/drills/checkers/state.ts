@@ -50,7 +50,7 @@ export const nothingInvented: Checker = {
       look('Postgres', connectionId, { id: rest.join('/'), title: image.title, etag: image.etag })
     }
     for (const { message } of topics.get(TOPICS.eventChanged) ?? []) {
-      if (message?.event == null) continue
+      if (!message?.event) continue
       look('topic', message.connectionId, {
         id: message.vendorEventId,
         title: message.event.title,
