@@ -1,5 +1,6 @@
-// The demo's people: accounts at the play vendor, their providers on the allowlist, and each account connected through the
-// command that operators use. What is there already, from an earlier start, is left as it is.
+// The demo's people: accounts at the play vendors, every other one at Microsoft, their providers on the allowlist, and each account
+// connected by consent in a browser. What is there already, from an earlier start, is left as it is.
+import { connectByConsent } from './demo-consent.ts'
 import type { HeldConnection, HeldEvents } from './held-events.ts'
 import type { Invocation } from './prepare.ts'
 import { addToAllowlist, type AdminAddress } from './seed-toggles.ts'
@@ -9,6 +10,8 @@ export interface ConnectDeps {
   readonly simulator: SimulatorAdmin
   readonly held: HeldEvents
   readonly unleash: AdminAddress
+  /** Origin of the ingress. */
+  readonly apiUrl: string
   readonly calstream: (invocation: Invocation, signal: AbortSignal) => Promise<string>
   readonly say: (line: string) => void
 }
@@ -37,18 +40,18 @@ export async function connectDemoAccounts(
   signal: AbortSignal,
 ): Promise<Connected> {
   const accounts = await ensureAccounts(deps.simulator, count)
-  const known = new Map(
-    (await deps.held.connections()).map((connection) => [connection.vendorAccountId, connection]),
-  )
+  const known = new Map((await deps.held.connections()).map((connection) => [connection.email, connection]))
   const missing = accounts.filter(({ email }) => !isHealthy(known.get(email)))
   if (missing.length > 0) {
-    deps.say(`Connecting ${missing.length} demo accounts …`)
+    deps.say(
+      `Connecting ${missing.length} demo accounts of Google and Microsoft, each by consent in a browser …`,
+    )
     await addToAllowlist(deps.unleash, 'CALENDAR_ALLOWLIST_PROVIDER_IDS', PROVIDERS, signal)
-    await Promise.all(PROVIDERS.map((provider) => connectAll(deps, provider, missing, signal)))
+    await connectAll(deps, missing, signal)
   }
   const emails = new Set(accounts.map(({ email }) => email))
   const fresh = (await deps.held.connections()).filter(
-    ({ vendorAccountId, lastSyncedAtMs }) => emails.has(vendorAccountId) && lastSyncedAtMs === null,
+    ({ email, lastSyncedAtMs }) => emails.has(email) && lastSyncedAtMs === null,
   )
   // Known only now. What was asked for before is held, and rung as soon as the gate is seen open.
   const ids = fresh.map(({ connectionId }) => connectionId)
@@ -65,26 +68,38 @@ async function ensureAccounts(simulator: SimulatorAdmin, count: number): Promise
   const accounts: DemoAccount[] = []
   for (let index = 0; index < count; index += 1) {
     const email = `demo-${String(index + 1).padStart(2, '0')}@example.com`
-    const spec = { email, calendars: CALENDARS, eventsPerCalendar: EVENTS_PER_CALENDAR }
+    const vendor = index % 2 === 0 ? 'google' : 'microsoft'
+    const spec = { vendor, email, calendars: CALENDARS, eventsPerCalendar: EVENTS_PER_CALENDAR } as const
     accounts.push(known.get(email) ?? (await simulator.createAccount(spec)))
   }
   return accounts
 }
 
-/** One command for all accounts of a provider: a process each would take longer to start than the account to connect. */
+/** As many at a time as a busy day brings; each waits for the vendor most of the time. */
+const CONSENTS_AT_ONCE = 4
+
 async function connectAll(
   deps: ConnectDeps,
-  provider: string,
   missing: readonly DemoAccount[],
   signal: AbortSignal,
 ): Promise<void> {
-  const own = missing.filter(({ email }) => providerOf(email) === provider)
-  if (own.length === 0) return
-  const input = own.map(({ refreshToken }) => refreshToken).join('\n')
-  await deps.calstream({ args: ['connections', 'add', '--provider', provider], input }, signal)
+  const tokens = await Promise.all(
+    PROVIDERS.map((provider) => deps.calstream({ args: ['token', '--provider', provider] }, signal)),
+  )
+  const bearers = new Map(
+    PROVIDERS.map((provider, index) => [provider as string, tokens[index]?.trim() ?? '']),
+  )
+  const waiting = [...missing]
+  async function next(): Promise<void> {
+    for (let person = waiting.shift(); person; person = waiting.shift()) {
+      const bearer = bearers.get(providerOf(person.email)) ?? ''
+      await connectByConsent({ url: deps.apiUrl, bearer }, person, signal)
+    }
+  }
+  await Promise.all(Array.from({ length: CONSENTS_AT_ONCE }, next))
 }
 
 /** By its number, so that the same account belongs to the same provider at every start. */
-function providerOf(email: string): string | undefined {
-  return PROVIDERS[Number(/\d+/.exec(email)?.[0] ?? 0) % PROVIDERS.length]
+function providerOf(email: string): string {
+  return PROVIDERS[Number(/\d+/.exec(email)?.[0] ?? 0) % PROVIDERS.length] ?? PROVIDERS[0]
 }

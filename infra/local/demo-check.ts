@@ -25,9 +25,7 @@ export interface Check {
 export async function checkOnce(deps: CheckDeps, emails: ReadonlySet<string>): Promise<Check> {
   const failed = deps.stream.failure()
   if (failed !== null) throw new Error('The reader of the topics failed.', { cause: failed })
-  const connections = (await deps.held.connections()).filter(({ vendorAccountId }) =>
-    emails.has(vendorAccountId),
-  )
+  const connections = (await deps.held.connections()).filter(({ email }) => emails.has(email))
   const truth = await readTruth(deps.adminUrl, connections)
   const rows = await deps.held.events(connections.map(({ connectionId }) => connectionId))
   const differences = [
@@ -67,7 +65,7 @@ function unsettled(
     key,
     story,
   })
-  const known = new Set(connections.map(({ vendorAccountId }) => vendorAccountId))
+  const known = new Set(connections.map(({ email }) => email))
   return [
     ...[...emails]
       .filter((email) => !known.has(email))
@@ -75,8 +73,8 @@ function unsettled(
     ...truth.unknownCalendars.map((calendar) => note(calendar, 'this calendar is not known')),
     ...connections
       .filter(({ lastSyncedAtMs, status }) => lastSyncedAtMs === null || status !== 'active')
-      .map(({ vendorAccountId, status, lastError }) =>
-        note(vendorAccountId, `${status}, never synced to the end${lastError ? `: ${lastError}` : ''}`),
+      .map(({ email, status, lastError }) =>
+        note(email, `${status}, never synced to the end${lastError ? `: ${lastError}` : ''}`),
       ),
   ]
 }

@@ -39,7 +39,7 @@ export function toLedger(
   known: (key: string) => boolean,
   accounts: ReadonlyMap<string, string>,
 ): LedgerChange[] {
-  const byEmail = new Map(connections.map((connection) => [connection.vendorAccountId, connection]))
+  const byEmail = new Map(connections.map((connection) => [connection.email, connection]))
   return changes.flatMap((change) => {
     const connection = byEmail.get(accounts.get(change.accountId) ?? '')
     const calendarId = connection?.calendars.get(change.calendarId)

@@ -60,7 +60,7 @@ async function showConvergence(
   await using setting = await openSetting(stack, signal)
   const { simulator, check } = setting
   const { accounts, added } = await connectDemoAccounts(
-    { ...stack, simulator, held: check.held },
+    { ...stack, apiUrl: stack.env['PUBLIC_URL'] ?? '', simulator, held: check.held },
     options.connections,
     signal,
   )
@@ -169,7 +169,7 @@ function notSynced(connections: readonly HeldConnection[], withinMs: number): st
   const behind = connections.filter(({ lastSyncedAtMs }) => lastSyncedAtMs === null)
   const lines = behind
     .slice(0, SHOWN)
-    .map(({ vendorAccountId, status, lastError }) => `  ${vendorAccountId} ${status} ${lastError ?? ''}`)
+    .map(({ email, status, lastError }) => `  ${email} ${status} ${lastError ?? ''}`)
   return [`${behind.length} accounts were not synced within ${seconds(withinMs)}:`, ...lines].join('\n')
 }
 
@@ -178,7 +178,7 @@ async function connectionsOf(
   emails: ReadonlySet<string>,
 ): Promise<readonly HeldConnection[]> {
   const all = await setting.check.held.connections()
-  return all.filter(({ vendorAccountId }) => emails.has(vendorAccountId))
+  return all.filter(({ email }) => emails.has(email))
 }
 
 /** Looks until nothing differs. */

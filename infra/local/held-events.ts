@@ -6,7 +6,8 @@ import { eventKey, type EventImage } from './verify.ts'
 export interface HeldConnection {
   readonly connectionId: string
   readonly providerId: string
-  readonly vendorAccountId: string
+  /** The account's address, by which both sides know it. */
+  readonly email: string
   readonly status: string
   readonly syncNeeded: boolean
   readonly lastSyncedAtMs: number | null
@@ -50,7 +51,7 @@ export async function openHeldEvents(url: string): Promise<HeldEvents> {
 
 async function readConnections(pool: pg.Pool): Promise<HeldConnection[]> {
   const { rows } = await pool.query<Omit<HeldConnection, 'calendars'> & { calendars: [string, string][] }>(
-    `select c.id as "connectionId", c.provider_id as "providerId", c.vendor_account_id as "vendorAccountId", c.status,
+    `select c.id as "connectionId", c.provider_id as "providerId", coalesce(c.account_label, c.vendor_account_id) as email, c.status,
             c.sync_needed as "syncNeeded", (extract(epoch from c.last_synced_at) * 1000)::float8 as "lastSyncedAtMs",
             (extract(epoch from c.created_at) * 1000)::float8 as "createdAtMs", c.last_error ->> 'message' as "lastError",
             coalesce(jsonb_agg(jsonb_build_array(k.vendor_calendar_id, k.id)) filter (where k.id is not null), '[]') as calendars

@@ -2,8 +2,8 @@
 
 export interface DemoAccount {
   readonly accountId: string
+  readonly vendor: 'google' | 'microsoft'
   readonly email: string
-  readonly refreshToken: string
   readonly calendars: readonly { readonly id: string; readonly name: string }[]
 }
 
@@ -30,7 +30,12 @@ export interface LoadState {
 
 export interface SimulatorAdmin {
   accounts(): Promise<readonly DemoAccount[]>
-  createAccount(spec: { email: string; calendars: number; eventsPerCalendar: number }): Promise<DemoAccount>
+  createAccount(spec: {
+    vendor: DemoAccount['vendor']
+    email: string
+    calendars: number
+    eventsPerCalendar: number
+  }): Promise<DemoAccount>
   /** All changes with a higher seq; the ledger keeps a million occurrences. */
   changesAfter(seq: number): Promise<readonly VendorChange[]>
   /** The seq of the newest change of the world. */

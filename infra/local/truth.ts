@@ -49,7 +49,7 @@ interface WireEvent {
 /** Asks the simulator at `adminUrl` for the truth of these connections at `now` (ms epoch); others are left out. */
 export async function readTruth(
   adminUrl: string,
-  connections: readonly Pick<HeldConnection, 'connectionId' | 'vendorAccountId' | 'calendars'>[],
+  connections: readonly Pick<HeldConnection, 'connectionId' | 'email' | 'calendars'>[],
   now = Date.now(),
 ): Promise<Truth> {
   const from = now - WINDOW_BEFORE_DAYS * DAY_MS
@@ -64,7 +64,7 @@ export async function readTruth(
   if (!response.ok)
     throw new Error(`The simulator answered ${response.status} to the question for the truth.`)
   const wire = (await response.json()) as WireTruth
-  const byAccount = new Map(connections.map((connection) => [connection.vendorAccountId, connection]))
+  const byAccount = new Map(connections.map((connection) => [connection.email, connection]))
   const holdings = new Map<string, EventImage>()
   const unknownCalendars: string[] = []
   for (const account of wire.accounts) {

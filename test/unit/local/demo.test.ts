@@ -71,7 +71,7 @@ test('the ledger of the vendor comes under our names; what nobody may know of is
   const connection = {
     connectionId: 'connection',
     providerId: 'provider',
-    vendorAccountId: 'demo-01@example.com',
+    email: 'demo-01@example.com',
     status: 'active',
     syncNeeded: false,
     lastSyncedAtMs: 1,
