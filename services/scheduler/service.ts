@@ -15,9 +15,10 @@ import { startLoop } from '#shared/platform/loop.ts'
 import { openDatabase } from '#shared/platform/postgres.ts'
 import { startTelemetry } from '#shared/platform/telemetry.ts'
 import { type LiveGates, openGates } from '#shared/platform/unleash.ts'
+import { budgetStore } from '#shared/store/budgets.ts'
 import { loadCredentials, saveAccess } from '#shared/store/credentials.ts'
-import { openAccess } from '#shared/vendors/access.ts'
 import { createVendors } from '#shared/vendors/index.ts'
+import { openVendorUses } from '#shared/vendors/uses.ts'
 import { GROUPS, TOPICS } from '#schemas/topics.ts'
 import type { SchedulerConfig } from './config.ts'
 import { createDeadLetterIndex } from './dead-letter-index.ts'
@@ -124,17 +125,14 @@ async function openDeps(
     ),
   )
   const producer = started.use(await openProducer(kafkaOf(config), logger))
-  const keyring = parseKeyring(config.CREDENTIALS_KEYS)
-  const vendors = createVendors(config, clock)
-  const uses = [...vendors].map(([name, vendor]) => {
-    const access = openAccess({
-      vendor,
-      keyring,
-      clock,
-      load: (connection) => loadCredentials(db, connection),
-      save: (update) => saveAccess(db, update),
-    })
-    return [name, { vendor, access }] as const
+  const vendors = openVendorUses(createVendors(config, clock), {
+    keyring: parseKeyring(config.CREDENTIALS_KEYS),
+    clock,
+    logger,
+    quotas: config,
+    load: (connection) => loadCredentials(db, connection),
+    save: (update) => saveAccess(db, update),
+    store: budgetStore(db),
   })
   const deps: ChannelsDeps = {
     db,
@@ -143,7 +141,7 @@ async function openDeps(
     clock,
     logger,
     gates: overrides.gates ?? live!,
-    vendors: new Map(uses),
+    vendors,
     keys: parseKeyring(config.CHANNEL_TOKEN_KEYS),
     publicUrl: config.PUBLIC_URL,
   }

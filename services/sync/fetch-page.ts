@@ -2,6 +2,7 @@
 // refresh; a stop cuts a call off (it rejects with the
 // stop's reason), because its page can be fetched again.
 import { performance } from 'node:perf_hooks'
+import { setTimeout as delay } from 'node:timers/promises'
 import { Failure } from '#shared/domain/failure.ts'
 import type { VendorName } from '#shared/domain/ids.ts'
 import { metrics } from '#shared/platform/metrics.ts'
@@ -10,6 +11,10 @@ import type { CursorExpired, Page } from '#shared/vendors/vendor.ts'
 import type { CalendarRun } from './calendar-run.ts'
 import type { Turn } from './lanes.ts'
 import { interruption, type Interruption, type Unit, type UnitDeps } from './unit.ts'
+
+/** Longer than the steps of any budget; a unit that would wait longer gives its slot to others. */
+const BUDGET_WAIT_MAX_MS = 5_000
+const BUDGET_SPREAD_MS = 250
 
 /** Fetches the page at which a run stands. Throws Failure; when the turn is stopped or taken away, that signal's reason. */
 export async function fetchPage(
@@ -26,12 +31,14 @@ export async function fetchPage(
     pageToken: run.pageToken,
     window: run.window,
   }
-  const page = await access.withToken(
-    unit.connection.connectionId,
-    signal,
-    async (token) =>
-      interruption(deps, unit, turn) ??
-      (await timed(unit, 'page', () => vendor.fetchPage(token, request, signal))),
+  const page = await paced(deps, signal, () =>
+    access.withToken(
+      unit.connection.connectionId,
+      signal,
+      async (token) =>
+        interruption(deps, unit, turn) ??
+        (await timed(unit, 'page', () => vendor.fetchPage(token, request, signal))),
+    ),
   )
   if (page.kind === 'page' && page.unreadable.length > 0) reportUnreadable(deps, unit, page)
   return page
@@ -46,17 +53,43 @@ export async function isGone(
 ): Promise<boolean | Interruption> {
   const { vendor, access } = vendorOf(deps, unit.connection.vendor)
   const signal = AbortSignal.any([turn.signal, turn.stopping])
-  const listed = await access.withToken(
-    unit.connection.connectionId,
-    signal,
-    async (token) =>
-      interruption(deps, unit, turn) ??
-      (await timed(unit, 'list', () => vendor.listCalendars(token, signal))),
+  const listed = await paced(deps, signal, () =>
+    access.withToken(
+      unit.connection.connectionId,
+      signal,
+      async (token) =>
+        interruption(deps, unit, turn) ??
+        (await timed(unit, 'list', () => vendor.listCalendars(token, signal))),
+    ),
   )
   if ('kind' in listed) return listed
   const found = listed.find(({ vendorCalendarId }) => vendorCalendarId === calendar.vendorCalendarId)
   // Who may see only busy times cannot list events any more.
   return found === undefined || found.accessRole === 'freeBusyReader'
+}
+
+/**
+ * Waits for our own budget when a call fits into it soon: a backfill is slowed down to it, not failed by it. The gates are asked
+ * again after every wait, so a unit that waits still hands over after its minute.
+ */
+async function paced<T>(
+  { clock }: Pick<UnitDeps, 'clock'>,
+  signal: AbortSignal,
+  call: () => Promise<T>,
+): Promise<T> {
+  for (;;) {
+    try {
+      return await call()
+    } catch (error) {
+      if (!(error instanceof Failure) || error.code !== 'vendor/budget-spent') throw error
+      const waitMs = ((error.retryAt ?? 0) - clock.now()) / 1000
+      if (waitMs > BUDGET_WAIT_MAX_MS) throw error
+      // Spread, or all who wait would ask at the same moment for the one call that fits.
+      await delay(Math.max(0, waitMs) + BUDGET_SPREAD_MS * Math.random(), undefined, { signal }).catch(() => {
+        throw signal.reason
+      })
+    }
+  }
 }
 
 function vendorOf(deps: UnitDeps, name: VendorName) {

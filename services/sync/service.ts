@@ -14,9 +14,10 @@ import { createOffsetLedger } from '#shared/platform/offset-ledger.ts'
 import { openDatabase } from '#shared/platform/postgres.ts'
 import { startTelemetry } from '#shared/platform/telemetry.ts'
 import { openGates, type LiveGates } from '#shared/platform/unleash.ts'
+import { budgetStore } from '#shared/store/budgets.ts'
 import { loadCredentials, saveAccess } from '#shared/store/credentials.ts'
-import { openAccess } from '#shared/vendors/access.ts'
 import { createVendors, type Vendors } from '#shared/vendors/index.ts'
+import { openVendorUses } from '#shared/vendors/uses.ts'
 import { GROUPS, TOPICS } from '#schemas/topics.ts'
 import type { SyncConfig } from './config.ts'
 import { createIntake, DOORBELL_TOPICS, type Doorbell, type Intake } from './consumer.ts'
@@ -164,19 +165,16 @@ async function openDeps(
   )
   const clock = overrides.clock ?? systemClock
   const keyring = parseKeyring(config.CREDENTIALS_KEYS)
-  const vendors = [...(overrides.vendors ?? createVendors(config, clock))].map(
-    ([name, vendor]) => {
-      const access = openAccess({
-        vendor,
-        keyring,
-        clock,
-        load: (connection) => loadCredentials(db, connection),
-        save: (update) => saveAccess(db, update),
-      })
-      return [name, { vendor, access }] as const
-    },
-  )
-  const deps = { db, codec, clock, logger, gates: overrides.gates ?? live!, vendors: new Map(vendors) }
+  const vendors = openVendorUses(overrides.vendors ?? createVendors(config, clock), {
+    keyring,
+    clock,
+    logger,
+    quotas: config,
+    load: (connection) => loadCredentials(db, connection),
+    save: (update) => saveAccess(db, update),
+    store: budgetStore(db),
+  })
+  const deps = { db, codec, clock, logger, gates: overrides.gates ?? live!, vendors }
   return { deps, live }
 }
 

@@ -48,6 +48,14 @@ export const metrics = {
   ),
   resyncs: counter('calendar_sync_resyncs', 'Full reads that began. Labels: vendor, reason'),
   vendorCalls: counter('calendar_sync_vendor_calls', 'Calls to vendors. Labels: vendor, call, outcome'),
+  vendorRefusals: counter(
+    'calendar_sync_vendor_refusals',
+    'Calls that were not made: a budget was spent or the vendor wants silence. Labels: vendor, code',
+  ),
+  vendorBreaker: gauge(
+    'calendar_sync_vendor_breaker',
+    '1 while a failing vendor is left alone, else 0. Labels: vendor, door',
+  ),
   vendorCallSeconds: histogram(
     'calendar_sync_vendor_call_seconds',
     'Duration of calls to vendors. Labels: vendor, call',
@@ -61,6 +69,10 @@ export const metrics = {
     SECONDS,
   ),
   syncRequests: counter('calendar_sync_requests', 'Calls of the sync API. Labels: outcome'),
+  oauth: counter(
+    'calendar_sync_oauth',
+    'Answers to browsers that connect an account. Labels: vendor, step, outcome',
+  ),
   ingressQueue: gauge('calendar_sync_ingress_queue', 'Doorbells that wait for Kafka or are on their way'),
   heldRequests: counter('calendar_sync_held', 'Refusals by a closed gate that were stored. Labels: gate'),
 

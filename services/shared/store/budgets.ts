@@ -51,6 +51,14 @@ export async function restFor(db: Queryable, key: string, micros: number): Promi
   )
 }
 
+/** Both, for one database. */
+export function budgetStore(db: Queryable) {
+  return {
+    take: (wishes: readonly CallWish[]) => takeCalls(db, wishes),
+    rest: (key: string, micros: number) => restFor(db, key, micros),
+  }
+}
+
 /** Forgets budgets that were not used for a day. @returns how many, at most `limit`. */
 export async function deleteOldBudgets(db: Queryable, limit: number): Promise<number> {
   const { rowCount } = await db.query(

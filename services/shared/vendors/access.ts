@@ -5,7 +5,7 @@ import { Failure } from '#shared/domain/failure.ts'
 import type { ConnectionId, Micros } from '#shared/domain/ids.ts'
 import type { Clock } from '#shared/platform/clock.ts'
 import { openSecret, sealSecret, type Keyring } from '#shared/platform/crypto.ts'
-import type { Grant, Vendor } from './vendor.ts'
+import type { Grant } from './vendor.ts'
 
 /** Longer than a call may take, so that a token does not end under a call. */
 const RENEW_BEFORE_MICROS = 60_000_000
@@ -32,7 +32,10 @@ export interface AccessUpdate {
 }
 
 export interface AccessDeps {
-  readonly vendor: Pick<Vendor, 'refresh'>
+  /** A vendor; one with budgets wants to know whose token it is. */
+  readonly vendor: {
+    refresh(refreshToken: string, signal: AbortSignal, connectionId: ConnectionId): Promise<Grant>
+  }
   readonly load: (connectionId: ConnectionId) => Promise<StoredCredentials | null>
   readonly save: (update: AccessUpdate) => Promise<'saved' | 'superseded'>
   readonly keyring: Keyring
@@ -136,7 +139,7 @@ async function currentToken(
       connectionId,
       field: 'refresh_token',
     })
-    const grant = await deps.vendor.refresh(refreshToken, AbortSignal.timeout(60_000))
+    const grant = await deps.vendor.refresh(refreshToken, AbortSignal.timeout(60_000), connectionId)
     const sealed = sealGrant(deps.keyring, connectionId, grant)
     const outcome = await deps.save({ connectionId, version: stored.version, ...sealed })
     if (outcome === 'saved') return grant.accessToken

@@ -3,7 +3,7 @@
 // through to probe, and only the verdict of a probe closes it. Time is monotonic, so a wall clock that is set back cannot keep it
 // open. Who is refused backs off without an attempt being counted.
 import { performance } from 'node:perf_hooks'
-import { Failure } from '#shared/domain/failure.ts'
+import { Failure, type FailureCode } from '#shared/domain/failure.ts'
 import type { Clock } from '#shared/platform/clock.ts'
 
 /** At 30 % of failures ten in a row come once in 170 000 calls, in an outage with 24 units at once within one round. */
@@ -130,18 +130,18 @@ class VendorBreaker implements Breaker {
   }
 }
 
+const NO_ANSWER: ReadonlySet<FailureCode> = new Set([
+  'vendor/unavailable',
+  'vendor/timeout',
+  'vendor/unreadable-answer',
+])
+
 /**
  * What the end of a call says about the vendor. A refusal of any kind is an answer; a call that was cut off from our side, or
  * met trouble of ours, says nothing.
  */
 function verdictOf(error: unknown): 'failed' | 'answered' | 'unknown' {
   if (!(error instanceof Failure)) return 'unknown'
-  switch (error.code) {
-    case 'vendor/unavailable':
-    case 'vendor/timeout':
-    case 'vendor/unreadable-answer':
-      return 'failed'
-    default:
-      return error.code.startsWith('vendor/') ? 'answered' : 'unknown'
-  }
+  if (NO_ANSWER.has(error.code)) return 'failed'
+  return error.code.startsWith('vendor/') ? 'answered' : 'unknown'
 }

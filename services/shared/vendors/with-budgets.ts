@@ -1,0 +1,169 @@
+// A vendor behind its limits: calls per mailbox at a time, budgets and rests shared by all processes, and a circuit breaker per
+// door. A decorator over the port: it changes nothing of a call that goes out. Invariants: no call goes out inside a rest, beyond
+// a budget or through an open breaker; a refused call fails at once as `throttled` with `retryAt`, so a unit backs off without
+// an attempt being counted, and nothing waits here behind a gate that may close meanwhile.
+import { Failure } from '#shared/domain/failure.ts'
+import type { ConnectionId } from '#shared/domain/ids.ts'
+import type { Clock } from '#shared/platform/clock.ts'
+import type { Logger } from '#shared/platform/log.ts'
+import { metrics } from '#shared/platform/metrics.ts'
+import type { Access } from './access.ts'
+import { createBreaker, type Breaker } from './breaker.ts'
+import { createBudget, type Budget, type BudgetStore, type Caller, type Quota, type Share } from './budget.ts'
+import { createLimiter, type Limiter } from './fetch.ts'
+import type { Grant, PageRequest, Vendor } from './vendor.ts'
+
+/**
+ * Of the four that a vendor allows per mailbox (Graph: MailboxConcurrency, learn.microsoft.com/graph/throttling-limits). One
+ * sync process works a connection and one scheduler tends its channels, so two each stay within it without asking each other.
+ */
+const CALLS_PER_MAILBOX = 2
+const CALLS_WAITING_MAX = 64
+
+export interface BudgetedVendorDeps {
+  readonly quota: Quota
+  readonly store: BudgetStore
+  readonly clock: Clock
+  readonly logger: Logger
+  /** Milliseconds that only grow; 0 ≤ random < 1. For tests. */
+  readonly monotonic?: () => number
+  readonly random?: () => number
+}
+
+export interface BudgetedVendor extends Vendor {
+  /** `connectionId`: whose token it is; without it only the vendor's own rests count. */
+  refresh(refreshToken: string, signal: AbortSignal, connectionId?: ConnectionId): Promise<Grant>
+  /** The same access, which tells whose mailbox a call is for: calls with a token from elsewhere have the vendor's budget alone. */
+  bind(access: Access): Access
+}
+
+interface Guard {
+  readonly vendor: Vendor
+  readonly budget: Budget
+  readonly limiter: Limiter
+  readonly logger: Logger
+  readonly breakers: Readonly<Record<Caller['door'], Breaker>>
+  /** Whose token it is, while calls with it run. */
+  readonly owners: Map<string, { readonly connectionId: ConnectionId; uses: number }>
+}
+
+/** Puts a vendor behind its limits. Every call of an installation has to go through one of these per process. */
+export function withBudgets(vendor: Vendor, deps: BudgetedVendorDeps): BudgetedVendor {
+  const guard: Guard = {
+    vendor,
+    budget: createBudget({ ...deps, vendor: vendor.name }),
+    logger: deps.logger,
+    limiter: createLimiter({ perKey: CALLS_PER_MAILBOX, waitingMax: CALLS_WAITING_MAX }),
+    breakers: { api: breakerOf(vendor, 'api', deps), login: breakerOf(vendor, 'login', deps) },
+    owners: new Map(),
+  }
+  const api = <T>(token: string, signal: AbortSignal, work: () => Promise<T>, share: Share = 'live') =>
+    guarded(
+      guard,
+      { mailbox: guard.owners.get(token)?.connectionId ?? null, door: 'api', share },
+      signal,
+      work,
+    )
+  const login = <T>(mailbox: ConnectionId | null, signal: AbortSignal, work: () => Promise<T>) =>
+    guarded(guard, { mailbox, door: 'login', share: 'live' }, signal, work)
+  return {
+    name: vendor.name,
+    consentUrl: (request) => vendor.consentUrl(request),
+    exchangeCode: (code, signal) => login(null, signal, () => vendor.exchangeCode(code, signal)),
+    refresh: (token, signal, connectionId) =>
+      login(connectionId ?? null, signal, () => vendor.refresh(token, signal)),
+    revoke: (token, signal) => login(null, signal, () => vendor.revoke(token, signal)),
+    account: (token, signal) => api(token, signal, () => vendor.account(token, signal)),
+    listCalendars: (token, signal) => api(token, signal, () => vendor.listCalendars(token, signal)),
+    fetchPage: (token, request, signal) =>
+      api(token, signal, () => vendor.fetchPage(token, request, signal), shareOf(request)),
+    openChannel: (token, request, signal) =>
+      api(token, signal, () => vendor.openChannel(token, request, signal)),
+    renewChannel: (token, channel, signal) =>
+      api(token, signal, () => vendor.renewChannel(token, channel, signal)),
+    stopChannel: (token, channel, signal) =>
+      api(token, signal, () => vendor.stopChannel(token, channel, signal)),
+    bind: (access) => bindOwner(guard, access),
+  }
+}
+
+/** A read without a cursor reads a whole calendar: first sync or resync. */
+function shareOf({ cursor }: PageRequest): Share {
+  return cursor === null ? 'backfill' : 'live'
+}
+
+async function guarded<T>(
+  guard: Guard,
+  caller: Caller,
+  signal: AbortSignal,
+  work: () => Promise<T>,
+): Promise<T> {
+  const { mailbox, door } = caller
+  const send = async () => {
+    await guard.budget.take(caller).catch((error: unknown) => {
+      countRefusal(guard.vendor, error)
+      throw error
+    })
+    signal.throwIfAborted()
+    try {
+      return await guard.breakers[door].run(mailbox ?? 'nobody', work)
+    } catch (error) {
+      await remember(guard, caller, error)
+      throw error
+    }
+  }
+  return mailbox === null ? send() : guard.limiter.run(`${mailbox} ${door}`, signal, send)
+}
+
+/** What the vendor said about when to come back; never what we refused ourselves. */
+async function remember({ budget, logger }: Guard, caller: Caller, error: unknown): Promise<void> {
+  if (!(error instanceof Failure) || !error.code.startsWith('vendor/')) return
+  if (error.code === 'vendor/circuit-open') return
+  try {
+    await budget.heard(caller, error)
+  } catch (trouble) {
+    // The failure of the call counts more: whoever asked records it with the same floor.
+    logger.info({ err: trouble }, 'a rest could not be stored for the other processes')
+  }
+}
+
+function countRefusal({ name }: Vendor, error: unknown): void {
+  if (error instanceof Failure) metrics.vendorRefusals.add(1, { vendor: name, code: error.code })
+}
+
+function breakerOf(vendor: Vendor, door: Caller['door'], deps: BudgetedVendorDeps): Breaker {
+  const { clock, monotonic, random, logger } = deps
+  const labels = { vendor: vendor.name, door }
+  metrics.vendorBreaker.record(0, labels)
+  const name = vendor.name === 'google' ? 'Google' : 'Microsoft'
+  return createBreaker({
+    vendor: door === 'api' ? name : `The login of ${name}`,
+    clock,
+    ...(monotonic && { monotonic }),
+    ...(random && { random }),
+    changed: (state, cause) => {
+      metrics.vendorBreaker.record(state === 'open' ? 1 : 0, labels)
+      const text = state === 'open' ? 'the vendor is left alone for a moment' : 'the vendor answers again'
+      logger.warn({ ...labels, code: cause }, text)
+    },
+  })
+}
+
+function bindOwner({ owners }: Guard, access: Access): Access {
+  return {
+    token: (connectionId, signal) => access.token(connectionId, signal),
+    invalidate: (connectionId, rejected) => access.invalidate(connectionId, rejected),
+    withToken: (connectionId, signal, work) =>
+      access.withToken(connectionId, signal, async (token) => {
+        const owner = owners.get(token) ?? { connectionId, uses: 0 }
+        owners.set(token, owner)
+        owner.uses += 1
+        try {
+          return await work(token)
+        } finally {
+          owner.uses -= 1
+          if (owner.uses === 0) owners.delete(token)
+        }
+      }),
+  }
+}
