@@ -96,6 +96,16 @@ export const FAILURE_CODES = {
     scope: 'calendar',
     text: 'The vendor discarded the cursor twice in a row. The calendar is read again after a pause.',
   },
+  'vendor/not-yet-readable': {
+    kind: 'transient',
+    scope: 'calendar',
+    text: 'The vendor tells of a change that it does not show yet. The calendar is read again by itself.',
+  },
+  'vendor/callback-refused': {
+    kind: 'transient',
+    scope: 'calendar',
+    text: 'The vendor did not get the answer that it expects from our webhook address. Check that PUBLIC_URL can be reached from outside; until then the calendar is polled.',
+  },
   'store/unavailable': {
     kind: 'transient',
     scope: 'process',

@@ -3,6 +3,7 @@ import type { VendorName } from '#shared/domain/ids.ts'
 import { systemClock, type Clock } from '#shared/platform/clock.ts'
 import { ConfigError, type Secret } from '#shared/platform/env.ts'
 import { createGoogle } from './google/adapter.ts'
+import { createMicrosoft } from './microsoft/adapter.ts'
 import type { Vendor } from './vendor.ts'
 
 /** What `googleEnv` and `microsoftEnv` read. */
@@ -36,6 +37,21 @@ export function createVendors(config: VendorsConfig, clock: Clock = systemClock)
           tokenUrl: config.GOOGLE_TOKEN_URL,
           revokeUrl: config.GOOGLE_REVOKE_URL,
           ...google,
+        },
+        clock,
+      ),
+    )
+  }
+  const microsoft = client('MICROSOFT', config.MICROSOFT_CLIENT_ID, config.MICROSOFT_CLIENT_SECRET)
+  if (microsoft) {
+    vendors.set(
+      'microsoft',
+      createMicrosoft(
+        {
+          apiUrl: config.MICROSOFT_API_URL,
+          loginUrl: config.MICROSOFT_LOGIN_URL,
+          tenant: config.MICROSOFT_TENANT,
+          ...microsoft,
         },
         clock,
       ),

@@ -41,8 +41,8 @@ export interface OAuthSettings {
   readonly needed: readonly { readonly scope: string; readonly widerScopes: readonly string[] }[]
   /** More parameters of the consent page. */
   readonly consent: Readonly<Record<string, string>>
-  /** More parameters of a refresh. */
-  readonly refresh: Readonly<Record<string, string>>
+  /** More parameters of the token endpoint. */
+  readonly tokenParameters: Readonly<Record<string, string>>
 }
 
 export type OAuthClient = Pick<Vendor, 'consentUrl' | 'exchangeCode' | 'refresh' | 'revoke'>
@@ -68,13 +68,18 @@ export function createOAuth(settings: OAuthSettings, clock: Clock): OAuthClient 
       const callback = new URL(redirectUri)
       callback.searchParams.set('code', code)
       return ask(signal, 'exchange', async (client) => {
-        const data = await authorizationCodeGrant(client, callback, { pkceCodeVerifier: codeVerifier })
+        const data = await authorizationCodeGrant(
+          client,
+          callback,
+          { pkceCodeVerifier: codeVerifier },
+          { ...settings.tokenParameters },
+        )
         return codeGrantOf(settings, data, clock.now())
       })
     },
     refresh: (refreshToken, signal) =>
       ask(signal, 'refresh', async (client) => {
-        const data = await refreshTokenGrant(client, refreshToken, { ...settings.refresh })
+        const data = await refreshTokenGrant(client, refreshToken, { ...settings.tokenParameters })
         const grant = grantOf(vendor, data, clock.now())
         return grant.refreshToken === refreshToken ? { ...grant, refreshToken: null } : grant
       }),

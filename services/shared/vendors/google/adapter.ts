@@ -80,7 +80,7 @@ function oauthSettings(config: GoogleConfig): OAuthSettings {
     needed: [{ scope: SCOPE, widerScopes: ['https://www.googleapis.com/auth/calendar'] }],
     // Without prompt=consent a second consent brings no refresh token.
     consent: { access_type: 'offline', prompt: 'consent', include_granted_scopes: 'true' },
-    refresh: {},
+    tokenParameters: {},
   }
 }
 

@@ -68,7 +68,7 @@ async function endpoint(status: number, body: unknown, overrides: Partial<OAuthS
       { scope: 'Profile', widerScopes: [] },
     ],
     consent: { prompt: 'consent' },
-    refresh: { scope: 'Calendar.Read' },
+    tokenParameters: { scope: 'Calendar.Read' },
     ...overrides,
   }
   return { oauth: createOAuth(settings, { now: () => NOW }), seen }
@@ -129,6 +129,7 @@ describe('a code', () => {
           grant_type: 'authorization_code',
           code: 'code-1',
           code_verifier: 'verifier-1',
+          scope: 'Calendar.Read',
           redirect_uri: 'http://127.0.0.1:9/back',
           client_id: 'cid',
           client_secret: 's3cr+t&',

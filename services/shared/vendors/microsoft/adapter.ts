@@ -1,0 +1,207 @@
+// Microsoft Graph v1.0 behind the vendor port, with the person's delegated consent. What reads calendars is loaded when first used.
+// Subscriptions are one per calendar: `me/events` rings for the default calendar only.
+// Source: https://learn.microsoft.com/graph/api/overview and https://learn.microsoft.com/graph/change-notifications-overview
+import { Failure } from '#shared/domain/failure.ts'
+import type { Micros } from '#shared/domain/ids.ts'
+import { systemClock, type Clock } from '#shared/platform/clock.ts'
+import type { Secret } from '#shared/platform/env.ts'
+import { readAs } from '../answer.ts'
+import { parseInstant } from '../fit.ts'
+import { createOAuth, type OAuthSettings } from '../oauth.ts'
+import type {
+  ChannelRequest,
+  OpenedChannel,
+  RenewedChannel,
+  Vendor,
+  VendorAccount,
+  VendorCalendar,
+} from '../vendor.ts'
+import { createGraph, type Graph, type Outcome } from './call.ts'
+import { readProblem } from './errors.ts'
+import { wirePage, wireSubscription, wireUser } from './wire.ts'
+
+const VENDOR = 'Microsoft'
+const SCOPE = 'offline_access User.Read Calendars.Read'
+const CALENDARS_PER_PAGE = 100
+/** 4 000 calendars; a list that goes on is a loop. */
+const CALENDAR_PAGES_MAX = 40
+/** The documentation says 10 080, the service answers "can only be 10070 minutes in the future". */
+const CHANNEL_LIFE_MAX_MS = 10_070 * 60_000
+/** The ids of notifications follow this header for the life of the subscription. */
+const PREFER_IDS = 'IdType="ImmutableId"'
+
+export interface MicrosoftConfig {
+  /** Address of Graph without the version; a path is kept. */
+  readonly apiUrl: string
+  /** Address of the sign-in server, without the tenant. */
+  readonly loginUrl: string
+  /** common, organizations, consumers, or a tenant's id or domain. */
+  readonly tenant: string
+  readonly clientId: string
+  readonly clientSecret: Secret
+}
+
+/** The Microsoft adapter. */
+export function createMicrosoft(config: MicrosoftConfig, clock: Clock = systemClock): Vendor {
+  const graph = createGraph(config.apiUrl, clock)
+  return {
+    name: 'microsoft',
+    ...createOAuth(oauthSettings(config), clock),
+    account: (accessToken, signal) => account(graph, accessToken, signal),
+    listCalendars: (accessToken, signal) => listCalendars(graph, accessToken, signal),
+    async fetchPage(accessToken, request, signal) {
+      const { fetchPage } = await import('./read-page.ts')
+      return fetchPage({ graph, clock }, { accessToken, request, signal })
+    },
+    openChannel: (accessToken, request, signal) =>
+      openChannel({ graph, clock }, accessToken, request, signal),
+    renewChannel: (accessToken, channel, signal) =>
+      renewChannel({ graph, clock }, accessToken, channel, signal),
+    stopChannel: (accessToken, channel, signal) => stopChannel(graph, accessToken, channel.channelId, signal),
+  }
+}
+
+function oauthSettings(config: MicrosoftConfig): OAuthSettings {
+  const endpoint = `${config.loginUrl.replace(/\/+$/, '')}/${encodeURIComponent(config.tenant)}/oauth2/v2.0`
+  return {
+    vendor: VENDOR,
+    authUrl: `${endpoint}/authorize`,
+    tokenUrl: `${endpoint}/token`,
+    // There is none for a single grant: a person takes it back at myaccount.microsoft.com.
+    revokeUrl: null,
+    clientId: config.clientId,
+    clientSecret: config.clientSecret,
+    scope: SCOPE,
+    // offline_access is not named in an answer; the refresh token is its proof.
+    needed: [
+      { scope: 'User.Read', widerScopes: ['User.ReadWrite', 'User.Read.All'] },
+      { scope: 'Calendars.Read', widerScopes: ['Calendars.ReadWrite'] },
+    ],
+    consent: { response_mode: 'query', prompt: 'select_account' },
+    tokenParameters: { scope: SCOPE },
+  }
+}
+
+/** The account's id is stable; its address is not. */
+async function account(graph: Graph, accessToken: string, signal: AbortSignal): Promise<VendorAccount> {
+  const query = { $select: 'id,displayName,mail,userPrincipalName' }
+  const outcome = await graph.call({ accessToken, subject: 'account', path: '/me', query }, signal)
+  if (outcome.kind === 'refused') throw outcome.failure
+  const user = readAs(wireUser, outcome.data, { vendor: VENDOR, what: 'user' })
+  return { id: user.id, label: user.mail || user.userPrincipalName || user.displayName || null }
+}
+
+async function listCalendars(
+  graph: Graph,
+  accessToken: string,
+  signal: AbortSignal,
+): Promise<VendorCalendar[]> {
+  const { mapCalendar } = await import('./map.ts')
+  const found: VendorCalendar[] = []
+  let path = '/me/calendars'
+  let query: Record<string, string> = {
+    $top: String(CALENDARS_PER_PAGE),
+    $select: 'id,name,isDefaultCalendar,canEdit,canShare',
+  }
+  for (let page = 0; page < CALENDAR_PAGES_MAX; page += 1) {
+    const outcome = await graph.call({ accessToken, subject: 'account', path, query }, signal)
+    if (outcome.kind === 'refused') throw outcome.failure
+    const data = readAs(wirePage, outcome.data, { vendor: VENDOR, what: 'calendar list' })
+    found.push(...data.value.flatMap((item) => mapCalendar(item) ?? []))
+    const next = data['@odata.nextLink']
+    if (!next) return found
+    path = graph.linkHere(next)
+    query = {}
+  }
+  throw new Failure(
+    'vendor/unreadable-answer',
+    `The calendar list did not end after ${CALENDAR_PAGES_MAX} pages.`,
+  )
+}
+
+interface ChannelDeps {
+  readonly graph: Graph
+  readonly clock: Clock
+}
+
+async function openChannel(
+  { graph, clock }: ChannelDeps,
+  accessToken: string,
+  request: ChannelRequest,
+  signal: AbortSignal,
+): Promise<OpenedChannel> {
+  const body = {
+    changeType: 'created,updated,deleted',
+    notificationUrl: request.callbackUrl,
+    lifecycleNotificationUrl: request.callbackUrl,
+    resource: `me/calendars/${encodeURIComponent(request.vendorCalendarId)}/events`,
+    expirationDateTime: expiration(clock, request.lifeMs),
+    clientState: request.token,
+  }
+  const outcome = await graph.call(
+    { accessToken, subject: 'calendar', path: '/subscriptions', method: 'POST', body, prefer: PREFER_IDS },
+    signal,
+  )
+  if (outcome.kind === 'refused') return refusedChannel(outcome)
+  const { id, expirationDateTime } = readAs(wireSubscription, outcome.data, CHANNEL)
+  return { kind: 'opened', channelId: id, resourceId: null, expiresAt: readExpiration(expirationDateTime) }
+}
+
+/** Calendars of others cannot be subscribed to with a person's own consent, and some tenants know no subscriptions at all. */
+function refusedChannel({ answer, failure }: Outcome & { kind: 'refused' }): OpenedChannel {
+  const problem = readProblem(answer.data)
+  if (answer.status === 403 && problem?.code === 'ExtensionError') return { kind: 'push-not-supported' }
+  if (answer.status === 400 && /notification endpoint|validation request/i.test(problem?.message ?? '')) {
+    throw new Failure('vendor/callback-refused')
+  }
+  throw failure
+}
+
+async function renewChannel(
+  { graph, clock }: ChannelDeps,
+  accessToken: string,
+  { channelId, lifeMs }: { channelId: string; lifeMs: number },
+  signal: AbortSignal,
+): Promise<RenewedChannel> {
+  const body = { expirationDateTime: expiration(clock, lifeMs) }
+  const path = subscriptionPath(channelId)
+  const outcome = await graph.call({ accessToken, subject: 'channel', path, method: 'PATCH', body }, signal)
+  if (outcome.kind === 'ok') {
+    const { expirationDateTime } = readAs(wireSubscription, outcome.data, CHANNEL)
+    return { kind: 'renewed', expiresAt: readExpiration(expirationDateTime) }
+  }
+  if (isChannelGone(outcome)) return { kind: 'gone' }
+  throw outcome.failure
+}
+
+async function stopChannel(
+  graph: Graph,
+  accessToken: string,
+  channelId: string,
+  signal: AbortSignal,
+): Promise<void> {
+  const path = subscriptionPath(channelId)
+  const outcome = await graph.call({ accessToken, subject: 'channel', path, method: 'DELETE' }, signal)
+  if (outcome.kind === 'refused' && !isChannelGone(outcome)) throw outcome.failure
+}
+
+const CHANNEL = { vendor: VENDOR, what: 'subscription' }
+
+function subscriptionPath(channelId: string): string {
+  return `/subscriptions/${encodeURIComponent(channelId)}`
+}
+
+/** Which code comes with an expired or unknown subscription is not documented; the status is. */
+function isChannelGone({ answer }: Outcome & { kind: 'refused' }): boolean {
+  return (answer.status === 404 || answer.status === 410) && readProblem(answer.data) !== null
+}
+
+function expiration(clock: Clock, lifeMs: number): string {
+  return new Date(clock.now() / 1000 + Math.min(lifeMs, CHANNEL_LIFE_MAX_MS)).toISOString()
+}
+
+function readExpiration(text: string): Micros {
+  const at = parseInstant(text)
+  if (at !== null) return at
+  throw new Failure('vendor/unreadable-answer', 'Microsoft sent a subscription without a readable end.')
+}

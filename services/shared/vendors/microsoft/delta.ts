@@ -1,0 +1,129 @@
+// A page of calendarView/delta: how it is asked for, where it leads, and its rows by what is to be done with them. Invariant: no
+// link leaves the configured Graph. Source: https://learn.microsoft.com/graph/delta-query-events
+import type { z } from 'zod'
+import { Failure } from '#shared/domain/failure.ts'
+import type { Clock } from '#shared/platform/clock.ts'
+import { readAs } from '../answer.ts'
+import type { Page, PageItem, PageRequest } from '../vendor.ts'
+import type { Graph } from './call.ts'
+import { isTokenExpired } from './errors.ts'
+import { mapRow } from './map.ts'
+import { mergePending, versionKey, type Details, type PendingSeries } from './page-token.ts'
+import { wirePage } from './wire.ts'
+
+const VENDOR = 'Microsoft'
+const EVENTS_PER_PAGE = 200
+/** Headers are not in the token of a link, so they go with every call. Bodies are not kept; as text they are smaller. */
+export const PREFER_EVENTS = 'outlook.timezone="UTC", IdType="ImmutableId", outlook.body-content-type="text"'
+const PREFER_DELTA = `odata.maxpagesize=${EVENTS_PER_PAGE}, ${PREFER_EVENTS}`
+
+export interface DeltaDeps {
+  readonly graph: Graph
+  readonly clock: Clock
+}
+
+/** Who asks, for what, until when. */
+export interface Asking {
+  readonly accessToken: string
+  readonly request: PageRequest
+  readonly signal: AbortSignal
+}
+
+export type DeltaPage = z.output<typeof wirePage>
+
+/** The page of a delta at a link; null is the first page of the run. */
+export async function callDelta(
+  { graph }: DeltaDeps,
+  { accessToken, request, signal }: Asking,
+  link: string | null,
+): Promise<DeltaPage | 'expired'> {
+  const token = link ?? request.cursor
+  const path = token === null ? `${calendarPath(request)}/calendarView/delta` : graph.followable(token)
+  // Kept from another Graph than the one that is configured now, or tampered with: it is of no use here.
+  if (path === null) return 'expired'
+  const outcome = await graph.call(
+    {
+      accessToken,
+      subject: 'calendar',
+      path,
+      prefer: PREFER_DELTA,
+      ...(token === null ? { query: windowQuery(request) } : {}),
+    },
+    signal,
+  )
+  if (outcome.kind === 'ok')
+    return readAs(wirePage, outcome.data, { vendor: VENDOR, what: 'page of changes' })
+  if (token !== null && isTokenExpired(outcome.answer)) return 'expired'
+  throw outcome.failure
+}
+
+/** Calendar-scoped, because `/me/events` knows the events of one's own calendars only. */
+export function calendarPath({ vendorCalendarId }: PageRequest): string {
+  return `/me/calendars/${encodeURIComponent(vendorCalendarId)}`
+}
+
+/** The window as Graph's list calls take it. */
+export function windowQuery({ window }: PageRequest): Record<string, string> {
+  const iso = (micros: number) => new Date(Math.floor(micros / 1000)).toISOString()
+  return { startDateTime: iso(window.from), endDateTime: iso(window.to) }
+}
+
+/** Where a page leads. Throws Failure `vendor/unreadable-answer` for a link to another place, or to none, or back. */
+export function nextOf(graph: Graph, data: DeltaPage, current: string | null): Details['onward'] {
+  const next = data['@odata.nextLink']
+  const link = next ?? data['@odata.deltaLink']
+  if (!link) {
+    // Without a link every later change would be missed in silence.
+    throw new Failure('vendor/unreadable-answer', 'Microsoft ended a page of changes without any link.')
+  }
+  graph.linkHere(link)
+  if (next && next === current) {
+    throw new Failure(
+      'vendor/unreadable-answer',
+      'Microsoft named the page that it just sent as the next one.',
+    )
+  }
+  return { kind: next ? 'more' : 'end', link }
+}
+
+export interface SortedRows {
+  readonly items: readonly PageItem[]
+  readonly unreadable: Page['unreadable']
+  readonly series: readonly PendingSeries[]
+  readonly removed: readonly string[]
+}
+
+/** The rows of a page by what is to be done with them; the last word on an id counts. */
+export function sortRows(data: DeltaPage, seen: ReadonlySet<string>): SortedRows {
+  const items: PageItem[] = []
+  const unreadable: Page['unreadable'][number][] = []
+  const series = new Map<string, PendingSeries>()
+  const removed = new Set<string>()
+  for (const raw of data.value) {
+    const row = mapRow(raw)
+    if (row.kind === 'unreadable') unreadable.push({ vendorEventId: row.vendorEventId, problem: row.problem })
+    else if (row.kind === 'removed') removed.add(row.vendorEventId)
+    else if (row.kind === 'series') {
+      const { seriesId, changedAt } = row
+      const key = versionKey(seriesId, row.etag)
+      if (key === null || !seen.has(key))
+        series.set(seriesId, mergePending(series, { seriesId, changedAt, key }))
+    } else {
+      items.push(row.item)
+      if (row.item.kind === 'event') removed.delete(row.item.event.vendorEventId)
+    }
+  }
+  // A series that is read anyway tells by itself whether it is gone.
+  for (const id of series.keys()) removed.delete(id)
+  return { items, unreadable, series: [...series.values()], removed: [...removed] }
+}
+
+/** An event that is gone, and with it whatever it was the series of. */
+export function removalOf(vendorEventId: string): readonly PageItem[] {
+  return [{ kind: 'removed', vendorEventId, reason: 'deleted' }, noSeries(vendorEventId)]
+}
+
+/** No occurrence of this series is left. */
+export function noSeries(seriesId: string): PageItem {
+  return { kind: 'series', seriesId, vendorEventIds: [] }
+}

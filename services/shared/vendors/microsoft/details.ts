@@ -1,0 +1,205 @@
+// What a page of changes left open, a few calls at a time: series are read from their instances, and a removed event is looked for,
+// because Graph says "removed" of an event that merely left the window too, and of a series once for all its occurrences. Graph's
+// delta and its other answers need not agree at the same moment: while a difference is young, the page is tried again later.
+import { Failure } from '#shared/domain/failure.ts'
+import type { Micros } from '#shared/domain/ids.ts'
+import { isOutside } from '#shared/domain/window.ts'
+import { readAs } from '../answer.ts'
+import type { Page, PageItem } from '../vendor.ts'
+import type { Outcome } from './call.ts'
+import {
+  calendarPath,
+  callDelta,
+  PREFER_EVENTS,
+  removalOf,
+  sortRows,
+  windowQuery,
+  type Asking,
+  type DeltaDeps,
+} from './delta.ts'
+import { isNotFound } from './errors.ts'
+import { mapEvent, mapRow } from './map.ts'
+import { placeAfter, versionKey, type Details, type PendingSeries, type Place } from './page-token.ts'
+import { wirePage } from './wire.ts'
+
+const VENDOR = 'Microsoft'
+/** As many as Graph takes at a time from one mailbox. */
+const AT_ONCE = 4
+/** How long two places of Graph may tell differently of a change before that is taken for the truth. */
+const LAG_MICROS = 60_000_000
+/** A daily series has 395 occurrences in the window, and Outlook has no shorter step. */
+const INSTANCES_PER_PAGE = 500
+const INSTANCE_PAGES_MAX = 64
+const FIELDS = [
+  'id,subject,type,isAllDay,isCancelled,showAs,start,end,originalStartTimeZone,originalEndTimeZone',
+  'seriesMasterId,originalStart,location,organizer,lastModifiedDateTime',
+].join(',')
+
+interface Found {
+  readonly items: readonly PageItem[]
+  readonly unreadable: Page['unreadable']
+  /** Versions of series that need not be read again in this run. */
+  readonly keys: readonly string[]
+}
+
+/** Reads up to four of the details. 'expired' when the page that named them has to be asked again and is gone. */
+export async function readDetails(
+  deps: DeltaDeps,
+  asking: Asking,
+  place: Place & { readonly details: Details },
+): Promise<Page | 'expired'> {
+  const { details } = place
+  const removed = details.removed.slice(0, AT_ONCE)
+  const series = details.series.slice(0, AT_ONCE - removed.length)
+  const found = await Promise.all([
+    ...removed.map((id) => lookFor(deps, asking, id, details)),
+    ...series.map((one) => readSeries(deps, asking, one)),
+  ])
+  const missing = series.filter((_one, i) => found[removed.length + i] === 'missing')
+  const gone = missing.length > 0 ? await areGone(deps, asking, details, missing) : []
+  if (gone === 'expired') return 'expired'
+  const read = found.filter((one) => one !== 'missing')
+  const open = {
+    ...details,
+    removed: details.removed.slice(removed.length),
+    series: details.series.slice(series.length),
+  }
+  const isDone = open.removed.length === 0 && open.series.length === 0
+  const seen = [...place.seen, ...read.flatMap(({ keys }) => keys), ...missing.flatMap(({ keys }) => keys)]
+  return {
+    kind: 'page',
+    items: [...read.flatMap(({ items }) => items), ...gone],
+    unreadable: read.flatMap(({ unreadable }) => unreadable),
+    next: placeAfter({ link: null, details: isDone ? null : open, seen: [...new Set(seen)] }, details.onward),
+  }
+}
+
+/** A series by its instances in the window. 'missing' when Graph does not know it. */
+async function readSeries(
+  deps: DeltaDeps,
+  asking: Asking,
+  series: PendingSeries,
+): Promise<Found | 'missing'> {
+  const master = isRecent(deps, series.changedAt) ? await readMaster(deps, asking, series.id) : null
+  if (master === 'missing') return 'missing'
+  if (master !== null && (master.changedAt ?? Infinity) < (series.changedAt ?? -Infinity)) throw notYet()
+  const rows = await readInstances(deps, asking, series.id)
+  if (rows === 'missing') return 'missing'
+  const items: PageItem[] = []
+  const unreadable: Page['unreadable'][number][] = []
+  const keys = new Set([...series.keys, ...(master?.key ? [master.key] : [])])
+  for (const raw of rows) {
+    const mapped = mapEvent(raw)
+    if (mapped.kind === 'item') items.push(mapped.item)
+    else unreadable.push({ vendorEventId: mapped.vendorEventId, problem: mapped.problem })
+    const row = mapRow(raw)
+    const key = row.kind === 'series' ? versionKey(series.id, row.etag) : null
+    if (key !== null) keys.add(key)
+  }
+  const named = items.flatMap((item) => (item.kind === 'event' ? [item.event.vendorEventId] : []))
+  const unread = unreadable.flatMap(({ vendorEventId }) => vendorEventId ?? [])
+  const whole: PageItem = { kind: 'series', seriesId: series.id, vendorEventIds: [...named, ...unread] }
+  return { items: [...items, whole], unreadable, keys: [...keys] }
+}
+
+async function readMaster(
+  deps: DeltaDeps,
+  asking: Asking,
+  seriesId: string,
+): Promise<{ readonly changedAt: Micros | null; readonly key: string | null } | 'missing'> {
+  const data = await readOne(deps, asking, seriesId)
+  if (data === 'missing') return 'missing'
+  const row = mapRow(data)
+  if (row.kind !== 'series') return { changedAt: null, key: null }
+  return { changedAt: row.changedAt, key: versionKey(seriesId, row.etag) }
+}
+
+async function readOne(
+  { graph }: DeltaDeps,
+  { accessToken, request, signal }: Asking,
+  id: string,
+): Promise<unknown> {
+  const path = `${calendarPath(request)}/events/${encodeURIComponent(id)}`
+  const query = { $select: FIELDS }
+  const outcome = await graph.call(
+    { accessToken, subject: 'calendar', path, query, prefer: PREFER_EVENTS },
+    signal,
+  )
+  return outcome.kind === 'ok' ? outcome.data : orMissing(outcome)
+}
+
+async function readInstances(
+  { graph }: DeltaDeps,
+  { accessToken, request, signal }: Asking,
+  seriesId: string,
+): Promise<readonly unknown[] | 'missing'> {
+  const rows: unknown[] = []
+  let path = `${calendarPath(request)}/events/${encodeURIComponent(seriesId)}/instances`
+  let query: Record<string, string> = {
+    ...windowQuery(request),
+    $select: FIELDS,
+    $top: String(INSTANCES_PER_PAGE),
+  }
+  for (let page = 0; page < INSTANCE_PAGES_MAX; page += 1) {
+    const call = { accessToken, subject: 'calendar', path, query, prefer: PREFER_EVENTS } as const
+    const outcome = await graph.call(call, signal)
+    if (outcome.kind === 'refused') return orMissing(outcome)
+    const data = readAs(wirePage, outcome.data, { vendor: VENDOR, what: 'list of occurrences' })
+    rows.push(...data.value)
+    const next = data['@odata.nextLink']
+    if (!next) return rows
+    path = graph.linkHere(next)
+    query = {}
+  }
+  throw new Failure('vendor/unreadable-answer', `A series did not end after ${INSTANCE_PAGES_MAX} pages.`)
+}
+
+/** What became of an event that the delta says is removed. */
+async function lookFor(deps: DeltaDeps, asking: Asking, id: string, { readAt }: Details): Promise<Found> {
+  const data = await readOne(deps, asking, id)
+  const gone = { items: removalOf(id), unreadable: [], keys: [] }
+  if (data === 'missing') return gone
+  const row = mapRow(data)
+  const isSeries = row.kind === 'series' && row.seriesId === id
+  const found = isSeries ? await readSeries(deps, asking, { id, changedAt: null, keys: [] }) : eventIn(data)
+  if (found === 'missing') return gone
+  const isThere = found.items.some(
+    (item) => item.kind === 'event' && !isOutside(item.event, asking.request.window),
+  )
+  if (isThere && isRecent(deps, readAt)) throw notYet()
+  return found
+}
+
+function eventIn(data: unknown): Found | 'missing' {
+  const mapped = mapEvent(data)
+  return mapped.kind === 'item' ? { items: [mapped.item], unreadable: [], keys: [] } : 'missing'
+}
+
+/** Removals of series that Graph does not know, unless the delta goes on naming them: then they are not readable yet. */
+async function areGone(
+  deps: DeltaDeps,
+  asking: Asking,
+  details: Details,
+  missing: readonly PendingSeries[],
+): Promise<readonly PageItem[] | 'expired'> {
+  if (isRecent(deps, details.readAt)) {
+    const again = await callDelta(deps, asking, details.page)
+    if (again === 'expired') return 'expired'
+    const named = new Set(sortRows(again, new Set()).series.map(({ id }) => id))
+    if (missing.some(({ id }) => named.has(id))) throw notYet()
+  }
+  return missing.flatMap(({ id }) => removalOf(id))
+}
+
+function orMissing({ answer, failure }: Outcome & { kind: 'refused' }): 'missing' {
+  if ((answer.status === 404 || answer.status === 410) && isNotFound(answer.data)) return 'missing'
+  throw failure
+}
+
+function isRecent({ clock }: DeltaDeps, at: Micros | null): boolean {
+  return at !== null && Math.abs(clock.now() - at) < LAG_MICROS
+}
+
+function notYet(): Failure {
+  return new Failure('vendor/not-yet-readable')
+}

@@ -1,0 +1,100 @@
+// What went wrong at Microsoft Graph, as a Failure: the one place that knows Graph's statuses and codes. Its texts carry the status
+// and a code word, never an answer's body and never a token. Nothing that cannot be undone (parking a connection, disabling a
+// calendar) follows from an answer that is not in Graph's documented format: proxies send 403 and 404 pages of their own.
+// Source: https://learn.microsoft.com/graph/errors, …/graph/throttling, …/graph/delta-query-overview
+import { Failure, type FailureCode } from '#shared/domain/failure.ts'
+import type { Micros } from '#shared/domain/ids.ts'
+import { reasonWord, type Answer } from '../answer.ts'
+import { retryAtOf } from '../fetch.ts'
+import { wireError } from './wire.ts'
+
+/** What the failed call was about: an error of the same number means different things. */
+export type CallSubject = 'account' | 'calendar' | 'channel'
+
+export interface Problem {
+  readonly code: string
+  readonly message: string
+}
+
+/** The code and message of a Graph error body; null if the body is something else. */
+export function readProblem(data: unknown): Problem | null {
+  const parsed = wireError.safeParse(data)
+  if (!parsed.success) return null
+  const { code, message } = parsed.data.error
+  return { code: code ?? 'unknown', message: message ?? '' }
+}
+
+/** Any answer that is not a success, as a Failure. `now` in µs: the base of Retry-After. */
+export function failureOfAnswer(answer: Answer, subject: CallSubject, now: Micros): Failure {
+  const problem = readProblem(answer.data)
+  return new Failure(
+    codeOf(answer.status, problem, subject),
+    `Microsoft answered ${answer.status} ${reasonWord(problem?.code)}.`,
+    { retryAt: retryAtOf(answer.headers, now) },
+  )
+}
+
+/**
+ * Whether Graph no longer knows the token of a delta link. Outlook's tokens live as long as its cache has room; the documented
+ * answer is 410, and 400 and 404 with a code or message about the sync state are seen too.
+ */
+export function isTokenExpired({ status, data }: Answer): boolean {
+  const problem = readProblem(data)
+  if (problem === null) return false
+  if (status === 410) return true
+  if (status !== 400 && status !== 404) return false
+  // A bad access token is a 401, so a message about a token is about the one in the link.
+  return /sync ?state|resync|fullsync|token/i.test(`${problem.code} ${problem.message}`)
+}
+
+function codeOf(status: number, problem: Problem | null, subject: CallSubject): FailureCode {
+  // A mailbox that has four calls in flight says so with a 503 as well as with a 429.
+  if (status === 429 || status === 509 || isThrottling(problem)) return 'vendor/throttled'
+  if (status === 408 || status >= 500) return 'vendor/unavailable'
+  if (problem === null) return 'vendor/unreadable-answer'
+  if (/^Mailbox(?:NotEnabled|NotSupported)ForRESTAPI$/i.test(problem.code)) return 'vendor/access-denied'
+  switch (status) {
+    case 401:
+      return 'vendor/token-rejected'
+    case 403:
+      return codeOfForbidden(problem.code, subject)
+    case 404:
+      return subject === 'calendar' && isNotFoundCode(problem.code)
+        ? 'vendor/calendar-gone'
+        : 'vendor/rejected'
+    // 412 comes without any If-Match of ours too (ErrorIrresolvableConflict) and passes.
+    case 409:
+    case 412:
+    case 423:
+      return 'vendor/unavailable'
+    default:
+      return 'vendor/rejected'
+  }
+}
+
+function isThrottling(problem: Problem | null): boolean {
+  if (problem === null) return false
+  return (
+    /^(?:ApplicationThrottled|TooManyRequests|activityLimitReached|ErrorExceededConnectionCount)$/i.test(
+      problem.code,
+    ) || /MailboxConcurrency/i.test(problem.message)
+  )
+}
+
+/** Outlook's own "access denied" is also said of a calendar that is no longer shared; all others are about the grant. */
+function codeOfForbidden(code: string, subject: CallSubject): FailureCode {
+  return subject === 'calendar' && /^Error(?:AccessDenied|ItemNotFound|FolderNotFound)$/i.test(code)
+    ? 'vendor/calendar-gone'
+    : 'vendor/access-denied'
+}
+
+/** Whether an error body says in Graph's own words that the thing is not there. */
+export function isNotFound(data: unknown): boolean {
+  return isNotFoundCode(readProblem(data)?.code ?? '')
+}
+
+function isNotFoundCode(code: string): boolean {
+  return /^(?:ErrorItemNotFound|ErrorFolderNotFound|ErrorCalendarNotFound|ResourceNotFound|itemNotFound|NotFound)$/i.test(
+    code,
+  )
+}

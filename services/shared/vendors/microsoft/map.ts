@@ -1,0 +1,162 @@
+// Graph's event becomes ours; pure. An all-day event stays a date, a timed one becomes an exact instant, and text is made fit for
+// Postgres and Kafka (fit.ts says how). An item that cannot be read is returned as such and costs nobody else its page. Times are
+// asked for in UTC; one that comes in another zone is read in that zone.
+import type { CalendarEvent, EventTime } from '#shared/domain/event.ts'
+import type { Micros } from '#shared/domain/ids.ts'
+import {
+  clean,
+  dayAfter,
+  ETAG_MAX,
+  isDate,
+  isStorableId,
+  ORGANIZER_MAX,
+  parseInstant,
+  TITLE_MAX,
+  unreadable,
+  type MappedItem,
+} from '../fit.ts'
+import type { VendorCalendar } from '../vendor.ts'
+import { wireCalendar, wireEvent, type WireEvent, type WireTime } from './wire.ts'
+import { dateIn, ianaZoneOf, instantIn } from './zones.ts'
+
+/** A row of a delta: what it is about, and, where it is an event of its own, the event. */
+export type DeltaRow =
+  | MappedItem
+  | { readonly kind: 'removed'; readonly vendorEventId: string }
+  /** A series, or an occurrence of it: occurrences come bare, so all of them are read from the series. */
+  | {
+      readonly kind: 'series'
+      readonly seriesId: string
+      readonly etag: string | null
+      readonly changedAt: Micros | null
+    }
+
+/** One row of calendarView/delta. Never throws, whatever it is given. */
+export function mapRow(raw: unknown): DeltaRow {
+  const wire = readEvent(raw)
+  if ('problem' in wire) return wire
+  if (wire['@removed'] !== undefined && wire['@removed'] !== null)
+    return { kind: 'removed', vendorEventId: wire.id }
+  const seriesId = wire.type === 'seriesMaster' ? wire.id : wire.seriesMasterId || null
+  if (seriesId === null) return mapWire(wire)
+  if (!isStorableId(seriesId)) return unreadable(wire.id, 'the id of the series cannot be stored')
+  const changedAt = wire.lastModifiedDateTime ? parseInstant(wire.lastModifiedDateTime) : null
+  return { kind: 'series', seriesId, etag: wire['@odata.etag'] || null, changedAt }
+}
+
+/** One event that was read whole: a single, an occurrence or an exception. Never throws. */
+export function mapEvent(raw: unknown): MappedItem {
+  const wire = readEvent(raw)
+  return 'problem' in wire ? wire : mapWire(wire)
+}
+
+/** One entry of the calendar list; null if it is not readable. */
+export function mapCalendar(raw: unknown): VendorCalendar | null {
+  const parsed = wireCalendar.safeParse(raw)
+  if (!parsed.success || !isStorableId(parsed.data.id)) return null
+  const { id, name, isDefaultCalendar, canEdit, canShare } = parsed.data
+  return {
+    vendorCalendarId: id,
+    name: clean(name, TITLE_MAX),
+    // Graph keeps the zone with the mailbox, and each event names its own.
+    timeZone: null,
+    accessRole: canShare ? 'owner' : canEdit ? 'writer' : 'reader',
+    primary: isDefaultCalendar ?? false,
+  }
+}
+
+function readEvent(raw: unknown): WireEvent | (MappedItem & { kind: 'unreadable' }) {
+  const parsed = wireEvent.safeParse(raw)
+  if (!parsed.success) return { kind: 'unreadable', vendorEventId: null, problem: 'the item has no id' }
+  if (isStorableId(parsed.data.id)) return parsed.data
+  const problem = 'the id is too long or holds characters that cannot be stored'
+  return { kind: 'unreadable', vendorEventId: null, problem }
+}
+
+function mapWire(wire: WireEvent): MappedItem {
+  if (wire.isCancelled) {
+    return { kind: 'item', item: { kind: 'removed', vendorEventId: wire.id, reason: 'cancelled' } }
+  }
+  const seriesId = wire.seriesMasterId || null
+  if (seriesId !== null && !isStorableId(seriesId))
+    return unreadable(wire.id, 'the id of the series cannot be stored')
+  const times = wire.isAllDay ? mapDates(wire) : mapInstants(wire)
+  if (typeof times === 'string') return unreadable(wire.id, times)
+  return { kind: 'item', item: { kind: 'event', event: toEvent(wire, seriesId, times) } }
+}
+
+interface Times {
+  readonly start: EventTime
+  readonly end: EventTime
+  readonly originalStart: EventTime | null
+}
+
+function toEvent(wire: WireEvent, seriesId: string | null, times: Times): CalendarEvent {
+  const organizer = wire.organizer?.emailAddress
+  return {
+    vendorEventId: wire.id,
+    title: clean(wire.subject, TITLE_MAX),
+    status: wire.showAs === 'tentative' ? 'tentative' : 'confirmed',
+    busy: wire.showAs !== 'free' && wire.showAs !== 'workingElsewhere',
+    allDay: wire.isAllDay ?? false,
+    start: times.start,
+    end: times.end,
+    timeZone: zoneOf(wire),
+    seriesId,
+    originalStart: seriesId === null ? null : times.originalStart,
+    location: clean(wire.location?.displayName || null, TITLE_MAX),
+    organizer: clean(organizer?.address || organizer?.name, ORGANIZER_MAX),
+    updatedAt: wire.lastModifiedDateTime ? parseInstant(wire.lastModifiedDateTime) : null,
+    etag: clean(wire['@odata.etag'], ETAG_MAX),
+  }
+}
+
+/** The zone that the event was made in; times themselves come in UTC. */
+function zoneOf(wire: WireEvent): string | null {
+  const name = wire.originalStartTimeZone || wire.start?.timeZone
+  return name ? ianaZoneOf(name) : null
+}
+
+function mapInstants(wire: WireEvent): Times | string {
+  const start = instantOf(wire.start)
+  if (start === null) return 'the start is missing or not a time in a known zone'
+  const end = wire.end?.dateTime ? instantOf(wire.end) : start
+  if (end === null) return 'the end is not a time in a known zone'
+  const original = wire.originalStart ? parseInstant(wire.originalStart) : null
+  return {
+    start: { at: start, date: null },
+    end: { at: Math.max(start, end), date: null },
+    originalStart: original === null ? null : { at: original, date: null },
+  }
+}
+
+function mapDates(wire: WireEvent): Times | string {
+  const start = dateOf(wire.start, wire.originalStartTimeZone)
+  if (start === null) return 'the start is missing or not a date'
+  const end = wire.end?.dateTime ? dateOf(wire.end, wire.originalEndTimeZone) : start
+  if (end === null) return 'the end is not a date'
+  const last = end > start ? end : dayAfter(start)
+  if (last === null) return 'the start is the last date there is'
+  const original = dateOf({ dateTime: wire.originalStart, timeZone: 'UTC' }, wire.originalStartTimeZone)
+  return {
+    start: { at: null, date: start },
+    end: { at: null, date: last },
+    originalStart: original === null ? null : { at: null, date: original },
+  }
+}
+
+function instantOf(time: WireTime | null | undefined): Micros | null {
+  return time?.dateTime ? instantIn(time.dateTime, time.timeZone || 'UTC') : null
+}
+
+/**
+ * The date of an all-day event, which comes as a midnight: that date as it stands, whatever the zone. Another time of day is a
+ * midnight that was moved to another zone; it is moved back to the zone that the event was made in.
+ */
+function dateOf(time: WireTime | null | undefined, madeIn: string | null | undefined): string | null {
+  const written = time?.dateTime?.slice(0, 10) ?? ''
+  if (!isDate(written)) return null
+  if (/^.{10}[Tt]00:00(?::00(?:\.0*)?)?[Zz]?$/.test(time?.dateTime ?? '')) return written
+  const at = instantOf(time)
+  return (at !== null && madeIn ? dateIn(at, madeIn) : null) ?? written
+}

@@ -1,0 +1,70 @@
+// One page of a calendar's changes as the port wants it: a page of the delta, or the details that such a page left open. Invariant:
+// events come whole or not at all. A series is read as a whole from its instances, because its occurrences come bare and a change
+// of the series may come without them. Loaded when first used, with the SDK, the zones and all.
+// Source: https://learn.microsoft.com/graph/delta-query-events and …/graph/api/event-list-instances
+import type { CursorExpired, Page, PageItem } from '../vendor.ts'
+import {
+  callDelta,
+  nextOf,
+  noSeries,
+  removalOf,
+  sortRows,
+  type Asking,
+  type DeltaDeps,
+  type SortedRows,
+} from './delta.ts'
+import { readDetails } from './details.ts'
+import { placeAfter, readPlace, type Details, type Place } from './page-token.ts'
+
+/** More removals than this in one page are a clearing up: they are believed without a look at each. */
+const REMOVALS_LOOKED_AT_MAX = 40
+
+/** The port's `fetchPage`. */
+export async function fetchPage(deps: DeltaDeps, asking: Asking): Promise<Page | CursorExpired> {
+  const { pageToken } = asking.request
+  const place = pageToken === null ? START : readPlace(pageToken)
+  if (place === null) return { kind: 'cursor-expired' }
+  if (place.details === null) return readDelta(deps, asking, place)
+  const page = await readDetails(deps, asking, { ...place, details: place.details })
+  return page === 'expired' ? { kind: 'cursor-expired' } : page
+}
+
+const START: Place = { link: null, details: null, seen: [] }
+
+async function readDelta(deps: DeltaDeps, asking: Asking, place: Place): Promise<Page | CursorExpired> {
+  const data = await callDelta(deps, asking, place.link)
+  if (data === 'expired') return { kind: 'cursor-expired' }
+  const onward = nextOf(deps.graph, data, place.link ?? asking.request.cursor)
+  const sorted = sortRows(data, new Set(place.seen))
+  const details = detailsOf(deps, asking, { ...sorted, page: place.link, onward })
+  return {
+    kind: 'page',
+    items: [...sorted.items, ...details.items],
+    unreadable: sorted.unreadable,
+    next: placeAfter({ link: null, details: details.open, seen: place.seen }, onward),
+  }
+}
+
+/** What is left open by a page, and what can be said at once. */
+function detailsOf(
+  { clock }: DeltaDeps,
+  { request }: Asking,
+  page: Pick<SortedRows, 'items' | 'series' | 'removed'> & Pick<Details, 'page' | 'onward'>,
+): { readonly items: readonly PageItem[]; readonly open: Details | null } {
+  const isClearing = page.removed.length > REMOVALS_LOOKED_AT_MAX
+  const items = isClearing ? page.removed.flatMap((id) => removalOf(id)) : []
+  // What is a single now may have been a series: its occurrences need not be named as removed.
+  const singles =
+    request.cursor === null
+      ? []
+      : page.items.flatMap((item) => (item.kind === 'event' ? [noSeries(item.event.vendorEventId)] : []))
+  const removed = isClearing ? [] : page.removed
+  const isOpen = page.series.length > 0 || removed.length > 0
+  const { series, onward } = page
+  return {
+    items: [...items, ...singles],
+    open: isOpen
+      ? { page: page.page, readAt: clock.now(), series: [...series], removed: [...removed], onward }
+      : null,
+  }
+}

@@ -1,0 +1,68 @@
+// Windows' names of time zones become IANA names, and wall clock times become instants. Graph names zones as Windows does, or by a
+// subset of the IANA names, and gives times without an offset. A name that nobody knows is null, never a guess.
+// Source: CLDR windowsZones (unicode.org/reports/tr35/tr35-dates.html#supplemental-time-zone-data) and the ICU of this Node.
+import windowsZones from 'cldr-core/supplemental/windowsZones.json' with { type: 'json' }
+import { Temporal } from 'temporal-polyfill'
+import type { Micros } from '#shared/domain/ids.ts'
+import { clampMicros, parseInstant } from '../fit.ts'
+
+/** More distinct names than this come from nobody but an abuser. */
+const KNOWN_MAX = 2000
+const UTC = 'UTC'
+const LOCAL_TIME = /^\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(?:\.\d{1,9})?$/
+
+const windowsNames = new Map(
+  windowsZones.supplemental.windowsZones.mapTimezones
+    // 001 is the zone for people of whom nothing else is known.
+    .filter(({ mapZone }) => mapZone._territory === '001')
+    .map(({ mapZone }) => [mapZone._other.toLowerCase(), mapZone._type]),
+)
+const known = new Map<string, string | null>()
+
+/** The IANA name of a zone, in ICU's canonical form; null if neither Windows nor IANA knows it (custom zones of Outlook). */
+export function ianaZoneOf(name: string): string | null {
+  const cached = known.get(name)
+  if (cached !== undefined) return cached
+  const zone = canonical(
+    windowsNames.get(name.trim().toLowerCase()) ?? name.replace(/^tzone:\/\/Microsoft\/Utc$/i, UTC),
+  )
+  if (known.size < KNOWN_MAX) known.set(name, zone)
+  return zone
+}
+
+/**
+ * Wall clock time in a zone → whole microseconds since 1970, at the edge of the exact range if outside; null if it is no time or
+ * the zone is unknown. A time that the clock skips is read as if the clock had not been put forward, a time that comes twice as
+ * the first one, as RFC 5545 §3.3.5 has it.
+ */
+export function instantIn(local: string, zone: string): Micros | null {
+  if (!LOCAL_TIME.test(local)) return parseInstant(local)
+  const iana = ianaZoneOf(zone)
+  if (iana === null) return null
+  const utc = parseInstant(`${local}Z`)
+  if (iana === UTC || utc === null) return utc
+  const { epochNanoseconds } = Temporal.PlainDateTime.from(local).toZonedDateTime(iana, {
+    disambiguation: 'compatible',
+  })
+  return clampMicros(Number(epochNanoseconds / 1000n))
+}
+
+/** The date on the wall in a zone at an instant, or null if the zone is unknown. */
+export function dateIn(at: Micros, zone: string): string | null {
+  const iana = ianaZoneOf(zone)
+  if (iana === null) return null
+  return Temporal.Instant.fromEpochMilliseconds(Math.floor(at / 1000))
+    .toZonedDateTimeISO(iana)
+    .toPlainDate()
+    .toString()
+}
+
+function canonical(name: string): string | null {
+  // ICU takes offsets such as +01:00 for zones too; those are no names.
+  if (!/^[A-Za-z][\w+/-]{1,63}$/.test(name)) return null
+  try {
+    return new Intl.DateTimeFormat('en-US', { timeZone: name }).resolvedOptions().timeZone
+  } catch {
+    return null
+  }
+}
