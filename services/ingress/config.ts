@@ -3,6 +3,7 @@ import { z } from 'zod'
 import {
   adminEnv,
   channelEnv,
+  credentialsEnv,
   httpUrl,
   kafkaEnv,
   postgresEnv,
@@ -11,6 +12,7 @@ import {
   secretText,
   text,
   unleashEnv,
+  vendorsEnv,
   wholeNumber,
 } from '#shared/platform/env.ts'
 
@@ -23,6 +25,21 @@ const CONNECTIONS = 'sockets open at a time; one more is closed at once'
 const SECRET =
   'the secret that signs bearer tokens, at least 32 bytes; leave it unset where API_JWKS_URL is set'
 
+const RETURN_ORIGINS =
+  'origins like https://app.example.com, separated by commas, where a browser may be sent after it connected an account'
+
+/** Origins exactly as browsers write them: anything more would never match, or match too much. */
+function originList(expected: string) {
+  const error = 'it has an entry that is no http or https origin'
+  return z
+    .string({ error })
+    .transform((value) => value.split(',').map((part) => part.trim().replace(/\/$/, '')))
+    .refine((parts) => parts.every((part) => /^https?:/.test(part) && URL.parse(part)?.origin === part), {
+      error,
+    })
+    .describe(expected)
+}
+
 const schema = z
   .object({
     ...kafkaEnv,
@@ -30,7 +47,10 @@ const schema = z
     ...postgresEnv,
     ...unleashEnv,
     ...adminEnv,
-    CHANNEL_TOKEN_KEYS: channelEnv.CHANNEL_TOKEN_KEYS,
+    ...channelEnv,
+    ...credentialsEnv,
+    ...vendorsEnv,
+    OAUTH_RETURN_ORIGINS: originList(RETURN_ORIGINS).default([]).describe(RETURN_ORIGINS),
     INGRESS_PORT: wholeNumber(PORT, { min: 0, max: 65_535 }).default(8080).describe(PORT),
     // Loopback unless told otherwise: opening to the network is a decision.
     INGRESS_HOST: text(HOST).default('127.0.0.1').describe(HOST),

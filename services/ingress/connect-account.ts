@@ -1,26 +1,28 @@
 // Connecting an account from a grant: one transaction holds the connection, its sealed credentials, its calendars, the
 // first sync request and the news that it is connected, so a connection that exists is a connection that will be synced.
-import { shardOf, type ConnectionId, type ProviderId } from '#shared/domain/ids.ts'
+import type { ConnectionId, ProviderId } from '#shared/domain/ids.ts'
 import { sealSecret, type Keyring } from '#shared/platform/crypto.ts'
 import type { Codec } from '#shared/platform/codec.ts'
-import { eventHeaders } from '#shared/platform/envelope.ts'
-import type { Database } from '#shared/platform/postgres.ts'
-import { currentTraceparent } from '#shared/platform/telemetry.ts'
+import type { Database, Queryable } from '#shared/platform/postgres.ts'
 import {
   putCalendars,
   putCredentials,
   upsertConnection,
   type ConnectedAccount,
 } from '#shared/store/connect.ts'
+import { connectionMessage } from '#shared/store/outbox-messages.ts'
 import { insertOutbox } from '#shared/store/outbox.ts'
-import type { Vendor, VendorCalendar } from '#shared/vendors/vendor.ts'
+import type { Grant, Vendor, VendorAccount, VendorCalendar } from '#shared/vendors/vendor.ts'
 import { REQUESTED_TOPIC, TOPICS } from '#schemas/topics.ts'
 
-interface Deps {
+interface SaveDeps {
   readonly database: Database
-  readonly codec: Codec
+  readonly codec: Pick<Codec, 'encode'>
   readonly keyring: Keyring
-  readonly vendor: Vendor
+}
+
+interface ConnectDeps extends SaveDeps {
+  readonly vendor: Pick<Vendor, 'name' | 'refresh' | 'account' | 'listCalendars'>
 }
 
 export interface Connected {
@@ -30,94 +32,105 @@ export interface Connected {
   readonly isNew: boolean
 }
 
+/** What a vendor gave and what it says about the account behind it. */
+export interface GrantedAccount {
+  readonly providerId: ProviderId
+  readonly vendor: Vendor['name']
+  readonly grant: Grant & { readonly refreshToken: string }
+  readonly account: VendorAccount
+  readonly calendars: readonly VendorCalendar[]
+}
+
+const SOURCE = '/calstream/connect'
+
 /**
- * Connects the account behind a refresh token for a provider: gets an access token, reads the calendar list (the primary
- * calendar's id names the account) and commits everything together. Throws Failure (`vendor/…` when the token is refused,
+ * Connects the account behind a refresh token for a provider. Throws Failure (`vendor/…` when the token is refused,
  * `store/…` when nothing was saved); it may simply be called again.
  */
 export async function connectAccount(
-  deps: Deps,
-  account: { providerId: ProviderId; refreshToken: string },
+  deps: ConnectDeps,
+  { providerId, refreshToken }: { providerId: ProviderId; refreshToken: string },
   signal: AbortSignal,
 ): Promise<Connected> {
-  const grant = await deps.vendor.refresh(account.refreshToken, signal)
-  const calendars = await deps.vendor.listCalendars(grant.accessToken, signal)
-  const vendorAccountId = accountIdOf(calendars)
+  const { vendor } = deps
+  const grant = await vendor.refresh(refreshToken, signal)
+  const account = await vendor.account(grant.accessToken, signal)
+  const calendars = await vendor.listCalendars(grant.accessToken, signal)
+  if (calendars.length === 0)
+    throw new Error('The account has no calendar that it can read, so there is nothing to connect.')
+  return saveAccount(deps, {
+    providerId,
+    vendor: vendor.name,
+    grant: { ...grant, refreshToken: grant.refreshToken ?? refreshToken },
+    account,
+    calendars,
+  })
+}
+
+/**
+ * Commits a granted account: a new connection, or the one that the account had, healed. `also` writes in the same
+ * transaction. Throws Failure `store/…` when nothing was saved.
+ */
+export async function saveAccount(
+  deps: SaveDeps,
+  granted: GrantedAccount,
+  also: (tx: Queryable, connection: ConnectionId) => Promise<void> = async () => undefined,
+): Promise<Connected> {
+  const { account, calendars, grant } = granted
   const connected = await deps.database.transaction(async (tx) => {
     const row = await upsertConnection(tx, {
-      providerId: account.providerId,
-      vendor: deps.vendor.name,
-      vendorAccountId,
-      label: vendorAccountId,
+      providerId: granted.providerId,
+      vendor: granted.vendor,
+      vendorAccountId: account.id,
+      label: account.label,
     })
     const seal = (field: string, text: string) =>
       sealSecret(deps.keyring, text, { connectionId: row.connectionId, field })
     await putCredentials(tx, {
       connectionId: row.connectionId,
-      sealedRefreshToken: seal('refresh_token', grant.refreshToken ?? account.refreshToken),
+      sealedRefreshToken: seal('refresh_token', grant.refreshToken),
       sealedAccessToken: seal('access_token', grant.accessToken),
       accessExpiresAt: grant.accessExpiresAt,
       scope: grant.scope,
     })
     await putCalendars(tx, row.connectionId, calendars)
-    await insertOutbox(tx, messagesOf(deps, account.providerId, row))
+    await insertOutbox(tx, messagesOf(deps, granted, row))
+    await also(tx, row.connectionId)
     return row
   })
   return {
     connectionId: connected.connectionId,
-    vendorAccountId,
+    vendorAccountId: account.id,
     calendars: calendars.length,
     isNew: connected.previousStatus === null,
   }
 }
 
-function accountIdOf(calendars: readonly VendorCalendar[]): string {
-  const primary = calendars.find((calendar) => calendar.primary) ?? calendars[0]
-  if (!primary)
-    throw new Error('The account has no calendar that it can read, so there is nothing to connect.')
-  return primary.vendorCalendarId
-}
-
-function messagesOf(deps: Deps, provider: ProviderId, row: ConnectedAccount) {
-  const traceparent = currentTraceparent()
-  const common = { connectionId: row.connectionId, providerId: provider, vendor: deps.vendor.name }
-  const headers = (type: string) =>
-    eventHeaders({
-      type,
-      source: '/calstream/connect',
-      key: row.connectionId,
-      at: row.at,
-      ...(traceparent ? { traceparent } : {}),
-    })
-  const requested = REQUESTED_TOPIC[deps.vendor.name]
+function messagesOf(
+  { codec }: Pick<SaveDeps, 'codec'>,
+  { providerId, vendor }: GrantedAccount,
+  { connectionId, previousStatus, at }: ConnectedAccount,
+) {
+  const about = { connectionId, providerId, vendor }
   const request = {
-    ...common,
+    ...about,
     reason: 'connected' as const,
     calendarId: null,
     deliveryKey: null,
     asOf: null,
-    requestedAt: row.at,
+    requestedAt: at,
   }
-  const change = {
-    ...common,
-    status: 'active' as const,
-    previousStatus: row.previousStatus,
-    code: null,
-    at: row.at,
-  }
-  const place = { shard: shardOf(row.connectionId), key: row.connectionId }
+  const change = { ...about, status: 'active' as const, previousStatus, code: null, at }
   return [
-    {
-      ...place,
-      topic: TOPICS.connectionChanged,
-      value: deps.codec.encode(TOPICS.connectionChanged, change),
-      headers: headers('calendar.connection.changed.v1'),
-    },
-    {
-      ...place,
-      topic: requested,
-      value: deps.codec.encode(requested, request),
-      headers: headers('calendar.sync.requested.v1'),
-    },
+    connectionMessage(codec, TOPICS.connectionChanged, change, {
+      type: 'calendar.connection.changed.v1',
+      source: SOURCE,
+      at,
+    }),
+    connectionMessage(codec, REQUESTED_TOPIC[vendor], request, {
+      type: 'calendar.sync.requested.v1',
+      source: SOURCE,
+      at,
+    }),
   ]
 }

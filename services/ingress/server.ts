@@ -1,5 +1,5 @@
 // The HTTP server: limits, and one form for every refusal. Invariants: nothing a caller sends makes it hold more than
-// 8 kB of header and 64 kB of body or wait longer than REQUEST_TIMEOUT_MS for them; trouble of ours is always
+// 8 kB of header and 64 kB of body (a batch of notifications: 1 MB) or wait longer than REQUEST_TIMEOUT_MS for them; trouble of ours is always
 // 503 + Retry-After, which is what vendors repeat, never a 4xx and never a 500; a refusal tells no stack, SQL or path.
 import { STATUS_CODES, type ServerResponse } from 'node:http'
 import type { Duplex } from 'node:stream'
@@ -14,7 +14,7 @@ import type { Logger } from '#shared/platform/log.ts'
 
 /** An RFC 9457 problem document; `error` is the sentence that apps compare, `detail` tells a person what to do. */
 export interface Problem {
-  readonly status: 400 | 401 | 403 | 404 | 405 | 408 | 413 | 431 | 503
+  readonly status: 400 | 401 | 403 | 404 | 405 | 408 | 409 | 413 | 431 | 503
   readonly error: string
   readonly detail: string
   readonly headers?: Readonly<Record<string, string>>
@@ -111,13 +111,18 @@ export async function closeServer(app: FastifyInstance, withinMs: number): Promi
 
 /** 404 and 405 are decided before a body is read. */
 function refuseUnknownRoutes(app: FastifyInstance): void {
-  const methods = new Map<string, string>()
+  const routes = new Map<string, { readonly pattern: RegExp; readonly methods: string[] }>()
   app.addHook('onRoute', ({ url, method }) => {
-    methods.set(url, [method].flat().join(', '))
+    const route = routes.get(url) ?? { pattern: patternOf(url), methods: [] }
+    route.methods.push(...[method].flat())
+    routes.set(url, route)
   })
   const refuse = async (request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> => {
-    const allowed = methods.get(request.url.split('?', 1)[0] ?? '')
-    if (allowed !== undefined) return sendProblem(reply, methodNotAllowed(allowed))
+    const path = request.url.split('?', 1)[0] ?? ''
+    const allowed = [...routes.values()]
+      .filter(({ pattern }) => pattern.test(path))
+      .flatMap(({ methods }) => methods)
+    if (allowed.length > 0) return sendProblem(reply, methodNotAllowed(allowed.join(', ')))
     // TRACE would echo headers, tokens among them; it is refused everywhere (RFC 9110 §9.3.8).
     if (request.method === 'TRACE') return sendProblem(reply, methodNotAllowed('POST'))
     return sendProblem(reply, { status: 404, error: 'Not found', detail: 'There is no such route.' })
@@ -128,11 +133,17 @@ function refuseUnknownRoutes(app: FastifyInstance): void {
   app.setNotFoundHandler(refuse)
 }
 
+/** The paths of a route: each `:name` stands for one segment. */
+function patternOf(url: string): RegExp {
+  return new RegExp(`^${url.replaceAll(/[.*+?^${}()|[\]\\]/g, '\\$&').replaceAll(/:[^/]+/g, '[^/]+')}$`)
+}
+
 function methodNotAllowed(allow: string): Problem {
   return { status: 405, error: 'Method not allowed', detail: `Use ${allow}.`, headers: { allow } }
 }
 
-function problemOf(error: FastifyError, logger: Logger): Problem {
+/** What a caller is told of an error that nobody handled; the log has the rest. */
+export function problemOf(error: FastifyError, logger: Logger): Problem {
   if (error.code === 'FST_ERR_CTP_BODY_TOO_LARGE') return tooLarge()
   const status = error.statusCode ?? 500
   if (status >= 400 && status < 500) return badRequest('The request cannot be read.')
@@ -142,7 +153,7 @@ function problemOf(error: FastifyError, logger: Logger): Problem {
 }
 
 function tooLarge(): Problem {
-  return { status: 413, error: 'Payload too large', detail: `A body has at most ${BODY_BYTES_MAX} bytes.` }
+  return { status: 413, error: 'Payload too large', detail: 'The body has more bytes than this route takes.' }
 }
 
 /** What Node's parser or its timeouts refused: there is no request object to answer through. */

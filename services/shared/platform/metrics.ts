@@ -68,6 +68,10 @@ export const metrics = {
     'From the request until its answer. Labels: vendor, outcome',
     SECONDS,
   ),
+  webhookItems: counter(
+    'calendar_sync_webhook_items',
+    'Items of batches of notifications, by what became of them. Labels: vendor, outcome',
+  ),
   syncRequests: counter('calendar_sync_requests', 'Calls of the sync API. Labels: outcome'),
   oauth: counter(
     'calendar_sync_oauth',

@@ -14,6 +14,8 @@ export interface BusyDays {
   readonly startDate: string
   /** The first day that is free again. */
   readonly endDate: string
+  /** Of the event, where its vendor names one. */
+  readonly timeZone: string | null
 }
 
 export interface HeldBusy {
@@ -42,12 +44,12 @@ export async function readBusy(
     [calendars, span.from, span.to],
   )
   const { rows: days } = await db.query<BusyDays>(
-    `select distinct calendar_id as "calendarId", start_date as "startDate", end_date as "endDate"
+    `select distinct calendar_id as "calendarId", start_date as "startDate", end_date as "endDate", time_zone as "timeZone"
        from external_calendar_events
       where calendar_id = any($1::uuid[]) and busy and all_day
         and start_date <= (from_micros($3) at time zone 'UTC')::date + 1
         and end_date >= (from_micros($2) at time zone 'UTC')::date - 1 and end_date > start_date
-      order by 2, 3, 1`,
+      order by 2, 3, 1, 4`,
     [calendars, span.from, span.to],
   )
   return { spans, days }

@@ -1,0 +1,120 @@
+// `PATCH /api/calendar/connections/:id/calendars/:calendarId {"selected": …}`: which calendars of an account are synced. Out: its event rows go
+// and are told as removed, under a new epoch, so that a unit under way cannot bring them back. In: it is rung for. Both in one
+// transaction; what a person chose outlives a reconnect. Asking for what is already so changes nothing.
+import type { FastifyInstance } from 'fastify'
+import { REQUESTED_TOPIC } from '#schemas/topics.ts'
+import {
+  calendarId,
+  connectionId,
+  isUuid,
+  type CalendarId,
+  type ConnectionId,
+  type ProviderId,
+} from '#shared/domain/ids.ts'
+import type { Codec } from '#shared/platform/codec.ts'
+import type { Database, Queryable } from '#shared/platform/postgres.ts'
+import {
+  advanceConnection,
+  deleteEventsOfCalendar,
+  isSelected,
+  lockConnection,
+  selectCalendar,
+  type LockedConnection,
+} from '#shared/store/disconnect.ts'
+import { connectionMessage } from '#shared/store/outbox-messages.ts'
+import { insertOutbox } from '#shared/store/outbox.ts'
+import { badRequest, sendProblem, type Problem } from '../server.ts'
+import type { BearerCheck } from './bearer.ts'
+import { createCallers, jsonObject, ownerFor } from './caller.ts'
+import { CONNECTION } from './connections.ts'
+import { SOURCE, tellRemovals } from './removals.ts'
+
+export const CALENDAR = `${CONNECTION}/calendars/:calendarId`
+
+export interface SelectionDeps {
+  readonly bearer: BearerCheck
+  readonly db: Database
+  readonly codec: Pick<Codec, 'encode'>
+}
+
+const NOT_FOUND: Problem = {
+  status: 404,
+  error: 'Calendar not found',
+  detail: 'There is no such calendar, or its connection belongs to another provider.',
+}
+const DISCONNECTED: Problem = {
+  status: 409,
+  error: 'Connection disconnected',
+  detail: 'The account was disconnected. Connect it again before you choose its calendars.',
+}
+
+/** 200 · 400 · 401 · 404 · 409 for a disconnected connection · 503. */
+export function registerCalendarSelection(app: FastifyInstance, deps: SelectionDeps): void {
+  const callers = createCallers(deps.bearer)
+  app.patch(CALENDAR, {
+    onRequest: callers.identify,
+    handler: async (request, reply) => {
+      const params = request.params as { id: string; calendarId: string }
+      const selected = jsonObject(request.body)?.['selected']
+      if (typeof selected !== 'boolean')
+        return sendProblem(reply, badRequest('Send {"selected": true} or {"selected": false} as JSON.'))
+      if (!isUuid(params.id) || !isUuid(params.calendarId)) return sendProblem(reply, NOT_FOUND)
+      const choice = {
+        owner: ownerFor(callers.of(request)),
+        connection: connectionId(params.id),
+        calendar: calendarId(params.calendarId),
+        selected,
+      }
+      const outcome = await deps.db.transaction((tx) => choose(deps, tx, choice))
+      if (outcome === 'unknown') return sendProblem(reply, NOT_FOUND)
+      if (outcome === 'disconnected') return sendProblem(reply, DISCONNECTED)
+      return reply.send({ id: choice.calendar, selected })
+    },
+  })
+}
+
+interface Choice {
+  readonly owner: ProviderId | null
+  readonly connection: ConnectionId
+  readonly calendar: CalendarId
+  readonly selected: boolean
+}
+
+async function choose(
+  { codec }: Pick<SelectionDeps, 'codec'>,
+  tx: Queryable,
+  { owner, connection, calendar, selected }: Choice,
+): Promise<'chosen' | 'unknown' | 'disconnected'> {
+  const locked = await lockConnection(tx, owner, connection)
+  const before = locked === null ? null : await isSelected(tx, connection, calendar)
+  if (locked === null || before === null) return 'unknown'
+  if (locked.status === 'disconnected') return 'disconnected'
+  if (before === selected) return 'chosen'
+  await selectCalendar(tx, calendar, selected)
+  if (selected) {
+    await insertOutbox(tx, [ring(codec, locked, calendar)])
+    await advanceConnection(tx, connection, 0)
+    return 'chosen'
+  }
+  const events = await deleteEventsOfCalendar(tx, calendar)
+  await tellRemovals(codec, tx, { connection: locked, events, reason: 'calendar_removed' })
+  await advanceConnection(tx, connection, events.length)
+  return 'chosen'
+}
+
+function ring(codec: Pick<Codec, 'encode'>, connection: LockedConnection, calendar: CalendarId) {
+  const { connectionId: id, providerId, vendor, now } = connection
+  const request = {
+    connectionId: id,
+    providerId,
+    vendor,
+    reason: 'api' as const,
+    calendarId: calendar,
+    deliveryKey: null,
+    // Without it, a full listing that began before the calendar was chosen could count as an answer.
+    asOf: null,
+    requestedAt: now,
+  }
+  const about = { type: 'calendar.sync.requested.v1', source: SOURCE, at: now }
+  return connectionMessage(codec, REQUESTED_TOPIC[vendor], request, about)
+}

@@ -1,0 +1,90 @@
+// Who calls the API: the app of one provider for itself, or an operator for anybody. Invariant: a caller learns nothing about
+// another provider: its id and its connections get the answer of ids that do not exist.
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import { isUuid, providerId, type ProviderId } from '#shared/domain/ids.ts'
+import { badRequest, sendProblem, type Problem } from '../server.ts'
+import type { BearerCheck } from './bearer.ts'
+
+export type Caller = { readonly kind: 'provider'; readonly id: ProviderId } | { readonly kind: 'operator' }
+
+export const UNAUTHORIZED: Problem = {
+  status: 401,
+  error: 'Unauthorized',
+  detail: 'Send a valid, unexpired Bearer token with a provider_id claim or the operator scope.',
+  headers: { 'www-authenticate': 'Bearer error="invalid_token"' },
+}
+export const PROVIDER_NOT_FOUND: Problem = {
+  status: 404,
+  error: 'Provider not found',
+  detail: 'There is no such provider, it has no connections, or the token is for another one.',
+}
+export const CONNECTION_NOT_FOUND: Problem = {
+  status: 404,
+  error: 'Connection not found',
+  detail: 'There is no such connection, or it belongs to another provider.',
+}
+
+/** The caller that the claims of a good token name; null when they name nobody. */
+export function callerOf(claims: Readonly<Record<string, unknown>> | null): Caller | null {
+  if (claims === null) return null
+  const id = claims['provider_id']
+  if (typeof id === 'string' && isUuid(id)) return { kind: 'provider', id: providerId(id) }
+  const scope = claims['scope']
+  // RFC 8693 §4.2: a list of scopes, separated by spaces.
+  return typeof scope === 'string' && scope.split(' ').includes('operator') ? { kind: 'operator' } : null
+}
+
+/** Callers by request: `identify` runs before the body is read and answers strangers 401; `of` gives the caller afterwards. */
+export interface Callers {
+  readonly identify: (request: FastifyRequest, reply: FastifyReply) => Promise<FastifyReply | undefined>
+  readonly of: (request: FastifyRequest) => Caller
+}
+
+export function createCallers(bearer: BearerCheck): Callers {
+  const known = new WeakMap<FastifyRequest, Caller>()
+  return {
+    async identify(request, reply) {
+      const caller = callerOf(await bearer(request.headers.authorization))
+      if (caller === null) return sendProblem(reply, UNAUTHORIZED)
+      known.set(request, caller)
+      return undefined
+    },
+    of(request) {
+      const caller = known.get(request)
+      if (caller === undefined) throw new Error('A request reached its handler without a caller.')
+      return caller
+    },
+  }
+}
+
+export type Chosen = { readonly provider: ProviderId } | { readonly problem: Problem }
+
+/** The provider that a request is about: the caller's own, or the one that an operator names. `asked` is undefined when none is named. */
+export function chooseProvider(caller: Caller, asked: unknown): Chosen {
+  if (asked !== undefined && (typeof asked !== 'string' || !isUuid(asked)))
+    return { problem: badRequest('provider_id is a uuid.') }
+  const named = asked === undefined ? null : providerId(asked)
+  if (caller.kind === 'operator')
+    return named === null
+      ? { problem: badRequest('An operator names the provider_id.') }
+      : { provider: named }
+  return named !== null && named !== caller.id ? { problem: PROVIDER_NOT_FOUND } : { provider: caller.id }
+}
+
+/** The provider that a connection has to belong to; null when it may be anybody's. */
+export function ownerFor(caller: Caller): ProviderId | null {
+  return caller.kind === 'operator' ? null : caller.id
+}
+
+/** The JSON object of a body, whatever its Content-Type says; empty for no body, null when it is none. */
+export function jsonObject(body: unknown): Readonly<Record<string, unknown>> | null {
+  if (!Buffer.isBuffer(body) || body.length === 0) return {}
+  try {
+    const parsed: unknown = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(body))
+    return typeof parsed === 'object' && parsed !== null && !Array.isArray(parsed)
+      ? (parsed as Record<string, unknown>)
+      : null
+  } catch {
+    return null
+  }
+}

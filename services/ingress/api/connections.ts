@@ -1,0 +1,120 @@
+// `GET /api/calendar/connections` and `GET /api/calendar/connections/:id`: how a provider's connections are. Reads, so no gate closes
+// them: while sync is switched off, an app is told so instead of being left in the dark. Another provider's id and an unknown
+// one get the same answer.
+import type { FastifyInstance, FastifyReply } from 'fastify'
+import type { Gates } from '#shared/domain/gates.ts'
+import { connectionId, isUuid, type ProviderId } from '#shared/domain/ids.ts'
+import type { Queryable } from '#shared/platform/postgres.ts'
+import {
+  listConnectionStates,
+  readCalendarStates,
+  readConnectionState,
+  type CalendarState,
+  type ConnectionState,
+} from '#shared/store/connection-status.ts'
+import { badRequest, sendProblem } from '../server.ts'
+import type { BearerCheck } from './bearer.ts'
+import { chooseProvider, CONNECTION_NOT_FOUND, createCallers, ownerFor } from './caller.ts'
+import { calendarWords, connectionWords } from './status-words.ts'
+import { isoOf } from './times.ts'
+
+export const CONNECTIONS = '/api/calendar/connections'
+export const CONNECTION = `${CONNECTIONS}/:id`
+
+export interface ConnectionsDeps {
+  readonly gates: Pick<Gates, 'sync'>
+  readonly bearer: BearerCheck
+  readonly db: Queryable
+}
+
+const PAGE = 50
+const PAGE_MAX = 200
+/** Of one account; Google lists up to 10 000, people have a few. */
+const CALENDARS_MAX = 1000
+
+/** List: 200 · 400 · 401 · 404 · 503. One: 200 · 401 · 404 · 503. */
+export function registerConnections(app: FastifyInstance, deps: ConnectionsDeps): void {
+  const callers = createCallers(deps.bearer)
+  app.get(CONNECTIONS, {
+    onRequest: callers.identify,
+    handler: async (request, reply) => {
+      const query = request.query as Record<string, unknown>
+      const chosen = chooseProvider(callers.of(request), query['provider_id'])
+      if ('problem' in chosen) return sendProblem(reply, chosen.problem)
+      return sendList(deps, chosen.provider, query, reply)
+    },
+  })
+  app.get(CONNECTION, {
+    onRequest: callers.identify,
+    handler: async (request, reply) => {
+      const { id } = request.params as { id: string }
+      const owner = ownerFor(callers.of(request))
+      const found = isUuid(id) ? await readConnectionState(deps.db, owner, connectionId(id)) : null
+      if (found === null) return sendProblem(reply, CONNECTION_NOT_FOUND)
+      const calendars = await readCalendarStates(deps.db, found.id, CALENDARS_MAX)
+      return reply.send({
+        ...connectionJson(deps, found.providerId, found),
+        calendars: calendars.map((calendar) => calendarJson(calendar, found)),
+      })
+    },
+  })
+}
+
+async function sendList(
+  deps: ConnectionsDeps,
+  provider: ProviderId,
+  { limit = String(PAGE), after }: Record<string, unknown>,
+  reply: FastifyReply,
+): Promise<FastifyReply> {
+  const count = typeof limit === 'string' && /^\d{1,4}$/.test(limit) ? Number(limit) : 0
+  if (count < 1 || count > PAGE_MAX)
+    return sendProblem(reply, badRequest(`limit is a number from 1 to ${PAGE_MAX}.`))
+  if (after !== undefined && (typeof after !== 'string' || !isUuid(after)))
+    return sendProblem(reply, badRequest('after is the next_after of the page before.'))
+  const from = after === undefined ? null : connectionId(after)
+  // One more than asked for tells whether there is a next page.
+  const found = await listConnectionStates(deps.db, provider, { after: from, limit: count + 1 })
+  const page = found.slice(0, count)
+  return reply.send({
+    provider_id: provider,
+    connections: page.map((connection) => connectionJson(deps, provider, connection)),
+    next_after: found.length > count ? (page.at(-1)?.id ?? null) : null,
+  })
+}
+
+function connectionJson(
+  { gates }: Pick<ConnectionsDeps, 'gates'>,
+  provider: ProviderId,
+  connection: ConnectionState,
+) {
+  const { id, vendor, account, status, lastError, errorCount } = connection
+  return {
+    id,
+    vendor,
+    account,
+    status,
+    ...connectionWords(connection, gates.sync(provider, id)),
+    connected_at: isoOf(connection.connectedAt),
+    disconnected_at: isoOf(connection.disconnectedAt),
+    last_synced_at: isoOf(connection.lastSyncedAt),
+    last_error:
+      lastError === null
+        ? null
+        : { code: lastError.code, message: lastError.message, at: lastError.at, failures: errorCount },
+    backoff_until: isoOf(connection.backoffUntil),
+    waits_for_gate: connection.isHeld,
+  }
+}
+
+function calendarJson(calendar: CalendarState, connection: ConnectionState) {
+  return {
+    id: calendar.id,
+    name: calendar.name,
+    time_zone: calendar.timeZone,
+    access_role: calendar.accessRole,
+    selected: calendar.selected,
+    ...calendarWords(calendar, connection),
+    notified: calendar.pushSupported,
+    last_synced_at: isoOf(calendar.lastReadAt),
+  }
+}

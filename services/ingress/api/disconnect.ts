@@ -1,0 +1,82 @@
+// `DELETE /api/calendar/connections/:id`: the end of a connection, in one transaction: disconnected under a new epoch, cursors gone, event
+// rows gone and told as removed, the news in the outbox. Channels, the grant and the credentials end afterwards, in the scheduler,
+// because vendors may be away. No gate closes it: whoever takes back consent is never told to wait. Repeating it changes nothing.
+import type { FastifyInstance } from 'fastify'
+import { TOPICS } from '#schemas/topics.ts'
+import { connectionId, isUuid, type ConnectionId, type ProviderId } from '#shared/domain/ids.ts'
+import type { Codec } from '#shared/platform/codec.ts'
+import type { Logger } from '#shared/platform/log.ts'
+import type { Database, Queryable } from '#shared/platform/postgres.ts'
+import {
+  deleteEventsOf,
+  endConnection,
+  lockConnection,
+  type LockedConnection,
+} from '#shared/store/disconnect.ts'
+import { connectionMessage } from '#shared/store/outbox-messages.ts'
+import { insertOutbox } from '#shared/store/outbox.ts'
+import { sendProblem } from '../server.ts'
+import type { BearerCheck } from './bearer.ts'
+import { CONNECTION_NOT_FOUND, createCallers, ownerFor } from './caller.ts'
+import { CONNECTION } from './connections.ts'
+import { SOURCE, tellRemovals } from './removals.ts'
+
+export interface DisconnectDeps {
+  readonly bearer: BearerCheck
+  readonly db: Database
+  readonly codec: Pick<Codec, 'encode'>
+  readonly logger: Logger
+}
+
+/** 204, also when it was disconnected before · 401 · 404 · 503. */
+export function registerDisconnect(app: FastifyInstance, deps: DisconnectDeps): void {
+  const callers = createCallers(deps.bearer)
+  app.delete(CONNECTION, {
+    onRequest: callers.identify,
+    handler: async (request, reply) => {
+      const { id } = request.params as { id: string }
+      const owner = ownerFor(callers.of(request))
+      const outcome = isUuid(id) ? await disconnect(deps, owner, connectionId(id)) : 'unknown'
+      return outcome === 'unknown' ? sendProblem(reply, CONNECTION_NOT_FOUND) : reply.code(204).send()
+    },
+  })
+}
+
+/** Disconnects a provider's connection (anybody's for null). Throws Failure store/*: nothing was changed. */
+export async function disconnect(
+  deps: Pick<DisconnectDeps, 'db' | 'codec' | 'logger'>,
+  owner: ProviderId | null,
+  connection: ConnectionId,
+): Promise<'disconnected' | 'was-disconnected' | 'unknown'> {
+  const outcome = await deps.db.transaction(async (tx) => {
+    const locked = await lockConnection(tx, owner, connection)
+    if (locked === null) return 'unknown'
+    return locked.status === 'disconnected' ? 'was-disconnected' : end(deps, tx, locked)
+  })
+  if (typeof outcome === 'string') return outcome
+  deps.logger.info({ connectionId: connection, removed: outcome.removed }, 'a connection was disconnected')
+  return 'disconnected'
+}
+
+async function end(
+  { codec }: Pick<DisconnectDeps, 'codec'>,
+  tx: Queryable,
+  connection: LockedConnection,
+): Promise<{ readonly removed: number }> {
+  const { connectionId: id, providerId, vendor, status, now } = connection
+  const events = await deleteEventsOf(tx, id)
+  await tellRemovals(codec, tx, { connection, events, reason: 'disconnected' })
+  await endConnection(tx, id, events.length)
+  const change = {
+    connectionId: id,
+    providerId,
+    vendor,
+    status: 'disconnected' as const,
+    previousStatus: status,
+    code: null,
+    at: now,
+  }
+  const news = { type: 'calendar.connection.changed.v1', source: SOURCE, at: now }
+  await insertOutbox(tx, [connectionMessage(codec, TOPICS.connectionChanged, change, news)])
+  return { removed: events.length }
+}

@@ -1,0 +1,193 @@
+// `GET /api/auth/<vendor>/calendar/callback`: the browser comes back. gate → state, once, in the same browser → code → account and
+// calendars → one transaction. Invariants: whoever is refused changes nothing; the state is spent before the code is sent, since
+// a code that arrives twice costs the person the grant (RFC 6749 §4.1.2); whatever goes wrong after that, the person can try again.
+import { timingSafeEqual } from 'node:crypto'
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import { asFailure, Failure } from '#shared/domain/failure.ts'
+import type { VendorName } from '#shared/domain/ids.ts'
+import { openSecret } from '#shared/platform/crypto.ts'
+import { finishFlow, readFlow, spendState, type Flow } from '#shared/store/oauth-flows.ts'
+import type { Vendor } from '#shared/vendors/vendor.ts'
+import { saveAccount, type Connected } from '../connect-account.ts'
+import type { Problem } from '../server.ts'
+import {
+  failedGrant,
+  noCalendars,
+  partialConsent,
+  refusedConsent,
+  STATE_EXPIRED,
+  STATE_SPENT,
+  STRANGER,
+  troublePage,
+  VENDOR_NAMES,
+  type Explanation,
+} from './explanations.ts'
+import { callbackUrl, VERIFIER_FIELD, type FlowDeps } from './flow.ts'
+import { oauthRefusal } from './gate.ts'
+import { createLink } from './links.ts'
+import { FLOW_HEADERS, sendPage, sendProblemPage, type Action } from './page.ts'
+import { allowedReturn, withOutcome } from './return-to.ts'
+
+/** Code, account and calendars together; a person does not wait longer, and can try again. */
+const VENDOR_MS_MAX = 20_000
+/** Longer than that: the server's own limit for a silent socket is made for machines. */
+const SOCKET_MS_MAX = 30_000
+/** RFC 6749 sets no limit; Google's codes have 73 characters, Microsoft's about 1 500. */
+const CODE_MAX = 4096
+
+interface Landed {
+  readonly flow: Flow
+  readonly browserHash: Buffer
+}
+
+export async function finishConsent(
+  deps: FlowDeps,
+  vendorName: VendorName,
+  request: FastifyRequest,
+  reply: FastifyReply,
+): Promise<FastifyReply> {
+  const query = request.query as Record<string, unknown>
+  const landed = await landing(deps, vendorName, { state: query['state'], request })
+  if (landed === null) return sendPage(request, reply, { ...STRANGER, actions: [] })
+  const { flow } = landed
+  const explain = async (explanation: Explanation): Promise<FastifyReply> => {
+    deps.logger.info({ vendor: vendorName, title: explanation.title }, 'an account was not connected')
+    return sendPage(request, reply, { ...explanation, actions: await waysOn(deps, flow) })
+  }
+  if (flow.isStateUsed) return explain(STATE_SPENT)
+  if (flow.isExpired) return explain(STATE_EXPIRED)
+  const closed = oauthRefusal(deps.gates.oauth(flow.providerId))
+  if (closed !== null) return sendProblemPage(request, reply, closed)
+  const vendor = deps.vendors.get(vendorName)
+  if (vendor === undefined) return explain(troublePage(vendorName))
+  const sealedVerifier = await spendState(deps.db, flow.id, landed.browserHash)
+  if (sealedVerifier === null) return explain(STATE_SPENT)
+  const { code } = query
+  if (typeof code !== 'string' || code === '' || code.length > CODE_MAX)
+    return explain(refusedConsent(vendorName, query['error']))
+
+  request.raw.socket.setTimeout(SOCKET_MS_MAX)
+  const outcome = await connect(deps, vendor, { flow, code, sealedVerifier })
+  if ('closed' in outcome) return sendProblemPage(request, reply, outcome.closed)
+  if ('explanation' in outcome) return explain(outcome.explanation)
+  return sendConnected(deps, { flow, ...outcome }, request, reply)
+}
+
+/** The flow of this state in the browser that began it; null for everybody else. */
+async function landing(
+  deps: FlowDeps,
+  vendor: VendorName,
+  { state, request }: { readonly state: unknown; readonly request: FastifyRequest },
+): Promise<Landed | null> {
+  const browserHash = deps.cookie.read(request)
+  const id = await deps.tokens.read('state', state)
+  if (id === null || browserHash === null) return null
+  const flow = await readFlow(deps.db, id)
+  if (flow === null || flow.vendor !== vendor || flow.browserHash === null) return null
+  return timingSafeEqual(flow.browserHash, browserHash) ? { flow, browserHash } : null
+}
+
+type Outcome =
+  | { readonly connected: Connected; readonly label: string | null }
+  | { readonly explanation: Explanation }
+  | { readonly closed: Problem }
+
+/** From the code to the committed connection. Failures become words for the person; only defects are logged as errors. */
+async function connect(
+  deps: FlowDeps,
+  vendor: Vendor,
+  consent: { readonly flow: Flow; readonly code: string; readonly sealedVerifier: string },
+): Promise<Outcome> {
+  try {
+    return await exchange(deps, vendor, consent)
+  } catch (error) {
+    const failure = error instanceof DOMException ? new Failure('vendor/timeout') : asFailure(error)
+    const level = failure.kind === 'defect' || failure.code === 'vendor/client-rejected' ? 'error' : 'warn'
+    deps.logger[level]({ err: failure, vendor: vendor.name }, 'an account could not be connected')
+    return { explanation: failedGrant(vendor.name, failure) }
+  }
+}
+
+async function exchange(
+  deps: FlowDeps,
+  vendor: Vendor,
+  consent: { readonly flow: Flow; readonly code: string; readonly sealedVerifier: string },
+): Promise<Outcome> {
+  const { flow, code } = consent
+  const signal = AbortSignal.timeout(VENDOR_MS_MAX)
+  const codeVerifier = openSecret(deps.keyring, consent.sealedVerifier, {
+    connectionId: flow.id,
+    field: VERIFIER_FIELD,
+  })
+  const redirectUri = callbackUrl(deps, vendor.name)
+  const grant = await vendor.exchangeCode({ code, codeVerifier, redirectUri }, signal)
+  if (grant.missingScopes.length > 0) return { explanation: partialConsent(vendor.name) }
+  // Gates are asked before each call: switched off now, the account is not even looked at.
+  const closed = () => oauthRefusal(deps.gates.oauth(flow.providerId))
+  const first = closed()
+  if (first !== null) return { closed: first }
+  const account = await vendor.account(grant.accessToken, signal)
+  const second = closed()
+  if (second !== null) return { closed: second }
+  const calendars = await vendor.listCalendars(grant.accessToken, signal)
+  if (calendars.length === 0) return { explanation: noCalendars(vendor.name) }
+  const connected = await saveAccount(
+    { database: deps.db, codec: deps.codec, keyring: deps.keyring },
+    { providerId: flow.providerId, vendor: vendor.name, grant, account, calendars },
+    (tx, connection) => finishFlow(tx, flow.id, connection),
+  )
+  return { connected, label: account.label }
+}
+
+interface Finished {
+  readonly flow: Flow
+  readonly connected: Connected
+  readonly label: string | null
+}
+
+function sendConnected(
+  deps: FlowDeps,
+  { flow, connected, label }: Finished,
+  request: FastifyRequest,
+  reply: FastifyReply,
+): FastifyReply {
+  const { connectionId, calendars, isNew } = connected
+  deps.logger.info({ vendor: flow.vendor, connectionId, calendars, isNew }, 'an account was connected')
+  const isOther = flow.reconnects !== null && flow.reconnects !== connectionId
+  const back = returnOf(deps, flow)
+  const target =
+    back === null ? null : withOutcome(back, { calendar_status: 'connected', connection_id: connectionId })
+  if (target !== null && !isOther) return reply.headers(FLOW_HEADERS).redirect(target, 302)
+  const account = label ?? `your ${VENDOR_NAMES[flow.vendor]} account`
+  return sendPage(request, reply, {
+    status: 200,
+    title: isOther ? 'Another account is connected' : 'Your calendar is connected',
+    paragraphs: isOther
+      ? [
+          `You were asked to connect ${flow.reconnectsLabel ?? 'an account'} again, but signed in as ${account}. That account is now connected as well; the other one still waits.`,
+          'If that is what you wanted, you are done. Otherwise go back to the app and disconnect it there.',
+        ]
+      : [`${account} is connected. Its events arrive within the next minute.`, 'You can close this page.'],
+    actions: target === null ? [] : [{ label: 'Go on', href: target }],
+  })
+}
+
+/** Another try for the same provider and account, and the way back. Without a database there is only the way back. */
+async function waysOn(deps: FlowDeps, flow: Flow): Promise<readonly Action[]> {
+  const { providerId, vendor, reconnects, returnTo } = flow
+  const link = await createLink(deps, { providerId, vendor, reconnects, returnTo }).catch(() => null)
+  const back = returnOf(deps, flow)
+  return [
+    ...(link === null ? [] : [{ label: 'Try again', href: link.url }]),
+    ...(back === null
+      ? []
+      : [
+          { label: `Go back to ${back.host}`, href: withOutcome(back, { calendar_status: 'not_connected' }) },
+        ]),
+  ]
+}
+
+/** Checked again: the operator may have shortened the list since. */
+function returnOf({ returnOrigins }: FlowDeps, { returnTo }: Flow): URL | null {
+  return returnTo === null ? null : allowedReturn(returnTo, returnOrigins)
+}

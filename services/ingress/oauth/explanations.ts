@@ -1,0 +1,143 @@
+// What a person is told when a flow does not end in a connection: what happened, and what to do. Pure. Nothing that a vendor or a
+// URL says is repeated; its few documented words choose among ours.
+import type { Failure } from '#shared/domain/failure.ts'
+import type { VendorName } from '#shared/domain/ids.ts'
+import type { Page } from './page.ts'
+
+/** A page without its actions: whether there is a way to try again depends on the flow. */
+export type Explanation = Omit<Page, 'actions'>
+
+export const VENDOR_NAMES: Readonly<Record<VendorName, string>> = { google: 'Google', microsoft: 'Microsoft' }
+
+export const LINK_REFUSED: Explanation = {
+  status: 401,
+  title: 'This link does not work any more',
+  paragraphs: [
+    'A link to connect a calendar works once and for ten minutes.',
+    'Go back to the app that you came from and start again there.',
+  ],
+}
+
+export const STRANGER: Explanation = {
+  status: 401,
+  title: 'This sign-in cannot be finished here',
+  paragraphs: [
+    'It was not begun in this browser, it took longer than ten minutes, or its address is incomplete. Nothing was connected.',
+    'Go back to the app that you came from and start again there, with cookies allowed.',
+  ],
+}
+
+export const STATE_SPENT: Explanation = {
+  status: 401,
+  title: 'This sign-in was used already',
+  paragraphs: [
+    'Each consent can be used once. If the calendar was connected, everything is in order and you can close this page.',
+    'Otherwise try again.',
+  ],
+}
+
+export const STATE_EXPIRED: Explanation = {
+  status: 401,
+  title: 'This sign-in took too long',
+  paragraphs: ['A consent has to be given within ten minutes. Nothing was connected. Try again.'],
+}
+
+const RETRY_AFTER_S = '5'
+
+/** Trouble of ours or of the vendor: it passes. */
+export function troublePage(vendor: VendorName): Explanation {
+  return {
+    status: 503,
+    title: 'The calendar could not be connected just now',
+    paragraphs: [
+      `${VENDOR_NAMES[vendor]} or our own service did not answer as it should. Nothing was connected and nothing is lost.`,
+      'Wait a moment and try again.',
+    ],
+    headers: { 'retry-after': RETRY_AFTER_S },
+  }
+}
+
+/** The vendor sent the browser back without a code. `error`: RFC 6749 §4.1.2.1 and the vendors' own words. */
+export function refusedConsent(vendor: VendorName, error: unknown): Explanation {
+  switch (error) {
+    case 'access_denied':
+      return {
+        status: 403,
+        title: 'You did not allow access',
+        paragraphs: [
+          `You told ${VENDOR_NAMES[vendor]} not to let us read your calendars, or closed its page. Nothing was connected.`,
+          'To connect your calendar, try again and allow it there.',
+        ],
+      }
+    // Entra ID: learn.microsoft.com/entra/identity-platform/reference-error-codes; Google: an administrator's policy.
+    case 'consent_required':
+    case 'interaction_required':
+    case 'admin_policy_enforced':
+    case 'org_internal':
+    case 'unauthorized_client':
+      return notAllowedThere(vendor)
+    case 'server_error':
+    case 'temporarily_unavailable':
+      return troublePage(vendor)
+    default:
+      return {
+        status: 400,
+        title: 'The sign-in did not work',
+        paragraphs: [
+          `${VENDOR_NAMES[vendor]} ended it without saying that you allowed or refused access. Nothing was connected.`,
+          'Try again. If it happens again, tell the people behind the app that you came from.',
+        ],
+      }
+  }
+}
+
+/** The person allowed some of it. */
+export function partialConsent(vendor: VendorName): Explanation {
+  return {
+    status: 403,
+    title: 'One permission is missing',
+    paragraphs: [
+      `You signed in at ${VENDOR_NAMES[vendor]}, but did not allow us to see your calendars. Without that we cannot know when you are busy. Nothing was connected.`,
+      'Try again and leave every calendar permission ticked. We only read; we never change or delete anything.',
+    ],
+  }
+}
+
+/** A vendor's call failed after the person consented. */
+export function failedGrant(vendor: VendorName, failure: Failure): Explanation {
+  const { code } = failure
+  if (code === 'vendor/grant-revoked') {
+    return {
+      status: 400,
+      title: 'The consent could not be used',
+      paragraphs: [
+        `${VENDOR_NAMES[vendor]} says that it was used before, took too long or was withdrawn. Nothing was connected.`,
+        'Try again.',
+      ],
+    }
+  }
+  const isRefused = code === 'vendor/access-denied' || code === 'vendor/token-rejected'
+  return isRefused ? notAllowedThere(vendor) : troublePage(vendor)
+}
+
+export function noCalendars(vendor: VendorName): Explanation {
+  return {
+    status: 403,
+    title: 'There is no calendar to connect',
+    paragraphs: [
+      `This ${VENDOR_NAMES[vendor]} account has no calendar that it may read. Nothing was connected.`,
+      'Try again with another account.',
+    ],
+  }
+}
+
+function notAllowedThere(vendor: VendorName): Explanation {
+  return {
+    status: 403,
+    title: 'Your organization does not allow this yet',
+    paragraphs: [
+      `${VENDOR_NAMES[vendor]} did not let this account give us access to its calendars. Nothing was connected.`,
+      `Ask the administrator of your ${VENDOR_NAMES[vendor]} organization to approve the app, or try again with another account.`,
+    ],
+  }
+}

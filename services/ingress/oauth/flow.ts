@@ -1,0 +1,44 @@
+// What both steps of a flow share: their ports, their addresses and their time.
+import type { Gates } from '#shared/domain/gates.ts'
+import type { VendorName } from '#shared/domain/ids.ts'
+import type { Codec } from '#shared/platform/codec.ts'
+import type { Keyring } from '#shared/platform/crypto.ts'
+import type { Logger } from '#shared/platform/log.ts'
+import type { Database } from '#shared/platform/postgres.ts'
+import type { Vendors } from '#shared/vendors/index.ts'
+import type { BrowserCookie } from './browser-cookie.ts'
+import type { FlowTokens } from './flow-tokens.ts'
+
+export interface FlowDeps {
+  readonly gates: Pick<Gates, 'oauth'>
+  readonly db: Database
+  readonly codec: Pick<Codec, 'encode'>
+  readonly keyring: Keyring
+  readonly tokens: FlowTokens
+  readonly cookie: BrowserCookie
+  readonly vendors: Vendors
+  /** Without a slash at its end. */
+  readonly publicUrl: string
+  readonly returnOrigins: readonly string[]
+  readonly logger: Logger
+}
+
+/** Of a link until it is followed, and of a consent from then on. */
+export const FLOW_LIFE_MS = 600_000
+
+/** What a code verifier is sealed for. */
+export const VERIFIER_FIELD = 'code_verifier'
+
+/** Where a vendor's flow begins, relative to PUBLIC_URL. */
+export function startPath(vendor: VendorName): string {
+  return `/api/auth/${vendor}/calendar`
+}
+
+export function callbackPath(vendor: VendorName): string {
+  return `${startPath(vendor)}/callback`
+}
+
+/** The redirect address, exactly as it is registered at the vendor. */
+export function callbackUrl({ publicUrl }: Pick<FlowDeps, 'publicUrl'>, vendor: VendorName): string {
+  return `${publicUrl}${callbackPath(vendor)}`
+}

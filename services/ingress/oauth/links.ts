@@ -1,0 +1,128 @@
+// `POST /api/calendar/connect-links`: the app of a provider asks for a link that its person follows to connect an account. A browser
+// that follows a link carries no Bearer, so the link itself says for whom: signed, once, for ten minutes. Invariant: the link
+// is committed before it is given out.
+import { randomUUID } from 'node:crypto'
+import type { FastifyInstance, FastifyReply } from 'fastify'
+import type { Gates } from '#shared/domain/gates.ts'
+import {
+  connectionId,
+  isUuid,
+  type ConnectionId,
+  type Micros,
+  type ProviderId,
+  type VendorName,
+} from '#shared/domain/ids.ts'
+import type { Queryable } from '#shared/platform/postgres.ts'
+import { readConnectionState } from '#shared/store/connection-status.ts'
+import { createFlow } from '#shared/store/oauth-flows.ts'
+import type { Vendors } from '#shared/vendors/index.ts'
+import { isoOf } from '../api/times.ts'
+import {
+  chooseProvider,
+  CONNECTION_NOT_FOUND,
+  createCallers,
+  jsonObject,
+  ownerFor,
+  type Caller,
+} from '../api/caller.ts'
+import type { BearerCheck } from '../api/bearer.ts'
+import { badRequest, sendProblem, type Problem } from '../server.ts'
+import { FLOW_LIFE_MS, startPath } from './flow.ts'
+import type { FlowTokens } from './flow-tokens.ts'
+import { oauthRefusal } from './gate.ts'
+import { allowedReturn } from './return-to.ts'
+
+export const CONNECT_LINKS = '/api/calendar/connect-links'
+
+export interface LinkDeps {
+  readonly gates: Pick<Gates, 'oauth'>
+  readonly bearer: BearerCheck
+  readonly db: Queryable
+  readonly tokens: FlowTokens
+  readonly vendors: Vendors
+  /** Without a slash at its end. */
+  readonly publicUrl: string
+  readonly returnOrigins: readonly string[]
+}
+
+/** 201 with the link · 400 · 401 · 403 `Calendar OAuth not enabled` or `Provider not allowed` · 404 · 503. */
+export function registerConnectLinks(app: FastifyInstance, deps: LinkDeps): void {
+  const callers = createCallers(deps.bearer)
+  app.post(CONNECT_LINKS, {
+    onRequest: async (request, reply) => {
+      const closed = oauthRefusal(deps.gates.oauth())
+      return closed === null ? callers.identify(request, reply) : sendProblem(reply, closed)
+    },
+    handler: async (request, reply) => {
+      const asked = await askedLink(deps, callers.of(request), request.body)
+      if ('problem' in asked) return sendProblem(reply, asked.problem)
+      return sendLink(deps, asked, reply)
+    },
+  })
+}
+
+async function sendLink(deps: LinkDeps, asked: AskedLink, reply: FastifyReply): Promise<FastifyReply> {
+  const { url, expiresAt } = await createLink(deps, asked)
+  return reply.code(201).send({ url, expires_at: isoOf(expiresAt) })
+}
+
+export interface AskedLink {
+  readonly providerId: ProviderId
+  readonly vendor: VendorName
+  readonly reconnects: ConnectionId | null
+  readonly returnTo: string | null
+}
+
+/** Commits a flow and signs its link. Throws Failure store/*. */
+export async function createLink(
+  deps: Pick<LinkDeps, 'db' | 'tokens' | 'publicUrl'>,
+  asked: AskedLink,
+): Promise<{ readonly url: string; readonly expiresAt: Micros }> {
+  const id = randomUUID()
+  const expiresAt = await createFlow(deps.db, { ...asked, id, lifeMs: FLOW_LIFE_MS })
+  const link = await deps.tokens.sign('link', id)
+  return { url: `${deps.publicUrl}${startPath(asked.vendor)}?link=${link}`, expiresAt }
+}
+
+async function askedLink(
+  deps: LinkDeps,
+  caller: Caller,
+  body: unknown,
+): Promise<AskedLink | { readonly problem: Problem }> {
+  const json = jsonObject(body)
+  if (json === null) return { problem: badRequest('Send {"vendor": "google" or "microsoft"} as JSON.') }
+  const chosen = chooseProvider(caller, json['provider_id'])
+  if ('problem' in chosen) return chosen
+  const closed = oauthRefusal(deps.gates.oauth(chosen.provider))
+  if (closed !== null) return { problem: closed }
+  const vendor = json['vendor']
+  if (vendor !== 'google' && vendor !== 'microsoft')
+    return { problem: badRequest('vendor is google or microsoft.') }
+  if (!deps.vendors.has(vendor))
+    return { problem: badRequest(`Accounts of ${vendor} cannot be connected here: it is not set up.`) }
+  const returnTo = json['return_to'] ?? null
+  if (returnTo !== null && !isAllowedReturn(deps, returnTo))
+    return { problem: badRequest('return_to is an address on one of the origins in OAUTH_RETURN_ORIGINS.') }
+  const reconnects = await reconnected(deps, caller, {
+    vendor,
+    provider: chosen.provider,
+    id: json['connection_id'],
+  })
+  if (reconnects === 'unknown') return { problem: CONNECTION_NOT_FOUND }
+  return { providerId: chosen.provider, vendor, reconnects, returnTo: returnTo as string | null }
+}
+
+function isAllowedReturn({ returnOrigins }: LinkDeps, returnTo: unknown): boolean {
+  return typeof returnTo === 'string' && allowedReturn(returnTo, returnOrigins) !== null
+}
+
+async function reconnected(
+  deps: LinkDeps,
+  caller: Caller,
+  asked: { readonly vendor: VendorName; readonly provider: ProviderId; readonly id: unknown },
+): Promise<ConnectionId | null | 'unknown'> {
+  if (asked.id === undefined || asked.id === null) return null
+  if (typeof asked.id !== 'string' || !isUuid(asked.id)) return 'unknown'
+  const found = await readConnectionState(deps.db, ownerFor(caller) ?? asked.provider, connectionId(asked.id))
+  return found?.vendor === asked.vendor ? found.id : 'unknown'
+}

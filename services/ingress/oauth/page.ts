@@ -1,0 +1,94 @@
+// What a person reads in the browser: one small page, plain HTML without scripts, pictures or anything from elsewhere. Invariants:
+// whatever is not ours is escaped; the address of the page, which may hold a code, is told to nobody and kept nowhere
+// (no-referrer, no-store); a program that does not take HTML gets the same words as a problem document.
+import { createHash } from 'node:crypto'
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import { sendProblem, type Problem } from '../server.ts'
+
+export interface Action {
+  readonly label: string
+  readonly href: string
+}
+
+export interface Page {
+  readonly status: 200 | Problem['status']
+  readonly title: string
+  readonly paragraphs: readonly string[]
+  /** The first one is what most people want. */
+  readonly actions: readonly Action[]
+  readonly headers?: Readonly<Record<string, string>> | undefined
+}
+
+const STYLE = `:root{color-scheme:light dark}
+body{font:1.0625rem/1.6 system-ui,sans-serif;margin:0;padding:2rem 1rem}
+main{max-width:34rem;margin:0 auto}
+h1{font-size:1.5rem;line-height:1.25}
+a{display:inline-block;margin:.5rem 1rem .5rem 0;padding:.5rem 0}
+a:first-of-type{padding:.5rem 1rem;border:2px solid currentcolor;border-radius:.375rem}
+a:focus-visible{outline:3px solid currentcolor;outline-offset:3px}`
+
+const STYLE_HASH = createHash('sha256').update(STYLE).digest('base64')
+
+/** For every answer of a flow, redirects too: the address holds a link, a state or a code. */
+export const FLOW_HEADERS = {
+  'referrer-policy': 'no-referrer',
+  'content-security-policy': `default-src 'none'; style-src 'sha256-${STYLE_HASH}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'`,
+  'x-frame-options': 'DENY',
+} as const
+
+/** Answers with a page, or with a problem document where HTML is not taken. */
+export function sendPage(request: FastifyRequest, reply: FastifyReply, page: Page): FastifyReply {
+  const { status } = page
+  void reply.headers({ ...FLOW_HEADERS, ...page.headers })
+  if (status !== 200 && !takesHtml(request)) {
+    return sendProblem(reply, { status, error: page.title, detail: page.paragraphs.join(' ') })
+  }
+  return reply.code(status).type('text/html; charset=utf-8').send(render(page))
+}
+
+/** A problem of a route that people and programs ask. */
+export function sendProblemPage(
+  request: FastifyRequest,
+  reply: FastifyReply,
+  problem: Problem,
+): FastifyReply {
+  const { status, error, detail, headers } = problem
+  return sendPage(request, reply, { status, title: error, paragraphs: [detail], actions: [], headers })
+}
+
+function takesHtml(request: FastifyRequest): boolean {
+  return request.headers.accept?.includes('text/html') ?? false
+}
+
+function render({ title, paragraphs, actions }: Page): string {
+  const links = actions.map(({ label, href }) => `<a href="${escaped(href)}">${escaped(label)}</a>`)
+  return `<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="robots" content="noindex">
+<title>${escaped(title)}</title>
+<style>${STYLE}</style>
+</head>
+<body>
+<main>
+<h1>${escaped(title)}</h1>
+${paragraphs.map((text) => `<p>${escaped(text)}</p>`).join('\n')}
+${links.length === 0 ? '' : `<p>${links.join('\n')}</p>\n`}</main>
+</body>
+</html>
+`
+}
+
+const ENTITIES: Readonly<Record<string, string>> = {
+  '&': '&amp;',
+  '<': '&lt;',
+  '>': '&gt;',
+  '"': '&quot;',
+  "'": '&#39;',
+}
+
+function escaped(text: string): string {
+  return text.replaceAll(/[&<>"']/g, (character) => ENTITIES[character] ?? '')
+}
