@@ -10,7 +10,7 @@ import {
   channelEnv,
   ConfigError,
   credentialsEnv,
-  googleEnv,
+  vendorsEnv,
   kafkaEnv,
   postgresEnv,
   readEnv,
@@ -30,10 +30,10 @@ const PIECES = {
   ...adminEnv,
   ...credentialsEnv,
   ...channelEnv,
-  ...googleEnv,
+  ...vendorsEnv,
 }
 const everything = z.object(PIECES)
-const GOOD = {
+const NEEDED = {
   KAFKA_BROKERS: 'one:9092, two:9092',
   SCHEMA_REGISTRY_URL: 'http://registry:8081/',
   POSTGRES_URL: 'postgres://calstream_sync:p%40ss-word-1@db:5432/calstream',
@@ -43,9 +43,8 @@ const GOOD = {
   CREDENTIALS_KEYS: `k2:${KEY},k1:${KEY}`,
   CHANNEL_TOKEN_KEYS: `k1:${KEY}`,
   PUBLIC_URL: 'https://calendars.example.com/',
-  GOOGLE_CLIENT_ID: 'client',
-  GOOGLE_CLIENT_SECRET: 'GOCSPX-something',
 }
+const GOOD = { ...NEEDED, GOOGLE_CLIENT_ID: 'client', GOOGLE_CLIENT_SECRET: 'GOCSPX-something' }
 
 function problemsOf(env: NodeJS.ProcessEnv, schema: z.ZodObject = everything): readonly string[] {
   try {
@@ -75,7 +74,7 @@ describe('readEnv', () => {
 
   test('tells everything that is missing at once, each by its variable', () => {
     const named = problemsOf({}).map((problem) => `${problem.split(' ')[0]}`)
-    expect(named.toSorted()).toEqual(Object.keys(GOOD).toSorted())
+    expect(named.toSorted()).toEqual(Object.keys(NEEDED).toSorted())
   })
 
   test.each([
