@@ -88,6 +88,17 @@ connections
     (await import('./connections.ts')).showConnections(options, env, output()),
   )
 
+const keys = program.command('keys').description('the keys that stored credentials are sealed with')
+keys
+  .command('rotate')
+  .description(
+    'seal every stored credential with the first key of CREDENTIALS_KEYS; safe while everything runs, may be stopped and repeated',
+  )
+  .option('--dry-run', 'open everything and count; change nothing')
+  .action(async (options: { dryRun?: boolean }) =>
+    (await import('./keys.ts')).rotateKeys({ dryRun: options.dryRun === true }, env, output()),
+  )
+
 program
   .command('doctor')
   .description('check every dependency and say what to do when one is red')

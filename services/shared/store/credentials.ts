@@ -53,3 +53,74 @@ export async function saveAccess(
   )
   return rowCount === 1 ? 'saved' : 'superseded'
 }
+
+/** One row for rotation of the keys: what is sealed, and the version that it had. */
+export interface SealedRow {
+  readonly connectionId: ConnectionId
+  readonly version: number
+  readonly refreshToken: string
+  readonly accessToken: string | null
+}
+
+/** Rows with a token that is not sealed with this key, by connection id after `after`. */
+export async function credentialsNotUnder(
+  db: Queryable,
+  kid: string,
+  page: { readonly after: ConnectionId | null; readonly limit: number },
+): Promise<readonly SealedRow[]> {
+  const { rows } = await db.query<SealedRow>(
+    `select connection_id as "connectionId", version, refresh_token as "refreshToken", access_token as "accessToken"
+       from connection_credentials
+      where (split_part(refresh_token, '.', 2) <> $1 or split_part(access_token, '.', 2) <> $1)
+        and ($2::uuid is null or connection_id > $2)
+      order by connection_id limit $3`,
+    [kid, page.after, page.limit],
+  )
+  return rows
+}
+
+/** The same tokens sealed with another key, and the value that they replace. */
+export interface ResealedRow extends SealedRow {
+  readonly replaces: string
+}
+
+/**
+ * Stores the same tokens sealed with another key, each over exactly what was read: the version, and the sealed refresh token,
+ * whose nonce is never the same twice, for a row that was erased and made anew meanwhile. The version stays: a refresh that is
+ * under way at the vendor must be able to save the token that it gets, or a rotated refresh token would be lost for ever.
+ * @returns the connections that were stored; the others were changed meanwhile and are to be read again.
+ */
+export async function reseal(
+  db: Queryable,
+  rows: readonly ResealedRow[],
+): Promise<ReadonlySet<ConnectionId>> {
+  const { rows: stored } = await db.query<{ connectionId: ConnectionId }>(
+    `update connection_credentials as held
+        set refresh_token = fresh.refresh_token, access_token = fresh.access_token, updated_at = calstream_now()
+       from unnest($1::uuid[], $2::bigint[], $3::text[], $4::text[], $5::text[])
+              as fresh(connection_id, version, refresh_token, access_token, replaces)
+      where held.connection_id = fresh.connection_id and held.version = fresh.version
+        and held.refresh_token = fresh.replaces
+     returning held.connection_id as "connectionId"`,
+    [
+      rows.map(({ connectionId }) => connectionId),
+      rows.map(({ version }) => version),
+      rows.map(({ refreshToken }) => refreshToken),
+      rows.map(({ accessToken }) => accessToken),
+      rows.map(({ replaces }) => replaces),
+    ],
+  )
+  return new Set(stored.map(({ connectionId }) => connectionId))
+}
+
+/** How many connections hold a token under each key id. */
+export async function countByKey(
+  db: Queryable,
+): Promise<readonly { readonly kid: string; readonly connections: number }[]> {
+  const { rows } = await db.query<{ kid: string; connections: number }>(
+    `select kid, count(distinct connection_id) as connections
+       from connection_credentials, unnest(array[split_part(refresh_token, '.', 2), split_part(access_token, '.', 2)]) as kid
+      where kid is not null group by kid order by kid`,
+  )
+  return rows
+}
