@@ -1,4 +1,4 @@
-// A server in Google's place that answers as told and remembers what it was asked, with an adapter that talks to it.
+// A server in a vendor's place that answers as told and remembers what it was asked, with an adapter that talks to it.
 import { once } from 'node:events'
 import { createServer, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -32,6 +32,24 @@ afterEach(async () => {
 })
 
 export async function google(answer: Answer): Promise<{ vendor: Vendor; seen: Seen[] }> {
+  return answering(answer, (url) => {
+    const config = {
+      apiUrl: url,
+      authUrl: `${url}/consent`,
+      tokenUrl: `${url}/token`,
+      revokeUrl: `${url}/revoke`,
+      clientId: 'cid',
+      clientSecret: new Secret('s3cr+t&'),
+    }
+    return createGoogle(config, { now: () => NOW })
+  })
+}
+
+/** A server that answers as told, and the adapter that `create` makes for its address. */
+export async function answering(
+  answer: Answer,
+  create: (url: string) => Vendor,
+): Promise<{ vendor: Vendor; seen: Seen[]; url: string }> {
   const seen: Seen[] = []
   const server = createServer((request, response) => {
     const chunks: Buffer[] = []
@@ -52,15 +70,7 @@ export async function google(answer: Answer): Promise<{ vendor: Vendor; seen: Se
     await once(server, 'close')
   })
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
-  const config = {
-    apiUrl: url,
-    authUrl: `${url}/consent`,
-    tokenUrl: `${url}/token`,
-    revokeUrl: `${url}/revoke`,
-    clientId: 'cid',
-    clientSecret: new Secret('s3cr+t&'),
-  }
-  return { vendor: createGoogle(config, { now: () => NOW }), seen }
+  return { vendor: create(url), seen, url }
 }
 
 export function json(body: unknown, status = 200): Answer {

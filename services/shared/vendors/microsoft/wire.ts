@@ -13,7 +13,7 @@ const emailAddress = z.object({ name: text, address: text }).nullish().catch(nul
 export const wireEvent = z.object({
   id: z.string().min(1),
   '@odata.etag': text,
-  '@removed': z.unknown(),
+  '@removed': z.unknown().optional(),
   type: text,
   subject: text,
   isAllDay: flag,

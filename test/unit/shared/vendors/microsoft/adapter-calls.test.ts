@@ -1,0 +1,196 @@
+// Everything of Microsoft's adapter besides pages, from literal answers: account, calendars, subscriptions and consent.
+import { describe, expect, test } from 'vitest'
+import { failureOf, json, NOW, signal, type Answer } from '../../../../support/answering-google.ts'
+import { CALENDAR, microsoft, problem, routes } from '../../../../support/answering-microsoft.ts'
+
+describe('an account', () => {
+  test.each([
+    [
+      { id: 'u', mail: 'ana@example.com', userPrincipalName: 'ana@corp', displayName: 'Ana' },
+      'ana@example.com',
+    ],
+    [{ id: 'u', mail: null, userPrincipalName: 'ana@corp' }, 'ana@corp'],
+    [{ id: 'u', displayName: 'Ana' }, 'Ana'],
+    [{ id: 'u' }, null],
+  ])('%j is known by its id and called %s', async (user, label) => {
+    const { vendor } = await microsoft(routes({ '/v1.0/me': json(user) }))
+    expect(await vendor.account('token', signal)).toEqual({ id: 'u', label })
+  })
+
+  test.each([
+    ['no id', json({ displayName: 'x' }), 'vendor/unreadable-answer'],
+    ['no mailbox', problem(404, 'MailboxNotEnabledForRESTAPI'), 'vendor/access-denied'],
+    ['no consent', problem(403, 'Authorization_RequestDenied'), 'vendor/access-denied'],
+  ] as const)('with %s is a failure', async (_what, answer, code) => {
+    const { vendor } = await microsoft(answer)
+    expect((await failureOf(vendor.account('token', signal))).code).toBe(code)
+  })
+})
+
+describe('the calendar list', () => {
+  test('is read to its end, and what is no calendar is left out', async () => {
+    const first: Answer = (response, asked) => {
+      const link = `http://${String(asked.headers['host'])}/v1.0/me/calendars?$skip=1`
+      json({ value: [{ id: 'a', isDefaultCalendar: true }, 7], '@odata.nextLink': link })(response, asked)
+    }
+    const { vendor, seen } = await microsoft(
+      routes({ '/v1.0/me/calendars': first, '/v1.0/me/calendars?$skip=1': json({ value: [{ id: 'b' }] }) }),
+    )
+    expect(
+      (await vendor.listCalendars('token', signal)).map((calendar) => calendar.vendorCalendarId),
+    ).toEqual(['a', 'b'])
+    expect(seen[0]!.url.searchParams.get('$top')).toBe('100')
+  })
+
+  test('that never ends is cut off; one that leads elsewhere is not followed', async () => {
+    const endless = await microsoft((response, asked) => {
+      const link = `http://${String(asked.headers['host'])}/v1.0/me/calendars?n=${Math.random()}`
+      json({ value: [], '@odata.nextLink': link })(response, asked)
+    })
+    expect((await failureOf(endless.vendor.listCalendars('token', signal))).code).toBe(
+      'vendor/unreadable-answer',
+    )
+    expect(endless.seen).toHaveLength(40)
+    const hostile = await microsoft(json({ value: [], '@odata.nextLink': 'https://evil.example/v1.0/me' }))
+    expect((await failureOf(hostile.vendor.listCalendars('token', signal))).code).toBe(
+      'vendor/unreadable-answer',
+    )
+    expect(hostile.seen).toHaveLength(1)
+  })
+})
+
+describe('a channel', () => {
+  const request = {
+    channelId: 'ours',
+    vendorCalendarId: CALENDAR,
+    callbackUrl: 'https://calstream.example/hook',
+    token: 'signed',
+    lifeMs: 3_600_000,
+  }
+  const opened = json({ id: 'sub-1', expirationDateTime: '2026-11-20T13:00:00.0000000Z' }, 201)
+
+  test('is opened as Graph documents it, and has the id that Graph gave', async () => {
+    const { vendor, seen } = await microsoft(routes({ '/v1.0/subscriptions': opened }))
+    expect(await vendor.openChannel('token', request, signal)).toEqual({
+      kind: 'opened',
+      channelId: 'sub-1',
+      resourceId: null,
+      expiresAt: Date.UTC(2026, 10, 20, 13) * 1000,
+    })
+    expect(seen[0]).toMatchObject({ method: 'POST', headers: { prefer: 'IdType="ImmutableId"' } })
+    expect(JSON.parse(seen[0]!.body)).toEqual({
+      changeType: 'created,updated,deleted',
+      notificationUrl: 'https://calstream.example/hook',
+      lifecycleNotificationUrl: 'https://calstream.example/hook',
+      resource: `me/calendars/${encodeURIComponent(CALENDAR)}/events`,
+      expirationDateTime: '2026-11-20T13:00:00.000Z',
+      clientState: 'signed',
+    })
+  })
+
+  test('never asks for a longer life than Graph gives', async () => {
+    const { vendor, seen } = await microsoft(opened)
+    await vendor.openChannel('token', { ...request, lifeMs: 30 * 86_400_000 }, signal)
+    await vendor.renewChannel('token', { channelId: 'sub-1', lifeMs: 30 * 86_400_000 }, signal)
+    for (const { body } of seen) {
+      const { expirationDateTime } = JSON.parse(body) as { expirationDateTime: string }
+      expect(Date.parse(expirationDateTime) - NOW / 1000).toBe(10_070 * 60_000)
+    }
+  })
+
+  test.each([
+    ['a calendar of somebody else', problem(403, 'ExtensionError'), null],
+    ['a calendar that is gone', problem(404, 'ErrorItemNotFound'), 'vendor/calendar-gone'],
+    [
+      'an address that does not answer',
+      problem(
+        400,
+        'ValidationError',
+        'Subscription validation request failed. Notification endpoint must respond with 200 OK to validation request.',
+      ),
+      'vendor/callback-refused',
+    ],
+    [
+      'an address that answers late',
+      problem(400, 'InvalidRequest', 'Subscription validation request timed out.'),
+      'vendor/callback-refused',
+    ],
+    ['a malformed request', problem(400, 'InvalidRequest', 'No.'), 'vendor/rejected'],
+    ['a missing scope', problem(403, 'Authorization_RequestDenied'), 'vendor/access-denied'],
+    ['throttling', problem(429, 'TooManyRequests'), 'vendor/throttled'],
+    ['an end that is none', json({ id: 'x', expirationDateTime: 'soon' }, 201), 'vendor/unreadable-answer'],
+    ['no id', json({ expirationDateTime: '2026-11-20T13:00:00Z' }, 201), 'vendor/unreadable-answer'],
+  ] as const)('on %s is refused as such, after one call', async (_what, answer, code) => {
+    const { vendor, seen } = await microsoft(answer)
+    const opening = vendor.openChannel('token', request, signal)
+    if (code === null) expect(await opening).toEqual({ kind: 'push-not-supported' })
+    else expect((await failureOf(opening)).code).toBe(code)
+    expect(seen).toHaveLength(1)
+  })
+
+  test('is renewed; one that Graph does not know any more is gone', async () => {
+    const { vendor, seen } = await microsoft(opened)
+    expect(await vendor.renewChannel('token', { channelId: 'sub/1', lifeMs: 3_600_000 }, signal)).toEqual({
+      kind: 'renewed',
+      expiresAt: Date.UTC(2026, 10, 20, 13) * 1000,
+    })
+    expect(seen[0]).toMatchObject({ method: 'PATCH' })
+    expect(seen[0]!.url.pathname).toBe('/v1.0/subscriptions/sub%2F1')
+    for (const code of ['ResourceNotFound', 'ExtensionError']) {
+      const gone = await microsoft(problem(404, code))
+      expect(await gone.vendor.renewChannel('token', { channelId: 's', lifeMs: 1 }, signal)).toEqual({
+        kind: 'gone',
+      })
+    }
+    const proxy = await microsoft((response) => response.writeHead(404).end('<html>'))
+    const failure = await failureOf(proxy.vendor.renewChannel('token', { channelId: 's', lifeMs: 1 }, signal))
+    expect(failure.code).toBe('vendor/unreadable-answer')
+  })
+
+  test('stops; one that is gone counts as stopped, a page of a proxy does not', async () => {
+    const channel = { channelId: 's', resourceId: null }
+    const done = await microsoft((response) => response.writeHead(204).end())
+    await done.vendor.stopChannel('token', channel, signal)
+    expect(done.seen[0]).toMatchObject({ method: 'DELETE', body: '' })
+    const gone = await microsoft(problem(404, 'ResourceNotFound'))
+    await gone.vendor.stopChannel('token', channel, signal)
+    const proxy = await microsoft((response) => response.writeHead(404).end('<html>'))
+    expect((await failureOf(proxy.vendor.stopChannel('token', channel, signal))).code).toBe(
+      'vendor/unreadable-answer',
+    )
+  })
+})
+
+test('consent is asked of the tenant; a refresh names the scopes and tells of the rotated token; revoking asks nothing', async () => {
+  const grant = {
+    access_token: 'a1',
+    expires_in: 3599,
+    refresh_token: 'r1',
+    scope: 'User.Read Calendars.Read',
+    token_type: 'Bearer',
+  }
+  const { vendor, seen, url } = await microsoft(routes({ '/login/common/oauth2/v2.0/token': json(grant) }))
+  const consent = new URL(
+    vendor.consentUrl({
+      redirectUri: 'http://127.0.0.1:9/back',
+      state: 's',
+      codeChallenge: 'c',
+      loginHint: null,
+    }),
+  )
+  expect(`${consent.origin}${consent.pathname}`).toBe(`${url}/login/common/oauth2/v2.0/authorize`)
+  expect(Object.fromEntries(consent.searchParams)).toMatchObject({
+    scope: 'offline_access User.Read Calendars.Read',
+    response_mode: 'query',
+    prompt: 'select_account',
+  })
+  expect((await vendor.refresh('r0', signal)).refreshToken).toBe('r1')
+  expect(Object.fromEntries(new URLSearchParams(seen[0]!.body))).toMatchObject({
+    grant_type: 'refresh_token',
+    scope: 'offline_access User.Read Calendars.Read',
+  })
+  const code = { code: 'c', codeVerifier: 'v', redirectUri: 'http://127.0.0.1:9/back' }
+  expect((await vendor.exchangeCode(code, signal)).missingScopes).toEqual([])
+  await vendor.revoke('r1', signal)
+  expect(seen).toHaveLength(2)
+})
