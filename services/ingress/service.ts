@@ -3,10 +3,9 @@
 // nothing to lose.
 import type { AddressInfo } from 'node:net'
 import type { FastifyInstance } from 'fastify'
-import { REQUESTED_TOPIC } from '#schemas/topics.ts'
+import { REQUESTED_TOPIC, TOPICS } from '#schemas/topics.ts'
 import type { Gates } from '#shared/domain/gates.ts'
 import { startAdmin } from '#shared/platform/admin.ts'
-import { createBearerCheck, type BearerConfig } from './api/bearer.ts'
 import { systemClock } from '#shared/platform/clock.ts'
 import { openCodec } from '#shared/platform/codec.ts'
 import { parseKeyring } from '#shared/platform/crypto.ts'
@@ -15,18 +14,28 @@ import { createLogger } from '#shared/platform/log.ts'
 import { openDatabase } from '#shared/platform/postgres.ts'
 import { startTelemetry } from '#shared/platform/telemetry.ts'
 import { openGates, type GatesConfig } from '#shared/platform/unleash.ts'
+import { createVendors } from '#shared/vendors/index.ts'
+import { createBearerCheck, type BearerConfig } from './api/bearer.ts'
+import { registerApi } from './api/routes.ts'
+import { createChannelNotices } from './channel-notices.ts'
 import type { IngressConfig } from './config.ts'
+import { registerMicrosoftWebhook } from './microsoft-webhook.ts'
+import { createBrowserCookie } from './oauth/browser-cookie.ts'
+import { FLOW_LIFE_MS } from './oauth/flow.ts'
+import { createFlowTokens } from './oauth/flow-tokens.ts'
+import { registerOAuth } from './oauth/routes.ts'
 import { createPublisher } from './publisher.ts'
 import { createRefusals } from './refusals.ts'
 import { closeServer, createServer } from './server.ts'
-import { registerSyncApi } from './api/sync.ts'
 import { registerGoogleWebhook } from './webhooks.ts'
 
 // The way in for `calstream connections add`.
 export { connectAccount } from './connect-account.ts'
 
-/** Refusals use one connection, the API a few; notifications none. */
-const POOL_MAX = 4
+/** Refusals use one connection at a time; notifications none. */
+const REFUSALS_POOL_MAX = 2
+/** Of its own, so that an app that disconnects many accounts at once never keeps a refusal waiting. */
+const API_POOL_MAX = 6
 /** Longer than the longest answer (2.5 s); with the queues' second the stop stays within five. */
 const FINISH_MAX_MS = 4000
 
@@ -54,27 +63,35 @@ export async function startIngress(
 
   const live = overrides.gates ? null : started.use(await openGates(gatesOf(config), logger, signal))
   const gates = overrides.gates ?? live!
-  const db = started.use(
-    openDatabase(
-      { url: config.POSTGRES_URL, applicationName: 'calstream-ingress', poolMax: POOL_MAX },
-      logger,
-    ),
-  )
+  const pool = (poolMax: number) =>
+    openDatabase({ url: config.POSTGRES_URL, applicationName: 'calstream-ingress', poolMax }, logger)
+  const refusalsDb = started.use(pool(REFUSALS_POOL_MAX))
+  const db = started.use(pool(API_POOL_MAX))
   const codec = await openCodec(
     {
       registryUrl: config.SCHEMA_REGISTRY_URL,
       prefix: config.KAFKA_PREFIX,
-      topics: Object.values(REQUESTED_TOPIC),
+      topics: [
+        ...Object.values(REQUESTED_TOPIC),
+        TOPICS.connectionChanged,
+        TOPICS.eventChanged,
+        TOPICS.eventState,
+      ],
     },
     signal,
   )
   const producer = started.use(await openProducer(kafka, logger))
   const publisher = started.use(createPublisher({ producer, codec, clock: systemClock, logger }))
-  const refusals = started.use(createRefusals({ db, logger }))
+  const refusals = started.use(createRefusals({ db: refusalsDb, logger }))
+  const notices = started.use(createChannelNotices({ db: refusalsDb, clock: systemClock, logger }))
 
   const app = createServer({ connectionsMax: config.INGRESS_CONNECTIONS_MAX }, logger)
-  registerGoogleWebhook(app, { gates, keys: parseKeyring(config.CHANNEL_TOKEN_KEYS), refusals, publisher })
-  registerSyncApi(app, { gates, bearer: createBearerCheck(bearerConfig(config)), db, refusals, publisher })
+  const webhooks = { gates, keys: parseKeyring(config.CHANNEL_TOKEN_KEYS), refusals, publisher, notices }
+  registerGoogleWebhook(app, webhooks)
+  registerMicrosoftWebhook(app, webhooks)
+  const shared = { gates, db, codec, logger, bearer: createBearerCheck(bearerConfig(config)) }
+  registerApi(app, { ...shared, refusals, publisher })
+  await registerOAuth(app, { ...shared, ...oauthPorts(config) })
 
   // Not Postgres: notifications do without it while their gates are open, and taking every instance out of the balancer
   // for a database outage would refuse them.
@@ -95,6 +112,19 @@ export async function startIngress(
   const { port } = app.server.address() as AddressInfo
   logger.info({ port, adminPort: admin.port }, 'the ingress takes requests')
   return { port, adminPort: admin.port, [Symbol.asyncDispose]: () => running.disposeAsync() }
+}
+
+function oauthPorts(config: IngressConfig) {
+  const keyring = parseKeyring(config.CREDENTIALS_KEYS)
+  const isSecure = config.PUBLIC_URL.startsWith('https:')
+  return {
+    keyring,
+    tokens: createFlowTokens(keyring),
+    cookie: createBrowserCookie({ isSecure, lifeMs: FLOW_LIFE_MS }),
+    vendors: createVendors(config),
+    publicUrl: config.PUBLIC_URL,
+    returnOrigins: config.OAUTH_RETURN_ORIGINS,
+  }
 }
 
 async function listen(app: FastifyInstance, config: IngressConfig): Promise<void> {

@@ -1,12 +1,13 @@
 // Notifications of vendors: gate → token → sync gate and allowlists → doorbell. Invariants: 2xx only once the ring is durable
 // in Kafka; nothing but Kafka is touched while the gates are open; a closed gate keeps a signed notification as a row
-// before it says 403; everything is decided from headers, before a body is read.
+// before it says 403; Google's is decided from headers, before a body is read.
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { readChannelToken, type ChannelClaims, type ChannelKeys } from '#shared/domain/channel-token.ts'
 import type { GateDecision, Gates } from '#shared/domain/gates.ts'
 import type { VendorName } from '#shared/domain/ids.ts'
 import { metrics } from '#shared/platform/metrics.ts'
 import { inSpan } from '#shared/platform/telemetry.ts'
+import type { ChannelNotices } from './channel-notices.ts'
 import type { Publisher } from './publisher.ts'
 import type { Refusals } from './refusals.ts'
 import { badRequest, sendProblem, unavailable, type Problem } from './server.ts'
@@ -24,12 +25,12 @@ export type Admission =
   | { readonly kind: 'admitted'; readonly claims: ChannelClaims }
   | { readonly kind: 'refused'; readonly problem: Problem }
 
-const UNAUTHORIZED: Problem = {
+export const UNAUTHORIZED: Problem = {
   status: 401,
   error: 'Unauthorized',
   detail: 'The channel token is missing or not one of ours.',
 }
-const NOT_DURABLE = unavailable('The notification could not be stored. Send it again later.')
+export const NOT_DURABLE = unavailable('The notification could not be stored. Send it again later.')
 
 /**
  * Whether a notification may ring, from its token alone ('' for none). A refusal of a signed one is committed as a
@@ -66,7 +67,10 @@ async function refuse(
  * `POST /api/webhooks/calendar/google`: 202 once durable · 200 for the `sync` message that opens a channel · 400 without its
  * headers · 401 · 403 · 503.
  */
-export function registerGoogleWebhook(app: FastifyInstance, deps: WebhookDeps): void {
+export function registerGoogleWebhook(
+  app: FastifyInstance,
+  deps: WebhookDeps & { readonly notices: Pick<ChannelNotices, 'seen'> },
+): void {
   const admitted = new WeakMap<FastifyRequest, { claims: ChannelClaims; message: GoogleMessage }>()
   app.post(GOOGLE_WEBHOOK, {
     onRequest: async (request, reply) => {
@@ -86,6 +90,7 @@ export function registerGoogleWebhook(app: FastifyInstance, deps: WebhookDeps): 
       const notification = admitted.get(request)
       if (notification === undefined) throw new Error('A notification reached its handler without admission.')
       const { claims, message } = notification
+      deps.notices.seen('google', { id: message.channelId, resourceId: message.resourceId }, claims)
       // Says that the channel works; nothing has changed yet (the first message of every channel).
       if (message.state === 'sync') return reply.code(200).send()
       const ring = {
@@ -106,6 +111,9 @@ export function registerGoogleWebhook(app: FastifyInstance, deps: WebhookDeps): 
 }
 
 interface GoogleMessage {
+  readonly channelId: string
+  /** '' where it is missing or strange: nothing but stopping an unknown channel needs it. */
+  readonly resourceId: string
   readonly state: string
   readonly deliveryKey: string
 }
@@ -116,13 +124,21 @@ const CHANNEL_ID = /^[A-Za-z0-9\-_+/=]{1,64}$/
 const MESSAGE_NUMBER = /^[1-9]\d{0,18}$/
 /** Known: sync, exists, not_exists. An unknown one is a reason to pull like any other. */
 const RESOURCE_STATE = /^[A-Za-z_-]{1,32}$/
+/** "An opaque ID"; stored, so bounded. */
+const RESOURCE_ID = /^[\x21-\x7e]{1,256}$/
 
 function googleMessage(request: FastifyRequest): GoogleMessage | null {
   const channel = headerOf(request, 'x-goog-channel-id')
   const number = headerOf(request, 'x-goog-message-number')
   const state = headerOf(request, 'x-goog-resource-state')
   if (!CHANNEL_ID.test(channel) || !MESSAGE_NUMBER.test(number) || !RESOURCE_STATE.test(state)) return null
-  return { state, deliveryKey: `g:${channel}:${number}` }
+  const resource = headerOf(request, 'x-goog-resource-id')
+  return {
+    channelId: channel,
+    resourceId: RESOURCE_ID.test(resource) ? resource : '',
+    state,
+    deliveryKey: `g:${channel}:${number}`,
+  }
 }
 
 function headerOf(request: FastifyRequest, name: string): string {

@@ -17,6 +17,8 @@ import { systemClock } from '#shared/platform/clock.ts'
 import { Secret } from '#shared/platform/env.ts'
 import { createLogger } from '#shared/platform/log.ts'
 import type { Queryable } from '#shared/platform/postgres.ts'
+import { createChannelNotices } from '../../services/ingress/channel-notices.ts'
+import { registerMicrosoftWebhook } from '../../services/ingress/microsoft-webhook.ts'
 import { createPublisher } from '../../services/ingress/publisher.ts'
 import { createRefusals } from '../../services/ingress/refusals.ts'
 import { closeServer, createServer } from '../../services/ingress/server.ts'
@@ -31,7 +33,11 @@ export interface LiteralIngress extends AsyncDisposable {
   readonly sent: OutboundRecord[]
   /** The ids and gates of each statement that wrote held_requests. */
   readonly held: (readonly [readonly string[], readonly string[]])[]
+  /** `<kind> <channel id>` of each notice that was stored. */
+  readonly noticed: string[]
   readonly logged: string[]
+  /** A token for Microsoft's channel of the same connection. */
+  readonly clientState: string
   readonly channel: ReturnType<typeof aChannel>
   /** The headers of a good notification. */
   notification(changes?: Readonly<Record<string, string>>): Record<string, string>
@@ -53,6 +59,7 @@ const JWT_SECRET = randomBytes(32).toString('base64url')
 export async function startLiteralIngress(ports: LiteralPorts = {}): Promise<LiteralIngress> {
   const sent: OutboundRecord[] = []
   const held: LiteralIngress['held'] = []
+  const noticed: string[] = []
   const logged: string[] = []
   const channel = aChannel()
   const key = randomBytes(32)
@@ -66,7 +73,7 @@ export async function startLiteralIngress(ports: LiteralPorts = {}): Promise<Lit
     webhook: () => ports.webhook ?? ON,
     sync: () => ports.sync ?? ON,
   }
-  const db = literalDatabase(ports.database ?? [], held)
+  const db = literalDatabase(ports.database ?? [], { held, noticed })
   const send = async (records: readonly OutboundRecord[]): Promise<void> => {
     await ports.send?.(records)
     sent.push(...records)
@@ -74,7 +81,9 @@ export async function startLiteralIngress(ports: LiteralPorts = {}): Promise<Lit
   const publisher = createPublisher({ producer: { send }, codec: { encode }, clock: systemClock, logger })
   const refusals = createRefusals({ db, logger })
   const app = createServer({ connectionsMax: 100 }, logger)
-  registerGoogleWebhook(app, { gates, keys, refusals, publisher })
+  const notices = createChannelNotices({ db, clock: systemClock, logger })
+  registerGoogleWebhook(app, { gates, keys, refusals, publisher, notices })
+  registerMicrosoftWebhook(app, { gates, keys, refusals, publisher, notices })
   const bearer = createBearerCheck({
     secret: new Secret(JWT_SECRET),
     jwksUrl: undefined,
@@ -88,8 +97,10 @@ export async function startLiteralIngress(ports: LiteralPorts = {}): Promise<Lit
     app,
     sent,
     held,
+    noticed,
     logged,
     channel,
+    clientState: signChannelToken(keys, { ...channel, vendor: 'microsoft' }),
     notification: (changes = {}) => ({
       'X-Goog-Channel-ID': 'a0b1c2d3',
       'X-Goog-Message-Number': '10',
@@ -101,6 +112,7 @@ export async function startLiteralIngress(ports: LiteralPorts = {}): Promise<Lit
     bearer: (claims) => signedBearer(claims, JWT_SECRET),
     [Symbol.asyncDispose]: async () => {
       await closeServer(app, 1000)
+      await notices[Symbol.asyncDispose]()
       await publisher[Symbol.asyncDispose]()
       await refusals[Symbol.asyncDispose]()
     },
@@ -198,11 +210,15 @@ function typeOf(topic: SchemaTopic): avro.Type {
 
 function literalDatabase(
   rows: 'down' | readonly { id: string; vendor: string; status: string }[],
-  held: LiteralIngress['held'],
+  { held, noticed }: Pick<LiteralIngress, 'held' | 'noticed'>,
 ): Queryable {
   return {
     query: async <R extends object>(text: string, values: readonly unknown[] = []) => {
       if (rows === 'down') throw new Failure('store/unavailable')
+      if (text.includes('channel_notices')) {
+        noticed.push(...(values[1] as string[]).map((id, i) => `${(values[2] as string[])[i]} ${id}`))
+        return { rows: [], rowCount: 0 }
+      }
       if (!text.includes('held_requests')) {
         const found = rows.map((row) => ({ ...row, asOf: 1_700_000_000_000_000 })) as unknown as R[]
         return { rows: found, rowCount: found.length }

@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs'
 import { afterEach, describe, expect, test } from 'vitest'
 import { parse } from 'yaml'
+import { MICROSOFT_WEBHOOK } from '../../../services/ingress/microsoft-webhook.ts'
 import { GOOGLE_WEBHOOK } from '../../../services/ingress/webhooks.ts'
 import { SYNC_API } from '../../../services/ingress/api/sync.ts'
 import { rawDialogue, rawExchange, rawRequest, type RawAnswer } from '../../support/raw-http.ts'
@@ -36,7 +37,7 @@ async function start(ports: LiteralPorts = {}): Promise<LiteralIngress> {
 
 type Provocation = (path: string) => Promise<RawAnswer>
 
-/** What both routes answer to broken requests. */
+/** What all routes answer to broken requests. */
 const COMMON: Record<string, Provocation> = {
   '405': async (path) => rawExchange((await start()).port, rawRequest('PUT', path, {})),
   '408': async (path) =>
@@ -58,6 +59,19 @@ const PROVOCATIONS: Record<string, Record<string, Provocation>> = {
     '413': async () => notify(await start(), { 'Content-Length': String(MB10) }),
     '503': async () => notify(await start({ webhook: UNKNOWN })),
   },
+  [MICROSOFT_WEBHOOK]: {
+    ...COMMON,
+    '200': async () => post(await start(), `${MICROSOFT_WEBHOOK}?validationToken=x`, {}),
+    '202': async () => {
+      const ingress = await start()
+      return post(ingress, MICROSOFT_WEBHOOK, {}, batch({ clientState: ingress.clientState }))
+    },
+    '400': async () => post(await start(), MICROSOFT_WEBHOOK, {}, '{'),
+    '401': async () => post(await start(), MICROSOFT_WEBHOOK, {}, batch({})),
+    '403': async () => post(await start({ webhook: OFF_WEBHOOK }), MICROSOFT_WEBHOOK, {}, batch({})),
+    '413': async () => post(await start(), MICROSOFT_WEBHOOK, { 'Content-Length': String(MB10) }),
+    '503': async () => post(await start({ webhook: UNKNOWN }), MICROSOFT_WEBHOOK, {}),
+  },
   [SYNC_API]: {
     ...COMMON,
     '202': async () => askForSync(await start({ database: [A_CONNECTION] })),
@@ -72,6 +86,10 @@ const PROVOCATIONS: Record<string, Record<string, Provocation>> = {
     },
     '503': async () => askForSync(await start({ database: 'down' })),
   },
+}
+
+function batch(item: object): string {
+  return JSON.stringify({ value: [item] })
 }
 
 describe('schemas/openapi.yaml', () => {

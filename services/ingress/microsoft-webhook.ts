@@ -1,0 +1,177 @@
+// Notifications of Microsoft Graph: batches whose tokens are in their body. Invariants: 2xx only once every good item is durable, a
+// lifecycle item in Kafka and as a row; a closed gate keeps what is signed before it says 403; bodies under way hold a bounded
+// number of bytes, since nobody is known before they are read.
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import { readChannelToken, type ChannelClaims } from '#shared/domain/channel-token.ts'
+import { metrics } from '#shared/platform/metrics.ts'
+import { inSpan } from '#shared/platform/telemetry.ts'
+import type { ChannelNotice, NoticeKind } from '#shared/store/channel-notices.ts'
+import type { ChannelNotices } from './channel-notices.ts'
+import { ITEMS_MAX, readMicrosoftBatch, type LifecycleEvent, type MicrosoftItem } from './microsoft-batch.ts'
+import type { Ring } from './publisher.ts'
+import { badRequest, sendProblem, unavailable, type Problem } from './server.ts'
+import { admit, NOT_DURABLE, UNAUTHORIZED, type Admission, type WebhookDeps } from './webhooks.ts'
+
+export const MICROSOFT_WEBHOOK = '/api/webhooks/calendar/microsoft'
+
+export type MicrosoftWebhookDeps = WebhookDeps & { readonly notices: Pick<ChannelNotices, 'tell' | 'seen'> }
+
+/** More than other routes take: Graph repeats what it could not deliver unchanged, so a batch refused as too large is lost. */
+const BODY_BYTES_MAX = 1_048_576
+/** Of all batches that are being received or handled. */
+const UNDER_WAY_BYTES_MAX = 32 * BODY_BYTES_MAX
+/** Graph's own have some 200 characters. */
+const VALIDATION_TOKEN_MAX = 2048
+
+const NOTICE_OF: Partial<Record<LifecycleEvent | 'other', NoticeKind>> = {
+  subscriptionRemoved: 'removed',
+  reauthorizationRequired: 'reauthorize',
+}
+
+/**
+ * `POST /api/webhooks/calendar/microsoft`: 200 with the token of a `?validationToken=` · 202 once every good item is durable (bad
+ * ones are dropped and counted) · 400 · 401 when all are bad · 403 when a gate refused all good ones · 413 · 503.
+ */
+export function registerMicrosoftWebhook(app: FastifyInstance, deps: MicrosoftWebhookDeps): void {
+  let underWay = 0
+
+  /** Takes the body's bytes out of the allowance until the answer is gone or the socket closed. */
+  function isRoom(request: FastifyRequest, reply: FastifyReply): boolean {
+    const declared = Number(request.headers['content-length'] ?? BODY_BYTES_MAX)
+    const bytes = Math.min(BODY_BYTES_MAX, Number.isFinite(declared) ? declared : BODY_BYTES_MAX)
+    if (underWay + bytes > UNDER_WAY_BYTES_MAX) return false
+    underWay += bytes
+    reply.raw.once('close', () => {
+      underWay -= bytes
+    })
+    return true
+  }
+
+  app.post(MICROSOFT_WEBHOOK, {
+    bodyLimit: BODY_BYTES_MAX,
+    onRequest: async (request, reply) => {
+      const gate = deps.gates.webhook()
+      const { validationToken } = request.query as { validationToken?: string | string[] }
+      // While the gate is closed a body is read all the same: what is signed in it has to be kept.
+      if (gate.state === 'on' && validationToken !== undefined) return validate(reply, validationToken)
+      if (gate.state === 'unknown' || validationToken !== undefined) {
+        const admission = await admit(deps, 'microsoft', '')
+        if (admission.kind === 'refused') return sendProblem(reply, admission.problem)
+      }
+      if (!isRoom(request, reply))
+        return sendProblem(reply, unavailable('Too much is under way. Send it again later.'))
+    },
+    onResponse: async (_request, reply) => {
+      const labels = { vendor: 'microsoft', outcome: String(reply.statusCode) }
+      metrics.webhooks.add(1, labels)
+      metrics.webhookSeconds.record(reply.elapsedTime / 1000, labels)
+    },
+    handler: async (request, reply) => {
+      const answer = await inSpan(
+        'notification',
+        { kind: 'server', attributes: { vendor: 'microsoft' } },
+        () => handleBatch(deps, request.body),
+      )
+      return answer === 'accepted' ? reply.code(202).send() : sendProblem(reply, answer)
+    },
+  })
+}
+
+/** Graph takes the answer for consent only if it is the decoded token as plain text and nothing else. */
+function validate(reply: FastifyReply, token: string | string[]): FastifyReply {
+  if (typeof token !== 'string' || token === '' || token.length > VALIDATION_TOKEN_MAX) {
+    return sendProblem(reply, badRequest('There is one validationToken of at most 2048 characters.'))
+  }
+  return reply.code(200).header('content-type', 'text/plain; charset=utf-8').send(token)
+}
+
+async function handleBatch(deps: MicrosoftWebhookDeps, body: unknown): Promise<'accepted' | Problem> {
+  const batch = readMicrosoftBatch(body)
+  if (batch.kind !== 'batch') {
+    // A caller without a token learns only that the gate is closed.
+    const admission = await admit(deps, 'microsoft', '')
+    if (admission.kind === 'refused' && admission.problem.status !== 401) return admission.problem
+    return batch.kind === 'malformed'
+      ? badRequest('The body is no collection of change notifications.')
+      : { status: 413, error: 'Payload too large', detail: `A batch has at most ${ITEMS_MAX} notifications.` }
+  }
+  const admissions = await admitEach(deps, batch.items)
+  const of = (item: MicrosoftItem) => admissions.get(item.clientState)
+  count(batch.items, of)
+  const refusals = [...admissions.values()].flatMap((one) => (one.kind === 'refused' ? one.problem : []))
+  const trouble = refusals.find((problem) => problem.status === 503)
+  if (trouble) return trouble
+  if (!(await deps.notices.tell(noticesOf(deps, batch.items)))) return NOT_DURABLE
+  const rings = batch.items.flatMap((item) => {
+    const admission = of(item)
+    return admission?.kind === 'admitted' ? [{ item, claims: admission.claims }] : []
+  })
+  if (rings.length === 0) return refusals.find((problem) => problem.status === 403) ?? UNAUTHORIZED
+  return (await ringEach(deps, rings)) ? 'accepted' : NOT_DURABLE
+}
+
+/** One decision per token: a batch usually speaks of few channels. */
+async function admitEach(
+  deps: MicrosoftWebhookDeps,
+  items: readonly MicrosoftItem[],
+): Promise<ReadonlyMap<string, Admission>> {
+  const tokens = [...new Set(items.map((item) => item.clientState))]
+  return new Map(
+    await Promise.all(tokens.map(async (token) => [token, await admit(deps, 'microsoft', token)] as const)),
+  )
+}
+
+/** What the scheduler has to do, also of connections whose gate is closed: Graph says it once. */
+function noticesOf(deps: MicrosoftWebhookDeps, items: readonly MicrosoftItem[]): readonly ChannelNotice[] {
+  return items.flatMap(({ lifecycle, subscriptionId, clientState }) => {
+    const kind = lifecycle === null ? undefined : NOTICE_OF[lifecycle]
+    const claims = kind && subscriptionId ? readChannelToken(deps.keys, 'microsoft', clientState) : null
+    if (kind === undefined || claims === null) return []
+    return {
+      vendor: 'microsoft' as const,
+      channelId: subscriptionId,
+      kind,
+      connectionId: claims.connectionId,
+      resourceId: null,
+    }
+  })
+}
+
+/** Rings once per delivery key, and once per calendar for items without. @returns whether all of them are durable. */
+async function ringEach(
+  deps: MicrosoftWebhookDeps,
+  admitted: readonly { readonly item: MicrosoftItem; readonly claims: ChannelClaims }[],
+): Promise<boolean> {
+  const rings = new Map<string, Ring>()
+  for (const { item, claims } of admitted) {
+    const { connectionId, calendarId } = claims
+    rings.set(`${connectionId} ${item.deliveryKey ?? calendarId}`, {
+      ...claims,
+      vendor: 'microsoft',
+      reason: 'webhook',
+      deliveryKey: item.deliveryKey,
+      asOf: null,
+    })
+    // What is told for the last time makes no channel known.
+    if (item.subscriptionId !== '' && item.lifecycle === null)
+      deps.notices.seen('microsoft', { id: item.subscriptionId, resourceId: '' }, claims)
+  }
+  const answers = await Promise.all([...rings.values()].map((ring) => deps.publisher.ring(ring)))
+  return answers.every((answer) => answer === 'durable')
+}
+
+function count(
+  items: readonly MicrosoftItem[],
+  admissionOf: (item: MicrosoftItem) => Admission | undefined,
+): void {
+  const outcomes = { good: 0, bad: 0, refused: 0 }
+  for (const item of items) {
+    const admission = admissionOf(item)
+    if (admission?.kind === 'admitted') outcomes.good += 1
+    else if (admission?.problem.status === 401) outcomes.bad += 1
+    else outcomes.refused += 1
+  }
+  for (const [outcome, found] of Object.entries(outcomes)) {
+    if (found > 0) metrics.webhookItems.add(found, { vendor: 'microsoft', outcome })
+  }
+}
