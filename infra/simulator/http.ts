@@ -71,6 +71,18 @@ export function render(answer: Answer): { readonly payload: Buffer; readonly typ
   return { payload: Buffer.from(JSON.stringify(answer.body)), type: 'application/json; charset=UTF-8' }
 }
 
+/** A body as a JSON object (an empty one counts as `{}`); null when it is none. */
+export function readObject(body: string): Record<string, unknown> | null {
+  try {
+    const value: unknown = JSON.parse(body === '' ? '{}' : body)
+    return typeof value === 'object' && value !== null && !Array.isArray(value)
+      ? (value as Record<string, unknown>)
+      : null
+  } catch {
+    return null
+  }
+}
+
 /** A lookup over routes; undefined when no route has this method and path. */
 export function router<C>(routes: readonly Route<C>[]) {
   const table = routes.map((route) => ({ route, segments: route.path.split('/') }))

@@ -3,7 +3,7 @@
 //
 //   googleUrl   the API at the origin's root, /token, /revoke, /o/oauth2/v2/auth
 //   adminUrl    /admin/…: accounts, events, load, faults, notifications, latency, paging, cursors, webhooks, truth, changes,
-//               requests, channels, knobs, clock, reset (control/admin*.ts; bodies in control/bodies.ts)
+//               requests, channels, knobs, consent, grants, clock, reset (control/admin*.ts; bodies in control/bodies.ts)
 //
 // All of the vendor's own time (stamps, lives of tokens and channels, delays and retries of deliveries) follows one clock, which
 // GET /admin/clock shows and POST /admin/clock {advanceMs} or {to} moves on; in mode `manual` it moves in no other way.
@@ -14,7 +14,7 @@
 import { createClock } from './clock/clock.ts'
 import { createAdmin } from './control/admin.ts'
 import { createFaults } from './control/faults.ts'
-import { defaultKnobs } from './control/knobs.ts'
+import { defaultKnobs, resetKnobs } from './control/knobs.ts'
 import { createLedger } from './control/ledger.ts'
 import { createLoadGenerator } from './control/load.ts'
 import { createAccount } from './control/accounts.ts'
@@ -85,9 +85,9 @@ function createGoogle(core: Core, config: SimulatorConfig, googleUrl: () => stri
   const google = {
     world,
     list: { world, tokens, knobs, seed, runs: new Map() },
-    oauth: { world, tokens, knobs, seed, codes: new Map() },
+    oauth: { world, tokens, knobs, seed, codes: new Map(), minted: { codes: 0 } },
     watch: { world, push, knobs, seed, googleUrl, allowHttpCallbacks },
-    newAccount: (email?: string) => createAccount(world, seed, { email }),
+    newAccount: (email: string) => createAccount(world, seed, { email }),
   }
   return createFront({ google, knobs, faults, requests, stopped: stopped.signal })
 }
@@ -98,9 +98,7 @@ function reset(core: Core, config: SimulatorConfig): void {
   core.faults.clear()
   core.push.forget()
   for (const ledger of [core.requests, core.changes, core.push.attempts]) ledger.clear()
-  Object.assign(core.knobs.notifications, defaultKnobs(0).notifications)
-  Object.assign(core.knobs.paging, defaultKnobs(0).paging)
-  core.knobs.latencyMs = config.latencyMs ?? 0
+  resetKnobs(core.knobs, config.latencyMs ?? 0)
   core.world.reset()
   core.journal?.clear()
 }

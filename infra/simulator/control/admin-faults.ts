@@ -3,7 +3,9 @@ import type { Route } from '../http.ts'
 import type { AdminContext } from './admin.ts'
 import {
   accessTokensBody,
+  consentBody,
   faultBody,
+  grantsBody,
   latencyBody,
   notificationsBody,
   pagingBody,
@@ -66,6 +68,22 @@ export const FAULT_ROUTES: readonly Route<AdminContext>[] = [
     handle: ({ deps, call }) => {
       deps.knobs.accessTokenSeconds = parseBody(accessTokensBody, call.body).seconds
       return { status: 200, body: { seconds: deps.knobs.accessTokenSeconds } }
+    },
+  },
+  {
+    method: 'POST',
+    path: '/admin/consent',
+    handle: ({ deps, call }) => {
+      Object.assign(deps.knobs.consent, parseBody(consentBody, call.body))
+      return { status: 200, body: deps.knobs.consent }
+    },
+  },
+  {
+    method: 'POST',
+    path: '/admin/grants',
+    handle: ({ deps, call }) => {
+      Object.assign(deps.knobs.grants, parseBody(grantsBody, call.body))
+      return { status: 200, body: deps.knobs.grants }
     },
   },
   {

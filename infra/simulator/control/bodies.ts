@@ -97,6 +97,17 @@ export const latencyBody = z.strictObject({ ms: z.number().min(0).max(600_000) }
 
 export const accessTokensBody = z.strictObject({ seconds: z.int().min(1).max(86_400) })
 
+export const consentBody = z.strictObject({
+  account: z.string().min(1).nullable().optional(),
+  mode: z.enum(['grant', 'deny', 'partial']).optional(),
+  scope: z.string().nullable().optional(),
+})
+
+export const grantsBody = z.strictObject({
+  refreshTokenSeconds: z.int().min(1).nullable().optional(),
+  rotate: z.boolean().optional(),
+})
+
 const pageKnob = z.union([z.boolean(), z.literal('sometimes')]).optional()
 export const pagingBody = z.strictObject({
   shortPages: pageKnob,

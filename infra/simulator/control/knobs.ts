@@ -4,10 +4,30 @@
 /** `sometimes` decides per page from the seed; true forces it, false forbids it. */
 export type PageKnob = boolean | 'sometimes'
 
+/** What a person does on the consent page. */
+export type ConsentMode = 'grant' | 'deny' | 'partial'
+
+export interface ConsentKnobs {
+  /** Id or email of the account that consents; null = whom the login hint names, else a page asks. */
+  account: string | null
+  mode: ConsentMode
+  /** What `partial` grants; null = what was asked for without the scopes of calendars. */
+  scope: string | null
+}
+
+export interface GrantKnobs {
+  /** Life of a refresh token (consent screen "Testing": 7 days, time-based access); null = until revoked or half a year unused. */
+  refreshTokenSeconds: number | null
+  /** A refresh answers a new refresh token too; the old one stays valid. */
+  rotate: boolean
+}
+
 export interface Knobs {
   /** Added to every vendor API call, half before the work and half after. */
   latencyMs: number
   accessTokenSeconds: number
+  readonly consent: ConsentKnobs
+  readonly grants: GrantKnobs
   readonly paging: { shortPages: PageKnob; emptyPages: PageKnob; pageSizeMax: number }
   readonly notifications: NotificationKnobs
 }
@@ -31,10 +51,19 @@ export interface NotificationKnobs {
   retryOnConnectionError: boolean
 }
 
+/** Turns every knob back, in place, because all parts of the simulator hold the same objects. */
+export function resetKnobs(knobs: Knobs, latencyMs: number): void {
+  const { latencyMs: latency, accessTokenSeconds, ...groups } = defaultKnobs(latencyMs)
+  Object.assign(knobs, { latencyMs: latency, accessTokenSeconds })
+  for (const [name, group] of Object.entries(groups)) Object.assign(knobs[name as keyof Knobs], group)
+}
+
 export function defaultKnobs(latencyMs: number): Knobs {
   return {
     latencyMs,
     accessTokenSeconds: 3599,
+    consent: { account: null, mode: 'grant', scope: null },
+    grants: { refreshTokenSeconds: null, rotate: false },
     paging: { shortPages: 'sometimes', emptyPages: 'sometimes', pageSizeMax: 2500 },
     notifications: {
       drop: 0,

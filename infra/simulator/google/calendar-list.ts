@@ -58,6 +58,18 @@ export function showCalendar(calendar: Calendar) {
   }
 }
 
+/** The calendar itself, as calendars.get shows it. */
+export function showCalendarResource(calendar: Calendar) {
+  return {
+    kind: 'calendar#calendar',
+    etag: etagOf({ seq: calendar.listSeq }),
+    id: calendar.id,
+    summary: calendar.name,
+    timeZone: calendar.timeZone,
+    conferenceProperties: { allowedConferenceSolutionTypes: ['hangoutsMeet'] },
+  }
+}
+
 function writeToken(index: number, seq: number, account: Account): string {
   return Buffer.from(`cl${index}.${seq}.${account.id}`).toString('base64url')
 }

@@ -1,6 +1,6 @@
 // events.watch and channels.stop, with the validations and errors of
 // https://developers.google.com/workspace/calendar/api/guides/push. A channel's id is never free again, not even after a stop.
-import type { Answer, Call } from '../http.ts'
+import { type Answer, type Call, readObject } from '../http.ts'
 import type { Knobs } from '../control/knobs.ts'
 import { digest } from '../random.ts'
 import type { Calendar } from '../world/calendar.ts'
@@ -31,7 +31,7 @@ export async function watch(
   calendar: Calendar,
   call: Call,
 ): Promise<Answer> {
-  const body = readJson(call)
+  const body = readObject(call.body)
   if (!body) return googleError('parseError')
   const problem = refuse(deps, calendar, body)
   if (problem) return problem
@@ -65,7 +65,7 @@ export async function watch(
 
 /** POST /channels/stop: only the same user may, and only with the resource id that watch answered. */
 export function stop(world: World, account: Account, call: Call): Answer {
-  const body = readJson(call)
+  const body = readObject(call.body)
   if (!body) return googleError('parseError')
   const { id, resourceId } = body
   if (typeof id !== 'string') return googleError('required', { parameter: 'id' })
@@ -119,13 +119,4 @@ function expiryOf(body: Readonly<Record<string, unknown>>, now: number): number 
   const life = Number.isFinite(ttl) && ttl > 0 ? Math.min(ttl, LIFE_SECONDS_MAX) : LIFE_SECONDS_MAX
   // Google counts in whole seconds.
   return Math.floor(Math.min(now + life * 1000, Number.isNaN(asked) ? Infinity : asked) / 1000) * 1000
-}
-
-function readJson(call: Call): Record<string, unknown> | null {
-  try {
-    const body: unknown = JSON.parse(call.body)
-    return typeof body === 'object' && body !== null ? (body as Record<string, unknown>) : null
-  } catch {
-    return null
-  }
 }

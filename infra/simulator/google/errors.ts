@@ -6,6 +6,9 @@ interface Shape {
   readonly status: number
   readonly domain: string
   readonly message: string
+  /** The canonical name that newer answers carry beside the code. */
+  readonly canonical?: string
+  readonly details?: readonly unknown[]
   readonly location?: { readonly type: 'parameter' | 'header'; readonly name: string }
 }
 
@@ -14,12 +17,22 @@ const SHAPES = {
     status: 401,
     domain: 'global',
     message: 'Invalid Credentials',
+    canonical: 'UNAUTHENTICATED',
     location: { type: 'header', name: 'Authorization' },
   },
   insufficientPermissions: {
     status: 403,
     domain: 'global',
     message: 'Request had insufficient authentication scopes.',
+    canonical: 'PERMISSION_DENIED',
+    details: [
+      {
+        '@type': 'type.googleapis.com/google.rpc.ErrorInfo',
+        reason: 'ACCESS_TOKEN_SCOPE_INSUFFICIENT',
+        domain: 'googleapis.com',
+        metadata: { service: 'calendar-json.googleapis.com' },
+      },
+    ],
   },
   notFound: { status: 404, domain: 'global', message: 'Not Found' },
   badRequest: { status: 400, domain: 'global', message: 'Bad Request' },
@@ -104,11 +117,19 @@ export function faultError(status: number, reason: string | undefined): Answer {
 }
 
 function errorBody(error: Shape & { readonly reason: string }): Answer {
-  const { status, domain, reason, message, location } = error
+  const { status, domain, reason, message, location, canonical, details } = error
   const place = location ? { locationType: location.type, location: location.name } : {}
   return {
     status,
-    body: { error: { errors: [{ domain, reason, message, ...place }], code: status, message } },
+    body: {
+      error: {
+        errors: [{ domain, reason, message, ...place }],
+        code: status,
+        message,
+        ...(canonical ? { status: canonical } : {}),
+        ...(details ? { details } : {}),
+      },
+    },
     ...(status === 401
       ? { headers: { 'www-authenticate': 'Bearer realm="https://accounts.google.com/"' } }
       : {}),

@@ -1,14 +1,17 @@
 // Google's OAuth 2.0 server (accounts.google.com and oauth2.googleapis.com, both here): consent, code exchange with PKCE, refresh
 // and revocation. Shapes: https://developers.google.com/identity/protocols/oauth2/web-server and RFC 6749, RFC 7636.
-import { createHash } from 'node:crypto'
+import { decideConsent } from '../consent/consent.ts'
+import { type Challenge, proves, readChallenge } from '../consent/proof.ts'
 import type { Answer, Call } from '../http.ts'
 import type { Knobs } from '../control/knobs.ts'
 import { digest } from '../random.ts'
-import type { Account, World } from '../world/world.ts'
+import type { Account, Grant, World } from '../world/world.ts'
 import type { TokenMint } from './tokens.ts'
 
 const CODE_LIFE_MS = 600_000
 const CODES_MAX = 10_000
+/** Six months without a use end a refresh token. */
+const UNUSED_MS_MAX = 182 * 86_400_000
 
 export interface OAuthDeps {
   readonly world: World
@@ -16,53 +19,89 @@ export interface OAuthDeps {
   readonly knobs: Knobs
   readonly seed: string
   readonly codes: Map<string, CodeGrant>
+  /** Counts the codes, so that no two of one instant are alike. */
+  readonly minted: { codes: number }
 }
 
 export interface CodeGrant {
   readonly accountId: string
   readonly redirectUri: string
-  readonly challenge: string | null
+  readonly challenge: Challenge | null
+  readonly scope: string
+  /** Whether a refresh token belongs to it. */
+  readonly lasting: boolean
   readonly expiresAt: number
 }
 
 /**
- * The consent page, granted at once: `login_hint` (email) chooses the account, an unknown or missing one makes a new account;
- * `simulate=denied` in the query refuses. Answers 302 to the redirect address.
+ * GET /o/oauth2/v2/auth: 302 back to the client at once when somebody decides (consent/consent.ts), else a page that asks.
+ * A request that must not be sent back to its redirect address (unknown client, no address) is answered here, as at Google.
  */
 export function authorize(
   deps: OAuthDeps,
-  query: URLSearchParams,
-  newAccount: (email?: string) => Account,
+  call: Pick<Call, 'path' | 'query'>,
+  newAccount: (email: string) => Account,
 ): Answer {
-  const redirectUri = query.get('redirect_uri')
-  const known = query.get('client_id') === deps.world.identity.clientId
-  if (!redirectUri || !URL.canParse(redirectUri) || !known || query.get('response_type') !== 'code') {
-    return { status: 400, body: '<html><body><h1>Error 400: invalid_request</h1></body></html>' }
-  }
+  const { query } = call
+  const redirectUri = query.get('redirect_uri') ?? ''
+  const challenge = readChallenge(query)
+  const problem = refuseRequest(deps, query, challenge)
+  if (problem || challenge === 'invalid')
+    return { status: 400, body: errorPage(problem ?? 'invalid_request') }
+  const decision = decideConsent({
+    world: deps.world,
+    knobs: deps.knobs.consent,
+    accounts: [...deps.world.accounts.values()],
+    path: call.path,
+    query,
+    essential: (scope) => scope.includes('/auth/calendar'),
+    identityScope: 'openid https://www.googleapis.com/auth/userinfo.email',
+    newAccount,
+  })
+  if (decision.kind === 'asked') return { status: 200, body: decision.html }
   const target = new URL(redirectUri)
   const state = query.get('state')
   if (state !== null) target.searchParams.set('state', state)
-  if (query.get('simulate') === 'denied') {
+  if (decision.kind === 'refused') {
     target.searchParams.set('error', 'access_denied')
     return { status: 302, headers: { location: target.href } }
   }
-  const hint = query.get('login_hint') ?? undefined
-  const account = [...deps.world.accounts.values()].find(({ email }) => email === hint) ?? newAccount(hint)
-  const code = `4/${digest(`${deps.seed}/code/${account.id}/${deps.world.now()}/${deps.codes.size}`, 40)}`
-  const challenge = query.get('code_challenge')
-  deps.codes.set(code, {
-    accountId: account.id,
-    redirectUri,
-    challenge,
-    expiresAt: deps.world.now() + CODE_LIFE_MS,
-  })
+  const { account } = decision
+  const granted = query.get('include_granted_scopes') === 'true' && account.consented ? account.scope : ''
+  const scope = [...new Set(`${decision.scope} ${granted}`.trim().split(' '))].join(' ')
+  const offline = query.get('access_type') === 'offline'
+  // A refresh token comes with the first consent only, unless the person is asked again.
+  const lasting = offline && (!account.consented || /\bconsent\b/.test(query.get('prompt') ?? ''))
+  const code = keepCode(deps, { accountId: account.id, redirectUri, challenge, scope, lasting })
+  target.searchParams.set('code', code)
+  target.searchParams.set('scope', scope)
+  return { status: 302, headers: { location: target.href } }
+}
+
+function refuseRequest(
+  deps: OAuthDeps,
+  query: URLSearchParams,
+  challenge: ReturnType<typeof readChallenge>,
+): string | null {
+  if (query.get('client_id') !== deps.world.identity.clientId) return 'invalid_client'
+  if (!URL.canParse(query.get('redirect_uri') ?? '')) return 'redirect_uri_mismatch'
+  if (query.get('response_type') !== 'code' || challenge === 'invalid') return 'invalid_request'
+  return query.get('scope') ? null : 'invalid_scope'
+}
+
+function errorPage(reason: string): string {
+  return `<!DOCTYPE html><html lang="en"><title>Error 400</title><h1>Access blocked: authorization error</h1><p>Error 400: ${reason}</p></html>`
+}
+
+function keepCode(deps: OAuthDeps, grant: Omit<CodeGrant, 'expiresAt'>): string {
+  deps.minted.codes += 1
+  const code = `4/${digest(`${deps.seed}/code/${grant.accountId}/${deps.world.now()}/${deps.minted.codes}`, 40)}`
+  deps.codes.set(code, { ...grant, expiresAt: deps.world.now() + CODE_LIFE_MS })
   for (const oldest of deps.codes.keys()) {
     if (deps.codes.size <= CODES_MAX) break
     deps.codes.delete(oldest)
   }
-  target.searchParams.set('code', code)
-  target.searchParams.set('scope', account.scope)
-  return { status: 302, headers: { location: target.href } }
+  return code
 }
 
 /** POST /token: grant types refresh_token and authorization_code. */
@@ -100,14 +139,26 @@ export function accountOfToken(
   token: string,
 ): Account | undefined {
   const claims = token.startsWith('ya29.') ? deps.tokens.readAccess(token) : null
-  return claims ? deps.world.accounts.get(claims.accountId) : deps.world.byRefreshToken.get(token)
+  return claims ? deps.world.accounts.get(claims.accountId) : deps.world.accountOfGrant(token)
 }
 
 function refresh(deps: OAuthDeps, form: URLSearchParams): Answer {
-  const account = deps.world.byRefreshToken.get(form.get('refresh_token') ?? '')
-  if (!account || account.revoked)
+  const grant = deps.world.grants.get(form.get('refresh_token') ?? '')
+  const account = deps.world.accounts.get(grant?.accountId ?? '')
+  if (!grant || !account || account.revoked || !isAlive(deps, grant))
     return oauthError(400, 'invalid_grant', 'Token has been expired or revoked.')
-  return { status: 200, headers: NO_STORE, body: accessToken(deps, account) }
+  deps.world.useGrant(grant)
+  const next = deps.knobs.grants.rotate ? deps.world.addGrant(account, grant.scope) : null
+  const body = { ...accessToken(deps, account, grant.scope), ...(next ? { refresh_token: next.token } : {}) }
+  return { status: 200, headers: NO_STORE, body }
+}
+
+/** Not revoked, not older than the knob says, and used within the last half year. */
+function isAlive(deps: OAuthDeps, grant: Grant): boolean {
+  const now = deps.world.now()
+  const seconds = deps.knobs.grants.refreshTokenSeconds
+  if (!grant.live || (seconds !== null && now >= grant.issuedAt + seconds * 1000)) return false
+  return now < grant.usedAt + UNUSED_MS_MAX
 }
 
 function exchange(deps: OAuthDeps, form: URLSearchParams): Answer {
@@ -121,23 +172,34 @@ function exchange(deps: OAuthDeps, form: URLSearchParams): Answer {
   if (grant.redirectUri !== form.get('redirect_uri')) {
     return oauthError(400, 'redirect_uri_mismatch', 'Bad Request')
   }
-  const verifier = form.get('code_verifier') ?? ''
-  const proof = createHash('sha256').update(verifier).digest('base64url')
-  if (grant.challenge !== null && grant.challenge !== proof) {
-    return oauthError(400, 'invalid_grant', 'Invalid code verifier.')
+  const verifier = form.get('code_verifier')
+  if (grant.challenge !== null && verifier === null) {
+    return oauthError(400, 'invalid_grant', 'Missing code verifier.')
   }
-  const idToken = unsignedIdToken(deps, account)
-  const body = { ...accessToken(deps, account), refresh_token: account.refreshToken, id_token: idToken }
+  if (grant.challenge === null && verifier !== null) {
+    return oauthError(400, 'invalid_grant', 'code_verifier or verifier is not needed.')
+  }
+  if (!proves(grant.challenge, verifier)) return oauthError(400, 'invalid_grant', 'Invalid code verifier.')
+  deps.world.consent(account, grant.scope)
+  const lasting = grant.lasting ? deps.world.addGrant(account, grant.scope) : null
+  const seconds = deps.knobs.grants.refreshTokenSeconds
+  const body = {
+    ...accessToken(deps, account, grant.scope),
+    ...(lasting ? { refresh_token: lasting.token } : {}),
+    ...(lasting && seconds !== null ? { refresh_token_expires_in: seconds } : {}),
+    ...(/\bopenid\b/.test(grant.scope) ? { id_token: unsignedIdToken(deps, account) } : {}),
+  }
   return { status: 200, headers: NO_STORE, body }
 }
 
-function accessToken(deps: OAuthDeps, account: Account) {
+function accessToken(deps: OAuthDeps, account: Account, scope: string) {
   const seconds = deps.knobs.accessTokenSeconds
-  const claims = { accountId: account.id, scope: account.scope, expiresAt: deps.world.now() + seconds * 1000 }
+  const expiresAt = deps.world.now() + seconds * 1000
+  const claims = { accountId: account.id, scope, era: account.era, expiresAt }
   return {
     access_token: deps.tokens.mint('access', claims),
     expires_in: seconds,
-    scope: account.scope,
+    scope,
     token_type: 'Bearer',
   }
 }

@@ -3,11 +3,13 @@
 import type { Answer, Call, Route } from '../http.ts'
 import type { Account, World } from '../world/world.ts'
 import type { Calendar } from '../world/calendar.ts'
-import { listCalendars, showCalendar } from './calendar-list.ts'
+import { listCalendars, showCalendar, showCalendarResource } from './calendar-list.ts'
 import { stop, watch, type WatchDeps } from './channels.ts'
 import { googleError } from './errors.ts'
+import { queryFreeBusy } from './free-busy.ts'
 import { listEvents, type ListDeps } from './list-events.ts'
 import { authorize, issueToken, type OAuthDeps, revokeToken } from './oauth.ts'
+import { type Opening, opens } from './scopes.ts'
 import { edit, getEvent, insert, remove } from './write-events.ts'
 
 export interface GoogleDeps {
@@ -15,7 +17,7 @@ export interface GoogleDeps {
   readonly list: ListDeps
   readonly oauth: OAuthDeps
   readonly watch: WatchDeps
-  readonly newAccount: (email?: string) => Account
+  readonly newAccount: (email: string) => Account
 }
 
 export interface GoogleContext {
@@ -39,24 +41,44 @@ export const GOOGLE_ROUTES: readonly Route<GoogleContext>[] = [
   {
     method: 'GET',
     path: '/o/oauth2/v2/auth',
-    handle: ({ deps, call }) => authorize(deps.oauth, call.query, deps.newAccount),
+    handle: ({ deps, call }) => authorize(deps.oauth, call, deps.newAccount),
   },
   { method: 'POST', path: '/token', handle: ({ deps, call }) => issueToken(deps.oauth, call) },
   { method: 'POST', path: '/revoke', handle: ({ deps, call }) => revokeToken(deps.oauth, call) },
   {
     method: 'GET',
     path: '/calendar/v3/users/me/calendarList',
-    handle: withAccount(({ deps, call }, account) => listCalendars(deps.world, account, call.query)),
+    handle: withAccount('calendarListRead', ({ deps, call }, account) =>
+      listCalendars(deps.world, account, call.query),
+    ),
   },
   {
     method: 'GET',
     path: '/calendar/v3/users/me/calendarList/:calendarId',
-    handle: withCalendar((_context, { calendar }) => ({ status: 200, body: showCalendar(calendar) })),
+    handle: withCalendar('calendarListRead', (_context, { calendar }) => ({
+      status: 200,
+      body: showCalendar(calendar),
+    })),
+  },
+  {
+    method: 'GET',
+    path: '/calendar/v3/calendars/:calendarId',
+    handle: withCalendar('calendarRead', (_context, { calendar }) => ({
+      status: 200,
+      body: showCalendarResource(calendar),
+    })),
+  },
+  {
+    method: 'POST',
+    path: '/calendar/v3/freeBusy',
+    handle: withAccount('freeBusy', ({ deps, call }, account) => queryFreeBusy(deps.world, account, call)),
   },
   {
     method: 'GET',
     path: EVENTS,
-    handle: withCalendar(({ deps, call }, { calendar }) => listEvents(deps.list, calendar, call.query)),
+    handle: withCalendar('eventsRead', ({ deps, call }, { calendar }) =>
+      listEvents(deps.list, calendar, call.query),
+    ),
   },
   {
     method: 'POST',
@@ -66,14 +88,14 @@ export const GOOGLE_ROUTES: readonly Route<GoogleContext>[] = [
   {
     method: 'POST',
     path: `${EVENTS}/watch`,
-    handle: withCalendar(({ deps, call }, { account, calendar }) =>
+    handle: withCalendar('eventsRead', ({ deps, call }, { account, calendar }) =>
       watch(deps.watch, account, calendar, call),
     ),
   },
   {
     method: 'GET',
     path: EVENT,
-    handle: withCalendar(({ call }, { calendar }, params) =>
+    handle: withCalendar('eventsRead', ({ call }, { calendar }, params) =>
       getEvent(calendar, params['eventId'] ?? '', call),
     ),
   },
@@ -94,32 +116,32 @@ export const GOOGLE_ROUTES: readonly Route<GoogleContext>[] = [
   {
     method: 'POST',
     path: '/calendar/v3/channels/stop',
-    handle: withAccount(({ deps, call }, account) => stop(deps.world, account, call)),
+    handle: withAccount('channels', ({ deps, call }, account) => stop(deps.world, account, call)),
   },
 ]
 
-function withAccount(handle: Scoped): Route<GoogleContext>['handle'] {
+function withAccount(opening: Opening, handle: Scoped): Route<GoogleContext>['handle'] {
   return (context, params) => {
     const { deps, call } = context
     const bearer = /^Bearer (.+)$/i.exec(call.headers.authorization ?? '')
     const claims = deps.oauth.tokens.readAccess(bearer?.[1] ?? '')
     const account = deps.world.accounts.get(claims?.accountId ?? '')
-    if (!claims || !account || account.revoked || claims.expiresAt <= deps.world.now())
-      return googleError('authError')
-    if (!/auth\/calendar/.test(claims.scope)) return googleError('insufficientPermissions')
+    const live = claims?.era === account?.era && claims && claims.expiresAt > deps.world.now()
+    if (!live || !account || account.revoked) return googleError('authError')
+    if (!opens(claims.scope, opening)) return googleError('insufficientPermissions')
     return handle(context, account, params)
   }
 }
 
-function withCalendar(handle: OnCalendar): Route<GoogleContext>['handle'] {
-  return withAccount((context, account, params) => {
+function withCalendar(opening: Opening, handle: OnCalendar): Route<GoogleContext>['handle'] {
+  return withAccount(opening, (context, account, params) => {
     const calendar = context.deps.world.calendar(account.id, params['calendarId'] ?? '')
     return calendar ? handle(context, { account, calendar }, params) : googleError('notFound')
   })
 }
 
 function withWriter(handle: OnCalendar): Route<GoogleContext>['handle'] {
-  return withCalendar((context, found, params) => {
+  return withCalendar('eventsWrite', (context, found, params) => {
     const may = found.calendar.accessRole === 'owner' || found.calendar.accessRole.startsWith('writer')
     return may ? handle(context, found, params) : googleError('forbidden')
   })

@@ -1,6 +1,6 @@
 // events.get, insert, patch, update and delete, with etags and the answers that idempotent clients depend on.
 // https://developers.google.com/workspace/calendar/api/v3/reference/events
-import type { Answer, Call } from '../http.ts'
+import { type Answer, type Call, readObject } from '../http.ts'
 import type { Calendar } from '../world/calendar.ts'
 import {
   deleteEvent,
@@ -46,7 +46,7 @@ export function getEvent(calendar: Calendar, eventId: string, call: Call): Answe
 
 /** POST …/events. A client's own id stays taken after a delete. */
 export function insert(world: World, calendar: Calendar, call: Call): Answer {
-  const body = readBody(call)
+  const body = readObject(call.body)
   if (!body) return googleError('parseError')
   const id = body['id']
   if (id !== undefined && (typeof id !== 'string' || !/^[a-v0-9]{5,1024}$/.test(id))) {
@@ -62,7 +62,7 @@ export function insert(world: World, calendar: Calendar, call: Call): Answer {
 
 /** PATCH merges (arrays are replaced whole, null removes), PUT replaces. */
 export function edit(world: World, calendar: Calendar, eventId: string, call: Call): Answer {
-  const body = readBody(call)
+  const body = readObject(call.body)
   if (!body) return googleError('parseError')
   const target = findEvent(calendar, eventId)
   if (!target) return googleError('notFound')
@@ -143,13 +143,4 @@ function matchesEtag(target: Target, call: Call): boolean {
 function show(calendar: Calendar, eventId: string): Answer {
   const target = findEvent(calendar, eventId)
   return target ? { status: 200, body: showEvent(calendar, target) } : googleError('notFound')
-}
-
-function readBody(call: Call): Fields | null {
-  try {
-    const body: unknown = JSON.parse(call.body === '' ? '{}' : call.body)
-    return isPlain(body) ? body : null
-  } catch {
-    return null
-  }
 }

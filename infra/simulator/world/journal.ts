@@ -54,8 +54,12 @@ export function* snapshot(world: World): Generator<Entry> {
   yield { k: 'meta', seq: world.seq, accounts: world.accountCount }
   if (world.clockState) yield { k: 'clock', state: world.clockState }
   for (const account of world.accounts.values()) {
-    const { calendars, ...plain } = account
+    const { calendars, grants, ...plain } = account
     yield { k: 'account', account: plain }
+    for (const token of grants) {
+      const grant = world.grants.get(token)
+      if (grant) yield { k: 'grant', grant }
+    }
     for (const calendar of calendars.values()) yield* snapshotCalendar(calendar)
   }
   for (const channel of world.channels.values()) yield { k: 'channel', channel }

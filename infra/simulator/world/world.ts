@@ -15,12 +15,37 @@ import { digest } from '../random.ts'
 export interface Account {
   readonly id: string
   readonly email: string
-  readonly refreshToken: string
-  readonly scope: string
+  /** The grant that was given last. */
+  refreshToken: string
+  scope: string
+  /** No grant is live: every token of this account is refused until somebody consents again. */
   revoked: boolean
+  /** Whether a person ever went through the consent page since the last revocation. */
+  consented: boolean
+  /** Raised by a revocation: access tokens carry the era of their issue. */
+  era: number
   nextNo: number
+  /** Refresh tokens, oldest first. */
+  readonly grants: Set<string>
   readonly calendars: Map<string, Calendar>
 }
+
+/** What one refresh token stands for. */
+export interface Grant {
+  readonly token: string
+  readonly accountId: string
+  /** Counts the account's grants. */
+  readonly no: number
+  readonly scope: string
+  /** ms epoch. */
+  readonly issuedAt: number
+  /** ms epoch. */
+  usedAt: number
+  live: boolean
+}
+
+/** An account as the journal keeps it: calendars and grants have entries of their own. */
+export type PlainAccount = Omit<Account, 'calendars' | 'grants'>
 
 export interface ChannelInfo {
   readonly id: string
@@ -37,7 +62,7 @@ export interface ChannelInfo {
 export type Entry =
   | { readonly k: 'meta'; readonly seq: number; readonly accounts: number }
   | { readonly k: 'clock'; readonly state: ClockState }
-  | { readonly k: 'account'; readonly account: Omit<Account, 'calendars'> }
+  | { readonly k: 'account'; readonly account: PlainAccount }
   | { readonly k: 'calendar'; readonly info: CalendarInfo; readonly seq: number; readonly at: number }
   | { readonly k: 'calendar-state'; readonly a: string; readonly c: string; readonly state: CalendarState }
   | {
@@ -48,6 +73,9 @@ export type Entry =
       readonly ghosts: readonly Ghost[]
       readonly dropped: readonly string[]
     }
+  | { readonly k: 'grant'; readonly grant: Grant }
+  | { readonly k: 'grant-used'; readonly token: string; readonly at: number }
+  | { readonly k: 'consent'; readonly a: string; readonly scope: string }
   | { readonly k: 'revoked'; readonly a: string }
   | { readonly k: 'channel'; readonly channel: ChannelInfo }
   | { readonly k: 'channel-stopped'; readonly id: string }
@@ -62,9 +90,13 @@ export interface Identity {
 
 export const FULL_SCOPE = 'https://www.googleapis.com/auth/calendar'
 
+/** Google's cap of live refresh tokens per account and client: beyond it the oldest dies silently. */
+const GRANTS_MAX = 100
+
 export class World {
   readonly accounts = new Map<string, Account>()
-  readonly byRefreshToken = new Map<string, Account>()
+  /** By refresh token, oldest first; dead ones stay known, so that calls made with them can be told apart. */
+  readonly grants = new Map<string, Grant>()
   readonly channels = new Map<string, ChannelInfo>()
   /** Ids are never free again, not even after a stop. */
   readonly usedChannelIds = new Set<string>()
@@ -97,18 +129,21 @@ export class World {
   addAccount(input: { readonly email?: string; readonly scope?: string }): Account {
     this.accountCount += 1
     const id = `c${this.accountCount}`
-    const account: Account = {
+    const account: PlainAccount = {
       id,
       email: input.email ?? `person${this.accountCount}@example.com`,
-      refreshToken: `1//${digest(`${this.#seed}/${id}/refresh`, 40)}`,
+      refreshToken: '',
       scope: input.scope ?? FULL_SCOPE,
       revoked: false,
+      consented: false,
+      era: 0,
       nextNo: 1,
-      calendars: new Map(),
     }
-    const { calendars: _calendars, ...plain } = account
-    this.#commit({ k: 'account', account: plain })
-    return this.accounts.get(id) ?? account
+    this.#commit({ k: 'account', account })
+    const added = this.accounts.get(id)
+    if (!added) throw new Error(`The account ${id} was not added.`)
+    this.addGrant(added, account.scope)
+    return added
   }
 
   addCalendar(info: CalendarInfo): Calendar {
@@ -141,6 +176,31 @@ export class World {
     this.#setState(calendar, { cursorEpoch: calendar.cursorEpoch + 1 })
   }
 
+  /** A person agreed: the account answers again, with this scope. */
+  consent(account: Account, scope: string): void {
+    this.#commit({ k: 'consent', a: account.id, scope })
+  }
+
+  /** A new refresh token for what was consented to; earlier ones stay live, up to Google's cap. */
+  addGrant(account: Account, scope: string): Grant {
+    const no = Math.max(0, ...this.#grantsOf(account).map((grant) => grant.no)) + 1
+    const token = `1//${digest(`${this.#seed}/${account.id}/refresh/${no}`, 40)}`
+    const at = this.now()
+    const grant: Grant = { token, accountId: account.id, no, scope, issuedAt: at, usedAt: at, live: true }
+    this.#commit({ k: 'grant', grant })
+    return this.grants.get(token) ?? grant
+  }
+
+  useGrant(grant: Grant): void {
+    this.#commit({ k: 'grant-used', token: grant.token, at: this.now() })
+  }
+
+  /** The account that a refresh token, live or not, belongs to. */
+  accountOfGrant(token: string): Account | undefined {
+    return this.accounts.get(this.grants.get(token)?.accountId ?? '')
+  }
+
+  /** Ends every grant of the account: its refresh and access tokens are refused from now on. */
   revoke(account: Account): void {
     this.#commit({ k: 'revoked', a: account.id })
   }
@@ -173,9 +233,8 @@ export class World {
         this.clockState = entry.state
         return
       case 'account': {
-        const account: Account = { ...entry.account, calendars: new Map() }
+        const account: Account = { ...entry.account, calendars: new Map(), grants: new Set() }
         this.accounts.set(account.id, account)
-        this.byRefreshToken.set(account.refreshToken, account)
         this.accountCount = Math.max(this.accountCount, Number(account.id.slice(1)))
         return
       }
@@ -192,9 +251,24 @@ export class World {
       case 'write':
         this.#applyWrite(entry)
         return
+      case 'grant':
+        this.#applyGrant(entry.grant)
+        return
+      case 'grant-used':
+        Object.assign(this.grants.get(entry.token) ?? {}, { usedAt: entry.at })
+        return
+      case 'consent':
+        Object.assign(this.accounts.get(entry.a) ?? {}, {
+          revoked: false,
+          consented: true,
+          scope: entry.scope,
+        })
+        return
       case 'revoked': {
         const account = this.accounts.get(entry.a)
-        if (account) account.revoked = true
+        if (!account) return
+        Object.assign(account, { revoked: true, consented: false, era: account.era + 1 })
+        for (const grant of this.#grantsOf(account)) grant.live = false
         return
       }
       case 'channel':
@@ -208,7 +282,24 @@ export class World {
   }
 
   reset(): void {
-    for (const held of [this.accounts, this.byRefreshToken, this.channels, this.usedChannelIds]) held.clear()
+    for (const held of [this.accounts, this.grants, this.channels, this.usedChannelIds]) held.clear()
+  }
+
+  #applyGrant(grant: Grant): void {
+    const account = this.accounts.get(grant.accountId)
+    if (!account) return
+    this.grants.set(grant.token, { ...grant })
+    account.grants.add(grant.token)
+    account.refreshToken = grant.token
+    for (const oldest of account.grants) {
+      if (account.grants.size <= GRANTS_MAX) return
+      account.grants.delete(oldest)
+      this.grants.delete(oldest)
+    }
+  }
+
+  #grantsOf(account: Account): readonly Grant[] {
+    return [...account.grants].map((token) => this.grants.get(token)).filter((grant) => grant !== undefined)
   }
 
   #applyWrite(entry: Extract<Entry, { k: 'write' }>): void {
