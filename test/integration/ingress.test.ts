@@ -75,6 +75,10 @@ beforeAll(async () => {
     LOG_LEVEL: 'silent',
     CHANNEL_TOKEN_KEYS: channelKeys,
     API_JWT_SECRET: jwtSecret,
+    CREDENTIALS_KEYS: `k1:${randomBytes(32).toString('base64')}`,
+    PUBLIC_URL: 'https://calendars.example.com',
+    GOOGLE_CLIENT_ID: 'not-asked',
+    GOOGLE_CLIENT_SECRET: 'not-asked',
   }
   ingress = await startIngress(loadConfig(env), signal(), { gates })
 })

@@ -13,6 +13,8 @@ const GOOD = {
   ADMIN_PORT: '0',
   CHANNEL_TOKEN_KEYS: `k1:${randomBytes(32).toString('base64')}`,
   API_JWT_SECRET: randomBytes(32).toString('base64url'),
+  CREDENTIALS_KEYS: `k1:${randomBytes(32).toString('base64')}`,
+  PUBLIC_URL: 'https://calendars.example.com',
 }
 
 function problemsOf(env: NodeJS.ProcessEnv): readonly string[] {
@@ -63,4 +65,21 @@ test('bearer tokens have exactly one source of keys', () => {
   ])
   expect(problemsOf({ ...GOOD, API_JWT_SECRET: '', API_JWKS_URL: url })).toEqual([])
   expect(problemsOf({ ...GOOD, API_JWT_SECRET: '' })).toHaveLength(1)
+})
+
+test('addresses to go back to are whole origins, each listed, none of them hidden in another', () => {
+  const origins = (text: string) => loadConfig({ ...GOOD, OAUTH_RETURN_ORIGINS: text }).OAUTH_RETURN_ORIGINS
+  expect(loadConfig(GOOD).OAUTH_RETURN_ORIGINS).toEqual([])
+  expect(origins('https://app.example.com, http://127.0.0.1:3000/')).toEqual([
+    'https://app.example.com',
+    'http://127.0.0.1:3000',
+  ])
+  for (const bad of [
+    'app.example.com',
+    '*',
+    'https://app.example.com/path',
+    'javascript:alert(1)',
+    'https://a@b.example',
+  ])
+    expect(problemsOf({ ...GOOD, OAUTH_RETURN_ORIGINS: bad }), bad).toHaveLength(1)
 })
