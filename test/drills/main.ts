@@ -16,6 +16,7 @@ import { runDrill, type DrillResult } from './run-drill.ts'
 
 const USAGE = 'Usage: npm run drill -- [id…] [--profile smoke|ci|full] [--seed n] [--list] [--mutants]'
 const START_MS = 35 * 60_000
+const LINE_MAX = 300
 
 const progress = new Progress(process.stdout)
 const interrupt = new AbortController()
@@ -70,9 +71,9 @@ async function main(): Promise<number> {
 
 function tell({ drill, verdict, reasons, criteria, witnesses, startedAt, endedAt }: DrillResult): void {
   for (const [id, one] of criteria)
-    progress.line(`    ${one.verdict.padEnd(7)} ${id} ${drill.criteria[id]}: ${one.evidence}`)
+    progress.line(`    ${one.verdict.padEnd(7)} ${id} ${drill.criteria[id]}: ${short(one.evidence)}`)
   for (const { name, need, got } of witnesses) progress.line(`    witness ${name}: ${got} (needed ${need})`)
-  for (const reason of reasons) progress.line(`    ✗ ${reason}`)
+  for (const reason of reasons) progress.line(`    ✗ ${short(reason)}`)
   progress.line(`  ${verdict} ${drill.id} in ${seconds(endedAt - startedAt)}`)
 }
 
@@ -81,11 +82,17 @@ function summary(results: readonly DrillResult[], wanted: number): number {
   progress.line('')
   for (const { drill, verdict, reasons } of results)
     progress.line(
-      `${verdict.padEnd(7)} ${drill.id.padEnd(10)} ${drill.title}${reasons[0] ? `: ${reasons[0]}` : ''}`,
+      `${verdict.padEnd(7)} ${drill.id.padEnd(10)} ${drill.title}${reasons[0] ? `: ${short(reasons[0])}` : ''}`,
     )
   if (interrupt.signal.aborted) progress.line(`Stopped by ${String(interrupt.signal.reason)} before the end.`)
   progress.line(`${passed} of ${wanted} drills PASS`)
   return passed === wanted ? 0 : 1
+}
+
+/** One line of a terminal or two; the report has it whole. */
+function short(text: string): string {
+  const [line = ''] = text.split('\n')
+  return line.length > LINE_MAX ? `${line.slice(0, LINE_MAX)} …` : line
 }
 
 function list(): number {

@@ -1,8 +1,9 @@
 // Every drill, in the order in which they run. One file per group; to add a group, add its list here.
 import type { Drill } from '../drill.ts'
+import { GRACEFUL_DEGRADATION } from './graceful-degradation.ts'
 import { OUTAGES } from './outages.ts'
 
-export const DRILLS: readonly Drill[] = [...OUTAGES]
+export const DRILLS: readonly Drill[] = [...GRACEFUL_DEGRADATION, ...OUTAGES]
 
 /** The drills named, or all of a profile. Throws RangeError for a name that there is not. */
 export function chosenDrills(ids: readonly string[], profile: Drill['profiles'][number]): readonly Drill[] {

@@ -1,0 +1,534 @@
+// GD-1 … GD-5 and GD-S: the seed's switches, each thrown while work is in flight.
+import { spawnSync } from 'node:child_process'
+import { SWITCHES } from '../../../infra/local/seed-toggles.ts'
+import { REPOSITORY } from '../../../infra/local/services.ts'
+import { OFF_WITHIN_MS, switchedOff } from '../checkers/switches.ts'
+import { isListing } from '../checkers/history.ts'
+import { recordedFailures } from '../checkers/failures.ts'
+import type { Drill, DrillRun } from '../drill.ts'
+import { allOf, met } from '../drill.ts'
+import { operatorToken, providerToken } from '../environment/tokens.ts'
+import { everySees, gatesOff, providerRemoved } from '../faults/gates.ts'
+import { LISTING, vendorFault } from '../faults/vendors.ts'
+import type { Ledgers, OwnRequest } from '../ledgers/ledgers.ts'
+import { between, pick } from '../random.ts'
+
+const JSON_BODY = { 'content-type': 'application/json' }
+
+/** Lines that say ERROR or worse. */
+export function errorLines({ logs }: Pick<Ledgers, 'logs'>): readonly string[] {
+  return logs
+    .filter(({ fields }) => fields?.['level'] === 'error' || fields?.['level'] === 'fatal')
+    .map(({ instance, raw }) => `${instance}: ${raw.slice(0, 200)}`)
+}
+
+async function askForSync(d: DrillRun, providerId: string, what: string): Promise<OwnRequest> {
+  const token = await providerToken(d.system, providerId)
+  return d.request({
+    what,
+    method: 'POST',
+    path: '/api/calendar/sync',
+    headers: { ...JSON_BODY, authorization: `Bearer ${token}` },
+    body: JSON.stringify({ provider_id: providerId }),
+  })
+}
+
+/** Long units in small pages, so that a switch meets pages in flight. */
+async function slowPages(d: DrillRun, pageSizeMax: number, latencyMs: number): Promise<void> {
+  await d.system.vendor.admin('POST', '/admin/paging', { pageSizeMax })
+  await d.system.vendor.admin('POST', '/admin/latency', { ms: latencyMs })
+}
+
+const disabledMidOperation: Drill = {
+  id: 'GD-1',
+  title: 'Calendar sync disabled mid-operation',
+  report: 'graceful-degradation',
+  criteria: {
+    'GD-1.a': "In-flight operations complete (don't abort mid-transaction)",
+    'GD-1.b': 'New operations blocked (flag check at entry point)',
+    'GD-1.c': 'No partial state written',
+    'GD-1.d': 'Errors logged appropriately',
+    'GD-1.e': 'System returns to safe state',
+  },
+  faults: ['F1'],
+  profiles: ['smoke', 'ci', 'full'],
+  system: (profile) => ({
+    connections: { smoke: 6, ci: 20, full: 60 }[profile],
+    eventsPerCalendar: 40,
+    latencyMs: 20,
+  }),
+  invariants: ['I10', 'I11', 'I13', 'I15', 'I17'],
+  wallMs: 600_000,
+  recoverWithinMs: 90_000,
+  async run(d) {
+    const flips = { smoke: 2, ci: 6, full: 50 }[d.profile]
+    await slowPages(d, 5, 150)
+    const load = d.load(25, flips * 8_000)
+    const refused: OwnRequest[] = []
+    const account = d.system.accounts[0]!
+    for (let flip = 0; flip < flips; flip += 1) {
+      // Each calendar once: one whose cursor expires twice within ten minutes rests on purpose.
+      const turn = d.system.accounts.filter((_, index) => index % flips === flip)
+      for (const { accountId } of turn) await d.system.vendor.admin('POST', '/admin/cursors/expire', { accountId })
+      await Promise.all(turn.map(({ providerId }) => askForSync(d, providerId, 'ring while on')))
+      await d.lasting(between(d.random, 100, 900))
+      const off = await gatesOff(d, 'F1', ['CALENDAR_SYNC_ENABLED'])
+      refused.push(await askForSync(d, account.providerId, 'sync API while off'))
+      await d.lasting(OFF_WITHIN_MS + 1_000)
+      await off.heal()
+      await d.lasting(500)
+    }
+    await load
+    await d.system.vendor.admin('POST', '/admin/latency', { ms: 20 })
+    const recovered = await d.converged(90_000)
+    return ({ ledgers, holds }) => {
+      const closed = switchedOff(ledgers.gates)
+      const listings = ledgers.calls.filter(isListing)
+      const inFlight = closed.reduce(
+        (sum, { from }) => sum + listings.filter(({ start, end }) => start < from && end > from).length,
+        0,
+      )
+      const cutOff = listings.filter(
+        ({ status, end }) => status === 0 && closed.some(({ from, until }) => end > from && end < until),
+      ).length
+      const held = ledgers.audit.filter(
+        ({ table, op, role }) => table === 'held_requests' && op !== 'DELETE' && role === 'calstream_sync',
+      ).length
+      const latest = Math.max(
+        0,
+        ...closed.flatMap(({ from, until }) =>
+          listings.filter(({ start }) => start > from && start < until).map(({ start }) => start - from),
+        ),
+      )
+      const lines = errorLines(ledgers)
+      return {
+        criteria: {
+          'GD-1.a': allOf(
+            met(cutOff === 0, `${inFlight} calls in flight at the switch, ${cutOff} cut off`),
+            holds('I6'),
+          ),
+          'GD-1.b': allOf(
+            met(
+              refused.every(({ status, body }) => status === 403 && body.includes('Calendar sync not enabled')),
+              `${refused.length} sync requests answered ${[...new Set(refused.map(({ status }) => status))].join()}; last new call ${Math.round(latest)} ms after the switch`,
+            ),
+            holds('I11'),
+          ),
+          'GD-1.c': holds('I6', 'I7'),
+          'GD-1.d': met(lines.length === 0, `${lines.length} lines of level error${lines[0] ? `: ${lines[0]}` : ''}`),
+          'GD-1.e': allOf(holds('I1', 'I13'), met(true, `caught up ${Math.round(recovered)} ms after the last switch`)),
+        },
+        witnesses: [
+          { name: 'calls in flight when the switch was thrown', need: flips, got: inFlight },
+          { name: 'units that were held by the switch', need: flips, got: held },
+        ],
+        numbers: { flips, lastCallAfterOffMs: Math.round(latest), recoveryMs: Math.round(recovered) },
+      }
+    }
+  },
+}
+
+const allowlistRemoval: Drill = {
+  id: 'GD-2',
+  title: 'Allowlist removal while connected',
+  report: 'graceful-degradation',
+  criteria: {
+    'GD-2.a': 'Existing connections remain in database (not deleted)',
+    'GD-2.b': 'New sync operations rejected (403)',
+    'GD-2.c': 'Webhooks for connection rejected (403)',
+    'GD-2.d': 'No errors thrown (graceful rejection)',
+    'GD-2.e': 'User sees appropriate message',
+  },
+  faults: ['F2'],
+  profiles: ['ci', 'full'],
+  system: (profile) => ({ connections: profile === 'ci' ? 12 : 60, eventsPerCalendar: 20, latencyMs: 50 }),
+  invariants: ['I10', 'I12', 'I13', 'I15', 'I17'],
+  wallMs: 300_000,
+  recoverWithinMs: 90_000,
+  async run(d) {
+    const offMs = d.profile === 'ci' ? 12_000 : 60_000
+    const load = d.load(24, offMs + 12_000)
+    await d.lasting(4_000)
+    const chosen = pick(d.random, d.system.accounts)
+    const removed = await providerRemoved(d, 'F2', chosen.providerId)
+    await d.lasting(OFF_WITHIN_MS)
+    const answer = await askForSync(d, chosen.providerId, 'sync API of the removed provider')
+    const other = d.system.accounts.find(({ connectionId }) => connectionId !== chosen.connectionId)!
+    const control = await askForSync(d, other.providerId, 'sync API of another provider')
+    const snippet = await d.lasting(0).then(() => seedSnippet(d, chosen.providerId))
+    await d.lasting(offMs)
+    await removed.heal()
+    await load
+    const recovered = await d.converged(90_000)
+    return ({ ledgers, holds }) => {
+      const [from, until] = [removed.entry.activeAt ?? 0, removed.entry.endedAt ?? 0]
+      const own = new Set(
+        ledgers.audit
+          .filter(({ table, connectionId }) => table === 'channels' && connectionId === chosen.connectionId)
+          .map(({ new: row }) => String(row?.['id'])),
+      )
+      const webhooks = ledgers.webhooks.filter(
+        ({ at, channelId, status }) =>
+          at > from + OFF_WITHIN_MS && at < until && own.has(channelId) && status !== undefined,
+      )
+      const forbidden = webhooks.filter(({ status }) => status === 403).length
+      const listings = ledgers.calls.filter(isListing)
+      const others = (low: number, high: number) =>
+        listings.filter(({ start, accountId }) => accountId !== chosen.accountId && start > low && start < high).length
+      const lines = errorLines(ledgers)
+      return {
+        criteria: {
+          'GD-2.a': allOf(
+            holds('I12'),
+            met(
+              ledgers.connections.length === d.system.accounts.length,
+              `${ledgers.connections.length} connections before and after`,
+            ),
+          ),
+          'GD-2.b': met(
+            answer.status === 403 && control.status === 202,
+            `removed provider ${answer.status}, another ${control.status}`,
+          ),
+          'GD-2.c': met(
+            webhooks.length > 0 && forbidden === webhooks.length,
+            `${forbidden} of ${webhooks.length} notifications of its channels answered 403`,
+          ),
+          'GD-2.d': met(
+            lines.length === 0 && recordedFailures(ledgers.audit).length === 0,
+            `${lines.length} error lines, ${recordedFailures(ledgers.audit).length} recorded failures`,
+          ),
+          'GD-2.e': met(
+            answer.body.includes('Provider not allowed') && snippet === 'Sync enabled: false\nProvider allowed: false',
+            `body ${answer.body.slice(0, 120)}; the seed's snippet printed ${JSON.stringify(snippet)}`,
+          ),
+        },
+        witnesses: [
+          { name: 'calls for other connections meanwhile', need: 20, got: others(from, until) },
+          { name: 'notifications refused', need: 1, got: forbidden },
+        ],
+        numbers: { recoveryMs: Math.round(recovered) },
+      }
+    }
+  },
+}
+
+/** The seed's TypeScript, run as it stands against the live toggles: only id and import are put in. */
+function seedSnippet({ system }: DrillRun, providerId: string): string {
+  const code = `import { isCalendarSyncEnabled, isProviderAllowed } from '#shared/platform/flags.ts'
+const providerId = '${providerId}'
+console.log('Sync enabled:', isCalendarSyncEnabled(providerId))
+console.log('Provider allowed:', isProviderAllowed(providerId))
+process.exit(0)`
+  const { UNLEASH_URL = '', UNLEASH_TOKEN = '' } = system.env
+  const run = spawnSync(process.execPath, ['--input-type=module-typescript', '--eval', code], {
+    cwd: REPOSITORY,
+    encoding: 'utf8',
+    timeout: 20_000,
+    env: { PATH: '/usr/bin', UNLEASH_URL, UNLEASH_TOKEN },
+  })
+  return run.stdout.trim() || run.stderr.trim().slice(0, 300)
+}
+
+const rollback: Drill = {
+  id: 'GD-3',
+  title: 'Rollback: all four flags off',
+  report: 'graceful-degradation',
+  criteria: {
+    'GD-3.a': 'All calendar endpoints return 403',
+    'GD-3.b': 'No sync jobs run',
+    'GD-3.c': 'No webhooks processed',
+    'GD-3.d': 'No OAuth flows initiated',
+    'GD-3.e': 'System stable',
+    'GD-3.f': 'No errors',
+  },
+  faults: ['F3'],
+  profiles: ['ci', 'full'],
+  system: (profile) => ({ connections: profile === 'ci' ? 12 : 60, eventsPerCalendar: 20, latencyMs: 50 }),
+  invariants: ['I11', 'I13', 'I17'],
+  wallMs: 600_000,
+  recoverWithinMs: 90_000,
+  async run(d) {
+    const watchMs = d.profile === 'ci' ? 20_000 : 300_000
+    const load = d.load(12, watchMs + 8_000)
+    await d.lasting(3_000)
+    const off = await gatesOff(d, 'F3', [...SWITCHES])
+    const answers: OwnRequest[] = []
+    const until = Date.now() + watchMs
+    while (Date.now() < until && !d.signal.aborted) {
+      answers.push(...(await seedCurls(d)))
+      await d.lasting(2_000)
+    }
+    const restartsSeen = d.system.processEvents.filter(({ event }) => event === 'ended').length
+    await off.heal()
+    await load
+    const recovered = await d.converged(90_000)
+    return ({ ledgers, holds }) => {
+      const [from, to] = [(off.entry.activeAt ?? 0) + OFF_WITHIN_MS, off.entry.endedAt ?? 0]
+      const during = ledgers.webhooks.filter(({ at, status }) => at > from && at < to && status !== undefined)
+      const wrong = answers.filter(({ status }) => status !== 403)
+      const statesAtVendor = ledgers.calls.filter(({ path, start }) => /auth/.test(path) && start > from && start < to)
+      const lines = errorLines(ledgers)
+      const rung = ledgers.topics.get('calendar.sync.requested.google.v1') ?? []
+      return {
+        criteria: {
+          'GD-3.a': met(
+            wrong.length === 0,
+            `${answers.length} answers of the seed's three curls, ${wrong.length} other than 403${wrong[0] ? ` (${wrong[0].path} ${wrong[0].status})` : ''}`,
+          ),
+          'GD-3.b': holds('I11'),
+          'GD-3.c': met(
+            during.every(({ status }) => status === 403),
+            `${during.length} notifications, all refused; ${rung.length} rings in the whole run`,
+          ),
+          'GD-3.d': met(statesAtVendor.length === 0, `${statesAtVendor.length} consent pages asked for`),
+          'GD-3.e': allOf(
+            met(restartsSeen === 0, `${restartsSeen} processes ended in ${watchMs / 1000} s`),
+            holds('I1', 'I13', 'I20'),
+          ),
+          'GD-3.f': met(lines.length === 0, `${lines.length} lines of level error${lines[0] ? `: ${lines[0]}` : ''}`),
+        },
+        witnesses: [
+          { name: 'answers while off', need: 15, got: answers.length },
+          { name: 'notifications while off', need: 50, got: during.length },
+        ],
+        numbers: { watchedMs: watchMs, recoveryMs: Math.round(recovered) },
+      }
+    }
+  },
+}
+
+/** The seed's three curl calls; the sync one with the token of an operator, as the seed says. */
+async function seedCurls(d: DrillRun): Promise<readonly OwnRequest[]> {
+  const token = await operatorToken(d.system)
+  return [
+    await d.request({
+      what: 'sync endpoint',
+      method: 'POST',
+      path: '/api/calendar/sync',
+      headers: { authorization: `Bearer ${token}`, ...JSON_BODY },
+      body: JSON.stringify({ provider_id: d.system.accounts[0]?.providerId }),
+    }),
+    await d.request({
+      what: 'webhook endpoint',
+      method: 'POST',
+      path: '/api/webhooks/calendar/google',
+      headers: JSON_BODY,
+      body: '{}',
+    }),
+    await d.request({ what: 'OAuth endpoint', method: 'GET', path: '/api/auth/google/calendar' }),
+  ]
+}
+
+const partialFailure: Drill = {
+  id: 'GD-4',
+  title: 'Partial system failure: database available, external calendar API unavailable',
+  report: 'graceful-degradation',
+  criteria: {
+    'GD-4.a': 'Sync fails gracefully',
+    'GD-4.b': 'Error logged',
+    'GD-4.c': 'Backoff activated: `error_count` > 0, `last_error` contains error details, `backoff_until` set',
+    'GD-4.d': 'No partial state',
+    'GD-4.e': 'System remains stable',
+    'GD-4.f': 'User sees appropriate error',
+  },
+  faults: ['A3', 'A9'],
+  profiles: ['ci', 'full'],
+  system: (profile) => ({ connections: profile === 'ci' ? 10 : 40, eventsPerCalendar: 30, latencyMs: 20 }),
+  invariants: ['I14', 'I15', 'I17', 'I23'],
+  wallMs: 300_000,
+  recoverWithinMs: 120_000,
+  async run(d) {
+    const outageMs = d.profile === 'ci' ? 12_000 : 90_000
+    await slowPages(d, 8, 20)
+    const load = d.load(20, outageMs + 8_000)
+    await d.lasting(2_000)
+    const [broken, ...healthy] = d.system.accounts
+    // Every third call of everybody breaks in another way; one connection is cut off whole.
+    const outage = await vendorFault(
+      d,
+      { fault: 'A3', action: '503, reset, truncated, HTML', target: 'all, and one connection whole', minHits: 6 },
+      { match: { path: LISTING, accountId: broken!.accountId }, respond: { status: 503 } },
+      { match: { path: LISTING }, respond: { status: 500 }, times: 6, skip: 1 },
+      { match: { path: LISTING }, reset: 'after', times: 6, skip: 1 },
+      { match: { path: LISTING }, truncate: true, times: 6, skip: 1 },
+      { match: { path: LISTING }, html: true, times: 6, skip: 1 },
+      { match: { path: LISTING, hasPageToken: true }, respond: { status: 502 }, times: 6 },
+    )
+    const asked = await askForSync(d, broken!.providerId, 'sync API during the failure')
+    let row: { error_count: number; last_error: { message?: string } | null; backoff_until: Date | null } | undefined
+    await d.until(
+      'the broken connection shows error_count, last_error and backoff_until',
+      async () => {
+        const rows = await d.system.ask<NonNullable<typeof row>>(
+          'select id, error_count, last_error, backoff_until from external_calendar_connections where provider_id = $1',
+          [broken!.providerId],
+        )
+        row = rows[0]
+        return row !== undefined && row.error_count > 0 && row.backoff_until !== null
+      },
+      20_000,
+    )
+    const seen = row
+    await d.lasting(outageMs)
+    await outage.heal()
+    await load
+    const recovered = await d.converged(120_000)
+    return ({ ledgers, holds }) => {
+      const deaths = ledgers.processes.filter(({ event }) => event === 'ended').length
+      const kinds = new Set(ledgers.calls.filter(({ faultId }) => faultId !== undefined).map(({ faultId }) => faultId))
+      const others = ledgers.calls.filter(
+        ({ status, accountId }) => status === 200 && healthy.some((one) => one.accountId === accountId),
+      ).length
+      return {
+        criteria: {
+          'GD-4.a': met(deaths === 0 && asked.status === 202, `${deaths} processes ended; a sync request was answered ${asked.status}`),
+          'GD-4.b': holds('I23'),
+          'GD-4.c': allOf(
+            met(
+              (seen?.error_count ?? 0) > 0 && seen?.backoff_until !== null && Boolean(seen?.last_error?.message),
+              `error_count ${seen?.error_count}, last_error "${seen?.last_error?.message}", backoff_until ${seen?.backoff_until?.toISOString()}`,
+            ),
+            holds('I14'),
+          ),
+          'GD-4.d': holds('I6', 'I7'),
+          'GD-4.e': allOf(holds('I20', 'I21'), met(true, `rest ${Math.round(recovered)} ms after the heal`)),
+          'GD-4.f': met(
+            /[A-Z].*\./.test(seen?.last_error?.message ?? '') && !/\bat \w+|Error:|undefined/.test(seen?.last_error?.message ?? ''),
+            `"${seen?.last_error?.message}"`,
+          ),
+        },
+        witnesses: [
+          { name: 'ways in which the vendor broke', need: 5, got: kinds.size },
+          { name: 'good calls for other connections', need: 20, got: others },
+        ],
+        numbers: { recoveryMs: Math.round(recovered) },
+      }
+    }
+  },
+}
+
+const toggling: Drill = {
+  id: 'GD-5',
+  title: 'Feature flags toggled rapidly',
+  report: 'graceful-degradation',
+  criteria: {
+    'GD-5.a': 'No errors during transitions',
+    'GD-5.b': 'State consistent after each transition',
+    'GD-5.c': 'Operations respect current flag state',
+    'GD-5.d': 'No race conditions',
+  },
+  faults: ['F4'],
+  profiles: ['ci', 'full'],
+  system: (profile) => ({ connections: profile === 'ci' ? 12 : 40, eventsPerCalendar: 20, latencyMs: 40 }),
+  invariants: ['I10', 'I11', 'I13', 'I15', 'I17'],
+  wallMs: 900_000,
+  recoverWithinMs: 90_000,
+  async run(d) {
+    const flips = d.profile === 'ci' ? 200 : 1_000
+    await slowPages(d, 10, 40)
+    const load = d.load(20, flips * 120)
+    const states = new Map<string, boolean>()
+    await d.strike({ fault: 'F4', action: `${flips} flips, up to 20 Hz`, target: 'all four switches' }, async () => {
+      for (let flip = 0; flip < flips && !d.signal.aborted; flip += 1) {
+        const gate = pick(d.random, SWITCHES)
+        const on = !(states.get(gate) ?? true)
+        states.set(gate, on)
+        await d.system.gates.set(gate, on)
+        // Bursts at full speed, then rests in which every process sees what is set.
+        await d.lasting(flip % 40 === 39 ? 2_500 : between(d.random, 0, 100))
+      }
+    })
+    for (const gate of SWITCHES) await d.system.gates.set(gate, true)
+    await d.until('every process sees the final state', () => everySees(d, [...SWITCHES], 1), 30_000)
+    await load
+    const recovered = await d.converged(90_000)
+    return ({ ledgers, holds }) => {
+      const lines = errorLines(ledgers)
+      const failures = recordedFailures(ledgers.audit)
+      const deaths = ledgers.processes.filter(({ event }) => event === 'ended').length
+      return {
+        criteria: {
+          'GD-5.a': met(
+            lines.length === 0 && deaths === 0 && failures.length === 0,
+            `${flips} flips: ${lines.length} error lines, ${failures.length} recorded failures, ${deaths} processes ended`,
+          ),
+          'GD-5.b': holds('I6', 'I7', 'I1'),
+          'GD-5.c': holds('I11', 'I13'),
+          'GD-5.d': holds('I9', 'I10', 'I8', 'I3'),
+        },
+        witnesses: [
+          { name: 'flips', need: flips, got: ledgers.gates.filter(({ on }) => on !== null).length },
+          { name: 'changes meanwhile', need: 200, got: ledgers.changes.filter(({ at }) => at > ledgers.marks.steadyAt).length },
+        ],
+        numbers: { flips, recoveryMs: Math.round(recovered) },
+      }
+    }
+  },
+}
+
+const everythingDegraded: Drill = {
+  id: 'GD-S',
+  title: 'All scenarios at once: flags, allowlist and vendor fail together',
+  report: 'graceful-degradation',
+  criteria: {
+    'GD-S.1': 'No data corruption in any scenario',
+    'GD-S.2': 'No user-facing errors (appropriate messages)',
+  },
+  faults: ['F1', 'F2', 'A1'],
+  profiles: ['ci', 'full'],
+  system: (profile) => ({ connections: profile === 'ci' ? 12 : 40, eventsPerCalendar: 20, latencyMs: 40 }),
+  invariants: ['I10', 'I11', 'I12', 'I13', 'I14', 'I15', 'I16', 'I17', 'I23'],
+  wallMs: 300_000,
+  recoverWithinMs: 120_000,
+  async run(d) {
+    const load = d.load(25, 26_000)
+    await d.lasting(2_000)
+    const outage = await vendorFault(
+      d,
+      { fault: 'A1', action: 'answers 503', target: 'a third of the calls' },
+      { match: { path: LISTING }, respond: { status: 503 }, times: 30 },
+    )
+    const removed = await providerRemoved(d, 'F2', pick(d.random, d.system.accounts).providerId)
+    const answers: OwnRequest[] = []
+    for (let round = 0; round < 3; round += 1) {
+      const off = await gatesOff(d, 'F1', [pick(d.random, SWITCHES)])
+      for (const { providerId } of d.system.accounts.slice(0, 4)) answers.push(await askForSync(d, providerId, 'sync API'))
+      await d.lasting(OFF_WITHIN_MS)
+      await off.heal()
+    }
+    await removed.heal()
+    await outage.heal()
+    await load
+    const recovered = await d.converged(120_000)
+    return ({ ledgers, holds }) => {
+      const bad = answers.filter(({ status }) => ![202, 403].includes(status))
+      const stacks = answers.filter(({ body }) => /node_modules|\bat \w+ \(/.test(body))
+      return {
+        criteria: {
+          'GD-S.1': holds('I1', 'I2', 'I3', 'I4', 'I5', 'I6', 'I7', 'I8'),
+          'GD-S.2': allOf(
+            holds('I17'),
+            met(
+              bad.length === 0 && stacks.length === 0,
+              `${answers.length} answers to people: ${[...new Set(answers.map(({ status }) => status))].join(', ')}`,
+            ),
+          ),
+        },
+        witnesses: [
+          { name: 'changes meanwhile', need: 300, got: ledgers.changes.filter(({ at }) => at > ledgers.marks.steadyAt).length },
+          { name: 'failures recorded', need: 5, got: recordedFailures(ledgers.audit).length },
+        ],
+        numbers: { recoveryMs: Math.round(recovered) },
+      }
+    }
+  },
+}
+
+export const GRACEFUL_DEGRADATION: readonly Drill[] = [
+  disabledMidOperation,
+  allowlistRemoval,
+  rollback,
+  partialFailure,
+  toggling,
+  everythingDegraded,
+]

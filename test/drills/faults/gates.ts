@@ -1,0 +1,62 @@
+// Gates switched by an operator. A switch is active when every process that asks it says so itself, in its metrics.
+import type { Switch } from '../../../infra/local/seed-toggles.ts'
+import type { ActiveFault, DrillRun } from '../drill.ts'
+import { parseMetrics } from '../ledgers/observe.ts'
+
+const ASKED_BY = ['ingress', 'sync', 'scheduler', 'retry']
+
+/** The switches are off until healed. */
+export function gatesOff(drill: DrillRun, fault: string, gates: readonly Switch[]): Promise<ActiveFault> {
+  return drill.inject({
+    fault,
+    action: 'off',
+    target: gates.join(', '),
+    inject: () => switchAll(drill, gates, false),
+    isActive: () => everySees(drill, gates, 0),
+    heal: () => switchAll(drill, gates, true),
+    isHealed: () => everySees(drill, gates, 1),
+  })
+}
+
+/** One provider is taken off the list until healed. */
+export function providerRemoved(drill: DrillRun, fault: string, providerId: string): Promise<ActiveFault> {
+  const { gates } = drill.system
+  const { providerIds, connectionIds } = gates.listed()
+  return drill.inject({
+    fault,
+    action: 'removed from the allowlist',
+    target: `provider ${providerId}`,
+    inject: async () => {
+      await gates.allow(
+        providerIds.filter((id) => id !== providerId),
+        connectionIds,
+      )
+    },
+    isActive: () => true,
+    heal: async () => {
+      await gates.allow(providerIds, connectionIds)
+    },
+    isHealed: () => true,
+  })
+}
+
+async function switchAll({ system }: DrillRun, gates: readonly Switch[], on: boolean): Promise<void> {
+  for (const gate of gates) await system.gates.set(gate, on)
+}
+
+/** Whether every process has this answer for these gates: 1 open, 0 closed, -1 unknown. */
+export async function everySees({ system }: DrillRun, gates: readonly string[], value: number): Promise<boolean> {
+  const asked = system.services.filter(({ service, running }) => running && ASKED_BY.includes(service))
+  const answers = await Promise.all(asked.map(({ adminUrl }) => gateStates(adminUrl)))
+  return answers.every((states) => gates.every((gate) => !states.has(gate) || states.get(gate) === value))
+}
+
+async function gateStates(adminUrl: string): Promise<ReadonlyMap<string, number>> {
+  const response = await fetch(`${adminUrl}/metrics`, { signal: AbortSignal.timeout(2_000) })
+  const found = new Map<string, number>()
+  for (const [sample, value] of parseMetrics(await response.text())) {
+    const gate = /^calendar_sync_gate_state\{.*gate="(\w+)"/.exec(sample)?.[1]
+    if (gate !== undefined) found.set(gate, value)
+  }
+  return found
+}

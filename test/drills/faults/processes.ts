@@ -1,0 +1,91 @@
+// Faults of processes: killed, frozen, stopped in order. The proof of a kill is another pid that is ready; of a freeze, that the
+// process answers nothing.
+import type { ServiceName } from '../../../infra/local/services.ts'
+import type { ActiveFault, DrillRun } from '../drill.ts'
+import type { ServiceProcess } from '../environment/launch.ts'
+
+const BACK_WITHIN_MS = 60_000
+const ASK_MS = 1_000
+
+/** kill -9 from outside; resolves when the supervisor has it ready again. */
+export async function killAndAwait(drill: DrillRun, fault: string, process: ServiceProcess): Promise<number> {
+  const starts = process.starts
+  await drill.strike({ fault, action: 'kill -9', target: process.instance }, () => process.kill())
+  return drill.until(
+    `${process.instance} is back after kill -9`,
+    () => process.starts > starts && isReady(process),
+    BACK_WITHIN_MS,
+  )
+}
+
+/** kill -9 of several at once; resolves when all are ready again. */
+export async function killAllAndAwait(
+  drill: DrillRun,
+  fault: string,
+  processes: readonly ServiceProcess[],
+): Promise<void> {
+  const starts = processes.map((process) => process.starts)
+  const target = processes.map(({ instance }) => instance).join(', ')
+  await drill.strike({ fault, action: 'kill -9', target }, async () => {
+    await Promise.all(processes.map((process) => process.kill()))
+  })
+  await drill.until(
+    'everything is back after kill -9',
+    async () => {
+      const ready = await Promise.all(processes.map((process) => isReady(process)))
+      return ready.every((one, index) => one && (processes[index]?.starts ?? 0) > (starts[index] ?? 0))
+    },
+    BACK_WITHIN_MS,
+  )
+}
+
+/** SIGSTOP until healed. */
+export function freeze(drill: DrillRun, fault: string, process: ServiceProcess): Promise<ActiveFault> {
+  return drill.inject({
+    fault,
+    action: 'SIGSTOP',
+    target: process.instance,
+    inject: async () => process.pause(),
+    isActive: async () => !(await isReady(process)),
+    heal: async () => process.resume(),
+    isHealed: () => isAlive(process),
+  })
+}
+
+/** Restarts a process so that it dies at a crash point; resolves when it died there and is ready again. */
+export async function crashAt(
+  drill: DrillRun,
+  service: ServiceName,
+  point: string,
+  provoke: () => Promise<void>,
+): Promise<boolean> {
+  const process = drill.system.one(service)
+  await process.stop()
+  await process.restart(AbortSignal.timeout(BACK_WITHIN_MS), point)
+  const { starts } = process
+  await provoke()
+  return drill
+    .until(`${process.instance} dies at ${point}`, () => process.starts > starts, 25_000)
+    .then(() => drill.until(`${process.instance} is back`, () => isReady(process), BACK_WITHIN_MS))
+    .then(() => true)
+}
+
+/** Whether /readyz says yes. */
+export async function isReady(process: ServiceProcess): Promise<boolean> {
+  return (await statusOf(`${process.adminUrl}/readyz`)) === 200
+}
+
+/** Whether /livez says yes. */
+export async function isAlive(process: ServiceProcess): Promise<boolean> {
+  return (await statusOf(`${process.adminUrl}/livez`)) === 200
+}
+
+async function statusOf(url: string): Promise<number> {
+  try {
+    const response = await fetch(url, { signal: AbortSignal.timeout(ASK_MS) })
+    await response.arrayBuffer()
+    return response.status
+  } catch {
+    return 0
+  }
+}
