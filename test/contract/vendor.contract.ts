@@ -8,9 +8,13 @@ import type { FailureCode } from '#shared/domain/failure.ts'
 import {
   everythingIn,
   failureOf,
+  fold,
   onePage,
+  readOn,
   signal,
+  tokenOf,
   WINDOW,
+  type TestAccount,
   type Trouble,
   type VendorFeatures,
   type VendorWorld,
@@ -34,7 +38,7 @@ export function describeVendor(
 
     describe('reading', () => declareReading(() => world))
     describe('trouble', () => declareTrouble(() => world, features))
-    describe('grants', () => declareGrants(() => world))
+    describe('grants', () => declareGrants(() => world, features))
     describe('channels', () => declareChannels(() => world, features))
     describe('answers that no vendor should give', () => declareHostile(() => world))
   })
@@ -64,13 +68,27 @@ function declareTrouble(world: () => VendorWorld, features: VendorFeatures): voi
     expect((await onePage(world().vendor, account, null, null)).kind).toBe('page')
   })
 
-  test('throttling carries the moment that the vendor named', async () => {
+  test.each([
+    ['in seconds', '30'],
+    ['as a date', new Date(Date.now() + 30_000).toUTCString()],
+  ])('throttling carries the moment that the vendor named %s', async (_form, retryAfter) => {
     const account = await world().account({ events: 1 })
-    await world().trouble(account, 'throttled', 30)
+    await world().trouble(account, 'throttled', retryAfter)
     const failure = await failureOf(onePage(world().vendor, account, null, null))
     const inSeconds = ((failure.retryAt ?? 0) - Date.now() * 1000) / 1_000_000
-    expect(inSeconds).toBeGreaterThan(20)
+    expect(inSeconds).toBeGreaterThan(15)
     expect(inSeconds).toBeLessThanOrEqual(30)
+  })
+
+  test('a trouble on a later page loses and repeats nothing that the run had', async () => {
+    await world().smallPages(10, false)
+    const account = await world().account({ events: 30 })
+    const first = await onePage(world().vendor, account, null, null)
+    await world().trouble(account, 'truncated')
+    const failure = await failureOf(onePage(world().vendor, account, null, tokenOf(first)))
+    expect(failure.code).toBe('vendor/unreadable-answer')
+    const rest = await readOn(world().vendor, account, null, first)
+    expect(fold([...first.items, ...rest.items])).toEqual(await world().truth(account))
   })
 
   test('no failure carries a token', async () => {
@@ -83,7 +101,76 @@ function declareTrouble(world: () => VendorWorld, features: VendorFeatures): voi
   })
 }
 
-function declareGrants(world: () => VendorWorld): void {
+function declareGrants(world: () => VendorWorld, features: VendorFeatures): void {
+  test('a person consents, and the grant reads, refreshes and is given back', async () => {
+    const account = await world().account({ events: 2 })
+    const { vendor } = world()
+    const answer = await world().consent(account, 'grant')
+    if (answer.kind !== 'granted') return expect.unreachable('the person consented')
+    const grant = await vendor.exchangeCode(answer.code, signal)
+    expect(grant.missingScopes).toEqual([])
+    expect(grant.accessExpiresAt).toBeGreaterThan(Date.now() * 1000)
+    expect((await vendor.listCalendars(grant.accessToken, signal)).length).toBe(account.calendars.length)
+    const refreshed = await vendor.refresh(grant.refreshToken, signal)
+    expect(await vendor.listCalendars(refreshed.accessToken, signal)).not.toEqual([])
+    await vendor.revoke(grant.refreshToken, signal)
+    await vendor.revoke(grant.refreshToken, signal)
+    const after = vendor.refresh(grant.refreshToken, signal)
+    if (features.revokes) expect((await failureOf(after)).code).toBe('vendor/grant-revoked')
+    else expect((await after).accessToken).not.toBe('')
+  })
+
+  test('the account behind a grant is the same after every consent, and another one for another person', async () => {
+    const [one, other] = [await world().account({ events: 0 }), await world().account({ events: 0 })]
+    const accountOf = async (account: TestAccount) => {
+      const answer = await world().consent(account, 'grant')
+      if (answer.kind !== 'granted') return expect.unreachable('the person consented')
+      const { accessToken } = await world().vendor.exchangeCode(answer.code, signal)
+      return world().vendor.account(accessToken, signal)
+    }
+    const first = await accountOf(one)
+    expect(first.label).toBe(one.email)
+    expect(await accountOf(one)).toEqual(first)
+    expect((await accountOf(other)).id).not.toBe(first.id)
+  })
+
+  test('a code works once, with its own verifier and address only', async () => {
+    const account = await world().account({ events: 0 })
+    const exchange = async (change: object) => {
+      const answer = await world().consent(account, 'grant')
+      if (answer.kind !== 'granted') return expect.unreachable('the person consented')
+      return failureOf(world().vendor.exchangeCode({ ...answer.code, ...change }, signal))
+    }
+    const foreign = await exchange({ codeVerifier: 'x'.repeat(43) })
+    expect(foreign.code).toBe('vendor/grant-revoked')
+    expect(everythingIn(foreign)).not.toContain('x'.repeat(43))
+    expect((await exchange({ code: 'made-up' })).code).toBe('vendor/grant-revoked')
+    expect((await exchange({ redirectUri: 'http://127.0.0.1:9/elsewhere' })).kind).not.toBe('defect')
+    const answer = await world().consent(account, 'grant')
+    if (answer.kind !== 'granted') return expect.unreachable('the person consented')
+    await world().vendor.exchangeCode(answer.code, signal)
+    expect((await failureOf(world().vendor.exchangeCode(answer.code, signal))).code).toBe(
+      'vendor/grant-revoked',
+    )
+  })
+
+  test('a person who gives a part is told which part is missing; one who gives nothing brings no code', async () => {
+    const account = await world().account({ events: 0 })
+    const part = await world().consent(account, 'partial')
+    if (part.kind !== 'granted') return expect.unreachable('the person gave a part')
+    expect((await world().vendor.exchangeCode(part.code, signal)).missingScopes).not.toEqual([])
+    expect(await world().consent(account, 'deny')).toEqual({ kind: 'denied', error: 'access_denied' })
+  })
+
+  test('a rotated refresh token is told, and works', async () => {
+    const account = await world().account({ events: 0 })
+    await world().rotate(true)
+    const grant = await world().vendor.refresh(account.refreshToken, signal)
+    await world().rotate(false)
+    expect(grant.refreshToken).not.toBeNull()
+    expect((await world().vendor.refresh(grant.refreshToken ?? '', signal)).accessToken).not.toBe('')
+  })
+
   test('a refresh gives a token that works and its end', async () => {
     const account = await world().account({ events: 1 })
     const grant = await world().vendor.refresh(account.refreshToken, signal)
@@ -110,11 +197,18 @@ function declareGrants(world: () => VendorWorld): void {
 }
 
 function declareChannels(world: () => VendorWorld, features: VendorFeatures): void {
+  // What a channel delivers is the ingress' matter; here somebody only answers Graph's question whether the address is ours.
+  let callback: Callback
+  beforeAll(async () => {
+    callback = await openCallback()
+  })
+  afterAll(async () => {
+    await callback?.[Symbol.asyncDispose]()
+  })
   const request = (vendorCalendarId: string) => ({
     channelId: crypto.randomUUID(),
     vendorCalendarId,
-    // Nobody listens there: what a channel delivers is the ingress' matter.
-    callbackUrl: 'http://127.0.0.1:9/webhooks',
+    callbackUrl: callback.url,
     token: 'a-signed-token',
     lifeMs: 3_600_000,
   })
@@ -152,6 +246,49 @@ function declareChannels(world: () => VendorWorld, features: VendorFeatures): vo
       kind: 'push-not-supported',
     })
   })
+
+  test('a channel is renewed where the vendor does that; one that never was is gone', async () => {
+    const account = await world().account({ events: 1 })
+    const { vendor } = world()
+    const opened = await vendor.openChannel(account.accessToken, request(account.calendar), signal)
+    if (opened.kind !== 'opened') return expect.unreachable('the channel should open')
+    const { channelId } = opened
+    const renewed = await vendor.renewChannel(account.accessToken, { channelId, lifeMs: 7_200_000 }, signal)
+    if (!features.renewsChannels) expect(renewed).toEqual({ kind: 'gone' })
+    else if (renewed.kind === 'renewed') expect(renewed.expiresAt).toBeGreaterThan(opened.expiresAt)
+    else expect.unreachable('the channel is there')
+    const unknown = { channelId: crypto.randomUUID(), lifeMs: 7_200_000 }
+    expect(await vendor.renewChannel(account.accessToken, unknown, signal)).toEqual({ kind: 'gone' })
+  })
+
+  test.runIf(features.validatesCallbacks)('an address that does not answer opens no channel', async () => {
+    const account = await world().account({ events: 1 })
+    const nowhere = { ...request(account.calendar), callbackUrl: 'http://127.0.0.1:9/webhooks' }
+    const failure = await failureOf(world().vendor.openChannel(account.accessToken, nowhere, signal))
+    expect(failure.code).toBe('vendor/callback-refused')
+  })
+}
+
+interface Callback extends AsyncDisposable {
+  readonly url: string
+}
+
+/** Echoes a validation token, as Graph asks: learn.microsoft.com/graph/change-notifications-delivery-webhooks */
+async function openCallback(): Promise<Callback> {
+  const server = createServer((request, response) => {
+    const token = new URL(request.url ?? '/', 'http://localhost').searchParams.get('validationToken')
+    response.writeHead(token === null ? 202 : 200, { 'content-type': 'text/plain' }).end(token ?? '')
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  return {
+    url: `http://127.0.0.1:${port}/webhooks`,
+    async [Symbol.asyncDispose]() {
+      server.closeAllConnections()
+      server.close()
+    },
+  }
 }
 
 function declareHostile(world: () => VendorWorld): void {
@@ -173,6 +310,12 @@ function declareHostile(world: () => VendorWorld): void {
     ['HTML with status 404', (response) => response.writeHead(404).end('<html>'), 'vendor/unreadable-answer'],
     ['JSON of another kind', (response) => response.end('[1]'), 'vendor/unreadable-answer'],
     ['half a JSON', (response) => response.end('{"items":[{"id":'), 'vendor/unreadable-answer'],
+    ['a page without its list', (response) => response.end('{}'), 'vendor/unreadable-answer'],
+    [
+      'a list of another type',
+      (response) => response.end('{"items":7,"value":7}'),
+      'vendor/unreadable-answer',
+    ],
     [
       '50 MB of nothing',
       (response) => response.end(Buffer.alloc(50 * 1024 * 1024, ' ')),

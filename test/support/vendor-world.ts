@@ -8,9 +8,17 @@ export interface VendorFeatures {
   readonly throttlesWith403: boolean
   /** Some calendars never ring. */
   readonly hasCalendarsWithoutPush: boolean
+  /** A grant can be given back. */
+  readonly revokes: boolean
+  /** A channel's life can be lengthened. */
+  readonly renewsChannels: boolean
+  /** Opening a channel calls the address that it will ring. */
+  readonly validatesCallbacks: boolean
 }
 
 export interface TestAccount {
+  readonly accountId: string
+  readonly email: string
   readonly refreshToken: string
   readonly accessToken: string
   readonly calendar: string
@@ -32,30 +40,49 @@ export type Trouble =
   | 'truncated'
   | 'malformed-request'
 
+export interface EventSpec {
+  readonly title?: string
+  readonly allDay?: { readonly start: string; readonly end: string }
+  /** ms since 1970; it lasts an hour. */
+  readonly at?: number
+}
+
+export type ConsentAnswer =
+  | {
+      readonly kind: 'granted'
+      readonly code: { readonly code: string; readonly codeVerifier: string; readonly redirectUri: string }
+    }
+  | { readonly kind: 'denied'; readonly error: string }
+
 /** The vendor's world and the hand that changes it. Ids are the vendor's. */
 export interface VendorWorld extends AsyncDisposable {
   readonly vendor: Vendor
   /** An adapter that talks to another origin, for answers that no simulator would give. */
   vendorAt(origin: string): Vendor
   account(spec: { events: number; calendars?: number }): Promise<TestAccount>
-  create(
-    account: TestAccount,
-    event?: { title?: string; allDay?: { start: string; end: string } },
-  ): Promise<string>
+  create(account: TestAccount, event?: EventSpec): Promise<string>
   /** A daily series of this many occurrences; the ids that a reader has to see. */
   createSeries(account: TestAccount, occurrences: number): Promise<readonly string[]>
-  change(account: TestAccount, id: string, title: string): Promise<void>
+  /** Turns a single into a daily series; the ids that a reader has to see in its place. */
+  makeSeries(account: TestAccount, id: string, occurrences: number): Promise<readonly string[]>
+  change(account: TestAccount, id: string, event: EventSpec): Promise<void>
   remove(account: TestAccount, id: string): Promise<void>
   /** What a reader has to end up with: id → etag. */
   truth(account: TestAccount): Promise<ReadonlyMap<string, string>>
   expireCursors(account: TestAccount): Promise<void>
   revoke(account: TestAccount): Promise<void>
-  /** The next list of this account's events meets this trouble, once. `retryAfterS` goes with throttling. */
-  trouble(account: TestAccount, trouble: Trouble, retryAfterS?: number): Promise<void>
+  /** A person at the consent page: gives all, a part, or nothing. */
+  consent(account: TestAccount, mode: 'grant' | 'partial' | 'deny'): Promise<ConsentAnswer>
+  /** Whether a refresh brings a new refresh token, where the vendor leaves that open. */
+  rotate(on: boolean): Promise<void>
+  /** The next list of this account's events meets this trouble, once. `retryAfter` goes with throttling. */
+  trouble(account: TestAccount, trouble: Trouble, retryAfter?: string): Promise<void>
   /** Pages of at most this size, short ones among them; every other one empty if asked for. */
   smallPages(size: number, everyOtherEmpty: boolean): Promise<void>
   /** Calls of the API that the vendor has seen from this account. */
   calls(account: TestAccount): Promise<number>
+  /** One call of the simulator's admin API, for what only one vendor has. */
+  admin<T>(method: 'GET' | 'POST' | 'PATCH' | 'DELETE', path: string, body?: unknown): Promise<T>
 }
 
 const DAY = 86_400_000_000
@@ -113,8 +140,8 @@ export function idOf(item: PageItem): string {
 }
 
 /** Without the statements about series as a whole. */
-export function eventsOf(items: readonly PageItem[]): readonly PageItem[] {
-  return items.filter(({ kind }) => kind !== 'series')
+export function eventsOf(items: readonly PageItem[]): readonly Exclude<PageItem, { kind: 'series' }>[] {
+  return items.filter((item) => item.kind !== 'series')
 }
 
 export function etagOf(item: PageItem): string | null {

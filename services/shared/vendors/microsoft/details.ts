@@ -23,8 +23,8 @@ import { placeAfter, versionKey, type Details, type PendingSeries, type Place } 
 import { wirePage } from './wire.ts'
 
 const VENDOR = 'Microsoft'
-/** As many as Graph takes at a time from one mailbox. */
-const AT_ONCE = 4
+/** Graph takes four at a time from one mailbox; the scheduler has calls of its own. */
+const AT_ONCE = 2
 /** How long two places of Graph may tell differently of a change before that is taken for the truth. */
 const LAG_MICROS = 60_000_000
 /** A daily series has 395 occurrences in the window, and Outlook has no shorter step. */
