@@ -28,10 +28,26 @@ export interface Listening extends AsyncDisposable {
   readonly url: string
 }
 
+/** The kinds of calls that faults are aimed at, alike for both vendors. */
+export type Operation =
+  | 'authorize'
+  | 'token'
+  | 'revoke'
+  | 'calendars'
+  | 'list'
+  | 'read'
+  | 'write'
+  | 'watch'
+  | 'renew'
+  | 'stop'
+  | 'busy'
+
 export interface Route<C> {
   readonly method: string
   /** Segments; `:name` takes one segment, percent-decoded. */
   readonly path: string
+  /** Absent on admin routes. */
+  readonly operation?: Operation
   readonly handle: (context: C, params: Readonly<Record<string, string>>) => Answer | Promise<Answer>
 }
 

@@ -3,7 +3,7 @@
 //
 //   googleUrl   the API at the origin's root, /token, /revoke, /o/oauth2/v2/auth
 //   adminUrl    /admin/…: accounts, events, load, faults, notifications, latency, paging, cursors, webhooks, truth, changes,
-//               requests, channels, knobs, consent, grants, clock, reset (control/admin*.ts; bodies in control/bodies.ts)
+//               requests, channels, knobs, consent, grants, quota, clock, reset (control/admin*.ts; bodies in control/bodies.ts)
 //
 // All of the vendor's own time (stamps, lives of tokens and channels, delays and retries of deliveries) follows one clock, which
 // GET /admin/clock shows and POST /admin/clock {advanceMs} or {to} moves on; in mode `manual` it moves in no other way.
@@ -20,7 +20,7 @@ import { createLoadGenerator } from './control/load.ts'
 import { createAccount } from './control/accounts.ts'
 import { createRequestLog } from './control/request-log.ts'
 import { createPush } from './google/push.ts'
-import { createFront } from './google/server.ts'
+import { createGoogleFront } from './google/server.ts'
 import { createTokenMint } from './google/tokens.ts'
 import { listen } from './http.ts'
 import { createRandom } from './random.ts'
@@ -74,7 +74,11 @@ function createCore(config: SimulatorConfig, owned: AsyncDisposableStack) {
     changes.append(change)
     push.notify(change.accountId, change.calendarId)
   })
-  const [faults, requests, stopped] = [createFaults(), createRequestLog(), new AbortController()]
+  const [faults, requests, stopped] = [
+    createFaults(() => clock.now(), seed),
+    createRequestLog(),
+    new AbortController(),
+  ]
   return { seed, clock, world, journal, knobs, faults, requests, changes, push, load, stopped }
 }
 
@@ -89,7 +93,10 @@ function createGoogle(core: Core, config: SimulatorConfig, googleUrl: () => stri
     watch: { world, push, knobs, seed, googleUrl, allowHttpCallbacks },
     newAccount: (email: string) => createAccount(world, seed, { email }),
   }
-  return createFront({ google, knobs, faults, requests, stopped: stopped.signal })
+  return createGoogleFront(
+    { now: () => world.now(), knobs, faults, requests, stopped: stopped.signal },
+    google,
+  )
 }
 
 /** Back to an empty world and a healthy vendor; the clock stays where it is. */

@@ -1,16 +1,7 @@
-// Admin routes for trouble: faults on requests, and the knobs.
+// Admin routes for trouble: faults on requests, and messages that no change stands behind.
 import type { Route } from '../http.ts'
 import type { AdminContext } from './admin.ts'
-import {
-  accessTokensBody,
-  consentBody,
-  faultBody,
-  grantsBody,
-  latencyBody,
-  notificationsBody,
-  pagingBody,
-  webhookBody,
-} from './bodies.ts'
+import { faultBody, webhookBody } from './bodies.ts'
 import type { FaultSpec } from './faults.ts'
 import { NotFound, parseBody } from './parse-body.ts'
 
@@ -42,56 +33,6 @@ export const FAULT_ROUTES: readonly Route<AdminContext>[] = [
     handle: ({ deps }) => {
       deps.faults.clear()
       return { status: 204 }
-    },
-  },
-  { method: 'GET', path: '/admin/knobs', handle: ({ deps }) => ({ status: 200, body: deps.knobs }) },
-  {
-    method: 'POST',
-    path: '/admin/notifications',
-    handle: ({ deps, call }) => {
-      Object.assign(deps.knobs.notifications, parseBody(notificationsBody, call.body))
-      deps.push.wake()
-      return { status: 200, body: deps.knobs.notifications }
-    },
-  },
-  {
-    method: 'POST',
-    path: '/admin/latency',
-    handle: ({ deps, call }) => {
-      deps.knobs.latencyMs = parseBody(latencyBody, call.body).ms
-      return { status: 200, body: { ms: deps.knobs.latencyMs } }
-    },
-  },
-  {
-    method: 'POST',
-    path: '/admin/access-tokens',
-    handle: ({ deps, call }) => {
-      deps.knobs.accessTokenSeconds = parseBody(accessTokensBody, call.body).seconds
-      return { status: 200, body: { seconds: deps.knobs.accessTokenSeconds } }
-    },
-  },
-  {
-    method: 'POST',
-    path: '/admin/consent',
-    handle: ({ deps, call }) => {
-      Object.assign(deps.knobs.consent, parseBody(consentBody, call.body))
-      return { status: 200, body: deps.knobs.consent }
-    },
-  },
-  {
-    method: 'POST',
-    path: '/admin/grants',
-    handle: ({ deps, call }) => {
-      Object.assign(deps.knobs.grants, parseBody(grantsBody, call.body))
-      return { status: 200, body: deps.knobs.grants }
-    },
-  },
-  {
-    method: 'POST',
-    path: '/admin/paging',
-    handle: ({ deps, call }) => {
-      Object.assign(deps.knobs.paging, parseBody(pagingBody, call.body))
-      return { status: 200, body: deps.knobs.paging }
     },
   },
   {

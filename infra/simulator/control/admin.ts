@@ -10,6 +10,7 @@ import { createAccount, showAccount } from './accounts.ts'
 import { CLOCK_ROUTES } from './admin-clock.ts'
 import { EVENT_ROUTES } from './admin-events.ts'
 import { FAULT_ROUTES } from './admin-faults.ts'
+import { KNOB_ROUTES } from './admin-knobs.ts'
 import { LEDGER_ROUTES } from './admin-ledgers.ts'
 import type { Faults } from './faults.ts'
 import type { Knobs } from './knobs.ts'
@@ -106,6 +107,7 @@ export function createAdmin(deps: AdminDeps): (call: Call) => Promise<void> {
     ...FAULT_ROUTES,
     ...LEDGER_ROUTES,
     ...CLOCK_ROUTES,
+    ...KNOB_ROUTES,
   ])
   return async (call) => {
     const found = find(call.method, call.path)

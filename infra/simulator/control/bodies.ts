@@ -1,5 +1,6 @@
 // What the admin API takes. Unknown fields are refused: a misspelt knob that is silently ignored makes a drill prove nothing.
 import { z } from 'zod'
+import type { Operation } from '../http.ts'
 import { isZone } from '../world/zones.ts'
 import { DURATION_MS_MAX, RATE_MAX } from './load.ts'
 
@@ -46,9 +47,25 @@ export const loadBody = z.strictObject({
     .optional(),
 })
 
+const operation = z.enum([
+  'authorize',
+  'token',
+  'revoke',
+  'calendars',
+  'list',
+  'read',
+  'write',
+  'watch',
+  'renew',
+  'stop',
+  'busy',
+]) satisfies z.ZodType<Operation>
+
 export const faultBody = z.strictObject({
   match: z
     .strictObject({
+      vendor: z.enum(['google', 'microsoft']).optional(),
+      operation: operation.optional(),
       method: z.string().optional(),
       path: z.string().optional(),
       accountId: z.string().optional(),
@@ -59,6 +76,8 @@ export const faultBody = z.strictObject({
     .optional(),
   times: count.optional(),
   skip: count.optional(),
+  chance: z.number().min(0).max(1).optional(),
+  forMs: z.number().positive().optional(),
   respond: z
     .strictObject({
       status: z.int().min(200).max(599),
@@ -70,6 +89,10 @@ export const faultBody = z.strictObject({
   delayMs: z.number().min(0).max(3_600_000).optional(),
   hang: z.boolean().optional(),
   reset: z.enum(['before', 'after']).optional(),
+  afterWork: z.boolean().optional(),
+  bytesPerSecond: z.int().min(1).optional(),
+  endless: z.boolean().optional(),
+  contentType: z.string().min(1).optional(),
   truncate: z.boolean().optional(),
   html: z.boolean().optional(),
 })
@@ -101,6 +124,13 @@ export const consentBody = z.strictObject({
   account: z.string().min(1).nullable().optional(),
   mode: z.enum(['grant', 'deny', 'partial']).optional(),
   scope: z.string().nullable().optional(),
+})
+
+export const quotaBody = z.strictObject({
+  perUserPerMinute: z.int().min(1).nullable().optional(),
+  perProjectPerMinute: z.int().min(1).nullable().optional(),
+  answer: z.union([z.literal('alternate'), z.literal(403), z.literal(429)]).optional(),
+  retryAfter: z.boolean().optional(),
 })
 
 export const grantsBody = z.strictObject({

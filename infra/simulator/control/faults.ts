@@ -1,8 +1,11 @@
 // Injected faults: what to match and what to do instead of, before or after the real answer. The first live fault that matches a
 // request wins; every hit is counted, so that a test can prove that its fault was met.
-import { digest } from '../random.ts'
+import { createRandom, digest } from '../random.ts'
 
 export interface FaultMatch {
+  readonly vendor?: 'google' | 'microsoft'
+  /** The kind of call, whatever its path: token, list, write, watch, stop and so on. */
+  readonly operation?: string
   readonly method?: string
   /** A regular expression on the path. */
   readonly path?: string
@@ -18,6 +21,10 @@ export interface FaultSpec {
   readonly times?: number
   /** Matching requests that are let through first. */
   readonly skip?: number
+  /** Probability that a matching request is struck; absent = 1. Drawn from the simulator's seed. */
+  readonly chance?: number
+  /** Simulated milliseconds after which the fault is over. */
+  readonly forMs?: number
   readonly respond?: {
     readonly status: number
     readonly body?: unknown
@@ -29,6 +36,14 @@ export interface FaultSpec {
   readonly hang?: boolean
   /** Closes the connection before or after the work is done: after makes a write ambiguous to its client. */
   readonly reset?: 'before' | 'after'
+  /** With `respond` or `html`: does the work first, which then nobody hears of. */
+  readonly afterWork?: boolean
+  /** Sends the real answer at this pace. */
+  readonly bytesPerSecond?: number
+  /** Sends half of the real answer, and then white space without end. */
+  readonly endless?: boolean
+  /** Sends the real answer under another content type. */
+  readonly contentType?: string
   /** Sends half of the real answer and closes. */
   readonly truncate?: boolean
   /** Answers an HTML page, status 502 unless `respond` says otherwise. */
@@ -37,11 +52,15 @@ export interface FaultSpec {
 
 export interface Fault extends FaultSpec {
   readonly faultId: string
+  /** ms epoch; null = until it is spent or deleted. */
+  readonly endsAt: number | null
   matched: number
   hits: number
 }
 
 export interface FaultSubject {
+  readonly vendor: 'google' | 'microsoft'
+  readonly operation: string | null
   readonly method: string
   readonly path: string
   readonly accountId: string | null
@@ -60,7 +79,8 @@ export interface Faults {
   meet(subject: FaultSubject): Fault | null
 }
 
-export function createFaults(): Faults {
+export function createFaults(now: () => number, seed: string): Faults {
+  const random = createRandom(`${seed}/faults`)
   const faults = new Map<string, { fault: Fault; path: RegExp | null }>()
   let added = 0
   return {
@@ -70,6 +90,7 @@ export function createFaults(): Faults {
       const fault: Fault = {
         ...spec,
         faultId: `f${added}-${digest(JSON.stringify(spec), 6)}`,
+        endsAt: spec.forMs === undefined ? null : now() + spec.forMs,
         matched: 0,
         hits: 0,
       }
@@ -82,9 +103,11 @@ export function createFaults(): Faults {
     meet(subject) {
       for (const { fault, path } of faults.values()) {
         if (fault.times !== undefined && fault.hits >= fault.times) continue
+        if (fault.endsAt !== null && now() >= fault.endsAt) continue
         if (!matches(fault.match ?? {}, path, subject)) continue
         fault.matched += 1
         if (fault.matched <= (fault.skip ?? 0)) continue
+        if (fault.chance !== undefined && !random.chance(fault.chance)) continue
         fault.hits += 1
         return fault
       }
@@ -95,6 +118,8 @@ export function createFaults(): Faults {
 
 function matches(match: FaultMatch, path: RegExp | null, subject: FaultSubject): boolean {
   return (
+    (match.vendor === undefined || match.vendor === subject.vendor) &&
+    (match.operation === undefined || match.operation === subject.operation) &&
     (match.method === undefined || match.method.toUpperCase() === subject.method) &&
     (path === null || path.test(subject.path)) &&
     (match.accountId === undefined || match.accountId === subject.accountId) &&

@@ -22,12 +22,23 @@ export interface GrantKnobs {
   rotate: boolean
 }
 
+/** Google's budgets; null = none, because a bench would rather meet its own. Google's own are 600 and 10 000. */
+export interface QuotaKnobs {
+  perUserPerMinute: number | null
+  perProjectPerMinute: number | null
+  /** The status of a refusal: both are documented. */
+  answer: 403 | 429 | 'alternate'
+  /** Whether a refusal says when to come back. Google does not document that it does. */
+  retryAfter: boolean
+}
+
 export interface Knobs {
   /** Added to every vendor API call, half before the work and half after. */
   latencyMs: number
   accessTokenSeconds: number
   readonly consent: ConsentKnobs
   readonly grants: GrantKnobs
+  readonly quota: QuotaKnobs
   readonly paging: { shortPages: PageKnob; emptyPages: PageKnob; pageSizeMax: number }
   readonly notifications: NotificationKnobs
 }
@@ -64,6 +75,7 @@ export function defaultKnobs(latencyMs: number): Knobs {
     accessTokenSeconds: 3599,
     consent: { account: null, mode: 'grant', scope: null },
     grants: { refreshTokenSeconds: null, rotate: false },
+    quota: { perUserPerMinute: null, perProjectPerMinute: null, answer: 'alternate', retryAfter: false },
     paging: { shortPages: 'sometimes', emptyPages: 'sometimes', pageSizeMax: 2500 },
     notifications: {
       drop: 0,

@@ -9,6 +9,7 @@ export interface RequestEntry {
   /** ms epoch, fractional. */
   readonly start: number
   readonly end: number
+  readonly vendor: 'google' | 'microsoft'
   readonly method: string
   readonly path: string
   readonly query: Readonly<Record<string, string>>
@@ -20,6 +21,8 @@ export interface RequestEntry {
   readonly syncTokenIn?: string
   readonly syncTokenOut?: string
   readonly pageTokenIn?: string
+  /** As it was sent: a caller that comes back earlier is impolite. */
+  readonly retryAfter?: string
   readonly faultId?: string
 }
 

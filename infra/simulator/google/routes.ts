@@ -41,13 +41,25 @@ export const GOOGLE_ROUTES: readonly Route<GoogleContext>[] = [
   {
     method: 'GET',
     path: '/o/oauth2/v2/auth',
+    operation: 'authorize',
     handle: ({ deps, call }) => authorize(deps.oauth, call, deps.newAccount),
   },
-  { method: 'POST', path: '/token', handle: ({ deps, call }) => issueToken(deps.oauth, call) },
-  { method: 'POST', path: '/revoke', handle: ({ deps, call }) => revokeToken(deps.oauth, call) },
+  {
+    method: 'POST',
+    path: '/token',
+    operation: 'token',
+    handle: ({ deps, call }) => issueToken(deps.oauth, call),
+  },
+  {
+    method: 'POST',
+    path: '/revoke',
+    operation: 'revoke',
+    handle: ({ deps, call }) => revokeToken(deps.oauth, call),
+  },
   {
     method: 'GET',
     path: '/calendar/v3/users/me/calendarList',
+    operation: 'calendars',
     handle: withAccount('calendarListRead', ({ deps, call }, account) =>
       listCalendars(deps.world, account, call.query),
     ),
@@ -55,6 +67,7 @@ export const GOOGLE_ROUTES: readonly Route<GoogleContext>[] = [
   {
     method: 'GET',
     path: '/calendar/v3/users/me/calendarList/:calendarId',
+    operation: 'calendars',
     handle: withCalendar('calendarListRead', (_context, { calendar }) => ({
       status: 200,
       body: showCalendar(calendar),
@@ -63,6 +76,7 @@ export const GOOGLE_ROUTES: readonly Route<GoogleContext>[] = [
   {
     method: 'GET',
     path: '/calendar/v3/calendars/:calendarId',
+    operation: 'calendars',
     handle: withCalendar('calendarRead', (_context, { calendar }) => ({
       status: 200,
       body: showCalendarResource(calendar),
@@ -71,11 +85,13 @@ export const GOOGLE_ROUTES: readonly Route<GoogleContext>[] = [
   {
     method: 'POST',
     path: '/calendar/v3/freeBusy',
+    operation: 'busy',
     handle: withAccount('freeBusy', ({ deps, call }, account) => queryFreeBusy(deps.world, account, call)),
   },
   {
     method: 'GET',
     path: EVENTS,
+    operation: 'list',
     handle: withCalendar('eventsRead', ({ deps, call }, { calendar }) =>
       listEvents(deps.list, calendar, call.query),
     ),
@@ -83,11 +99,13 @@ export const GOOGLE_ROUTES: readonly Route<GoogleContext>[] = [
   {
     method: 'POST',
     path: EVENTS,
+    operation: 'write',
     handle: withWriter(({ deps, call }, { calendar }) => insert(deps.world, calendar, call)),
   },
   {
     method: 'POST',
     path: `${EVENTS}/watch`,
+    operation: 'watch',
     handle: withCalendar('eventsRead', ({ deps, call }, { account, calendar }) =>
       watch(deps.watch, account, calendar, call),
     ),
@@ -95,6 +113,7 @@ export const GOOGLE_ROUTES: readonly Route<GoogleContext>[] = [
   {
     method: 'GET',
     path: EVENT,
+    operation: 'read',
     handle: withCalendar('eventsRead', ({ call }, { calendar }, params) =>
       getEvent(calendar, params['eventId'] ?? '', call),
     ),
@@ -102,6 +121,7 @@ export const GOOGLE_ROUTES: readonly Route<GoogleContext>[] = [
   ...(['PATCH', 'PUT'] as const).map((method) => ({
     method,
     path: EVENT,
+    operation: 'write' as const,
     handle: withWriter(({ deps, call }, { calendar }, params) =>
       edit(deps.world, calendar, params['eventId'] ?? '', call),
     ),
@@ -109,6 +129,7 @@ export const GOOGLE_ROUTES: readonly Route<GoogleContext>[] = [
   {
     method: 'DELETE',
     path: EVENT,
+    operation: 'write',
     handle: withWriter(({ deps, call }, { calendar }, params) =>
       remove(deps.world, calendar, params['eventId'] ?? '', call),
     ),
@@ -116,6 +137,7 @@ export const GOOGLE_ROUTES: readonly Route<GoogleContext>[] = [
   {
     method: 'POST',
     path: '/calendar/v3/channels/stop',
+    operation: 'stop',
     handle: withAccount('channels', ({ deps, call }, account) => stop(deps.world, account, call)),
   },
 ]
