@@ -6,14 +6,16 @@ import { homedir } from 'node:os'
 import path from 'node:path'
 import pg from 'pg'
 import { pino } from 'pino'
-import { connectionId, providerId, type ConnectionId } from '#shared/domain/ids.ts'
+import { expect } from 'vitest'
+import { z } from 'zod'
+import { connectionId, providerId, type ConnectionId, type VendorName } from '#shared/domain/ids.ts'
 import { openCodec } from '#shared/platform/codec.ts'
 import { parseKeyring } from '#shared/platform/crypto.ts'
-import { Secret } from '#shared/platform/env.ts'
+import { readEnv, Secret, vendorsEnv } from '#shared/platform/env.ts'
 import { openDatabase, type Database } from '#shared/platform/postgres.ts'
 import { applySchemas } from '#shared/platform/schemas.ts'
 import { applyTopics } from '#shared/platform/topics.ts'
-import { createGoogle } from '#shared/vendors/google/adapter.ts'
+import { createVendors } from '#shared/vendors/index.ts'
 import { TOPICS } from '#schemas/topics.ts'
 import type { Component } from '../../infra/local/component.ts'
 import { childEnv } from '../../infra/local/infrastructure.ts'
@@ -103,7 +105,9 @@ export class World implements AsyncDisposable {
   }
 
   /** Makes an account at the vendor and connects it, allowed by both lists. Nothing is synced until services run. */
-  async connect(account: { calendars?: number; eventsPerCalendar?: number } = {}): Promise<Account> {
+  async connect(
+    account: { vendor?: VendorName; calendars?: number; eventsPerCalendar?: number } = {},
+  ): Promise<Account> {
     const made = await this.admin<{ accountId: string; refreshToken: string; calendars: { id: string }[] }>(
       'POST',
       '/admin/accounts',
@@ -115,20 +119,12 @@ export class World implements AsyncDisposable {
       { registryUrl: testStack().registryUrl, prefix: this.prefix, topics },
       AbortSignal.timeout(START_MS),
     )
-    const setting = (name: string) => this.env[name] ?? ''
-    const google = createGoogle({
-      apiUrl: setting('GOOGLE_API_URL'),
-      authUrl: setting('GOOGLE_AUTH_URL'),
-      tokenUrl: setting('GOOGLE_TOKEN_URL'),
-      revokeUrl: setting('GOOGLE_REVOKE_URL'),
-      clientId: setting('GOOGLE_CLIENT_ID'),
-      clientSecret: new Secret(setting('GOOGLE_CLIENT_SECRET')),
-    })
+    const vendors = createVendors(readEnv(z.object(vendorsEnv), { ...this.env }))
     const deps = {
       database: this.database,
       codec,
-      keyring: parseKeyring(new Secret(setting('CREDENTIALS_KEYS'))),
-      vendor: google,
+      keyring: parseKeyring(new Secret(this.env['CREDENTIALS_KEYS'] ?? '')),
+      vendor: vendors.get(account.vendor ?? 'google') ?? expect.unreachable('the vendor is configured'),
     }
     const connected = await connectAccount(
       deps,
