@@ -16,6 +16,8 @@ export interface StreamReaderOptions {
   readonly from?: 'earliest' | 'latest'
   /** Records kept per topic, the newest; default all. For readers that run for days. */
   readonly keepMax?: number
+  /** Keys that are of interest; others are not even decoded. Default all. */
+  readonly wants?: (key: string) => boolean
 }
 
 export interface StreamReader extends AsyncDisposable {
@@ -45,10 +47,13 @@ export async function openStreamReader(options: StreamReaderOptions): Promise<St
   const decode = openDecoder(options.registryUrl)
   const read = new Map<string, StreamRecord[]>(options.topics.map((topic) => [topic, []]))
   const keepMax = options.keepMax ?? Infinity
+  const wants = options.wants ?? (() => true)
   let failed: unknown = null
   const reading = (async () => {
-    for await (const message of stream)
+    for await (const message of stream) {
+      if (!wants(message.key?.toString('utf8') ?? '')) continue
       keep(read.get(message.topic), await toRecord(message, decode), keepMax)
+    }
   })().catch((error: unknown) => {
     failed = error
   })

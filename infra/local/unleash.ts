@@ -91,6 +91,8 @@ function settings(options: UnleashOptions, consoleUrl: string): NodeJS.ProcessEn
     INIT_BACKEND_API_TOKENS: options.tokens.backend,
     UNLEASH_DEFAULT_ADMIN_PASSWORD: options.tokens.adminPassword,
     UNLEASH_SECRET: options.tokens.sessionSecret,
+    // Its standard is 250 ids in a list; the allowlists of a few hundred connections must fit.
+    UNLEASH_CONSTRAINT_VALUES_LIMIT: '20000',
     CHECK_VERSION: 'false',
     SEND_TELEMETRY: 'false',
     LOG_LEVEL: 'warn',
