@@ -2,8 +2,9 @@
 import type { Drill } from '../drill.ts'
 import { GRACEFUL_DEGRADATION } from './graceful-degradation.ts'
 import { OUTAGES } from './outages.ts'
+import { PROCESSES } from './processes.ts'
 
-export const DRILLS: readonly Drill[] = [...GRACEFUL_DEGRADATION, ...OUTAGES]
+export const DRILLS: readonly Drill[] = [...GRACEFUL_DEGRADATION, ...OUTAGES, ...PROCESSES]
 
 /** The drills named, or all of a profile. Throws RangeError for a name that there is not. */
 export function chosenDrills(ids: readonly string[], profile: Drill['profiles'][number]): readonly Drill[] {

@@ -80,6 +80,12 @@ export class ServiceProcess implements AsyncDisposable {
     } else process.kill(pid, 'SIGKILL')
   }
 
+  /** SIGKILL; what the supervisor then starts dies at this crash point. */
+  killInto(crashAt: string): void {
+    this.#crashAt = crashAt
+    process.kill(this.pid, 'SIGKILL')
+  }
+
   /** SIGTERM and the wait for its end. @returns how long it took and what it ended with. */
   async stop(): Promise<{ readonly ms: number; readonly exit: Exit | null }> {
     const component = this.#running()

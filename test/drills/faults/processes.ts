@@ -1,10 +1,10 @@
 // Faults of processes: killed, frozen, stopped in order. The proof of a kill is another pid that is ready; of a freeze, that the
 // process answers nothing.
-import type { ServiceName } from '../../../infra/local/services.ts'
 import type { ActiveFault, DrillRun } from '../drill.ts'
 import type { ServiceProcess } from '../environment/launch.ts'
 
 const BACK_WITHIN_MS = 60_000
+const MET_WITHIN_MS = 40_000
 const ASK_MS = 1_000
 
 /** kill -9 from outside; resolves when the supervisor has it ready again. */
@@ -52,22 +52,28 @@ export function freeze(drill: DrillRun, fault: string, process: ServiceProcess):
   })
 }
 
-/** Restarts a process so that it dies at a crash point; resolves when it died there and is ready again. */
+/**
+ * A process is killed and comes back so that it dies once more, at a crash point; resolves when it died there and is ready again.
+ * `provoke` makes the way past the point likely; it is repeated until the point is met.
+ */
 export async function crashAt(
   drill: DrillRun,
-  service: ServiceName,
+  process: ServiceProcess,
   point: string,
   provoke: () => Promise<void>,
-): Promise<boolean> {
-  const process = drill.system.one(service)
-  await process.stop()
-  await process.restart(AbortSignal.timeout(BACK_WITHIN_MS), point)
-  const { starts } = process
-  await provoke()
-  return drill
-    .until(`${process.instance} dies at ${point}`, () => process.starts > starts, 25_000)
-    .then(() => drill.until(`${process.instance} is back`, () => isReady(process), BACK_WITHIN_MS))
-    .then(() => true)
+): Promise<void> {
+  const starts = process.starts
+  await drill.strike({ fault: 'P4', action: `crash at ${point}`, target: process.instance }, async () => {
+    process.killInto(point)
+    await drill.until(`${process.instance} is armed`, () => process.starts > starts, BACK_WITHIN_MS)
+    const deadline = Date.now() + MET_WITHIN_MS
+    while (process.starts === starts + 1 && Date.now() < deadline && !drill.signal.aborted) {
+      await provoke()
+      await drill.lasting(300)
+    }
+    await drill.until(`${process.instance} died at ${point}`, () => process.starts > starts + 1, 5_000)
+  })
+  await drill.until(`${process.instance} is back after ${point}`, () => isReady(process), BACK_WITHIN_MS)
 }
 
 /** Whether /readyz says yes. */

@@ -1,0 +1,60 @@
+// Faults inside Kafka: records that nobody can read, offsets set back; and the round trip that says whether the broker is there.
+import { Producer, Admin } from '@platformatic/kafka'
+import { kafkaRoundTrip } from '../../../infra/local/kafka.ts'
+import type { DrillRun } from '../drill.ts'
+
+/** Whether the broker answers around the proxy. */
+export async function kafkaIsUp({ system }: DrillRun): Promise<boolean> {
+  return kafkaRoundTrip(system.stack.kafka.brokers).then(
+    () => true,
+    () => false,
+  )
+}
+
+export interface Poison {
+  readonly topic: string
+  readonly key: string | null
+  readonly value: Buffer | null
+  readonly partition?: number
+}
+
+/** Produces records as they are; each is noted as the poison `<topic>-<partition>@<offset>`. */
+export async function producePoison(drill: DrillRun, poison: readonly Poison[]): Promise<void> {
+  const { system } = drill
+  const producer = new Producer({
+    clientId: 'calstream-drill-poison',
+    bootstrapBrokers: system.stack.kafka.brokers.split(','),
+  })
+  try {
+    for (const { topic, key, value, partition = 0 } of poison) {
+      const { offsets = [] } = await producer.send({
+        messages: [
+          {
+            topic: system.prefix + topic,
+            partition,
+            ...(key === null ? {} : { key: Buffer.from(key) }),
+            ...(value === null ? {} : { value }),
+          },
+        ],
+      })
+      const offset = offsets[0]?.offset
+      await drill.strike(
+        { fault: 'K12', action: 'poison', target: `${system.prefix}${topic}-${partition}@${offset}` },
+        async () => {},
+      )
+    }
+  } finally {
+    await producer.close()
+  }
+}
+
+/** Deletes a consumer group's offsets, so that it begins where its policy says; nobody may be in the group. */
+export async function forgetOffsets({ system }: DrillRun, group: string): Promise<void> {
+  const admin = new Admin({ clientId: 'calstream-drill', bootstrapBrokers: system.stack.kafka.brokers.split(',') })
+  try {
+    await admin.deleteGroups({ groups: [system.prefix + group] })
+  } finally {
+    await admin.close()
+  }
+}
+
