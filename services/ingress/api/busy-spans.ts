@@ -1,5 +1,5 @@
 // Busy spans: merging, and the hours of a day in its zone. Pure. Invariant: whoever is busy is never shown as free: spans that touch are
-// one, a day whose zone is not known covers that date everywhere on earth.
+// one, parts of a millisecond count whole, a day whose zone is not known covers that date everywhere on earth.
 import { Temporal } from 'temporal-polyfill'
 import type { Micros } from '#shared/domain/ids.ts'
 import type { BusyDays, BusySpan } from '#shared/store/busy.ts'
@@ -36,7 +36,7 @@ function startOf(date: string, zone: string): Micros {
   return Temporal.PlainDate.from(date).toZonedDateTime(zone).epochMilliseconds * 1000
 }
 
-/** The spans cut to [from, to), joined where they overlap or touch, in order; empty ones are dropped. */
+/** The spans in whole milliseconds, cut to [from, to), joined where they overlap or touch, in order; empty ones are dropped. */
 export function mergeSpans(
   spans: readonly BusySpan[],
   { from, to }: { readonly from: Micros; readonly to: Micros },
@@ -44,6 +44,7 @@ export function mergeSpans(
   const cut = spans
     .map(({ start, end }) => ({ start: Math.max(start, from), end: Math.min(end, to) }))
     .filter(({ start, end }) => start < end)
+    .map(({ start, end }) => ({ start: Math.floor(start / 1000) * 1000, end: Math.ceil(end / 1000) * 1000 }))
     .toSorted((a, b) => a.start - b.start)
   const merged: { start: Micros; end: Micros }[] = []
   for (const span of cut) {

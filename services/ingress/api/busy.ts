@@ -97,11 +97,7 @@ function spansJson({ spans, days }: HeldBusy, synced: readonly Synced[], asked: 
   const zones = new Map(synced.map(({ calendar }) => [calendar.id, calendar.timeZone]))
   const ofDays = days.map((day) => spanOfDays(day, zones.get(day.calendarId) ?? day.timeZone))
   const all = [...spans, ...ofDays]
-  return mergeSpans(all, asked).map(({ start, end }) => ({
-    start: isoOf(start),
-    // Up: what is cut off of a microsecond would show as free.
-    end: isoOf(Math.ceil(end / 1000) * 1000),
-  }))
+  return mergeSpans(all, asked).map(({ start, end }) => ({ start: isoOf(start), end: isoOf(end) }))
 }
 
 function calendarJson({ calendar, connection }: Synced, { days }: HeldBusy, asked: Asked) {

@@ -1,0 +1,212 @@
+// Busy times on real Postgres: merged over a provider's connections, cut to what was asked, and honest about their age.
+import { randomUUID } from 'node:crypto'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { holdCalendar, holdEvent, holdMany, type HeldTimes } from '../support/held-rows.ts'
+import { openIngressWorld, type IngressWorld } from '../support/ingress-world.ts'
+
+let world: IngressWorld
+
+beforeAll(async () => {
+  world = await openIngressWorld('ingress_busy')
+})
+afterAll(() => world[Symbol.asyncDispose]())
+
+const look: IngressWorld['look'] = (sql, values) => world.look(sql, values)
+
+interface Busy {
+  readonly busy: readonly { readonly start: string; readonly end: string }[]
+  readonly stale: boolean
+  readonly calendars: readonly {
+    readonly id: string
+    readonly connection_id: string
+    readonly last_synced_at: string | null
+    readonly stale: boolean
+    readonly stale_because: readonly { readonly code: string; readonly text: string }[]
+  }[]
+}
+
+/** An instant in the days that are kept, far from their ends: `day` days from now, at an hour of UTC. */
+function at(day: number, time: string): string {
+  const date = new Date(Date.now() + day * 86_400_000).toISOString().slice(0, 10)
+  return `${date}T${time}:00.000Z`
+}
+
+function dateAt(day: number): string {
+  return at(day, '00:00').slice(0, 10)
+}
+
+async function ask(provider: string, query: Record<string, string>): Promise<{ status: number; body: Busy }> {
+  const answer = await world.api('GET', `/api/calendar/busy?${new URLSearchParams(query).toString()}`, {
+    provider,
+  })
+  return { status: answer.status, body: (await answer.json()) as Busy }
+}
+
+async function busyOf(provider: string, from: string, to: string): Promise<string[]> {
+  const { status, body } = await ask(provider, { from, to })
+  expect(status, JSON.stringify(body)).toBe(200)
+  return body.busy.map(({ start, end }) => `${start} ${end}`)
+}
+
+describe('busy times', () => {
+  test('are merged over calendars and connections, cut to the span, and say nothing of other providers', async () => {
+    const provider = randomUUID()
+    const one = await holdCalendar(look, { provider })
+    const two = await holdCalendar(look, { provider, vendor: 'microsoft' })
+    const other = await holdCalendar(look, { provider: randomUUID() })
+    const events: [typeof one, HeldTimes][] = [
+      [one, { start: at(2, '08:00'), end: at(2, '10:00') }],
+      [two, { start: at(2, '09:30'), end: at(2, '11:00') }],
+      [one, { start: at(2, '11:00'), end: at(2, '11:30') }],
+      [one, { start: at(2, '12:00'), end: at(2, '13:00'), status: 'tentative' }],
+      [one, { start: at(2, '14:00'), end: at(2, '15:00'), busy: false }],
+      [two, { start: at(2, '16:00'), end: at(2, '20:00') }],
+      [two, { start: at(2, '15:30'), end: at(2, '15:30') }],
+      [other, { start: at(2, '12:30'), end: at(2, '15:30') }],
+    ]
+    for (const [held, times] of events) await holdEvent(look, held, times)
+    expect(await busyOf(provider, at(2, '09:00'), at(2, '17:00'))).toEqual([
+      `${at(2, '09:00')} ${at(2, '11:30')}`,
+      `${at(2, '12:00')} ${at(2, '13:00')}`,
+      `${at(2, '16:00')} ${at(2, '17:00')}`,
+    ])
+    // Half-open: what ends or begins at an edge is outside.
+    expect(await busyOf(provider, at(2, '13:00'), at(2, '16:00'))).toEqual([])
+    const { body } = await ask(provider, {
+      from: at(2, '09:00'),
+      to: at(2, '17:00'),
+      connection_id: one.connection,
+    })
+    expect(body.busy[0]).toEqual({ start: at(2, '09:00'), end: at(2, '10:00') })
+    expect(body.calendars.map(({ id }) => id)).toEqual([one.calendar])
+  })
+
+  test("of all-day events are the days of the calendar's zone, else the event's, else that date everywhere", async () => {
+    const cases = [
+      ['America/New_York', null],
+      [null, 'America/New_York'],
+      [null, null],
+    ] as const
+    const spans: { busy: Busy['busy']; because: readonly string[] | undefined }[] = []
+    for (const [calendarZone, eventZone] of cases) {
+      const provider = randomUUID()
+      const held = await holdCalendar(look, { provider, zone: calendarZone })
+      await holdEvent(look, held, { start: dateAt(10), end: dateAt(11), zone: eventZone })
+      const { body } = await ask(provider, { from: at(8, '00:00'), to: at(13, '00:00') })
+      spans.push({ busy: body.busy, because: body.calendars[0]?.stale_because.map(({ code }) => code) })
+    }
+    const hoursOf = ({ busy }: (typeof spans)[number]) =>
+      (Date.parse(busy[0]?.end ?? '') - Date.parse(busy[0]?.start ?? '')) / 3_600_000
+    expect(spans[0]).toEqual(spans[1])
+    expect(spans[0]?.because).toEqual([])
+    // 04:00 or 05:00 UTC, by the season.
+    expect(spans[0]?.busy[0]?.start).toMatch(new RegExp(`^${dateAt(10)}T0[45]:00`))
+    expect(spans[2]?.busy).toEqual([{ start: at(9, '10:00'), end: at(11, '12:00') }])
+    expect(spans[2]?.because).toEqual(['unknown_time_zone'])
+    expect(hoursOf(spans[2]!)).toBe(50)
+  })
+
+  test('of a calendar that was taken out, or of a disconnected account, are not told', async () => {
+    const provider = randomUUID()
+    const held = await holdCalendar(look, { provider })
+    await holdEvent(look, held, { start: at(2, '09:00'), end: at(2, '10:00') })
+    expect(await busyOf(provider, at(2, '00:00'), at(3, '00:00'))).toHaveLength(1)
+    await look('update external_calendars set selected = false where id = $1', [held.calendar])
+    expect(await busyOf(provider, at(2, '00:00'), at(3, '00:00'))).toEqual([])
+    await look('update external_calendars set selected = true where id = $1', [held.calendar])
+    await look(`update external_calendar_connections set status = 'disconnected' where id = $1`, [
+      held.connection,
+    ])
+    const { body } = await ask(provider, { from: at(2, '00:00'), to: at(3, '00:00') })
+    expect([body.busy, body.calendars]).toEqual([[], []])
+  })
+
+  test('of ten thousand events come as the few spans that they are', async () => {
+    const provider = randomUUID()
+    const held = await holdCalendar(look, { provider })
+    await holdMany(look, held, 10_000)
+    expect(await busyOf(provider, at(2, '00:00'), at(60, '00:00'))).toEqual([
+      `${at(2, '00:00')} ${at(60, '00:00')}`,
+    ])
+  })
+})
+
+describe('freshness', () => {
+  test('of a calendar that was just read is said with its time', async () => {
+    const provider = randomUUID()
+    await holdCalendar(look, { provider })
+    const { body } = await ask(provider, { from: at(0, '00:00'), to: at(2, '00:00') })
+    expect(body.stale).toBe(false)
+    const [calendar] = body.calendars
+    expect(calendar).toMatchObject({ stale: false, stale_because: [] })
+    const ageS = (Date.now() - Date.parse(calendar?.last_synced_at ?? '')) / 1000
+    expect(ageS).toBeGreaterThan(50)
+    expect(ageS).toBeLessThan(300)
+  })
+
+  test.each([
+    ['never_read', 'update external_calendars set last_read_at = null where connection_id = $1'],
+    [
+      'not_read_lately',
+      `update external_calendars set last_read_at = calstream_now() - interval '31 minutes' where connection_id = $1`,
+    ],
+    [
+      'connection_not_active',
+      `update external_calendar_connections set status = 'needs_reauth' where id = $1`,
+    ],
+    [
+      'backing_off',
+      `update external_calendar_connections set backoff_until = calstream_now() + interval '1 minute' where id = $1`,
+    ],
+    [
+      'resting',
+      `update external_calendars set resync_after = calstream_now() + interval '1 minute' where connection_id = $1`,
+    ],
+  ])('a stale calendar is said to be stale: %s; the one beside it is not', async (code, statement) => {
+    const provider = randomUUID()
+    const stale = await holdCalendar(look, { provider })
+    const fresh = await holdCalendar(look, { provider })
+    await look(statement, [stale.connection])
+    const { body } = await ask(provider, { from: at(0, '00:00'), to: at(2, '00:00') })
+    expect(body.stale).toBe(true)
+    const told = new Map(body.calendars.map((calendar) => [calendar.id, calendar]))
+    expect(told.get(stale.calendar)?.stale_because.map((reason) => reason.code)).toEqual([code])
+    expect(told.get(stale.calendar)?.stale).toBe(true)
+    expect(told.get(fresh.calendar)?.stale).toBe(false)
+  })
+
+  test('a span that reaches beyond the events that are kept says so', async () => {
+    const provider = randomUUID()
+    await holdCalendar(look, { provider })
+    const codes = async (from: string, to: string) =>
+      (await ask(provider, { from, to })).body.calendars[0]?.stale_because.map(({ code }) => code)
+    expect(await codes(at(-29, '00:00'), at(-5, '00:00'))).toEqual([])
+    expect(await codes(at(-40, '00:00'), at(-5, '00:00'))).toEqual(['outside_of_window'])
+    expect(await codes(at(340, '00:00'), at(380, '00:00'))).toEqual(['outside_of_window'])
+  })
+})
+
+describe('a question', () => {
+  test.each([
+    ['without a span', {}],
+    ['with a day instead of an instant', { from: '2026-05-04', to: '2026-05-05' }],
+    ['without an offset', { from: '2026-05-04T00:00:00', to: '2026-05-05T00:00:00' }],
+    ['that ends before it begins', { from: '2026-05-05T00:00:00Z', to: '2026-05-04T00:00:00Z' }],
+    ['of no length', { from: '2026-05-04T00:00:00Z', to: '2026-05-04T00:00:00Z' }],
+    ['of more than 62 days', { from: '2026-05-04T00:00:00Z', to: '2026-07-06T00:00:00Z' }],
+    ['about an instant that never is', { from: '2026-13-04T00:00:00Z', to: '2026-05-05T00:00:00Z' }],
+  ])('%s is refused', async (_what, query: Record<string, string>) => {
+    expect((await ask(randomUUID(), query)).status).toBe(400)
+  })
+
+  test("about another provider's connection is answered like one about an unknown one", async () => {
+    const span = { from: at(0, '00:00'), to: at(1, '00:00') }
+    const { connection } = await holdCalendar(look, { provider: randomUUID() })
+    const unknown = await ask(randomUUID(), { ...span, connection_id: randomUUID() })
+    expect(unknown.status).toBe(404)
+    expect(await ask(randomUUID(), { ...span, connection_id: connection })).toEqual(unknown)
+    expect(await ask(randomUUID(), { ...span, connection_id: 'x' })).toEqual(unknown)
+    expect((await ask(randomUUID(), span)).body).toMatchObject({ busy: [], calendars: [], stale: false })
+    expect((await world.api('GET', '/api/calendar/busy', { claims: null })).status).toBe(401)
+  })
+})

@@ -1,0 +1,93 @@
+// Connections, calendars and events put straight into the tables, as superuser, for tests of what is told about them.
+import { randomUUID } from 'node:crypto'
+import { calendarId, eventIdOf } from '#shared/domain/ids.ts'
+
+type Look = <R extends object>(sql: string, values?: readonly unknown[]) => Promise<R[]>
+
+export interface HeldCalendar {
+  readonly connection: string
+  readonly calendar: string
+}
+
+/** A healthy connection with one calendar, read a minute ago. */
+export async function holdCalendar(
+  look: Look,
+  options: {
+    readonly provider: string
+    readonly connection?: string
+    readonly zone?: string | null
+    readonly vendor?: string
+    readonly name?: string
+  },
+): Promise<HeldCalendar> {
+  const connection = options.connection ?? randomUUID()
+  if (options.connection === undefined) {
+    await look(
+      `insert into external_calendar_connections (id, provider_id, vendor, vendor_account_id, account_label, last_synced_at)
+       values ($1, $2, $3, $4, 'somebody@example.com', calstream_now() - interval '1 minute')`,
+      [connection, options.provider, options.vendor ?? 'google', randomUUID()],
+    )
+  }
+  const calendar = randomUUID()
+  await look(
+    `insert into external_calendars (id, connection_id, vendor_calendar_id, name, time_zone, cursor, generation, last_full_sync, last_read_at)
+     values ($1, $2, $3, $4, $5, 'cursor', 1, calstream_now() - interval '1 day', calstream_now() - interval '1 minute')`,
+    [
+      calendar,
+      connection,
+      randomUUID(),
+      options.name ?? 'Work',
+      options.zone === undefined ? 'Europe/Berlin' : options.zone,
+    ],
+  )
+  return { connection, calendar }
+}
+
+export interface HeldTimes {
+  readonly start: string
+  readonly end: string
+  readonly busy?: boolean
+  readonly status?: 'confirmed' | 'tentative'
+  readonly zone?: string | null
+}
+
+/** One event; dates (YYYY-MM-DD) make it last all day. */
+export async function holdEvent(look: Look, held: HeldCalendar, times: HeldTimes): Promise<string> {
+  const vendorEventId = randomUUID()
+  const eventId = eventIdOf(calendarId(held.calendar), vendorEventId)
+  const allDay = times.start.length === 10
+  const at = allDay ? [null, null, times.start, times.end] : [times.start, times.end, null, null]
+  await look(
+    `insert into external_calendar_events (event_id, connection_id, calendar_id, vendor_event_id, status, busy, all_day,
+       start_at, end_at, start_date, end_date, time_zone, content_hash, hash_version, generation, sequence)
+     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, '\\x00', 1, 1, 1)`,
+    [
+      eventId,
+      held.connection,
+      held.calendar,
+      vendorEventId,
+      times.status ?? 'confirmed',
+      times.busy ?? true,
+      allDay,
+      ...at,
+      times.zone ?? null,
+    ],
+  )
+  return eventId
+}
+
+/** Many events of one hour, one after the other, with sequences as sync gives them; the connection's version follows. */
+export async function holdMany(look: Look, held: HeldCalendar, count: number): Promise<void> {
+  await look(
+    `insert into external_calendar_events (event_id, connection_id, calendar_id, vendor_event_id, title, status, busy, all_day,
+       start_at, end_at, content_hash, hash_version, generation, sequence)
+     select gen_random_uuid(), $1, $2, 'event-' || n, 'Meeting ' || n, 'confirmed', true, false,
+       clock.now + n * interval '1 hour', clock.now + (n + 1) * interval '1 hour', sha256(n::text::bytea), 1, 1, n
+     from (select calstream_now() as now offset 0) clock, generate_series(1, $3::int) n`,
+    [held.connection, held.calendar, count],
+  )
+  await look('update external_calendar_connections set version = version + $2 where id = $1', [
+    held.connection,
+    count,
+  ])
+}
