@@ -4,18 +4,20 @@ import { randomUUID } from 'node:crypto'
 import pg from 'pg'
 import { pino } from 'pino'
 import { expect } from 'vitest'
+import { z } from 'zod'
 import type { SyncRequested } from '#schemas/messages.gen.ts'
 import { REQUESTED_TOPIC, type SchemaTopic, TOPICS } from '#schemas/topics.ts'
 import type { GateDecision, Gates } from '#shared/domain/gates.ts'
+import type { ConnectionId } from '#shared/domain/ids.ts'
 import { systemClock } from '#shared/platform/clock.ts'
 import { openCodec, type Codec } from '#shared/platform/codec.ts'
 import { parseKeyring } from '#shared/platform/crypto.ts'
-import { Secret } from '#shared/platform/env.ts'
+import { readEnv, Secret, vendorsEnv } from '#shared/platform/env.ts'
 import { openDatabase } from '#shared/platform/postgres.ts'
 import { startTelemetry } from '#shared/platform/telemetry.ts'
 import { loadCredentials, saveAccess } from '#shared/store/credentials.ts'
-import { openAccess } from '#shared/vendors/access.ts'
-import { createGoogle } from '#shared/vendors/google/adapter.ts'
+import { openAccess, type AccessUpdate } from '#shared/vendors/access.ts'
+import { createVendors } from '#shared/vendors/index.ts'
 import { openHeldEvents } from '../../infra/local/held-events.ts'
 import { readTruth } from '../../infra/local/truth.ts'
 import { compareHoldings, type Difference } from '../../infra/local/verify.ts'
@@ -366,21 +368,15 @@ export async function openSyncWorld(label: string): Promise<SyncWorld> {
     { registryUrl: testStack().registryUrl, prefix: world.prefix, topics: Object.values(topics) },
     AbortSignal.timeout(30_000),
   )
-  const vendor = createGoogle({
-    apiUrl: setting('GOOGLE_API_URL'),
-    authUrl: setting('GOOGLE_AUTH_URL'),
-    tokenUrl: setting('GOOGLE_TOKEN_URL'),
-    revokeUrl: setting('GOOGLE_REVOKE_URL'),
-    clientId: setting('GOOGLE_CLIENT_ID'),
-    clientSecret: new Secret(setting('GOOGLE_CLIENT_SECRET')),
-  })
-  const access = openAccess({
-    vendor,
+  const credentials = {
     keyring: parseKeyring(new Secret(setting('CREDENTIALS_KEYS'))),
     clock: systemClock,
-    load: (connection) => loadCredentials(db, connection),
-    save: (update) => saveAccess(db, update),
-  })
+    load: (connection: ConnectionId) => loadCredentials(db, connection),
+    save: (update: AccessUpdate) => saveAccess(db, update),
+  }
+  const vendors = [...createVendors(readEnv(z.object(vendorsEnv), { ...world.env }))].map(
+    ([name, vendor]) => [name, { vendor, access: openAccess({ vendor, ...credentials }) }] as const,
+  )
   const pool = new pg.Pool({ connectionString: setting('POSTGRES_URL'), max: 2 })
   pool.on('error', () => undefined)
   owned.defer(() => pool.end())
@@ -389,7 +385,7 @@ export async function openSyncWorld(label: string): Promise<SyncWorld> {
     codec,
     clock: systemClock,
     logger,
-    vendors: new Map([['google' as const, { vendor, access }]]),
+    vendors: new Map(vendors),
     gates: null as never,
   }
   return new SyncWorld({ world, deps, codec, pool, owned })
