@@ -121,10 +121,14 @@ export interface Vendor {
   revoke(refreshToken: string, signal: AbortSignal): Promise<void>
   /** All calendars that the account can read. Throws Failure. */
   listCalendars(accessToken: string, signal: AbortSignal): Promise<readonly VendorCalendar[]>
-  /** One page of changes. Throws Failure. */
+  /**
+   * One page of changes; a few calls of the vendor at most, so that a gate may be asked between pages. Throws Failure;
+   * `vendor/not-yet-readable` when the vendor tells of a change that it does not show yet.
+   */
   fetchPage(accessToken: string, request: PageRequest, signal: AbortSignal): Promise<Page | CursorExpired>
   /** A fresh access token. Throws Failure `vendor/grant-revoked` when the person has to connect again. */
   refresh(refreshToken: string, signal: AbortSignal): Promise<Grant>
+  /** Throws Failure; `vendor/callback-refused` when the vendor tried our address and did not like the answer. */
   openChannel(accessToken: string, request: ChannelRequest, signal: AbortSignal): Promise<OpenedChannel>
   /** Lengthens the life of a channel, which also answers a demand to reauthorize it. Throws Failure. */
   renewChannel(
