@@ -150,7 +150,11 @@ async function openChannel(
 /** Calendars of others cannot be subscribed to with a person's own consent, and some tenants know no subscriptions at all. */
 function refusedChannel({ answer, failure }: Outcome & { kind: 'refused' }): OpenedChannel {
   const problem = readProblem(answer.data)
-  if (answer.status === 403 && problem?.code === 'ExtensionError') return { kind: 'push-not-supported' }
+  if (answer.status === 403 && problem?.code === 'ExtensionError') {
+    // A mailbox takes 1 000 subscriptions of all apps together, and room may come back.
+    if (!/maximum number/i.test(problem.message)) return { kind: 'push-not-supported' }
+    throw new Failure('vendor/throttled', 'The mailbox has as many subscriptions as Microsoft allows.')
+  }
   if (answer.status === 400 && /notification endpoint|validation request/i.test(problem?.message ?? '')) {
     throw new Failure('vendor/callback-refused')
   }

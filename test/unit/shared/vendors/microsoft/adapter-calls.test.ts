@@ -100,6 +100,11 @@ describe('a channel', () => {
 
   test.each([
     ['a calendar of somebody else', problem(403, 'ExtensionError'), null],
+    [
+      'a mailbox with too many of them',
+      problem(403, 'ExtensionError', 'Forbidden; Reason: The maximum number of subscriptions is reached.'),
+      'vendor/throttled',
+    ],
     ['a calendar that is gone', problem(404, 'ErrorItemNotFound'), 'vendor/calendar-gone'],
     [
       'an address that does not answer',
