@@ -110,6 +110,8 @@ export interface DrillRun {
   until(what: string, ask: () => Promise<boolean> | boolean, withinMs: number): Promise<number>
   /** Waits until the tables equal the vendor. @returns how long that took, in ms. */
   converged(withinMs: number): Promise<number>
+  /** Waits until the vendors have no delivery waiting: what they were refused they repeat for a while. */
+  delivered(withinMs: number): Promise<number>
   /** A pause in which a fault lasts; ends early when the drill is stopped. */
   lasting(ms: number): Promise<void>
 }

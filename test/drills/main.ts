@@ -22,6 +22,12 @@ const progress = new Progress(process.stdout)
 const interrupt = new AbortController()
 for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(name, () => interrupt.abort(name))
 
+let background = 0
+process.on('unhandledRejection', (error) => {
+  background += 1
+  progress.line(`    ✗ something in the background of a drill failed: ${String(error)}`)
+})
+
 process.exitCode = await main().catch((error: unknown) => {
   progress.line(
     error instanceof RangeError ? error.message : String(error instanceof Error ? error.stack : error),
@@ -86,7 +92,7 @@ function summary(results: readonly DrillResult[], wanted: number): number {
     )
   if (interrupt.signal.aborted) progress.line(`Stopped by ${String(interrupt.signal.reason)} before the end.`)
   progress.line(`${passed} of ${wanted} drills PASS`)
-  return passed === wanted ? 0 : 1
+  return passed === wanted && background === 0 ? 0 : 1
 }
 
 /** One line of a terminal or two; the report has it whole. */

@@ -81,6 +81,12 @@ export function openMethod(drill: Drill, system: System, options: MethodOptions)
       if (missing !== null) throw new DrillFailed(`not at rest within ${withinMs} ms: ${missing}`)
       return performance.now() - began
     },
+    delivered: (withinMs) =>
+      run.until(
+        'every delivery of the vendors is done',
+        async () => (await system.vendor.admin<{ pending: number }>('GET', '/admin/channels')).pending === 0,
+        withinMs,
+      ),
     async lasting(ms) {
       await delay(ms, undefined, { signal }).catch(() => undefined)
     },

@@ -1,10 +1,18 @@
 // Every drill, in the order in which they run. One file per group; to add a group, add its list here.
 import type { Drill } from '../drill.ts'
 import { GRACEFUL_DEGRADATION } from './graceful-degradation.ts'
+import { INFRASTRUCTURE } from './infrastructure.ts'
+import { INGRESS } from './ingress.ts'
 import { OUTAGES } from './outages.ts'
 import { PROCESSES } from './processes.ts'
 
-export const DRILLS: readonly Drill[] = [...GRACEFUL_DEGRADATION, ...OUTAGES, ...PROCESSES]
+export const DRILLS: readonly Drill[] = [
+  ...GRACEFUL_DEGRADATION,
+  ...OUTAGES,
+  ...PROCESSES,
+  ...INFRASTRUCTURE,
+  ...INGRESS,
+]
 
 /** The drills named, or all of a profile. Throws RangeError for a name that there is not. */
 export function chosenDrills(ids: readonly string[], profile: Drill['profiles'][number]): readonly Drill[] {

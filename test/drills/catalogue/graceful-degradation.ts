@@ -69,7 +69,8 @@ const disabledMidOperation: Drill = {
     for (let flip = 0; flip < flips; flip += 1) {
       // Each calendar once: one whose cursor expires twice within ten minutes rests on purpose.
       const turn = d.system.accounts.filter((_, index) => index % flips === flip)
-      for (const { accountId } of turn) await d.system.vendor.admin('POST', '/admin/cursors/expire', { accountId })
+      for (const { accountId } of turn)
+        await d.system.vendor.admin('POST', '/admin/cursors/expire', { accountId })
       await Promise.all(turn.map(({ providerId }) => askForSync(d, providerId, 'ring while on')))
       await d.lasting(between(d.random, 100, 900))
       const off = await gatesOff(d, 'F1', ['CALENDAR_SYNC_ENABLED'])
@@ -109,14 +110,22 @@ const disabledMidOperation: Drill = {
           ),
           'GD-1.b': allOf(
             met(
-              refused.every(({ status, body }) => status === 403 && body.includes('Calendar sync not enabled')),
+              refused.every(
+                ({ status, body }) => status === 403 && body.includes('Calendar sync not enabled'),
+              ),
               `${refused.length} sync requests answered ${[...new Set(refused.map(({ status }) => status))].join()}; last new call ${Math.round(latest)} ms after the switch`,
             ),
             holds('I11'),
           ),
           'GD-1.c': holds('I6', 'I7'),
-          'GD-1.d': met(lines.length === 0, `${lines.length} lines of level error${lines[0] ? `: ${lines[0]}` : ''}`),
-          'GD-1.e': allOf(holds('I1', 'I13'), met(true, `caught up ${Math.round(recovered)} ms after the last switch`)),
+          'GD-1.d': met(
+            lines.length === 0,
+            `${lines.length} lines of level error${lines[0] ? `: ${lines[0]}` : ''}`,
+          ),
+          'GD-1.e': allOf(
+            holds('I1', 'I13'),
+            met(true, `caught up ${Math.round(recovered)} ms after the last switch`),
+          ),
         },
         witnesses: [
           { name: 'calls in flight when the switch was thrown', need: flips, got: inFlight },
@@ -174,7 +183,9 @@ const allowlistRemoval: Drill = {
       const forbidden = webhooks.filter(({ status }) => status === 403).length
       const listings = ledgers.calls.filter(isListing)
       const others = (low: number, high: number) =>
-        listings.filter(({ start, accountId }) => accountId !== chosen.accountId && start > low && start < high).length
+        listings.filter(
+          ({ start, accountId }) => accountId !== chosen.accountId && start > low && start < high,
+        ).length
       const lines = errorLines(ledgers)
       return {
         criteria: {
@@ -198,7 +209,8 @@ const allowlistRemoval: Drill = {
             `${lines.length} error lines, ${recordedFailures(ledgers.audit).length} recorded failures`,
           ),
           'GD-2.e': met(
-            answer.body.includes('Provider not allowed') && snippet === 'Sync enabled: false\nProvider allowed: false',
+            answer.body.includes('Provider not allowed') &&
+              snippet === 'Sync enabled: false\nProvider allowed: false',
             `body ${answer.body.slice(0, 120)}; the seed's snippet printed ${JSON.stringify(snippet)}`,
           ),
         },
@@ -266,7 +278,9 @@ const rollback: Drill = {
       const [from, to] = [(off.entry.activeAt ?? 0) + OFF_WITHIN_MS, off.entry.endedAt ?? 0]
       const during = ledgers.webhooks.filter(({ at, status }) => at > from && at < to && status !== undefined)
       const wrong = answers.filter(({ status }) => status !== 403)
-      const statesAtVendor = ledgers.calls.filter(({ path, start }) => /auth/.test(path) && start > from && start < to)
+      const statesAtVendor = ledgers.calls.filter(
+        ({ path, start }) => /auth/.test(path) && start > from && start < to,
+      )
       const lines = errorLines(ledgers)
       const rung = ledgers.topics.get('calendar.sync.requested.google.v1') ?? []
       return {
@@ -285,7 +299,10 @@ const rollback: Drill = {
             met(restartsSeen === 0, `${restartsSeen} processes ended in ${watchMs / 1000} s`),
             holds('I1', 'I13', 'I20'),
           ),
-          'GD-3.f': met(lines.length === 0, `${lines.length} lines of level error${lines[0] ? `: ${lines[0]}` : ''}`),
+          'GD-3.f': met(
+            lines.length === 0,
+            `${lines.length} lines of level error${lines[0] ? `: ${lines[0]}` : ''}`,
+          ),
         },
         witnesses: [
           { name: 'answers while off', need: 15, got: answers.length },
@@ -326,7 +343,8 @@ const partialFailure: Drill = {
   criteria: {
     'GD-4.a': 'Sync fails gracefully',
     'GD-4.b': 'Error logged',
-    'GD-4.c': 'Backoff activated: `error_count` > 0, `last_error` contains error details, `backoff_until` set',
+    'GD-4.c':
+      'Backoff activated: `error_count` > 0, `last_error` contains error details, `backoff_until` set',
     'GD-4.d': 'No partial state',
     'GD-4.e': 'System remains stable',
     'GD-4.f': 'User sees appropriate error',
@@ -346,7 +364,12 @@ const partialFailure: Drill = {
     // Every third call of everybody breaks in another way; one connection is cut off whole.
     const outage = await vendorFault(
       d,
-      { fault: 'A3', action: '503, reset, truncated, HTML', target: 'all, and one connection whole', minHits: 6 },
+      {
+        fault: 'A3',
+        action: '503, reset, truncated, HTML',
+        target: 'all, and one connection whole',
+        minHits: 6,
+      },
       { match: { path: LISTING, accountId: broken!.accountId }, respond: { status: 503 } },
       { match: { path: LISTING }, respond: { status: 500 }, times: 6, skip: 1 },
       { match: { path: LISTING }, reset: 'after', times: 6, skip: 1 },
@@ -355,7 +378,9 @@ const partialFailure: Drill = {
       { match: { path: LISTING, hasPageToken: true }, respond: { status: 502 }, times: 6 },
     )
     const asked = await askForSync(d, broken!.providerId, 'sync API during the failure')
-    let row: { error_count: number; last_error: { message?: string } | null; backoff_until: Date | null } | undefined
+    let row:
+      | { error_count: number; last_error: { message?: string } | null; backoff_until: Date | null }
+      | undefined
     await d.until(
       'the broken connection shows error_count, last_error and backoff_until',
       async () => {
@@ -375,17 +400,24 @@ const partialFailure: Drill = {
     const recovered = await d.converged(120_000)
     return ({ ledgers, holds }) => {
       const deaths = ledgers.processes.filter(({ event }) => event === 'ended').length
-      const kinds = new Set(ledgers.calls.filter(({ faultId }) => faultId !== undefined).map(({ faultId }) => faultId))
+      const kinds = new Set(
+        ledgers.calls.filter(({ faultId }) => faultId !== undefined).map(({ faultId }) => faultId),
+      )
       const others = ledgers.calls.filter(
         ({ status, accountId }) => status === 200 && healthy.some((one) => one.accountId === accountId),
       ).length
       return {
         criteria: {
-          'GD-4.a': met(deaths === 0 && asked.status === 202, `${deaths} processes ended; a sync request was answered ${asked.status}`),
+          'GD-4.a': met(
+            deaths === 0 && asked.status === 202,
+            `${deaths} processes ended; a sync request was answered ${asked.status}`,
+          ),
           'GD-4.b': holds('I23'),
           'GD-4.c': allOf(
             met(
-              (seen?.error_count ?? 0) > 0 && seen?.backoff_until !== null && Boolean(seen?.last_error?.message),
+              (seen?.error_count ?? 0) > 0 &&
+                seen?.backoff_until !== null &&
+                Boolean(seen?.last_error?.message),
               `error_count ${seen?.error_count}, last_error "${seen?.last_error?.message}", backoff_until ${seen?.backoff_until?.toISOString()}`,
             ),
             holds('I14'),
@@ -393,7 +425,8 @@ const partialFailure: Drill = {
           'GD-4.d': holds('I6', 'I7'),
           'GD-4.e': allOf(holds('I20', 'I21'), met(true, `rest ${Math.round(recovered)} ms after the heal`)),
           'GD-4.f': met(
-            /[A-Z].*\./.test(seen?.last_error?.message ?? '') && !/\bat \w+|Error:|undefined/.test(seen?.last_error?.message ?? ''),
+            /[A-Z].*\./.test(seen?.last_error?.message ?? '') &&
+              !/\bat \w+|Error:|undefined/.test(seen?.last_error?.message ?? ''),
             `"${seen?.last_error?.message}"`,
           ),
         },
@@ -428,16 +461,19 @@ const toggling: Drill = {
     await slowPages(d, 10, 40)
     const load = d.load(20, flips * 120)
     const states = new Map<string, boolean>()
-    await d.strike({ fault: 'F4', action: `${flips} flips, up to 20 Hz`, target: 'all four switches' }, async () => {
-      for (let flip = 0; flip < flips && !d.signal.aborted; flip += 1) {
-        const gate = pick(d.random, SWITCHES)
-        const on = !(states.get(gate) ?? true)
-        states.set(gate, on)
-        await d.system.gates.set(gate, on)
-        // Bursts at full speed, then rests in which every process sees what is set.
-        await d.lasting(flip % 40 === 39 ? 2_500 : between(d.random, 0, 100))
-      }
-    })
+    await d.strike(
+      { fault: 'F4', action: `${flips} flips, up to 20 Hz`, target: 'all four switches' },
+      async () => {
+        for (let flip = 0; flip < flips && !d.signal.aborted; flip += 1) {
+          const gate = pick(d.random, SWITCHES)
+          const on = !(states.get(gate) ?? true)
+          states.set(gate, on)
+          await d.system.gates.set(gate, on)
+          // Bursts at full speed, then rests in which every process sees what is set.
+          await d.lasting(flip % 40 === 39 ? 2_500 : between(d.random, 0, 100))
+        }
+      },
+    )
     for (const gate of SWITCHES) await d.system.gates.set(gate, true)
     await d.until('every process sees the final state', () => everySees(d, [...SWITCHES], 1), 30_000)
     await load
@@ -458,7 +494,11 @@ const toggling: Drill = {
         },
         witnesses: [
           { name: 'flips', need: flips, got: ledgers.gates.filter(({ on }) => on !== null).length },
-          { name: 'changes meanwhile', need: 200, got: ledgers.changes.filter(({ at }) => at > ledgers.marks.steadyAt).length },
+          {
+            name: 'changes meanwhile',
+            need: 200,
+            got: ledgers.changes.filter(({ at }) => at > ledgers.marks.steadyAt).length,
+          },
         ],
         numbers: { flips, recoveryMs: Math.round(recovered) },
       }
@@ -492,7 +532,8 @@ const everythingDegraded: Drill = {
     const answers: OwnRequest[] = []
     for (let round = 0; round < 3; round += 1) {
       const off = await gatesOff(d, 'F1', [pick(d.random, SWITCHES)])
-      for (const { providerId } of d.system.accounts.slice(0, 4)) answers.push(await askForSync(d, providerId, 'sync API'))
+      for (const { providerId } of d.system.accounts.slice(0, 4))
+        answers.push(await askForSync(d, providerId, 'sync API'))
       await d.lasting(OFF_WITHIN_MS)
       await off.heal()
     }
@@ -515,7 +556,11 @@ const everythingDegraded: Drill = {
           ),
         },
         witnesses: [
-          { name: 'changes meanwhile', need: 300, got: ledgers.changes.filter(({ at }) => at > ledgers.marks.steadyAt).length },
+          {
+            name: 'changes meanwhile',
+            need: 300,
+            got: ledgers.changes.filter(({ at }) => at > ledgers.marks.steadyAt).length,
+          },
           { name: 'failures recorded', need: 5, got: recordedFailures(ledgers.audit).length },
         ],
         numbers: { recoveryMs: Math.round(recovered) },

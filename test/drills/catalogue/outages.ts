@@ -144,7 +144,11 @@ const databaseOutage: Drill = {
   },
   faults: ['D1', 'D15', 'N1'],
   profiles: ['smoke', 'ci', 'full'],
-  system: (profile) => ({ connections: { smoke: 6, ci: 12, full: 60 }[profile], eventsPerCalendar: 20, latencyMs: 20 }),
+  system: (profile) => ({
+    connections: { smoke: 6, ci: 12, full: 60 }[profile],
+    eventsPerCalendar: 20,
+    latencyMs: 20,
+  }),
   invariants: ['I10', 'I15', 'I16', 'I17', 'I23'],
   wallMs: 300_000,
   recoverWithinMs: 60_000,
@@ -174,31 +178,53 @@ const databaseOutage: Drill = {
       postgres.cutBefore(Buffer.from('COMMIT'))
       await d.until('a session is cut before its COMMIT', () => postgres.cuts() > before, 20_000)
     })
-    const away = await badLine(d, { fault: 'N1', action: 'refused', target: 'postgres', line: postgres }, { down: true })
+    const away = await badLine(
+      d,
+      { fault: 'N1', action: 'refused', target: 'postgres', line: postgres },
+      { down: true },
+    )
     await d.lasting(1_000)
     const failed = await ask('sync API while the database is away')
     const alive = await Promise.all(d.system.services.map((service) => isAlive(service)))
     await d.lasting(awayMs)
     await away.heal()
     const back = Date.now()
-    const again = await d.until('the sync API works again', async () => (await ask('sync API afterwards')).status === 202, 20_000)
+    const again = await d.until(
+      'the sync API works again',
+      async () => (await ask('sync API afterwards')).status === 202,
+      20_000,
+    )
     await load
     const recovered = await d.converged(60_000)
     return ({ ledgers, holds }) => {
       const [from, to] = [away.entry.activeAt ?? 0, away.entry.endedAt ?? 0]
-      const lines = ledgers.logs.filter(({ raw, fields }) => fields?.['level'] !== 'info' && /store\/|Postgres/.test(raw))
+      const lines = ledgers.logs.filter(
+        ({ raw, fields }) => fields?.['level'] !== 'info' && /store\/|Postgres/.test(raw),
+      )
       const counted = sumOf(ledgers, 'calendar_sync_postgres_failures_total')
-      const during = ledgers.audit.filter(({ at, role }) => at > from + 500 && at < to && role.startsWith('calstream_')).length
-      const first = ledgers.audit.find(({ at, role, table }) => at > back && role === 'calstream_sync' && table === 'external_calendars')
+      const during = ledgers.audit.filter(
+        ({ at, role }) => at > from + 500 && at < to && role.startsWith('calstream_'),
+      ).length
+      const first = ledgers.audit.find(
+        ({ at, role, table }) => at > back && role === 'calstream_sync' && table === 'external_calendars',
+      )
       return {
         criteria: {
-          'OUT-2.a': met(failed.status === 503, `a sync request was answered ${failed.status}, ${during} rows were written meanwhile`),
-          'OUT-2.b': met(lines.length > 0, `${lines.length} lines name the store; e.g. ${String(lines[0]?.fields?.['msg'])}`),
+          'OUT-2.a': met(
+            failed.status === 503,
+            `a sync request was answered ${failed.status}, ${during} rows were written meanwhile`,
+          ),
+          'OUT-2.b': met(
+            lines.length > 0,
+            `${lines.length} lines name the store; e.g. ${String(lines[0]?.fields?.['msg'])}`,
+          ),
           'OUT-2.c': holds('I6', 'I7'),
           'OUT-2.d': holds('I3', 'I6'),
           'OUT-2.e': met(counted > 0, `calendar_sync_postgres_failures_total is ${counted}`),
           'OUT-2.f': met(
-            failed.retryAfter !== null && /later/i.test(failed.body) && !/postgres|sql|ECONN|\bat \w+ \(/i.test(failed.body),
+            failed.retryAfter !== null &&
+              /later/i.test(failed.body) &&
+              !/postgres|sql|ECONN|\bat \w+ \(/i.test(failed.body),
             `503, Retry-After ${failed.retryAfter}, ${failed.body.slice(0, 160)}`,
           ),
           'OUT-2.r': allOf(
@@ -211,7 +237,11 @@ const databaseOutage: Drill = {
         },
         witnesses: [
           { name: 'sessions cut around their COMMIT', need: 2, got: postgres.cuts() },
-          { name: 'changes while the database was away', need: 30, got: ledgers.changes.filter(({ at }) => at > from && at < to).length },
+          {
+            name: 'changes while the database was away',
+            need: 30,
+            got: ledgers.changes.filter(({ at }) => at > from && at < to).length,
+          },
         ],
         numbers: { recoveryMs: Math.round(recovered), firstCommitMs: Math.round((first?.at ?? back) - back) },
       }
@@ -232,19 +262,32 @@ const endpointOutage: Drill = {
   },
   faults: ['W1', 'W2', 'K1'],
   profiles: ['smoke', 'ci', 'full'],
-  system: (profile) => ({ connections: { smoke: 6, ci: 12, full: 60 }[profile], eventsPerCalendar: 20, latencyMs: 20 }),
+  system: (profile) => ({
+    connections: { smoke: 6, ci: 12, full: 60 }[profile],
+    eventsPerCalendar: 20,
+    latencyMs: 20,
+  }),
   invariants: ['I10', 'I15', 'I16', 'I17'],
   wallMs: 300_000,
   recoverWithinMs: 90_000,
-  limits: 'Google does not promise to repeat after a refused connection; the second part plays a vendor that does. Lost ones: drill W1.',
+  limits:
+    'Google does not promise to repeat after a refused connection; the second part plays a vendor that does. Lost ones: drill W1.',
   async run(d) {
     const awayMs = { smoke: 4_000, ci: 12_000, full: 60_000 }[d.profile]
-    await d.system.vendor.admin('POST', '/admin/notifications', { retryOnConnectionError: true, retryAttemptsMax: 12 })
+    await d.system.vendor.admin('POST', '/admin/notifications', {
+      retryOnConnectionError: true,
+      retryAttemptsMax: 12,
+    })
     const load = d.load(10, awayMs * 2 + 8_000)
     await d.lasting(2_000)
     const mute = await badLine(
       d,
-      { fault: 'K1', action: 'refused, so that the ingress answers 503', target: 'kafka', line: d.system.stack.lines.kafka },
+      {
+        fault: 'K1',
+        action: 'refused, so that the ingress answers 503',
+        target: 'kafka',
+        line: d.system.stack.lines.kafka,
+      },
       { down: true },
     )
     await d.lasting(awayMs)
@@ -258,35 +301,55 @@ const endpointOutage: Drill = {
     await d.lasting(awayMs)
     await refused.heal()
     await load
+    await d.delivered(75_000)
     const recovered = await d.converged(90_000)
     return ({ ledgers, holds }) => {
       const tries = Map.groupBy(
         ledgers.webhooks.filter(({ attempt }) => attempt > 0),
         ({ channelId, messageNumber }) => `g:${channelId}:${messageNumber}`,
       )
-      const troubled = [...tries].filter(([, all]) => all.some(({ status, error }) => status === 503 || error !== undefined))
+      const troubled = [...tries].filter(([, all]) =>
+        all.some(({ status, error }) => status === 503 || error !== undefined),
+      )
       const healed = troubled.filter(([, all]) => all.some(({ status }) => status === 202))
       const unavailable = ledgers.webhooks.filter(({ status }) => status === 503).length
-      const unreachable = ledgers.webhooks.filter(({ error, attempt }) => error !== undefined && attempt > 0).length
+      const unreachable = ledgers.webhooks.filter(
+        ({ error, attempt }) => error !== undefined && attempt > 0,
+      ).length
       const rung = ringsByKey(ledgers)
       const twice = [...rung].filter(([, times]) => times > 1).length
-      const keys = ledgers.audit.filter(({ table, op }) => table === 'webhook_dedupe_keys' && op === 'INSERT').length
+      const keys = ledgers.audit.filter(
+        ({ table, op }) => table === 'webhook_dedupe_keys' && op === 'INSERT',
+      ).length
       return {
         criteria: {
-          'OUT-3.a': met(unavailable > 0 && unreachable > 0, `${unavailable} attempts answered 503, ${unreachable} refused`),
+          'OUT-3.a': met(
+            unavailable > 0 && unreachable > 0,
+            `${unavailable} attempts answered 503, ${unreachable} refused`,
+          ),
           'OUT-3.b': met(
             healed.length === troubled.length,
             `${troubled.length} notifications met an error, ${healed.length} of them were repeated and accepted`,
           ),
-          'OUT-3.c': allOf(holds('I16'), met(true, `${twice} notifications were rung twice, ${keys} keys recorded once each`)),
+          'OUT-3.c': allOf(
+            holds('I16'),
+            met(true, `${twice} notifications were rung twice, ${keys} keys recorded once each`),
+          ),
           'OUT-3.d': holds('I3', 'I10'),
           'OUT-3.r': allOf(
             holds('I1', 'I15'),
-            met(true, `rest ${Math.round(recovered)} ms after the last change, ${acknowledged(ledgers).size} acknowledged`),
+            met(
+              true,
+              `rest ${Math.round(recovered)} ms after the last change, ${acknowledged(ledgers).size} acknowledged`,
+            ),
           ),
         },
         witnesses: [
-          { name: 'notifications that met an error', need: d.profile === 'smoke' ? 5 : 50, got: troubled.length },
+          {
+            name: 'notifications that met an error',
+            need: d.profile === 'smoke' ? 5 : 50,
+            got: troubled.length,
+          },
           { name: 'attempts answered 503', need: 3, got: unavailable },
         ],
         numbers: { recoveryMs: Math.round(recovered) },

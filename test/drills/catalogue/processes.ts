@@ -47,6 +47,7 @@ const randomKills: Drill = {
     const killed = new Map<ServiceName, number>()
     const busy = new Set<string>()
     const under: Promise<void>[] = []
+    const problems: unknown[] = []
     for (let n = 0; n < kills && !d.signal.aborted; n += 1) {
       const free = d.system.services.filter(({ instance, running }) => running && !busy.has(instance))
       const victim = pick(d.random, free.length > 0 ? free : d.system.services)
@@ -55,11 +56,13 @@ const randomKills: Drill = {
       under.push(
         killAndAwait(d, faultOf(victim.service), victim)
           .then((ms) => void back.push(ms))
+          .catch((error: unknown) => void problems.push(error))
           .finally(() => busy.delete(victim.instance)),
       )
       await d.lasting(between(d.random, 300, 2_200))
     }
     await Promise.all(under)
+    if (problems.length > 0) throw problems[0]
     const changes = await load
     const recovered = await d.converged(120_000)
     return ({ ledgers, holds }) => {
@@ -71,9 +74,15 @@ const randomKills: Drill = {
           'KILL.2': holds('I15'),
           'KILL.3': allOf(
             holds('I4'),
-            met(repeats <= REPEATS_PER_KILL * Math.max(1, relayKills), `${repeats} repeats after ${relayKills} kills of a relay`),
+            met(
+              repeats <= REPEATS_PER_KILL * Math.max(1, relayKills),
+              `${repeats} repeats after ${relayKills} kills of a relay`,
+            ),
           ),
-          'KILL.4': met(Math.max(...back) <= 15_000, `ready again after at most ${Math.round(Math.max(...back))} ms; rest ${Math.round(recovered)} ms`),
+          'KILL.4': met(
+            Math.max(...back) <= 15_000,
+            `ready again after at most ${Math.round(Math.max(...back))} ms; rest ${Math.round(recovered)} ms`,
+          ),
         },
         witnesses: [
           { name: 'kills', need: kills, got: back.length },
@@ -140,14 +149,20 @@ const crashPoints: Drill = {
     going = false
     await load
     await d.system.vendor.clearFaults()
-    await Promise.all([d.system.gates.set('CALENDAR_SYNC_ENABLED', true), d.system.gates.set('CALENDAR_WEBHOOK_ENABLED', true)])
+    await Promise.all([
+      d.system.gates.set('CALENDAR_SYNC_ENABLED', true),
+      d.system.gates.set('CALENDAR_WEBHOOK_ENABLED', true),
+    ])
     const recovered = await d.converged(120_000)
     return ({ ledgers, holds }) => {
       const said = ledgers.logs.filter(({ raw }) => raw.startsWith('crash point met'))
       const points = new Set(said.map(({ raw }) => /met: ([\w.-]+)/.exec(raw)?.[1]))
       return {
         criteria: {
-          'CRASH.1': met(points.size === CRASH_POINTS.length, `${points.size} of ${CRASH_POINTS.length} points met, ${said.length} crashes`),
+          'CRASH.1': met(
+            points.size === CRASH_POINTS.length,
+            `${points.size} of ${CRASH_POINTS.length} points met, ${said.length} crashes`,
+          ),
           'CRASH.2': holds('I1', 'I3', 'I4', 'I6', 'I7', 'I8', 'I9'),
           'CRASH.3': allOf(holds('I26'), met(true, `rest ${Math.round(recovered)} ms after the last one`)),
         },
@@ -164,7 +179,11 @@ const crashPoints: Drill = {
 /** What makes a process pass a point, where load alone does not. */
 function provocation(d: DrillRun, point: CrashPoint, flip: () => Promise<void>): () => Promise<void> {
   const { vendor } = d.system
-  const some = () => pick(d.random, d.system.accounts.filter((account) => account.vendor === 'google'))
+  const some = () =>
+    pick(
+      d.random,
+      d.system.accounts.filter((account) => account.vendor === 'google'),
+    )
   switch (point) {
     case 'sync.sweep-before-commit':
     case 'sync.sweep-committed':
@@ -183,7 +202,11 @@ function provocation(d: DrillRun, point: CrashPoint, flip: () => Promise<void>):
     case 'retry.before-ring':
     case 'retry.rung':
       return async () =>
-        void (await vendor.fault({ match: { path: LISTING, accountId: some().accountId }, respond: { status: 500 }, times: 1 }))
+        void (await vendor.fault({
+          match: { path: LISTING, accountId: some().accountId },
+          respond: { status: 500 },
+          times: 1,
+        }))
     case 'sync.held':
     case 'ingress.held':
     case 'scheduler.held-rung':
@@ -200,7 +223,9 @@ function provocation(d: DrillRun, point: CrashPoint, flip: () => Promise<void>):
       }
     case 'sync.buried':
       return () =>
-        producePoison(d, [{ topic: TOPICS.requestedGoogle, key: randomUUID(), value: Buffer.from('not avro') }])
+        producePoison(d, [
+          { topic: TOPICS.requestedGoogle, key: randomUUID(), value: Buffer.from('not avro') },
+        ])
     case 'scheduler.sweep-rung':
       // As a retry record that got lost would leave it.
       return async () =>
@@ -211,9 +236,10 @@ function provocation(d: DrillRun, point: CrashPoint, flip: () => Promise<void>):
         ))
     case 'scheduler.reconcile-rung':
       return async () =>
-        void (await d.system.ask('update external_calendar_connections set reconcile_at = calstream_now() where id = $1', [
-          some().connectionId,
-        ]))
+        void (await d.system.ask(
+          'update external_calendar_connections set reconcile_at = calstream_now() where id = $1',
+          [some().connectionId],
+        ))
     default:
       return async () => {}
   }
@@ -266,10 +292,13 @@ const zombies: Drill = {
     // A blocked event loop looks the same to Kafka, and comes back in the middle of a unit.
     const blocked = d.system.of('sync')[0]!
     if (d.profile !== 'smoke') {
-      await d.strike({ fault: 'P10', action: 'event loop blocked 12 s', target: blocked.instance }, async () => {
-        blocked.killInto('sync.fetched:3:block')
-        await d.lasting(18_000)
-      })
+      await d.strike(
+        { fault: 'P10', action: 'event loop blocked 12 s', target: blocked.instance },
+        async () => {
+          blocked.killInto('sync.fetched:3:block')
+          await d.lasting(18_000)
+        },
+      )
       // Everything at once, as when a host is suspended.
       const all = await Promise.all(d.system.services.map((service) => freeze(d, 'R6', service)))
       await d.lasting(12_000)
@@ -284,11 +313,18 @@ const zombies: Drill = {
         criteria: {
           'ZOMBIE.1': holds('I9', 'I3', 'I8'),
           'ZOMBIE.2': holds('I4', 'I5', 'I8'),
-          'ZOMBIE.3': allOf(holds('I1'), met(true, `rest ${Math.round(recovered)} ms after the last one woke`)),
+          'ZOMBIE.3': allOf(
+            holds('I1'),
+            met(true, `rest ${Math.round(recovered)} ms after the last one woke`),
+          ),
         },
         witnesses: [
           { name: 'connections that went to another process', need: 3, got: takeovers },
-          { name: 'freezes', need: rounds * 2, got: ledgers.nemesis.filter(({ action }) => action === 'SIGSTOP').length },
+          {
+            name: 'freezes',
+            need: rounds * 2,
+            got: ledgers.nemesis.filter(({ action }) => action === 'SIGSTOP').length,
+          },
         ],
         numbers: { takeovers, recoveryMs: Math.round(recovered) },
       }
@@ -333,7 +369,10 @@ const rollingRestart: Drill = {
   async run(d) {
     const rounds = d.profile === 'ci' ? 3 : 10
     // While the only ingress restarts, connections are refused; a vendor that never repeats that is drill W1.
-    await d.system.vendor.admin('POST', '/admin/notifications', { retryOnConnectionError: true, retryAttemptsMax: 12 })
+    await d.system.vendor.admin('POST', '/admin/notifications', {
+      retryOnConnectionError: true,
+      retryAttemptsMax: 12,
+    })
     let going = true
     const load = (async () => {
       while (going && !d.signal.aborted) await d.load(30, 3_000)
@@ -353,12 +392,19 @@ const rollingRestart: Drill = {
     return ({ ledgers, holds }) => ({
       criteria: {
         'ROLLING.1': holds('I24'),
-        'ROLLING.2': allOf(holds('I3', 'I4'), met(repeatedMessages(ledgers) === 0, `${repeatedMessages(ledgers)} repeats`)),
+        'ROLLING.2': allOf(
+          holds('I3', 'I4'),
+          met(repeatedMessages(ledgers) === 0, `${repeatedMessages(ledgers)} repeats`),
+        ),
         'ROLLING.3': holds('I1', 'I15'),
       },
       witnesses: [
         { name: 'restarts', need: rounds * 7, got: restarts },
-        { name: 'changes meanwhile', need: 300, got: ledgers.changes.filter(({ at }) => at > ledgers.marks.steadyAt).length },
+        {
+          name: 'changes meanwhile',
+          need: 300,
+          got: ledgers.changes.filter(({ at }) => at > ledgers.marks.steadyAt).length,
+        },
       ],
       numbers: { restarts, recoveryMs: Math.round(recovered) },
     })
@@ -406,7 +452,10 @@ const everythingAtOnce: Drill = {
     const recovered = await d.converged(120_000)
     return ({ holds }) => ({
       criteria: {
-        'ALL.1': allOf(holds('I26'), met(true, `${rounds} times everything, rest ${Math.round(recovered)} ms`)),
+        'ALL.1': allOf(
+          holds('I26'),
+          met(true, `${rounds} times everything, rest ${Math.round(recovered)} ms`),
+        ),
         'ALL.2': met(after > before, `${after - before} rows were written during ${loops} deaths in a row`),
         'ALL.3': holds('I1', 'I3', 'I4', 'I6', 'I7', 'I8', 'I15'),
       },
@@ -452,13 +501,16 @@ const rebalances: Drill = {
     const third = await d.system.start('sync')
     for (let turn = 0; turn < turns && !d.signal.aborted; turn += 1) {
       await d.lasting(between(d.random, 1_500, 4_000))
-      await d.strike({ fault: 'K6', action: turn % 2 === 0 ? 'member leaves' : 'member dies', target: third.instance }, async () => {
-        if (turn % 2 === 0) {
-          await third.stop()
-          await d.lasting(between(d.random, 500, 2_000))
-          await third.restart(AbortSignal.timeout(60_000))
-        } else await third.kill()
-      })
+      await d.strike(
+        { fault: 'K6', action: turn % 2 === 0 ? 'member leaves' : 'member dies', target: third.instance },
+        async () => {
+          if (turn % 2 === 0) {
+            await third.stop()
+            await d.lasting(between(d.random, 500, 2_000))
+            await third.restart(AbortSignal.timeout(60_000))
+          } else await third.kill()
+        },
+      )
     }
     going = false
     await load
@@ -473,7 +525,11 @@ const rebalances: Drill = {
         { name: 'joins and leaves', need: 10, got: turns * 2 },
         { name: 'connections that went to another process', need: 5, got: takeoversOf(ledgers.audit) },
       ],
-      numbers: { rebalances: turns * 2, takeovers: takeoversOf(ledgers.audit), recoveryMs: Math.round(recovered) },
+      numbers: {
+        rebalances: turns * 2,
+        takeovers: takeoversOf(ledgers.audit),
+        recoveryMs: Math.round(recovered),
+      },
     })
   },
 }

@@ -81,8 +81,7 @@ function wrongCounts(audit: readonly AuditRow[]): string[] {
       failures.push(
         `connection ${row.connectionId}: a success left error or backoff behind (audit ${row.seq})`,
       )
-    const failed =
-      attemptOf(row) > attemptOf({ new: row.old })
+    const failed = attemptOf(row) > attemptOf({ new: row.old })
     if (failed && row.new?.['last_synced_at'] !== row.old?.['last_synced_at'])
       failures.push(`connection ${row.connectionId}: a failure moved last_synced_at (audit ${row.seq})`)
     if (failed && row.new?.['sync_needed'] !== true)

@@ -45,7 +45,11 @@ async function switchAll({ system }: DrillRun, gates: readonly Switch[], on: boo
 }
 
 /** Whether every process has this answer for these gates: 1 open, 0 closed, -1 unknown. */
-export async function everySees({ system }: DrillRun, gates: readonly string[], value: number): Promise<boolean> {
+export async function everySees(
+  { system }: DrillRun,
+  gates: readonly string[],
+  value: number,
+): Promise<boolean> {
   const asked = system.services.filter(({ service, running }) => running && ASKED_BY.includes(service))
   const answers = await Promise.all(asked.map(({ adminUrl }) => gateStates(adminUrl)))
   return answers.every((states) => gates.every((gate) => !states.has(gate) || states.get(gate) === value))

@@ -50,11 +50,13 @@ export async function producePoison(drill: DrillRun, poison: readonly Poison[]):
 
 /** Deletes a consumer group's offsets, so that it begins where its policy says; nobody may be in the group. */
 export async function forgetOffsets({ system }: DrillRun, group: string): Promise<void> {
-  const admin = new Admin({ clientId: 'calstream-drill', bootstrapBrokers: system.stack.kafka.brokers.split(',') })
+  const admin = new Admin({
+    clientId: 'calstream-drill',
+    bootstrapBrokers: system.stack.kafka.brokers.split(','),
+  })
   try {
     await admin.deleteGroups({ groups: [system.prefix + group] })
   } finally {
     await admin.close()
   }
 }
-

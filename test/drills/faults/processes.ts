@@ -78,6 +78,8 @@ export async function crashAt(
 
 /** Whether /readyz says yes. */
 export async function isReady(process: ServiceProcess): Promise<boolean> {
+  // A new process may answer a moment before its supervisor knows its pid.
+  if (!process.running) return false
   return (await statusOf(`${process.adminUrl}/readyz`)) === 200
 }
 

@@ -1,0 +1,74 @@
+// Senders of notifications, honest and hostile, and of bytes that are no HTTP.
+import { signChannelToken, type ChannelKeys } from '#shared/domain/channel-token.ts'
+import { calendarId, connectionId, providerId } from '#shared/domain/ids.ts'
+import { rawExchange } from '../../support/raw-http.ts'
+import type { DrillRun } from '../drill.ts'
+import type { ConnectedAccount } from '../environment/accounts.ts'
+import type { OwnRequest } from '../ledgers/ledgers.ts'
+
+export const GOOGLE_WEBHOOK = '/api/webhooks/calendar/google'
+
+/** A token as the scheduler gives it to a channel of this account. */
+export function channelTokenOf({ system }: DrillRun, account: ConnectedAccount): string {
+  const [kid = '', encoded = ''] = (system.env['CHANNEL_TOKEN_KEYS'] ?? '').split(':')
+  const key = Buffer.from(encoded, 'base64')
+  const keys: ChannelKeys = { current: kid, key: (name) => (name === kid ? key : undefined) }
+  return signChannelToken(keys, {
+    vendor: account.vendor,
+    connectionId: connectionId(account.connectionId),
+    providerId: providerId(account.providerId),
+    calendarId: calendarId('00000000-0000-0000-0000-000000000000'),
+  })
+}
+
+/** One notification by hand. */
+export function notify(
+  drill: DrillRun,
+  what: string,
+  message: { readonly channel: string; readonly number: number | string; readonly token: string | null },
+): Promise<OwnRequest> {
+  return drill.request({
+    what,
+    method: 'POST',
+    path: GOOGLE_WEBHOOK,
+    delivery: `${message.channel}:${message.number}`,
+    headers: {
+      'x-goog-channel-id': message.channel,
+      'x-goog-message-number': String(message.number),
+      'x-goog-resource-id': 'drill',
+      'x-goog-resource-state': 'exists',
+      ...(message.token === null ? {} : { 'x-goog-channel-token': message.token }),
+    },
+  })
+}
+
+/** As many at a time as a vendor's senders would be. */
+export async function inParallel<T>(
+  width: number,
+  count: number,
+  one: (index: number) => Promise<T>,
+): Promise<readonly T[]> {
+  const results: T[] = []
+  let next = 0
+  await Promise.all(
+    Array.from({ length: width }, async () => {
+      for (let index = next++; index < count; index = next++) results[index] = await one(index)
+    }),
+  )
+  return results
+}
+
+/** Bytes as they are, and the status that came back; 0 when the server just closed. */
+export async function rawStatus({ system }: DrillRun, bytes: string | Uint8Array): Promise<number> {
+  const port = Number(system.env['INGRESS_PORT'])
+  return rawExchange(port, bytes).then(
+    ({ status }) => status,
+    () => -1,
+  )
+}
+
+/** The value below which this share lies. */
+export function share(samples: readonly number[], part: number): number {
+  const sorted = samples.toSorted((a, b) => a - b)
+  return sorted[Math.min(sorted.length - 1, Math.floor(part * sorted.length))] ?? 0
+}
