@@ -1,10 +1,11 @@
-// What only somebody who sees everything can tell: how many connections are in which state, and how far the consumers are
+// What only somebody who sees everything can tell: how many connections and channels are in which state, and how far the consumers are
 // behind. One scheduler at a time reports it.
 import { GROUPS, TOPICS } from '#schemas/topics.ts'
 import type { KafkaConfig } from '#shared/platform/kafkajs-client.ts'
 import { groupLag } from '#shared/platform/kafkajs.ts'
 import { metrics } from '#shared/platform/metrics.ts'
 import type { Queryable } from '#shared/platform/postgres.ts'
+import { channelHealth } from '#shared/store/channels.ts'
 import { countConnections } from '#shared/store/status.ts'
 
 const READ_BY = {
@@ -21,7 +22,11 @@ export async function observe(deps: {
   for (const { vendor, ...states } of counts) {
     for (const [state, count] of Object.entries(states)) metrics.connections.record(count, { vendor, state })
   }
-  let set = counts.length
+  const health = await channelHealth(deps.db)
+  for (const { vendor, ...states } of health) {
+    for (const [state, count] of Object.entries(states)) metrics.channels.record(count, { vendor, state })
+  }
+  let set = counts.length + health.length
   for (const [group, topics] of Object.entries(READ_BY)) {
     for (const [topic, lag] of await groupLag(deps.kafka, group, topics)) {
       metrics.lag.record(lag, { group, topic })

@@ -1,8 +1,8 @@
-// Channels: one for every calendar that we sync, opened before the last one ends. Invariant: the ring comes after the vendor
+// Channels: one for every calendar that we sync, renewed or replaced before it ends. Invariant: the ring comes after the vendor
 // confirmed the channel (a change between the last listing and the watch had no notification) and before the row says open,
 // so a crash in between leaves a row that is tried again, never a gap that nobody rings for.
 import { randomUUID } from 'node:crypto'
-import { asFailure } from '#shared/domain/failure.ts'
+import { asFailure, countsAsAttempt, type Failure } from '#shared/domain/failure.ts'
 import { signChannelToken, type ChannelKeys } from '#shared/domain/channel-token.ts'
 import type { CalendarId, ConnectionId, VendorName } from '#shared/domain/ids.ts'
 import type { Gates } from '#shared/domain/gates.ts'
@@ -10,48 +10,65 @@ import type { Logger } from '#shared/platform/log.ts'
 import { metrics } from '#shared/platform/metrics.ts'
 import type { Queryable } from '#shared/platform/postgres.ts'
 import {
-  countOpenChannels,
   deleteChannel,
   deleteLeftovers,
   insertOpening,
   markOpen,
   markPushNotSupported,
-  takeUnneeded,
+  markRenewed,
+  putOffOpening,
   unwatchedCalendars,
-  type Channel,
   type UnwatchedCalendar,
 } from '#shared/store/channels.ts'
-import type { Access } from '#shared/vendors/access.ts'
-import type { Vendor } from '#shared/vendors/vendor.ts'
-import { mayRing, ring, type DoorbellDeps } from './doorbell.ts'
+import type { VendorUse } from '#shared/vendors/uses.ts'
+import { mayRing, ring, type DoorbellDeps, type Ring } from './doorbell.ts'
+import { heedNotices } from './heed-notices.ts'
+import { stopUnneeded } from './stop-channels.ts'
+import { workThrough } from './work-through.ts'
+import { waitMsAfter } from './wait-after.ts'
 
-/** Google's maximum for events is 7 days in practice; it may grant less, and what it grants counts. */
+/** What we ask for; the vendor may grant less (Graph: 10 070 minutes), and what it grants counts. */
 const LIFE_MS = 7 * 24 * 3600 * 1000
-const PER_RUN = 50
+/** Whether a channel can be given more life, or has to be replaced by another. */
+const RENEWS: Readonly<Record<VendorName, boolean>> = { google: false, microsoft: true }
+/** Graph opens no channel whose address does not answer, and the webhook's door is shut while its gate is closed. */
+const VALIDATES: Readonly<Record<VendorName, boolean>> = { google: false, microsoft: true }
+/** A calendar whose vendor offers no push for it is asked again after a day, ± a quarter: vendors change their mind. */
+const ASK_AGAIN_MS = 24 * 3600 * 1000
+const PER_RUN = 500
 const PAGE = 500
-const AT_ONCE = 4
-/** A run ends before the lease does; what is left waits for the next. */
-const RUN_DEADLINE_MS = 12_000
+const AT_ONCE = 8
+/** No further one begins after this, so that a run usually ends before its lease does. */
+const RUN_MS = 8000
 
 export interface ChannelsDeps extends DoorbellDeps {
   readonly db: Queryable
   readonly gates: Gates
-  readonly vendors: ReadonlyMap<VendorName, { readonly vendor: Vendor; readonly access: Access }>
+  readonly vendors: ReadonlyMap<VendorName, VendorUse>
   readonly keys: ChannelKeys
   /** Base of our own address as the vendor sees it, without a slash at the end. */
   readonly publicUrl: string
   readonly logger: Logger
 }
 
-/** One run: opens what is missing or about to end, stops what is replaced. @returns channels opened. Throws Failure `store/*`. */
+/**
+ * One run: does what vendors told about channels, opens and renews what is missing or about to end, stops what is replaced.
+ * @returns how many were opened or renewed. Throws Failure `store/*` or `kafka/*`.
+ */
 export async function tendChannels(deps: ChannelsDeps, signal: AbortSignal): Promise<number> {
-  const stop = AbortSignal.any([signal, AbortSignal.timeout(RUN_DEADLINE_MS)])
   if (deps.gates.jobs().state !== 'on') return 0
-  await deleteLeftovers(deps.db)
-  const opened = await openEach(deps, await openable(deps), stop)
-  await stopUnneeded(deps, stop)
-  metrics.channels.record(await countOpenChannels(deps.db), { state: 'open' })
-  return opened
+  await heedNotices(deps)
+  const unnoticed = await deleteLeftovers(deps.db)
+  if (unnoticed > 0) {
+    metrics.channelsExpired.add(unnoticed)
+    deps.logger.warn(
+      { channels: unnoticed },
+      'channels ended before others were open; their calendars were polled',
+    )
+  }
+  const tended = await tendEach(deps, await tendable(deps), signal)
+  await stopUnneeded(deps, signal)
+  return tended
 }
 
 /**
@@ -64,11 +81,11 @@ export async function openConnectionChannels(
   signal: AbortSignal,
 ): Promise<number> {
   const calendars = await unwatchedCalendars(deps.db, { connectionId, after: null, limit: PAGE })
-  return openEach(deps, calendars, signal)
+  return tendEach(deps, calendars, signal)
 }
 
 /** Calendars of a run; those behind closed gates are passed over page by page, so that they do not stand before the others. */
-async function openable(deps: ChannelsDeps): Promise<readonly UnwatchedCalendar[]> {
+async function tendable(deps: ChannelsDeps): Promise<readonly UnwatchedCalendar[]> {
   const found: UnwatchedCalendar[] = []
   let after: CalendarId | null = null
   for (;;) {
@@ -77,27 +94,60 @@ async function openable(deps: ChannelsDeps): Promise<readonly UnwatchedCalendar[
       after,
       limit: PAGE,
     })
-    found.push(...page.filter((calendar) => mayRing(deps.gates, calendar)))
+    found.push(...page.filter((calendar) => mayTend(deps, calendar)))
     after = page.at(-1)?.calendarId ?? null
     if (page.length < PAGE || found.length >= PER_RUN) return found.slice(0, PER_RUN)
   }
 }
 
-async function openEach(
+function mayTend({ gates, vendors }: ChannelsDeps, calendar: UnwatchedCalendar): boolean {
+  if (!vendors.has(calendar.vendor) || !mayRing(gates, calendar)) return false
+  return isRenewable(calendar) || !VALIDATES[calendar.vendor] || gates.webhook().state === 'on'
+}
+
+function isRenewable(
+  calendar: UnwatchedCalendar,
+): calendar is UnwatchedCalendar & { readonly channelId: string } {
+  return calendar.channelId !== null && RENEWS[calendar.vendor]
+}
+
+async function tendEach(
   deps: ChannelsDeps,
   calendars: readonly UnwatchedCalendar[],
   signal: AbortSignal,
 ): Promise<number> {
-  const waiting = [...calendars]
-  let opened = 0
-  async function worker(): Promise<void> {
-    for (let calendar = waiting.shift(); calendar && !signal.aborted; calendar = waiting.shift()) {
-      if (mayRing(deps.gates, calendar) && (await openOne(deps, calendar, signal))) opened += 1
+  const limits = { atOnce: AT_ONCE, withinMs: RUN_MS, signal }
+  return workThrough(calendars, limits, async (calendar) => {
+    if (!mayTend(deps, calendar)) return false
+    if (!isRenewable(calendar)) return openOne(deps, calendar, signal)
+    const renewed = await renewOne(deps, calendar, signal)
+    return renewed === 'gone' ? openOne(deps, calendar, signal) : renewed === 'renewed'
+  })
+}
+
+async function renewOne(
+  deps: ChannelsDeps,
+  calendar: UnwatchedCalendar & { readonly channelId: string },
+  signal: AbortSignal,
+): Promise<'renewed' | 'gone' | 'failed'> {
+  const { channelId } = calendar
+  const { vendor, access } = useOf(deps, calendar)
+  try {
+    const answer = await access.withToken(calendar.connectionId, signal, (accessToken) =>
+      vendor.renewChannel(accessToken, { channelId, lifeMs: LIFE_MS }, signal),
+    )
+    if (answer.kind === 'gone') {
+      await deleteChannel(deps.db, channelId)
+      return 'gone'
     }
+    // A channel that was to be reauthorized may have been silent for a while.
+    if (calendar.isAsked) await ring(deps, 'reconcile', [ringOf(calendar)])
+    await markRenewed(deps.db, channelId, answer.expiresAt)
+    return 'renewed'
+  } catch (error) {
+    if (!signal.aborted) await putOff(deps, calendar, null, asFailure(error))
+    return 'failed'
   }
-  const ends = await Promise.allSettled(Array.from({ length: AT_ONCE }, worker))
-  for (const end of ends) if (end.status === 'rejected') throw end.reason
-  return opened
 }
 
 async function openOne(
@@ -105,13 +155,12 @@ async function openOne(
   calendar: UnwatchedCalendar,
   signal: AbortSignal,
 ): Promise<boolean> {
-  const use = deps.vendors.get(calendar.vendor)
-  if (!use) return false
+  const { vendor, access } = useOf(deps, calendar)
   const id = randomUUID()
-  await insertOpening(deps.db, id, calendar)
+  if (!(await insertOpening(deps.db, id, calendar))) return false
   try {
-    const answer = await use.access.withToken(calendar.connectionId, signal, (accessToken) =>
-      use.vendor.openChannel(
+    const answer = await access.withToken(calendar.connectionId, signal, (accessToken) =>
+      vendor.openChannel(
         accessToken,
         {
           channelId: id,
@@ -124,46 +173,49 @@ async function openOne(
       ),
     )
     if (answer.kind === 'push-not-supported') {
-      await markPushNotSupported(deps.db, calendar.calendarId, id)
+      const waitMs = ASK_AGAIN_MS * (0.75 + 0.5 * Math.random())
+      await markPushNotSupported(deps.db, { calendarId: calendar.calendarId, channelId: id }, waitMs)
       return false
     }
-    const { connectionId, providerId, vendor, calendarId } = calendar
-    await ring(deps, 'connected', [{ connectionId, providerId, vendor, calendarId, asOf: null }])
+    await ring(deps, 'connected', [ringOf(calendar)])
     await markOpen(deps.db, id, answer)
     return true
   } catch (error) {
-    // The row stays as `opening` for two minutes: that is the pause before the next try.
-    const failure = asFailure(error)
-    if (failure.scope === 'process') throw failure
-    deps.logger.info(
-      { code: failure.code, connectionId: calendar.connectionId },
-      'a channel could not be opened; tried again',
-    )
+    // We are asked to stop: whether the vendor opened it is not known. If it did, it is found by its first notification.
+    if (signal.aborted) await deleteChannel(deps.db, id)
+    else await putOff(deps, calendar, id, asFailure(error))
     return false
   }
 }
 
-async function stopUnneeded(deps: ChannelsDeps, signal: AbortSignal): Promise<void> {
-  for (const channel of await takeUnneeded(deps.db, PER_RUN)) {
-    if (signal.aborted) return
-    if (await stopOne(deps, channel, signal)) await deleteChannel(deps.db, channel.id)
-  }
+/** The calendar waits for its next try, longer each time; meanwhile it is polled. Throws what is no fault of this calendar. */
+async function putOff(
+  deps: ChannelsDeps,
+  calendar: UnwatchedCalendar,
+  openingId: string | null,
+  failure: Failure,
+): Promise<void> {
+  // Kafka or Postgres is away: the row in opening is what remembers, and is tried again two minutes later.
+  if (failure.scope === 'process') throw failure
+  const { code } = failure
+  deps.logger.info(
+    { code, connectionId: calendar.connectionId },
+    'a channel could not be opened or renewed; tried again',
+  )
+  const attempts = calendar.attempts + (countsAsAttempt(failure) ? 1 : 0)
+  const waitMs = waitMsAfter(failure, attempts, deps.clock)
+  await putOffOpening(deps.db, calendar.calendarId, { openingId, attempts, waitMs })
+  // A calendar that is gone, or an account that lets nobody in, is for a unit to find out and to record.
+  if (failure.kind === 'gone' || failure.kind === 'unauthorized')
+    await ring(deps, 'reconcile', [ringOf(calendar)])
 }
 
-/** @returns false when the vendor should be asked again; the row goes at the latest an hour after the channel ended by itself. */
-async function stopOne(deps: ChannelsDeps, channel: Channel, signal: AbortSignal): Promise<boolean> {
-  const use = deps.vendors.get(channel.vendor)
-  if (!use) return false
-  try {
-    const { id: channelId, resourceId } = channel
-    await use.access.withToken(channel.connectionId, signal, (accessToken) =>
-      use.vendor.stopChannel(accessToken, { channelId, resourceId }, signal),
-    )
-    return true
-  } catch (error) {
-    const failure = asFailure(error)
-    if (failure.scope === 'process') throw failure
-    // Without a way in nobody can stop it: it ends by itself, and its notifications find nothing to do.
-    return failure.kind === 'unauthorized' || failure.kind === 'gone'
-  }
+function ringOf({ connectionId, providerId, vendor, calendarId }: UnwatchedCalendar): Ring {
+  return { connectionId, providerId, vendor, calendarId, asOf: null }
+}
+
+function useOf(deps: ChannelsDeps, { vendor }: { readonly vendor: VendorName }): VendorUse {
+  const use = deps.vendors.get(vendor)
+  if (use === undefined) throw new Error(`There is no vendor ${vendor} here, although it was asked for.`)
+  return use
 }

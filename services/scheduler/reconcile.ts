@@ -1,12 +1,11 @@
-// Every connection is checked now and then although nothing rang: vendors lose notifications, and a calendar without a channel
-// has none. The next time is set ± 20 %, so that connections made together spread out.
+// Every connection is checked now and then although nothing rang, since vendors lose notifications. The next time is set ± 20 %, so that connections made together spread out.
 import type { ConnectionId } from '#shared/domain/ids.ts'
 import { crashPoint } from '#shared/platform/crash-point.ts'
 import { markReconciled, reconcilableConnections } from '#shared/store/due.ts'
 import { mayRing, ring } from './doorbell.ts'
 import type { SweepDeps } from './sweep.ts'
 
-const EVERY = { seconds: 15 * 60, unhealthySeconds: 2 * 60 } as const
+const EVERY_SECONDS = 15 * 60
 const PAGE = 200
 /** Per run; with a run every 2 s that is 100 connections a second, and an outage's backlog does not become a herd. */
 const RINGS_MAX = 200
@@ -33,7 +32,7 @@ export async function reconcile(deps: SweepDeps, signal: AbortSignal): Promise<n
     await markReconciled(
       deps.db,
       open.map((connection) => connection.connectionId),
-      EVERY,
+      EVERY_SECONDS,
     )
     rung += open.length
     after = page.at(-1)?.connectionId ?? null

@@ -23,27 +23,47 @@ import { GROUPS, TOPICS } from '#schemas/topics.ts'
 import type { SchedulerConfig } from './config.ts'
 import { createDeadLetterIndex } from './dead-letter-index.ts'
 import { REQUESTED_TOPICS } from './doorbell.ts'
+import { eraseDisconnected, type EraseDeps } from './erase-disconnected.ts'
 import { startJob, type Job } from './jobs.ts'
+import { listCalendars, type ListDeps } from './list-calendars.ts'
 import { openConnectionChannels, tendChannels, type ChannelsDeps } from './open-channels.ts'
 import { observe } from './observe.ts'
+import { poll } from './poll.ts'
 import { reconcile } from './reconcile.ts'
 import { forgetOld } from './retention.ts'
 import { createRingHeld } from './ring-held.ts'
+import { stopOrphans } from './stop-channels.ts'
 import { sweep } from './sweep.ts'
 
-const POOL_MAX = 4
+const POOL_MAX = 6
+const OBSERVE = 'observe'
+
+type JobDeps = ChannelsDeps & ListDeps & EraseDeps
 
 export interface SchedulerOverrides {
   readonly clock?: Clock
   readonly gates?: Gates
+  /** No job runs by itself: `runJobs` alone does them. For tests that move the clock. */
+  readonly onDemand?: boolean
 }
 
-/** Starts a scheduler. `crashed` settles when its consumer died for good. Throws ConfigError or Failure. */
+export interface Scheduler extends AsyncDisposable {
+  readonly adminPort: number
+  /** Settles when its consumer died for good. */
+  readonly crashed: Promise<unknown>
+  /**
+   * Runs every job once, one after the other, whoever holds the leases: each does what is due by the database clock.
+   * @returns how many things were done. Throws the first Failure.
+   */
+  runJobs(): Promise<number>
+}
+
+/** Starts a scheduler. Throws ConfigError or Failure. */
 export async function startScheduler(
   config: SchedulerConfig,
   signal: AbortSignal,
   overrides: SchedulerOverrides = {},
-): Promise<AsyncDisposable & { readonly adminPort: number; readonly crashed: Promise<unknown> }> {
+): Promise<Scheduler> {
   await using started = new AsyncDisposableStack()
   const logger = createLogger({ service: 'scheduler', level: config.LOG_LEVEL })
   const telemetry = started.use(startTelemetry({ service: 'scheduler', logger }))
@@ -52,7 +72,8 @@ export async function startScheduler(
   const index = await startIndex(config, deps, crash.resolve)
   started.use(index)
   const owner = `${hostname()}-${process.pid}-${randomUUID().slice(0, 8)}`
-  const loops = jobsOf(deps, kafkaOf(config)).map((job) => startJob({ db: deps.db, owner, logger }, job))
+  const jobs = jobsOf(deps, kafkaOf(config))
+  const loops = overrides.onDemand ? [] : jobs.map((job) => startJob({ db: deps.db, owner, logger }, job))
   // Side by side: with Postgres away each would wait for it.
   started.defer(async () => void (await Promise.all(loops.map((loop) => loop[Symbol.asyncDispose]()))))
   const admin = started.use(
@@ -72,6 +93,11 @@ export async function startScheduler(
   return {
     adminPort: admin.port,
     crashed: crash.promise,
+    async runJobs() {
+      let done = 0
+      for (const job of jobs) if (job.name !== OBSERVE) done += await job.runOnce(signal)
+      return done
+    },
     [Symbol.asyncDispose]: () => running.disposeAsync(),
   }
 }
@@ -91,14 +117,19 @@ export async function openChannelsFor(
   return openConnectionChannels(deps, connection, signal)
 }
 
-function jobsOf(deps: ChannelsDeps, kafka: KafkaConfig): readonly Job[] {
+/** In an order in which one run of all of them needs no second: who ends comes first, then channels, then rings. */
+function jobsOf(deps: JobDeps, kafka: KafkaConfig): readonly Job[] {
   const ringHeld = createRingHeld(deps)
   return [
-    { name: 'sweep', everyMs: 30_000, runOnce: (signal) => sweep(deps, signal) },
+    { name: 'channels', everyMs: 5000, runOnce: (signal) => tendChannels(deps, signal) },
+    { name: 'erasure', everyMs: 5000, runOnce: (signal) => eraseDisconnected(deps, signal) },
+    { name: 'calendar-lists', everyMs: 5000, runOnce: (signal) => listCalendars(deps, signal) },
     { name: 'ring-held', everyMs: 2000, runOnce: (signal) => ringHeld(signal) },
     { name: 'reconcile', everyMs: 2000, runOnce: (signal) => reconcile(deps, signal) },
-    { name: 'channels', everyMs: 5000, runOnce: (signal) => tendChannels(deps, signal) },
-    { name: 'observe', everyMs: 15_000, runOnce: () => observe({ db: deps.db, kafka }) },
+    { name: 'poll', everyMs: 2000, runOnce: (signal) => poll(deps, signal) },
+    { name: 'sweep', everyMs: 30_000, runOnce: (signal) => sweep(deps, signal) },
+    { name: 'orphans', everyMs: 30_000, runOnce: (signal) => stopOrphans(deps, signal) },
+    { name: OBSERVE, everyMs: 15_000, runOnce: () => observe({ db: deps.db, kafka }) },
     { name: 'retention', everyMs: 3_600_000, runOnce: (signal) => forgetOld(deps.db, signal) },
   ]
 }
@@ -111,7 +142,7 @@ async function openDeps(
     started,
   }: { logger: Logger; overrides: SchedulerOverrides; started: AsyncDisposableStack },
   signal: AbortSignal,
-): Promise<{ readonly deps: ChannelsDeps; readonly live: LiveGates | null }> {
+): Promise<{ readonly deps: JobDeps; readonly live: LiveGates | null }> {
   const clock = overrides.clock ?? systemClock
   const codec = await openCodec(
     { registryUrl: config.SCHEMA_REGISTRY_URL, prefix: config.KAFKA_PREFIX, topics: REQUESTED_TOPICS },
@@ -125,8 +156,9 @@ async function openDeps(
     ),
   )
   const producer = started.use(await openProducer(kafkaOf(config), logger))
+  const credentialKeys = parseKeyring(config.CREDENTIALS_KEYS)
   const vendors = openVendorUses(createVendors(config, clock), {
-    keyring: parseKeyring(config.CREDENTIALS_KEYS),
+    keyring: credentialKeys,
     clock,
     logger,
     quotas: config,
@@ -134,7 +166,7 @@ async function openDeps(
     save: (update) => saveAccess(db, update),
     store: budgetStore(db),
   })
-  const deps: ChannelsDeps = {
+  const deps: JobDeps = {
     db,
     codec,
     producer,
@@ -143,6 +175,7 @@ async function openDeps(
     gates: overrides.gates ?? live!,
     vendors,
     keys: parseKeyring(config.CHANNEL_TOKEN_KEYS),
+    credentialKeys,
     publicUrl: config.PUBLIC_URL,
   }
   return { deps, live }

@@ -134,6 +134,10 @@ async function syncOrRemove(
   turn: Turn,
 ): Promise<Interruption | null> {
   try {
+    if (one.calendar.isUnlisted) {
+      await removeCalendar(deps, unit, one.calendar)
+      return null
+    }
     return await syncCalendar(deps, unit, one, turn)
   } catch (error) {
     if (!(error instanceof Failure) || error.kind !== 'gone') throw error

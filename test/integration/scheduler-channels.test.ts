@@ -1,93 +1,48 @@
-// Channels against a vendor that is a fake at the edge: opened, rung for, renewed with overlap, refused, and interrupted.
+// Channels against a vendor at the edge: opened, rung for, replaced with overlap, refused, stopped, and interrupted.
 import { describe, expect, test } from 'vitest'
 import { readChannelToken } from '#shared/domain/channel-token.ts'
 import { Failure } from '#shared/domain/failure.ts'
-import type { ConnectionId } from '#shared/domain/ids.ts'
-import type { ChannelRequest, OpenedChannel, Vendor } from '#shared/vendors/vendor.ts'
+import { channelHealth } from '#shared/store/channels.ts'
 import { openConnectionChannels, tendChannels } from '../../services/scheduler/open-channels.ts'
+import { stopOrphans } from '../../services/scheduler/stop-channels.ts'
+import { channelVendor, type ChannelVendor } from '../support/channel-vendor.ts'
 import { eventually } from '../support/eventually.ts'
 import { openSchedulerWorld, type SchedulerWorld } from '../support/scheduler-world.ts'
 
 const NEVER = new AbortController().signal
-const DAY = 24 * 3600 * 1_000_000
+const MINUTE = 60_000
+const HOUR = 60 * MINUTE
+const DAY = 24 * HOUR
 
-interface FakeVendor extends Vendor {
-  readonly opened: ChannelRequest[]
-  readonly stopped: string[]
-}
+type Parts = Omit<NonNullable<Parameters<typeof openSchedulerWorld>[1]>, 'vendor'>
 
-function fakeVendor(answer: (request: ChannelRequest) => OpenedChannel = openedFor(7 * DAY)): FakeVendor {
-  const opened: ChannelRequest[] = []
-  const stopped: string[] = []
-  const unasked = async (): Promise<never> => {
-    throw new Error('not asked in these tests')
-  }
-  return {
-    name: 'google',
-    opened,
-    stopped,
-    consentUrl: () => 'https://vendor.example/consent',
-    exchangeCode: unasked,
-    account: unasked,
-    revoke: unasked,
-    renewChannel: async () => ({ kind: 'gone' }),
-    listCalendars: unasked,
-    fetchPage: unasked,
-    refresh: unasked,
-    async openChannel(_token, request) {
-      opened.push(request)
-      return answer(request)
-    },
-    async stopChannel(_token, { channelId }) {
-      stopped.push(channelId)
-    },
-  }
-}
-
-function openedFor(lifeMicros: number): (request: ChannelRequest) => OpenedChannel {
-  return ({ channelId }) => ({
-    kind: 'opened',
-    channelId,
-    resourceId: `resource of ${channelId}`,
-    expiresAt: Date.now() * 1000 + lifeMicros,
+async function open(label: string, parts: Parts = {}): Promise<[SchedulerWorld, ChannelVendor]> {
+  let vendor: ChannelVendor | undefined
+  const world = await openSchedulerWorld(label, {
+    ...parts,
+    vendor: (clock) => (vendor = channelVendor('google', clock)),
   })
+  return [world, vendor!]
 }
 
-async function addCalendars(
-  world: SchedulerWorld,
-  connection: ConnectionId,
-  ...names: string[]
-): Promise<void> {
-  await world.db.query(
-    `insert into external_calendars (connection_id, vendor_calendar_id) select $1, unnest($2::text[])`,
-    [connection, names],
-  )
-}
-
-const channelsOf = async (world: SchedulerWorld) =>
-  (
-    await world.db.query<{ id: string; status: string; calendar: string }>(
-      `select channels.id, channels.status, vendor_calendar_id as calendar from channels
-     join external_calendars on external_calendars.id = calendar_id order by channels.created_at`,
-    )
-  ).rows
+const tend = (world: SchedulerWorld) => tendChannels(world.deps, NEVER)
 
 describe('channels', () => {
   test('are opened for every selected calendar of an active connection, with our token, and rung for', async () => {
-    const vendor = fakeVendor()
-    await using world = await openSchedulerWorld('channels open', { vendor })
+    const [world, vendor] = await open('channels open')
+    await using _world = world
     const [active, parked] = await world.connect({}, { status: `'needs_reauth'` })
-    await addCalendars(world, active!, 'a', 'b', 'hidden', 'no push')
-    await addCalendars(world, parked!, 'c')
-    await world.db.query(`update external_calendars set selected = false where vendor_calendar_id = 'hidden'`)
-    await world.db.query(
-      `update external_calendars set push_supported = false where vendor_calendar_id = 'no push'`,
-    )
+    await world.addCalendars(active!, 'a', 'b', 'hidden', 'no push', 'vanished')
+    await world.addCalendars(parked!, 'c')
+    await world.db.query(`
+      update external_calendars set selected = false where vendor_calendar_id = 'hidden';
+      update external_calendars set push_supported = false where vendor_calendar_id = 'no push';
+      update external_calendars set removal_reason = 'x' where vendor_calendar_id = 'vanished'`)
     world.closed.add('CALENDAR_JOBS_ENABLED')
-    expect(await tendChannels(world.deps, NEVER)).toBe(0)
+    expect(await tend(world)).toBe(0)
     world.closed.clear()
-    expect(await tendChannels(world.deps, NEVER)).toBe(2)
-    expect(await tendChannels(world.deps, NEVER)).toBe(0)
+    expect(await tend(world)).toBe(2)
+    expect(await tend(world)).toBe(0)
     expect(vendor.opened.map((request) => request.vendorCalendarId).toSorted()).toEqual(['a', 'b'])
     await eventually('both are rung', async () => (await world.rung()).length === 2)
     const { rows } = await world.db.query<{ id: string; name: string }>(
@@ -103,87 +58,235 @@ describe('channels', () => {
     }
     for (const ring of await world.rung())
       expect(ring).toMatchObject({ reason: 'connected', connectionId: active, asOf: null })
-    expect((await channelsOf(world)).map((channel) => channel.status)).toEqual(['open', 'open'])
+    expect(await world.channels()).toEqual(['a open', 'b open'])
   })
 
-  test('of a calendar that never supports push are not asked for again', async () => {
-    const vendor = fakeVendor(() => ({ kind: 'push-not-supported' }))
-    await using world = await openSchedulerWorld('channels no push', { vendor })
+  test('of a calendar that does not support push are asked for again a day later', async () => {
+    const [world, vendor] = await open('channels no push')
+    await using _world = world
+    vendor.answers.open = () => ({ kind: 'push-not-supported' })
     const [id] = await world.connect({})
-    await addCalendars(world, id!, 'holidays')
+    await world.addCalendars(id!, 'holidays')
     expect(await openConnectionChannels(world.deps, id!, NEVER)).toBe(0)
-    expect(await tendChannels(world.deps, NEVER)).toBe(0)
+    await world.advance(17 * HOUR)
+    expect(await tend(world)).toBe(0)
     expect(vendor.opened.length).toBe(1)
-    expect(await channelsOf(world)).toEqual([])
+    expect(await world.channels()).toEqual([])
+    vendor.answers = {}
+    await world.advance(14 * HOUR)
+    expect(await tend(world)).toBe(1)
+    expect(await world.channels()).toEqual(['holidays open'])
   })
 
-  test('that could not be opened are tried again after two minutes, and do not hold back their neighbours', async () => {
+  test('that cannot be opened are tried again ever less often, and do not hold back their neighbours', async () => {
+    const [world, vendor] = await open('channels fail')
+    await using _world = world
     let down = true
-    const works = openedFor(7 * DAY)
-    const vendor = fakeVendor((request) => {
-      if (down && request.vendorCalendarId === 'a') throw new Failure('vendor/unavailable')
-      return works(request)
-    })
-    await using world = await openSchedulerWorld('channels fail', { vendor })
+    vendor.answers.open = ({ vendorCalendarId }) => {
+      if (down && vendorCalendarId === 'a') throw new Failure('vendor/unavailable')
+      return undefined
+    }
     const [id] = await world.connect({})
-    await addCalendars(world, id!, 'a', 'b')
-    expect(await tendChannels(world.deps, NEVER)).toBe(1)
+    await world.addCalendars(id!, 'a', 'b')
+    expect(await tend(world)).toBe(1)
+    expect(await world.channels()).toEqual(['b open'])
+    expect(await tend(world)).toBe(0)
+    expect(vendor.opened.length).toBe(2)
+    for (let minute = 0; minute < 30; minute += 1) {
+      await world.advance(MINUTE)
+      await tend(world)
+    }
+    const inHalfAnHour = vendor.opened.length - 2
+    expect(inHalfAnHour).toBeGreaterThan(5)
+    expect(inHalfAnHour).toBeLessThan(16)
     down = false
-    expect(await tendChannels(world.deps, NEVER)).toBe(0)
-    await world.db.query(`update channels set created_at = created_at - interval '3 minutes'`)
-    expect(await tendChannels(world.deps, NEVER)).toBe(1)
-    expect(
-      (await channelsOf(world)).map(({ calendar, status }) => `${calendar} ${status}`).toSorted(),
-    ).toEqual(['a open', 'b open'])
+    await world.advance(HOUR)
+    expect(await tend(world)).toBe(1)
+    expect(await world.channels()).toEqual(['a open', 'b open'])
+    const { rows } = await world.db.query(
+      'select channel_attempts, channel_retry_at from external_calendars where vendor_calendar_id = $1',
+      ['a'],
+    )
+    expect(rows).toEqual([{ channel_attempts: 0, channel_retry_at: null }])
   })
 
-  test('near their end are replaced before it, and the old one is stopped after an overlap', async () => {
-    const vendor = fakeVendor()
-    await using world = await openSchedulerWorld('channels renew', { vendor })
+  test('are not asked for before the time that the vendor named', async () => {
+    const [world, vendor] = await open('channels throttled')
+    await using _world = world
     const [id] = await world.connect({})
-    await addCalendars(world, id!, 'a')
-    await tendChannels(world.deps, NEVER)
-    const [old] = await channelsOf(world)
-    const age = (interval: string) =>
-      world.db.query(
-        `update channels set opened_at = opened_at - $1::interval, expires_at = case when id = $2 then expires_at - $1::interval else expires_at end`,
-        [interval, old!.id],
-      )
-    await age('4 days')
-    expect(await tendChannels(world.deps, NEVER)).toBe(0)
-    await age('40 hours')
-    // Less than a fifth of seven days is left.
-    expect(await tendChannels(world.deps, NEVER)).toBe(1)
-    expect(vendor.stopped).toEqual([])
-    expect((await channelsOf(world)).length).toBe(2)
-    await age('2 minutes')
-    expect(await tendChannels(world.deps, NEVER)).toBe(0)
-    expect(vendor.stopped).toEqual([old!.id])
-    expect((await channelsOf(world)).map((channel) => channel.status)).toEqual(['open'])
-    expect((await channelsOf(world))[0]!.id).not.toBe(old!.id)
+    await world.addCalendars(id!, 'a')
+    vendor.answers.open = () => {
+      throw new Failure('vendor/throttled', 'slow down', { retryAt: world.deps.clock.now() + 600_000_000 })
+    }
+    await tend(world)
+    vendor.answers = {}
+    await world.advance(9.9 * MINUTE)
+    expect(await tend(world)).toBe(0)
+    await world.advance(15_000)
+    expect(await tend(world)).toBe(1)
   })
 
-  test('of a calendar or connection that is not synced any more are stopped', async () => {
-    const vendor = fakeVendor()
-    await using world = await openSchedulerWorld('channels stop', { vendor })
+  test('of a calendar that is gone ring for a unit, which finds out', async () => {
+    const [world, vendor] = await open('channels gone')
+    await using _world = world
+    const [id] = await world.connect({})
+    const [calendar] = await world.addCalendars(id!, 'a')
+    vendor.answers.open = () => {
+      throw new Failure('vendor/calendar-gone')
+    }
+    expect(await tend(world)).toBe(0)
+    await eventually('it is rung', async () => (await world.rung()).length === 1)
+    expect((await world.rung())[0]).toMatchObject({ connectionId: id, calendarId: calendar, asOf: null })
+  })
+
+  test('near their end are replaced before it, one after the other, and the old one is stopped after an overlap', async () => {
+    const [world, vendor] = await open('channels renew')
+    await using _world = world
+    const [id] = await world.connect({})
+    await world.addCalendars(id!, ...Array.from({ length: 40 }, (_, i) => `calendar ${i}`))
+    expect(await tend(world)).toBe(40)
+    await world.advance(7 * DAY * 0.69)
+    expect(await tend(world)).toBe(0)
+    const runs: number[] = []
+    for (let step = 0; step < 12; step += 1) {
+      await world.advance(7 * DAY * 0.01)
+      runs.push(await tend(world))
+      // None ever ends without another.
+      expect(new Set(vendor.open.values()).size).toBe(40)
+    }
+    // All are replaced once before the last fifth begins, spread over the tenth before it.
+    expect(runs.reduce((a, b) => a + b)).toBe(40)
+    expect(runs.slice(11)).toEqual([0])
+    expect(Math.max(...runs)).toBeLessThan(20)
+    await world.advance(2 * MINUTE)
+    await tend(world)
+    expect(vendor.stopped.length).toBe(40)
+    expect(vendor.open.size).toBe(40)
+    expect((await world.channels()).every((channel) => channel.endsWith(' open'))).toBe(true)
+  })
+
+  test('are stopped only a minute after another is open', async () => {
+    const [world, vendor] = await open('channels overlap')
+    await using _world = world
+    const [id] = await world.connect({})
+    await world.addCalendars(id!, 'a')
+    await tend(world)
+    await world.advance(6 * DAY)
+    expect(await tend(world)).toBe(1)
+    await tend(world)
+    expect([vendor.stopped.length, vendor.open.size]).toEqual([0, 2])
+    await world.advance(MINUTE + 1000)
+    await tend(world)
+    expect([vendor.stopped.length, vendor.open.size]).toEqual([1, 1])
+  })
+
+  test('that were opened under an earlier grant are replaced', async () => {
+    const [world, vendor] = await open('channels regrant')
+    await using _world = world
+    const [id] = await world.connect({})
+    await world.addCalendars(id!, 'a')
+    await tend(world)
+    await world.advance(HOUR)
+    expect(await tend(world)).toBe(0)
+    await world.db.query(
+      'update external_calendar_connections set connected_at = calstream_now() where id = $1',
+      [id],
+    )
+    expect(await tend(world)).toBe(1)
+    await world.advance(2 * MINUTE)
+    await tend(world)
+    expect([vendor.opened.length, vendor.open.size]).toEqual([2, 1])
+  })
+
+  test('of a calendar or connection that is not synced any more are stopped, after failures ever less often', async () => {
+    const [world, vendor] = await open('channels stop')
+    await using _world = world
     const [kept, gone] = await world.connect({}, {})
-    await addCalendars(world, kept!, 'a', 'b')
-    await addCalendars(world, gone!, 'c')
-    expect(await tendChannels(world.deps, NEVER)).toBe(3)
+    await world.addCalendars(kept!, 'a', 'b')
+    await world.addCalendars(gone!, 'c')
+    expect(await tend(world)).toBe(3)
     await world.db.query(`update external_calendar_connections set status = 'disconnected' where id = $1`, [
       gone,
     ])
     await world.db.query(`update external_calendars set selected = false where vendor_calendar_id = 'b'`)
-    await tendChannels(world.deps, NEVER)
-    expect(vendor.stopped.length).toBe(2)
-    expect((await channelsOf(world)).map((channel) => channel.calendar)).toEqual(['a'])
+    vendor.answers.stop = () => {
+      throw new Failure('vendor/unavailable')
+    }
+    for (let second = 0; second < 60; second += 5) {
+      await tend(world)
+      await world.advance(5000)
+    }
+    expect(vendor.stopped.length).toBeGreaterThan(4)
+    expect(vendor.stopped.length).toBeLessThan(14)
+    expect(await world.channels()).toEqual(['a open', 'b stopping', 'c stopping'])
+    vendor.answers = {}
+    await world.advance(HOUR)
+    await tend(world)
+    expect(await world.channels()).toEqual(['a open'])
+    expect([...vendor.open.values()]).toEqual(['a'])
   })
 
-  test('interrupted between the vendor and the row are rung for all the same, since another is opened', async () => {
-    const vendor = fakeVendor()
+  test('that nobody has a way to stop are forgotten', async () => {
+    const [world, vendor] = await open('channels unstoppable')
+    await using _world = world
+    const [id] = await world.connect({})
+    await world.addCalendars(id!, 'a')
+    await tend(world)
+    await world.db.query(`update external_calendars set selected = false`)
+    vendor.answers.stop = () => {
+      throw new Failure('vendor/grant-revoked')
+    }
+    await tend(world)
+    expect(await world.channels()).toEqual([])
+  })
+
+  test('of a connection whose person has to come back run out, and none is opened', async () => {
+    const [world, vendor] = await open('channels parked')
+    await using _world = world
+    const [id] = await world.connect({})
+    await world.addCalendars(id!, 'a')
+    await tend(world)
+    await world.db.query(`update external_calendar_connections set status = 'needs_reauth'`)
+    await world.advance(6.5 * DAY)
+    expect(await tend(world)).toBe(0)
+    expect(await world.channels()).toEqual(['a open'])
+    await world.advance(DAY)
+    await tend(world)
+    expect(await world.channels()).toEqual([])
+    expect(vendor.stopped).toEqual([])
+  })
+
+  test('are told by their health: wanted and missing ones, and those in their last fifth', async () => {
+    const [world, vendor] = await open('channels health')
+    await using _world = world
+    const [id] = await world.connect({})
+    await world.addCalendars(id!, 'a', 'b', 'c')
+    vendor.answers.open = ({ vendorCalendarId }) => {
+      if (vendorCalendarId === 'b') return { kind: 'push-not-supported' }
+      if (vendorCalendarId === 'c') throw new Failure('vendor/unavailable')
+      return undefined
+    }
+    await tend(world)
+    const health = async () => (await channelHealth(world.deps.db)).find((one) => one.vendor === 'google')
+    expect(await health()).toMatchObject({
+      open: 1,
+      ending: 0,
+      opening: 0,
+      stopping: 0,
+      unwatched: 1,
+      unsupported: 1,
+    })
+    await world.advance(6 * DAY)
+    expect(await health()).toMatchObject({ open: 0, ending: 1, unwatched: 1 })
+    await world.advance(2 * DAY)
+    expect(await health()).toMatchObject({ open: 0, ending: 0, unwatched: 2 })
+  })
+})
+
+describe('a scheduler that dies', () => {
+  test('between the vendor and the row leaves a calendar that is opened again and rung for', async () => {
     let broken = true
-    await using world = await openSchedulerWorld('channels crash', {
-      vendor,
+    const [world, vendor] = await open('channels crash', {
       around: (producer) => ({
         async send(records) {
           if (broken) throw new Failure('kafka/unavailable')
@@ -192,14 +295,49 @@ describe('channels', () => {
         [Symbol.asyncDispose]: () => producer[Symbol.asyncDispose](),
       }),
     })
+    await using _world = world
     const [id] = await world.connect({})
-    await addCalendars(world, id!, 'a')
-    await expect(tendChannels(world.deps, NEVER)).rejects.toMatchObject({ code: 'kafka/unavailable' })
-    expect((await channelsOf(world)).map((channel) => channel.status)).toEqual(['opening'])
+    await world.addCalendars(id!, 'a')
+    await expect(tend(world)).rejects.toMatchObject({ code: 'kafka/unavailable' })
+    expect(await world.channels()).toEqual(['a opening'])
     broken = false
-    await world.db.query(`update channels set created_at = created_at - interval '3 minutes'`)
-    expect(await tendChannels(world.deps, NEVER)).toBe(1)
+    expect(await tend(world)).toBe(0)
+    await world.advance(3 * MINUTE)
+    expect(await tend(world)).toBe(1)
     await eventually('it is rung', async () => (await world.rung()).length === 1)
-    expect((await channelsOf(world)).map((channel) => channel.status)).toEqual(['open'])
+    expect(await world.channels()).toEqual(['a open'])
+    expect(vendor.open.size).toBe(2)
+  })
+
+  test('leaves an orphan that is stopped once it has rung, and none that is known or young', async () => {
+    const [world, vendor] = await open('channels orphan')
+    await using _world = world
+    const [id] = await world.connect({})
+    await world.addCalendars(id!, 'a')
+    await world.db.query(
+      `insert into connection_credentials (connection_id, refresh_token) values ($1, 'sealed')`,
+      [id],
+    )
+    await tend(world)
+    const [known] = vendor.open.keys()
+    vendor.open.set('orphan', 'a')
+    for (const channel of [known, 'orphan'])
+      await world.db.query(
+        `insert into channel_notices (vendor, channel_id, kind, connection_id, resource_id) values ('google', $1, 'seen', $2, 'r')`,
+        [channel, id],
+      )
+    expect(await stopOrphans(world.deps, NEVER)).toBe(0)
+    vendor.answers.stop = () => {
+      throw new Failure('vendor/unavailable')
+    }
+    await world.advance(6 * MINUTE)
+    expect(await stopOrphans(world.deps, NEVER)).toBe(0)
+    vendor.answers = {}
+    expect(await stopOrphans(world.deps, NEVER)).toBe(0)
+    await world.advance(MINUTE)
+    expect(await stopOrphans(world.deps, NEVER)).toBe(1)
+    expect(vendor.stopped).toEqual(['orphan', 'orphan'])
+    expect([...vendor.open.keys()]).toEqual([known])
+    expect((await world.db.query('select from channel_notices')).rowCount).toBe(0)
   })
 })

@@ -5,14 +5,17 @@ import type { SyncRequested } from '#schemas/messages.gen.ts'
 import type { GateDecision, GateName, Gates } from '#shared/domain/gates.ts'
 import { type ConnectionId, connectionId } from '#shared/domain/ids.ts'
 import type { Producer } from '#shared/platform/broker.ts'
-import { systemClock } from '#shared/platform/clock.ts'
+import { type Clock, systemClock } from '#shared/platform/clock.ts'
 import { openCodec } from '#shared/platform/codec.ts'
 import { parseKeyring } from '#shared/platform/crypto.ts'
 import { Secret } from '#shared/platform/env.ts'
 import { openProducer } from '#shared/platform/kafkajs.ts'
 import { openDatabase } from '#shared/platform/postgres.ts'
 import { applySchemas } from '#shared/platform/schemas.ts'
+import type { Access } from '#shared/vendors/access.ts'
 import type { Vendor } from '#shared/vendors/vendor.ts'
+import type { EraseDeps } from '../../services/scheduler/erase-disconnected.ts'
+import type { ListDeps } from '../../services/scheduler/list-calendars.ts'
 import type { ChannelsDeps } from '../../services/scheduler/open-channels.ts'
 import { openReader, quiet } from './outbox.ts'
 import { openRelayWorld, type RelayWorld } from './relay-world.ts'
@@ -21,7 +24,7 @@ import { testStack } from './stack.ts'
 const NEVER = new AbortController().signal
 
 export interface SchedulerWorld extends Omit<RelayWorld, 'env'>, AsyncDisposable {
-  readonly deps: ChannelsDeps
+  readonly deps: ChannelsDeps & ListDeps & EraseDeps
   /** Gates that are closed; all others are open. A test adds to it and takes from it. */
   readonly closed: Set<GateName>
   /** What services/scheduler needs. */
@@ -29,13 +32,23 @@ export interface SchedulerWorld extends Omit<RelayWorld, 'env'>, AsyncDisposable
   readonly keyring: string
   /** Every doorbell rung so far, in the order of arrival. */
   rung(): Promise<readonly SyncRequested[]>
+  /** Moves the database clock and `deps.clock` on. */
+  advance(ms: number): Promise<void>
+  /** Selected calendars of a connection; returns their ids in the order of the names. */
+  addCalendars(connection: ConnectionId, ...names: readonly string[]): Promise<readonly string[]>
+  /** `<calendar> <status>` of every channel, sorted. */
+  channels(): Promise<readonly string[]>
   /** Connections with these columns, as SQL expressions; in the order given. */
   connect(...columns: readonly Record<string, string>[]): Promise<readonly ConnectionId[]>
 }
 
 export async function openSchedulerWorld(
   label: string,
-  parts: { readonly vendor?: Vendor; readonly around?: (producer: Producer) => Producer } = {},
+  parts: {
+    readonly vendor?: (clock: Clock) => Vendor
+    readonly access?: Access
+    readonly around?: (producer: Producer) => Producer
+  } = {},
 ): Promise<SchedulerWorld> {
   await using opened = new AsyncDisposableStack()
   const { registryUrl, unleash } = testStack()
@@ -50,6 +63,9 @@ export async function openSchedulerWorld(
   const producer = opened.use(await openProducer(kafka, quiet))
   const bell = opened.use(await openReader(world.kafka, topics))
   const closed = new Set<GateName>()
+  let shiftMs = 0
+  const clock: Clock = { now: () => systemClock.now() + shiftMs * 1000 }
+  const vendor = parts.vendor?.(clock)
   const keyring = `test:${randomBytes(32).toString('base64')}`
   const all = opened.move()
   return {
@@ -59,12 +75,13 @@ export async function openSchedulerWorld(
     deps: {
       db,
       codec,
-      clock: systemClock,
+      clock,
       logger: quiet,
       producer: parts.around ? parts.around(producer) : producer,
       gates: gatesOf(closed),
-      vendors: new Map(parts.vendor ? [['google' as const, { vendor: parts.vendor, access: openDoor }]] : []),
+      vendors: new Map(vendor ? [[vendor.name, { vendor, access: parts.access ?? openDoor }]] : []),
       keys: parseKeyring(new Secret(keyring)),
+      credentialKeys: parseKeyring(new Secret(keyring)),
       publicUrl: 'https://calstream.example',
     },
     env: {
@@ -92,6 +109,28 @@ export async function openSchedulerWorld(
           return decoded.message
         }),
       ),
+    async advance(ms) {
+      shiftMs += ms
+      await world.db.query(
+        `create or replace function calstream_now() returns timestamptz language sql volatile parallel safe
+           as $$ select clock_timestamp() + interval '${shiftMs} milliseconds' $$`,
+      )
+    },
+    async addCalendars(connection, ...names) {
+      const { rows } = await world.db.query<{ id: string }>(
+        `insert into external_calendars (connection_id, vendor_calendar_id)
+         select $1, name from unnest($2::text[]) with ordinality as n (name, place) order by place returning id`,
+        [connection, names],
+      )
+      return rows.map((row) => row.id)
+    },
+    async channels() {
+      const { rows } = await world.db.query<{ line: string }>(
+        `select vendor_calendar_id || ' ' || channels.status as line from channels
+         join external_calendars on external_calendars.id = calendar_id`,
+      )
+      return rows.map((row) => row.line).toSorted()
+    },
     async connect(...columns) {
       const ids: ConnectionId[] = []
       for (const given of columns) {
@@ -115,7 +154,7 @@ export async function openSchedulerWorld(
 }
 
 /** Tokens are not what these tests are about. */
-const openDoor: NonNullable<ReturnType<ChannelsDeps['vendors']['get']>>['access'] = {
+const openDoor: Access = {
   token: async () => 'access-token',
   invalidate: () => undefined,
   withToken: (_connection, _signal, work) => work('access-token'),

@@ -106,7 +106,12 @@ export const metrics = {
 
   schedulerRuns: counter('calendar_sync_scheduler_runs', 'Runs of jobs. Labels: job, outcome'),
   schedulerRings: counter('calendar_sync_scheduler_rings', 'Doorbells rung by the scheduler. Labels: job'),
+  // `ending` is the one to alert on: channels in the last fifth of their life that nobody managed to renew.
   channels: gauge('calendar_sync_channels', 'Channels by health. Labels: vendor, state'),
+  channelsExpired: counter(
+    'calendar_sync_channels_expired',
+    'Channels that ended although they were wanted and before others were open',
+  ),
   connections: gauge('calendar_sync_connections', 'Connections. Labels: vendor, state'),
 
   gateDecisions: counter('calendar_sync_gate_decisions', 'Answers of gates. Labels: gate, state'),

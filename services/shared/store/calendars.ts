@@ -32,6 +32,8 @@ export interface CalendarRow {
   readonly resyncAfter: Micros | null
   /** Cursors in a row that expired before they were of any use. */
   readonly resyncStreak: number
+  /** The vendor lists it no more: its events are to be removed, not read. */
+  readonly isUnlisted: boolean
 }
 
 /** The calendars of a connection that are synced, in a fixed order. */
@@ -42,7 +44,8 @@ export async function readCalendars(
   const { rows } = await tx.query<CalendarRow>(
     `select id as "calendarId", vendor_calendar_id as "vendorCalendarId", cursor, checkpoint, generation,
        to_micros(last_full_sync) as "lastFullSync", sweep_below as "sweepBelow",
-       to_micros(resync_after) as "resyncAfter", resync_streak as "resyncStreak"
+       to_micros(resync_after) as "resyncAfter", resync_streak as "resyncStreak",
+       removal_reason is not null as "isUnlisted"
      from external_calendars where connection_id = $1 and selected order by created_at, id`,
     [connection],
   )
@@ -111,7 +114,7 @@ export async function coolDown(
 export async function deselectCalendar(tx: Queryable, calendar: CalendarId, reason: string): Promise<void> {
   await tx.query(
     `update external_calendars
-        set selected = false, removal_reason = $2, cursor = null, checkpoint = null, sweep_below = null,
+        set selected = false, removal_reason = $2, missing_since = null, cursor = null, checkpoint = null, sweep_below = null,
             updated_at = calstream_now()
       where id = $1`,
     [calendar, reason],

@@ -1,5 +1,6 @@
-// Channels from the side that opens and stops them. Invariant: the row is there before the vendor is asked, so a channel that
-// we opened and then forgot in a crash is one we know of by its calendar, and another is opened in its place.
+// Channels from the side that opens, renews and stops them. Invariants: the row is there before the vendor is asked, so a channel
+// that we opened and then forgot in a crash is one we know of by its calendar, and another is opened in its place; of two
+// schedulers only one has a calendar's channel in opening; every time is judged by the database clock.
 import type { CalendarId, ConnectionId, Micros, ProviderId, VendorName } from '#shared/domain/ids.ts'
 import type { Queryable } from '#shared/platform/postgres.ts'
 
@@ -9,6 +10,12 @@ export interface UnwatchedCalendar {
   readonly connectionId: ConnectionId
   readonly providerId: ProviderId
   readonly vendor: VendorName
+  /** A channel that lives and wants to be renewed; null when there is none. */
+  readonly channelId: string | null
+  /** The vendor demanded the renewal. */
+  readonly isAsked: boolean
+  /** Openings and renewals that failed in a row. */
+  readonly attempts: number
 }
 
 export interface Channel {
@@ -17,12 +24,15 @@ export interface Channel {
   readonly providerId: ProviderId
   readonly vendor: VendorName
   readonly resourceId: string | null
+  /** Stops that failed in a row. */
+  readonly attempts: number
 }
 
 /**
- * Selected calendars of active connections that support push and have no channel with enough life left: a fifth of it, plus
- * up to a tenth by the channel's id, so that channels opened together are not renewed together. One that somebody is opening
- * right now has a young row and is left out.
+ * Selected calendars of active connections whose channel wants attention: there is none that lives, the vendor asked for a renewal,
+ * the person has connected again since (another grant), or little life is left: a fifth of it, plus up to a tenth by the channel's
+ * id, so that channels opened together are not renewed together. Left out: those being opened right now, those whose last try
+ * failed a short while ago, and those without push that are asked once a day.
  */
 export async function unwatchedCalendars(
   db: Queryable,
@@ -35,68 +45,126 @@ export async function unwatchedCalendars(
 ): Promise<readonly UnwatchedCalendar[]> {
   const { rows } = await db.query<UnwatchedCalendar>(
     `select calendar.id as "calendarId", calendar.vendor_calendar_id as "vendorCalendarId",
-       connection.id as "connectionId", connection.provider_id as "providerId", connection.vendor
+       connection.id as "connectionId", connection.provider_id as "providerId", connection.vendor,
+       live.id as "channelId", coalesce(live.renew_asked_at is not null, false) as "isAsked",
+       calendar.channel_attempts as attempts
      from external_calendars calendar
      join external_calendar_connections connection on connection.id = calendar.connection_id
-     where connection.status = 'active' and calendar.selected and calendar.push_supported
+     cross join (select calstream_now() as now) clock
+     left join lateral (
+       select channel.* from channels channel
+       where channel.calendar_id = calendar.id and channel.status = 'open' and channel.expires_at > clock.now
+       order by channel.expires_at desc limit 1) live on true
+     where connection.status = 'active' and calendar.selected and calendar.removal_reason is null
        and ($1::uuid is null or connection.id = $1) and ($3::uuid is null or calendar.id > $3)
-       and not exists (
-         select from channels channel where channel.calendar_id = calendar.id and (
-           channel.status = 'opening'
-           or channel.status = 'open' and channel.expires_at - calstream_now()
-              > (channel.expires_at - channel.opened_at) * (0.2 + (abs(hashtext(channel.id)::bigint) % 1000) / 10000.0)))
+       and (calendar.push_supported or calendar.channel_retry_at is not null)
+       and (calendar.channel_retry_at is null or calendar.channel_retry_at <= clock.now)
+       and (live.id is null or live.renew_asked_at is not null or live.opened_at < connection.connected_at
+            or live.expires_at - clock.now
+               <= (live.expires_at - live.opened_at) * (0.2 + (abs(hashtext(live.id)::bigint) % 1000) / 10000.0))
+       and not exists (select from channels where channels.calendar_id = calendar.id and channels.status = 'opening')
      order by calendar.id limit $2`,
     [filter.connectionId, filter.limit, filter.after],
   )
   return rows
 }
 
-export async function insertOpening(db: Queryable, id: string, calendar: UnwatchedCalendar): Promise<void> {
-  await db.query(`insert into channels (id, connection_id, calendar_id, vendor) values ($1, $2, $3, $4)`, [
-    id,
-    calendar.connectionId,
-    calendar.calendarId,
-    calendar.vendor,
-  ])
+/** @returns false when somebody else is opening a channel for this calendar. */
+export async function insertOpening(
+  db: Queryable,
+  id: string,
+  calendar: UnwatchedCalendar,
+): Promise<boolean> {
+  const { rowCount } = await db.query(
+    `insert into channels (id, connection_id, calendar_id, vendor) values ($1, $2, $3, $4)
+     on conflict (calendar_id) where status = 'opening' do nothing`,
+    [id, calendar.connectionId, calendar.calendarId, calendar.vendor],
+  )
+  return rowCount === 1
 }
 
+/** The vendor opened the channel, under an id of its own perhaps. The calendar's failures are forgotten. */
 export async function markOpen(
   db: Queryable,
   id: string,
-  opened: { readonly resourceId: string | null; readonly expiresAt: Micros },
+  opened: { readonly channelId: string; readonly resourceId: string | null; readonly expiresAt: Micros },
 ): Promise<void> {
   await db.query(
-    `update channels set status = 'open', resource_id = $2, opened_at = calstream_now(), expires_at = from_micros($3)
-     where id = $1`,
-    [id, opened.resourceId, opened.expiresAt],
+    `with opened as (
+       update channels
+          set id = $4, status = 'open', resource_id = $2, opened_at = calstream_now(), expires_at = from_micros($3)
+        where id = $1 returning calendar_id)
+     update external_calendars set push_supported = true, channel_attempts = 0, channel_retry_at = null
+      where id in (select calendar_id from opened)`,
+    [id, opened.resourceId, opened.expiresAt, opened.channelId],
   )
 }
 
-/** Remembers that a calendar never supports push; it is polled by the reconcile and not asked again. */
+/** The vendor lengthened the channel's life: it counts as opened now. The calendar's failures are forgotten. */
+export async function markRenewed(db: Queryable, id: string, expiresAt: Micros): Promise<void> {
+  await db.query(
+    `with renewed as (
+       update channels set opened_at = calstream_now(), expires_at = from_micros($2), renew_asked_at = null
+        where id = $1 returning calendar_id)
+     update external_calendars set channel_attempts = 0, channel_retry_at = null
+      where id in (select calendar_id from renewed)`,
+    [id, expiresAt],
+  )
+}
+
+/** Remembers that a calendar does not support push; it is polled, and asked again after `waitMs`. */
 export async function markPushNotSupported(
   db: Queryable,
-  calendarId: CalendarId,
-  channelId: string,
+  { calendarId, channelId }: { readonly calendarId: CalendarId; readonly channelId: string },
+  waitMs: number,
 ): Promise<void> {
   await db.query(
     `with gone as (delete from channels where id = $2)
-     update external_calendars set push_supported = false, updated_at = calstream_now() where id = $1`,
-    [calendarId, channelId],
+     update external_calendars
+        set push_supported = false, channel_attempts = 0,
+            channel_retry_at = calstream_now() + $3::float8 * interval '1 millisecond', updated_at = calstream_now()
+      where id = $1`,
+    [calendarId, channelId, waitMs],
   )
 }
 
-/** Forgets attempts that ended nowhere for two minutes, so that the calendar is tried again, and channels long expired. */
-export async function deleteLeftovers(db: Queryable): Promise<void> {
+/** A channel could not be opened or renewed: not again before `waitMs`. `attempts`: how many failures in a row that makes. */
+export async function putOffOpening(
+  db: Queryable,
+  calendarId: CalendarId,
+  put: { readonly openingId: string | null; readonly attempts: number; readonly waitMs: number },
+): Promise<void> {
   await db.query(
-    `delete from channels
-     where status = 'opening' and created_at < calstream_now() - interval '2 minutes'
-        or expires_at < calstream_now() - interval '1 hour'`,
+    `with gone as (delete from channels where id = $2 and status = 'opening')
+     update external_calendars
+        set channel_attempts = $3, channel_retry_at = calstream_now() + $4::float8 * interval '1 millisecond'
+      where id = $1`,
+    [calendarId, put.openingId, put.attempts, put.waitMs],
   )
 }
 
 /**
- * Marks channels that nobody needs as stopping and returns them: replaced for a minute by a younger open one of the same
- * calendar, or of a calendar or connection that is not synced any more. One marked before is returned again.
+ * Forgets openings that ended nowhere for two minutes (their scheduler is gone), so that the calendar is tried again, and channels
+ * long expired. @returns how many had expired although somebody still wants them.
+ */
+export async function deleteLeftovers(db: Queryable): Promise<number> {
+  const { rows } = await db.query<{ unnoticed: number }>(
+    `with gone as (
+       delete from channels channel using external_calendars calendar, external_calendar_connections connection
+        where calendar.id = channel.calendar_id and connection.id = channel.connection_id
+          and (channel.status = 'opening' and channel.created_at < calstream_now() - interval '2 minutes'
+               or channel.expires_at < calstream_now() - interval '1 hour')
+       returning channel.status = 'open' and connection.status = 'active' and calendar.selected and not exists (
+           select from channels young where young.calendar_id = channel.calendar_id and young.status = 'open'
+             and young.expires_at > channel.expires_at) as unnoticed)
+     select count(*) filter (where unnoticed)::int as unnoticed from gone`,
+  )
+  return rows[0]?.unnoticed ?? 0
+}
+
+/**
+ * Marks channels that nobody needs as stopping and returns those whose time to be stopped has come: replaced for a minute by a
+ * younger open one of the same calendar, or of a calendar or connection that is not synced any more.
  */
 export async function takeUnneeded(db: Queryable, limit: number): Promise<readonly Channel[]> {
   const { rows } = await db.query<Channel>(
@@ -106,28 +174,69 @@ export async function takeUnneeded(db: Queryable, limit: number): Promise<readon
        select old.id from channels old
        join external_calendars calendar on calendar.id = old.calendar_id
        join external_calendar_connections owner on owner.id = old.connection_id
-       where old.status = 'stopping'
-          or old.status = 'open' and (
-            owner.status in ('disconnected', 'disabled') or not calendar.selected
-            or exists (select from channels young where young.calendar_id = old.calendar_id and young.status = 'open'
-                         and young.opened_at > old.opened_at
-                         and young.opened_at < calstream_now() - interval '1 minute'))
+       where (old.retry_at is null or old.retry_at <= calstream_now())
+         and (old.status = 'stopping'
+           or old.status = 'open' and (
+             owner.status in ('disconnected', 'disabled') or not calendar.selected
+             or exists (select from channels young where young.calendar_id = old.calendar_id and young.status = 'open'
+                          and young.opened_at > old.opened_at
+                          and young.opened_at < calstream_now() - interval '1 minute')))
        order by old.expires_at limit $1)
      returning channel.id, channel.connection_id as "connectionId", connection.provider_id as "providerId",
-       channel.vendor, channel.resource_id as "resourceId"`,
+       channel.vendor, channel.resource_id as "resourceId", channel.attempts`,
     [limit],
   )
   return rows
+}
+
+/** A channel could not be stopped. */
+export async function putOffStop(db: Queryable, id: string, waitMs: number): Promise<void> {
+  await db.query(
+    `update channels set attempts = attempts + 1, retry_at = calstream_now() + $2::float8 * interval '1 millisecond'
+      where id = $1`,
+    [id, waitMs],
+  )
 }
 
 export async function deleteChannel(db: Queryable, id: string): Promise<void> {
   await db.query('delete from channels where id = $1', [id])
 }
 
-/** Channels that are open and not expired, over all connections. */
-export async function countOpenChannels(db: Queryable): Promise<number> {
-  const { rows } = await db.query<{ open: number }>(
-    `select count(*)::int as open from channels where status = 'open' and expires_at > calstream_now()`,
+export interface ChannelHealth {
+  readonly vendor: VendorName
+  /** Open with more than a fifth of their life left. */
+  readonly open: number
+  /** Open, but not renewed although less than a fifth of their life is left. */
+  readonly ending: number
+  readonly opening: number
+  readonly stopping: number
+  /** Calendars that should have a channel and have none. */
+  readonly unwatched: number
+  /** Calendars whose vendor offers no push for them. */
+  readonly unsupported: number
+}
+
+/** How channels are, over all connections. */
+export async function channelHealth(db: Queryable): Promise<readonly ChannelHealth[]> {
+  const { rows } = await db.query<ChannelHealth>(
+    `with live as (
+       select channel.vendor, channel.status, channel.calendar_id,
+         channel.expires_at - calstream_now() < (channel.expires_at - channel.opened_at) * 0.2 as ending
+       from channels channel where channel.status <> 'open' or channel.expires_at > calstream_now()),
+     calendars as (
+       select connection.vendor, calendar.push_supported,
+         exists (select from live where live.calendar_id = calendar.id and live.status = 'open') as watched
+       from external_calendars calendar
+       join external_calendar_connections connection on connection.id = calendar.connection_id
+       where connection.status = 'active' and calendar.selected and calendar.removal_reason is null)
+     select vendor,
+       (select count(*) from live where live.vendor = v.vendor and status = 'open' and not ending)::int as open,
+       (select count(*) from live where live.vendor = v.vendor and status = 'open' and ending)::int as ending,
+       (select count(*) from live where live.vendor = v.vendor and status = 'opening')::int as opening,
+       (select count(*) from live where live.vendor = v.vendor and status = 'stopping')::int as stopping,
+       (select count(*) from calendars c where c.vendor = v.vendor and not watched and push_supported)::int as unwatched,
+       (select count(*) from calendars c where c.vendor = v.vendor and not watched and not push_supported)::int as unsupported
+     from unnest(array['google', 'microsoft']) as v (vendor)`,
   )
-  return rows[0]?.open ?? 0
+  return rows
 }

@@ -85,7 +85,8 @@ export async function putCalendars(
        from unnest($2::text[], $3::text[], $4::text[], $5::text[]) as l (vendor_calendar_id, name, time_zone, access_role)
      on conflict on constraint calendars_once do update
         set name = excluded.name, time_zone = excluded.time_zone, access_role = excluded.access_role,
-            selected = c.selected or c.removal_reason is not null, removal_reason = null, updated_at = calstream_now()
+            selected = c.selected or c.removal_reason is not null, removal_reason = null, missing_since = null,
+            updated_at = calstream_now()
      returning id, vendor_calendar_id as "vendorCalendarId"`,
     [
       connection,

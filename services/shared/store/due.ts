@@ -1,7 +1,7 @@
-// Connections that somebody has to ring: those whose work is overdue (sweep) and those to be checked now and then
-// (reconcile). Everything is judged by the database clock. Marks are set after the ring is durable, so a crash in between
+// Connections that somebody has to ring: those whose work is overdue (sweep), those to be checked now and then
+// (reconcile) and those whose calendars have no channel (poll). Everything is judged by the database clock. Marks are set after the ring is durable, so a crash in between
 // rings twice and never not at all; a row that a unit holds locked is left unmarked and comes again.
-import type { ConnectionId, Micros, ProviderId, VendorName } from '#shared/domain/ids.ts'
+import type { CalendarId, ConnectionId, Micros, ProviderId, VendorName } from '#shared/domain/ids.ts'
 import type { Queryable } from '#shared/platform/postgres.ts'
 
 export interface DueConnection {
@@ -58,25 +58,70 @@ export async function reconcilableConnections(
   return rows
 }
 
-/**
- * Sets the next reconcile ± 20 %, so that connections made together do not stay together: after `seconds`, or
- * `unhealthySeconds` while a calendar that supports push has no open channel.
- */
+/** Sets the next reconcile to `seconds` from now ± 20 %, so that connections made together do not stay together. */
 export async function markReconciled(
   db: Queryable,
   ids: readonly ConnectionId[],
-  every: { readonly seconds: number; readonly unhealthySeconds: number },
+  seconds: number,
 ): Promise<void> {
   await db.query(
-    `update external_calendar_connections connection
-     set reconcile_at = calstream_now() + (0.8 + 0.4 * random()) * interval '1 second' *
-       case when exists (
-         select from external_calendars calendar
-         where calendar.connection_id = connection.id and calendar.selected and calendar.push_supported
-           and not exists (select from channels where channels.calendar_id = calendar.id
-                             and channels.status = 'open' and channels.expires_at > calstream_now()))
-       then $3::float8 else $2::float8 end
+    `update external_calendar_connections
+     set reconcile_at = calstream_now() + (0.8 + 0.4 * random()) * interval '1 second' * $2::float8
      where id in (select id from external_calendar_connections where id = any($1::uuid[]) order by id for no key update skip locked)`,
-    [ids, every.seconds, every.unhealthySeconds],
+    [ids, seconds],
+  )
+}
+
+export interface PollableCalendar extends DueConnection {
+  readonly calendarId: CalendarId
+}
+
+/**
+ * The calendars without a channel that lives, of the next `limit` connections where one of them is due to be polled; by connection,
+ * from after `after`. A connection that owes a whole unit, or backs off, is rung by others.
+ */
+export async function pollableCalendars(
+  db: Queryable,
+  after: ConnectionId | null,
+  limit: number,
+): Promise<readonly PollableCalendar[]> {
+  const { rows } = await db.query<PollableCalendar>(
+    `with unwatched as (
+       select calendar.id, calendar.connection_id, calendar.poll_at
+       from external_calendars calendar
+       where calendar.selected and calendar.removal_reason is null and ($1::uuid is null or calendar.connection_id > $1)
+         and not exists (select from channels where channels.calendar_id = calendar.id
+                           and channels.status = 'open' and channels.expires_at > calstream_now())),
+     due as (
+       select connection.id, connection.provider_id, connection.vendor
+       from external_calendar_connections connection
+       where connection.status = 'active' and not connection.sync_needed
+         and (connection.backoff_until is null or connection.backoff_until <= calstream_now())
+         and exists (select from unwatched where unwatched.connection_id = connection.id
+                       and unwatched.poll_at <= calstream_now())
+       order by connection.id limit $2)
+     select due.id as "connectionId", due.provider_id as "providerId", due.vendor, unwatched.id as "calendarId",
+       to_micros(calstream_now()) as "readAt"
+     from due join unwatched on unwatched.connection_id = due.id order by due.id, unwatched.id`,
+    [after, limit],
+  )
+  return rows
+}
+
+/** Sets the next poll of these calendars to `seconds` from now ± 20 %, the same for those of one connection: one unit reads them. */
+export async function markPolled(
+  db: Queryable,
+  calendars: readonly CalendarId[],
+  seconds: number,
+): Promise<void> {
+  await db.query(
+    `with free as (select id, connection_id from external_calendars
+                    where id = any($1::uuid[]) order by id for no key update skip locked),
+     spread as (select connection_id, 0.8 + 0.4 * random() as factor
+                  from (select distinct connection_id from free) connections)
+     update external_calendars calendar
+        set poll_at = calstream_now() + spread.factor * interval '1 second' * $2::float8
+       from free join spread using (connection_id) where calendar.id = free.id`,
+    [calendars, seconds],
   )
 }

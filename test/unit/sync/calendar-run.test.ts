@@ -28,6 +28,7 @@ function calendar(changes: Partial<CalendarRow> = {}): CalendarRow {
     sweepBelow: null,
     resyncAfter: null,
     resyncStreak: 0,
+    isUnlisted: false,
     ...changes,
   }
 }

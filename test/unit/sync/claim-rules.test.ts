@@ -21,6 +21,7 @@ function calendar(n: number): CalendarRow {
     sweepBelow: null,
     resyncAfter: null,
     resyncStreak: 0,
+    isUnlisted: false,
   }
 }
 

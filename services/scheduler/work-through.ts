@@ -1,0 +1,39 @@
+// Several at a time, for a bounded time: what is left waits for the next run. Invariant: what was begun is waited for.
+
+export interface Limits {
+  readonly atOnce: number
+  /** Nothing further begins after this. */
+  readonly withinMs: number
+  readonly signal: AbortSignal
+}
+
+/**
+ * Does `work` for each item, in their order. The first rejection keeps further ones from beginning and is thrown once those under way
+ * have ended. @returns for how many `work` said true.
+ */
+export async function workThrough<T>(
+  items: readonly T[],
+  { atOnce, withinMs, signal }: Limits,
+  work: (item: T) => Promise<boolean>,
+): Promise<number> {
+  const until = performance.now() + withinMs
+  const waiting = items.values()
+  const failed: unknown[] = []
+  let done = 0
+
+  async function worker(): Promise<void> {
+    while (!signal.aborted && failed.length === 0 && performance.now() < until) {
+      const next = waiting.next()
+      if (next.done) return
+      try {
+        if (await work(next.value)) done += 1
+      } catch (error) {
+        failed.push(error)
+      }
+    }
+  }
+
+  await Promise.all(Array.from({ length: Math.min(atOnce, items.length) }, worker))
+  if (failed.length > 0) throw failed[0]
+  return done
+}

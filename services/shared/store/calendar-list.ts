@@ -1,0 +1,121 @@
+// The list of calendars of a connection, as the scheduler compares it with the vendor's. Invariant: a calendar that the vendor lists
+// no more is only marked here: the unit that finds it marked removes its events and deselects it, by the rules of every removal.
+import type { CalendarId, ConnectionId } from '#shared/domain/ids.ts'
+import type { Queryable } from '#shared/platform/postgres.ts'
+import type { DueConnection } from './due.ts'
+
+export interface HeldCalendar {
+  readonly calendarId: CalendarId
+  readonly vendorCalendarId: string
+  readonly name: string | null
+  readonly timeZone: string | null
+  readonly accessRole: string | null
+  readonly selected: boolean
+  /** Taken out by us, not by a person; while it is still selected a unit has yet to remove its events. */
+  readonly isRemoved: boolean
+  /** Seconds since the vendor did not list it for the first time; null when it did the last time. */
+  readonly missingForSeconds: number | null
+}
+
+export interface ListedCalendar {
+  readonly vendorCalendarId: string
+  readonly name: string | null
+  readonly timeZone: string | null
+  readonly accessRole: string | null
+}
+
+export interface CalendarListChange {
+  /** New, renamed, back again or with another role: stored as they are listed. */
+  readonly store: readonly ListedCalendar[]
+  /** Their cursor is worth nothing any more. */
+  readonly reread: readonly CalendarId[]
+  /** Not listed for the first time. */
+  readonly missing: readonly CalendarId[]
+  /** Not listed again. */
+  readonly vanished: readonly CalendarId[]
+}
+
+/** Active connections whose list is to be compared, in the order of their ids from after `after`. */
+export async function listableConnections(
+  db: Queryable,
+  after: ConnectionId | null,
+  limit: number,
+): Promise<readonly DueConnection[]> {
+  const { rows } = await db.query<DueConnection>(
+    `select id as "connectionId", provider_id as "providerId", vendor, to_micros(calstream_now()) as "readAt"
+     from external_calendar_connections
+     where status = 'active' and list_calendars_at <= calstream_now()
+       and (backoff_until is null or backoff_until <= calstream_now()) and ($1::uuid is null or id > $1)
+     order by id limit $2`,
+    [after, limit],
+  )
+  return rows
+}
+
+export async function heldCalendars(
+  db: Queryable,
+  connection: ConnectionId,
+): Promise<readonly HeldCalendar[]> {
+  const { rows } = await db.query<HeldCalendar>(
+    `select id as "calendarId", vendor_calendar_id as "vendorCalendarId", name, time_zone as "timeZone",
+       access_role as "accessRole", selected, removal_reason is not null as "isRemoved",
+       extract(epoch from calstream_now() - missing_since)::float8 as "missingForSeconds"
+     from external_calendars where connection_id = $1 order by id`,
+    [connection],
+  )
+  return rows
+}
+
+/** Stores what changed; the caller holds the connection's row. */
+export async function saveCalendarList(
+  tx: Queryable,
+  connection: ConnectionId,
+  change: CalendarListChange,
+): Promise<void> {
+  const { store } = change
+  await tx.query(
+    `insert into external_calendars as c (connection_id, vendor_calendar_id, name, time_zone, access_role)
+     select $1, l.vendor_calendar_id, l.name, l.time_zone, l.access_role
+       from unnest($2::text[], $3::text[], $4::text[], $5::text[]) as l (vendor_calendar_id, name, time_zone, access_role)
+     on conflict on constraint calendars_once do update
+        set name = excluded.name, time_zone = excluded.time_zone, access_role = excluded.access_role, missing_since = null,
+            selected = c.selected or c.removal_reason is not null, removal_reason = null, updated_at = calstream_now()`,
+    [
+      connection,
+      store.map((calendar) => calendar.vendorCalendarId),
+      store.map((calendar) => calendar.name),
+      store.map((calendar) => calendar.timeZone),
+      store.map((calendar) => calendar.accessRole),
+    ],
+  )
+  await tx.query(
+    `update external_calendars
+        set cursor = case when id = any($2::uuid[]) then null else cursor end,
+            checkpoint = case when id = any($2::uuid[]) then null else checkpoint end,
+            missing_since = case when id = any($3::uuid[]) then calstream_now() else missing_since end,
+            removal_reason = case when id = any($4::uuid[]) then 'vendor/calendar-gone' else removal_reason end,
+            updated_at = calstream_now()
+      where connection_id = $1 and id = any($2::uuid[] || $3::uuid[] || $4::uuid[])`,
+    [connection, change.reread, change.missing, change.vanished],
+  )
+}
+
+/** The list was compared; the next time comes after `seconds` ± 20 %. */
+export async function markListed(db: Queryable, connection: ConnectionId, seconds: number): Promise<void> {
+  await db.query(
+    `update external_calendar_connections
+        set calendars_listed_at = calstream_now(),
+            list_calendars_at = calstream_now() + (0.8 + 0.4 * random()) * interval '1 second' * $2::float8
+      where id = $1`,
+    [connection, seconds],
+  )
+}
+
+/** The list could not be read: not again before `waitMs`. */
+export async function putOffListing(db: Queryable, connection: ConnectionId, waitMs: number): Promise<void> {
+  await db.query(
+    `update external_calendar_connections
+        set list_calendars_at = calstream_now() + $2::float8 * interval '1 millisecond' where id = $1`,
+    [connection, waitMs],
+  )
+}
