@@ -1,12 +1,13 @@
-// Where a browser may be sent at the end of a flow. Pure. Invariant: only to origins that the operator listed, by https or to this
-// machine, so that our address is never a springboard to somebody else's page.
+// Where a browser may be sent at the end of a flow. Pure. Invariant: only to origins that the operator listed, so that our
+// address is never a springboard to somebody else's page.
 
 const RETURN_TO_MAX = 2048
 
 /** The address to go back to; null when it is not on a listed origin, or hides something. */
 export function allowedReturn(text: string, origins: readonly string[]): URL | null {
   const url = text.length <= RETURN_TO_MAX ? URL.parse(text) : null
-  if (url === null || !origins.includes(url.origin)) return null
+  // Schemes without an origin all have the origin "null".
+  if (url === null || !/^https?:$/.test(url.protocol) || !origins.includes(url.origin)) return null
   return url.username === '' && url.password === '' ? url : null
 }
 

@@ -1,0 +1,239 @@
+// schemas/openapi.yaml says what the API and the OAuth routes answer: every answer in it is provoked on a real ingress with Postgres.
+import { randomUUID } from 'node:crypto'
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { holdCalendar } from '../support/held-rows.ts'
+import { Person, type IngressWorld } from '../support/ingress-world.ts'
+import { signedBearer } from '../support/literal-ingress.ts'
+import { OAuthWorld, RETURN_ORIGIN, type VendorName } from '../support/oauth-world.ts'
+import { documentedOperations, isProvokedOnLiterals } from '../support/openapi.ts'
+import { rawDialogue, rawExchange, rawRequest } from '../support/raw-http.ts'
+
+const MB10 = 10 * 1024 * 1024
+const SPAN = 'from=2026-05-04T00:00:00Z&to=2026-05-05T00:00:00Z'
+
+let oauth: OAuthWorld
+let world: IngressWorld
+/** An instance whose Postgres is away. */
+let alone: string
+
+beforeAll(async () => {
+  oauth = await OAuthWorld.open('ingress_openapi')
+  world = oauth.world
+  alone = await world.another({ POSTGRES_URL: 'postgres://calstream_ingress:x@127.0.0.1:1/none' })
+})
+afterAll(() => oauth[Symbol.asyncDispose]())
+beforeEach(() => oauth.calm())
+
+interface Answer {
+  readonly status: number
+  readonly headers: { get(name: string): string | null | undefined }
+}
+
+type Provocations = Record<string, () => Promise<Answer>>
+
+interface Call {
+  readonly provider?: string
+  readonly claims?: null
+  readonly body?: unknown
+  readonly at?: string
+}
+
+async function call(operation: string, options: Call = {}): Promise<Answer> {
+  const [method = '', route = ''] = operation.split(' ')
+  return world.api(method, route, options)
+}
+
+/** What every route answers to broken requests. */
+function broken(route: string): Provocations {
+  const { port } = new URL(world?.url ?? 'http://127.0.0.1:1')
+  return {
+    '405': () => rawExchange(Number(port), rawRequest('PUT', route, {})),
+    '408': () =>
+      rawDialogue(Number(port), (socket) => socket.write(`GET ${route} HTTP/1.1\r\nHost: x\r\nX-Slow: `)),
+    '431': () => rawExchange(Number(port), rawRequest('GET', route, { 'X-Flood': 'a'.repeat(9000) })),
+  }
+}
+
+async function tooLarge(method: string, route: string): Promise<Answer> {
+  const { port } = new URL(world.url)
+  const Authorization = await signedBearer({ provider_id: randomUUID() }, world.env['API_JWT_SECRET'] ?? '')
+  return rawExchange(
+    Number(port),
+    rawRequest(method, route, { Authorization, 'Content-Length': String(MB10) }),
+  )
+}
+
+function linkProvocations(route: string): Provocations {
+  const ask = (body: unknown, options: Call = {}) => call(`POST ${route}`, { body, ...options })
+  return {
+    ...broken(route),
+    '201': () => ask({ vendor: 'google' }),
+    '400': () => ask({ vendor: 'yahoo' }),
+    '401': () => ask({ vendor: 'google' }, { claims: null }),
+    '403': () => {
+      close()
+      return ask({ vendor: 'google' })
+    },
+    '404': () => ask({ vendor: 'google', connection_id: randomUUID() }),
+    '413': () => tooLarge('POST', route),
+    '503': () => ask({ vendor: 'google' }, { at: alone }),
+  }
+}
+
+function close(): void {
+  world.said.oauth = () => ({
+    state: 'off',
+    gate: 'CALENDAR_OAUTH_ENABLED',
+    text: 'Calendar OAuth not enabled',
+  })
+}
+
+function startProvocations(vendor: VendorName, route: string): Provocations {
+  const link = () => oauth.linkFor({ vendor, provider: randomUUID() })
+  return {
+    ...broken(route),
+    '302': async () => new Person().go(await link()),
+    '401': () => call(`GET ${route}`),
+    '403': () => {
+      close()
+      return call(`GET ${route}`)
+    },
+    '503': async () => {
+      const { pathname, search } = new URL(await link())
+      return call(`GET ${pathname}${search}`, { at: alone })
+    },
+  }
+}
+
+function callbackProvocations(vendor: VendorName, route: string): Provocations {
+  const finish = async (options: { error?: string; return_to?: string; at?: string } = {}) => {
+    const person = new Person()
+    const { error, return_to, at } = options
+    const asked = { vendor, provider: randomUUID(), ...(return_to === undefined ? {} : { return_to }) }
+    const consent = await person.toConsent(await oauth.linkFor(asked))
+    const account = await oauth.anAccount(vendor)
+    const back =
+      error === undefined ? await person.consent(consent, account.email) : new URL(`${world.url}${route}`)
+    if (error !== undefined) {
+      back.searchParams.set('state', consent.searchParams.get('state') ?? '')
+      back.searchParams.set('error', error)
+    }
+    if (at !== undefined) person.routes.set(world.url, at)
+    return person.go(back, 'application/json')
+  }
+  return {
+    ...broken(route),
+    '200': () => finish(),
+    '302': () => finish({ return_to: RETURN_ORIGIN }),
+    '400': () => finish({ error: 'invalid_request' }),
+    '401': () => call(`GET ${route}`),
+    '403': () => finish({ error: 'access_denied' }),
+    '503': () => finish({ at: alone }),
+  }
+}
+
+async function held() {
+  const provider = randomUUID()
+  return { provider, ...(await holdCalendar((sql, values) => world.look(sql, values), { provider })) }
+}
+
+function connectionProvocations(method: 'GET' | 'DELETE', ok: string): Provocations {
+  const at = (id: string) => `${method} /api/calendar/connections/${id}`
+  return {
+    ...broken(`/api/calendar/connections/${randomUUID()}`),
+    [ok]: async () => {
+      const { connection, provider } = await held()
+      return call(at(connection), { provider })
+    },
+    '401': () => call(at(randomUUID()), { claims: null }),
+    '404': () => call(at(randomUUID())),
+    '503': () => call(at(randomUUID()), { at: alone }),
+  }
+}
+
+function calendarProvocations(): Provocations {
+  const route = (connection: string, calendar: string) =>
+    `/api/calendar/connections/${connection}/calendars/${calendar}`
+  const unknown = route(randomUUID(), randomUUID())
+  const body = { selected: true }
+  const choose = async (change?: string) => {
+    const { provider, connection, calendar } = await held()
+    if (change !== undefined)
+      await world.look(`update external_calendar_connections set status = $2 where id = $1`, [
+        connection,
+        change,
+      ])
+    return call(`PATCH ${route(connection, calendar)}`, { provider, body })
+  }
+  return {
+    ...broken(unknown),
+    '200': () => choose(),
+    '400': () => call(`PATCH ${unknown}`, { body: {} }),
+    '401': () => call(`PATCH ${unknown}`, { body, claims: null }),
+    '404': () => call(`PATCH ${unknown}`, { body }),
+    '409': () => choose('disconnected'),
+    '413': () => tooLarge('PATCH', unknown),
+    '503': () => call(`PATCH ${unknown}`, { body, at: alone }),
+  }
+}
+
+function readProvocations(route: string, { good, bad }: { good: string; bad: string }): Provocations {
+  return {
+    ...broken(route),
+    '200': () => call(`GET ${route}?${good}`),
+    '400': () => call(`GET ${route}?${good}&${bad}`),
+    '401': () => call(`GET ${route}?${good}`, { claims: null }),
+    '404': () => call(`GET ${route}?${good}&provider_id=${randomUUID()}`),
+    '503': () => call(`GET ${route}?${good}`, { at: alone }),
+  }
+}
+
+/** Made when a test runs: the ingress is not there before. */
+const PROVOCATIONS: Record<string, () => Provocations> = {
+  'POST /api/calendar/connect-links': () => linkProvocations('/api/calendar/connect-links'),
+  'GET /api/auth/google/calendar': () => startProvocations('google', '/api/auth/google/calendar'),
+  'GET /api/auth/google/calendar/callback': () =>
+    callbackProvocations('google', '/api/auth/google/calendar/callback'),
+  'GET /api/auth/microsoft/calendar': () => startProvocations('microsoft', '/api/auth/microsoft/calendar'),
+  'GET /api/auth/microsoft/calendar/callback': () =>
+    callbackProvocations('microsoft', '/api/auth/microsoft/calendar/callback'),
+  'GET /api/calendar/connections': () =>
+    readProvocations('/api/calendar/connections', { good: 'limit=5', bad: 'after=x' }),
+  'GET /api/calendar/connections/{id}': () => connectionProvocations('GET', '200'),
+  'DELETE /api/calendar/connections/{id}': () => connectionProvocations('DELETE', '204'),
+  'PATCH /api/calendar/connections/{id}/calendars/{calendarId}': () => calendarProvocations(),
+  'GET /api/calendar/busy': () => readProvocations('/api/calendar/busy', { good: SPAN, bad: 'from=now' }),
+}
+
+describe('schemas/openapi.yaml', () => {
+  const documented = [...documentedOperations()].filter(([operation]) => !isProvokedOnLiterals(operation))
+
+  test('says of the routes that need Postgres exactly the answers that can be provoked', () => {
+    const provoked = Object.entries(PROVOCATIONS).map(
+      ([operation, make]) => [operation, Object.keys(make()).toSorted()] as const,
+    )
+    expect(Object.fromEntries(documented)).toEqual(Object.fromEntries(provoked))
+  })
+
+  test('every route gives up on a request that does not arrive', async () => {
+    const provoked = documented.map(
+      async ([operation]) => (await PROVOCATIONS[operation]?.()['408']?.())?.status,
+    )
+    expect(await Promise.all(provoked)).toEqual(documented.map(() => 408))
+  })
+
+  // Those of the 408s take two seconds each: all at once, above.
+  const cases = documented.flatMap(([operation, statuses]) =>
+    statuses.filter((status) => status !== '408').map((status) => ({ operation, status })),
+  )
+  test.each(cases)('$operation answers $status as it says', async ({ operation, status }) => {
+    const provoke = PROVOCATIONS[operation]?.()[status]
+    if (provoke === undefined) throw new Error('nothing provokes this answer')
+    const answer = await provoke()
+    expect(answer.status).toBe(Number(status))
+    expect(answer.headers.get('cache-control')).toBe('no-store')
+    if (answer.status >= 400)
+      expect(answer.headers.get('content-type')).toMatch(/^application\/problem\+json/)
+    if (answer.status === 503) expect(answer.headers.get('retry-after')).toMatch(/^[1-9]\d*$/)
+  })
+})

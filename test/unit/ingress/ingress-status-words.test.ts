@@ -1,0 +1,127 @@
+// States of connections and calendars in words: each state is reached, and stale is said exactly when it is so.
+import { randomUUID } from 'node:crypto'
+import { describe, expect, test } from 'vitest'
+import { calendarId, connectionId } from '#shared/domain/ids.ts'
+import type { CalendarState, ConnectionState } from '#shared/store/connection-status.ts'
+import {
+  calendarWords,
+  connectionWords,
+  STALE_AFTER_MS,
+  staleReasons,
+} from '../../../services/ingress/api/status-words.ts'
+import { instantOf, isoOf } from '../../../services/ingress/api/times.ts'
+
+const NOW = Date.parse('2026-05-04T12:00:00Z') * 1000
+const MINUTE = 60_000_000
+const ON = { state: 'on' } as const
+const OFF = { state: 'off', gate: 'CALENDAR_SYNC_ENABLED', text: 'Calendar sync not enabled' } as const
+
+const CONNECTION: ConnectionState = {
+  id: connectionId(randomUUID()),
+  vendor: 'google',
+  account: 'a@example.com',
+  status: 'active',
+  syncNeeded: false,
+  connectedAt: NOW - 1000 * MINUTE,
+  disconnectedAt: null,
+  lastSyncedAt: NOW - MINUTE,
+  errorCount: 0,
+  lastError: null,
+  backoffUntil: null,
+  isHeld: false,
+  now: NOW,
+}
+const CALENDAR: CalendarState = {
+  id: calendarId(randomUUID()),
+  connectionId: CONNECTION.id,
+  name: 'Work',
+  timeZone: 'Europe/Berlin',
+  accessRole: 'owner',
+  selected: true,
+  pushSupported: true,
+  removalReason: null,
+  lastReadAt: NOW - MINUTE,
+  lastFullReadAt: NOW - 1000 * MINUTE,
+  restsUntil: null,
+}
+const ERROR = { code: 'vendor/unavailable', message: 'It is down.', at: '2026-05-04T11:59:00Z' }
+
+describe('a connection', () => {
+  test.each([
+    ['in_sync', {}, ON],
+    ['first_sync', { lastSyncedAt: null }, ON],
+    ['retrying', { lastError: ERROR, backoffUntil: NOW + MINUTE }, ON],
+    ['retrying', { lastError: ERROR }, ON],
+    ['retrying', { backoffUntil: NOW + MINUTE }, ON],
+    ['in_sync', { backoffUntil: NOW - MINUTE }, ON],
+    ['paused', {}, OFF],
+    ['paused', { lastError: ERROR, backoffUntil: NOW + MINUTE }, OFF],
+    ['needs_reauth', { status: 'needs_reauth', lastError: ERROR }, OFF],
+    ['needs_reauth', { status: 'needs_reauth' }, ON],
+    ['disabled', { status: 'disabled' }, ON],
+    ['disconnected', { status: 'disconnected' }, ON],
+  ] as const)('is %s', (state, change, gate) => {
+    const words = connectionWords({ ...CONNECTION, ...change }, gate)
+    expect(words.state).toBe(state)
+    expect(words.summary).toMatch(/^[A-Z].*[.]$/)
+    expect(words.next_step).toMatch(/^[A-Z].*[.]$/)
+  })
+
+  test('that fails says why and when it is tried again', () => {
+    const words = connectionWords({ ...CONNECTION, lastError: ERROR, backoffUntil: NOW + MINUTE }, ON)
+    expect(words.summary).toContain('It is down.')
+    expect(words.next_step).toContain('2026-05-04T12:01:00.000Z')
+  })
+})
+
+describe('a calendar', () => {
+  test('is fresh up to the limit and stale from there on', () => {
+    const at = (ageMs: number) =>
+      staleReasons({ ...CALENDAR, lastReadAt: NOW - ageMs * 1000 }, CONNECTION).map(({ code }) => code)
+    expect(at(0)).toEqual([])
+    expect(at(STALE_AFTER_MS)).toEqual([])
+    expect(at(STALE_AFTER_MS + 1)).toEqual(['not_read_lately'])
+  })
+
+  test('names every reason at once', () => {
+    const reasons = staleReasons(
+      { ...CALENDAR, lastReadAt: null, restsUntil: NOW + MINUTE },
+      { ...CONNECTION, status: 'disabled', backoffUntil: NOW + MINUTE },
+    )
+    expect(reasons.map(({ code }) => code)).toEqual([
+      'never_read',
+      'connection_not_active',
+      'backing_off',
+      'resting',
+    ])
+  })
+
+  test.each([
+    ['in_sync', {}],
+    ['first_sync', { lastReadAt: null }],
+    ['stale', { lastReadAt: NOW - 60 * MINUTE }],
+    ['not_selected', { selected: false, lastReadAt: null }],
+    ['removed', { selected: false, removalReason: 'vendor/calendar-gone' }],
+  ] as const)('is %s', (state, change) => {
+    expect(calendarWords({ ...CALENDAR, ...change }, CONNECTION).state).toBe(state)
+  })
+})
+
+describe('an instant', () => {
+  test.each([
+    ['2026-05-04T09:00:00Z', '2026-05-04T09:00:00.000Z'],
+    ['2026-05-04T09:00:00.123456+02:00', '2026-05-04T07:00:00.123Z'],
+    ['2026-05-04t09:00z', '2026-05-04T09:00:00.000Z'],
+  ])('%s is %s', (text, utc) => expect(isoOf(instantOf(text))).toBe(utc))
+
+  test.each([
+    '2026-05-04',
+    '2026-05-04T09:00:00',
+    '2026-05-04T25:00:00Z',
+    'now',
+    '',
+    1_777_000_000,
+    ['x'],
+    undefined,
+  ])('%j is none', (text) => expect(instantOf(text)).toBeNull())
+})
