@@ -1,8 +1,10 @@
 // Settings of the simulator. Everything has a default except ports, where 0 means any free one.
 export interface SimulatorConfig {
   readonly googlePort: number
+  /** Absent = any free one. */
+  readonly microsoftPort?: number
   readonly adminPort: number
-  /** Interface of both ports; 127.0.0.1 when absent, 0.0.0.0 inside a container. */
+  /** Interface of all ports; 127.0.0.1 when absent, 0.0.0.0 inside a container. */
   readonly host?: string
   /** Where the world is journalled; absent = it dies with the process. */
   readonly dataDir?: string
@@ -18,6 +20,9 @@ export interface SimulatorConfig {
   readonly clockStart?: number
   readonly clientId?: string
   readonly clientSecret?: string
+  /** The app's client at Microsoft; the same as at Google when absent. */
+  readonly microsoftClientId?: string
+  readonly microsoftClientSecret?: string
 }
 
 /** Reads the environment; throws once, naming every variable that cannot be used. */
@@ -47,6 +52,7 @@ export function loadConfig(env: NodeJS.ProcessEnv): SimulatorConfig {
     env[name] === undefined || env[name] === '' ? {} : ({ [key]: env[name] } as Record<K, string>)
   const config: SimulatorConfig = {
     googlePort: integer('SIMULATOR_GOOGLE_PORT', 65_535),
+    microsoftPort: integer('SIMULATOR_MICROSOFT_PORT', 65_535),
     adminPort: integer('SIMULATOR_ADMIN_PORT', 65_535),
     latencyMs: integer('SIMULATOR_LATENCY_MS', 600_000),
     allowHttpCallbacks: flag('SIMULATOR_ALLOW_HTTP_CALLBACKS'),
@@ -57,6 +63,8 @@ export function loadConfig(env: NodeJS.ProcessEnv): SimulatorConfig {
     ...given('seed', 'SIMULATOR_SEED'),
     ...given('clientId', 'SIMULATOR_CLIENT_ID'),
     ...given('clientSecret', 'SIMULATOR_CLIENT_SECRET'),
+    ...given('microsoftClientId', 'SIMULATOR_MICROSOFT_CLIENT_ID'),
+    ...given('microsoftClientSecret', 'SIMULATOR_MICROSOFT_CLIENT_SECRET'),
   }
   if (problems.length > 0) throw new Error(`The simulator cannot start:\n  ${problems.join('\n  ')}`)
   return config

@@ -1,7 +1,8 @@
-// The simulated vendor: Google Calendar v3 and Google's OAuth server over real HTTP, with an admin API beside it. It shares no code
-// with the adapters, so that the two cannot be wrong together.
+// The simulated vendors: Google Calendar v3, Microsoft Graph v1.0 and the OAuth servers of both over real HTTP, with an admin API beside
+// them. It shares no code with the adapters, so that the two cannot be wrong together.
 //
-//   googleUrl   the API at the origin's root, /token, /revoke, /o/oauth2/v2/auth
+//   googleUrl     the API at the origin's root, /token, /revoke, /o/oauth2/v2/auth
+//   microsoftUrl  Graph at /v1.0, sign-in at /{tenant}/oauth2/v2.0/{authorize,token}
 //   adminUrl    /admin/…: accounts, events, load, faults, notifications, latency, paging, cursors, webhooks, truth, changes,
 //               requests, channels, knobs, consent, grants, quota, clock, reset (control/admin*.ts; bodies in control/bodies.ts)
 //
@@ -23,6 +24,9 @@ import { createPush } from './google/push.ts'
 import { createGoogleFront } from './google/server.ts'
 import { createTokenMint } from './google/tokens.ts'
 import { listen } from './http.ts'
+import { createNotices } from './microsoft/notices.ts'
+import { createMicrosoftFront } from './microsoft/server.ts'
+import { createSigned } from './microsoft/signed.ts'
 import { createRandom } from './random.ts'
 import type { Change } from './world/commit.ts'
 import { openJournal } from './world/journal.ts'
@@ -32,6 +36,8 @@ import type { SimulatorConfig } from './config.ts'
 export interface Simulator extends AsyncDisposable {
   /** Origin of the Google side, without a trailing slash. */
   readonly googleUrl: string
+  /** Origin of the Microsoft side, without a trailing slash: Graph and sign-in. */
+  readonly microsoftUrl: string
   readonly adminUrl: string
 }
 
@@ -46,12 +52,21 @@ export async function startSimulator(config: SimulatorConfig): Promise<Simulator
   const front = createGoogle(core, config, () => googleUrl)
   const googleServer = owned.use(await listen({ port: config.googlePort, host: config.host }, front))
   googleUrl = googleServer.url
+  let microsoftUrl = ''
+  const graph = createMicrosoft(core, config, () => microsoftUrl)
+  const graphServer = owned.use(await listen({ port: config.microsoftPort ?? 0, host: config.host }, graph))
+  microsoftUrl = graphServer.url
   const random = createRandom(`${core.seed}/admin`)
   const admin = createAdmin({ ...core, random, googleUrl: () => googleUrl, reset: () => reset(core, config) })
   const adminServer = owned.use(await listen({ port: config.adminPort, host: config.host }, admin))
   owned.defer(() => core.stopped.abort())
   const all = owned.move()
-  return { googleUrl, adminUrl: adminServer.url, [Symbol.asyncDispose]: () => all.disposeAsync() }
+  return {
+    googleUrl,
+    microsoftUrl,
+    adminUrl: adminServer.url,
+    [Symbol.asyncDispose]: () => all.disposeAsync(),
+  }
 }
 
 type Core = ReturnType<typeof createCore>
@@ -62,24 +77,44 @@ function createCore(config: SimulatorConfig, owned: AsyncDisposableStack) {
   const clientId = config.clientId ?? 'calstream-local'
   const clientSecret = config.clientSecret ?? 'calstream-local-secret'
   const clock = owned.use(createClock({ mode: config.clock ?? 'running', startAt: config.clockStart }))
-  const world = new World({ seed, identity: { clientId, clientSecret }, now: () => clock.now() })
+  const identities = {
+    google: { clientId, clientSecret },
+    microsoft: {
+      clientId: config.microsoftClientId ?? clientId,
+      clientSecret: config.microsoftClientSecret ?? clientSecret,
+    },
+  }
+  const world = new World({ seed, identities, now: () => clock.now() })
   const journal = config.dataDir === undefined ? null : owned.use(openJournal(config.dataDir, world))
   if (world.clockState) clock.restore(world.clockState)
   const knobs = defaultKnobs(config.latencyMs ?? 0)
   const changes = createLedger<Change>(OCCURRENCES_KEPT, (change) => 1 + change.eventIds.length)
   const push = owned.use(createPush({ world, knobs: knobs.notifications, clock, seed }))
+  const notices = owned.use(
+    createNotices({
+      world,
+      knobs,
+      clock,
+      seed,
+      record: (attempt) => push.note({ ...attempt, messageNumber: 0 }),
+    }),
+  )
   const load = owned.use(createLoadGenerator(world, seed))
-  clock.onAdvance({ begin: (state) => world.keepClock(state), settled: () => push.idle() })
+  clock.onAdvance({
+    begin: (state) => world.keepClock(state),
+    settled: async () => void (await Promise.all([push.idle(), notices.idle()])),
+  })
   world.listeners.add((change) => {
     changes.append(change)
     push.notify(change.accountId, change.calendarId)
+    notices.changed(change)
   })
   const [faults, requests, stopped] = [
     createFaults(() => clock.now(), seed),
     createRequestLog(),
     new AbortController(),
   ]
-  return { seed, clock, world, journal, knobs, faults, requests, changes, push, load, stopped }
+  return { seed, clock, world, journal, knobs, faults, requests, changes, push, notices, load, stopped }
 }
 
 function createGoogle(core: Core, config: SimulatorConfig, googleUrl: () => string) {
@@ -99,11 +134,38 @@ function createGoogle(core: Core, config: SimulatorConfig, googleUrl: () => stri
   )
 }
 
+function createMicrosoft(core: Core, config: SimulatorConfig, origin: () => string) {
+  const { world, knobs, seed, faults, requests, stopped } = core
+  const signed = createSigned(seed)
+  const newAccount = (email: string) => createAccount(world, seed, { vendor: 'microsoft', email })
+  const microsoft = {
+    world,
+    knobs,
+    seed,
+    origin,
+    delta: { world, signed, knobs, seed, origin, rounds: new Map() },
+    events: { world, knobs, origin, transactions: new Map() },
+    entra: { world, signed, knobs, seed, codes: new Map(), minted: { codes: 0 }, newAccount },
+    subscriptions: {
+      world,
+      origin,
+      clientId: world.identities.microsoft.clientId,
+      allowHttpCallbacks: config.allowHttpCallbacks ?? false,
+    },
+    inFlight: new Map(),
+  }
+  return createMicrosoftFront(
+    { now: () => world.now(), knobs, faults, requests, stopped: stopped.signal },
+    microsoft,
+  )
+}
+
 /** Back to an empty world and a healthy vendor; the clock stays where it is. */
 function reset(core: Core, config: SimulatorConfig): void {
   core.load.stopAll()
   core.faults.clear()
   core.push.forget()
+  core.notices.forget()
   for (const ledger of [core.requests, core.changes, core.push.attempts]) ledger.clear()
   resetKnobs(core.knobs, config.latencyMs ?? 0)
   core.world.reset()

@@ -16,6 +16,7 @@ export interface TestAccount {
 
 export interface TestSimulator extends AsyncDisposable {
   readonly googleUrl: string
+  readonly microsoftUrl: string
   readonly adminUrl: string
   /** One call of the admin API; throws with the answer's text unless it is 2xx. */
   admin<T>(method: 'GET' | 'POST' | 'PATCH' | 'DELETE', path: string, body?: unknown): Promise<T>
@@ -32,7 +33,7 @@ export async function startTestSimulator(overrides: Partial<SimulatorConfig> = {
 }
 
 function wrap(simulator: Simulator): TestSimulator {
-  const { googleUrl, adminUrl } = simulator
+  const { googleUrl, microsoftUrl, adminUrl } = simulator
   const admin: TestSimulator['admin'] = async <T>(method: string, path: string, body?: unknown) => {
     const response = await fetch(new URL(path, adminUrl), {
       method,
@@ -56,6 +57,7 @@ function wrap(simulator: Simulator): TestSimulator {
     })
   return {
     googleUrl,
+    microsoftUrl,
     adminUrl,
     admin,
     refresh,

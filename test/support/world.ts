@@ -200,7 +200,7 @@ export async function openWorld(options: WorldOptions): Promise<World> {
     API_JWT_SECRET: randomBytes(32).toString('hex'),
     INGRESS_PORT: String(ingress),
     PUBLIC_URL: `http://127.0.0.1:${ingress}`,
-    ...vendorUrls(simulator.googleUrl, simulator.googleUrl),
+    ...vendorUrls(simulator.googleUrl, simulator.microsoftUrl),
     GOOGLE_CLIENT_ID: CLIENT.id,
     GOOGLE_CLIENT_SECRET: CLIENT.secret,
     MICROSOFT_CLIENT_ID: CLIENT.id,

@@ -3,7 +3,7 @@ import { digest, createRandom } from '../random.ts'
 import { insertEvent } from '../world/edit.ts'
 import { generateFields } from '../world/generate.ts'
 import type { Calendar } from '../world/calendar.ts'
-import type { Account, World } from '../world/world.ts'
+import type { Account, VendorName, World } from '../world/world.ts'
 
 export interface CalendarSpec {
   readonly id?: string | undefined
@@ -15,6 +15,8 @@ export interface CalendarSpec {
 }
 
 export interface AccountSpec {
+  /** google unless it says otherwise. */
+  readonly vendor?: VendorName | undefined
   readonly email?: string | undefined
   readonly scope?: string | undefined
   readonly calendars?: number | readonly CalendarSpec[] | undefined
@@ -26,6 +28,7 @@ const ZONES = ['Europe/Berlin', 'America/New_York', 'UTC', 'Asia/Tokyo', 'Austra
 /** Adds an account; by default with one calendar, the primary one, and 20 events in it. */
 export function createAccount(world: World, seed: string, spec: AccountSpec): Account {
   const account = world.addAccount({
+    vendor: spec.vendor ?? 'google',
     ...(spec.email === undefined ? {} : { email: spec.email }),
     ...(spec.scope === undefined ? {} : { scope: spec.scope }),
   })
@@ -49,9 +52,9 @@ export function showAccount(world: World, account: Account) {
   return {
     accountId: account.id,
     email: account.email,
-    vendor: 'google',
+    vendor: account.vendor,
     refreshToken: account.refreshToken,
-    ...world.identity,
+    ...world.identities[account.vendor],
     revoked: account.revoked,
     calendars: calendars.map(({ id, name }) => ({ id, name })),
   }
@@ -59,13 +62,9 @@ export function showAccount(world: World, account: Account) {
 
 function addCalendar(world: World, account: Account, spec: CalendarSpec, index: number): Calendar {
   const primary = spec.primary ?? index === 0
-  // The primary calendar's id is the account's email.
-  const generated = primary
-    ? account.email
-    : `c_${digest(`${account.id}/${index}`, 24)}@group.calendar.google.com`
   return world.addCalendar({
     accountId: account.id,
-    id: spec.id ?? generated,
+    id: spec.id ?? calendarId(account, index, primary),
     email: account.email,
     name: spec.name ?? (primary ? account.email : `Calendar ${index + 1}`),
     timeZone: spec.timeZone ?? ZONES[(Number(account.id.slice(1)) + index) % ZONES.length] ?? 'UTC',
@@ -73,4 +72,11 @@ function addCalendar(world: World, account: Account, spec: CalendarSpec, index: 
     primary,
     pushSupported: spec.pushSupported ?? true,
   })
+}
+
+/** At Google the primary calendar's id is the account's email; at Microsoft every id is opaque. */
+function calendarId(account: Account, index: number, primary: boolean): string {
+  const own = digest(`${account.id}/${index}`, 24)
+  if (account.vendor === 'microsoft') return `AAMkAGI${Buffer.from(own).toString('base64url')}AAA=`
+  return primary ? account.email : `c_${own}@group.calendar.google.com`
 }

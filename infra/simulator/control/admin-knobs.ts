@@ -15,6 +15,7 @@ export const KNOB_ROUTES: readonly Route<AdminContext>[] = [
   group('grants', BODIES.grantsBody),
   group('quota', BODIES.quotaBody),
   group('paging', BODIES.pagingBody),
+  group('microsoft', BODIES.microsoftBody),
   {
     method: 'POST',
     path: '/admin/latency',
@@ -41,6 +42,7 @@ function group(name: Group, schema: z.ZodType): Route<AdminContext> {
       Object.assign(deps.knobs[name], parseBody(schema, call.body))
       // A pause of the notifications may have ended.
       deps.push.wake()
+      deps.notices.wake()
       return { status: 200, body: deps.knobs[name] }
     },
   }

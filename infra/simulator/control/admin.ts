@@ -3,11 +3,13 @@
 import { type Answer, type Call, type Route, router, send } from '../http.ts'
 import type { SimulatorClock } from '../clock/clock.ts'
 import type { Push } from '../google/push.ts'
+import type { Notices } from '../microsoft/notices.ts'
 import type { World } from '../world/world.ts'
 import type { Change } from '../world/commit.ts'
 import { accountBody, expireBody } from './bodies.ts'
 import { createAccount, showAccount } from './accounts.ts'
 import { CLOCK_ROUTES } from './admin-clock.ts'
+import { MICROSOFT_ROUTES } from './admin-microsoft.ts'
 import { EVENT_ROUTES } from './admin-events.ts'
 import { FAULT_ROUTES } from './admin-faults.ts'
 import { KNOB_ROUTES } from './admin-knobs.ts'
@@ -24,6 +26,7 @@ export interface AdminDeps {
   readonly world: World
   readonly clock: SimulatorClock
   readonly push: Push
+  readonly notices: Notices
   readonly knobs: Knobs
   readonly faults: Faults
   readonly load: LoadGenerator
@@ -108,6 +111,7 @@ export function createAdmin(deps: AdminDeps): (call: Call) => Promise<void> {
     ...LEDGER_ROUTES,
     ...CLOCK_ROUTES,
     ...KNOB_ROUTES,
+    ...MICROSOFT_ROUTES,
   ])
   return async (call) => {
     const found = find(call.method, call.path)

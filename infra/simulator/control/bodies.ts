@@ -8,6 +8,7 @@ const zone = z.string().refine(isZone, 'is no IANA time zone')
 const count = z.int().min(0)
 
 export const accountBody = z.strictObject({
+  vendor: z.enum(['google', 'microsoft']).optional(),
   email: z.string().min(3).optional(),
   scope: z.string().optional(),
   calendars: z
@@ -159,3 +160,29 @@ export const webhookBody = z.strictObject({
   resourceId: z.string().optional(),
   address: z.url().optional(),
 })
+
+export const microsoftBody = z.strictObject({
+  deltaLagMs: z.number().min(0).max(3_600_000).optional(),
+  expiredDelta: z.enum(['SyncStateNotFound', 'resyncRequired', 'bad-request', 'not-found']).optional(),
+  sparseTombstones: z.boolean().optional(),
+  cancelledOccurrences: z.enum(['series', 'removed', 'both']).optional(),
+  repeatedItems: z.number().min(0).max(1).optional(),
+  duplicateTransaction: z.enum(['existing', 'conflict']).optional(),
+  rotateRefreshTokens: z.boolean().optional(),
+  concurrencyMax: z.int().min(1).max(1000).optional(),
+  invisibleForMs: z.number().min(0).max(600_000).optional(),
+})
+
+export const lifecycleBody = z.strictObject({
+  event: z.enum(['missed', 'subscriptionRemoved', 'reauthorizationRequired']),
+  subscriptionId: z.string().optional(),
+  accountId: z.string().optional(),
+})
+
+/** A notification as it stands, to wherever: what a forger sends, or a vendor for a subscription that is no more. */
+export const forgedBody = z.strictObject({
+  url: z.url(),
+  items: z.array(z.record(z.string(), z.unknown())).max(1000),
+})
+
+export const loseSubscriptionBody = z.strictObject({ id: z.string() })

@@ -32,6 +32,27 @@ export interface QuotaKnobs {
   retryAfter: boolean
 }
 
+/** What Graph does in more than one way, or is not documented to do in one. */
+export interface MicrosoftKnobs {
+  /** How long a change is in the mailbox before the delta tells it. */
+  deltaLagMs: number
+  /** The answer to a delta token that is no longer known. */
+  expiredDelta: 'SyncStateNotFound' | 'resyncRequired' | 'bad-request' | 'not-found'
+  /** The tombstone of a series stands for all of its occurrences. */
+  sparseTombstones: boolean
+  /** How the delta tells that one occurrence was cancelled. */
+  cancelledOccurrences: 'series' | 'removed' | 'both'
+  /** Chance that an item comes twice in a page. */
+  repeatedItems: number
+  /** The answer to a second creation with the same transaction id. */
+  duplicateTransaction: 'existing' | 'conflict'
+  rotateRefreshTokens: boolean
+  /** Calls of one mailbox that may be in flight. */
+  concurrencyMax: number
+  /** How long after its notification an event still answers 404. */
+  invisibleForMs: number
+}
+
 export interface Knobs {
   /** Added to every vendor API call, half before the work and half after. */
   latencyMs: number
@@ -39,6 +60,7 @@ export interface Knobs {
   readonly consent: ConsentKnobs
   readonly grants: GrantKnobs
   readonly quota: QuotaKnobs
+  readonly microsoft: MicrosoftKnobs
   readonly paging: { shortPages: PageKnob; emptyPages: PageKnob; pageSizeMax: number }
   readonly notifications: NotificationKnobs
 }
@@ -76,6 +98,17 @@ export function defaultKnobs(latencyMs: number): Knobs {
     consent: { account: null, mode: 'grant', scope: null },
     grants: { refreshTokenSeconds: null, rotate: false },
     quota: { perUserPerMinute: null, perProjectPerMinute: null, answer: 'alternate', retryAfter: false },
+    microsoft: {
+      deltaLagMs: 0,
+      expiredDelta: 'SyncStateNotFound',
+      sparseTombstones: true,
+      cancelledOccurrences: 'series',
+      repeatedItems: 0.02,
+      duplicateTransaction: 'existing',
+      rotateRefreshTokens: true,
+      concurrencyMax: 4,
+      invisibleForMs: 0,
+    },
     paging: { shortPages: 'sometimes', emptyPages: 'sometimes', pageSizeMax: 2500 },
     notifications: {
       drop: 0,

@@ -1,6 +1,8 @@
 // The truth: what every calendar holds right now, exactly as a reader with `singleEvents=true` would have to see it, and what has
-// ended. Oracles compare it with the database and with the published stream.
+// ended. Oracles compare it with the database and with the published stream. Both vendors' events are told in one dialect, Google's,
+// with what a Graph reader gets to see: its etags, and zones by the names that Windows leaves of them.
 import { listAll } from '../google/list-items.ts'
+import { windowsName, zoneOf } from '../microsoft/zone-names.ts'
 import type { Calendar } from '../world/calendar.ts'
 import type { WireEvent } from '../world/event-doc.ts'
 import type { Account, World } from '../world/world.ts'
@@ -24,12 +26,15 @@ function tellAccount(account: Account, query: TruthQuery) {
   const calendars = [...account.calendars.values()].filter((calendar) => !calendar.gone)
   return {
     accountId: account.id,
+    vendor: account.vendor,
     email: account.email,
     revoked: account.revoked,
     calendars: calendars.map((calendar) => ({
       id: calendar.id,
       name: calendar.name,
-      events: liveEvents(calendar, query),
+      events: liveEvents(calendar, query).map((event) =>
+        account.vendor === 'microsoft' ? asGraphShows(event, calendar) : event,
+      ),
       tombstones: tombstones(calendar),
     })),
   }
@@ -39,6 +44,19 @@ function liveEvents(calendar: Calendar, query: TruthQuery): readonly WireEvent[]
   const { timeMin, timeMax } = query
   const items = listAll(calendar, { singleEvents: true, showDeleted: false, timeMin, timeMax })
   return items.map((item) => ({ ...item.render(), _version: item.version }))
+}
+
+function asGraphShows(event: WireEvent, calendar: Calendar): WireEvent {
+  const zoned = (time: unknown) => {
+    const { timeZone = calendar.timeZone, ...rest } = time as { timeZone?: string }
+    return { ...rest, timeZone: zoneOf(windowsName(timeZone)) ?? timeZone }
+  }
+  return {
+    ...event,
+    etag: `W/${String(event['etag'])}`,
+    start: zoned(event['start']),
+    end: zoned(event['end']),
+  }
 }
 
 function tombstones(calendar: Calendar) {

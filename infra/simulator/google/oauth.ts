@@ -51,7 +51,7 @@ export function authorize(
   const decision = decideConsent({
     world: deps.world,
     knobs: deps.knobs.consent,
-    accounts: [...deps.world.accounts.values()],
+    accounts: [...deps.world.accounts.values()].filter(({ vendor }) => vendor === 'google'),
     path: call.path,
     query,
     essential: (scope) => scope.includes('/auth/calendar'),
@@ -83,7 +83,7 @@ function refuseRequest(
   query: URLSearchParams,
   challenge: ReturnType<typeof readChallenge>,
 ): string | null {
-  if (query.get('client_id') !== deps.world.identity.clientId) return 'invalid_client'
+  if (query.get('client_id') !== deps.world.identities.google.clientId) return 'invalid_client'
   if (!URL.canParse(query.get('redirect_uri') ?? '')) return 'redirect_uri_mismatch'
   if (query.get('response_type') !== 'code' || challenge === 'invalid') return 'invalid_request'
   return query.get('scope') ? null : 'invalid_scope'
@@ -108,7 +108,7 @@ function keepCode(deps: OAuthDeps, grant: Omit<CodeGrant, 'expiresAt'>): string 
 export function issueToken(deps: OAuthDeps, call: Call): Answer {
   const form = new URLSearchParams(call.body)
   const client = readClient(call, form)
-  const { clientId, clientSecret } = deps.world.identity
+  const { clientId, clientSecret } = deps.world.identities.google
   if (client.id !== clientId) {
     return oauthError(401, 'invalid_client', 'The OAuth client was not found.')
   }
@@ -210,7 +210,7 @@ function unsignedIdToken(deps: OAuthDeps, account: Account): string {
   const now = Math.floor(deps.world.now() / 1000)
   const claims = {
     iss: 'https://accounts.google.com',
-    aud: deps.world.identity.clientId,
+    aud: deps.world.identities.google.clientId,
     sub: `1${digest(account.id, 12).replaceAll(/[a-f]/g, '7')}`,
     email: account.email,
     email_verified: true,

@@ -52,6 +52,8 @@ export interface Push extends AsyncDisposable {
   sync(channel: ChannelInfo, pace: { readonly withinMs: number; readonly afterMs: number }): Promise<void>
   /** Sends a message that no change stands behind; the channel may be stopped or expired. */
   spurious(channel: ChannelInfo, copies: number, messageNumber?: number): void
+  /** Adds an attempt that another sender made to the ledger. */
+  note(attempt: Omit<Attempt, 'seq'>): void
   /** Forgets what waits (the world was reset). */
   forget(): void
   /** To be called when the knobs were turned: a pause may have ended. */
@@ -129,6 +131,11 @@ class PushQueue implements Push {
     }
   }
 
+  note(attempt: Omit<Attempt, 'seq'>): void {
+    this.#attemptSeq += 1
+    this.attempts.append({ seq: this.#attemptSeq, ...attempt })
+  }
+
   wake(): void {
     while (!this.#closed && !this.#knobs.paused && this.#inFlight < IN_FLIGHT_MAX) {
       const message = this.#ready.shift()
@@ -159,7 +166,7 @@ class PushQueue implements Push {
 
   #announce(channel: ChannelInfo, number: number): void {
     if (channel.expiresAt <= this.#world.now()) return
-    if (this.#random.chance(this.#knobs.drop)) return this.#note({ channel, number, attempt: 0 }, 'dropped')
+    if (this.#random.chance(this.#knobs.drop)) return this.#unsent({ channel, number, attempt: 0 }, 'dropped')
     for (let copy = 0; copy <= this.#knobs.duplicate; copy += 1) {
       const spread = this.#knobs.reorder ? this.#random.below(500) : 0
       const message: Message = { channel, number, state: 'exists', attempt: 1 }
@@ -170,14 +177,14 @@ class PushQueue implements Push {
 
   #enqueue(message: Message): void {
     if (this.#closed) return
-    if (this.pending >= WAITING_MAX) return this.#note({ ...message, attempt: 0 }, 'over-the-cap')
+    if (this.pending >= WAITING_MAX) return this.#unsent({ ...message, attempt: 0 }, 'over-the-cap')
     this.#ready.push(message)
     this.wake()
   }
 
   #later(message: Message, delayMs: number): void {
     if (this.#closed) return
-    if (this.pending >= WAITING_MAX) return this.#note({ ...message, attempt: 0 }, 'over-the-cap')
+    if (this.pending >= WAITING_MAX) return this.#unsent({ ...message, attempt: 0 }, 'over-the-cap')
     const cancel = this.#clock.after(delayMs, () => {
       this.#delayed.delete(cancel)
       this.#enqueue(message)
@@ -218,7 +225,7 @@ class PushQueue implements Push {
     if (this.#inFlight === 0) for (const idle of this.#idlers.splice(0)) idle()
   }
 
-  #note(message: Pick<Message, 'channel' | 'number' | 'attempt'>, error: string): void {
+  #unsent(message: Pick<Message, 'channel' | 'number' | 'attempt'>, error: string): void {
     this.#record(message, this.#world.now(), { error, latencyMs: 0 })
   }
 
@@ -227,9 +234,7 @@ class PushQueue implements Push {
     at: number,
     outcome: Pick<Attempt, 'status' | 'error' | 'latencyMs'>,
   ): void {
-    this.#attemptSeq += 1
-    this.attempts.append({
-      seq: this.#attemptSeq,
+    this.note({
       at,
       channelId: message.channel.id,
       messageNumber: message.number,

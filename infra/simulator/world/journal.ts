@@ -63,6 +63,7 @@ export function* snapshot(world: World): Generator<Entry> {
     for (const calendar of calendars.values()) yield* snapshotCalendar(calendar)
   }
   for (const channel of world.channels.values()) yield { k: 'channel', channel }
+  for (const subscription of world.subscriptions.values()) yield { k: 'subscription', subscription }
   for (const id of world.usedChannelIds) {
     if (!world.channels.has(id)) yield { k: 'channel-stopped', id }
   }

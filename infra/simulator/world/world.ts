@@ -12,8 +12,12 @@ import type { ClockState } from '../clock/clock.ts'
 import { type Change, describeWrite, type Draft, prepareWrite } from './commit.ts'
 import { digest } from '../random.ts'
 
+/** Whose account it is: the two vendors share the world's calendars, not their people. */
+export type VendorName = 'google' | 'microsoft'
+
 export interface Account {
   readonly id: string
+  readonly vendor: VendorName
   readonly email: string
   /** The grant that was given last. */
   refreshToken: string
@@ -59,6 +63,24 @@ export interface ChannelInfo {
   readonly expiresAt: number
 }
 
+/** A standing order of a Graph client to be told of changes. */
+export interface Subscription {
+  readonly id: string
+  readonly accountId: string
+  readonly calendarId: string
+  /** As the client wrote it. */
+  readonly resource: string
+  readonly changeTypes: readonly string[]
+  readonly notificationUrl: string
+  readonly lifecycleUrl: string | null
+  readonly clientState: string | null
+  readonly immutableIds: boolean
+  /** ms epoch. */
+  readonly expiresAt: number
+  /** Until it is reauthorized or renewed. */
+  readonly paused: boolean
+}
+
 export type Entry =
   | { readonly k: 'meta'; readonly seq: number; readonly accounts: number }
   | { readonly k: 'clock'; readonly state: ClockState }
@@ -77,18 +99,21 @@ export type Entry =
   | { readonly k: 'grant-used'; readonly token: string; readonly at: number }
   | { readonly k: 'consent'; readonly a: string; readonly scope: string }
   | { readonly k: 'revoked'; readonly a: string }
+  | { readonly k: 'subscription'; readonly subscription: Subscription }
+  | { readonly k: 'subscription-removed'; readonly id: string }
   | { readonly k: 'channel'; readonly channel: ChannelInfo }
   | { readonly k: 'channel-stopped'; readonly id: string }
 
 export type CalendarState = Pick<Calendar, 'listSeq' | 'gone' | 'cursorEpoch' | 'purgedSeq' | 'nextOrd'>
 
-/** The one OAuth client that the simulated project has. */
+/** The one OAuth client that the simulated project has at a vendor. */
 export interface Identity {
   readonly clientId: string
   readonly clientSecret: string
 }
 
 export const FULL_SCOPE = 'https://www.googleapis.com/auth/calendar'
+const MICROSOFT_SCOPE = 'offline_access User.Read Calendars.ReadWrite'
 
 /** Google's cap of live refresh tokens per account and client: beyond it the oldest dies silently. */
 const GRANTS_MAX = 100
@@ -98,10 +123,11 @@ export class World {
   /** By refresh token, oldest first; dead ones stay known, so that calls made with them can be told apart. */
   readonly grants = new Map<string, Grant>()
   readonly channels = new Map<string, ChannelInfo>()
+  readonly subscriptions = new Map<string, Subscription>()
   /** Ids are never free again, not even after a stop. */
   readonly usedChannelIds = new Set<string>()
   readonly listeners = new Set<(change: Change) => void>()
-  readonly identity: Identity
+  readonly identities: Readonly<Record<VendorName, Identity>>
   seq = 0
   accountCount = 0
   /** Where the clock stood or was going to stand; null until it was moved. */
@@ -111,10 +137,14 @@ export class World {
   readonly #seed: string
   readonly #now: () => number
 
-  constructor(options: { readonly seed: string; readonly identity: Identity; readonly now: () => number }) {
+  constructor(options: {
+    readonly seed: string
+    readonly identities: Readonly<Record<VendorName, Identity>>
+    readonly now: () => number
+  }) {
     this.#seed = options.seed
     this.#now = options.now
-    this.identity = options.identity
+    this.identities = options.identities
   }
 
   now(): number {
@@ -126,14 +156,19 @@ export class World {
     this.#commit({ k: 'clock', state })
   }
 
-  addAccount(input: { readonly email?: string; readonly scope?: string }): Account {
+  addAccount(input: {
+    readonly vendor?: VendorName
+    readonly email?: string
+    readonly scope?: string
+  }): Account {
     this.accountCount += 1
     const id = `c${this.accountCount}`
     const account: PlainAccount = {
       id,
+      vendor: input.vendor ?? 'google',
       email: input.email ?? `person${this.accountCount}@example.com`,
       refreshToken: '',
-      scope: input.scope ?? FULL_SCOPE,
+      scope: input.scope ?? (input.vendor === 'microsoft' ? MICROSOFT_SCOPE : FULL_SCOPE),
       revoked: false,
       consented: false,
       era: 0,
@@ -169,6 +204,7 @@ export class World {
       if (channel.accountId === calendar.accountId && channel.calendarId === calendar.id)
         this.stopChannel(channel.id)
     }
+    for (const { id } of this.subscriptionsOf(calendar.accountId, calendar.id)) this.removeSubscription(id)
   }
 
   /** Sync tokens issued so far answer 410 from now on. */
@@ -184,7 +220,8 @@ export class World {
   /** A new refresh token for what was consented to; earlier ones stay live, up to Google's cap. */
   addGrant(account: Account, scope: string): Grant {
     const no = Math.max(0, ...this.#grantsOf(account).map((grant) => grant.no)) + 1
-    const token = `1//${digest(`${this.#seed}/${account.id}/refresh/${no}`, 40)}`
+    const prefix = account.vendor === 'microsoft' ? '0.AX' : '1//'
+    const token = `${prefix}${digest(`${this.#seed}/${account.id}/refresh/${no}`, 40)}`
     const at = this.now()
     const grant: Grant = { token, accountId: account.id, no, scope, issuedAt: at, usedAt: at, live: true }
     this.#commit({ k: 'grant', grant })
@@ -213,6 +250,20 @@ export class World {
     this.#commit({ k: 'channel-stopped', id })
   }
 
+  putSubscription(subscription: Subscription): void {
+    this.#commit({ k: 'subscription', subscription })
+  }
+
+  removeSubscription(id: string): void {
+    this.#commit({ k: 'subscription-removed', id })
+  }
+
+  *subscriptionsOf(accountId: string, calendarId: string): Generator<Subscription> {
+    for (const subscription of this.subscriptions.values()) {
+      if (subscription.accountId === accountId && subscription.calendarId === calendarId) yield subscription
+    }
+  }
+
   /** Commits one change of one event. The caller has checked that the fields have readable times. */
   write(calendar: Calendar, draft: Draft): Change {
     const write = prepareWrite(calendar, draft, this.seq + 1, this.now())
@@ -233,7 +284,12 @@ export class World {
         this.clockState = entry.state
         return
       case 'account': {
-        const account: Account = { ...entry.account, calendars: new Map(), grants: new Set() }
+        const account: Account = {
+          ...entry.account,
+          vendor: entry.account.vendor ?? 'google',
+          calendars: new Map(),
+          grants: new Set(),
+        }
         this.accounts.set(account.id, account)
         this.accountCount = Math.max(this.accountCount, Number(account.id.slice(1)))
         return
@@ -271,6 +327,12 @@ export class World {
         for (const grant of this.#grantsOf(account)) grant.live = false
         return
       }
+      case 'subscription':
+        this.subscriptions.set(entry.subscription.id, entry.subscription)
+        return
+      case 'subscription-removed':
+        this.subscriptions.delete(entry.id)
+        return
       case 'channel':
         this.channels.set(entry.channel.id, entry.channel)
         this.usedChannelIds.add(entry.channel.id)
@@ -282,7 +344,8 @@ export class World {
   }
 
   reset(): void {
-    for (const held of [this.accounts, this.grants, this.channels, this.usedChannelIds]) held.clear()
+    for (const held of [this.accounts, this.grants, this.channels, this.subscriptions, this.usedChannelIds])
+      held.clear()
   }
 
   #applyGrant(grant: Grant): void {

@@ -1,0 +1,210 @@
+// How a stored event looks at Graph: learn.microsoft.com/graph/api/resources/event. The documents are the world's; this side shows them
+// in its own dialect: local times of seven digits with a Windows zone beside them, showAs, types, change keys.
+import { type EventDoc, type Holder, isSeries, occurrenceId, seriesStarts } from '../world/event-doc.ts'
+import { parseRule } from '../world/recurrence.ts'
+import { instantOf, offsetAt } from '../world/zones.ts'
+import { windowsName, zoneOf } from './zone-names.ts'
+
+export type GraphEvent = Readonly<Record<string, unknown>>
+
+/** What the Prefer headers of a request ask for. */
+export interface Preferences {
+  /** IANA; UTC unless outlook.timezone says otherwise. */
+  readonly zone: string
+  readonly immutableIds: boolean
+  readonly pageSize: number | null
+  /** For Preference-Applied. */
+  readonly applied: readonly string[]
+}
+
+/** Reads the Prefer headers; null when a zone is asked for that nobody knows. */
+export function readPreferences(header: string | string[] | undefined): Preferences | null {
+  const text = Array.isArray(header) ? header.join(', ') : (header ?? '')
+  const zoneName = /outlook\.timezone="([^"]*)"/i.exec(text)?.[1]
+  const zone = zoneName === undefined ? 'UTC' : zoneOf(zoneName)
+  if (zone === null) return null
+  const size = /odata\.maxpagesize=(\d+)/i.exec(text)?.[1]
+  const immutableIds = /IdType="ImmutableId"/i.test(text)
+  const applied = [
+    ...(zoneName === undefined ? [] : [`outlook.timezone="${zoneName}"`]),
+    ...(size === undefined ? [] : [`odata.maxpagesize=${size}`]),
+    ...(immutableIds ? ['IdType="ImmutableId"'] : []),
+  ]
+  return { zone, immutableIds, pageSize: size === undefined ? null : Number(size), applied }
+}
+
+/** An id in the form that was asked for: the mutable one names the folder too, so a move changes it. */
+export function shownId(id: string, folder: string, immutable: boolean): string {
+  return immutable ? id : `AQMk${Buffer.from(`${folder}\n${id}`).toString('base64url')}`
+}
+
+/** The immutable id behind either form. */
+export function storedId(id: string): string {
+  if (!id.startsWith('AQMk')) return id
+  return Buffer.from(id.slice(4), 'base64url').toString('utf8').split('\n').at(-1) ?? id
+}
+
+/** Quoted and weak, with a number that rises with every change of the world. */
+export function graphEtag(doc: { readonly seq: number }): string {
+  return `W/"${3_400_000_000_000_000 + doc.seq * 2000}"`
+}
+
+/** A whole event: a single, a series' master, an exception, or one occurrence of a series. */
+export function showEvent(
+  doc: EventDoc,
+  holder: Holder,
+  prefer: Pick<Preferences, 'zone' | 'immutableIds'>,
+  occurrenceStart?: number,
+): GraphEvent {
+  const { fields, times } = doc
+  const folder = holder.id
+  const text = (name: string) => (typeof fields[name] === 'string' ? fields[name] : null)
+  const description = text('description') ?? ''
+  const zone = times?.allDay ? holder.timeZone : (times?.zone ?? holder.timeZone)
+  const id =
+    occurrenceStart === undefined ? doc.id : occurrenceId(doc.id, occurrenceStart, times?.allDay ?? false)
+  const person = { name: holder.email, address: holder.email }
+  return {
+    '@odata.etag': graphEtag(doc),
+    id: shownId(id, folder, prefer.immutableIds),
+    createdDateTime: utc(doc.createdAt),
+    lastModifiedDateTime: utc(doc.at),
+    changeKey: graphEtag(doc).slice(3, -1),
+    categories: [],
+    transactionId: text('transactionId'),
+    originalStartTimeZone: windowsName(zone),
+    originalEndTimeZone: windowsName(zone),
+    iCalUId: `${doc.masterId ?? doc.id}@outlook.com`,
+    reminderMinutesBeforeStart: 15,
+    isReminderOn: true,
+    hasAttachments: false,
+    subject: text('summary'),
+    bodyPreview: description.slice(0, 255),
+    importance: 'normal',
+    sensitivity: 'normal',
+    isAllDay: times?.allDay ?? false,
+    isCancelled: fields['isCancelled'] === true,
+    isOrganizer: true,
+    responseRequested: true,
+    seriesMasterId: seriesMasterOf(doc, folder, prefer.immutableIds, occurrenceStart),
+    showAs: showAsOf(fields),
+    type: typeOf(doc, occurrenceStart),
+    webLink: `https://outlook.office365.com/owa/?itemid=${encodeURIComponent(id)}`,
+    onlineMeetingUrl: null,
+    isOnlineMeeting: false,
+    isDraft: false,
+    responseStatus: { response: 'organizer', time: '0001-01-01T00:00:00Z' },
+    body: { contentType: 'text', content: description },
+    ...spanOf(doc, prefer.zone, occurrenceStart),
+    location: { displayName: text('location') ?? '', locationType: 'default' },
+    locations: [],
+    recurrence: occurrenceStart === undefined && isSeries(doc) ? recurrenceOf(doc, zone) : null,
+    attendees: [],
+    organizer: { emailAddress: person },
+    ...originalStart(doc, occurrenceStart),
+  }
+}
+
+/** An occurrence as a delta gives it: without subject and all the rest, which stand with the series. */
+export function bareOccurrence(
+  doc: EventDoc,
+  holder: Holder,
+  prefer: Pick<Preferences, 'zone' | 'immutableIds'>,
+  start: number,
+): GraphEvent {
+  const whole = showEvent(doc, holder, prefer, start)
+  return {
+    '@odata.type': '#microsoft.graph.event',
+    '@odata.etag': whole['@odata.etag'],
+    id: whole['id'],
+    seriesMasterId: whole['seriesMasterId'],
+    type: 'occurrence',
+    start: whole['start'],
+    end: whole['end'],
+  }
+}
+
+/** What ended, or left the window: nothing but its id. */
+export function removal(id: string, holder: Holder, immutableIds: boolean): GraphEvent {
+  return {
+    '@odata.type': '#microsoft.graph.event',
+    id: shownId(id, holder.id, immutableIds),
+    '@removed': { reason: 'deleted' },
+  }
+}
+
+function typeOf(doc: EventDoc, occurrenceStart?: number): string {
+  if (occurrenceStart !== undefined) return 'occurrence'
+  if (isSeries(doc)) return 'seriesMaster'
+  return doc.masterId === null ? 'singleInstance' : 'exception'
+}
+
+function seriesMasterOf(doc: EventDoc, folder: string, immutable: boolean, start?: number): string | null {
+  const masterId = start === undefined ? doc.masterId : doc.id
+  return masterId === null ? null : shownId(masterId, folder, immutable)
+}
+
+function showAsOf(fields: EventDoc['fields']): string {
+  if (typeof fields['showAs'] === 'string') return fields['showAs']
+  if (fields['transparency'] === 'transparent') return 'free'
+  return fields['status'] === 'tentative' ? 'tentative' : 'busy'
+}
+
+function spanOf(doc: EventDoc, zone: string, occurrenceStart?: number) {
+  const { times } = doc
+  if (!times) return {}
+  const start = occurrenceStart ?? times.start
+  const end = start + (times.end - times.start)
+  // An all-day event is a literal date, shown as midnight in whatever zone was asked for.
+  if (times.allDay) return { start: literal(start, zone), end: literal(end, zone) }
+  return {
+    start: literal(start + offsetAt(zone, start), zone),
+    end: literal(end + offsetAt(zone, end), zone),
+  }
+}
+
+function literal(wall: number, zone: string) {
+  return { dateTime: `${new Date(wall).toISOString().slice(0, 23)}0000`, timeZone: windowsName(zone) }
+}
+
+function utc(at: number): string {
+  return `${new Date(at).toISOString().slice(0, 23)}0000Z`
+}
+
+function originalStart(doc: EventDoc, occurrenceStart?: number) {
+  const at = occurrenceStart ?? doc.originalStart
+  return at === null || (occurrenceStart === undefined && doc.masterId === null)
+    ? {}
+    : { originalStart: utc(at) }
+}
+
+const WEEK = ['sunday', 'monday', 'tuesday', 'wednesday', 'thursday', 'friday', 'saturday']
+
+function recurrenceOf(doc: EventDoc, zone: string) {
+  const rule = parseRule(doc.fields['recurrence'] as string[])
+  const starts = seriesStarts(doc)
+  if (!rule || !doc.times) return null
+  const day = (at: number) => new Date(at + offsetAt(zone, at)).toISOString().slice(0, 10)
+  const first = new Date(doc.times.start + offsetAt(zone, doc.times.start)).getUTCDay()
+  const days = (rule.byDay.length > 0 ? rule.byDay : [first]).map((index) => WEEK[index])
+  return {
+    pattern:
+      rule.freq === 'DAILY'
+        ? { type: 'daily', interval: rule.interval }
+        : { type: 'weekly', interval: rule.interval, daysOfWeek: days, firstDayOfWeek: 'sunday' },
+    range: {
+      type: rule.count !== null ? 'numbered' : rule.until !== null ? 'endDate' : 'noEnd',
+      startDate: day(doc.times.start),
+      endDate:
+        rule.count === null && rule.until === null ? '0001-01-01' : day(starts.at(-1) ?? doc.times.start),
+      recurrenceTimeZone: windowsName(zone),
+      numberOfOccurrences: rule.count ?? 0,
+    },
+  }
+}
+
+/** The instant of a wall-clock time that a client wrote, in the zone it named. */
+export function instantIn(dateTime: string, zone: string): number {
+  const wall = Date.parse(/(?:Z|[+-]\d\d:\d\d)$/i.test(dateTime) ? dateTime : `${dateTime.slice(0, 23)}Z`)
+  return /(?:Z|[+-]\d\d:\d\d)$/i.test(dateTime) ? wall : instantOf(zone, wall)
+}
