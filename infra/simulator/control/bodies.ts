@@ -170,6 +170,7 @@ export const microsoftBody = z.strictObject({
   duplicateTransaction: z.enum(['existing', 'conflict']).optional(),
   rotateRefreshTokens: z.boolean().optional(),
   concurrencyMax: z.int().min(1).max(1000).optional(),
+  accessOutlivesRevocation: z.boolean().optional(),
   invisibleForMs: z.number().min(0).max(600_000).optional(),
 })
 

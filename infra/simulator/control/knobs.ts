@@ -51,6 +51,8 @@ export interface MicrosoftKnobs {
   concurrencyMax: number
   /** How long after its notification an event still answers 404. */
   invisibleForMs: number
+  /** Where access is not evaluated continuously, tokens live on until they end. */
+  accessOutlivesRevocation: boolean
 }
 
 export interface Knobs {
@@ -103,11 +105,12 @@ export function defaultKnobs(latencyMs: number): Knobs {
       expiredDelta: 'SyncStateNotFound',
       sparseTombstones: true,
       cancelledOccurrences: 'series',
-      repeatedItems: 0.02,
+      repeatedItems: 0,
       duplicateTransaction: 'existing',
       rotateRefreshTokens: true,
       concurrencyMax: 4,
       invisibleForMs: 0,
+      accessOutlivesRevocation: false,
     },
     paging: { shortPages: 'sometimes', emptyPages: 'sometimes', pageSizeMax: 2500 },
     notifications: {

@@ -1,5 +1,5 @@
 // Entra's OAuth 2.0 endpoints: learn.microsoft.com/entra/identity-platform/v2-oauth2-auth-code-flow. A refresh answers a new refresh token
-// and leaves the old one alive; there is no revocation of one grant, and access tokens outlive a revocation until they end.
+// and leaves the old one alive; there is no revocation of one grant.
 import { randomUUID } from 'node:crypto'
 import { decideConsent } from '../consent/consent.ts'
 import { type Challenge, proves, readChallenge } from '../consent/proof.ts'
@@ -186,7 +186,7 @@ function tokens(deps: EntraDeps, account: Account, scope: string, rotate = true)
       scope: scope.replace(/\boffline_access\b ?/, '').trim(),
       expires_in: seconds,
       ext_expires_in: seconds,
-      access_token: deps.signed.mint('access', { accountId: account.id, scope, expiresAt }),
+      access_token: deps.signed.mint('access', { accountId: account.id, scope, era: account.era, expiresAt }),
       ...(lasting === null ? {} : { refresh_token: lasting }),
     },
   }

@@ -200,7 +200,9 @@ function forAccount(scope: string, handle: ForAccount): Handle {
     const bearer = /^Bearer (.+)$/i.exec(call.headers.authorization ?? '')?.[1] ?? ''
     const claims = deps.entra.signed.readAccess(bearer)
     const account = deps.world.accounts.get(claims?.accountId ?? '')
-    if (!claims || account?.vendor !== 'microsoft' || claims.expiresAt <= deps.world.now())
+    const { accessOutlivesRevocation } = deps.knobs.microsoft
+    const live = claims?.era === account?.era || accessOutlivesRevocation
+    if (!claims || !live || account?.vendor !== 'microsoft' || claims.expiresAt <= deps.world.now())
       return graphError('InvalidAuthenticationToken')
     if (!covers(claims.scope, scope)) return graphError('ErrorAccessDenied')
     const running = deps.inFlight.get(account.id) ?? 0

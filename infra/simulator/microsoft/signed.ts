@@ -5,6 +5,8 @@ import { createHmac, timingSafeEqual } from 'node:crypto'
 export interface AccessClaims {
   readonly accountId: string
   readonly scope: string
+  /** The account's era of issue: a revocation begins another. */
+  readonly era: number
   /** ms epoch. */
   readonly expiresAt: number
 }
