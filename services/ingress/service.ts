@@ -10,11 +10,14 @@ import { systemClock } from '#shared/platform/clock.ts'
 import { openCodec } from '#shared/platform/codec.ts'
 import { parseKeyring } from '#shared/platform/crypto.ts'
 import { kafkaRoundTrip, openProducer } from '#shared/platform/kafkajs.ts'
-import { createLogger } from '#shared/platform/log.ts'
-import { openDatabase } from '#shared/platform/postgres.ts'
+import { createLogger, type Logger } from '#shared/platform/log.ts'
+import { openDatabase, type Database } from '#shared/platform/postgres.ts'
 import { startTelemetry } from '#shared/platform/telemetry.ts'
 import { openGates, type GatesConfig } from '#shared/platform/unleash.ts'
-import { createVendors } from '#shared/vendors/index.ts'
+import { createVendors, type Vendors } from '#shared/vendors/index.ts'
+import { quotaOf } from '#shared/vendors/uses.ts'
+import { withBudgets } from '#shared/vendors/with-budgets.ts'
+import { budgetStore } from '#shared/store/budgets.ts'
 import { createBearerCheck, type BearerConfig } from './api/bearer.ts'
 import { registerApi } from './api/routes.ts'
 import { createChannelNotices } from './channel-notices.ts'
@@ -91,7 +94,7 @@ export async function startIngress(
   registerMicrosoftWebhook(app, webhooks)
   const shared = { gates, db, codec, logger, bearer: createBearerCheck(bearerConfig(config)) }
   registerApi(app, { ...shared, refusals, publisher })
-  await registerOAuth(app, { ...shared, ...oauthPorts(config) })
+  await registerOAuth(app, { ...shared, ...oauthPorts(config), vendors: budgetedVendors(config, shared) })
 
   // Not Postgres: notifications do without it while their gates are open, and taking every instance out of the balancer
   // for a database outage would refuse them.
@@ -114,6 +117,17 @@ export async function startIngress(
   return { port, adminPort: admin.port, [Symbol.asyncDispose]: () => running.disposeAsync() }
 }
 
+/** What a person's consent costs at a vendor is taken from the same quota as everything else. */
+function budgetedVendors(config: IngressConfig, { db, logger }: { db: Database; logger: Logger }): Vendors {
+  const deps = { store: budgetStore(db), clock: systemClock, logger }
+  return new Map(
+    [...createVendors(config)].map(([name, vendor]) => [
+      name,
+      withBudgets(vendor, { ...deps, quota: quotaOf(name, config) }),
+    ]),
+  )
+}
+
 function oauthPorts(config: IngressConfig) {
   const keyring = parseKeyring(config.CREDENTIALS_KEYS)
   const isSecure = config.PUBLIC_URL.startsWith('https:')
@@ -121,7 +135,6 @@ function oauthPorts(config: IngressConfig) {
     keyring,
     tokens: createFlowTokens(keyring),
     cookie: createBrowserCookie({ isSecure, lifeMs: FLOW_LIFE_MS }),
-    vendors: createVendors(config),
     publicUrl: config.PUBLIC_URL,
     returnOrigins: config.OAUTH_RETURN_ORIGINS,
   }
