@@ -25,7 +25,7 @@ export interface ChannelVendor extends Vendor {
     open?: (request: ChannelRequest) => OpenedChannel | undefined
     renew?: (channelId: string) => RenewedChannel | undefined
     stop?: (channelId: string) => void
-    revoke?: (refreshToken: string) => void
+    revoke?: (refreshToken: string) => void | Promise<unknown>
     list?: () => readonly VendorCalendar[]
   }
 }
@@ -73,7 +73,7 @@ export function channelVendor(name: VendorName, clock: Clock): ChannelVendor {
     },
     async revoke(refreshToken) {
       vendor.revoked.push(refreshToken)
-      vendor.answers.revoke?.(refreshToken)
+      await vendor.answers.revoke?.(refreshToken)
     },
     listCalendars: async () => vendor.answers.list?.() ?? [],
   }

@@ -1,0 +1,152 @@
+// What becomes of a disconnected account: channels stopped, grant given back, credentials erased, in ten minutes at the latest.
+import { describe, expect, test } from 'vitest'
+import { Failure } from '#shared/domain/failure.ts'
+import type { ConnectionId } from '#shared/domain/ids.ts'
+import { sealSecret } from '#shared/platform/crypto.ts'
+import { eraseDisconnected } from '../../services/scheduler/erase-disconnected.ts'
+import { tendChannels } from '../../services/scheduler/open-channels.ts'
+import { channelVendor, type ChannelVendor } from '../support/channel-vendor.ts'
+import { openSchedulerWorld, type SchedulerWorld } from '../support/scheduler-world.ts'
+
+const NEVER = new AbortController().signal
+const MINUTE = 60_000
+
+async function open(label: string): Promise<[SchedulerWorld, ChannelVendor]> {
+  let vendor: ChannelVendor | undefined
+  const world = await openSchedulerWorld(label, {
+    vendor: (clock) => (vendor = channelVendor('google', clock)),
+  })
+  return [world, vendor!]
+}
+
+async function connectOne(
+  world: SchedulerWorld,
+  columns: Record<string, string> = {},
+): Promise<ConnectionId> {
+  const [id] = await world.connect(columns)
+  const sealed = sealSecret(world.deps.credentialKeys, `refresh of ${id}`, {
+    connectionId: id!,
+    field: 'refresh_token',
+  })
+  await world.db.query('insert into connection_credentials (connection_id, refresh_token) values ($1, $2)', [
+    id,
+    sealed,
+  ])
+  return id!
+}
+
+const disconnect = (world: SchedulerWorld, id: ConnectionId) =>
+  world.db.query(
+    `update external_calendar_connections set status = 'disconnected', disconnected_at = calstream_now() where id = $1`,
+    [id],
+  )
+
+const credentials = async (world: SchedulerWorld) =>
+  (await world.db.query<{ id: string }>('select connection_id as id from connection_credentials')).rows.map(
+    ({ id }) => id,
+  )
+
+const erase = (world: SchedulerWorld) => eraseDisconnected(world.deps, NEVER)
+
+describe('a disconnected account', () => {
+  test('loses its channels, then its grant, then its credentials; others keep theirs', async () => {
+    const [world, vendor] = await open('erase')
+    await using _world = world
+    const [gone, kept] = [await connectOne(world), await connectOne(world)]
+    await world.addCalendars(gone, 'a', 'b')
+    await world.addCalendars(kept, 'c')
+    await tendChannels(world.deps, NEVER)
+    expect(await erase(world)).toBe(0)
+    await disconnect(world, gone)
+    expect(await erase(world)).toBe(0)
+    expect(vendor.revoked).toEqual([])
+    await tendChannels(world.deps, NEVER)
+    expect([...vendor.open.values()]).toEqual(['c'])
+    expect(await erase(world)).toBe(1)
+    expect(vendor.revoked).toEqual([`refresh of ${gone}`])
+    expect(await credentials(world)).toEqual([kept])
+    expect(await erase(world)).toBe(0)
+  })
+
+  test('is asked for again ever less often while the vendor is away, and erased after ten minutes', async () => {
+    const [world, vendor] = await open('erase away')
+    await using _world = world
+    const gone = await connectOne(world)
+    await world.addCalendars(gone, 'a')
+    await tendChannels(world.deps, NEVER)
+    await disconnect(world, gone)
+    const away = () => {
+      throw new Failure('vendor/unavailable')
+    }
+    Object.assign(vendor.answers, { stop: away, revoke: away })
+    for (let second = 0; second < 595; second += 5) {
+      await tendChannels(world.deps, NEVER)
+      expect(await erase(world)).toBe(0)
+      await world.advance(5000)
+    }
+    expect(vendor.revoked).toEqual([])
+    expect(vendor.stopped.length).toBeGreaterThan(4)
+    expect(vendor.stopped.length).toBeLessThan(20)
+    await world.advance(10_000)
+    expect(await erase(world)).toBe(1)
+    expect(vendor.revoked.length).toBe(1)
+    expect([await credentials(world), await world.channels()]).toEqual([[], []])
+  })
+
+  test('whose vendor fails to take the grant back is asked again, then done', async () => {
+    const [world, vendor] = await open('erase retry')
+    await using _world = world
+    await disconnect(world, await connectOne(world))
+    vendor.answers.revoke = () => {
+      throw new Failure('vendor/unavailable')
+    }
+    expect(await erase(world)).toBe(0)
+    expect(await erase(world)).toBe(0)
+    expect(vendor.revoked.length).toBe(1)
+    vendor.answers = {}
+    await world.advance(10_000)
+    expect(await erase(world)).toBe(1)
+    expect(vendor.revoked.length).toBe(2)
+  })
+
+  test('is erased after ten minutes also while the jobs are switched off, and not revoked before', async () => {
+    const [world, vendor] = await open('erase gates')
+    await using _world = world
+    await disconnect(world, await connectOne(world))
+    world.closed.add('CALENDAR_JOBS_ENABLED')
+    expect(await erase(world)).toBe(0)
+    await world.advance(10 * MINUTE + 1000)
+    expect(await erase(world)).toBe(1)
+    expect([vendor.revoked, await credentials(world)]).toEqual([[], []])
+  })
+
+  test('that another provider holds too keeps the grant that both share', async () => {
+    const [world, vendor] = await open('erase shared')
+    await using _world = world
+    const gone = await connectOne(world, { vendor_account_id: `'shared'` })
+    const kept = await connectOne(world, { vendor_account_id: `'shared'` })
+    await disconnect(world, gone)
+    expect(await erase(world)).toBe(1)
+    expect([vendor.revoked, await credentials(world)]).toEqual([[], [kept]])
+    await disconnect(world, kept)
+    expect(await erase(world)).toBe(1)
+    expect(vendor.revoked).toEqual([`refresh of ${kept}`])
+  })
+
+  test('that was connected again while the vendor was asked keeps its new credentials', async () => {
+    const [world, vendor] = await open('erase again')
+    await using _world = world
+    const back = await connectOne(world)
+    await disconnect(world, back)
+    const reconnect = () =>
+      world.db.query(`
+        update external_calendar_connections set status = 'active', disconnected_at = null;
+        update connection_credentials set version = version + 1`)
+    vendor.answers.revoke = reconnect
+    expect(await erase(world)).toBe(0)
+    expect(await credentials(world)).toEqual([back])
+    await world.advance(11 * MINUTE)
+    expect(await erase(world)).toBe(0)
+    expect(vendor.revoked.length).toBe(1)
+  })
+})
