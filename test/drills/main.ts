@@ -17,6 +17,7 @@ import { runDrill, type DrillResult } from './run-drill.ts'
 const USAGE = 'Usage: npm run drill -- [id…] [--profile smoke|ci|full] [--seed n] [--list] [--mutants]'
 const START_MS = 35 * 60_000
 const LINE_MAX = 300
+const EVENTS_SHOWN = 30
 
 const progress = new Progress(process.stdout)
 const interrupt = new AbortController()
@@ -75,11 +76,23 @@ async function main(): Promise<number> {
   return summary(results, drills.length)
 }
 
-function tell({ drill, verdict, reasons, criteria, witnesses, startedAt, endedAt }: DrillResult): void {
+function tell({
+  drill,
+  verdict,
+  reasons,
+  criteria,
+  witnesses,
+  ledgers,
+  startedAt,
+  endedAt,
+}: DrillResult): void {
   for (const [id, one] of criteria)
     progress.line(`    ${one.verdict.padEnd(7)} ${id} ${drill.criteria[id]}: ${short(one.evidence)}`)
   for (const { name, need, got } of witnesses) progress.line(`    witness ${name}: ${got} (needed ${need})`)
   for (const reason of reasons) progress.line(`    ✗ ${short(reason)}`)
+  if (verdict !== 'PASS')
+    for (const { at, instance, event, detail } of ledgers?.processes.slice(-EVENTS_SHOWN) ?? [])
+      progress.line(`    ${new Date(at).toISOString().slice(11, 23)} ${instance} ${event} ${short(detail)}`)
   progress.line(`  ${verdict} ${drill.id} in ${seconds(endedAt - startedAt)}`)
 }
 

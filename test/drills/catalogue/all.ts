@@ -5,6 +5,7 @@ import { INFRASTRUCTURE } from './infrastructure.ts'
 import { INGRESS } from './ingress.ts'
 import { OUTAGES } from './outages.ts'
 import { PROCESSES } from './processes.ts'
+import { VENDORS } from './vendors.ts'
 
 export const DRILLS: readonly Drill[] = [
   ...GRACEFUL_DEGRADATION,
