@@ -10,6 +10,7 @@ describeVendor(
     throttlesWith403: true,
     hasCalendarsWithoutPush: true,
     revokes: true,
+    accessEndsWithGrant: true,
     renewsChannels: false,
     validatesCallbacks: false,
   },

@@ -10,20 +10,21 @@ const HOUR_MS = 3_600_000
 
 export interface SimulatedVendor {
   readonly name: 'google' | 'microsoft'
+  /** Turns knobs before anything happens. */
+  readonly prepare?: (admin: TestSimulator['admin']) => Promise<unknown>
   readonly originOf: (simulator: TestSimulator) => string
   readonly createAt: (origin: string) => Vendor
   /** What the simulator does for each trouble. */
   readonly faults: Readonly<Record<Trouble, object>>
   /** Matches the path of a page of events in the simulator's log and faults. */
   readonly pagePath: string
-  /** Beyond `account` in the call that makes one. */
-  readonly lacksPushCalendars?: boolean
 }
 
 /** Starts a simulator of its own. */
 export async function openSimulatedVendor(spec: SimulatedVendor): Promise<VendorWorld> {
   const simulator = await startTestSimulator()
   const admin: TestSimulator['admin'] = (method, path, body) => simulator.admin(method, path, body)
+  await spec.prepare?.(admin)
   const vendor = spec.createAt(spec.originOf(simulator))
   const eventsOf = ({ accountId, calendar }: TestAccount) =>
     `/admin/accounts/${accountId}/calendars/${encodeURIComponent(calendar)}/events`
@@ -94,7 +95,7 @@ export async function openSimulatedVendor(spec: SimulatedVendor): Promise<Vendor
 }
 
 async function makeAccount(
-  { name, lacksPushCalendars = false }: SimulatedVendor,
+  { name }: SimulatedVendor,
   admin: TestSimulator['admin'],
   vendor: Vendor,
   { events, calendars = 1 }: { events: number; calendars?: number },
@@ -106,8 +107,8 @@ async function makeAccount(
     refreshToken: string
     calendars: { id: string }[]
   }>('POST', '/admin/accounts', {
-    ...(name === 'google' ? {} : { vendor: name }),
-    calendars: [{ primary: true }, ...more, ...(lacksPushCalendars ? [] : [{ pushSupported: false }])],
+    vendor: name,
+    calendars: [{ primary: true }, ...more, { pushSupported: false }],
     eventsPerCalendar: events,
   })
   const ids = made.calendars.map(({ id }) => id)
@@ -118,7 +119,7 @@ async function makeAccount(
     refreshToken: made.refreshToken,
     accessToken,
     calendar: ids[0] ?? '',
-    calendarWithoutPush: lacksPushCalendars ? null : (ids.at(-1) ?? null),
+    calendarWithoutPush: ids.at(-1) ?? null,
     calendars: ids,
   }
 }

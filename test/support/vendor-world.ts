@@ -10,6 +10,8 @@ export interface VendorFeatures {
   readonly hasCalendarsWithoutPush: boolean
   /** A grant can be given back. */
   readonly revokes: boolean
+  /** An access token ends with its grant, and not only at its own end. */
+  readonly accessEndsWithGrant: boolean
   /** A channel's life can be lengthened. */
   readonly renewsChannels: boolean
   /** Opening a channel calls the address that it will ring. */
