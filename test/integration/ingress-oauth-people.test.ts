@@ -27,7 +27,7 @@ const NOT_LISTED = {
   text: 'Provider not allowed',
 } as const
 
-const VENDORS: readonly VendorName[] = ['google']
+const VENDORS: readonly VendorName[] = ['google', 'microsoft']
 
 describe.each(VENDORS)('a person who does not get through to %s', (vendor) => {
   async function afterAnswer(answer: 'deny' | 'partial', return_to?: string) {
@@ -73,7 +73,7 @@ describe.each(VENDORS)('a person who does not get through to %s', (vendor) => {
   test('is never shown what the address says', async () => {
     const person = new Person()
     const consent = await person.toConsent(await oauth.linkFor({ vendor, provider: randomUUID() }))
-    const back = new URL(`${world.url}/api/auth/google/calendar/callback`)
+    const back = new URL(`${world.url}/api/auth/${vendor}/calendar/callback`)
     back.searchParams.set('state', consent.searchParams.get('state') ?? '')
     back.searchParams.set('error', '<script>alert(1)</script>')
     back.searchParams.set('error_description', 'call 555-0100 now')
@@ -83,9 +83,9 @@ describe.each(VENDORS)('a person who does not get through to %s', (vendor) => {
   })
 
   test.each([
-    ['the token endpoint', { path: '/token' }],
-    ['the calendar list', { path: '/calendar/v3/users/me/calendarList' }],
-  ])('because %s is down is told to wait, and can try again', async (_what, match) => {
+    ['the token endpoint', { google: '/token$', microsoft: '/token$' }],
+    ['the calendar list', { google: '/calendarList$', microsoft: '/me/calendars' }],
+  ])('because %s is down is told to wait, and can try again', async (_what, paths) => {
     const provider = randomUUID()
     const account = await oauth.anAccount(vendor)
     const person = new Person()
@@ -93,7 +93,10 @@ describe.each(VENDORS)('a person who does not get through to %s', (vendor) => {
       await person.toConsent(await oauth.linkFor({ vendor, provider })),
       account.email,
     )
-    await world.simulator.admin('POST', '/admin/faults', { match, respond: { status: 503 } })
+    await world.simulator.admin('POST', '/admin/faults', {
+      match: { path: paths[vendor] },
+      respond: { status: 503 },
+    })
     const step = await person.go(back)
     expect([step.status, step.headers.get('retry-after')]).toEqual([503, '5'])
     expect((await oauth.traces(provider)).connections).toEqual([])
@@ -117,13 +120,11 @@ describe.each(VENDORS)('a person who does not get through to %s', (vendor) => {
 })
 
 describe.each(VENDORS)('the gate of %s', (vendor) => {
-  const start = '/api/auth/google/calendar'
+  const start = `/api/auth/${vendor}/calendar`
 
   test.each([
     ['GET', start],
     ['GET', `${start}/callback`],
-    ['GET', '/api/auth/microsoft/calendar'],
-    ['GET', '/api/auth/microsoft/calendar/callback'],
     ['POST', '/api/calendar/connect-links'],
   ])('switched off is said to strangers at %s %s, unknown is 503', async (method, route) => {
     world.said.oauth = () => OFF

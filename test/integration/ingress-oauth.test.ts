@@ -18,7 +18,7 @@ beforeAll(async () => {
 afterAll(() => oauth[Symbol.asyncDispose]())
 beforeEach(() => oauth.calm())
 
-const VENDORS: readonly VendorName[] = ['google']
+const VENDORS: readonly VendorName[] = ['google', 'microsoft']
 
 describe.each(VENDORS)('connecting an account at %s', (vendor) => {
   const callback = `/api/auth/${vendor}/calendar/callback`
@@ -150,6 +150,8 @@ describe.each(VENDORS)('connecting an account at %s', (vendor) => {
 })
 
 describe.each(VENDORS)('a link to %s', (vendor) => {
+  const other = vendor === 'google' ? 'microsoft' : 'google'
+
   test('takes exactly one browser to consent, also when two instances get it at once', async () => {
     const link = await oauth.linkFor({ vendor, provider: randomUUID() })
     const people = Array.from({ length: 8 }, () => new Person())
@@ -172,7 +174,7 @@ describe.each(VENDORS)('a link to %s', (vendor) => {
     const provider = randomUUID()
     const link = await oauth.linkFor({ vendor, provider })
     const token = new URL(link).searchParams.get('link') ?? ''
-    const start = `${world.url}/api/auth/google/calendar`
+    const start = `${world.url}/api/auth/${vendor}/calendar`
     const altered = `${token.slice(0, -6)}${token.endsWith('AAAAAA') ? 'BBBBBB' : 'AAAAAA'}`
     const state = (await new Person().toConsent(await oauth.linkFor({ vendor, provider }))).searchParams.get(
       'state',
@@ -184,7 +186,7 @@ describe.each(VENDORS)('a link to %s', (vendor) => {
       `${start}?link=${state}`,
       `${start}?link=${token}&link=${token}`,
       `${start}?link=${'x'.repeat(5000)}`,
-      link.replace('/google/', '/microsoft/'),
+      link.replace(`/${vendor}/`, `/${other}/`),
     ]) {
       const refused = await new Person().go(bad, 'application/json')
       expect([refused.status, problemOf(refused).error], bad).toEqual([
@@ -220,7 +222,7 @@ describe.each(VENDORS)('a link to %s', (vendor) => {
     ] as const
     expect(answers.map(([answer]) => answer.status)).toEqual(answers.map(([, status]) => status))
     const { url, expires_at } = (await answers[0][0].json()) as { url: string; expires_at: string }
-    expect(url).toMatch(new RegExp(`^${world.url}/api/auth/google/calendar\\?link=[\\w.-]+$`))
+    expect(url).toMatch(new RegExp(`^${world.url}/api/auth/${vendor}/calendar\\?link=[\\w.-]+$`))
     const inMinutes = (Date.parse(expires_at) - Date.now()) / 60_000
     expect(inMinutes).toBeGreaterThan(9)
     expect(inMinutes).toBeLessThanOrEqual(10)
@@ -228,6 +230,8 @@ describe.each(VENDORS)('a link to %s', (vendor) => {
 })
 
 describe.each(VENDORS)('a state of %s', (vendor) => {
+  const other = vendor === 'google' ? 'microsoft' : 'google'
+
   test('connects once: a second callback changes nothing and says so', async () => {
     const provider = randomUUID()
     const { person, back } = await oauth.atCallback(vendor, provider)
@@ -280,7 +284,7 @@ describe.each(VENDORS)('a state of %s', (vendor) => {
   test('of one vendor is nothing at the other, altered it is nothing anywhere', async () => {
     const provider = randomUUID()
     const { person, back } = await oauth.atCallback(vendor, provider)
-    const swapped = new URL(back.href.replace('/google/', '/microsoft/'))
+    const swapped = new URL(back.href.replace(`/${vendor}/`, `/${other}/`))
     const altered = new URL(back)
     altered.searchParams.set('state', `${back.searchParams.get('state')?.slice(0, -6)}AAAAAA`)
     const none = new URL(back)

@@ -116,7 +116,7 @@ function ingressEnv(parts: {
 }): Record<string, string> {
   const stack = testStack()
   const key = () => `k1:${randomBytes(32).toString('base64')}`
-  const { googleUrl } = parts.simulator
+  const { googleUrl, microsoftUrl } = parts.simulator
   return {
     KAFKA_BROKERS: stack.brokers,
     KAFKA_PREFIX: parts.prefix,
@@ -131,10 +131,7 @@ function ingressEnv(parts: {
     CREDENTIALS_KEYS: key(),
     CHANNEL_TOKEN_KEYS: key(),
     API_JWT_SECRET: randomBytes(32).toString('base64url'),
-    ...vendorUrls(
-      googleUrl,
-      'microsoftUrl' in parts.simulator ? String(parts.simulator.microsoftUrl) : googleUrl,
-    ),
+    ...vendorUrls(googleUrl, microsoftUrl),
     GOOGLE_CLIENT_ID: CLIENT.id,
     GOOGLE_CLIENT_SECRET: CLIENT.secret,
     MICROSOFT_CLIENT_ID: CLIENT.id,
