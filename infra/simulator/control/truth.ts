@@ -54,6 +54,8 @@ function asGraphShows(event: WireEvent, calendar: Calendar): WireEvent {
   return {
     ...event,
     etag: `W/${String(event['etag'])}`,
+    // One field, showAs, says both: what is free is not tentative too.
+    status: event['transparency'] === 'transparent' ? 'confirmed' : event['status'],
     start: zoned(event['start']),
     end: zoned(event['end']),
   }
