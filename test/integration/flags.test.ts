@@ -113,6 +113,20 @@ describe('a flip in Unleash', () => {
     expect(tookMs.toSorted((a, b) => a - b)[3]).toBeLessThan(SEEN_MAX_MS)
   })
 
+  test('of the OAuth switch and of the allowlist decide together who may connect', async () => {
+    await using gates = await openAndOn()
+    await expect.poll(() => gates.oauth(PROVIDER).state, within).toBe('on')
+    expect([gates.oauth().state, gates.oauth(OTHER)]).toMatchObject(['on', { text: 'Provider not allowed' }])
+    // Sync may be off meanwhile: who connects then is synced once it is on.
+    await setToggle(unleash, 'CALENDAR_SYNC_ENABLED', false, signal())
+    await expect.poll(() => gates.sync(PROVIDER).state, within).toBe('off')
+    expect(gates.oauth(PROVIDER).state).toBe('on')
+    await setToggle(unleash, 'CALENDAR_OAUTH_ENABLED', false, signal())
+    await expect.poll(() => gates.oauth().state, within).toBe('off')
+    expect(gates.oauth(OTHER)).toMatchObject({ state: 'off', text: 'Calendar OAuth not enabled' })
+    await setToggle(unleash, 'CALENDAR_OAUTH_ENABLED', true, signal())
+  })
+
   test('of the allowlist lets a provider in and out, rows kept or not', async () => {
     await using gates = await openAndOn()
     expect(gates.sync(OTHER)).toMatchObject({ state: 'off', text: 'Provider not allowed' })
