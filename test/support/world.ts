@@ -76,7 +76,9 @@ export class World implements AsyncDisposable {
     const folder = path.join(testStack().folder, `world-${randomBytes(4).toString('hex')}`)
     mkdirSync(folder, { recursive: true })
     const cache = cacheFolder(process.env, homedir())
-    this.#place = { folder, cache, env: childEnv(process.env), ledger: new ProcessLedger(folder) }
+    const { LOG_LEVEL } = parts.env
+    const own = { ...childEnv(process.env), ...(LOG_LEVEL === undefined ? {} : { LOG_LEVEL }) }
+    this.#place = { folder, cache, env: own, ledger: new ProcessLedger(folder) }
   }
 
   /** Where the logs of the services are: `<folder>/logs/<service>.log`. */
@@ -95,9 +97,14 @@ export class World implements AsyncDisposable {
     return service
   }
 
+  /** Where a service answers /metrics, /readyz and /livez. */
+  adminUrl(service: Component): string {
+    return `http://127.0.0.1:${this.#adminPorts.get(service)}`
+  }
+
   /** One of our metrics of a service, summed over its labels; `label` picks those that have it, like `outcome="failed"`. */
   async metric(service: Component, name: string, label = ''): Promise<number> {
-    const text = await (await fetch(`http://127.0.0.1:${this.#adminPorts.get(service)}/metrics`)).text()
+    const text = await (await fetch(`${this.adminUrl(service)}/metrics`)).text()
     const samples = [...text.matchAll(new RegExp(`^${name}(?:\\{[^}]*\\})? ([0-9.e+-]+)`, 'gm'))]
     return samples
       .filter((sample) => sample[0].includes(label))
