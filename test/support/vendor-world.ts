@@ -1,6 +1,7 @@
 // The vendor as the contract suite sees it: a world that is changed from outside, and readers of what an adapter made of it.
 import { expect } from 'vitest'
 import { Failure } from '#shared/domain/failure.ts'
+import { isOutside } from '#shared/domain/window.ts'
 import type { Page, PageItem, Vendor } from '#shared/vendors/vendor.ts'
 
 export interface VendorFeatures {
@@ -154,8 +155,9 @@ export function etagOf(item: PageItem): string | null {
 export function fold(items: readonly PageItem[]): Map<string, string | null> {
   const held = new Map<string, { etag: string | null; seriesId: string | null }>()
   for (const item of items) {
-    if (item.kind === 'event') held.set(idOf(item), { etag: etagOf(item), seriesId: item.event.seriesId })
-    else if (item.kind === 'removed') held.delete(idOf(item))
+    if (item.kind === 'event' && !isOutside(item.event, WINDOW))
+      held.set(idOf(item), { etag: etagOf(item), seriesId: item.event.seriesId })
+    else if (item.kind !== 'series') held.delete(idOf(item))
     else {
       const isGone = ([id, { seriesId }]: readonly [string, { seriesId: string | null }]) =>
         seriesId === item.seriesId && !item.vendorEventIds.includes(id)

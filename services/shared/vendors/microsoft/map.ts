@@ -40,7 +40,8 @@ export function mapRow(raw: unknown): DeltaRow {
   const seriesId = wire.type === 'seriesMaster' ? wire.id : wire.seriesMasterId || null
   if (seriesId === null) return mapWire(wire)
   if (!isStorableId(seriesId)) return unreadable(wire.id, 'the id of the series cannot be stored')
-  const changedAt = wire.lastModifiedDateTime ? parseInstant(wire.lastModifiedDateTime) : null
+  // An exception has a time of change of its own, which says nothing of the series.
+  const changedAt = wire.type === 'seriesMaster' ? parseInstant(wire.lastModifiedDateTime ?? '') : null
   return { kind: 'series', seriesId, etag: wire['@odata.etag'] || null, changedAt }
 }
 
