@@ -19,6 +19,8 @@ export interface LaneRequest {
 export interface Turn {
   /** none: it waited for a slot too long and may only hand over. */
   readonly slot: 'live' | 'backfill' | 'none'
+  /** With `none`: how many lanes wait for the same kind of slot. */
+  readonly waiting?: number
   /** Aborted when the unit shall hand over soon. */
   readonly stopping: AbortSignal
   /** Aborted when the unit shall write nothing more. */
@@ -52,6 +54,8 @@ export interface LanesOptions<R extends LaneRequest> {
   /** performance.now() of the last proof that we are a member of the group. */
   readonly acknowledgedAt: () => number
   readonly limits: LaneLimits
+  /** How many of the backfill slots may be used now; all of them when absent. */
+  readonly backfillShare?: () => number
 }
 
 export interface Lanes<R extends LaneRequest> extends Disposable {
@@ -77,6 +81,7 @@ interface Lane<R> {
 }
 
 const TICK_MS = 100
+const STOCK_PER_SLOT = 4
 /** After a turn was taken away its unit needs a moment to notice. */
 const ABORT_GRACE_MS = 500
 
@@ -193,19 +198,20 @@ class LaneTable<R extends LaneRequest> implements Lanes<R> {
   #hasSlot({ bulkhead, slot }: Lane<R>): boolean {
     const { slots, bulkheadSlots, backfillSlots } = this.#options.limits
     if (this.#count('all') >= slots || this.#count(bulkhead) >= bulkheadSlots) return false
-    return slot === 'live' || this.#count('backfill') < backfillSlots
+    const share = this.#options.backfillShare?.() ?? backfillSlots
+    return slot === 'live' || this.#count('backfill') < Math.min(backfillSlots, share)
   }
 
   #count(name: string): number {
     return this.#used.get(name) ?? 0
   }
 
-  #begin(lane: Lane<R>, slot: Turn['slot']): void {
+  #begin(lane: Lane<R>, slot: Turn['slot'], waiting = 0): void {
     for (const queue of this.#ready.values()) queue.delete(lane)
     const holds = slot === 'none' ? ['none'] : ['all', lane.bulkhead, ...(slot === 'backfill' ? [slot] : [])]
     for (const name of holds) this.#used.set(name, this.#count(name) + 1)
     lane.state = 'running'
-    const turn = this.#run(lane, slot).finally(() => {
+    const turn = this.#run(lane, { slot, waiting }).finally(() => {
       for (const name of holds) this.#used.set(name, this.#count(name) - 1)
       this.#turns.delete(turn)
       this.#start()
@@ -213,13 +219,13 @@ class LaneTable<R extends LaneRequest> implements Lanes<R> {
     this.#turns.add(turn)
   }
 
-  async #run(lane: Lane<R>, slot: Turn['slot']): Promise<void> {
+  async #run(lane: Lane<R>, place: Pick<Turn, 'slot' | 'waiting'>): Promise<void> {
     const [first, ...others] = lane.queue
     lane.queue = []
     if (!first) return this.#forget(lane)
     const running = { requests: [first, ...others], abort: new AbortController() }
     lane.running = running
-    const turn = { slot, stopping: this.#stopping.signal, signal: running.abort.signal }
+    const turn = { ...place, stopping: this.#stopping.signal, signal: running.abort.signal }
     const end = await this.#options.run([first, ...others], turn)
     lane.running = null
     if (end.kind === 'complete') this.#options.completed(running.requests)
@@ -265,12 +271,14 @@ class LaneTable<R extends LaneRequest> implements Lanes<R> {
   }
 
   #handOverLate(now: number): void {
-    const { slots, slotWaitMs } = this.#options.limits
+    const { slots, backfillSlots, slotWaitMs } = this.#options.limits
     for (const queue of this.#ready.values()) {
-      for (const lane of queue) {
+      for (const [place, lane] of [...queue].entries()) {
         // A quarter of the slots, on top: handing over takes two short transactions and no vendor.
         if (now - lane.at < slotWaitMs || this.#count('none') * 4 >= slots) break
-        this.#begin(lane, 'none')
+        // The next in line for a backfill stay, so that its slots never wait for a doorbell.
+        if (lane.slot === 'backfill' && place < backfillSlots * STOCK_PER_SLOT) continue
+        this.#begin(lane, 'none', queue.size)
       }
     }
   }

@@ -6,12 +6,13 @@ import type { Consumer } from '#shared/platform/broker.ts'
 import { systemClock, type Clock } from '#shared/platform/clock.ts'
 import { openCodec } from '#shared/platform/codec.ts'
 import { parseKeyring } from '#shared/platform/crypto.ts'
+import type { KafkaConfig } from '#shared/platform/kafkajs-client.ts'
 import { kafkaRoundTrip, openConsumer, openProducer } from '#shared/platform/kafkajs.ts'
 import { createLogger, type Logger } from '#shared/platform/log.ts'
 import { startLoop, type Loop } from '#shared/platform/loop.ts'
 import { metrics } from '#shared/platform/metrics.ts'
 import { createOffsetLedger } from '#shared/platform/offset-ledger.ts'
-import { openDatabase } from '#shared/platform/postgres.ts'
+import { openDatabase, type Database } from '#shared/platform/postgres.ts'
 import { startTelemetry } from '#shared/platform/telemetry.ts'
 import { openGates, type LiveGates } from '#shared/platform/unleash.ts'
 import { budgetStore } from '#shared/store/budgets.ts'
@@ -19,6 +20,7 @@ import { loadCredentials, saveAccess } from '#shared/store/credentials.ts'
 import { createVendors, type Vendors } from '#shared/vendors/index.ts'
 import { openVendorUses } from '#shared/vendors/uses.ts'
 import { GROUPS, TOPICS } from '#schemas/topics.ts'
+import { openBackfillShare } from './backfill-share.ts'
 import type { SyncConfig } from './config.ts'
 import { createIntake, DOORBELL_TOPICS, type Doorbell, type Intake } from './consumer.ts'
 import { createLanes, type LaneLimits, type Lanes } from './lanes.ts'
@@ -70,6 +72,7 @@ export async function startSync(
       blocked: () => outage.begin(),
       acknowledgedAt: () => consumerOf.current?.lastAcknowledgedAt() ?? 0,
       limits: limitsOf(config),
+      backfillShare: started.use(openBackfillShare(config.SYNC_BACKFILL_SLOTS)).slots,
     }),
   )
   const intake = createIntake({
@@ -97,12 +100,7 @@ export async function startSync(
   )
   consumerOf.current = started.use(consumer)
   const loops = [outage, ...startLoops(intake, lanes, { logger, started })]
-  const checks = {
-    kafka: () => kafkaRoundTrip(kafka),
-    postgres: () => deps.db.query('select 1').then(() => null),
-    gates: async () => live?.problem() ?? null,
-    work: async () => loops.map((loop) => loop.problem()).find((problem) => problem !== null) ?? null,
-  }
+  const checks = checksOf({ ...deps, kafka, live, loops })
   const admin = started.use(
     await startAdmin({ port: config.ADMIN_PORT, host: config.ADMIN_HOST, checks, telemetry, logger }),
   )
@@ -124,6 +122,20 @@ const NOT_YET: Pick<Consumer, 'commit' | 'pause' | 'resume' | 'held'> = {
   pause: () => {},
   resume: () => {},
   held: () => [],
+}
+
+function checksOf(parts: {
+  readonly db: Pick<Database, 'query'>
+  readonly kafka: KafkaConfig
+  readonly live: LiveGates | null
+  readonly loops: readonly { problem(): string | null }[]
+}) {
+  return {
+    kafka: () => kafkaRoundTrip(parts.kafka),
+    postgres: () => parts.db.query('select 1').then(() => null),
+    gates: async () => parts.live?.problem() ?? null,
+    work: async () => parts.loops.map((loop) => loop.problem()).find((problem) => problem !== null) ?? null,
+  }
 }
 
 function startLoops(

@@ -28,8 +28,12 @@ import {
 
 /** Claims since the last page or outcome; then something ends units before they can say why. */
 const UNFINISHED_MAX = 8
-/** How long a connection that found no slot waits for its next turn: others have theirs meanwhile. */
+/**
+ * How long a connection that found no slot waits for its next turn: others have theirs meanwhile. The more wait, the longer, spread
+ * over about the time that they take: 500 that all came back every 20 s cost more than the reading itself.
+ */
 const NO_SLOT_WAIT_MS = 15_000
+const PER_WAITING_MS = 200
 
 /**
  * Brings the connection of these requests up to date. Never rejects: the result says whether the requests are done, that is,
@@ -48,7 +52,7 @@ export async function syncConnection(
     unit = claim.unit
     crashPoint('sync.claimed')
     if (unit.connection.unfinished >= UNFINISHED_MAX) throw new Failure('sync/unfinished')
-    if (turn.slot === 'none') return await handOver(deps, unit, NO_SLOT_WAIT_MS * (1 + Math.random()))
+    if (turn.slot === 'none') return await handOver(deps, unit, noSlotWaitMs(turn))
     const stop = await syncCalendars(deps, unit, turn)
     if (stop?.kind === 'held') return await holdUnit(deps, unit, stop.gate)
     if (stop?.kind === 'handed-over') return await handOver(deps, unit, 0)
@@ -56,6 +60,10 @@ export async function syncConnection(
   } catch (error) {
     return endBroken(deps, unit, turn, error)
   }
+}
+
+function noSlotWaitMs({ waiting = 0 }: Turn): number {
+  return NO_SLOT_WAIT_MS + Math.max(NO_SLOT_WAIT_MS, waiting * PER_WAITING_MS) * Math.random()
 }
 
 interface CalendarTurn {

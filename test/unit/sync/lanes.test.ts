@@ -29,7 +29,7 @@ afterEach(() => {
   for (const lanes of open.splice(0)) lanes[Symbol.dispose]()
 })
 
-function world(limits: Partial<LaneLimits> = {}) {
+function world(limits: Partial<LaneLimits> = {}, backfillShare?: () => number) {
   const running: RunningUnit[] = []
   const completed: string[] = []
   const seen = { blocked: 0, acknowledgedAt: 0, started: [] as string[] }
@@ -55,6 +55,7 @@ function world(limits: Partial<LaneLimits> = {}) {
     blocked: () => (seen.blocked += 1),
     acknowledgedAt: () => seen.acknowledgedAt,
     limits: { ...WIDE, ...limits },
+    ...(backfillShare && { backfillShare }),
   })
   open.push(lanes)
   const ring = (name: string, { key = name.slice(0, 1), bulkhead = 'google', source = 'p0' } = {}) =>
@@ -151,6 +152,38 @@ describe('slots', () => {
     expect(running.map((unit) => unit.turn.slot)).toEqual(['live', 'backfill'])
     await running[1]!.end(COMPLETE)
     expect(names()).toEqual(['c1', 'b1'])
+  })
+
+  test('for backfill may be fewer for a while, and are used again when there are more', async () => {
+    let share = 1
+    const { ring, running, names } = world({ backfillSlots: 3 }, () => share)
+    for (const name of ['a1', 'b1', 'c1', 'd1']) {
+      ring(name)
+      await running.at(-1)!.end({ kind: 'backfill' })
+    }
+    expect(names()).toEqual(['a1'])
+    share = 5
+    await eventually('the share is seen', () => names().length === 3)
+    expect(names()).toEqual(['a1', 'b1', 'c1'])
+    share = 1
+    await running[0]!.end(COMPLETE)
+    expect(names()).toEqual(['b1', 'c1'])
+  })
+
+  test('for backfill always have the next in line at hand: only who stands behind them hands over', async () => {
+    const { ring, running } = world({ backfillSlots: 1, slotWaitMs: 50 })
+    for (let i = 0; i < 8; i += 1) {
+      ring(`x${i}`, { key: `k${i}` })
+      await running.at(-1)!.end({ kind: 'backfill' })
+    }
+    await eventually('the hand-overs', () => running.length === 4)
+    expect(running.map((unit) => [unit.names[0], unit.turn.slot])).toEqual([
+      ['x0', 'backfill'],
+      ['x5', 'none'],
+      ['x6', 'none'],
+      ['x7', 'none'],
+    ])
+    expect(running[1]!.turn.waiting).toBeGreaterThanOrEqual(5)
   })
 
   test('are not needed to hand over what waited for one too long', async () => {

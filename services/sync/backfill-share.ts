@@ -1,0 +1,41 @@
+// How many units may read whole calendars right now. Live work shares this process and its machine with them, so their number
+// follows how late a timer of this process comes: that grows as soon as the process or the cores under it are busy, whoever makes
+// them so. Additive up, halved down, never below one: a backfill always goes on, and never takes what live work needs.
+import { performance } from 'node:perf_hooks'
+
+const TICK_MS = 20
+/** One decision each; long enough for a change to show. */
+const WINDOW_TICKS = 25
+/** Live p95 doubles near 15 ms of lateness, since a change passes about ten such waits on its way (measured on two cores). */
+const LATE_MS = 8
+const EARLY_MS = 4
+
+export interface BackfillShare extends Disposable {
+  /** Between 1 and the maximum. */
+  readonly slots: () => number
+}
+
+/** Pure: the next number of slots after a window with these latenesses (ms). */
+export function nextShare(slots: number, max: number, lateMs: readonly number[]): number {
+  // The share of the window by which it came late, on average: one long pause (a garbage collection) is no trend.
+  const typical = lateMs.toSorted((a, b) => a - b)[Math.floor(lateMs.length * 0.75)] ?? 0
+  if (typical > LATE_MS) return Math.max(1, Math.floor(slots / 2))
+  return typical < EARLY_MS ? Math.min(max, slots + 1) : slots
+}
+
+/** Begins with one slot and watches until it is disposed. */
+export function openBackfillShare(max: number): BackfillShare {
+  let slots = 1
+  let lateMs: number[] = []
+  let expectedAt = performance.now() + TICK_MS
+  const timer = setInterval(() => {
+    const now = performance.now()
+    lateMs.push(Math.max(0, now - expectedAt))
+    expectedAt = now + TICK_MS
+    if (lateMs.length < WINDOW_TICKS) return
+    slots = nextShare(slots, max, lateMs)
+    lateMs = []
+  }, TICK_MS)
+  timer.unref()
+  return { slots: () => slots, [Symbol.dispose]: () => clearInterval(timer) }
+}
