@@ -1,28 +1,35 @@
-// `npm run drill -- [id…] [--profile smoke|ci|full] [--seed n] [--list] [--mutants] [--keep]`: executes drills on a stack of its
-// own and judges them from outside. Ctrl-C stops clean. The exit code is 0 only if all are PASS.
+// `npm run drill -- [id…] [--profile smoke|ci|full] [--seed n] [--list] [--mutants] [--minutes n] [--no-report]`: executes drills on a
+// stack of its own and judges them from outside. Ctrl-C stops clean. The exit code is 0 only if all are PASS (with --mutants: all caught).
 //
 // How to add a drill: write a value of type Drill (drill.ts) into the file of its group under catalogue/ (one file per group, listed in
 // catalogue/all.ts). `system` says what has to run, `run` does it and returns the judge. Faults go through `d.inject` (proven active
 // and healed) or `d.strike` (over at once); faults/*.ts has the usual ones. Name the criteria, the entries of the fault catalogue and
 // the invariants beyond those that always hold (checkers/invariants.ts). Give witnesses: what has to have happened at least, so
 // that a run in which nothing happened is INVALID. Then `npm run drill -- ID`, and prove by a mutant (mutants/list.ts) that it bites.
+import path from 'node:path'
 import { parseArgs } from 'node:util'
 import { Progress, seconds } from '../../infra/local/progress.ts'
+import { REPOSITORY } from '../../infra/local/services.ts'
 import { openRunFolder, killRun, removeRunFolder } from '../support/test-run.ts'
-import { chosenDrills, DRILLS } from './catalogue/all.ts'
-import type { Profile } from './drill.ts'
-import { startDrillStack } from './environment/stack.ts'
+import { allDrills, chosenDrills } from './catalogue/all.ts'
+import type { Drill, Profile } from './drill.ts'
+import { startDrillStack, type DrillStack } from './environment/stack.ts'
+import { MUTANTS } from './mutants/list.ts'
+import { runMutant } from './mutants/run.ts'
+import type { MutantLine } from './report/pages.ts'
+import { catalogueLines, keepEvidence, keepMutants, writePages } from './report/write.ts'
 import { runDrill, type DrillResult } from './run-drill.ts'
 
-const USAGE = 'Usage: npm run drill -- [id…] [--profile smoke|ci|full] [--seed n] [--list] [--mutants]'
+const USAGE =
+  'Usage: npm run drill -- [id…] [--profile smoke|ci|full] [--seed n] [--list] [--mutants] [--minutes n] [--no-report]'
 const START_MS = 35 * 60_000
 const LINE_MAX = 300
 const EVENTS_SHOWN = 30
+const PLACE = { folder: path.join(REPOSITORY, 'docs', 'drills'), repository: REPOSITORY }
 
 const progress = new Progress(process.stdout)
 const interrupt = new AbortController()
 for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(name, () => interrupt.abort(name))
-
 let background = 0
 process.on('unhandledRejection', (error) => {
   background += 1
@@ -36,44 +43,92 @@ process.exitCode = await main().catch((error: unknown) => {
   return 2
 })
 
+interface Options {
+  readonly profile: Profile
+  readonly seed: number
+  readonly report: boolean
+}
+
 async function main(): Promise<number> {
   const { values, positionals } = parseArgs({
     options: {
       profile: { type: 'string', default: 'ci' },
       seed: { type: 'string' },
+      minutes: { type: 'string' },
       list: { type: 'boolean', default: false },
+      mutants: { type: 'boolean', default: false },
+      'no-report': { type: 'boolean', default: false },
     },
     allowPositionals: true,
   })
-  const profile = profileOf(values.profile)
   if (values.list) return list()
-  const drills = chosenDrills(positionals, profile)
-  const seed = values.seed === undefined ? Math.floor(Math.random() * 1_000_000_000) : Number(values.seed)
-  if (!Number.isSafeInteger(seed)) throw new RangeError(`--seed must be a whole number. ${USAGE}`)
-  progress.line(`${drills.length} drills, profile ${profile}, seed ${seed}`)
+  const seed = numberOf('seed', values.seed) ?? Math.floor(Math.random() * 1_000_000_000)
+  const options: Options = { profile: profileOf(values.profile), seed, report: !values['no-report'] }
+  if (values.mutants) return withStack((stack) => runMutants(stack, positionals, options))
+  const minutes = numberOf('minutes', values.minutes)
+  const drills = chosenDrills(positionals, options.profile, minutes)
+  progress.line(`${drills.length} drills, profile ${options.profile}, seed ${seed}`)
+  return withStack((stack) => runDrills(stack, drills, options))
+}
+
+/** Starts the infrastructure, and takes everything down again whatever happens. */
+async function withStack(work: (stack: DrillStack) => Promise<number>): Promise<number> {
   const folder = await openRunFolder()
   process.once('exit', () => killRun(folder))
-  const results: DrillResult[] = []
   try {
     const signal = AbortSignal.any([interrupt.signal, AbortSignal.timeout(START_MS)])
-    await using stack = await startDrillStack(
-      { folder, env: process.env, say: (line) => progress.line(line) },
-      signal,
-    )
-    for (const [index, drill] of drills.entries()) {
-      if (interrupt.signal.aborted) break
-      progress.line(`\n[${index + 1}/${drills.length}] ${drill.id} ${drill.title}`)
-      const began = performance.now()
-      const say = (line: string) =>
-        progress.line(`  ${seconds(performance.now() - began).padStart(7)}  ${line}`)
-      const result = await runDrill(drill, { stack, profile, seed, say, signal: interrupt.signal })
-      results.push(result)
-      tell(result)
-    }
+    const say = (line: string) => progress.line(line)
+    await using stack = await startDrillStack({ folder, env: process.env, say }, signal)
+    return await work(stack)
   } finally {
     await removeRunFolder(folder)
   }
+}
+
+async function runDrills(stack: DrillStack, drills: readonly Drill[], options: Options): Promise<number> {
+  const results: DrillResult[] = []
+  for (const [index, drill] of drills.entries()) {
+    if (interrupt.signal.aborted) break
+    progress.line(`\n[${index + 1}/${drills.length}] ${drill.id} ${drill.title}`)
+    const began = performance.now()
+    const say = (line: string) =>
+      progress.line(`  ${seconds(performance.now() - began).padStart(7)}  ${line}`)
+    const result = await runDrill(drill, { ...options, stack, say, signal: interrupt.signal })
+    results.push({ ...result, ledgers: null })
+    tell(result)
+    if (options.report) keepEvidence(PLACE, result)
+  }
+  if (options.report) writePages(PLACE, allDrills(), Date.now())
   return summary(results, drills.length)
+}
+
+async function runMutants(
+  stack: DrillStack,
+  ids: readonly string[],
+  { seed, report }: Options,
+): Promise<number> {
+  const unknown = ids.filter((id) => !MUTANTS.some((mutant) => mutant.id === id))
+  if (unknown.length > 0) throw new RangeError(`There is no mutant ${unknown.join(', ')}.`)
+  const chosen = ids.length === 0 ? MUTANTS : MUTANTS.filter(({ id }) => ids.includes(id))
+  const lines: MutantLine[] = []
+  for (const [index, mutant] of chosen.entries()) {
+    if (interrupt.signal.aborted) break
+    progress.passing(`[${index + 1}/${chosen.length}] ${mutant.id} …`)
+    const began = performance.now()
+    const line = await runMutant(mutant, { stack, seed, say: () => {}, signal: interrupt.signal })
+    lines.push(line)
+    const mark = line.caught ? 'caught  ' : 'SURVIVED'
+    progress.line(
+      `${mark} ${line.id.padEnd(24)} ${line.drill.padEnd(9)} ${seconds(performance.now() - began)} ${short(line.by)}`,
+    )
+  }
+  if (report) {
+    keepMutants(PLACE, lines)
+    writePages(PLACE, allDrills(), Date.now())
+  }
+  const caught = lines.filter((line) => line.caught).length
+  progress.line(`${caught} of ${chosen.length} mutants caught`)
+  return caught === chosen.length ? 0 : 1
 }
 
 function tell({
@@ -101,7 +156,7 @@ function summary(results: readonly DrillResult[], wanted: number): number {
   progress.line('')
   for (const { drill, verdict, reasons } of results)
     progress.line(
-      `${verdict.padEnd(7)} ${drill.id.padEnd(10)} ${drill.title}${reasons[0] ? `: ${short(reasons[0])}` : ''}`,
+      `${verdict.padEnd(7)} ${drill.id.padEnd(11)} ${drill.title}${reasons[0] ? `: ${short(reasons[0])}` : ''}`,
     )
   if (interrupt.signal.aborted) progress.line(`Stopped by ${String(interrupt.signal.reason)} before the end.`)
   progress.line(`${passed} of ${wanted} drills PASS`)
@@ -115,12 +170,28 @@ function short(text: string): string {
 }
 
 function list(): number {
-  for (const { id, title, profiles, faults } of DRILLS)
-    progress.line(`${id.padEnd(10)} ${profiles.join(',').padEnd(14)} ${title} (${faults.join(', ')})`)
+  const drills = allDrills()
+  for (const { id, title, profiles, faults } of drills)
+    progress.line(`${id.padEnd(12)} ${profiles.join(',').padEnd(14)} ${title} (${faults.join(', ')})`)
+  const lines = catalogueLines(drills)
+  progress.line('')
+  for (const { id, what, drills: own, reason } of lines)
+    progress.line(`${id.padEnd(4)} ${what}: ${own.length > 0 ? own.join(', ') : `not executed, ${reason}`}`)
+  const executed = lines.filter((line) => line.drills.length > 0).length
+  progress.line(
+    `\n${drills.length} drills, ${executed} of ${lines.length} faults of the catalogue, ${MUTANTS.length} mutants`,
+  )
   return 0
 }
 
 function profileOf(name: string): Profile {
   if (name === 'smoke' || name === 'ci' || name === 'full') return name
   throw new RangeError(`There is no profile "${name}". ${USAGE}`)
+}
+
+function numberOf(name: string, text: string | undefined): number | undefined {
+  if (text === undefined) return undefined
+  const value = Number(text)
+  if (!Number.isFinite(value) || value < 0) throw new RangeError(`--${name} must be a number. ${USAGE}`)
+  return value
 }

@@ -29,6 +29,8 @@ export interface MethodOptions {
   readonly seed: number
   readonly say: (line: string) => void
   readonly signal: AbortSignal
+  /** Cuts every wait of the method, for runs that are expected to fail. */
+  readonly patienceMs?: number
 }
 
 export function openMethod(drill: Drill, system: System, options: MethodOptions): Method {
@@ -37,6 +39,7 @@ export function openMethod(drill: Drill, system: System, options: MethodOptions)
   const nemesis: FaultEntry[] = []
   const requests: OwnRequest[] = []
   const active: ActiveFault[] = []
+  const { patienceMs = Infinity } = options
   let loads = 0
   const run: DrillRun = {
     system,
@@ -69,14 +72,16 @@ export function openMethod(drill: Drill, system: System, options: MethodOptions)
       requests.push(sent)
       return sent
     },
-    async until(what, ask, withinMs) {
+    async until(what, ask, limitMs) {
       const began = performance.now()
+      const withinMs = Math.min(limitMs, patienceMs)
       if (!(await holdsWithin(ask, withinMs, signal)))
         throw new DrillFailed(`not within ${withinMs} ms: ${what}`)
       return performance.now() - began
     },
-    async converged(withinMs) {
+    async converged(limitMs) {
       const began = performance.now()
+      const withinMs = Math.min(limitMs, patienceMs)
       const missing = await settle(system, withinMs, signal)
       if (missing !== null) throw new DrillFailed(`not at rest within ${withinMs} ms: ${missing}`)
       return performance.now() - began

@@ -1,4 +1,5 @@
 // Every drill, in the order in which they run. One file per group; to add a group, add its list here.
+import { chaosDrill } from '../chaos/chaos.ts'
 import type { Drill } from '../drill.ts'
 import { GRACEFUL_DEGRADATION } from './graceful-degradation.ts'
 import { INFRASTRUCTURE } from './infrastructure.ts'
@@ -7,19 +8,33 @@ import { OUTAGES } from './outages.ts'
 import { PROCESSES } from './processes.ts'
 import { VENDORS } from './vendors.ts'
 
-export const DRILLS: readonly Drill[] = [
+/** How long chaos lasts when nobody says. */
+const CHAOS_MINUTES = 1.5
+
+const DRILLS: readonly Drill[] = [
   ...GRACEFUL_DEGRADATION,
   ...OUTAGES,
+  ...INGRESS,
+  ...VENDORS,
   ...PROCESSES,
   ...INFRASTRUCTURE,
-  ...INGRESS,
 ]
 
+/** All of them. */
+export function allDrills(chaosMinutes = CHAOS_MINUTES): readonly Drill[] {
+  return [...DRILLS, chaosDrill(chaosMinutes)]
+}
+
 /** The drills named, or all of a profile. Throws RangeError for a name that there is not. */
-export function chosenDrills(ids: readonly string[], profile: Drill['profiles'][number]): readonly Drill[] {
-  if (ids.length === 0) return DRILLS.filter(({ profiles }) => profiles.includes(profile))
+export function chosenDrills(
+  ids: readonly string[],
+  profile: Drill['profiles'][number],
+  chaosMinutes?: number,
+): readonly Drill[] {
+  const all = allDrills(chaosMinutes)
+  if (ids.length === 0) return all.filter(({ profiles }) => profiles.includes(profile))
   return ids.map((id) => {
-    const drill = DRILLS.find((one) => one.id.toLowerCase() === id.toLowerCase())
+    const drill = all.find((one) => one.id.toLowerCase() === id.toLowerCase())
     if (!drill) throw new RangeError(`There is no drill "${id}". npm run drill -- --list shows all.`)
     return drill
   })

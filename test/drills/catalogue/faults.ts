@@ -8,7 +8,8 @@ export interface CatalogueEntry {
   readonly reason: string
 }
 
-const NEEDS_HOST = 'needs rights on the host (cgroups, network namespaces, file systems, strace) that a clone does not have'
+const NEEDS_HOST =
+  'needs rights on the host (cgroups, network namespaces, file systems, strace) that a clone does not have'
 const ONE_BROKER = 'needs three brokers; the drills run one'
 
 export const FAULT_CATALOGUE: readonly CatalogueEntry[] = [
@@ -23,7 +24,11 @@ export const FAULT_CATALOGUE: readonly CatalogueEntry[] = [
   ['P9', 'error event without a listener (idle session killed)', ''],
   ['P10', 'event loop blocked', ''],
   ['P11', 'OOM kill', NEEDS_HOST],
-  ['P12', 'version N and N-1 side by side', 'there is no earlier release yet; schema evolution is tested by test/unit/schemas'],
+  [
+    'P12',
+    'version N and N-1 side by side',
+    'there is no earlier release yet; schema evolution is tested by test/unit/schemas',
+  ],
   ['N1', 'connection refused', ''],
   ['N2', 'reset in mid-stream', ''],
   ['N3', 'black hole without FIN', ''],
@@ -35,7 +40,11 @@ export const FAULT_CATALOGUE: readonly CatalogueEntry[] = [
   ['N9', 'flapping link', ''],
   ['N10', 'cut from Kafka but not Postgres, and reverse', ''],
   ['N11', 'DNS failure, wrong address', 'a wrong address is F11: refused at the start'],
-  ['N12', 'TLS certificate expired, wrong CA', 'the local stack has no TLS; certificate checks are those of Node and cannot be switched off by a setting'],
+  [
+    'N12',
+    'TLS certificate expired, wrong CA',
+    'the local stack has no TLS; certificate checks are those of Node and cannot be switched off by a setting',
+  ],
   ['K1', 'all brokers away while webhooks arrive', ''],
   ['K2', 'one broker down, leader moves', ONE_BROKER],
   ['K3', 'broker accepts and never answers', ''],
@@ -45,11 +54,23 @@ export const FAULT_CATALOGUE: readonly CatalogueEntry[] = [
   ['K7', 'offset commit fails, ILLEGAL_GENERATION', ''],
   ['K8', 'offsets reset to earliest, full replay', ''],
   ['K9', 'offsets lost', ''],
-  ['K10', 'topic missing, partitions raised', 'test/integration/schemas and unit/shared/platform/topics: the start refuses'],
-  ['K11', 'non-retriable consumer crash', 'test/integration/kafka-consume: the consumer is rebuilt or the process ends'],
+  [
+    'K10',
+    'topic missing, partitions raised',
+    'test/integration/schemas and unit/shared/platform/topics: the start refuses',
+  ],
+  [
+    'K11',
+    'non-retriable consumer crash',
+    'test/integration/kafka-consume: the consumer is rebuilt or the process ends',
+  ],
   ['K12', 'poison record on each topic', ''],
   ['K13', 'record larger than a fetch', ''],
-  ['K14', 'retry topic: delay respected under restart', 'test/integration/retry; crash points retry.* are met by CRASH'],
+  [
+    'K14',
+    'retry topic: delay respected under restart',
+    'test/integration/retry; crash points retry.* are met by CRASH',
+  ],
   ['D1', 'Postgres stopped and started', ''],
   ['D2', 'Postgres restarted every few seconds', ''],
   ['D3', 'sessions terminated, also inside transactions', ''],
@@ -58,21 +79,33 @@ export const FAULT_CATALOGUE: readonly CatalogueEntry[] = [
   ['D6', 'pool exhausted', ''],
   ['D7', 'too many connections', ''],
   ['D8', 'lock held on connection rows', ''],
-  ['D9', 'deadlock, serialization failure', 'test/integration/postgres: the whole transaction is retried or fails with its code'],
+  [
+    'D9',
+    'deadlock, serialization failure',
+    'test/integration/postgres: the whole transaction is retried or fails with its code',
+  ],
   ['D10', 'idle-in-transaction kill', ''],
   ['D11', 'read-only after a failover', ''],
   ['D12', 'disk full', NEEDS_HOST],
   ['D13', 'slow fsync', NEEDS_HOST],
   ['D14', 'migration lock', ''],
   ['D15', 'unknown outcome of a commit', ''],
-  ['D16', 'database restored to an earlier time', 'calstream doctor --restored, test of the command; a drill would need a second cluster'],
+  [
+    'D16',
+    'database restored to an earlier time',
+    'calstream doctor --restored, test of the command; a drill would need a second cluster',
+  ],
   ['D17', 'data that violates constraints', ''],
   ['A1', 'vendor answers 503', ''],
   ['A2', '429, 403 rateLimitExceeded', ''],
   ['A3', '500, 502, 504, reset, hang, slow body', ''],
   ['A4', '401 once', ''],
   ['A5', 'grant revoked', ''],
-  ['A6', 'rotated refresh token, crash before it is stored', 'Google does not rotate; for Microsoft see the contract tests of both vendors'],
+  [
+    'A6',
+    'rotated refresh token, crash before it is stored',
+    'Google does not rotate; for Microsoft see the contract tests of both vendors',
+  ],
   ['A7', 'cursor gone in mid-run', ''],
   ['A8', 'calendar deleted, permission lost', ''],
   ['A9', 'page 2 of 3 fails', ''],
@@ -105,15 +138,27 @@ export const FAULT_CATALOGUE: readonly CatalogueEntry[] = [
   ['F4', 'flags toggled rapidly', ''],
   ['F5', 'flag server refused', ''],
   ['F6', 'flag server answers 401 once', 'test/integration/flags: the client is rebuilt'],
-  ['F7', 'start with the flag server down and an old backup', 'no backup is kept (in-memory storage); test/unit/shared/platform/flags'],
+  [
+    'F7',
+    'start with the flag server down and an old backup',
+    'no backup is kept (in-memory storage); test/unit/shared/platform/flags',
+  ],
   ['F8', 'flag server silent for 30 s', ''],
   ['F9', 'empty list, unknown strategy', 'test/unit/shared/platform/gate-rules and test/integration/flags'],
   ['F10', 'flags differ between processes', 'one server per drill; each unit uses one snapshot, see GD-5'],
   ['F11', 'bad settings at the start', ''],
   ['F12', 'secrets rotated while running', 'calstream keys rotate has its own tests under load'],
   ['C1', 'clock jumps', ''],
-  ['C2', 'two processes five minutes apart', 'ordering uses epochs and versions, never a process clock; needs faketime to show'],
-  ['C3', 'clock jumps in the token window', 'needs faketime for one process; test/unit/shared/vendors/access'],
+  [
+    'C2',
+    'two processes five minutes apart',
+    'ordering uses epochs and versions, never a process clock; needs faketime to show',
+  ],
+  [
+    'C3',
+    'clock jumps in the token window',
+    'needs faketime for one process; test/unit/shared/vendors/access',
+  ],
   ['C4', 'DST, leap day and zones in data', ''],
   ['C5', 'timers late by 10 s', 'ZOMBIE freezes for 12 s and more, which is later'],
   ['R1', '5 % CPU', NEEDS_HOST],

@@ -8,6 +8,7 @@ import { recordedFailures } from '../checkers/failures.ts'
 import type { Drill, DrillRun } from '../drill.ts'
 import { allOf, met } from '../drill.ts'
 import { operatorToken, providerToken } from '../environment/tokens.ts'
+import { badLine } from '../faults/lines.ts'
 import { everySees, gatesOff, providerRemoved } from '../faults/gates.ts'
 import { LISTING, vendorFault } from '../faults/vendors.ts'
 import type { Ledgers, OwnRequest } from '../ledgers/ledgers.ts'
@@ -506,6 +507,67 @@ const toggling: Drill = {
   },
 }
 
+const heldRefusals: Drill = {
+  id: 'HELD',
+  title: 'Webhooks refused while the database is away: a refusal is a durable row',
+  report: 'graceful-degradation',
+  criteria: {
+    'HELD.1': 'A signed notification that cannot be kept is answered 503, never 403',
+    'HELD.2':
+      'Whatever was answered 403 is rung after the gate has opened, although the vendor never repeats it',
+  },
+  faults: ['F1', 'N1', 'W2'],
+  profiles: ['smoke', 'ci', 'full'],
+  system: (profile) => ({ connections: profile === 'smoke' ? 6 : 12, eventsPerCalendar: 15, latencyMs: 20 }),
+  invariants: ['I13', 'I15', 'I17'],
+  wallMs: 200_000,
+  recoverWithinMs: 60_000,
+  async run(d) {
+    await d.system.vendor.admin('POST', '/admin/notifications', { retryAttemptsMax: 10 })
+    const load = d.load(15, 16_000)
+    await d.lasting(1_000)
+    const off = await gatesOff(d, 'F1', ['CALENDAR_WEBHOOK_ENABLED'])
+    await d.lasting(OFF_WITHIN_MS)
+    const away = await badLine(
+      d,
+      { fault: 'N1', action: 'refused', target: 'postgres', line: d.system.stack.lines.postgres },
+      { down: true },
+    )
+    await d.lasting(5_000)
+    await away.heal()
+    await d.lasting(4_000)
+    await off.heal()
+    await load
+    await d.delivered(60_000)
+    const recovered = await d.converged(60_000)
+    return ({ ledgers, holds }) => {
+      const between = (from: number, to: number) =>
+        ledgers.webhooks.filter(({ at, status }) => at > from && at < to && status !== undefined)
+      const [from, to] = [(away.entry.activeAt ?? 0) + 300, away.entry.endedAt ?? 0]
+      const unkept = between(from, to)
+      const refused = between((off.entry.activeAt ?? 0) + OFF_WITHIN_MS, off.entry.endedAt ?? 0).filter(
+        ({ status }) => status === 403,
+      )
+      return {
+        criteria: {
+          'HELD.1': met(
+            unkept.every(({ status }) => status === 503),
+            `${unkept.length} notifications while nothing could be kept: ${[...new Set(unkept.map(({ status }) => status))].join()}`,
+          ),
+          'HELD.2': allOf(
+            holds('I1', 'I13'),
+            met(true, `${refused.length} answered 403; rest ${Math.round(recovered)} ms after the switch`),
+          ),
+        },
+        witnesses: [
+          { name: 'notifications that could not be kept', need: 5, got: unkept.length },
+          { name: 'notifications answered 403', need: 5, got: refused.length },
+        ],
+      }
+    }
+  },
+}
+
 const everythingDegraded: Drill = {
   id: 'GD-S',
   title: 'All scenarios at once: flags, allowlist and vendor fail together',
@@ -575,5 +637,6 @@ export const GRACEFUL_DEGRADATION: readonly Drill[] = [
   rollback,
   partialFailure,
   toggling,
+  heldRefusals,
   everythingDegraded,
 ]

@@ -276,6 +276,8 @@ async function slowSenders(d: DrillRun, good: string): Promise<Finding> {
   const sockets: Socket[] = Array.from({ length: count }, () => {
     const socket = connect(Number(d.system.env['INGRESS_PORT']), '127.0.0.1')
     socket.on('error', () => {})
+    // Unread, the server's goodbye would never be seen.
+    socket.resume()
     socket.write(`POST ${GOOGLE_WEBHOOK} HTTP/1.1\r\nHost: x\r\nX-Slow: `)
     return socket
   })

@@ -436,7 +436,8 @@ const everythingAtOnce: Drill = {
   invariants: CRASH_INVARIANTS,
   wallMs: 900_000,
   recoverWithinMs: 120_000,
-  limits: 'A process that dies more often than a Kafka session lasts (8 s) makes no progress: the broker waits for its predecessor.',
+  limits:
+    'A process that dies more often than a Kafka session lasts (8 s) makes no progress: the broker waits for its predecessor.',
   async run(d) {
     const rounds = d.profile === 'ci' ? 4 : 20
     let going = true

@@ -4,10 +4,32 @@ import { between, pick, seededRandom } from '../random.ts'
 
 /** Groups from which one round takes at most one fault each, so that two faults of a round never cancel out. */
 export const NEMESIS = {
-  process: ['kill-sync', 'kill-relay', 'kill-ingress', 'kill-retry', 'kill-scheduler', 'freeze-sync', 'freeze-relay', 'kill-all'],
-  database: ['restart-postgres', 'kill-postgres', 'terminate-sessions', 'pause-postgres', 'postgres-line-down'],
+  process: [
+    'kill-sync',
+    'kill-relay',
+    'kill-ingress',
+    'kill-retry',
+    'kill-scheduler',
+    'freeze-sync',
+    'freeze-relay',
+    'kill-all',
+  ],
+  database: [
+    'restart-postgres',
+    'kill-postgres',
+    'terminate-sessions',
+    'pause-postgres',
+    'postgres-line-down',
+  ],
   broker: ['restart-kafka', 'kafka-line-down', 'kafka-line-mute', 'kafka-reset'],
-  vendor: ['vendor-503', 'vendor-429', 'vendor-reset', 'vendor-slow', 'notifications-lost', 'notifications-doubled'],
+  vendor: [
+    'vendor-503',
+    'vendor-429',
+    'vendor-reset',
+    'vendor-slow',
+    'notifications-lost',
+    'notifications-doubled',
+  ],
   switches: ['sync-off', 'jobs-off', 'webhooks-off'],
 } as const
 export type NemesisGroup = keyof typeof NEMESIS

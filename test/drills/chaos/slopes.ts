@@ -25,7 +25,10 @@ export function slopePerHour(points: readonly (readonly [number, number])[]): nu
 }
 
 /** One slope per process that lived through the second half, and those of the database. */
-export function soakSlopes(samples: readonly ProcessSample[], load: readonly SystemSample[]): readonly Slope[] {
+export function soakSlopes(
+  samples: readonly ProcessSample[],
+  load: readonly SystemSample[],
+): readonly Slope[] {
   const ends = [...samples, ...load].map(({ at }) => at)
   const half = (Math.min(...ends) + Math.max(...ends)) / 2
   const slopes: Slope[] = []
@@ -34,11 +37,27 @@ export function soakSlopes(samples: readonly ProcessSample[], load: readonly Sys
     ({ instance, pid }) => `${instance} ${pid}`,
   )
   for (const [name, own] of byProcess) {
-    slopes.push({ name: `${name} RSS MB`, perHour: slopePerHour(own.map(({ at, rssMb }) => [at, rssMb])), samples: own.length })
-    slopes.push({ name: `${name} descriptors`, perHour: slopePerHour(own.map(({ at, descriptors }) => [at, descriptors])), samples: own.length })
+    slopes.push({
+      name: `${name} RSS MB`,
+      perHour: slopePerHour(own.map(({ at, rssMb }) => [at, rssMb])),
+      samples: own.length,
+    })
+    slopes.push({
+      name: `${name} descriptors`,
+      perHour: slopePerHour(own.map(({ at, descriptors }) => [at, descriptors])),
+      samples: own.length,
+    })
   }
   const late = load.filter(({ at }) => at > half)
-  slopes.push({ name: 'database sessions', perHour: slopePerHour(late.map(({ at, sessions }) => [at, sessions])), samples: late.length })
-  slopes.push({ name: 'outbox rows', perHour: slopePerHour(late.map(({ at, outbox }) => [at, outbox])), samples: late.length })
+  slopes.push({
+    name: 'database sessions',
+    perHour: slopePerHour(late.map(({ at, sessions }) => [at, sessions])),
+    samples: late.length,
+  })
+  slopes.push({
+    name: 'outbox rows',
+    perHour: slopePerHour(late.map(({ at, outbox }) => [at, outbox])),
+    samples: late.length,
+  })
   return slopes
 }

@@ -259,24 +259,25 @@ export const singleFlight: Checker = {
     )
     for (const { connectionId, accountId } of accounts) {
       const claims = claimsOf(audit, connectionId)
-      const own = (listings.get(accountId) ?? []).toSorted((a, b) => a.start - b.start)
-      for (const [index, call] of own.entries()) {
+      const listed = (listings.get(accountId) ?? []).toSorted((a, b) => a.start - b.start)
+      for (const [index, call] of listed.entries()) {
         checked += 1
-        const next = own[index + 1]
+        const next = listed[index + 1]
         if (!next || next.start >= call.end) continue
-        const epoch = claims.findLastIndex(({ at }) => at <= next.start)
-        const isSame = epoch >= 0 && (claims[epoch]?.at ?? 0) <= call.start
-        // A frozen owner's reads may overlap with its successor's; its writes may not (I9).
-        const isOneOwner =
-          claims[epoch - 1] === undefined || claims[epoch - 1]?.process === claims[epoch]?.process
-        if (isSame && isOneOwner)
+        const [own, later] = [claimAt(claims, call.start), claimAt(claims, next.start)]
+        // A frozen owner's reads may overlap with its successor's; its writes may not (I9). One owner never overlaps with itself.
+        if (own !== undefined && own.process === later?.process)
           failures.push(
-            `connection ${connectionId}: calls ${call.seq} and ${next.seq} overlap within one epoch`,
+            `connection ${connectionId}: calls ${call.seq} and ${next.seq} of ${own.process} overlap`,
           )
       }
     }
     return { checked, failures }
   },
+}
+
+function claimAt(claims: ReturnType<typeof claimsOf>, at: number) {
+  return claims.findLast((claim) => claim.at <= at)
 }
 
 function claimsOf(audit: readonly AuditRow[], connectionId: string) {

@@ -27,14 +27,19 @@ export const idempotentIngress: Checker = {
   check(ledgers): Findings {
     const failures: string[] = []
     const recorded = new Map<string, string>()
-    for (const { table, op, new: row, connectionId, txid } of ledgers.audit) {
-      if (table !== 'webhook_dedupe_keys' || op !== 'INSERT') continue
-      const key = `${connectionId} ${String(row?.['delivery_key'])}`
+    let checked = 0
+    for (const { table, op, old, new: row, connectionId, txid } of ledgers.audit) {
+      if (table !== 'webhook_dedupe_keys') continue
+      const key = `${connectionId} ${String((row ?? old)?.['delivery_key'])}`
+      // Keys are forgotten after their time; a replay later than that is a new notification.
+      if (op === 'DELETE') recorded.delete(key)
+      if (op !== 'INSERT') continue
+      checked += 1
       if (recorded.has(key))
         failures.push(`the key ${key} was recorded by tx ${recorded.get(key)} and by tx ${txid}`)
       recorded.set(key, txid)
     }
-    return { checked: recorded.size, failures }
+    return { checked, failures }
   },
 }
 

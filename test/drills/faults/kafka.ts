@@ -39,7 +39,7 @@ export async function producePoison(drill: DrillRun, poison: readonly Poison[]):
       })
       const offset = offsets[0]?.offset
       await drill.strike(
-        { fault: 'K12', action: 'poison', target: `${system.prefix}${topic}-${partition}@${offset}` },
+        { fault: 'K12', action: 'poison', target: `${topic}-${partition}@${offset}` },
         async () => {},
       )
     }

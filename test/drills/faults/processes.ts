@@ -4,7 +4,7 @@ import type { ActiveFault, DrillRun } from '../drill.ts'
 import type { ServiceProcess } from '../environment/launch.ts'
 
 const BACK_WITHIN_MS = 60_000
-const MET_WITHIN_MS = 40_000
+const MET_WITHIN_MS = 120_000
 const ASK_MS = 1_000
 
 /** kill -9 from outside; resolves when the supervisor has it ready again. */

@@ -30,7 +30,7 @@ export interface FreezeInput {
 }
 
 /** A killed relay's transaction stays open for its 15 s; readers of committed records wait for it. */
-const TOPICS_WITHIN_MS = 40_000
+const TOPICS_WITHIN_MS = 30_000
 const QUIET_MS = 1_500
 
 export async function freezeLedgers(input: FreezeInput): Promise<Ledgers> {

@@ -84,7 +84,7 @@ async function systemSample(pool: pg.Pool): Promise<readonly SystemSample[]> {
   const { rows } = await pool.query<Omit<SystemSample, 'at'>>(
     `select (select count(*)::int from outbox) as outbox, (select count(*)::int from held_requests) as held,
             (select count(*)::int from external_calendar_connections where sync_needed and status = 'active') as dirty,
-            (select count(*)::int from pg_stat_activity where datname = current_database()) as sessions`,
+            (select count(*)::int from pg_stat_activity where datname = current_database() and application_name like 'calstream-%') as sessions`,
   )
   return rows.map((row) => ({ at: Date.now(), ...row }))
 }

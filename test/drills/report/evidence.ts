@@ -20,10 +20,34 @@ export interface Evidence {
   readonly end: string
   readonly verdict: string
   readonly reasons: readonly string[]
-  readonly criteria: readonly { readonly id: string; readonly text: string; readonly verdict: string; readonly evidence: string }[]
-  readonly invariants: readonly { readonly id: string; readonly title: string; readonly verdict: string; readonly checked: number; readonly failed: number; readonly failures: readonly string[] }[]
-  readonly witnesses: readonly { readonly name: string; readonly need: number; readonly got: number; readonly met: boolean }[]
-  readonly timeline: readonly { readonly t: number; readonly fault: string; readonly action: string; readonly target: string; readonly verifiedActive: number | null; readonly verifiedHealed: number | null }[]
+  readonly criteria: readonly {
+    readonly id: string
+    readonly text: string
+    readonly verdict: string
+    readonly evidence: string
+  }[]
+  readonly invariants: readonly {
+    readonly id: string
+    readonly title: string
+    readonly verdict: string
+    readonly checked: number
+    readonly failed: number
+    readonly failures: readonly string[]
+  }[]
+  readonly witnesses: readonly {
+    readonly name: string
+    readonly need: number
+    readonly got: number
+    readonly met: boolean
+  }[]
+  readonly timeline: readonly {
+    readonly t: number
+    readonly fault: string
+    readonly action: string
+    readonly target: string
+    readonly verifiedActive: number | null
+    readonly verifiedHealed: number | null
+  }[]
   readonly numbers: Readonly<Record<string, number>>
   readonly faults: readonly string[]
   readonly limits: string | null
@@ -43,7 +67,11 @@ const TEXT_MAX = 400
 export function currentBuild(folder: string): Build {
   const git = (...args: string[]) => {
     try {
-      return execFileSync('git', args, { cwd: folder, encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).trim()
+      return execFileSync('git', args, {
+        cwd: folder,
+        encoding: 'utf8',
+        stdio: ['ignore', 'pipe', 'ignore'],
+      }).trim()
     } catch {
       return 'unknown'
     }
@@ -78,7 +106,10 @@ export function evidenceOf(result: DrillResult, build: Build): Evidence {
       verdict,
       evidence: cut(evidence),
     })),
-    invariants: result.invariants.map(({ failures, ...rest }) => ({ ...rest, failures: failures.slice(0, 5).map(cut) })),
+    invariants: result.invariants.map(({ failures, ...rest }) => ({
+      ...rest,
+      failures: failures.slice(0, 5).map(cut),
+    })),
     witnesses: result.witnesses.map((witness) => ({ ...witness, met: witness.got >= witness.need })),
     timeline: (ledgers?.nemesis ?? []).slice(0, TIMELINE_MAX).map((entry) => ({
       t: since(entry.startedAt) ?? 0,

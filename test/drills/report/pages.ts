@@ -2,7 +2,9 @@
 // evidence in, Markdown out.
 import type { Evidence } from './evidence.ts'
 
-export const REPORTS: Readonly<Record<string, { readonly title: string; readonly objective: string; readonly seed: string | null }>> = {
+export const REPORTS: Readonly<
+  Record<string, { readonly title: string; readonly objective: string; readonly seed: string | null }>
+> = {
   'graceful-degradation': {
     title: 'Calendar Sync Failure Drill - Graceful Degradation',
     objective:
@@ -15,11 +17,31 @@ export const REPORTS: Readonly<Record<string, { readonly title: string; readonly
       'Simulate various outage scenarios and verify graceful degradation, error handling, and recovery procedures.',
     seed: 'outages-drill.md',
   },
-  ingress: { title: 'Drills of the ingress', objective: 'Malformed, forged, replayed and stormed webhooks; alerts.', seed: null },
-  processes: { title: 'Drills of processes', objective: 'Killed, frozen, blocked and restarted at the worst moments.', seed: null },
-  infrastructure: { title: 'Drills of the infrastructure', objective: 'Broker, database, network, flag server and clock.', seed: null },
-  vendors: { title: 'Drills of the vendors', objective: 'Throttling, lost cursors, revoked grants, hostile answers.', seed: null },
-  chaos: { title: 'Chaos', objective: 'Several faults at once under load for a long time, the invariants as judge.', seed: null },
+  ingress: {
+    title: 'Drills of the ingress',
+    objective: 'Malformed, forged, replayed and stormed webhooks; alerts.',
+    seed: null,
+  },
+  processes: {
+    title: 'Drills of processes',
+    objective: 'Killed, frozen, blocked and restarted at the worst moments.',
+    seed: null,
+  },
+  infrastructure: {
+    title: 'Drills of the infrastructure',
+    objective: 'Broker, database, network, flag server and clock.',
+    seed: null,
+  },
+  vendors: {
+    title: 'Drills of the vendors',
+    objective: 'Throttling, lost cursors, revoked grants, hostile answers.',
+    seed: null,
+  },
+  chaos: {
+    title: 'Chaos',
+    objective: 'Several faults at once under load for a long time, the invariants as judge.',
+    seed: null,
+  },
 }
 
 const STALE_AFTER_DAYS = 30
@@ -27,7 +49,11 @@ const DAY_MS = 86_400_000
 const MARK: Readonly<Record<string, string>> = { PASS: '✅', FAIL: '❌', INVALID: '⚠️', ABORTED: '⛔' }
 
 /** One page. `mutants`: id → caught by this group's drills. */
-export function reportPage(report: string, evidence: readonly Evidence[], mutants: readonly MutantLine[]): string {
+export function reportPage(
+  report: string,
+  evidence: readonly Evidence[],
+  mutants: readonly MutantLine[],
+): string {
   const about = REPORTS[report]
   const [first] = evidence
   if (!about || !first) throw new RangeError(`there is no report ${report} without evidence`)
@@ -59,7 +85,9 @@ export function reportPage(report: string, evidence: readonly Evidence[], mutant
     '',
     `**Date:** ${first.start.slice(0, 10)}  `,
     `**Execution Type:** executed on the running system, judged from ledgers outside of it  `,
-    ...evidence.map(({ drill, title, verdict }) => `**${drill} ${title}:** ${MARK[verdict] ?? ''} ${verdict}  `),
+    ...evidence.map(
+      ({ drill, title, verdict }) => `**${drill} ${title}:** ${MARK[verdict] ?? ''} ${verdict}  `,
+    ),
     `**Recovery Tests:** ${evidence.every(({ invariants }) => invariants.every(({ id, verdict }) => id !== 'I21' || verdict === 'pass')) ? 'PASS' : 'FAIL'}  `,
     `**Status:** ${MARK[status] ?? ''} **${status}**  `,
     `**Notes:** ${notes(evidence)}`,
@@ -83,7 +111,10 @@ function scenario(one: Evidence, index: number): readonly string[] {
     '',
     '| criterion | verdict | evidence |',
     '|---|---|---|',
-    ...one.criteria.map(({ id, text, verdict, evidence }) => `| ${id} ${cell(text)} | ${MARK[verdict] ?? ''} ${verdict} | ${cell(evidence)} |`),
+    ...one.criteria.map(
+      ({ id, text, verdict, evidence }) =>
+        `| ${id} ${cell(text)} | ${MARK[verdict] ?? ''} ${verdict} | ${cell(evidence)} |`,
+    ),
     '',
     `**Invariants:** ${one.invariants.map(({ id, verdict, checked }) => `${id} ${verdict} (${checked})`).join(', ') || 'none could be judged'}`,
     '',
@@ -93,7 +124,9 @@ function scenario(one: Evidence, index: number): readonly string[] {
       .map(([name, value]) => `${name} ${value}`)
       .join(', ')}`,
     '',
-    ...(one.reasons.length > 0 ? [`**Why it is ${one.verdict}:** ${one.reasons.map(cell).join('; ')}`, ''] : []),
+    ...(one.reasons.length > 0
+      ? [`**Why it is ${one.verdict}:** ${one.reasons.map(cell).join('; ')}`, '']
+      : []),
     ...(one.limits === null ? [] : [`**What this run does not show:** ${one.limits}`, '']),
     `**How to reproduce:** \`${one.repro}\``,
     '',
@@ -102,7 +135,12 @@ function scenario(one: Evidence, index: number): readonly string[] {
 
 function simulation({ timeline, seed, start, end }: Evidence): string {
   const kinds = Map.groupBy(timeline, ({ fault, action }) => `${fault} ${action}`)
-  const told = [...kinds].slice(0, 12).map(([what, all]) => `${what}${all.length > 1 ? ` × ${all.length}` : ''} (first at ${all[0]?.t.toFixed(1)} s)`)
+  const told = [...kinds]
+    .slice(0, 12)
+    .map(
+      ([what, all]) =>
+        `${what}${all.length > 1 ? ` × ${all.length}` : ''} (first at ${all[0]?.t.toFixed(1)} s)`,
+    )
   const length = ((Date.parse(end) - Date.parse(start)) / 1_000).toFixed(0)
   return `${told.join('; ')}${kinds.size > 12 ? ' …' : ''}. Seed ${seed}, ${length} s in all.`
 }
@@ -116,19 +154,27 @@ export interface MutantLine {
 }
 
 function failureScenarios(mutants: readonly MutantLine[]): readonly string[] {
-  if (mutants.length === 0) return ['Each is a seeded bug that a drill has to turn red: `npm run drill -- --mutants`.', '']
+  if (mutants.length === 0)
+    return ['Each is a seeded bug that a drill has to turn red: `npm run drill -- --mutants`.', '']
   return [
     'Each is a bug that was put into a copy of the code; the drill named has to turn red.',
     '',
     '| seeded bug | drill | caught | by |',
     '|---|---|---|---|',
-    ...mutants.map(({ what, drill, caught, by }) => `| ${cell(what)} | ${drill} | ${caught ? 'yes' : '**no**'} | ${cell(by)} |`),
+    ...mutants.map(
+      ({ what, drill, caught, by }) =>
+        `| ${cell(what)} | ${drill} | ${caught ? 'yes' : '**no**'} | ${cell(by)} |`,
+    ),
     '',
   ]
 }
 
 /** The index: every drill with its last verdict, and how old that is. */
-export function indexPage(evidence: readonly Evidence[], catalogue: readonly CatalogueLine[], now: number): string {
+export function indexPage(
+  evidence: readonly Evidence[],
+  catalogue: readonly CatalogueLine[],
+  now: number,
+): string {
   const executed = catalogue.filter(({ drills }) => drills.length > 0).length
   return [
     '# Drills',
@@ -141,7 +187,8 @@ export function indexPage(evidence: readonly Evidence[], catalogue: readonly Cat
       .toSorted((a, b) => a.report.localeCompare(b.report) || a.drill.localeCompare(b.drill))
       .map((one) => {
         const days = Math.floor((now - Date.parse(one.end)) / DAY_MS)
-        const verdict = days > STALE_AFTER_DAYS ? `STALE (${one.verdict})` : `${MARK[one.verdict] ?? ''} ${one.verdict}`
+        const verdict =
+          days > STALE_AFTER_DAYS ? `STALE (${one.verdict})` : `${MARK[one.verdict] ?? ''} ${one.verdict}`
         return `| ${one.drill} ${cell(one.title)} | [${one.report}](${one.report}.md) | ${verdict} | ${one.end.slice(0, 10)}, ${days} days | \`${one.build.git}\`${one.build.dirty ? '+' : ''} | ${one.faults.join(', ')} |`
       }),
     '',
@@ -151,7 +198,10 @@ export function indexPage(evidence: readonly Evidence[], catalogue: readonly Cat
     '',
     '| fault | what | drills | if not: why |',
     '|---|---|---|---|',
-    ...catalogue.map(({ id, what, drills, reason }) => `| ${id} | ${cell(what)} | ${drills.join(', ') || '–'} | ${cell(reason)} |`),
+    ...catalogue.map(
+      ({ id, what, drills, reason }) =>
+        `| ${id} | ${cell(what)} | ${drills.join(', ') || '–'} | ${cell(reason)} |`,
+    ),
     '',
     '## What no drill here shows',
     '',
@@ -174,7 +224,8 @@ function notes(evidence: readonly Evidence[]): string {
 }
 
 function worst(evidence: readonly Evidence[]): string {
-  for (const verdict of ['FAIL', 'ABORTED', 'INVALID']) if (evidence.some((one) => one.verdict === verdict)) return verdict
+  for (const verdict of ['FAIL', 'ABORTED', 'INVALID'])
+    if (evidence.some((one) => one.verdict === verdict)) return verdict
   return 'PASS'
 }
 

@@ -61,7 +61,9 @@ function seriesOf(ledgers: Ledgers, from: number): readonly Series[] {
   const second = (at: number) => Math.floor((at - from) / 1_000)
   const changes = count(ledgers.changes.map(({ at }) => second(at)).filter((at) => at >= 0))
   const calls = count(ledgers.calls.map(({ start }) => second(start)))
-  const backlog = new Map(ledgers.load.map(({ at, outbox, dirty, held }) => [second(at), outbox + dirty + held]))
+  const backlog = new Map(
+    ledgers.load.map(({ at, outbox, dirty, held }) => [second(at), outbox + dirty + held]),
+  )
   return [
     { name: 'changes', unit: '/s', points: changes, colour: '#2a6' },
     { name: 'API calls', unit: '/s', points: calls, colour: '#26a' },
@@ -73,7 +75,8 @@ function seriesOf(ledgers: Ledgers, from: number): readonly Series[] {
 /** From the change at the vendor until its row was committed. */
 function freshness(ledgers: Ledgers, second: (at: number) => number): ReadonlyMap<number, number> {
   const madeAt = new Map<string, number>()
-  for (const { eventIds, etag, at } of ledgers.changes) for (const id of eventIds) madeAt.set(`${id} ${etag}`, at)
+  for (const { eventIds, etag, at } of ledgers.changes)
+    for (const id of eventIds) madeAt.set(`${id} ${etag}`, at)
   const samples = new Map<number, number[]>()
   for (const { at, new: row } of forwardRows({ rows: ledgers.audit })) {
     const made = madeAt.get(`${String(row?.['vendor_event_id'])} ${String(row?.['etag'])}`)
@@ -83,7 +86,10 @@ function freshness(ledgers: Ledgers, second: (at: number) => number): ReadonlyMa
     bucket.push((at - made) / 1_000)
   }
   return new Map(
-    [...samples].map(([at, values]) => [at, values.toSorted((a, b) => a - b)[Math.floor(values.length * 0.95)] ?? 0]),
+    [...samples].map(([at, values]) => [
+      at,
+      values.toSorted((a, b) => a - b)[Math.floor(values.length * 0.95)] ?? 0,
+    ]),
   )
 }
 

@@ -1,0 +1,77 @@
+// Carries out mutants: a copy of the tree with one bug in it, its services drilled, the verdict has to be FAIL. A bug that survives is a
+// defect of the drills.
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import { REPOSITORY } from '../../../infra/local/services.ts'
+import { chosenDrills } from '../catalogue/all.ts'
+import type { DrillStack } from '../environment/stack.ts'
+import type { MutantLine } from '../report/pages.ts'
+import { runDrill } from '../run-drill.ts'
+import type { Mutant } from './list.ts'
+
+export interface MutantOptions {
+  readonly stack: DrillStack
+  readonly seed: number
+  readonly say: (line: string) => void
+  readonly signal: AbortSignal
+  /** Root of the tree that is copied; the repository by default. */
+  readonly tree?: string
+}
+
+/** Long enough for a healthy system under this drill; a broken one never gets there. */
+const PATIENCE_MS = 30_000
+
+/** Runs one mutant. Never rejects: a mutant that cannot be applied is not caught. */
+export async function runMutant(mutant: Mutant, options: MutantOptions): Promise<MutantLine> {
+  const line = (caught: boolean, by: string): MutantLine => ({
+    id: mutant.id,
+    what: mutant.what,
+    drill: mutant.drill,
+    caught,
+    by,
+  })
+  const tree = mkdtempSync(path.join(tmpdir(), `calstream-mutant-${mutant.id}-`))
+  try {
+    copyTree(options.tree ?? REPOSITORY, tree)
+    const problem = applyMutant(mutant, tree)
+    if (problem !== null) return line(false, problem)
+    const [drill] = chosenDrills([mutant.drill], mutant.profile)
+    if (!drill) return line(false, `there is no drill ${mutant.drill}`)
+    const { verdict, reasons } = await runDrill(drill, {
+      ...options,
+      profile: mutant.profile,
+      tree,
+      patienceMs: PATIENCE_MS,
+    })
+    return line(
+      verdict === 'FAIL',
+      `${verdict}: ${(reasons[0] ?? 'nothing was found').replaceAll(/\s+/g, ' ').slice(0, 200)}`,
+    )
+  } catch (error) {
+    return line(false, String(error))
+  } finally {
+    rmSync(tree, { recursive: true, force: true })
+  }
+}
+
+/** Puts the bug in. @returns why it cannot be, else null. */
+export function applyMutant({ file, find, replace }: Mutant, tree: string): string | null {
+  const target = path.join(tree, file)
+  const source = readFileSync(target, 'utf8')
+  const times = source.split(find).length - 1
+  if (times !== 1) return `its text stands ${times} times in ${file}, not once`
+  writeFileSync(
+    target,
+    source.replace(find, () => replace),
+  )
+  return null
+}
+
+/** What a service needs to run: its code, the schemas and the packages. */
+function copyTree(from: string, to: string): void {
+  mkdirSync(to, { recursive: true })
+  for (const name of ['services', 'schemas', 'package.json'])
+    cpSync(path.join(from, name), path.join(to, name), { recursive: true })
+  symlinkSync(path.join(from, 'node_modules'), path.join(to, 'node_modules'))
+}
