@@ -199,6 +199,31 @@ describe('a calendar that is gone', () => {
     expect(await world.differences(account)).toEqual([])
   })
 
+  test('from the list of the account alone loses its events by the same rules, without being read', async () => {
+    const account = await world.synced({ calendars: 2, eventsPerCalendar: 10 })
+    const gone = (await world.calendarRow(account)).id
+    const before = await world.rowVersions(account)
+    const [own] = await world.sql<{ count: number }>(
+      'select count(*)::int from external_calendar_events where calendar_id = $1',
+      [gone],
+    )
+    await world.sql(`update external_calendars set removal_reason = 'vendor/calendar-gone' where id = $1`, [
+      gone,
+    ])
+    expect(await world.sync(account)).toEqual(READ)
+    const told = await world.toldOn(TOPICS.eventChanged)
+    expect(told.length).toBe(own!.count)
+    expect(told.length).toBeGreaterThan(0)
+    expect(new Set(told.map((row) => row.message?.['removalReason']))).toEqual(new Set(['calendar_removed']))
+    expect((await world.rowVersions(account)).length).toBe(before.length - told.length)
+    const rows = await world.sql(
+      'select selected, removal_reason, cursor from external_calendars where id = $1',
+      [gone],
+    )
+    expect(rows).toEqual([{ selected: false, removal_reason: 'vendor/calendar-gone', cursor: null }])
+    expect(await world.connection(account)).toMatchObject({ sync_needed: false })
+  })
+
   test('by one answer alone is not believed while the account lists it', async () => {
     const account = await world.synced()
     const before = await world.rowVersions(account)
