@@ -1,7 +1,8 @@
 // Who consents to what: the decision behind both vendors' consent pages. A knob or a login hint makes it at once; without either
 // a person gets a page with one link per account and answer.
 import type { ConsentKnobs, ConsentMode } from '../control/knobs.ts'
-import type { Account, World } from '../world/world.ts'
+import type { Account } from '../world/entries.ts'
+import type { World } from '../world/world.ts'
 
 export type Decision =
   | { readonly kind: 'refused' }

@@ -3,7 +3,8 @@ import { digest, createRandom } from '../random.ts'
 import { insertEvent } from '../world/edit.ts'
 import { generateFields } from '../world/generate.ts'
 import type { Calendar } from '../world/calendar.ts'
-import type { Account, VendorName, World } from '../world/world.ts'
+import type { Account, VendorName } from '../world/entries.ts'
+import type { World } from '../world/world.ts'
 
 export interface CalendarSpec {
   readonly id?: string | undefined

@@ -5,7 +5,8 @@ import { listAll } from '../google/list-items.ts'
 import { windowsName, zoneOf } from '../microsoft/zone-names.ts'
 import type { Calendar } from '../world/calendar.ts'
 import type { WireEvent } from '../world/event-doc.ts'
-import type { Account, World } from '../world/world.ts'
+import type { Account } from '../world/entries.ts'
+import type { World } from '../world/world.ts'
 
 export interface TruthQuery {
   readonly accountId: string | null

@@ -3,7 +3,8 @@
 import type { Answer } from '../http.ts'
 import type { Calendar } from '../world/calendar.ts'
 import { etagOf } from '../world/event-doc.ts'
-import type { Account, World } from '../world/world.ts'
+import type { Account } from '../world/entries.ts'
+import type { World } from '../world/world.ts'
 import { googleError } from './errors.ts'
 
 const TOKEN = /^cl(\d+)\.(\d+)\.(c\d+)$/

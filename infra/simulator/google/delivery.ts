@@ -3,7 +3,7 @@
 // are retried with exponential backoff; everything else is a failure that is not repeated.
 import { type Agent as HttpAgent, request as httpRequest } from 'node:http'
 import { type Agent as HttpsAgent, request as httpsRequest } from 'node:https'
-import type { ChannelInfo } from '../world/world.ts'
+import type { ChannelInfo } from '../world/entries.ts'
 import type { Random } from '../random.ts'
 
 const ATTEMPT_MS_MAX = 10_000

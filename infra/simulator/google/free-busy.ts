@@ -3,7 +3,8 @@
 import { type Answer, type Call, readObject } from '../http.ts'
 import { instantOf, formatIn, isZone } from '../world/zones.ts'
 import type { Calendar } from '../world/calendar.ts'
-import type { Account, World } from '../world/world.ts'
+import type { Account } from '../world/entries.ts'
+import type { World } from '../world/world.ts'
 import { googleError } from './errors.ts'
 import { listAll } from './list-items.ts'
 

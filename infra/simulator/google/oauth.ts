@@ -5,7 +5,8 @@ import { type Challenge, proves, readChallenge } from '../consent/proof.ts'
 import type { Answer, Call } from '../http.ts'
 import type { Knobs } from '../control/knobs.ts'
 import { digest } from '../random.ts'
-import type { Account, Grant, World } from '../world/world.ts'
+import type { Account, Grant } from '../world/entries.ts'
+import type { World } from '../world/world.ts'
 import type { TokenMint } from './tokens.ts'
 
 const CODE_LIFE_MS = 600_000

@@ -6,7 +6,8 @@ import type { SimulatorClock } from '../clock/clock.ts'
 import type { NotificationKnobs } from '../control/knobs.ts'
 import { createLedger, type Ledger } from '../control/ledger.ts'
 import { createRandom, type Random } from '../random.ts'
-import type { ChannelInfo, World } from '../world/world.ts'
+import type { ChannelInfo } from '../world/entries.ts'
+import type { World } from '../world/world.ts'
 import { afterAttempt, type Agents, deliver, messageHeaders, retryDelay } from './delivery.ts'
 
 const WAITING_MAX = 100_000
@@ -102,8 +103,7 @@ class PushQueue implements Push {
   }
 
   notify(accountId: string, calendarId: string): void {
-    for (const channel of this.#world.channels.values()) {
-      if (channel.accountId !== accountId || channel.calendarId !== calendarId) continue
+    for (const channel of this.#world.channelsOf(accountId, calendarId)) {
       for (let copy = 0; copy < this.#knobs.perChange; copy += 1)
         this.#announce(channel, this.#nextNumber(channel.id))
     }
@@ -165,7 +165,7 @@ class PushQueue implements Push {
   }
 
   #announce(channel: ChannelInfo, number: number): void {
-    if (channel.expiresAt <= this.#world.now()) return
+    if (!this.#world.isOpen(channel)) return
     if (this.#random.chance(this.#knobs.drop)) return this.#unsent({ channel, number, attempt: 0 }, 'dropped')
     for (let copy = 0; copy <= this.#knobs.duplicate; copy += 1) {
       const spread = this.#knobs.reorder ? this.#random.below(500) : 0

@@ -1,7 +1,8 @@
 // The Google side of the simulator: which call does what, behind the bearer check. Served at the origin's root, because the SDK
 // drops any path from its root url.
 import type { Answer, Call, Route } from '../http.ts'
-import type { Account, World } from '../world/world.ts'
+import type { Account } from '../world/entries.ts'
+import type { World } from '../world/world.ts'
 import type { Calendar } from '../world/calendar.ts'
 import { listCalendars, showCalendar, showCalendarResource } from './calendar-list.ts'
 import { stop, watch, type WatchDeps } from './channels.ts'

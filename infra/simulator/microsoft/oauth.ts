@@ -6,7 +6,8 @@ import { type Challenge, proves, readChallenge } from '../consent/proof.ts'
 import type { Knobs } from '../control/knobs.ts'
 import type { Answer, Call } from '../http.ts'
 import { digest } from '../random.ts'
-import type { Account, World } from '../world/world.ts'
+import type { Account } from '../world/entries.ts'
+import type { World } from '../world/world.ts'
 import type { Signed } from './signed.ts'
 
 const CODE_LIFE_MS = 600_000

@@ -2,7 +2,7 @@
 import type { Answer, Call } from '../http.ts'
 import { digest } from '../random.ts'
 import type { Calendar } from '../world/calendar.ts'
-import type { Account } from '../world/world.ts'
+import type { Account } from '../world/entries.ts'
 
 const TOP_DEFAULT = 10
 

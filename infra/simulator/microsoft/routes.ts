@@ -2,7 +2,8 @@
 // `/me` alone: this simulator knows delegated access only.
 import type { Answer, Call, Operation, Route } from '../http.ts'
 import type { Calendar } from '../world/calendar.ts'
-import type { Account, World } from '../world/world.ts'
+import type { Account } from '../world/entries.ts'
+import type { World } from '../world/world.ts'
 import type { Knobs } from '../control/knobs.ts'
 import { listDelta, type DeltaDeps } from './delta.ts'
 import { graphError, graphHeaders } from './errors.ts'

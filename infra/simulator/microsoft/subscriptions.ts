@@ -3,7 +3,8 @@
 import { randomUUID } from 'node:crypto'
 import { type Answer, type Call, readObject } from '../http.ts'
 import type { Calendar } from '../world/calendar.ts'
-import type { Account, Subscription, World } from '../world/world.ts'
+import type { Account, Subscription } from '../world/entries.ts'
+import type { World } from '../world/world.ts'
 import { graphError } from './errors.ts'
 
 export interface SubscriptionDeps {

@@ -25,17 +25,27 @@ export interface CalendarInfo {
   readonly accountId: string
   readonly id: string
   readonly email: string
-  readonly name: string
   readonly timeZone: string
-  readonly accessRole: string
   readonly primary: boolean
-  readonly pushSupported: boolean
+  name: string
+  accessRole: string
+  pushSupported: boolean
+}
+
+/** Who else may see the calendar. */
+export interface AclRule {
+  readonly id: string
+  readonly role: string
+  readonly scope: { readonly type: string; readonly value?: string }
 }
 
 export interface Calendar extends CalendarInfo {
   /** Change sequence of the calendar-list entry itself. */
   listSeq: number
   gone: boolean
+  /** Hidden from the list; the calendar itself answers on. */
+  hidden: boolean
+  acl: readonly AclRule[]
   /** Sync tokens carry the epoch of their issue; raising it kills those issued before. */
   cursorEpoch: number
   /** Tombstones up to here were purged: older sync tokens cannot be answered. */
@@ -60,6 +70,8 @@ export function createCalendar(info: CalendarInfo, seq: number, at: number): Cal
     ...info,
     listSeq: seq,
     gone: false,
+    hidden: false,
+    acl: [{ id: `user:${info.email}`, role: info.accessRole, scope: { type: 'user', value: info.email } }],
     cursorEpoch: 1,
     purgedSeq: 0,
     nextOrd: 1,
@@ -120,6 +132,15 @@ export function plainOccurrences(
   const all = seriesStarts(doc).map((start) => ({ id: occurrenceId(doc.id, start, allDay), start }))
   return exceptions ? all.filter((occurrence) => !exceptions.has(occurrence.id)) : all
 }
+
+/** Everything of a calendar that changes without an event changing: what the journal keeps of it. */
+export function stateOf(calendar: Calendar) {
+  const { listSeq, gone, hidden, acl, name, accessRole, pushSupported, cursorEpoch, purgedSeq, nextOrd } =
+    calendar
+  return { listSeq, gone, hidden, acl, name, accessRole, pushSupported, cursorEpoch, purgedSeq, nextOrd }
+}
+
+export type CalendarState = ReturnType<typeof stateOf>
 
 function setAlive(calendar: Calendar, id: string, alive: boolean): void {
   const { ids, position } = calendar.alive

@@ -11,8 +11,9 @@ import {
   writeSync,
 } from 'node:fs'
 import { join } from 'node:path'
-import type { Calendar } from './calendar.ts'
-import type { Entry, World } from './world.ts'
+import { type Calendar, stateOf } from './calendar.ts'
+import type { Entry } from './entries.ts'
+import type { World } from './world.ts'
 
 const FILE = 'simulator-world.ndjson'
 
@@ -78,8 +79,7 @@ function* snapshotCalendar(calendar: Calendar): Generator<Entry> {
     const ghosts = [...(calendar.ghosts.get(doc.id)?.values() ?? [])]
     yield { k: 'write', a, c, doc, ghosts, dropped: [] }
   }
-  const { listSeq, gone, cursorEpoch, purgedSeq, nextOrd } = calendar
-  yield { k: 'calendar-state', a, c, state: { listSeq, gone, cursorEpoch, purgedSeq, nextOrd } }
+  yield { k: 'calendar-state', a, c, state: stateOf(calendar) }
 }
 
 function replay(path: string, world: World): void {

@@ -4,113 +4,23 @@ import {
   applyWrite,
   type Calendar,
   type CalendarInfo,
+  type CalendarState,
   createCalendar,
-  type Ghost,
-  type Write,
+  stateOf,
 } from './calendar.ts'
 import type { ClockState } from '../clock/clock.ts'
 import { type Change, describeWrite, type Draft, prepareWrite } from './commit.ts'
+import type {
+  Account,
+  ChannelInfo,
+  Entry,
+  Grant,
+  Identity,
+  PlainAccount,
+  Subscription,
+  VendorName,
+} from './entries.ts'
 import { digest } from '../random.ts'
-
-/** Whose account it is: the two vendors share the world's calendars, not their people. */
-export type VendorName = 'google' | 'microsoft'
-
-export interface Account {
-  readonly id: string
-  readonly vendor: VendorName
-  readonly email: string
-  /** The grant that was given last. */
-  refreshToken: string
-  scope: string
-  /** No grant is live: every token of this account is refused until somebody consents again. */
-  revoked: boolean
-  /** Whether a person ever went through the consent page since the last revocation. */
-  consented: boolean
-  /** Raised by a revocation: access tokens carry the era of their issue. */
-  era: number
-  nextNo: number
-  /** Refresh tokens, oldest first. */
-  readonly grants: Set<string>
-  readonly calendars: Map<string, Calendar>
-}
-
-/** What one refresh token stands for. */
-export interface Grant {
-  readonly token: string
-  readonly accountId: string
-  /** Counts the account's grants. */
-  readonly no: number
-  readonly scope: string
-  /** ms epoch. */
-  readonly issuedAt: number
-  /** ms epoch. */
-  usedAt: number
-  live: boolean
-}
-
-/** An account as the journal keeps it: calendars and grants have entries of their own. */
-export type PlainAccount = Omit<Account, 'calendars' | 'grants'>
-
-export interface ChannelInfo {
-  readonly id: string
-  readonly accountId: string
-  readonly calendarId: string
-  readonly resourceId: string
-  readonly resourceUri: string
-  readonly address: string
-  readonly token: string | null
-  /** ms epoch. */
-  readonly expiresAt: number
-}
-
-/** A standing order of a Graph client to be told of changes. */
-export interface Subscription {
-  readonly id: string
-  readonly accountId: string
-  readonly calendarId: string
-  /** As the client wrote it. */
-  readonly resource: string
-  readonly changeTypes: readonly string[]
-  readonly notificationUrl: string
-  readonly lifecycleUrl: string | null
-  readonly clientState: string | null
-  readonly immutableIds: boolean
-  /** ms epoch. */
-  readonly expiresAt: number
-  /** Until it is reauthorized or renewed. */
-  readonly paused: boolean
-}
-
-export type Entry =
-  | { readonly k: 'meta'; readonly seq: number; readonly accounts: number }
-  | { readonly k: 'clock'; readonly state: ClockState }
-  | { readonly k: 'account'; readonly account: PlainAccount }
-  | { readonly k: 'calendar'; readonly info: CalendarInfo; readonly seq: number; readonly at: number }
-  | { readonly k: 'calendar-state'; readonly a: string; readonly c: string; readonly state: CalendarState }
-  | {
-      readonly k: 'write'
-      readonly a: string
-      readonly c: string
-      readonly doc: Write['doc']
-      readonly ghosts: readonly Ghost[]
-      readonly dropped: readonly string[]
-    }
-  | { readonly k: 'grant'; readonly grant: Grant }
-  | { readonly k: 'grant-used'; readonly token: string; readonly at: number }
-  | { readonly k: 'consent'; readonly a: string; readonly scope: string }
-  | { readonly k: 'revoked'; readonly a: string }
-  | { readonly k: 'subscription'; readonly subscription: Subscription }
-  | { readonly k: 'subscription-removed'; readonly id: string }
-  | { readonly k: 'channel'; readonly channel: ChannelInfo }
-  | { readonly k: 'channel-stopped'; readonly id: string }
-
-export type CalendarState = Pick<Calendar, 'listSeq' | 'gone' | 'cursorEpoch' | 'purgedSeq' | 'nextOrd'>
-
-/** The one OAuth client that the simulated project has at a vendor. */
-export interface Identity {
-  readonly clientId: string
-  readonly clientSecret: string
-}
 
 export const FULL_SCOPE = 'https://www.googleapis.com/auth/calendar'
 const MICROSOFT_SCOPE = 'offline_access User.Read Calendars.ReadWrite'
@@ -134,6 +44,8 @@ export class World {
   clockState: ClockState | null = null
   /** Set once the journal is open. */
   record: (entry: Entry) => void = () => {}
+  /** Channel ids by `account/calendar`. */
+  readonly #watchers = new Map<string, Set<string>>()
   readonly #seed: string
   readonly #now: () => number
 
@@ -200,11 +112,35 @@ export class World {
 
   removeCalendar(calendar: Calendar): void {
     this.#setState(calendar, { gone: true, listSeq: this.seq + 1 })
-    for (const channel of this.channels.values()) {
-      if (channel.accountId === calendar.accountId && channel.calendarId === calendar.id)
-        this.stopChannel(channel.id)
-    }
+    for (const channel of this.channelsOf(calendar.accountId, calendar.id)) this.stopChannel(channel.id)
     for (const { id } of this.subscriptionsOf(calendar.accountId, calendar.id)) this.removeSubscription(id)
+  }
+
+  /** The channels that watch a calendar, the expired ones included. */
+  channelsOf(accountId: string, calendarId: string): readonly ChannelInfo[] {
+    const ids = this.#watchers.get(`${accountId}/${calendarId}`) ?? []
+    return [...ids].map((id) => this.channels.get(id)).filter((channel) => channel !== undefined)
+  }
+
+  /** Whether messages are still sent on the channel. */
+  isOpen(channel: ChannelInfo): boolean {
+    const now = this.now()
+    return now < channel.expiresAt && now < (channel.stopsAt ?? Infinity)
+  }
+
+  /** Changes what is known of a calendar besides its events; who may see it decides what its sync tokens are worth. */
+  changeCalendar(
+    calendar: Calendar,
+    change: Partial<Pick<CalendarState, 'name' | 'accessRole' | 'pushSupported' | 'hidden' | 'acl'>>,
+  ): void {
+    const access = change.accessRole !== undefined || change.acl !== undefined
+    // The list reports what is the user's own to change; a calendar's name or access is read-only there and is not reported.
+    const listed = change.hidden !== undefined && change.hidden !== calendar.hidden
+    this.#setState(calendar, {
+      ...change,
+      ...(access ? { cursorEpoch: calendar.cursorEpoch + 1 } : {}),
+      ...(listed ? { listSeq: this.seq + 1 } : {}),
+    })
   }
 
   /** Sync tokens issued so far answer 410 from now on. */
@@ -246,8 +182,12 @@ export class World {
     this.#commit({ k: 'channel', channel })
   }
 
-  stopChannel(id: string): void {
-    this.#commit({ k: 'channel-stopped', id })
+  /** Ends a channel, at once or after a delay in simulated milliseconds. */
+  stopChannel(id: string, delayMs = 0): void {
+    const channel = this.channels.get(id)
+    if (!channel || delayMs === 0) return this.#commit({ k: 'channel-stopped', id })
+    const stopsAt = channel.stopsAt ?? this.now() + delayMs
+    this.#commit({ k: 'channel', channel: { ...channel, stopsAt } })
   }
 
   putSubscription(subscription: Subscription): void {
@@ -334,18 +274,34 @@ export class World {
         this.subscriptions.delete(entry.id)
         return
       case 'channel':
-        this.channels.set(entry.channel.id, entry.channel)
-        this.usedChannelIds.add(entry.channel.id)
+        this.#applyChannel(entry.channel)
         return
-      case 'channel-stopped':
+      case 'channel-stopped': {
+        const { accountId, calendarId } = this.channels.get(entry.id) ?? {}
+        this.#watchers.get(`${accountId}/${calendarId}`)?.delete(entry.id)
         this.usedChannelIds.add(entry.id)
         this.channels.delete(entry.id)
+      }
     }
   }
 
   reset(): void {
-    for (const held of [this.accounts, this.grants, this.channels, this.subscriptions, this.usedChannelIds])
+    for (const held of [
+      this.accounts,
+      this.grants,
+      this.channels,
+      this.subscriptions,
+      this.usedChannelIds,
+      this.#watchers,
+    ])
       held.clear()
+  }
+
+  #applyChannel(channel: ChannelInfo): void {
+    const key = `${channel.accountId}/${channel.calendarId}`
+    this.channels.set(channel.id, channel)
+    this.usedChannelIds.add(channel.id)
+    this.#watchers.set(key, (this.#watchers.get(key) ?? new Set()).add(channel.id))
   }
 
   #applyGrant(grant: Grant): void {
@@ -375,8 +331,7 @@ export class World {
   }
 
   #setState(calendar: Calendar, change: Partial<CalendarState>): void {
-    const { listSeq, gone, cursorEpoch, purgedSeq, nextOrd } = calendar
-    const state = { listSeq, gone, cursorEpoch, purgedSeq, nextOrd, ...change }
+    const state = { ...stateOf(calendar), ...change }
     this.#commit({ k: 'calendar-state', a: calendar.accountId, c: calendar.id, state })
   }
 
