@@ -8,16 +8,16 @@ import { z } from 'zod'
 import type { SyncRequested } from '#schemas/messages.gen.ts'
 import { REQUESTED_TOPIC, type SchemaTopic, TOPICS } from '#schemas/topics.ts'
 import type { GateDecision, Gates } from '#shared/domain/gates.ts'
-import type { ConnectionId } from '#shared/domain/ids.ts'
 import { systemClock } from '#shared/platform/clock.ts'
 import { openCodec, type Codec } from '#shared/platform/codec.ts'
 import { parseKeyring } from '#shared/platform/crypto.ts'
 import { readEnv, Secret, vendorsEnv } from '#shared/platform/env.ts'
 import { openDatabase } from '#shared/platform/postgres.ts'
 import { startTelemetry } from '#shared/platform/telemetry.ts'
+import { budgetStore } from '#shared/store/budgets.ts'
 import { loadCredentials, saveAccess } from '#shared/store/credentials.ts'
-import { openAccess, type AccessUpdate } from '#shared/vendors/access.ts'
 import { createVendors } from '#shared/vendors/index.ts'
+import { openVendorUses } from '#shared/vendors/uses.ts'
 import { openHeldEvents } from '../../infra/local/held-events.ts'
 import { readTruth } from '../../infra/local/truth.ts'
 import { compareHoldings, type Difference } from '../../infra/local/verify.ts'
@@ -118,6 +118,7 @@ export class SyncWorld implements AsyncDisposable {
     await this.pageSize(2500)
     this.isGateOpen = true
     this.gateAnswers.length = 0
+    await this.sql('delete from call_budgets')
   }
 
   /** An account, connected; its connect messages are out of the way. */
@@ -315,7 +316,9 @@ export class SyncWorld implements AsyncDisposable {
     )
   }
 
+  /** As if the time had passed: also what the vendor asked all processes to wait. */
   async endBackoff(account: Account): Promise<void> {
+    await this.sql('delete from call_budgets')
     await this.sql(`update external_calendar_connections set backoff_until = null where id = $1`, [
       account.connectionId,
     ])
@@ -368,15 +371,16 @@ export async function openSyncWorld(label: string): Promise<SyncWorld> {
     { registryUrl: testStack().registryUrl, prefix: world.prefix, topics: Object.values(topics) },
     AbortSignal.timeout(30_000),
   )
-  const credentials = {
+  const config = readEnv(z.object(vendorsEnv), { ...world.env })
+  const vendors = openVendorUses(createVendors(config), {
     keyring: parseKeyring(new Secret(setting('CREDENTIALS_KEYS'))),
     clock: systemClock,
-    load: (connection: ConnectionId) => loadCredentials(db, connection),
-    save: (update: AccessUpdate) => saveAccess(db, update),
-  }
-  const vendors = [...createVendors(readEnv(z.object(vendorsEnv), { ...world.env }))].map(
-    ([name, vendor]) => [name, { vendor, access: openAccess({ vendor, ...credentials }) }] as const,
-  )
+    logger,
+    quotas: config,
+    load: (connection) => loadCredentials(db, connection),
+    save: (update) => saveAccess(db, update),
+    store: budgetStore(db),
+  })
   const pool = new pg.Pool({ connectionString: setting('POSTGRES_URL'), max: 2 })
   pool.on('error', () => undefined)
   owned.defer(() => pool.end())
@@ -385,7 +389,7 @@ export async function openSyncWorld(label: string): Promise<SyncWorld> {
     codec,
     clock: systemClock,
     logger,
-    vendors: new Map(vendors),
+    vendors,
     gates: null as never,
   }
   return new SyncWorld({ world, deps, codec, pool, owned })
