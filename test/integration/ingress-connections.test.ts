@@ -240,10 +240,15 @@ describe('disconnecting', () => {
       events: 0,
     })
     const [row] = await look<{ disconnected_at: Date; sync_needed: boolean; backoff_until: Date | null }>(
-      'select disconnected_at, sync_needed, backoff_until from external_calendar_connections where id = $1',
+      'select disconnected_at, sync_needed, backoff_until, last_synced_at, listed_from from external_calendar_connections where id = $1',
       [held.connection],
     )
-    expect(row).toMatchObject({ sync_needed: false, backoff_until: null })
+    expect(row).toMatchObject({
+      sync_needed: false,
+      backoff_until: null,
+      last_synced_at: null,
+      listed_from: null,
+    })
     expect(row?.disconnected_at).toBeInstanceOf(Date)
     const calendars = await look(
       'select cursor, checkpoint, last_read_at from external_calendars where connection_id = $1',

@@ -1,7 +1,9 @@
 // People who do not get through, gates, and connecting again: what is said in the browser, and that nothing is left behind. Each refusal
 // has its control: the same step, done right, succeeds.
 import { randomUUID } from 'node:crypto'
+import pg from 'pg'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { eventually } from '../support/eventually.ts'
 import { actionOn, Person, type IngressWorld } from '../support/ingress-world.ts'
 import { OAuthWorld, RETURN_ORIGIN, type VendorName } from '../support/oauth-world.ts'
 
@@ -218,6 +220,35 @@ describe.each(VENDORS)('connecting again at %s', (vendor) => {
       expect(after.outbox).toEqual([{ count: 4 }])
     },
   )
+
+  test('waits for a unit that holds the connection, instead of asking the person again', async () => {
+    const provider = randomUUID()
+    const { person, back, account } = await oauth.atCallback(vendor, provider)
+    await person.go(back)
+    const [first] = await oauth.connectionsOf(provider)
+    const again = await person.consent(
+      await person.toConsent(await oauth.linkFor({ vendor, provider })),
+      account.email,
+    )
+    const unit = new pg.Client({ connectionString: world.database.url() })
+    await unit.connect()
+    await unit.query('begin')
+    await unit.query('select 1 from external_calendar_connections where id = $1 for update', [first?.id])
+    const done = person.go(again)
+    // It has tried once and is trying again: the role's lock_timeout is a second.
+    const waits = new Set<string>()
+    await eventually('a second wait for the row', async () => {
+      const now = await world.look<{ began: string }>(
+        `select query_start::text as began from pg_stat_activity
+          where application_name = 'calstream-ingress' and wait_event_type = 'Lock' and datname = current_database()`,
+      )
+      for (const { began } of now) waits.add(began)
+      return waits.size > 1
+    })
+    await unit.end()
+    expect((await done).status).toBe(200)
+    expect((await oauth.connectionsOf(provider)).map(({ sync_epoch: epoch }) => epoch)).toEqual([1])
+  })
 
   test('with another account makes another connection, and the page says so', async () => {
     const provider = randomUUID()

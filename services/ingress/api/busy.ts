@@ -77,11 +77,11 @@ async function sendBusy(deps: BusyDeps, asked: Asked, reply: FastifyReply): Prom
     const detail = `There are more than ${CALENDARS_MAX} calendars. Ask for one connection_id at a time.`
     return sendProblem(reply, badRequest(detail))
   }
-  const held = await readBusy(
-    deps.db,
-    synced.map(({ calendar }) => calendar.id),
-    asked,
-  )
+  const homes = {
+    connections: [...new Set(synced.map(({ connection: { id } }) => id))],
+    calendars: synced.map(({ calendar }) => calendar.id),
+  }
+  const held = await readBusy(deps.db, homes, asked)
   const calendars = synced.map((one) => calendarJson(one, held, asked))
   return reply.send({
     from: isoOf(asked.from),

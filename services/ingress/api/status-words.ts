@@ -10,6 +10,7 @@ export interface Words {
   readonly state:
     | 'in_sync'
     | 'first_sync'
+    | 'catching_up'
     | 'retrying'
     | 'paused'
     | 'needs_reauth'
@@ -26,7 +27,7 @@ export const STALE_AFTER_MS = 30 * 60_000
 
 /** `gate`: whether its sync may run at the moment. */
 export function connectionWords(connection: ConnectionState, gate: GateDecision): Words {
-  const { status, now, backoffUntil, lastError, lastSyncedAt } = connection
+  const { status, now, backoffUntil, lastError, lastSyncedAt, syncNeeded } = connection
   if (status !== 'active') return inactiveWords(status, lastError?.message)
   if (gate.state === 'off') {
     return {
@@ -50,6 +51,10 @@ export function connectionWords(connection: ConnectionState, gate: GateDecision)
       summary: 'The calendars are being read for the first time.',
       next_step: NOTHING,
     }
+  }
+  if (syncNeeded) {
+    const summary = `Its calendars are being read again. Last in sync at ${isoOf(lastSyncedAt)}.`
+    return { state: 'catching_up', summary, next_step: NOTHING }
   }
   return { state: 'in_sync', summary: `In sync. Last looked at ${isoOf(lastSyncedAt)}.`, next_step: NOTHING }
 }

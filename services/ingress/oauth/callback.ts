@@ -8,7 +8,7 @@ import type { VendorName } from '#shared/domain/ids.ts'
 import { openSecret } from '#shared/platform/crypto.ts'
 import { finishFlow, readFlow, spendState, type Flow } from '#shared/store/oauth-flows.ts'
 import type { Vendor } from '#shared/vendors/vendor.ts'
-import { saveAccount, type Connected } from '../connect-account.ts'
+import { saveAccount, type Connected, type GrantedAccount } from '../connect-account.ts'
 import type { Problem } from '../server.ts'
 import {
   failedGrant,
@@ -34,6 +34,9 @@ const VENDOR_MS_MAX = 20_000
 const SOCKET_MS_MAX = 30_000
 /** RFC 6749 sets no limit; Google's codes have 73 characters, Microsoft's about 1 500. */
 const CODE_MAX = 4096
+
+/** Each waits up to a second for the row (lock_timeout of the role). */
+const SAVES_MAX = 4
 
 interface Landed {
   readonly flow: Flow
@@ -131,12 +134,23 @@ async function exchange(
   if (second !== null) return { closed: second }
   const calendars = await vendor.listCalendars(grant.accessToken, signal)
   if (calendars.length === 0) return { explanation: noCalendars(vendor.name) }
-  const connected = await saveAccount(
-    { database: deps.db, codec: deps.codec, keyring: deps.keyring },
-    { providerId: flow.providerId, vendor: vendor.name, grant, account, calendars },
-    (tx, connection) => finishFlow(tx, flow.id, connection),
-  )
-  return { connected, label: account.label }
+  const granted = { providerId: flow.providerId, vendor: vendor.name, grant, account, calendars }
+  return { connected: await save(deps, flow, granted), label: account.label }
+}
+
+/** Again when a unit of the connection holds its row: the code is spent, so giving up would cost the person another consent. */
+async function save(deps: FlowDeps, flow: Flow, granted: GrantedAccount): Promise<Connected> {
+  const { db: database, codec, keyring } = deps
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return await saveAccount({ database, codec, keyring }, granted, (tx, connection) =>
+        finishFlow(tx, flow.id, connection),
+      )
+    } catch (error) {
+      const isLocked = error instanceof Failure && error.code === 'store/contention'
+      if (!isLocked || attempt === SAVES_MAX) throw error
+    }
+  }
 }
 
 interface Finished {
@@ -167,7 +181,7 @@ function sendConnected(
           `You were asked to connect ${flow.reconnectsLabel ?? 'an account'} again, but signed in as ${account}. That account is now connected as well; the other one still waits.`,
           'If that is what you wanted, you are done. Otherwise go back to the app and disconnect it there.',
         ]
-      : [`${account} is connected. Its events arrive within the next minute.`, 'You can close this page.'],
+      : [`${account} is connected and will be read next.`, 'You can close this page.'],
     actions: target === null ? [] : [{ label: 'Go on', href: target }],
   })
 }
@@ -175,7 +189,12 @@ function sendConnected(
 /** Another try for the same provider and account, and the way back. Without a database there is only the way back. */
 async function waysOn(deps: FlowDeps, flow: Flow): Promise<readonly Action[]> {
   const { providerId, vendor, reconnects, returnTo } = flow
-  const link = await createLink(deps, { providerId, vendor, reconnects, returnTo }).catch(() => null)
+  const link = await createLink(deps, { providerId, vendor, reconnects, returnTo }).catch(
+    (error: unknown) => {
+      deps.logger.warn({ err: error }, 'a person could not be offered another try')
+      return null
+    },
+  )
   const back = returnOf(deps, flow)
   return [
     ...(link === null ? [] : [{ label: 'Try again', href: link.url }]),

@@ -49,7 +49,9 @@ const ERROR = { code: 'vendor/unavailable', message: 'It is down.', at: '2026-05
 describe('a connection', () => {
   test.each([
     ['in_sync', {}, ON],
-    ['first_sync', { lastSyncedAt: null }, ON],
+    ['first_sync', { lastSyncedAt: null, syncNeeded: true }, ON],
+    ['catching_up', { syncNeeded: true }, ON],
+    ['retrying', { syncNeeded: true, lastError: ERROR }, ON],
     ['retrying', { lastError: ERROR, backoffUntil: NOW + MINUTE }, ON],
     ['retrying', { lastError: ERROR }, ON],
     ['retrying', { backoffUntil: NOW + MINUTE }, ON],
