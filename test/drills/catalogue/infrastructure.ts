@@ -238,7 +238,7 @@ const database: Drill = {
     'POSTGRES.2': 'Processes live through all of it',
     'POSTGRES.3': 'Work resumes by itself after each',
   },
-  faults: ['D1', 'D2', 'D3', 'D4', 'D5', 'D6', 'D7', 'D8', 'D10', 'D11', 'D14', 'P9'],
+  faults: ['D1', 'D2', 'D3', 'D4', 'D5', 'D6', 'D7', 'D8', 'D11', 'D14', 'P9'],
   profiles: ['ci', 'full'],
   system: (profile) => ({ connections: profile === 'ci' ? 12 : 60, eventsPerCalendar: 20, latencyMs: 20 }),
   invariants: USUAL,

@@ -315,7 +315,7 @@ const replays: Drill = {
     'REP-4': 'The table of keys is bounded by time',
     'REP-5': 'A storm of 10 000 in 10 s: answered with p99 below 1 s, no deadlock',
   },
-  faults: ['W3', 'W4', 'W5', 'W8'],
+  faults: ['W3', 'W4', 'W5'],
   profiles: ['smoke', 'ci', 'full'],
   system: (profile) => ({
     connections: { smoke: 4, ci: 10, full: 40 }[profile],

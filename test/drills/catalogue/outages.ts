@@ -311,7 +311,7 @@ const endpointOutage: Drill = {
       const troubled = [...tries].filter(([, all]) =>
         all.some(({ status, error }) => status === 503 || error !== undefined),
       )
-      const healed = troubled.filter(([, all]) => all.some(({ status }) => status === 202))
+      const healed = troubled.filter(([, all]) => all.some(({ status }) => status === 202 || status === 200))
       const unavailable = ledgers.webhooks.filter(({ status }) => status === 503).length
       const unreachable = ledgers.webhooks.filter(
         ({ error, attempt }) => error !== undefined && attempt > 0,

@@ -91,7 +91,7 @@ const cursors: Drill = {
     'CURSOR.2': 'A page that fails moves nothing of the cursor',
     'CURSOR.3': 'Empty pages and pages cut short cause no hot loop',
   },
-  faults: ['A7', 'A9', 'A10', 'A11', 'A13'],
+  faults: ['A7', 'A9', 'A11', 'A13'],
   profiles: ['ci', 'full'],
   system: (profile) => ({ connections: profile === 'ci' ? 12 : 60, eventsPerCalendar: 40, latencyMs: 30 }),
   invariants: ['I10', 'I14', 'I15', 'I23'],
@@ -299,7 +299,7 @@ const hostileData: Drill = {
     'DATA.2': 'A hanging call ends by its own deadline and is retried',
     'DATA.3': 'Odd data is stored as data or quarantined; its page is not lost',
   },
-  faults: ['A3', 'A8', 'D17', 'C4'],
+  faults: ['A3', 'A8', 'D17'],
   profiles: ['ci', 'full'],
   system: (profile) => ({
     connections: profile === 'ci' ? 8 : 40,
@@ -338,6 +338,17 @@ const hostileData: Drill = {
         )
       if (made) accepted += 1
     }
+    const doomed = d.system.accounts.at(-1)!
+    await d.strike({ fault: 'A8', action: 'calendar deleted', target: doomed.accountId }, async () => {
+      const gone = encodeURIComponent(doomed.calendars.at(-1)!.id)
+      await d.system.vendor.admin('DELETE', `/admin/accounts/${doomed.accountId}/calendars/${gone}`)
+      // Deleting rings nobody; the next sync of the connection finds out.
+      await d.load(3, 2_000, [doomed.accountId])
+      await d.system.ask(
+        'update external_calendar_connections set reconcile_at = calstream_now() where id = $1',
+        [doomed.connectionId],
+      )
+    })
     const hanging = await vendorFault(
       d,
       { fault: 'A3', action: 'hangs', target: 'one call' },
@@ -358,7 +369,15 @@ const hostileData: Drill = {
     const recovered = await d.converged(120_000)
     return ({ ledgers, holds }) => ({
       criteria: {
-        'DATA.1': holds('I1', 'I5'),
+        'DATA.1': allOf(
+          holds('I1', 'I5'),
+          met(
+            ledgers.audit.some(
+              ({ table, new: row }) => table === 'external_calendars' && row?.['selected'] === false,
+            ),
+            'the calendar is no longer synced',
+          ),
+        ),
         'DATA.2': met(
           ledgers.marks.convergedAt !== null,
           `rest ${Math.round(recovered)} ms after it was given up`,

@@ -1,0 +1,178 @@
+// The machinery of the drills where it is pure: schedules, slopes, the fault catalogue, mutants, pages.
+import { readFileSync } from 'node:fs'
+import path from 'node:path'
+import { describe, expect, test } from 'vitest'
+import { CRASH_POINTS } from '#shared/platform/crash-point.ts'
+import { crashAtSetting } from '#shared/platform/env.ts'
+import { allDrills, chosenDrills } from '../../drills/catalogue/all.ts'
+import { FAULT_CATALOGUE } from '../../drills/catalogue/faults.ts'
+import { chaosSchedule, NEMESIS } from '../../drills/chaos/schedule.ts'
+import { slopePerHour } from '../../drills/chaos/slopes.ts'
+import { INVARIANTS } from '../../drills/checkers/invariants.ts'
+import { parseMetrics } from '../../drills/ledgers/observe.ts'
+import { MUTANTS } from '../../drills/mutants/list.ts'
+import { indexPage } from '../../drills/report/pages.ts'
+import { catalogueLines } from '../../drills/report/write.ts'
+
+const ROOT = path.resolve(import.meta.dirname, '../../..')
+
+describe('the chaos schedule', () => {
+  test('is the same for the same seed and another one for another seed', () => {
+    expect(chaosSchedule(7, 600_000)).toEqual(chaosSchedule(7, 600_000))
+    expect(chaosSchedule(8, 600_000)).not.toEqual(chaosSchedule(7, 600_000))
+  })
+
+  test('takes two or three faults of different groups at a time and leaves the end free', () => {
+    const faults = chaosSchedule(1, 600_000)
+    expect(faults.length).toBeGreaterThan(100)
+    expect(Math.max(...faults.map(({ at }) => at))).toBeLessThan(600_000 * 0.9 + 13_500)
+    const used = new Set(faults.map(({ action }) => action))
+    for (const actions of Object.values(NEMESIS))
+      expect(actions.some((action) => used.has(action))).toBe(true)
+  })
+})
+
+describe('slopes', () => {
+  test('say how much something grows per hour', () => {
+    expect(
+      slopePerHour([
+        [0, 10],
+        [1_800_000, 11],
+        [3_600_000, 12],
+      ]),
+    ).toBeCloseTo(2)
+    expect(
+      slopePerHour([
+        [0, 10],
+        [3_600_000, 10],
+      ]),
+    ).toBe(0)
+    expect(slopePerHour([[0, 10]])).toBe(0)
+  })
+})
+
+describe('the catalogue', () => {
+  test('names 110 faults once each; each is executed by a drill or says why not', () => {
+    expect(new Set(FAULT_CATALOGUE.map(({ id }) => id)).size).toBe(110)
+    expect(
+      catalogueLines(allDrills()).filter(({ drills, reason }) => drills.length === 0 && reason === ''),
+    ).toEqual([])
+  })
+
+  test('has drills with ids of their own that claim known faults and invariants', () => {
+    const drills = allDrills()
+    const ids = drills.map(({ id }) => id)
+    expect(new Set(ids).size).toBe(ids.length)
+    const faults = new Set(FAULT_CATALOGUE.map(({ id }) => id))
+    const invariants = new Set<string>(INVARIANTS.map(({ id }) => id))
+    for (const drill of drills) {
+      expect(
+        drill.faults.filter((id) => !faults.has(id)),
+        drill.id,
+      ).toEqual([])
+      expect(
+        drill.invariants.filter((id) => !invariants.has(id)),
+        drill.id,
+      ).toEqual([])
+    }
+  })
+
+  test('executes at least 45 faults in the profile ci, all seed criteria among them', () => {
+    const ci = chosenDrills([], 'ci')
+    expect(new Set(ci.flatMap(({ faults }) => faults)).size).toBeGreaterThanOrEqual(45)
+    const criteria = new Set(ci.flatMap((drill) => Object.keys(drill.criteria)))
+    const seeds = [
+      'GD-1.e',
+      'GD-2.e',
+      'GD-3.f',
+      'GD-4.f',
+      'GD-5.d',
+      'GD-S.2',
+      'OUT-1.f',
+      'OUT-1.r3',
+      'OUT-2.r',
+      'OUT-3.r',
+    ]
+    expect(seeds.filter((id) => !criteria.has(id))).toEqual([])
+  })
+
+  test('refuses a drill that there is not', () => {
+    expect(() => chosenDrills(['NOPE'], 'ci')).toThrow(RangeError)
+  })
+})
+
+describe('mutants', () => {
+  test('are at least 40, each with an id of its own and a drill that there is', () => {
+    expect(new Set(MUTANTS.map(({ id }) => id)).size).toBe(MUTANTS.length)
+    expect(MUTANTS.length).toBeGreaterThanOrEqual(40)
+    const drills = new Set(allDrills().map(({ id }) => id))
+    expect(MUTANTS.filter(({ drill }) => !drills.has(drill))).toEqual([])
+  })
+
+  test.each(MUTANTS.map((mutant) => [mutant.id, mutant] as const))(
+    '%s can be put into the code',
+    (_id, mutant) => {
+      const source = readFileSync(path.join(ROOT, mutant.file), 'utf8')
+      expect(source.split(mutant.find).length - 1).toBe(1)
+      expect(source.replace(mutant.find, () => mutant.replace)).not.toBe(source)
+    },
+  )
+})
+
+describe('crash points', () => {
+  test('are at least 25 and are named as they are armed', () => {
+    expect(CRASH_POINTS.length).toBeGreaterThanOrEqual(25)
+    for (const point of CRASH_POINTS)
+      expect(crashAtSetting({ CALSTREAM_CRASH_AT: point })).toEqual({ point, nth: 1, action: 'kill' })
+  })
+
+  test('may name a passage and an action, and nothing else', () => {
+    expect(crashAtSetting({ CALSTREAM_CRASH_AT: 'sync.fetched:3:block' })).toEqual({
+      point: 'sync.fetched',
+      nth: 3,
+      action: 'block',
+    })
+    expect(crashAtSetting({})).toBeNull()
+    expect(() => crashAtSetting({ CALSTREAM_CRASH_AT: 'sync' })).toThrow('CALSTREAM_CRASH_AT')
+    expect(() => crashAtSetting({ CALSTREAM_CRASH_AT: 'sync.fetched:x' })).toThrow('CALSTREAM_CRASH_AT')
+  })
+})
+
+describe('pages', () => {
+  test('call a verdict stale when it is older than 30 days', () => {
+    const one = {
+      schema: 'drill-evidence/1',
+      drill: 'OUT-1',
+      title: 't',
+      report: 'outages',
+      evidenceClass: 'executed',
+      profile: 'ci',
+      seed: 1,
+      build: { git: 'abc', dirty: false, node: '24' },
+      host: { cores: 2, kernel: 'k' },
+      start: '2026-11-01T00:00:00Z',
+      end: '2026-11-01T00:01:00Z',
+      verdict: 'PASS',
+      reasons: [],
+      criteria: [],
+      invariants: [],
+      witnesses: [],
+      timeline: [],
+      numbers: {},
+      faults: ['A1'],
+      limits: null,
+      repro: 'r',
+    } as const
+    expect(indexPage([one], [], Date.parse('2026-11-10T00:00:00Z'))).toContain('✅ PASS')
+    expect(indexPage([one], [], Date.parse('2026-12-20T00:00:00Z'))).toContain('STALE (PASS)')
+  })
+})
+
+test('metrics are read with their labels', () => {
+  const values = parseMetrics('# HELP a b\na_total{x="1",y="2"} 3\nb 4.5\nb_bucket{le="+Inf"} 7\n')
+  expect([...values]).toEqual([
+    ['a_total{x="1",y="2"}', 3],
+    ['b', 4.5],
+    ['b_bucket{le="+Inf"}', 7],
+  ])
+})
