@@ -117,15 +117,13 @@ async function runMutants(
     const began = performance.now()
     const line = await runMutant(mutant, { stack, seed, say: () => {}, signal: interrupt.signal })
     lines.push(line)
+    if (report) keepMutants(PLACE, [line])
     const mark = line.caught ? 'caught  ' : 'SURVIVED'
     progress.line(
       `${mark} ${line.id.padEnd(24)} ${line.drill.padEnd(9)} ${seconds(performance.now() - began)} ${short(line.by)}`,
     )
   }
-  if (report) {
-    keepMutants(PLACE, lines)
-    writePages(PLACE, allDrills(), Date.now())
-  }
+  if (report) writePages(PLACE, allDrills(), Date.now())
   const caught = lines.filter((line) => line.caught).length
   progress.line(`${caught} of ${chosen.length} mutants caught`)
   return caught === chosen.length ? 0 : 1

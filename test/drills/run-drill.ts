@@ -42,6 +42,7 @@ export interface DrillResult {
 
 const STEADY_WITHIN_MS = 90_000
 const REASONS_SHOWN = 12
+const OPEN_ATTEMPTS = 3
 
 /** Carries out one drill. Never rejects: whatever goes wrong is a verdict. */
 export async function runDrill(drill: Drill, options: RunOptions): Promise<DrillResult> {
@@ -57,12 +58,7 @@ export async function runDrill(drill: Drill, options: RunOptions): Promise<Drill
   let system: System | null = null
   try {
     options.say('starts the system')
-    system = await openSystem(options.stack, {
-      label: drill.id.toLowerCase(),
-      seed: options.seed,
-      ...(options.tree === undefined ? {} : { tree: options.tree }),
-      ...drill.system(options.profile),
-    })
+    system = await openPatiently(drill, options)
     return result(await drillSystem(drill, system, { ...options, startedAt }))
   } catch (error) {
     return result(aborted(drill, 'ABORTED', [`the system could not be drilled: ${textOf(error)}`]))
@@ -70,6 +66,23 @@ export async function runDrill(drill: Drill, options: RunOptions): Promise<Drill
     await system?.[Symbol.asyncDispose]().catch((error: unknown) =>
       options.say(`cleaning up: ${textOf(error)}`),
     )
+  }
+}
+
+/** A machine that is overloaded, or an infrastructure that has just been healed, gets a second chance; nothing was drilled yet. */
+async function openPatiently(drill: Drill, options: RunOptions): Promise<System> {
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return await openSystem(options.stack, {
+        label: drill.id.toLowerCase(),
+        seed: options.seed,
+        ...(options.tree === undefined ? {} : { tree: options.tree }),
+        ...drill.system(options.profile),
+      })
+    } catch (error) {
+      if (attempt >= OPEN_ATTEMPTS || options.signal.aborted) throw error
+      options.say(`the system did not start (${textOf(error).split('\n')[0]}); once more`)
+    }
   }
 }
 

@@ -48,7 +48,11 @@ const throttling: Drill = {
       const counted = failures.filter(({ new: row }) => Number(row?.['error_count']) > 0).length
       const [from, to] = [asked.entry.activeAt ?? 0, asked.entry.endedAt ?? 0]
       const tooEarly = failures.filter(
-        ({ at, new: row }) => at > from && at < to && Date.parse(String(row?.['backoff_until'])) - at < 8_900,
+        ({ at, new: row }) =>
+          at > from &&
+          at < to &&
+          /throttl|rate|quota/.test(JSON.stringify(row?.['last_error'])) &&
+          Date.parse(String(row?.['backoff_until'])) - at < 8_900,
       ).length
       const after = ledgers.calls.filter(
         ({ start, status }) => start > (bare.entry.endedAt ?? 0) && status === 200,

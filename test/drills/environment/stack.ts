@@ -39,7 +39,7 @@ export interface Lines {
 }
 
 export interface StackOptions {
-  /** Exists; everything of the run lies in it. */
+  /** Everything of the run lies in it; made when absent. */
   readonly folder: string
   readonly env: NodeJS.ProcessEnv
   readonly say: (line: string) => void
@@ -54,6 +54,7 @@ export async function startDrillStack(options: StackOptions, signal: AbortSignal
     env: options.env,
     ledger: new ProcessLedger(options.folder),
   }
+  mkdirSync(options.folder, { recursive: true })
   const secrets = newSecrets()
   const began = performance.now()
   const ports = await freePorts(['postgres', 'kafka', 'proxied', 'controller', 'registry', 'unleash'])
@@ -142,7 +143,6 @@ async function makeTemplate(postgres: Postgres, secrets: StackSecrets): Promise<
 
 function common(place: StackPlace, name: string) {
   const folder = path.join(place.folder, name)
-  mkdirSync(place.folder, { recursive: true })
   return { folder, logFile: logFileOf(place, name), env: childEnv(place.env), ledger: place.ledger }
 }
 
