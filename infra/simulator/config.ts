@@ -1,4 +1,6 @@
 // Settings of the simulator. Everything has a default except ports, where 0 means any free one.
+import { existsSync, readFileSync } from 'node:fs'
+
 export interface SimulatorConfig {
   readonly googlePort: number
   /** Absent = any free one. */
@@ -18,6 +20,8 @@ export interface SimulatorConfig {
   readonly clock?: 'running' | 'manual'
   /** First instant of a manual clock, ms epoch; absent = now. */
   readonly clockStart?: number
+  /** A scenario (scenario/plan.ts) to start with, unless the journal brings one back. */
+  readonly scenario?: string
   readonly clientId?: string
   readonly clientSecret?: string
   /** The app's client at Microsoft; the same as at Google when absent. */
@@ -48,6 +52,9 @@ export function loadConfig(env: NodeJS.ProcessEnv): SimulatorConfig {
   const clockStart = Date.parse(startText)
   if (startText !== '' && Number.isNaN(clockStart))
     problems.push(`SIMULATOR_CLOCK_START: an RFC 3339 time is expected, not "${startText}".`)
+  const scenarioFile = env['SIMULATOR_SCENARIO'] ?? ''
+  if (scenarioFile !== '' && !existsSync(scenarioFile))
+    problems.push(`SIMULATOR_SCENARIO: there is no file "${scenarioFile}".`)
   const given = <K extends string>(key: K, name: string) =>
     env[name] === undefined || env[name] === '' ? {} : ({ [key]: env[name] } as Record<K, string>)
   const config: SimulatorConfig = {
@@ -58,6 +65,7 @@ export function loadConfig(env: NodeJS.ProcessEnv): SimulatorConfig {
     allowHttpCallbacks: flag('SIMULATOR_ALLOW_HTTP_CALLBACKS'),
     clock: clock === 'manual' ? 'manual' : 'running',
     ...(startText === '' ? {} : { clockStart }),
+    ...(existsSync(scenarioFile) ? { scenario: readFileSync(scenarioFile, 'utf8') } : {}),
     ...given('host', 'SIMULATOR_HOST'),
     ...given('dataDir', 'SIMULATOR_DATA_DIR'),
     ...given('seed', 'SIMULATOR_SEED'),

@@ -3,17 +3,25 @@
 //
 //   googleUrl     the API at the origin's root, /token, /revoke, /o/oauth2/v2/auth
 //   microsoftUrl  Graph at /v1.0, sign-in at /{tenant}/oauth2/v2.0/{authorize,token}
-//   adminUrl    /admin/…: accounts, events, load, faults, notifications, latency, paging, cursors, webhooks, truth, changes,
-//               requests, channels, knobs, consent, grants, quota, clock, reset (control/admin*.ts; bodies in control/bodies.ts)
+//   adminUrl      /admin/… (control/admin*.ts; bodies in control/bodies.ts)
+//     world       accounts, …/calendars, …/events, events/change, …/revoke, load, cursors/expire, reset, health
+//     trouble     faults, webhooks/send, subscriptions/lose, lifecycle, notifications/forged
+//     knobs       knobs (all), notifications, latency, access-tokens, paging, consent, grants, quota, cursors, channels, microsoft
+//     time        clock, scenario
+//     ledgers     truth, changes, requests, webhooks, channels, subscriptions
 //
-// All of the vendor's own time (stamps, lives of tokens and channels, delays and retries of deliveries) follows one clock, which
-// GET /admin/clock shows and POST /admin/clock {advanceMs} or {to} moves on; in mode `manual` it moves in no other way.
+// All of the vendors' own time (stamps, lives of tokens and channels, delays and retries of deliveries) follows one clock, which
+// GET /admin/clock shows and POST /admin/clock {advanceMs} or {to} moves on; in mode `manual` it moves in no other way. A scenario
+// (scenario/plan.ts; POST /admin/scenario, or `scenario` in the settings) is a timeline on that clock:
+//   { "name": "…", "seed": 1, "steps": [ { "do": "POST /admin/accounts", "with": {…}, "as": "ana" },
+//     { "at": "2h 30m", "do": "POST /admin/accounts/${ana.accountId}/revoke" }, { "at": "1h", "every": "1h", "times": 24, … } ] }
 //
 // Kept in memory, oldest dropped and counted: 100 000 requests, 100 000 webhook attempts, changes of 1 000 000 occurrences in all,
-// 20 000 tombstones per calendar, 200 paging runs. Listens on 127.0.0.1 unless `host` says otherwise. With `dataDir` the world is journalled and comes back
-// as it was: accounts, tokens, events, sync tokens, channels (ledgers and knobs do not).
+// 20 000 tombstones per calendar, 200 paging runs. Listens on 127.0.0.1 unless `host` says otherwise. With `dataDir` the world is
+// journalled and comes back as it was: accounts, tokens, events, sync tokens, channels, clock, scenario (ledgers and knobs do not).
 import { createClock } from './clock/clock.ts'
-import { createAdmin } from './control/admin.ts'
+import { type AdminDeps, createAdmin, dispatch, lookUpCall } from './control/admin.ts'
+import { createScenarioRunner, type ScenarioRunner } from './scenario/runner.ts'
 import { createFaults } from './control/faults.ts'
 import { defaultKnobs, resetKnobs } from './control/knobs.ts'
 import { createLedger } from './control/ledger.ts'
@@ -57,7 +65,19 @@ export async function startSimulator(config: SimulatorConfig): Promise<Simulator
   const graphServer = owned.use(await listen({ port: config.microsoftPort ?? 0, host: config.host }, graph))
   microsoftUrl = graphServer.url
   const random = createRandom(`${core.seed}/admin`)
-  const admin = createAdmin({ ...core, random, googleUrl: () => googleUrl, reset: () => reset(core, config) })
+  const adminDeps: AdminDeps = {
+    ...core,
+    random,
+    googleUrl: () => googleUrl,
+    scenario: () => scenario,
+    reset: () => {
+      scenario.cancel()
+      reset(core, config)
+    },
+  }
+  const scenario = createScenario(core, adminDeps)
+  await startScenario(core, config, scenario)
+  const admin = createAdmin(adminDeps)
   const adminServer = owned.use(await listen({ port: config.adminPort, host: config.host }, admin))
   owned.defer(() => core.stopped.abort())
   const all = owned.move()
@@ -158,6 +178,30 @@ function createMicrosoft(core: Core, config: SimulatorConfig, origin: () => stri
     { now: () => world.now(), knobs, faults, requests, stopped: stopped.signal },
     microsoft,
   )
+}
+
+function createScenario({ clock, world }: Core, admin: AdminDeps): ScenarioRunner {
+  const runner = createScenarioRunner({
+    clock,
+    world,
+    lookup: lookUpCall,
+    dispatch: ({ method, path, body, seed }) => {
+      const url = new URL(path, 'http://simulator')
+      const call = { method, path: url.pathname, query: url.searchParams, headers: {}, body }
+      return dispatch({ ...admin, random: createRandom(seed) }, call)
+    },
+  })
+  clock.onAdvance({ settled: () => runner.idle() })
+  return runner
+}
+
+/** Goes on with the journal's scenario, or begins the configured one; rejects when a step of its very beginning fails. */
+async function startScenario(core: Core, config: SimulatorConfig, runner: ScenarioRunner): Promise<void> {
+  if (core.world.scenario) return runner.resume()
+  if (config.scenario === undefined) return
+  const { failures } = await runner.start(config.scenario)
+  const [first] = failures
+  if (first) throw new Error(`The scenario failed at ${first.place}: ${first.error}`)
 }
 
 /** Back to an empty world and a healthy vendor; the clock stays where it is. */

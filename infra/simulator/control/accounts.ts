@@ -61,7 +61,8 @@ export function showAccount(world: World, account: Account) {
   }
 }
 
-function addCalendar(world: World, account: Account, spec: CalendarSpec, index: number): Calendar {
+/** Adds a calendar to an account; `index` is how many it has. */
+export function addCalendar(world: World, account: Account, spec: CalendarSpec, index: number): Calendar {
   const primary = spec.primary ?? index === 0
   return world.addCalendar({
     accountId: account.id,

@@ -96,7 +96,8 @@ export const EVENT_ROUTES: readonly Route<AdminContext>[] = [
   },
 ]
 
-function calendarOf(deps: AdminDeps, params: Params): Calendar {
+/** The calendar that a path names; throws NotFound. */
+export function calendarOf(deps: AdminDeps, params: Params): Calendar {
   const calendar = deps.world.calendar(params['accountId'] ?? '', params['calendarId'] ?? '')
   if (!calendar) throw new NotFound('There is no such calendar.')
   return calendar

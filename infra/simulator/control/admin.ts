@@ -6,14 +6,18 @@ import type { Push } from '../google/push.ts'
 import type { Notices } from '../microsoft/notices.ts'
 import type { World } from '../world/world.ts'
 import type { Change } from '../world/commit.ts'
-import { accountBody, expireBody } from './bodies.ts'
+import type { z } from 'zod'
+import { BODY_OF, accountBody, expireBody } from './bodies.ts'
 import { createAccount, showAccount } from './accounts.ts'
+import { CALENDAR_ROUTES } from './admin-calendars.ts'
 import { CLOCK_ROUTES } from './admin-clock.ts'
 import { MICROSOFT_ROUTES } from './admin-microsoft.ts'
 import { EVENT_ROUTES } from './admin-events.ts'
 import { FAULT_ROUTES } from './admin-faults.ts'
 import { KNOB_ROUTES } from './admin-knobs.ts'
 import { LEDGER_ROUTES } from './admin-ledgers.ts'
+import { SCENARIO_ROUTES } from './admin-scenario.ts'
+import type { ScenarioRunner } from '../scenario/runner.ts'
 import type { Faults } from './faults.ts'
 import type { Knobs } from './knobs.ts'
 import type { Ledger } from './ledger.ts'
@@ -36,11 +40,12 @@ export interface AdminDeps {
   readonly random: Random
   readonly googleUrl: () => string
   readonly reset: () => void
+  readonly scenario: () => ScenarioRunner
 }
 
 export interface AdminContext {
   readonly deps: AdminDeps
-  readonly call: Call
+  readonly call: Omit<Call, 'raw'>
 }
 
 const ACCOUNT_ROUTES: readonly Route<AdminContext>[] = [
@@ -102,24 +107,38 @@ const ACCOUNT_ROUTES: readonly Route<AdminContext>[] = [
   },
 ]
 
+const ROUTES: readonly Route<AdminContext>[] = [
+  ...ACCOUNT_ROUTES,
+  ...CALENDAR_ROUTES,
+  ...EVENT_ROUTES,
+  ...FAULT_ROUTES,
+  ...LEDGER_ROUTES,
+  ...CLOCK_ROUTES,
+  ...KNOB_ROUTES,
+  ...MICROSOFT_ROUTES,
+  ...SCENARIO_ROUTES,
+]
+
 /** The handler of the admin port. */
 export function createAdmin(deps: AdminDeps): (call: Call) => Promise<void> {
-  const find = router([
-    ...ACCOUNT_ROUTES,
-    ...EVENT_ROUTES,
-    ...FAULT_ROUTES,
-    ...LEDGER_ROUTES,
-    ...CLOCK_ROUTES,
-    ...KNOB_ROUTES,
-    ...MICROSOFT_ROUTES,
-  ])
-  return async (call) => {
-    const found = find(call.method, call.path)
-    const { response } = call.raw
-    if (!found)
-      return send(response, { status: 404, body: { error: `There is no ${call.method} ${call.path}.` } })
-    send(response, await answer(() => found.route.handle({ deps, call }, found.params)))
-  }
+  return async (call) => send(call.raw.response, await dispatch(deps, call))
+}
+
+const find = router(ROUTES)
+
+/** One call of the admin API, wherever it comes from. */
+export async function dispatch(deps: AdminDeps, call: Omit<Call, 'raw'>): Promise<Answer> {
+  const found = find(call.method, call.path)
+  if (!found) return { status: 404, body: { error: `There is no ${call.method} ${call.path}.` } }
+  return answer(() => found.route.handle({ deps, call }, found.params))
+}
+
+/** What the admin API knows of a call, before it is made. */
+export function lookUpCall(method: string, path: string): { readonly body?: z.ZodType } | null {
+  const route = find(method, path)?.route
+  if (!route) return null
+  const body = BODY_OF[`${method} ${route.path}`]
+  return body ? { body } : {}
 }
 
 async function answer(handle: () => Answer | Promise<Answer>): Promise<Answer> {

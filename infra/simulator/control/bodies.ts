@@ -7,45 +7,53 @@ import { DURATION_MS_MAX, RATE_MAX } from './load.ts'
 const zone = z.string().refine(isZone, 'is no IANA time zone')
 const count = z.int().min(0)
 
+export const calendarBody = z.strictObject({
+  id: z.string().optional(),
+  name: z.string().optional(),
+  primary: z.boolean().optional(),
+  accessRole: z.string().optional(),
+  pushSupported: z.boolean().optional(),
+  timeZone: zone.optional(),
+})
+
+export const calendarChangeBody = z.strictObject({
+  name: z.string().optional(),
+  accessRole: z.string().optional(),
+  pushSupported: z.boolean().optional(),
+  hidden: z.boolean().optional(),
+})
+
 export const accountBody = z.strictObject({
   vendor: z.enum(['google', 'microsoft']).optional(),
   email: z.string().min(3).optional(),
   scope: z.string().optional(),
-  calendars: z
-    .union([
-      count.max(500),
-      z
-        .array(
-          z.strictObject({
-            id: z.string().optional(),
-            name: z.string().optional(),
-            primary: z.boolean().optional(),
-            accessRole: z.string().optional(),
-            pushSupported: z.boolean().optional(),
-            timeZone: zone.optional(),
-          }),
-        )
-        .max(500),
-    ])
-    .optional(),
+  calendars: z.union([count.max(500), z.array(calendarBody).max(500)]).optional(),
   eventsPerCalendar: count.max(100_000).optional(),
 })
 
 export const fieldsBody = z.record(z.string(), z.unknown())
+
+const mix = z
+  .strictObject({
+    create: z.number().min(0).default(0),
+    update: z.number().min(0).default(0),
+    delete: z.number().min(0).default(0),
+  })
+  .refine((parts) => parts.create + parts.update + parts.delete > 0, 'all parts are 0')
 
 export const loadBody = z.strictObject({
   changesPerSecond: z.number().positive().max(RATE_MAX),
   durationMs: z.number().positive().max(DURATION_MS_MAX),
   seed: z.union([z.string(), z.number()]).transform(String).optional(),
   accountIds: z.array(z.string()).min(1).optional(),
-  mix: z
-    .strictObject({
-      create: z.number().min(0).default(0),
-      update: z.number().min(0).default(0),
-      delete: z.number().min(0).default(0),
-    })
-    .refine((mix) => mix.create + mix.update + mix.delete > 0, 'all parts are 0')
-    .optional(),
+  mix: mix.optional(),
+})
+
+export const changesBody = z.strictObject({
+  count: z.int().min(1).max(100_000),
+  seed: z.union([z.string(), z.number()]).transform(String).optional(),
+  accountIds: z.array(z.string()).min(1).optional(),
+  mix: mix.optional(),
 })
 
 const operation = z.enum([
@@ -187,3 +195,28 @@ export const forgedBody = z.strictObject({
 })
 
 export const loseSubscriptionBody = z.strictObject({ id: z.string() })
+
+/** The body of each call that takes one, by method and path of its route: scenarios are checked against it. */
+export const BODY_OF: Readonly<Record<string, z.ZodType>> = {
+  'POST /admin/accounts': accountBody,
+  'POST /admin/accounts/:accountId/calendars': calendarBody,
+  'PATCH /admin/accounts/:accountId/calendars/:calendarId': calendarChangeBody,
+  'POST /admin/accounts/:accountId/calendars/:calendarId/events': fieldsBody,
+  'PATCH /admin/accounts/:accountId/calendars/:calendarId/events/:eventId': fieldsBody,
+  'POST /admin/events/change': changesBody,
+  'POST /admin/load': loadBody,
+  'POST /admin/faults': faultBody,
+  'POST /admin/notifications': notificationsBody,
+  'POST /admin/latency': latencyBody,
+  'POST /admin/access-tokens': accessTokensBody,
+  'POST /admin/consent': consentBody,
+  'POST /admin/quota': quotaBody,
+  'POST /admin/grants': grantsBody,
+  'POST /admin/paging': pagingBody,
+  'POST /admin/cursors/expire': expireBody,
+  'POST /admin/webhooks/send': webhookBody,
+  'POST /admin/microsoft': microsoftBody,
+  'POST /admin/lifecycle': lifecycleBody,
+  'POST /admin/notifications/forged': forgedBody,
+  'POST /admin/subscriptions/lose': loseSubscriptionBody,
+}

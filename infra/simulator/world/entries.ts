@@ -73,9 +73,20 @@ export interface Subscription {
   readonly paused: boolean
 }
 
+/** How far a scenario came. */
+export interface KeptScenario {
+  readonly text: string
+  /** ms epoch, simulated. */
+  readonly startedAt: number
+  readonly ran: number
+  readonly names: readonly (readonly [string, unknown])[]
+}
+
 export type Entry =
   | { readonly k: 'meta'; readonly seq: number; readonly accounts: number }
   | { readonly k: 'clock'; readonly state: ClockState }
+  | { readonly k: 'scenario'; readonly scenario: KeptScenario | null }
+  | { readonly k: 'scenario-step'; readonly ran: number; readonly name: readonly [string, unknown] | null }
   | { readonly k: 'account'; readonly account: PlainAccount }
   | { readonly k: 'calendar'; readonly info: CalendarInfo; readonly seq: number; readonly at: number }
   | { readonly k: 'calendar-state'; readonly a: string; readonly c: string; readonly state: CalendarState }

@@ -54,6 +54,7 @@ export function openJournal(dataDir: string, world: World): Journal {
 export function* snapshot(world: World): Generator<Entry> {
   yield { k: 'meta', seq: world.seq, accounts: world.accountCount }
   if (world.clockState) yield { k: 'clock', state: world.clockState }
+  if (world.scenario) yield { k: 'scenario', scenario: world.scenario }
   for (const account of world.accounts.values()) {
     const { calendars, grants, ...plain } = account
     yield { k: 'account', account: plain }

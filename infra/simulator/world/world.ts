@@ -19,6 +19,7 @@ import type {
   PlainAccount,
   Subscription,
   VendorName,
+  KeptScenario,
 } from './entries.ts'
 import { digest } from '../random.ts'
 
@@ -42,6 +43,8 @@ export class World {
   accountCount = 0
   /** Where the clock stood or was going to stand; null until it was moved. */
   clockState: ClockState | null = null
+  /** The scenario that runs or ran last, and how far it came. */
+  scenario: KeptScenario | null = null
   /** Set once the journal is open. */
   record: (entry: Entry) => void = () => {}
   /** Channel ids by `account/calendar`. */
@@ -66,6 +69,15 @@ export class World {
   /** Remembers that the clock was moved, so that a world that comes back does not come back younger. */
   keepClock(state: ClockState): void {
     this.#commit({ k: 'clock', state })
+  }
+
+  keepScenario(scenario: KeptScenario | null): void {
+    this.#commit({ k: 'scenario', scenario })
+  }
+
+  /** One more step was made; `name` is the answer that it keeps. */
+  keepScenarioStep(ran: number, name: readonly [string, unknown] | null): void {
+    this.#commit({ k: 'scenario-step', ran, name })
   }
 
   addAccount(input: {
@@ -223,17 +235,17 @@ export class World {
       case 'clock':
         this.clockState = entry.state
         return
-      case 'account': {
-        const account: Account = {
-          ...entry.account,
-          vendor: entry.account.vendor ?? 'google',
-          calendars: new Map(),
-          grants: new Set(),
-        }
-        this.accounts.set(account.id, account)
-        this.accountCount = Math.max(this.accountCount, Number(account.id.slice(1)))
+      case 'scenario':
+        this.scenario = entry.scenario
         return
-      }
+      case 'scenario-step':
+        if (!this.scenario) return
+        this.scenario = {
+          ...this.scenario,
+          ran: entry.ran,
+          names: entry.name ? [...this.scenario.names, entry.name] : this.scenario.names,
+        }
+        return
       case 'calendar':
         this.seq = Math.max(this.seq, entry.seq)
         this.accounts
@@ -247,6 +259,59 @@ export class World {
       case 'write':
         this.#applyWrite(entry)
         return
+      case 'subscription':
+        this.subscriptions.set(entry.subscription.id, entry.subscription)
+        return
+      case 'subscription-removed':
+        this.subscriptions.delete(entry.id)
+        return
+      case 'channel':
+        this.#applyChannel(entry.channel)
+        return
+      case 'channel-stopped': {
+        const { accountId, calendarId } = this.channels.get(entry.id) ?? {}
+        this.#watchers.get(`${accountId}/${calendarId}`)?.delete(entry.id)
+        this.usedChannelIds.add(entry.id)
+        this.channels.delete(entry.id)
+        return
+      }
+      case 'account':
+      case 'grant':
+      case 'grant-used':
+      case 'consent':
+      case 'revoked':
+        this.#applyPeople(entry)
+    }
+  }
+
+  reset(): void {
+    this.scenario = null
+    for (const held of [
+      this.accounts,
+      this.grants,
+      this.channels,
+      this.subscriptions,
+      this.usedChannelIds,
+      this.#watchers,
+    ])
+      held.clear()
+  }
+
+  #applyPeople(
+    entry: Extract<Entry, { k: 'account' | 'grant' | 'grant-used' | 'consent' | 'revoked' }>,
+  ): void {
+    switch (entry.k) {
+      case 'account': {
+        const account: Account = {
+          ...entry.account,
+          vendor: entry.account.vendor ?? 'google',
+          calendars: new Map(),
+          grants: new Set(),
+        }
+        this.accounts.set(account.id, account)
+        this.accountCount = Math.max(this.accountCount, Number(account.id.slice(1)))
+        return
+      }
       case 'grant':
         this.#applyGrant(entry.grant)
         return
@@ -267,34 +332,7 @@ export class World {
         for (const grant of this.#grantsOf(account)) grant.live = false
         return
       }
-      case 'subscription':
-        this.subscriptions.set(entry.subscription.id, entry.subscription)
-        return
-      case 'subscription-removed':
-        this.subscriptions.delete(entry.id)
-        return
-      case 'channel':
-        this.#applyChannel(entry.channel)
-        return
-      case 'channel-stopped': {
-        const { accountId, calendarId } = this.channels.get(entry.id) ?? {}
-        this.#watchers.get(`${accountId}/${calendarId}`)?.delete(entry.id)
-        this.usedChannelIds.add(entry.id)
-        this.channels.delete(entry.id)
-      }
     }
-  }
-
-  reset(): void {
-    for (const held of [
-      this.accounts,
-      this.grants,
-      this.channels,
-      this.subscriptions,
-      this.usedChannelIds,
-      this.#watchers,
-    ])
-      held.clear()
   }
 
   #applyChannel(channel: ChannelInfo): void {
