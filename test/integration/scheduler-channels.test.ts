@@ -126,6 +126,23 @@ describe('channels', () => {
     expect(await tend(world)).toBe(1)
   })
 
+  test('are neither asked for nor stopped while the connection backs off', async () => {
+    const [world, vendor] = await open('channels backoff')
+    await using _world = world
+    const [id] = await world.connect({})
+    await world.addCalendars(id!, 'a')
+    await tend(world)
+    await world.addCalendars(id!, 'b')
+    await world.db.query(`
+      update external_calendars set selected = false where vendor_calendar_id = 'a';
+      update external_calendar_connections set backoff_until = calstream_now() + interval '10 minutes'`)
+    await tend(world)
+    expect([vendor.opened.length, vendor.stopped.length]).toEqual([1, 0])
+    await world.advance(10 * MINUTE)
+    expect(await tend(world)).toBe(1)
+    expect([...vendor.open.values()]).toEqual(['b'])
+  })
+
   test('of a calendar that is gone ring for a unit, which finds out', async () => {
     const [world, vendor] = await open('channels gone')
     await using _world = world

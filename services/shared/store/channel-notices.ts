@@ -101,7 +101,7 @@ export interface OrphanChannel {
 
 /**
  * Channels that ring although we do not know them, for long enough that nobody is opening them just now, and whose connection
- * still has credentials.
+ * still has credentials and does not back off.
  */
 export async function orphanChannels(
   db: Queryable,
@@ -115,7 +115,11 @@ export async function orphanChannels(
      where notice.kind = 'seen' and notice.noticed_at < calstream_now() - $1 * interval '1 second'
        and (notice.retry_at is null or notice.retry_at <= calstream_now())
        and not exists (select from channels where lower(channels.id) = lower(notice.channel_id))
-       and exists (select from connection_credentials where connection_credentials.connection_id = notice.connection_id)
+       and exists (
+         select from connection_credentials credentials
+         join external_calendar_connections connection on connection.id = credentials.connection_id
+         where connection.id = notice.connection_id
+           and (connection.backoff_until is null or connection.backoff_until <= calstream_now()))
      order by notice.noticed_at limit $2`,
     [graceSeconds, limit],
   )

@@ -32,7 +32,7 @@ export interface Channel {
  * Selected calendars of active connections whose channel wants attention: there is none that lives, the vendor asked for a renewal,
  * the person has connected again since (another grant), or little life is left: a fifth of it, plus up to a tenth by the channel's
  * id, so that channels opened together are not renewed together. Left out: those being opened right now, those whose last try
- * failed a short while ago, and those without push that are asked once a day.
+ * failed a short while ago, those without push that are asked once a day, and those of connections that back off.
  */
 export async function unwatchedCalendars(
   db: Queryable,
@@ -56,6 +56,7 @@ export async function unwatchedCalendars(
        where channel.calendar_id = calendar.id and channel.status = 'open' and channel.expires_at > clock.now
        order by channel.expires_at desc limit 1) live on true
      where connection.status = 'active' and calendar.selected and calendar.removal_reason is null
+       and (connection.backoff_until is null or connection.backoff_until <= clock.now)
        and ($1::uuid is null or connection.id = $1) and ($3::uuid is null or calendar.id > $3)
        and (calendar.push_supported or calendar.channel_retry_at is not null)
        and (calendar.channel_retry_at is null or calendar.channel_retry_at <= clock.now)
@@ -69,14 +70,17 @@ export async function unwatchedCalendars(
   return rows
 }
 
-/** @returns false when somebody else is opening a channel for this calendar. */
+/** @returns false when somebody else is opening a channel for this calendar, or its connection has begun to back off. */
 export async function insertOpening(
   db: Queryable,
   id: string,
   calendar: UnwatchedCalendar,
 ): Promise<boolean> {
   const { rowCount } = await db.query(
-    `insert into channels (id, connection_id, calendar_id, vendor) values ($1, $2, $3, $4)
+    `insert into channels (id, connection_id, calendar_id, vendor)
+     select $1, connection.id, $3, $4 from external_calendar_connections connection
+      where connection.id = $2 and connection.status = 'active'
+        and (connection.backoff_until is null or connection.backoff_until <= calstream_now())
      on conflict (calendar_id) where status = 'opening' do nothing`,
     [id, calendar.connectionId, calendar.calendarId, calendar.vendor],
   )
@@ -175,6 +179,7 @@ export async function takeUnneeded(db: Queryable, limit: number): Promise<readon
        join external_calendars calendar on calendar.id = old.calendar_id
        join external_calendar_connections owner on owner.id = old.connection_id
        where (old.retry_at is null or old.retry_at <= calstream_now())
+         and (owner.backoff_until is null or owner.backoff_until <= calstream_now())
          and (old.status = 'stopping'
            or old.status = 'open' and (
              owner.status in ('disconnected', 'disabled') or not calendar.selected
