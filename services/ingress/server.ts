@@ -33,6 +33,8 @@ const REQUEST_TIMEOUT_MS = 3000
 const TIMEOUT_CHECK_MS = 500
 /** A socket on which nothing moves; longer than any answer takes, shorter than Node's endless default. */
 const SILENT_SOCKET_MS = 10_000
+/** Most proxies give up after a minute. */
+const LONG_ANSWER_MS = 30_000
 const KEEP_ALIVE_MS = 15_000
 const RETRY_AFTER_S = 5
 
@@ -140,6 +142,11 @@ function patternOf(url: string): RegExp {
 
 function methodNotAllowed(allow: string): Problem {
   return { status: 405, error: 'Method not allowed', detail: `Use ${allow}.`, headers: { allow } }
+}
+
+/** For the few routes that may take longer than a silent socket lives: a vendor's answers, or many rows in one transaction. */
+export function allowLongAnswer(request: FastifyRequest): void {
+  request.raw.socket.setTimeout(LONG_ANSWER_MS)
 }
 
 /** What a caller is told of an error that nobody handled; the log has the rest. */

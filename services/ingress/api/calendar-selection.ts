@@ -15,7 +15,6 @@ import type { Codec } from '#shared/platform/codec.ts'
 import type { Database, Queryable } from '#shared/platform/postgres.ts'
 import {
   advanceConnection,
-  deleteEventsOfCalendar,
   isSelected,
   lockConnection,
   selectCalendar,
@@ -23,11 +22,11 @@ import {
 } from '#shared/store/disconnect.ts'
 import { connectionMessage } from '#shared/store/outbox-messages.ts'
 import { insertOutbox } from '#shared/store/outbox.ts'
-import { badRequest, sendProblem, type Problem } from '../server.ts'
+import { allowLongAnswer, badRequest, sendProblem, type Problem } from '../server.ts'
 import type { BearerCheck } from './bearer.ts'
 import { createCallers, jsonObject, ownerFor } from './caller.ts'
 import { CONNECTION } from './connections.ts'
-import { SOURCE, tellRemovals } from './removals.ts'
+import { removeEvents, SOURCE } from './removals.ts'
 
 export const CALENDAR = `${CONNECTION}/calendars/:calendarId`
 
@@ -59,6 +58,7 @@ export function registerCalendarSelection(app: FastifyInstance, deps: SelectionD
       if (typeof selected !== 'boolean')
         return sendProblem(reply, badRequest('Send {"selected": true} or {"selected": false} as JSON.'))
       if (!isUuid(params.id) || !isUuid(params.calendarId)) return sendProblem(reply, NOT_FOUND)
+      allowLongAnswer(request)
       const choice = {
         owner: ownerFor(callers.of(request)),
         connection: connectionId(params.id),
@@ -96,9 +96,8 @@ async function choose(
     await advanceConnection(tx, connection, 0)
     return 'chosen'
   }
-  const events = await deleteEventsOfCalendar(tx, calendar)
-  await tellRemovals(codec, tx, { connection: locked, events, reason: 'calendar_removed' })
-  await advanceConnection(tx, connection, events.length)
+  const removed = await removeEvents(codec, tx, { connection: locked, calendar, reason: 'calendar_removed' })
+  await advanceConnection(tx, connection, removed)
   return 'chosen'
 }
 

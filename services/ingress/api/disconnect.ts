@@ -7,19 +7,14 @@ import { connectionId, isUuid, type ConnectionId, type ProviderId } from '#share
 import type { Codec } from '#shared/platform/codec.ts'
 import type { Logger } from '#shared/platform/log.ts'
 import type { Database, Queryable } from '#shared/platform/postgres.ts'
-import {
-  deleteEventsOf,
-  endConnection,
-  lockConnection,
-  type LockedConnection,
-} from '#shared/store/disconnect.ts'
+import { endConnection, lockConnection, type LockedConnection } from '#shared/store/disconnect.ts'
 import { connectionMessage } from '#shared/store/outbox-messages.ts'
 import { insertOutbox } from '#shared/store/outbox.ts'
-import { sendProblem } from '../server.ts'
+import { allowLongAnswer, sendProblem } from '../server.ts'
 import type { BearerCheck } from './bearer.ts'
 import { CONNECTION_NOT_FOUND, createCallers, ownerFor } from './caller.ts'
 import { CONNECTION } from './connections.ts'
-import { SOURCE, tellRemovals } from './removals.ts'
+import { removeEvents, SOURCE } from './removals.ts'
 
 export interface DisconnectDeps {
   readonly bearer: BearerCheck
@@ -34,6 +29,7 @@ export function registerDisconnect(app: FastifyInstance, deps: DisconnectDeps): 
   app.delete(CONNECTION, {
     onRequest: callers.identify,
     handler: async (request, reply) => {
+      allowLongAnswer(request)
       const { id } = request.params as { id: string }
       const owner = ownerFor(callers.of(request))
       const outcome = isUuid(id) ? await disconnect(deps, owner, connectionId(id)) : 'unknown'
@@ -64,9 +60,8 @@ async function end(
   connection: LockedConnection,
 ): Promise<{ readonly removed: number }> {
   const { connectionId: id, providerId, vendor, status, now } = connection
-  const events = await deleteEventsOf(tx, id)
-  await tellRemovals(codec, tx, { connection, events, reason: 'disconnected' })
-  await endConnection(tx, id, events.length)
+  const removed = await removeEvents(codec, tx, { connection, calendar: null, reason: 'disconnected' })
+  await endConnection(tx, id, removed)
   const change = {
     connectionId: id,
     providerId,
@@ -78,5 +73,5 @@ async function end(
   }
   const news = { type: 'calendar.connection.changed.v1', source: SOURCE, at: now }
   await insertOutbox(tx, [connectionMessage(codec, TOPICS.connectionChanged, change, news)])
-  return { removed: events.length }
+  return { removed }
 }

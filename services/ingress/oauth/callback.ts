@@ -9,7 +9,7 @@ import { openSecret } from '#shared/platform/crypto.ts'
 import { finishFlow, readFlow, spendState, type Flow } from '#shared/store/oauth-flows.ts'
 import type { Vendor } from '#shared/vendors/vendor.ts'
 import { saveAccount, type Connected, type GrantedAccount } from '../connect-account.ts'
-import type { Problem } from '../server.ts'
+import { allowLongAnswer, type Problem } from '../server.ts'
 import {
   failedGrant,
   noCalendars,
@@ -30,8 +30,6 @@ import { allowedReturn, withOutcome } from './return-to.ts'
 
 /** Code, account and calendars together; a person does not wait longer, and can try again. */
 const VENDOR_MS_MAX = 20_000
-/** Longer than that: the server's own limit for a silent socket is made for machines. */
-const SOCKET_MS_MAX = 30_000
 /** RFC 6749 sets no limit; Google's codes have 73 characters, Microsoft's about 1 500. */
 const CODE_MAX = 4096
 
@@ -69,7 +67,7 @@ export async function finishConsent(
   if (typeof code !== 'string' || code === '' || code.length > CODE_MAX)
     return explain(refusedConsent(vendorName, query['error']))
 
-  request.raw.socket.setTimeout(SOCKET_MS_MAX)
+  allowLongAnswer(request)
   const outcome = await connect(deps, vendor, { flow, code, sealedVerifier })
   if ('closed' in outcome) return sendProblemPage(request, reply, outcome.closed)
   if ('explanation' in outcome) return explain(outcome.explanation)

@@ -36,28 +36,18 @@ export interface RemovedEvent {
   readonly vendorEventId: string
 }
 
-/** Deletes all event rows of a connection. */
-export async function deleteEventsOf(
+/** Deletes event rows of a connection, of one of its calendars or (null) of all, at most `limit`. @returns what was there; fewer than `limit` are the last. */
+export async function takeEvents(
   tx: Queryable,
-  connection: ConnectionId,
+  from: { readonly connection: ConnectionId; readonly calendar: CalendarId | null },
+  limit: number,
 ): Promise<readonly RemovedEvent[]> {
   const { rows } = await tx.query<RemovedEvent>(
-    `delete from external_calendar_events where connection_id = $1
+    `delete from external_calendar_events where event_id in (
+       select event_id from external_calendar_events
+        where connection_id = $1 and ($2::uuid is null or calendar_id = $2) limit $3)
      returning calendar_id as "calendarId", event_id as "eventId", vendor_event_id as "vendorEventId"`,
-    [connection],
-  )
-  return rows
-}
-
-/** Deletes the event rows of one calendar. */
-export async function deleteEventsOfCalendar(
-  tx: Queryable,
-  calendar: CalendarId,
-): Promise<readonly RemovedEvent[]> {
-  const { rows } = await tx.query<RemovedEvent>(
-    `delete from external_calendar_events where calendar_id = $1
-     returning calendar_id as "calendarId", event_id as "eventId", vendor_event_id as "vendorEventId"`,
-    [calendar],
+    [from.connection, from.calendar, limit],
   )
   return rows
 }
