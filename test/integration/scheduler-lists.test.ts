@@ -52,8 +52,11 @@ const asked = async (world: SchedulerWorld) =>
   (await world.db.query(`select key from outbox where topic = 'calendar.sync.requested.google.v1'`)).rowCount
 
 const epoch = async (world: SchedulerWorld) =>
-  (await world.db.query<{ epoch: number }>('select sync_epoch::int as epoch from external_calendar_connections'))
-    .rows[0]!.epoch
+  (
+    await world.db.query<{ epoch: number }>(
+      'select sync_epoch::int as epoch from external_calendar_connections',
+    )
+  ).rows[0]!.epoch
 
 describe('the list of calendars', () => {
   test('is compared once an hour ± 20 %, and not while its gate is closed', async () => {
