@@ -3,6 +3,7 @@
 import { randomBytes } from 'node:crypto'
 import { mkdirSync } from 'node:fs'
 import path from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
 import pg from 'pg'
 import { pino } from 'pino'
 import { applySchemas } from '#shared/platform/schemas.ts'
@@ -155,8 +156,8 @@ export class System implements AsyncDisposable {
   async ask<R extends object>(sql: string, values: readonly unknown[] = []): Promise<R[]> {
     const client = new pg.Client({
       connectionString: this.databaseUrl,
-      connectionTimeoutMillis: 5_000,
-      query_timeout: 30_000,
+      connectionTimeoutMillis: 15_000,
+      query_timeout: 60_000,
     })
     client.on('error', () => {})
     await client.connect()
@@ -247,20 +248,43 @@ async function startAll(system: System, options: SystemOptions): Promise<void> {
 
 async function ownDatabase(stack: DrillStack, name: string, owned: AsyncDisposableStack): Promise<string> {
   const admin = stack.postgres.url('postgres')
-  await runStatement(admin, `CREATE DATABASE ${name} TEMPLATE ${stack.template}`)
-  await runStatement(admin, `REVOKE ALL ON DATABASE ${name} FROM PUBLIC`)
-  await runStatement(
-    admin,
-    `GRANT CONNECT ON DATABASE ${name} TO ${Object.keys(stack.secrets.rolePasswords).join(', ')}`,
+  await patiently(async () => {
+    await runStatement(admin, `DROP DATABASE IF EXISTS ${name} WITH (FORCE)`)
+    await runStatement(admin, `CREATE DATABASE ${name} TEMPLATE ${stack.template}`)
+  })
+  await patiently(() => runStatement(admin, `REVOKE ALL ON DATABASE ${name} FROM PUBLIC`))
+  await patiently(() =>
+    runStatement(
+      admin,
+      `GRANT CONNECT ON DATABASE ${name} TO ${Object.keys(stack.secrets.rolePasswords).join(', ')}`,
+    ),
   )
   owned.defer(async () => {
-    await runStatement(admin, `DROP DATABASE IF EXISTS ${name} WITH (FORCE)`)
+    await patiently(() => runStatement(admin, `DROP DATABASE IF EXISTS ${name} WITH (FORCE)`))
   })
-  await installAudit(stack.postgres.url(name))
+  await patiently(() => installAudit(stack.postgres.url(name)))
   return name
 }
 
-async function prepareTopics(stack: DrillStack, prefix: string): Promise<void> {
+/** A broker that is busy serves a new topic only after a moment; making topics and schemas again changes nothing. */
+function prepareTopics(stack: DrillStack, prefix: string): Promise<void> {
+  return patiently(() => makeTopics(stack, prefix))
+}
+
+/** Repeats what an overloaded machine did not manage; only for acts that may be repeated. */
+async function patiently<T>(act: () => Promise<T>): Promise<T> {
+  const deadline = Date.now() + START_MS
+  for (;;) {
+    try {
+      return await act()
+    } catch (error) {
+      if (Date.now() > deadline) throw error
+      await delay(500)
+    }
+  }
+}
+
+async function makeTopics(stack: DrillStack, prefix: string): Promise<void> {
   const kafka = {
     brokers: stack.kafka.brokers.split(','),
     prefix,

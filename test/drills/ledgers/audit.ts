@@ -81,6 +81,7 @@ export async function installAudit(url: string): Promise<void> {
   await runStatement(
     url,
     `do $$ begin create role ${AUDITOR} nologin; exception when duplicate_object or unique_violation then null; end $$;
+     drop schema if exists drill_audit cascade;
      create schema drill_audit authorization ${AUDITOR};
      create table drill_audit.entries (
        seq bigint generated always as identity primary key, txid xid8 not null, at timestamptz not null,
@@ -129,7 +130,7 @@ export async function installAudit(url: string): Promise<void> {
 export async function readAudit(url: string, afterSeq = 0): Promise<readonly AuditRow[]> {
   const client = new pg.Client({
     connectionString: url,
-    connectionTimeoutMillis: 5_000,
+    connectionTimeoutMillis: 15_000,
     query_timeout: QUERY_TIMEOUT_MS,
   })
   client.on('error', () => {})
