@@ -96,12 +96,18 @@ export function occurrence(seriesId: string, no: number, fields: object | null =
   }
 }
 
-export function master(seriesId: string, changedAt = '2026-11-01T00:00:00Z') {
+/** A series as a delta tells it; made before anything else happened, unless told otherwise. */
+export function master(
+  seriesId: string,
+  changedAt = '2026-11-01T00:00:00Z',
+  createdDateTime = '2026-10-01T00:00:00Z',
+) {
   return {
     ...EVENT,
     '@odata.etag': `W/"${seriesId}"`,
     id: seriesId,
     type: 'seriesMaster',
+    createdDateTime,
     lastModifiedDateTime: changedAt,
   }
 }

@@ -104,10 +104,10 @@ export function sortRows(data: DeltaPage, seen: ReadonlySet<string>): SortedRows
     if (row.kind === 'unreadable') unreadable.push({ vendorEventId: row.vendorEventId, problem: row.problem })
     else if (row.kind === 'removed') removed.add(row.vendorEventId)
     else if (row.kind === 'series') {
-      const { seriesId, changedAt } = row
+      const { seriesId } = row
       const key = versionKey(seriesId, row.etag)
       if (key === null || !seen.has(key))
-        series.set(seriesId, mergePending(series, { seriesId, changedAt, key }))
+        series.set(seriesId, mergePending(series.get(seriesId), { ...row, key }))
     } else {
       items.push(row.item)
       if (row.item.kind === 'event') removed.delete(row.item.event.vendorEventId)

@@ -20,11 +20,11 @@ import {
 import { isNotFound } from './errors.ts'
 import { mapEvent, mapRow } from './map.ts'
 import { placeAfter, versionKey, type Details, type PendingSeries, type Place } from './page-token.ts'
-import { wirePage } from './wire.ts'
+import { wireEvent, wirePage } from './wire.ts'
 
 const VENDOR = 'Microsoft'
 /** Graph takes four at a time from one mailbox; the scheduler has calls of its own. */
-const AT_ONCE = 2
+const AT_ONCE = 3
 /** How long two places of Graph may tell differently of a change before that is taken for the truth. */
 const LAG_MICROS = 60_000_000
 /** A daily series has 395 occurrences in the window, and Outlook has no shorter step. */
@@ -80,14 +80,11 @@ async function readSeries(
   asking: Asking,
   series: PendingSeries,
 ): Promise<Found | 'missing'> {
-  const master = isRecent(deps, series.changedAt) ? await readMaster(deps, asking, series.id) : null
-  if (master === 'missing') return 'missing'
-  if (master !== null && (master.changedAt ?? Infinity) < (series.changedAt ?? -Infinity)) throw notYet()
-  const rows = await readInstances(deps, asking, series.id)
+  const rows = await readFresh(deps, asking, series)
   if (rows === 'missing') return 'missing'
   const items: PageItem[] = []
   const unreadable: Page['unreadable'][number][] = []
-  const keys = new Set([...series.keys, ...(master?.key ? [master.key] : [])])
+  const keys = new Set(series.keys)
   for (const raw of rows) {
     const mapped = mapEvent(raw)
     if (mapped.kind === 'item') items.push(mapped.item)
@@ -102,16 +99,32 @@ async function readSeries(
   return { items: [...items, whole], unreadable, keys: [...keys] }
 }
 
-async function readMaster(
+/**
+ * The instances of a series, in no older state than the delta told of. Only a change of the last minute is doubted, and only when
+ * no plain occurrence has its time of change.
+ */
+async function readFresh(
   deps: DeltaDeps,
   asking: Asking,
-  seriesId: string,
-): Promise<{ readonly changedAt: Micros | null; readonly key: string | null } | 'missing'> {
-  const data = await readOne(deps, asking, seriesId)
+  { id, changedAt }: PendingSeries,
+): Promise<readonly unknown[] | 'missing'> {
+  const rows = await readInstances(deps, asking, id)
+  if (rows === 'missing' || changedAt === null || !isRecent(deps, changedAt)) return rows
+  if (rows.some((raw) => (plainChangedAt(raw) ?? -Infinity) >= changedAt)) return rows
+  const data = await readOne(deps, asking, id)
   if (data === 'missing') return 'missing'
-  const row = mapRow(data)
-  if (row.kind !== 'series') return { changedAt: null, key: null }
-  return { changedAt: row.changedAt, key: versionKey(seriesId, row.etag) }
+  const master = mapRow(data)
+  if (master.kind === 'series' && (master.changedAt ?? Infinity) < changedAt) throw notYet()
+  return readInstances(deps, asking, id)
+}
+
+/** Exceptions have times of change of their own. */
+function plainChangedAt(raw: unknown): Micros | null {
+  const mapped = mapEvent(raw)
+  const isPlain = wireEvent.safeParse(raw).data?.type === 'occurrence'
+  return isPlain && mapped.kind === 'item' && mapped.item.kind === 'event'
+    ? mapped.item.event.updatedAt
+    : null
 }
 
 async function readOne(
@@ -161,7 +174,9 @@ async function lookFor(deps: DeltaDeps, asking: Asking, id: string, { readAt }: 
   if (data === 'missing') return gone
   const row = mapRow(data)
   const isSeries = row.kind === 'series' && row.seriesId === id
-  const found = isSeries ? await readSeries(deps, asking, { id, changedAt: null, keys: [] }) : eventIn(data)
+  const found = isSeries
+    ? await readSeries(deps, asking, { id, createdAt: null, changedAt: null, keys: [] })
+    : eventIn(data)
   if (found === 'missing') return gone
   const isThere = found.items.some(
     (item) => item.kind === 'event' && !isOutside(item.event, asking.request.window),
@@ -175,18 +190,22 @@ function eventIn(data: unknown): Found | 'missing' {
   return mapped.kind === 'item' ? { items: [mapped.item], unreadable: [], keys: [] } : 'missing'
 }
 
-/** Removals of series that Graph does not know, unless the delta goes on naming them: then they are not readable yet. */
+/**
+ * Removals of series that Graph does not know. One that was made a moment ago may not be readable yet: so it is while the delta
+ * goes on naming it.
+ */
 async function areGone(
   deps: DeltaDeps,
   asking: Asking,
   details: Details,
   missing: readonly PendingSeries[],
 ): Promise<readonly PageItem[] | 'expired'> {
-  if (isRecent(deps, details.readAt)) {
+  const young = missing.filter(({ createdAt }) => isRecent(deps, createdAt))
+  if (young.length > 0 && isRecent(deps, details.readAt)) {
     const again = await callDelta(deps, asking, details.page)
     if (again === 'expired') return 'expired'
     const named = new Set(sortRows(again, new Set()).series.map(({ id }) => id))
-    if (missing.some(({ id }) => named.has(id))) throw notYet()
+    if (young.some(({ id }) => named.has(id))) throw notYet()
   }
   return missing.flatMap(({ id }) => removalOf(id))
 }

@@ -28,6 +28,8 @@ export type DeltaRow =
       readonly kind: 'series'
       readonly seriesId: string
       readonly etag: string | null
+      /** null unless the series itself is the row. */
+      readonly createdAt: Micros | null
       readonly changedAt: Micros | null
     }
 
@@ -41,8 +43,14 @@ export function mapRow(raw: unknown): DeltaRow {
   if (seriesId === null) return mapWire(wire)
   if (!isStorableId(seriesId)) return unreadable(wire.id, 'the id of the series cannot be stored')
   // An exception has a time of change of its own, which says nothing of the series.
-  const changedAt = wire.type === 'seriesMaster' ? parseInstant(wire.lastModifiedDateTime ?? '') : null
-  return { kind: 'series', seriesId, etag: wire['@odata.etag'] || null, changedAt }
+  const isSeries = wire.type === 'seriesMaster'
+  return {
+    kind: 'series',
+    seriesId,
+    etag: wire['@odata.etag'] || null,
+    createdAt: isSeries ? parseInstant(wire.createdDateTime ?? '') : null,
+    changedAt: isSeries ? parseInstant(wire.lastModifiedDateTime ?? '') : null,
+  }
 }
 
 /** One event that was read whole: a single, an occurrence or an exception. Never throws. */

@@ -18,7 +18,12 @@ const placeSchema = z.object({
       page: z.string().nullable(),
       readAt: z.number().int(),
       series: z.array(
-        z.object({ id: z.string(), changedAt: z.number().int().nullable(), keys: z.array(z.string()) }),
+        z.object({
+          id: z.string(),
+          createdAt: z.number().int().nullable(),
+          changedAt: z.number().int().nullable(),
+          keys: z.array(z.string()),
+        }),
       ),
       removed: z.array(z.string()),
       onward: z.object({ kind: z.enum(['more', 'end']), link: z.string() }),
@@ -62,14 +67,20 @@ export function versionKey(seriesId: string, etag: string | null): string | null
 
 /** What a page says of a series more than once, as one. */
 export function mergePending(
-  pending: ReadonlyMap<string, PendingSeries>,
-  row: { readonly seriesId: string; readonly changedAt: Micros | null; readonly key: string | null },
+  known: PendingSeries | undefined,
+  row: Pick<PendingSeries, 'createdAt' | 'changedAt'> & {
+    readonly seriesId: string
+    readonly key: string | null
+  },
 ): PendingSeries {
-  const known = pending.get(row.seriesId)
-  const times = [known?.changedAt, row.changedAt].filter((at) => at !== null && at !== undefined)
   return {
     id: row.seriesId,
-    changedAt: times.length === 0 ? null : Math.max(...times),
+    createdAt: row.createdAt ?? known?.createdAt ?? null,
+    changedAt: later(known?.changedAt ?? null, row.changedAt),
     keys: [...new Set([...(known?.keys ?? []), ...(row.key === null ? [] : [row.key])])],
   }
+}
+
+function later(a: Micros | null, b: Micros | null): Micros | null {
+  return a === null || b === null ? (a ?? b) : Math.max(a, b)
 }

@@ -27,6 +27,7 @@ export const wireEvent = z.object({
   originalStart: text,
   location: z.object({ displayName: text }).nullish().catch(null),
   organizer: z.object({ emailAddress }).nullish().catch(null),
+  createdDateTime: text,
   lastModifiedDateTime: text,
 })
 export type WireEvent = z.output<typeof wireEvent>
