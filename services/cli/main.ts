@@ -4,6 +4,7 @@ import { Command, CommanderError } from 'commander'
 import { ConfigError } from '#shared/platform/env.ts'
 import { Failure } from '#shared/domain/failure.ts'
 import { SERVICES, withLocalStack } from './config.ts'
+import type { DeadLetterOptions } from './dead-letters.ts'
 import { createOutput } from './output.ts'
 
 const env = withLocalStack(process.env)
@@ -86,6 +87,36 @@ connections
   .option('--limit <n>', 'how many', '100')
   .action(async (options: { limit: string }) =>
     (await import('./connections.ts')).showConnections(options, env, output()),
+  )
+
+const letters = program
+  .command('dead-letters')
+  .description('records that were given up, and putting them back')
+const collect = (value: string, before: readonly string[] = []) => [...before, value]
+const FILTER = 'name=value of code, vendor, topic, connection; may be given several times'
+letters
+  .command('list')
+  .description('the index, oldest first')
+  .option('--filter <name=value>', FILTER, collect)
+  .option('--all', 'with those that came back already')
+  .option('--limit <n>', 'how many', '100')
+  .action(async (options: DeadLetterOptions) =>
+    (await import('./dead-letters.ts')).listLetters(options, env, output()),
+  )
+letters
+  .command('show <id>')
+  .description('one of them, by partition/offset, with headers and bytes')
+  .action(async (id: string) => (await import('./dead-letters.ts')).showLetter(id, env, output()))
+letters
+  .command('replay [ids...]')
+  .description('put doorbells back into their topics, with their own bytes; safe to repeat')
+  .option('--filter <name=value>', FILTER, collect)
+  .option('--all', 'all that did not come back yet')
+  .option('--force', 'also those that came back already')
+  .option('--dry-run', 'say what would be done')
+  .action(
+    async (ids: readonly string[], options: DeadLetterOptions & { dryRun?: boolean; force?: boolean }) =>
+      (await import('./dead-letters.ts')).replayLetters(ids, options, env, output()),
   )
 
 const keys = program.command('keys').description('the keys that stored credentials are sealed with')

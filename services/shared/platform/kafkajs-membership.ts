@@ -228,7 +228,8 @@ function monotonic(wallMs: number): number {
   return performance.now() - Math.max(0, Date.now() - wallMs)
 }
 
-function inboundRecord({ topic, partition }: TopicPartition, message: KafkaMessage): InboundRecord {
+/** A message as the port shows it. */
+export function inboundRecord({ topic, partition }: TopicPartition, message: KafkaMessage): InboundRecord {
   const headers = new Map<string, string>()
   for (const [name, value] of Object.entries(message.headers ?? {})) {
     const last = Array.isArray(value) ? value.at(-1) : value

@@ -47,3 +47,67 @@ export async function indexDeadLetters(db: Queryable, entries: readonly DeadLett
     ],
   )
 }
+
+/** What narrows a list of dead letters; what is not named does not narrow. */
+export interface DeadLetterFilter {
+  readonly code?: string | undefined
+  readonly vendor?: string | undefined
+  readonly topic?: string | undefined
+  readonly connection?: string | undefined
+  /** Those that came back already are left out unless this says otherwise. */
+  readonly replayed: boolean
+  /** `partition/offset` of each; null for all. */
+  readonly ids: readonly string[] | null
+}
+
+export interface DeadLetterRow {
+  readonly id: string
+  readonly partition: number
+  readonly offset: bigint
+  readonly code: string
+  readonly attempts: number
+  readonly connectionId: ConnectionId | null
+  readonly originTopic: string
+  readonly originPartition: number | null
+  readonly originOffset: string | null
+  readonly firstFailedAt: Date | null
+  readonly lastFailedAt: Date
+  readonly replayedAt: Date | null
+}
+
+/** Dead letters, the oldest first. Throws Failure `store/*`. */
+export async function listDeadLetters(
+  db: Queryable,
+  filter: DeadLetterFilter,
+  limit: number,
+): Promise<readonly DeadLetterRow[]> {
+  const { rows } = await db.query<Omit<DeadLetterRow, 'offset'> & { offset: string }>(
+    `select partition || '/' || topic_offset as id, partition, topic_offset::text as offset, code, attempts,
+            connection_id as "connectionId", origin_topic as "originTopic", origin_partition as "originPartition",
+            origin_offset::text as "originOffset", first_failed_at as "firstFailedAt", last_failed_at as "lastFailedAt",
+            replayed_at as "replayedAt"
+       from dead_letters
+      where ($1::text is null or code = $1) and ($2::text is null or vendor = $2) and ($3::text is null or origin_topic = $3)
+        and ($4::uuid is null or connection_id = $4) and ($5 or replayed_at is null)
+        and ($6::text[] is null or partition || '/' || topic_offset = any($6))
+      order by last_failed_at, partition, topic_offset limit $7`,
+    [
+      filter.code ?? null,
+      filter.vendor ?? null,
+      filter.topic ?? null,
+      filter.connection ?? null,
+      filter.replayed,
+      filter.ids,
+      limit,
+    ],
+  )
+  return rows.map((row) => ({ ...row, offset: BigInt(row.offset) }))
+}
+
+/** Remembers that these came back to their topics. Throws Failure `store/*`. */
+export async function markReplayed(db: Queryable, ids: readonly string[]): Promise<void> {
+  await db.query(
+    `update dead_letters set replayed_at = calstream_now() where partition || '/' || topic_offset = any($1::text[])`,
+    [ids],
+  )
+}

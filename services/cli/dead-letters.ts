@@ -1,0 +1,204 @@
+// `calstream dead-letters list|show|replay`: what was given up, and putting it back. Invariants: what is replayed goes back to its topic
+// with its own bytes and headers; it is marked after Kafka has it, so that a crash in between replays it twice and never not at all,
+// and a doorbell that rings twice costs one short transaction. Only doorbells go back: a change record of a shard must not overtake.
+import { z } from 'zod'
+import { isUuid } from '#shared/domain/ids.ts'
+import type { InboundRecord, OutboundRecord } from '#shared/platform/broker.ts'
+import { kafkaEnv, postgresEnv, readEnv } from '#shared/platform/env.ts'
+import { readRecords } from '#shared/platform/kafkajs-read.ts'
+import { openProducer } from '#shared/platform/kafkajs.ts'
+import { createLogger } from '#shared/platform/log.ts'
+import { type Database, openDatabase } from '#shared/platform/postgres.ts'
+import {
+  type DeadLetterFilter,
+  type DeadLetterRow,
+  listDeadLetters,
+  markReplayed,
+} from '#shared/store/dead-letters.ts'
+import { REQUESTED_TOPIC, TOPICS } from '#schemas/topics.ts'
+import { urlOf } from './config.ts'
+import type { Output } from './output.ts'
+import { Problem } from './problem.ts'
+
+const FILTERS = ['code', 'vendor', 'topic', 'connection'] as const
+const DOORBELLS: readonly string[] = [
+  ...Object.values(REQUESTED_TOPIC),
+  TOPICS.retry30s,
+  TOPICS.retry10m,
+  TOPICS.retry6h,
+]
+/** Of one run; the command may be repeated. */
+const REPLAY_MAX = 1000
+const BYTES_SHOWN = 2048
+
+export interface DeadLetterOptions {
+  /** `name=value` each, of code, vendor, topic, connection. */
+  readonly filter?: readonly string[]
+  /** Those that came back already too. */
+  readonly all?: boolean
+  readonly limit?: string
+}
+
+/** Prints the index, oldest first. Throws Problem for a filter that makes no sense, Failure `store/*`. */
+export async function listLetters(
+  options: DeadLetterOptions,
+  env: NodeJS.ProcessEnv,
+  output: Output,
+): Promise<void> {
+  const limit = z.coerce
+    .number()
+    .int()
+    .min(1)
+    .max(100_000)
+    .safeParse(options.limit ?? '100')
+  if (!limit.success) throw new Problem('--limit must be a number from 1 to 100000.')
+  await using database = open(env)
+  const rows = await listDeadLetters(database, filterOf(options, null), limit.data)
+  output.rows(
+    rows.map(({ offset: _offset, partition: _partition, ...row }) => ({ ...row })),
+    'No dead letters.',
+  )
+}
+
+/** Prints one dead letter with its headers and bytes. Throws Problem when it is not there any more. */
+export async function showLetter(id: string, env: NodeJS.ProcessEnv, output: Output): Promise<void> {
+  await using database = open(env)
+  const [row] = await listDeadLetters(database, filterOf({ all: true }, [placeOf(id)]), 1)
+  if (!row) throw new Problem(`There is no dead letter ${id}. List them: calstream dead-letters list --all.`)
+  const [record] = await readRecords(kafkaOf(env), [placeIn(row)])
+  if (!record)
+    throw new Problem(`The dead letter ${id} is older than what its topic keeps: its bytes are gone.`)
+  const { offset: _offset, partition: _partition, ...index } = row
+  const value = record.value?.subarray(0, BYTES_SHOWN) ?? null
+  output.object({
+    ...index,
+    key: record.key?.toString('utf8') ?? null,
+    bytes: record.value?.length ?? 0,
+    value_base64: value?.toString('base64') ?? null,
+    headers: Object.fromEntries(record.headers),
+  })
+}
+
+/**
+ * Puts dead letters back into their topics: those named, or those that a filter picks. One that came back already is left alone
+ * unless `force`. Throws Problem when nothing is picked out, or when one could not be put back.
+ */
+export async function replayLetters(
+  ids: readonly string[],
+  options: DeadLetterOptions & { readonly dryRun?: boolean; readonly force?: boolean },
+  env: NodeJS.ProcessEnv,
+  output: Output,
+): Promise<void> {
+  if (ids.length === 0 && (options.filter ?? []).length === 0 && !options.all)
+    throw new Problem('Say which: ids like 3/1234, --filter code=message/unreadable, or --all.')
+  await using database = open(env)
+  const filter = filterOf(
+    { ...options, all: options.force === true },
+    ids.length === 0 ? null : ids.map(placeOf),
+  )
+  const rows = await listDeadLetters(database, filter, REPLAY_MAX)
+  const records = new Map(
+    (await readRecords(kafkaOf(env), rows.map(placeIn))).map((record) => [
+      `${record.partition}/${record.offset}`,
+      record,
+    ]),
+  )
+  const judged = rows.map((row) => ({ row, ...judge(row, records.get(row.id)) }))
+  const back = judged.flatMap(({ row, record }) => (record ? [{ row, record }] : []))
+  if (options.dryRun !== true) await putBack(env, database, back)
+  output.rows(
+    judged.map(({ row, outcome }) => ({
+      id: row.id,
+      topic: row.originTopic,
+      code: row.code,
+      outcome: outcome ?? (options.dryRun ? 'would be replayed' : 'replayed'),
+    })),
+    'Nothing to replay.',
+  )
+  if (rows.length === REPLAY_MAX)
+    output.line(`These are the first ${REPLAY_MAX}; repeat the command for more.`)
+  const left = judged.filter(({ outcome }) => outcome !== null)
+  if (left.length > 0)
+    throw new Problem(`${left.length} of ${judged.length} cannot be replayed, as said above.`)
+}
+
+async function putBack(
+  env: NodeJS.ProcessEnv,
+  database: Database,
+  letters: readonly { readonly row: DeadLetterRow; readonly record: OutboundRecord }[],
+): Promise<void> {
+  if (letters.length === 0) return
+  await using producer = await openProducer(kafkaOf(env), createLogger({ service: 'cli', level: 'warn' }))
+  await producer.send(letters.map(({ record }) => record))
+  await markReplayed(
+    database,
+    letters.map(({ row }) => row.id),
+  )
+}
+
+/** The record to put back, or why not. */
+function judge(
+  row: DeadLetterRow,
+  record: InboundRecord | undefined,
+): { readonly record: OutboundRecord | null; readonly outcome: string | null } {
+  const no = (outcome: string) => ({ record: null, outcome })
+  if (!record) return no('its bytes are older than what the topic keeps')
+  const topic = DOORBELLS.find((name) => name === row.originTopic)
+  if (topic === undefined)
+    return no('it is no doorbell: publishing it again would break the order of its stream')
+  if (record.headers.has('dead-letter-key')) return no('its key is no text')
+  const own = [...record.headers].filter(([name]) => !name.startsWith('dead-letter-'))
+  return {
+    outcome: null,
+    record: {
+      topic,
+      key: record.key?.toString('utf8') ?? '',
+      value: record.value,
+      headers: { ...Object.fromEntries(own), 'replayed-dead-letter': row.id },
+    },
+  }
+}
+
+function filterOf(options: DeadLetterOptions, ids: readonly string[] | null): DeadLetterFilter {
+  const named = new Map<string, string>()
+  for (const text of options.filter ?? []) {
+    const at = text.indexOf('=')
+    const name = text.slice(0, at)
+    if (at < 1 || !FILTERS.some((known) => known === name))
+      throw new Problem(`--filter takes name=value with the names ${FILTERS.join(', ')}, not "${text}".`)
+    named.set(name, text.slice(at + 1))
+  }
+  const connection = named.get('connection')
+  if (connection !== undefined && !isUuid(connection))
+    throw new Problem(`--filter connection must be a uuid, not "${connection}".`)
+  return {
+    code: named.get('code'),
+    vendor: named.get('vendor'),
+    topic: named.get('topic'),
+    connection,
+    replayed: options.all === true,
+    ids,
+  }
+}
+
+function placeOf(id: string): string {
+  if (/^\d{1,6}\/\d{1,19}$/.test(id)) return id
+  throw new Problem(`A dead letter is named by partition/offset, like 3/1234, not "${id}".`)
+}
+
+function placeIn({ partition, offset }: DeadLetterRow) {
+  return { topic: TOPICS.deadLetter, partition, offset }
+}
+
+function kafkaOf(env: NodeJS.ProcessEnv) {
+  const config = readEnv(z.object(kafkaEnv), env)
+  return { brokers: config.KAFKA_BROKERS, prefix: config.KAFKA_PREFIX, clientId: 'calstream-cli' }
+}
+
+function open(env: NodeJS.ProcessEnv): Database {
+  const config = readEnv(z.object(postgresEnv), urlOf('scheduler', env))
+  return openDatabase(
+    { url: config.POSTGRES_URL, applicationName: 'calstream-cli', poolMax: 1 },
+    createLogger({ service: 'cli', level: 'warn' }),
+  )
+}
