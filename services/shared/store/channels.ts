@@ -31,7 +31,8 @@ export interface Channel {
 /**
  * Selected calendars of active connections whose channel wants attention: there is none that lives, the vendor asked for a renewal,
  * the person has connected again since (another grant), or little life is left: a fifth of it, plus up to a tenth by the channel's
- * id, so that channels opened together are not renewed together. Left out: those being opened right now, those whose last try
+ * id, so that channels opened together are not renewed together. Graph's are renewed about once a day, with four fifths left: it
+ * loses subscriptions without a word now and then, and the renewal is what tells. Left out: those being opened right now, those whose last try
  * failed a short while ago, those without push that are asked once a day, and those of connections that back off.
  */
 export async function unwatchedCalendars(
@@ -62,7 +63,9 @@ export async function unwatchedCalendars(
        and (calendar.channel_retry_at is null or calendar.channel_retry_at <= clock.now)
        and (live.id is null or live.renew_asked_at is not null or live.opened_at < connection.connected_at
             or live.expires_at - clock.now
-               <= (live.expires_at - live.opened_at) * (0.2 + (abs(hashtext(live.id)::bigint) % 1000) / 10000.0))
+               <= (live.expires_at - live.opened_at)
+                  * (case connection.vendor when 'microsoft' then 0.8 else 0.2 end
+                     + (abs(hashtext(live.id)::bigint) % 1000) / 10000.0))
        and not exists (select from channels where channels.calendar_id = calendar.id and channels.status = 'opening')
      order by calendar.id limit $2`,
     [filter.connectionId, filter.limit, filter.after],
