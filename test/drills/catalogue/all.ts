@@ -1,23 +1,33 @@
 // Every drill, in the order in which they run. One file per group; to add a group, add its list here.
 import { chaosDrill } from '../chaos/chaos.ts'
 import type { Drill } from '../drill.ts'
+import { BROKER } from './broker.ts'
+import { DATABASE } from './database.ts'
 import { GRACEFUL_DEGRADATION } from './graceful-degradation.ts'
-import { INFRASTRUCTURE } from './infrastructure.ts'
 import { INGRESS } from './ingress.ts'
+import { KILLS } from './kills.ts'
+import { MALFORMED } from './malformed.ts'
+import { NETWORK } from './network.ts'
 import { OUTAGES } from './outages.ts'
 import { PROCESSES } from './processes.ts'
+import { SWITCH_DRILLS } from './switches.ts'
 import { VENDORS } from './vendors.ts'
 
 /** How long chaos lasts when nobody says. */
 const CHAOS_MINUTES = 1.5
 
 const DRILLS: readonly Drill[] = [
+  ...SWITCH_DRILLS,
   ...GRACEFUL_DEGRADATION,
   ...OUTAGES,
+  ...MALFORMED,
   ...INGRESS,
   ...VENDORS,
+  ...KILLS,
   ...PROCESSES,
-  ...INFRASTRUCTURE,
+  ...BROKER,
+  ...DATABASE,
+  ...NETWORK,
 ]
 
 /** All of them. */

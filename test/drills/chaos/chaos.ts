@@ -141,7 +141,7 @@ async function strikeOne(d: DrillRun, fault: ScheduledFault): Promise<void> {
   const { action, forMs, victim } = fault
   const [verb, name] = action.split('-') as [string, string]
   const one = (services: readonly ServiceProcess[]) => services[Math.floor(victim * services.length)]!
-  switch (action) {
+  switch (action as string) {
     case 'kill-sync':
     case 'kill-relay':
     case 'kill-ingress':
@@ -282,7 +282,7 @@ function faultOf(d: DrillRun, action: NemesisAction): Lasting {
     inject: () => vendor.admin('POST', '/admin/notifications', on),
     heal: () => vendor.admin('POST', '/admin/notifications', off),
   })
-  switch (action) {
+  switch (action as string) {
     case 'restart-postgres':
       return part('D1', postgres, 'stop', () => postgresIsUp(d))
     case 'kill-postgres':

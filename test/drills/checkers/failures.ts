@@ -56,7 +56,8 @@ export function backoffWindows(audit: readonly AuditRow[]): readonly Backoff[] {
     const lasting = open.get(connectionId)
     if (lasting) closed.push({ connectionId, ...lasting, until: Math.min(lasting.until, row.at) })
     open.delete(connectionId)
-    if (now === null) continue
+    // What a person set by hand, or a drill, is no backoff of ours.
+    if (now === null || row.role !== 'calstream_sync') continue
     const attempt = attemptOf(row)
     const step = Math.min(CAP_MS, BASE_MS * 2 ** Math.max(0, attempt - 1))
     open.set(connectionId, { from: row.at, until: now, attempt, isShort: now - row.at < step / 2 - 50 })

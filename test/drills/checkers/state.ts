@@ -1,6 +1,12 @@
 // I1, I2, I5: what is held at the end equals what the vendors have, in Postgres and on the topics, and nothing was invented.
 import { TOPICS } from '#schemas/topics.ts'
-import { compareHoldings, foldChanges, foldState, type Difference } from '../../../infra/local/verify.ts'
+import {
+  compareHoldings,
+  foldChanges,
+  foldState,
+  type Difference,
+  type Holdings,
+} from '../../../infra/local/verify.ts'
 import type { Ledgers } from '../ledgers/ledgers.ts'
 import type { Checker, Findings } from './check.ts'
 
@@ -64,12 +70,18 @@ export const nothingInvented: Checker = {
 export const foldEqualsState: Checker = {
   id: 'I5',
   title: 'Folding the topics gives the state of Postgres',
-  check({ topics, held }): Findings {
+  check({ topics, held, connections }): Findings {
+    // Rows of a connection that is parked or gone stay as they are, or left with their removals told; neither is pulled any more.
+    const active = new Set(
+      connections.flatMap(({ connectionId, status }) => (status === 'active' ? connectionId : [])),
+    )
+    const ofActive = (holdings: Holdings): Holdings =>
+      new Map([...holdings].filter(([key]) => active.has(key.split('/')[0] ?? '')))
     const changed = foldChanges(topics.get(TOPICS.eventChanged) ?? [])
     const state = foldState(topics.get(TOPICS.eventState) ?? [])
     const failures = [
-      ...compareHoldings('changed', held, changed.holdings),
-      ...compareHoldings('state', held, state.holdings),
+      ...compareHoldings('changed', held, ofActive(changed.holdings)),
+      ...compareHoldings('state', held, ofActive(state.holdings)),
     ]
     return { checked: held.size, failures: failures.map(tell) }
   },

@@ -1,0 +1,76 @@
+// The pieces that good and bad histories are made of, and the question that is asked of them.
+import { TOPICS } from '#schemas/topics.ts'
+import { runChecker, type InvariantId } from '../../drills/checkers/check.ts'
+import { INVARIANTS } from '../../drills/checkers/invariants.ts'
+import type { FaultEntry, Ledgers } from '../../drills/ledgers/ledgers.ts'
+import { CONNECTION, connectionUpdate, goodLedgers, PROVIDER, record, T0 } from './hand-made.ts'
+
+/** What the checker of an invariant says of the good ledgers with these changes. */
+export function verdict(id: InvariantId, changes: Partial<Ledgers> = {}): string {
+  const checker = INVARIANTS.find((one) => one.id === id)
+  if (!checker) throw new Error(`no ${id}`)
+  return runChecker(checker, goodLedgers(changes)).verdict
+}
+
+export function fault(parts: Partial<FaultEntry>): FaultEntry {
+  return {
+    fault: 'P2',
+    action: 'kill -9',
+    target: 'sync-1',
+    startedAt: T0,
+    activeAt: T0,
+    endedAt: null,
+    healedAt: null,
+    ...parts,
+  }
+}
+
+export const OFF = { gate: 'CALENDAR_SYNC_ENABLED', on: false, ids: null, askedAt: T0, doneAt: T0 }
+export const ON = {
+  gate: 'CALENDAR_SYNC_ENABLED',
+  on: true,
+  ids: null,
+  askedAt: T0 + 60_000,
+  doneAt: T0 + 60_000,
+}
+export const LISTED = [
+  { gate: 'CALENDAR_ALLOWLIST_PROVIDER_IDS', on: null, ids: [PROVIDER], askedAt: T0 - 9, doneAt: T0 - 9 },
+  { gate: 'CALENDAR_ALLOWLIST_PROVIDER_IDS', on: null, ids: [], askedAt: T0, doneAt: T0 },
+]
+export const failed = (attempt: number, at: number, forMs: number) =>
+  connectionUpdate(
+    100 + attempt,
+    { error_count: attempt - 1, last_error: attempt > 1 ? { attempt: attempt - 1 } : null },
+    {
+      error_count: attempt,
+      sync_needed: true,
+      last_error: { attempt, code: 'vendor/unavailable' },
+      backoff_until: new Date(T0 + at + forMs).toISOString(),
+    },
+    { at: T0 + at },
+  )
+export const ring = (deliveryKey: string) =>
+  record(1, 1, { topic: TOPICS.requestedGoogle, message: { deliveryKey } as never })
+export const attempt = (status: number, at = 0) => ({
+  seq: 1,
+  at: T0 + at,
+  channelId: 'ch',
+  messageNumber: 7,
+  attempt: 1,
+  status,
+  latencyMs: 1,
+})
+export const logged = (fields: Record<string, unknown>) => ({
+  instance: 'sync-1',
+  raw: JSON.stringify(fields),
+  fields,
+})
+export const unitFailed = logged({ msg: 'unit failed', connectionId: CONNECTION, code: 'vendor/unavailable' })
+export const counted = (value: number) => [
+  {
+    at: T0,
+    instance: 'sync-1',
+    pid: 1,
+    values: new Map([['calendar_sync_failures_total{code="x"}', value]]),
+  },
+]
