@@ -145,3 +145,28 @@ test(
     await expectConverged(world, [account])
   },
 )
+
+test(
+  'changes under load are rung for by Graph and arrive without anybody asking',
+  { timeout: 180_000 },
+  async () => {
+    await eventually('the channels to open', async () => {
+      const [row] = await look<{ open: number }>(
+        world.env['POSTGRES_URL'] ?? '',
+        `select count(*)::int as open from channels where status = 'open'`,
+      )
+      return row?.open === account.calendars.length
+    })
+    await world.admin('POST', '/admin/notifications', { paused: false })
+    const { loadId } = await world.admin<{ loadId: string }>('POST', '/admin/load', {
+      changesPerSecond: 15,
+      durationMs: 8_000,
+      seed: 7,
+    })
+    await eventually(
+      'the load to end',
+      async () => (await world.admin<{ done: boolean }>('GET', `/admin/load/${loadId}`)).done,
+    )
+    await expectConverged(world, [account])
+  },
+)
