@@ -1,5 +1,6 @@
 // Step 4 of a unit. Invariant: rows, their messages and the place in the run (checkpoint or cursor) commit together under the
 // fence; the last page of a unit carries its outcome too.
+import type { EventId } from '#shared/domain/ids.ts'
 import type { Plan } from '#shared/domain/plan.ts'
 import { crashPoint } from '#shared/platform/crash-point.ts'
 import { metrics } from '#shared/platform/metrics.ts'
@@ -11,6 +12,8 @@ import { checkpointOf, followUp, type CalendarRun } from './calendar-run.ts'
 import { closeUnit } from './end-unit.ts'
 import { changeMessages, type RowChange } from './publish-changes.ts'
 import { writeFenced, type FencedWrite, type Unit, type UnitDeps } from './unit.ts'
+
+const ROWS_PER_STATEMENT = 250
 
 export interface PlannedPage {
   readonly run: CalendarRun
@@ -77,16 +80,31 @@ async function writePlan(
     tx,
     removals.map((removal) => removal.eventId),
   )
-  const written = await upsertEvents(tx, home, upserts)
+  const written = new Set<EventId>()
+  for (const rows of chunksOf(upserts)) {
+    for (const eventId of await upsertEvents(tx, home, rows)) written.add(eventId)
+  }
   await refreshEvents(tx, plan.refreshed, run.generation)
   crashPoint('sync.rows-written')
-  const changes: RowChange[] = [
+  const changed: RowChange[] = [
     ...upserts
       .filter(({ eventId }) => written.has(eventId))
       .map((upsert) => ({ ...upsert, vendorEventId: upsert.event.vendorEventId, reason: null })),
     ...removals.filter(({ eventId }) => deleted.has(eventId)).map((removal) => ({ ...removal, event: null })),
   ]
   const isIncremental = run.cursor !== null
-  await insertOutbox(tx, changeMessages(deps, unit, { calendarId, observedAt: now, isIncremental, changes }))
+  for (const changes of chunksOf(changed)) {
+    await insertOutbox(
+      tx,
+      changeMessages(deps, unit, { calendarId, observedAt: now, isIncremental, changes }),
+    )
+  }
   crashPoint('sync.outbox-written')
+}
+
+/** Encoded at once, a page of 2 500 rows would hold its 5 000 messages three times over, and live units for as long as that takes. */
+function* chunksOf<T>(rows: readonly T[]): Generator<readonly T[]> {
+  for (let from = 0; from < rows.length; from += ROWS_PER_STATEMENT) {
+    yield rows.slice(from, from + ROWS_PER_STATEMENT)
+  }
 }

@@ -6,9 +6,11 @@ import pg from 'pg'
 import { TOPICS } from '#schemas/topics.ts'
 import { connectionId, shardOf } from '#shared/domain/ids.ts'
 import { eventHeaders } from '#shared/platform/envelope.ts'
+import { peakMemory } from '../../infra/local/demo-report.ts'
 import { openStreamReader, type StreamReader } from '../../infra/local/stream-reader.ts'
 import { percentile } from '../../infra/local/verify.ts'
 import type { TestStack } from '../support/shared-stack.ts'
+import { cpuSeconds } from './cpu.ts'
 import { quantiles, type BenchResult } from './report.ts'
 import { openBenchSystem } from './stack.ts'
 
@@ -58,7 +60,9 @@ export async function benchRelay(
   await probes(setting, 0, 10, signal)
 
   const rates: number[] = []
+  const cpuBefore = cpuSeconds(system.pids())['relay'] ?? 0
   for (let round = 0; round < BACKLOG_ROUNDS; round += 1) rates.push(await drain(filler, signal))
+  const cpu = (cpuSeconds(system.pids())['relay'] ?? 0) - cpuBefore
   say(`drains ${Math.round(Math.max(...rates))} rows/s`)
   const idle = await probes(setting, 100, PROBES, signal)
   say(`idle: ${quantiles(idle).join(', ')}`)
@@ -83,6 +87,7 @@ export async function benchRelay(
     ],
     verdicts: [
       `Drain rate: ${Math.round(median)} rows/s in the middle, ${Math.round(Math.min(...rates))} the slowest round.`,
+      `Processor time of the relay: ${((cpu / (BACKLOG_ROUNDS * BACKLOG_ROWS)) * 100_000).toFixed(1)} s for 100 000 rows. Its peak memory: ${Math.round((peakMemory(system.pids())['relay'] ?? 0) / 2 ** 20)} MB.`,
       `p95 of a single row beside that load is **${(p95(busy) / p95(idle)).toFixed(2)} ×** the one with an empty outbox.`,
     ],
   }

@@ -30,7 +30,7 @@ import {
 import { simulatorAdmin, type SimulatorAdmin } from '../../infra/local/simulator-admin.ts'
 import type { TestStack } from '../support/shared-stack.ts'
 
-const START_MS = 90_000
+const START_MS = 240_000
 
 export interface BenchSystem extends AsyncDisposable {
   readonly env: StackEnv
