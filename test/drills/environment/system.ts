@@ -12,7 +12,6 @@ import type { Component } from '../../../infra/local/component.ts'
 import type { StackPlace } from '../../../infra/local/infrastructure.ts'
 import { freePorts } from '../../../infra/local/ports.ts'
 import { runStatement } from '../../../infra/local/postgres.ts'
-import { ProcessLedger } from '../../../infra/local/processes.ts'
 import {
   REPOSITORY,
   startSimulator,
@@ -186,10 +185,10 @@ export async function openSystem(stack: DrillStack, options: SystemOptions): Pro
   const prefix = `d${mark}-`
   const folder = path.join(stack.place.folder, `own-${options.label}-${mark}`)
   mkdirSync(folder, { recursive: true })
+  // Its processes are in the stack's ledger: whoever cleans up after a killed run finds all of them in one place.
   const place: StackPlace = {
     ...stack.place,
     folder,
-    ledger: new ProcessLedger(folder),
     env: {
       ...stack.place.env,
       SIMULATOR_LATENCY_MS: String(options.latencyMs ?? 20),
