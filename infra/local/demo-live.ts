@@ -68,9 +68,9 @@ export function toObservations(stream: StreamReader, topic: string): Observation
   )
 }
 
-/** The play vendor's etags are quoted numbers that grow with every change of its world. */
+/** The play vendors' etags are quoted numbers, weak ones at Microsoft, that grow with every change of their world. */
 function versionOf(etag: string): number {
-  return Number(etag.replaceAll('"', ''))
+  return Number(etag.replaceAll(/\D/g, ''))
 }
 
 /** Freshness as a person reads it. */
