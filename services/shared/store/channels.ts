@@ -45,17 +45,22 @@ export async function unwatchedCalendars(
   },
 ): Promise<readonly UnwatchedCalendar[]> {
   const { rows } = await db.query<UnwatchedCalendar>(
-    `select calendar.id as "calendarId", calendar.vendor_calendar_id as "vendorCalendarId",
+    `with clock as materialized (select calstream_now() as now),
+     live as (
+       select distinct on (channel.calendar_id) channel.id, channel.calendar_id, channel.opened_at, channel.expires_at,
+         channel.renew_asked_at
+       from channels channel cross join clock
+       where channel.status = 'open' and channel.expires_at > clock.now
+         and ($1::uuid is null or channel.connection_id = $1)
+       order by channel.calendar_id, channel.expires_at desc)
+     select calendar.id as "calendarId", calendar.vendor_calendar_id as "vendorCalendarId",
        connection.id as "connectionId", connection.provider_id as "providerId", connection.vendor,
        live.id as "channelId", coalesce(live.renew_asked_at is not null, false) as "isAsked",
        calendar.channel_attempts as attempts
      from external_calendars calendar
      join external_calendar_connections connection on connection.id = calendar.connection_id
-     cross join (select calstream_now() as now) clock
-     left join lateral (
-       select channel.* from channels channel
-       where channel.calendar_id = calendar.id and channel.status = 'open' and channel.expires_at > clock.now
-       order by channel.expires_at desc limit 1) live on true
+     cross join clock
+     left join live on live.calendar_id = calendar.id
      where connection.status = 'active' and calendar.selected and calendar.removal_reason is null
        and (connection.backoff_until is null or connection.backoff_until <= clock.now)
        and ($1::uuid is null or connection.id = $1) and ($3::uuid is null or calendar.id > $3)
@@ -175,20 +180,22 @@ export async function deleteLeftovers(db: Queryable): Promise<number> {
  */
 export async function takeUnneeded(db: Queryable, limit: number): Promise<readonly Channel[]> {
   const { rows } = await db.query<Channel>(
-    `update channels channel set status = 'stopping'
+    `with clock as materialized (select calstream_now() as now)
+     update channels channel set status = 'stopping'
      from external_calendar_connections connection
      where connection.id = channel.connection_id and channel.id in (
-       select old.id from channels old
+       select old.id from channels old cross join clock
        join external_calendars calendar on calendar.id = old.calendar_id
        join external_calendar_connections owner on owner.id = old.connection_id
-       where (old.retry_at is null or old.retry_at <= calstream_now())
-         and (owner.backoff_until is null or owner.backoff_until <= calstream_now())
+       where (old.retry_at is null or old.retry_at <= clock.now)
+         and (owner.backoff_until is null or owner.backoff_until <= clock.now)
          and (old.status = 'stopping'
            or old.status = 'open' and (
              owner.status in ('disconnected', 'disabled') or not calendar.selected
-             or exists (select from channels young where young.calendar_id = old.calendar_id and young.status = 'open'
-                          and young.opened_at > old.opened_at
-                          and young.opened_at < calstream_now() - interval '1 minute')))
+             or old.id in (
+               select replaced.id from channels replaced cross join clock
+               join channels young on young.calendar_id = replaced.calendar_id and young.status = 'open'
+                and young.opened_at > replaced.opened_at and young.opened_at < clock.now - interval '1 minute')))
        order by old.expires_at limit $1)
      returning channel.id, channel.connection_id as "connectionId", connection.provider_id as "providerId",
        channel.vendor, channel.resource_id as "resourceId", channel.attempts`,
@@ -227,24 +234,30 @@ export interface ChannelHealth {
 /** How channels are, over all connections. */
 export async function channelHealth(db: Queryable): Promise<readonly ChannelHealth[]> {
   const { rows } = await db.query<ChannelHealth>(
-    `with live as (
-       select channel.vendor, channel.status, channel.calendar_id,
-         channel.expires_at - calstream_now() < (channel.expires_at - channel.opened_at) * 0.2 as ending
-       from channels channel where channel.status <> 'open' or channel.expires_at > calstream_now()),
-     calendars as (
-       select connection.vendor, calendar.push_supported,
-         exists (select from live where live.calendar_id = calendar.id and live.status = 'open') as watched
+    `with clock as materialized (select calstream_now() as now),
+     by_status as (
+       select vendor,
+         count(*) filter (where status = 'open' and expires_at > now and not ending)::int as open,
+         count(*) filter (where status = 'open' and expires_at > now and ending)::int as ending,
+         count(*) filter (where status = 'opening')::int as opening,
+         count(*) filter (where status = 'stopping')::int as stopping
+       from (select channel.*, clock.now, expires_at - clock.now < (expires_at - opened_at) * 0.2 as ending
+               from channels channel cross join clock) channel
+       group by vendor),
+     unwatched as (
+       select connection.vendor, count(*) filter (where calendar.push_supported)::int as unwatched,
+         count(*) filter (where not calendar.push_supported)::int as unsupported
        from external_calendars calendar
        join external_calendar_connections connection on connection.id = calendar.connection_id
-       where connection.status = 'active' and calendar.selected and calendar.removal_reason is null)
-     select vendor,
-       (select count(*) from live where live.vendor = v.vendor and status = 'open' and not ending)::int as open,
-       (select count(*) from live where live.vendor = v.vendor and status = 'open' and ending)::int as ending,
-       (select count(*) from live where live.vendor = v.vendor and status = 'opening')::int as opening,
-       (select count(*) from live where live.vendor = v.vendor and status = 'stopping')::int as stopping,
-       (select count(*) from calendars c where c.vendor = v.vendor and not watched and push_supported)::int as unwatched,
-       (select count(*) from calendars c where c.vendor = v.vendor and not watched and not push_supported)::int as unsupported
-     from unnest(array['google', 'microsoft']) as v (vendor)`,
+       cross join clock
+       where connection.status = 'active' and calendar.selected and calendar.removal_reason is null
+         and not exists (select from channels where channels.calendar_id = calendar.id
+                           and channels.status = 'open' and channels.expires_at > clock.now)
+       group by connection.vendor)
+     select vendor, coalesce(open, 0) as open, coalesce(ending, 0) as ending, coalesce(opening, 0) as opening,
+       coalesce(stopping, 0) as stopping, coalesce(unwatched, 0) as unwatched, coalesce(unsupported, 0) as unsupported
+     from unnest(array['google', 'microsoft']) as v (vendor)
+     left join by_status using (vendor) left join unwatched using (vendor)`,
   )
   return rows
 }

@@ -86,23 +86,24 @@ export async function pollableCalendars(
   limit: number,
 ): Promise<readonly PollableCalendar[]> {
   const { rows } = await db.query<PollableCalendar>(
-    `with unwatched as (
+    `with clock as materialized (select calstream_now() as now),
+     unwatched as materialized (
        select calendar.id, calendar.connection_id, calendar.poll_at
-       from external_calendars calendar
+       from external_calendars calendar cross join clock
        where calendar.selected and calendar.removal_reason is null and ($1::uuid is null or calendar.connection_id > $1)
          and not exists (select from channels where channels.calendar_id = calendar.id
-                           and channels.status = 'open' and channels.expires_at > calstream_now())),
+                           and channels.status = 'open' and channels.expires_at > clock.now)),
      due as (
        select connection.id, connection.provider_id, connection.vendor
-       from external_calendar_connections connection
+       from external_calendar_connections connection cross join clock
        where connection.status = 'active' and not connection.sync_needed
-         and (connection.backoff_until is null or connection.backoff_until <= calstream_now())
-         and exists (select from unwatched where unwatched.connection_id = connection.id
-                       and unwatched.poll_at <= calstream_now())
+         and (connection.backoff_until is null or connection.backoff_until <= clock.now)
+         and connection.id in (select unwatched.connection_id from unwatched cross join clock
+                                where unwatched.poll_at <= clock.now)
        order by connection.id limit $2)
      select due.id as "connectionId", due.provider_id as "providerId", due.vendor, unwatched.id as "calendarId",
-       to_micros(calstream_now()) as "readAt"
-     from due join unwatched on unwatched.connection_id = due.id order by due.id, unwatched.id`,
+       to_micros(clock.now) as "readAt"
+     from due join unwatched on unwatched.connection_id = due.id cross join clock order by due.id, unwatched.id`,
     [after, limit],
   )
   return rows
