@@ -6,7 +6,7 @@ import { performance } from 'node:perf_hooks'
 const TICK_MS = 20
 /** One decision each; long enough for a change to show. */
 const WINDOW_TICKS = 25
-/** Live p95 doubles near 15 ms of lateness, since a change passes about ten such waits on its way (measured on two cores). */
+/** A change passes some ten turns of event loops on its way: ten times this is what lateness may add to its freshness. */
 const LATE_MS = 8
 const EARLY_MS = 4
 

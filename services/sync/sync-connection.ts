@@ -30,7 +30,7 @@ import {
 const UNFINISHED_MAX = 8
 /**
  * How long a connection that found no slot waits for its next turn: others have theirs meanwhile. The more wait, the longer, spread
- * over about the time that they take: 500 that all came back every 20 s cost more than the reading itself.
+ * over about the time that they take: each return in vain costs three transactions and two messages.
  */
 const NO_SLOT_WAIT_MS = 15_000
 const PER_WAITING_MS = 200

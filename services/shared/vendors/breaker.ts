@@ -6,7 +6,7 @@ import { performance } from 'node:perf_hooks'
 import { Failure, type FailureCode } from '#shared/domain/failure.ts'
 import type { Clock } from '#shared/platform/clock.ts'
 
-/** At 30 % of failures ten in a row come once in 170 000 calls, in an outage with 24 units at once within one round. */
+/** At 30 % of failures ten in a row come once in some 240 000 calls, in an outage with 24 units at once within one round. */
 export const FAILURES_IN_A_ROW = 10
 /** One mailbox that breaks every answer must not close the door for the others. */
 const CALLERS_MIN = 2
