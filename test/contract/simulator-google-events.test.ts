@@ -186,7 +186,11 @@ describe('a full listing', () => {
     const { sdk } = world
     const weekly = await sdk.events.insert({
       calendarId: 'primary',
-      requestBody: { ...TIMES, recurrence: ['RRULE:FREQ=WEEKLY'] },
+      requestBody: {
+        ...TIMES,
+        start: { ...TIMES.start, timeZone: 'UTC' },
+        recurrence: ['RRULE:FREQ=WEEKLY'],
+      },
     })
     await sdk.events.insert({
       calendarId: 'primary',

@@ -20,7 +20,9 @@ export const EVENT_ROUTES: readonly Route<AdminContext>[] = [
     method: 'DELETE',
     path: CALENDAR,
     handle: ({ deps }, params) => {
-      deps.world.removeCalendar(calendarOf(deps, params))
+      const calendar = calendarOf(deps, params)
+      for (const channel of deps.world.channelsOf(calendar.accountId, calendar.id)) deps.push.ended(channel)
+      deps.world.removeCalendar(calendar)
       return { status: 204 }
     },
   },

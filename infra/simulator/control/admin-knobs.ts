@@ -14,6 +14,8 @@ export const KNOB_ROUTES: readonly Route<AdminContext>[] = [
   group('consent', BODIES.consentBody),
   group('grants', BODIES.grantsBody),
   group('quota', BODIES.quotaBody),
+  group('cursors', BODIES.cursorsBody),
+  group('channels', BODIES.channelsBody),
   group('paging', BODIES.pagingBody),
   group('microsoft', BODIES.microsoftBody),
   {

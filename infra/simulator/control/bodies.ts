@@ -114,6 +114,7 @@ export const notificationsBody = z.strictObject({
   paused: z.boolean().optional(),
   perChange: count.max(100).optional(),
   syncMessage: z.enum(['before', 'after', 'mixed']).optional(),
+  notExists: z.boolean().optional(),
   retryBaseMs: z.number().min(1).max(60_000).optional(),
   retryAttemptsMax: z.int().min(1).max(100).optional(),
   retryOnConnectionError: z.boolean().optional(),
@@ -140,6 +141,18 @@ export const quotaBody = z.strictObject({
   perProjectPerMinute: z.int().min(1).nullable().optional(),
   answer: z.union([z.literal('alternate'), z.literal(403), z.literal(429)]).optional(),
   retryAfter: z.boolean().optional(),
+})
+
+export const cursorsBody = z.strictObject({
+  lifeSeconds: z.int().min(1).nullable().optional(),
+  keepsWindow: z.boolean().optional(),
+  lagMs: z.number().min(0).max(3_600_000).optional(),
+})
+
+export const channelsBody = z.strictObject({
+  lifeSecondsMax: z.int().min(1).optional(),
+  stopDelayMs: z.number().min(0).max(86_400_000).optional(),
+  foreignStop: z.union([z.literal(403), z.literal(404)]).optional(),
 })
 
 export const grantsBody = z.strictObject({
@@ -212,6 +225,8 @@ export const BODY_OF: Readonly<Record<string, z.ZodType>> = {
   'POST /admin/consent': consentBody,
   'POST /admin/quota': quotaBody,
   'POST /admin/grants': grantsBody,
+  'POST /admin/cursors': cursorsBody,
+  'POST /admin/channels': channelsBody,
   'POST /admin/paging': pagingBody,
   'POST /admin/cursors/expire': expireBody,
   'POST /admin/webhooks/send': webhookBody,

@@ -55,6 +55,26 @@ export interface MicrosoftKnobs {
   accessOutlivesRevocation: boolean
 }
 
+/** What Google leaves open about sync tokens. */
+export interface CursorKnobs {
+  /** Age at which a sync token answers 410; null = never by age. */
+  lifeSeconds: number | null
+  /** Whether a token keeps the window of its first listing: implied by Google's own sample, stated nowhere. */
+  keepsWindow: boolean
+  /** How long a change is readable by its id and announced, but not yet in an increment. */
+  lagMs: number
+}
+
+/** What Google leaves open about channels. */
+export interface ChannelKnobs {
+  /** The longest life that is given; seven days are the default, more is not documented. */
+  lifeSecondsMax: number
+  /** How long messages go on after a stop that succeeded. */
+  stopDelayMs: number
+  /** The answer to stopping somebody else's channel. */
+  foreignStop: 403 | 404
+}
+
 export interface Knobs {
   /** Added to every vendor API call, half before the work and half after. */
   latencyMs: number
@@ -62,6 +82,8 @@ export interface Knobs {
   readonly consent: ConsentKnobs
   readonly grants: GrantKnobs
   readonly quota: QuotaKnobs
+  readonly cursors: CursorKnobs
+  readonly channels: ChannelKnobs
   readonly microsoft: MicrosoftKnobs
   readonly paging: { shortPages: PageKnob; emptyPages: PageKnob; pageSizeMax: number }
   readonly notifications: NotificationKnobs
@@ -80,6 +102,8 @@ export interface NotificationKnobs {
   perChange: number
   /** Whether the `sync` message goes out before the answer to watch, after it, or now so and now so. */
   syncMessage: 'before' | 'after' | 'mixed'
+  /** Says `not_exists` on the channels of a calendar that is deleted; nobody documents that it is sent, or that it is not. */
+  notExists: boolean
   retryBaseMs: number
   retryAttemptsMax: number
   /** Google documents retries for 500, 502, 503 and 504 only; a refused connection is not among them. */
@@ -100,6 +124,8 @@ export function defaultKnobs(latencyMs: number): Knobs {
     consent: { account: null, mode: 'grant', scope: null },
     grants: { refreshTokenSeconds: null, rotate: false },
     quota: { perUserPerMinute: null, perProjectPerMinute: null, answer: 'alternate', retryAfter: false },
+    cursors: { lifeSeconds: null, keepsWindow: true, lagMs: 0 },
+    channels: { lifeSecondsMax: 604_800, stopDelayMs: 0, foreignStop: 404 },
     microsoft: {
       deltaLagMs: 0,
       expiredDelta: 'SyncStateNotFound',
@@ -121,6 +147,7 @@ export function defaultKnobs(latencyMs: number): Knobs {
       paused: false,
       perChange: 1,
       syncMessage: 'mixed',
+      notExists: false,
       retryBaseMs: 500,
       retryAttemptsMax: 8,
       retryOnConnectionError: false,

@@ -9,7 +9,7 @@ import type { World } from '../world/world.ts'
 import { googleError } from './errors.ts'
 import type { Push } from './push.ts'
 
-const LIFE_SECONDS_MAX = 604_800
+const DEFAULT_LIFE_SECONDS = 604_800
 /** How long an answer to watch waits for the `sync` message that goes out before it. */
 const SYNC_FIRST_MS = 2_000
 /** How long after the answer the `sync` message otherwise goes out. */
@@ -45,7 +45,7 @@ export async function watch(
     resourceUri: `${deps.googleUrl()}${path}`,
     address: String(body['address']),
     token: typeof body['token'] === 'string' ? body['token'] : null,
-    expiresAt: expiryOf(body, deps.world.now()),
+    expiresAt: expiryOf(body, deps.world.now(), deps.knobs.channels.lifeSecondsMax),
   }
   deps.world.addChannel(channel)
   const afterMs = deps.knobs.latencyMs / 2 + SYNC_AFTER_MS
@@ -65,18 +65,21 @@ export async function watch(
 }
 
 /** POST /channels/stop: only the same user may, and only with the resource id that watch answered. */
-export function stop(world: World, account: Account, call: Call): Answer {
+export function stop({ world, knobs }: WatchDeps, account: Account, call: Call): Answer {
   const body = readObject(call.body)
   if (!body) return googleError('parseError')
   const { id, resourceId } = body
   if (typeof id !== 'string') return googleError('required', { parameter: 'id' })
   if (typeof resourceId !== 'string') return googleError('required', { parameter: 'resourceId' })
   const channel = world.channels.get(id)
+  if (channel && channel.accountId !== account.id && knobs.channels.foreignStop === 403)
+    return googleError('forbidden')
   const mine = channel?.accountId === account.id && channel.resourceId === resourceId
-  if (!channel || !mine || channel.expiresAt <= world.now()) {
+  if (!channel || !mine || !world.isOpen(channel)) {
     return googleError('notFound', { message: `Channel '${id}' not found for project '1'` })
   }
-  world.stopChannel(id)
+  // Until it takes effect messages go on, and stopping once more succeeds once more.
+  world.stopChannel(id, knobs.channels.stopDelayMs)
   return { status: 204 }
 }
 
@@ -113,11 +116,12 @@ function addressAllowed(address: string, allowHttp: boolean): boolean {
 }
 
 /** The most restrictive of what was asked for and Google's own limit. */
-function expiryOf(body: Readonly<Record<string, unknown>>, now: number): number {
+function expiryOf(body: Readonly<Record<string, unknown>>, now: number, lifeMax: number): number {
   const params = body['params'] as { ttl?: unknown } | undefined
-  const ttl = Number(params?.ttl ?? LIFE_SECONDS_MAX)
+  const ttl = Number(params?.ttl ?? DEFAULT_LIFE_SECONDS)
   const asked = body['expiration'] === undefined ? Infinity : Number(body['expiration'])
-  const life = Number.isFinite(ttl) && ttl > 0 ? Math.min(ttl, LIFE_SECONDS_MAX) : LIFE_SECONDS_MAX
+  const life =
+    Number.isFinite(ttl) && ttl > 0 ? Math.min(ttl, lifeMax) : Math.min(DEFAULT_LIFE_SECONDS, lifeMax)
   // Google counts in whole seconds.
   return Math.floor(Math.min(now + life * 1000, Number.isNaN(asked) ? Infinity : asked) / 1000) * 1000
 }

@@ -24,7 +24,7 @@ export type Delivered =
 export function messageHeaders(
   channel: ChannelInfo,
   messageNumber: number,
-  state: 'sync' | 'exists',
+  state: 'sync' | 'exists' | 'not_exists',
 ): Readonly<Record<string, string>> {
   return {
     'User-Agent': 'APIs-Google; (+https://developers.google.com/webmasters/APIs-Google)',

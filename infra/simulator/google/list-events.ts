@@ -7,6 +7,7 @@ import type { Knobs } from '../control/knobs.ts'
 import type { Calendar } from '../world/calendar.ts'
 import type { World } from '../world/world.ts'
 import { googleError } from './errors.ts'
+import { hasProperties } from './extended-properties.ts'
 import { indexAfter, listAll, listChanges, type ListItem } from './list-items.ts'
 import { planPage } from './page-plan.ts'
 import type { PageClaims, SyncClaims, TokenMint } from './tokens.ts'
@@ -64,7 +65,7 @@ export function listEvents(deps: ListDeps, calendar: Calendar, query: URLSearchP
   const run = openRun(deps, calendar, query)
   if ('status' in run) return run
   const pageToken = query.get('pageToken')
-  const page = pageToken === null ? firstPage(deps) : deps.tokens.readPage(pageToken)
+  const page = pageToken === null ? firstPage(deps, calendar, run.since) : deps.tokens.readPage(pageToken)
   if (!page || (pageToken !== null && page.runKey !== run.key)) {
     return googleError('invalid', { parameter: 'pageToken', message: 'Invalid page token value.' })
   }
@@ -84,7 +85,7 @@ export function listEvents(deps: ListDeps, calendar: Calendar, query: URLSearchP
     : closeRun(deps, calendar, run, page)
   return {
     status: 200,
-    body: { ...head(calendar), items: shown.map((item) => item.render()), ...next },
+    body: { ...headOf(calendar), items: shown.map((item) => item.render()), ...next },
     note: { items: shown.length, ...('nextSyncToken' in next ? { syncTokenOut: next.nextSyncToken } : {}) },
   }
 }
@@ -101,7 +102,7 @@ function openRun(deps: ListDeps, calendar: Calendar, query: URLSearchParams): Ru
       const message = 'Request parameters do not match those of the initial sync.'
       return googleError('invalid', { parameter: 'syncToken', message })
     }
-    const [timeMin, timeMax] = claims.window
+    const [timeMin, timeMax] = deps.knobs.cursors.keepsWindow ? claims.window : [null, null]
     return { ...base, selection: { singleEvents, showDeleted: true, timeMin, timeMax }, since: claims.seq }
   }
   const timeMin = timeParameter(query, 'timeMin')
@@ -140,7 +141,10 @@ function checkSyncToken(
   const claims = deps.tokens.readSync(token)
   if (!claims) return googleError('invalid', { parameter: 'syncToken', message: 'Invalid sync token value.' })
   const mine = claims.accountId === calendar.accountId && claims.calendarId === calendar.id
-  const valid = mine && claims.cursorEpoch === calendar.cursorEpoch && claims.seq >= calendar.purgedSeq
+  const { lifeSeconds } = deps.knobs.cursors
+  const old = lifeSeconds !== null && deps.world.now() >= claims.issuedAt + lifeSeconds * 1000
+  const valid =
+    mine && !old && claims.cursorEpoch === calendar.cursorEpoch && claims.seq >= calendar.purgedSeq
   return valid ? claims : googleError('fullSyncRequired')
 }
 
@@ -156,7 +160,7 @@ function itemsOf(
   const listed =
     run.since === null
       ? filterItems(listAll(calendar, run.selection), run.query)
-      : listChanges(calendar, run.selection, run.since)
+      : listChanges(calendar, run.selection, run.since, page.asOf)
   keepRun(deps.runs, `${run.key}/${page.asOf}`, listed)
   return { items: listed, index: ordered ? page.index : indexAfter(listed, page.last) }
 }
@@ -172,8 +176,21 @@ function keepRun(runs: Map<string, readonly ListItem[]>, key: string, items: rea
   }
 }
 
-function firstPage(deps: ListDeps): PageClaims {
-  return { runKey: '', asOf: deps.world.seq, page: 0, index: 0, last: null }
+function firstPage(deps: ListDeps, calendar: Calendar, since: number | null): PageClaims {
+  const seen = deps.knobs.cursors.lagMs === 0 ? deps.world.seq : readableSeq(deps, calendar)
+  return { runKey: '', asOf: Math.max(since ?? 0, seen), page: 0, index: 0, last: null }
+}
+
+/** The position before the first change that is too young to be in an increment. */
+function readableSeq({ world, knobs }: ListDeps, calendar: Calendar): number {
+  const youngest = world.now() - knobs.cursors.lagMs
+  let seq = world.seq
+  for (const entry of calendar.log.toReversed()) {
+    const doc = calendar.docs.get(entry.docId)
+    if (doc?.seq === entry.seq && doc.at <= youngest) break
+    seq = Math.min(seq, entry.seq - 1)
+  }
+  return seq
 }
 
 function nextClaims(run: Run, page: PageClaims, index: number, last: PageClaims['last']): PageClaims {
@@ -196,6 +213,7 @@ function closeRun(
     calendarId: calendar.id,
     seq: page.asOf,
     cursorEpoch: calendar.cursorEpoch,
+    issuedAt: deps.world.now(),
     params: run.params,
     window: [timeMin, timeMax],
   }
@@ -207,12 +225,17 @@ function filterItems(items: ListItem[], query: URLSearchParams): readonly ListIt
   const words = query.get('q')?.toLowerCase() ?? null
   const updatedMin = query.get('updatedMin')
   const orderBy = query.get('orderBy')
-  if (iCalUid === null && words === null && updatedMin === null && orderBy === null) return items
+  const own = query.getAll('privateExtendedProperty')
+  const shared = query.getAll('sharedExtendedProperty')
+  const plain = own.length + shared.length === 0
+  if (plain && iCalUid === null && words === null && updatedMin === null && orderBy === null) return items
   const shown = items.map((item) => ({ item, event: item.render() }))
   const text = (event: Readonly<Record<string, unknown>>) =>
     `${String(event['summary'])} ${String(event['description'])} ${String(event['location'])}`.toLowerCase()
   const kept = shown.filter(
     ({ event }) =>
+      hasProperties(event, 'private', own) &&
+      hasProperties(event, 'shared', shared) &&
       (iCalUid === null || event['iCalUID'] === iCalUid) &&
       (words === null || text(event).includes(words)) &&
       (updatedMin === null || Date.parse(String(event['updated'])) >= Date.parse(updatedMin)),
@@ -232,7 +255,10 @@ function startOf(event: Readonly<Record<string, unknown>>): number {
   return Date.parse(start?.dateTime ?? start?.date ?? '')
 }
 
-function head(calendar: Calendar) {
+export type Head = ReturnType<typeof headOf>
+
+/** What every listing of a calendar's events says of the calendar. */
+export function headOf(calendar: Calendar) {
   return {
     kind: 'calendar#events',
     etag: etagOf({ seq: calendar.log.at(-1)?.seq ?? calendar.listSeq }),

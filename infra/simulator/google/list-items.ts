@@ -41,10 +41,19 @@ export function listAll(calendar: Calendar, selection: Selection): ListItem[] {
   return items.toSorted(byKey)
 }
 
-/** What a reader who has seen everything up to `since` does not know yet: new states, and tombstones for what ended. */
-export function listChanges(calendar: Calendar, selection: Selection, since: number): ListItem[] {
+/**
+ * What a reader who has seen everything up to `since` does not know yet: new states, and tombstones for what ended. A document
+ * that changed again after `until` belongs to the increment after that.
+ */
+export function listChanges(
+  calendar: Calendar,
+  selection: Selection,
+  since: number,
+  until = Infinity,
+): ListItem[] {
   const items: ListItem[] = []
   for (const doc of changedSince(calendar, since)) {
+    if (doc.seq > until) continue
     // The window limits only how far a series is expanded: a single event that left it must still be reported.
     if (isSeries(doc)) items.push(...seriesItems(calendar, doc, selection))
     else if (!doc.deleted) items.push(single(calendar, doc))

@@ -38,7 +38,7 @@ export interface PushDeps {
 interface Message {
   readonly channel: ChannelInfo
   readonly number: number
-  readonly state: 'sync' | 'exists'
+  readonly state: 'sync' | 'exists' | 'not_exists'
   attempt: number
 }
 
@@ -51,6 +51,8 @@ export interface Push extends AsyncDisposable {
    * was sent or `withinMs` have passed; else at once, and the message follows after `afterMs`.
    */
   sync(channel: ChannelInfo, pace: { readonly withinMs: number; readonly afterMs: number }): Promise<void>
+  /** The calendar that the channel watches was deleted. */
+  ended(channel: ChannelInfo): void
   /** Sends a message that no change stands behind; the channel may be stopped or expired. */
   spurious(channel: ChannelInfo, copies: number, messageNumber?: number): void
   /** Adds an attempt that another sender made to the ledger. */
@@ -107,6 +109,11 @@ class PushQueue implements Push {
       for (let copy = 0; copy < this.#knobs.perChange; copy += 1)
         this.#announce(channel, this.#nextNumber(channel.id))
     }
+  }
+
+  ended(channel: ChannelInfo): void {
+    if (this.#knobs.notExists)
+      this.#enqueue({ channel, number: this.#nextNumber(channel.id), state: 'not_exists', attempt: 1 })
   }
 
   async sync(

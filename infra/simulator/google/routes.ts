@@ -4,9 +4,11 @@ import type { Answer, Call, Route } from '../http.ts'
 import type { Account } from '../world/entries.ts'
 import type { World } from '../world/world.ts'
 import type { Calendar } from '../world/calendar.ts'
-import { listCalendars, showCalendar, showCalendarResource } from './calendar-list.ts'
+import { listCalendars, patchEntry, showCalendar, showCalendarResource } from './calendar-list.ts'
 import { stop, watch, type WatchDeps } from './channels.ts'
+import { deleteRule, insertRule, listRules } from './acl.ts'
 import { googleError } from './errors.ts'
+import { importEvent, listInstances, moveEvent } from './event-copies.ts'
 import { queryFreeBusy } from './free-busy.ts'
 import { listEvents, type ListDeps } from './list-events.ts'
 import { authorize, issueToken, type OAuthDeps, revokeToken } from './oauth.ts'
@@ -35,6 +37,7 @@ type OnCalendar = (
 ) => Answer | Promise<Answer>
 
 const EVENTS = '/calendar/v3/calendars/:calendarId/events'
+const ACL = '/calendar/v3/calendars/:calendarId/acl'
 const EVENT = `${EVENTS}/:eventId`
 
 /** In the order of https://developers.google.com/workspace/calendar/api/v3/reference. */
@@ -62,7 +65,7 @@ export const GOOGLE_ROUTES: readonly Route<GoogleContext>[] = [
     path: '/calendar/v3/users/me/calendarList',
     operation: 'calendars',
     handle: withAccount('calendarListRead', ({ deps, call }, account) =>
-      listCalendars(deps.world, account, call.query),
+      listCalendars(deps.list, account, call.query),
     ),
   },
   {
@@ -73,6 +76,59 @@ export const GOOGLE_ROUTES: readonly Route<GoogleContext>[] = [
       status: 200,
       body: showCalendar(calendar),
     })),
+  },
+  {
+    method: 'PATCH',
+    path: '/calendar/v3/users/me/calendarList/:calendarId',
+    operation: 'write',
+    handle: withCalendar('calendarListWrite', ({ deps, call }, { calendar }) =>
+      patchEntry(deps.world, calendar, call),
+    ),
+  },
+  {
+    method: 'GET',
+    path: ACL,
+    operation: 'calendars',
+    handle: withCalendar('aclRead', (_context, { calendar }) => listRules(calendar)),
+  },
+  {
+    method: 'POST',
+    path: ACL,
+    operation: 'write',
+    handle: withCalendar('aclWrite', ({ deps, call }, { calendar }) =>
+      insertRule(deps.world, calendar, call),
+    ),
+  },
+  {
+    method: 'DELETE',
+    path: `${ACL}/:ruleId`,
+    operation: 'write',
+    handle: withCalendar('aclWrite', ({ deps }, { calendar }, params) =>
+      deleteRule(deps.world, calendar, params['ruleId'] ?? ''),
+    ),
+  },
+  {
+    method: 'POST',
+    path: `${EVENTS}/import`,
+    operation: 'write',
+    handle: withWriter(({ deps, call }, { calendar }) => importEvent(deps.world, calendar, call)),
+  },
+  {
+    method: 'POST',
+    path: `${EVENT}/move`,
+    operation: 'write',
+    handle: withWriter(({ deps, call }, { account, calendar }, params) => {
+      const to = deps.world.calendar(account.id, call.query.get('destination') ?? '')
+      return moveEvent(deps.world, calendar, params['eventId'] ?? '', to)
+    }),
+  },
+  {
+    method: 'GET',
+    path: `${EVENT}/instances`,
+    operation: 'list',
+    handle: withCalendar('eventsRead', ({ call }, { calendar }, params) =>
+      listInstances(calendar, params['eventId'] ?? '', call.query),
+    ),
   },
   {
     method: 'GET',
@@ -139,7 +195,7 @@ export const GOOGLE_ROUTES: readonly Route<GoogleContext>[] = [
     method: 'POST',
     path: '/calendar/v3/channels/stop',
     operation: 'stop',
-    handle: withAccount('channels', ({ deps, call }, account) => stop(deps.world, account, call)),
+    handle: withAccount('channels', ({ deps, call }, account) => stop(deps.watch, account, call)),
   },
 ]
 

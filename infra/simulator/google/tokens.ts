@@ -18,6 +18,8 @@ export interface SyncClaims {
   /** The reader has seen everything up to this change. */
   readonly seq: number
   readonly cursorEpoch: number
+  /** ms epoch. */
+  readonly issuedAt: number
   readonly params: string
   readonly window: readonly [number | null, number | null]
 }

@@ -4,6 +4,7 @@ import { type Answer, type Call, readObject } from '../http.ts'
 import type { Calendar } from '../world/calendar.ts'
 import {
   deleteEvent,
+  docOfUid,
   fieldsOf,
   findEvent,
   insertEvent,
@@ -13,6 +14,7 @@ import {
 } from '../world/edit.ts'
 import { etagOf, type Fields, readTimes } from '../world/event-doc.ts'
 import { parseRule } from '../world/recurrence.ts'
+import { limitProperties } from './extended-properties.ts'
 import type { World } from '../world/world.ts'
 import { googleError } from './errors.ts'
 
@@ -26,7 +28,6 @@ const SERVER_FIELDS = [
   'updated',
   'creator',
   'organizer',
-  'iCalUID',
   'sequence',
   'recurringEventId',
   'originalStartTime',
@@ -53,8 +54,11 @@ export function insert(world: World, calendar: Calendar, call: Call): Answer {
     return googleError('invalid', { message: 'Invalid resource id value.' })
   }
   if (id !== undefined && calendar.docs.has(id)) return googleError('duplicate')
-  const fields = clean(body)
-  const problem = check(fields, calendar)
+  const uid = body['iCalUID']
+  if (typeof uid === 'string' && docOfUid(calendar, uid)) return googleError('duplicate')
+  const fields = limitProperties(clean(body))
+  if (!fields) return tooManyProperties()
+  const problem = check(fields, calendar) ?? checkZone(fields)
   if (problem) return problem
   const change = insertEvent(world, calendar, fields, id)
   return show(calendar, change.eventId)
@@ -67,7 +71,12 @@ export function edit(world: World, calendar: Calendar, eventId: string, call: Ca
   const target = findEvent(calendar, eventId)
   if (!target) return googleError('notFound')
   if (!matchesEtag(target, call)) return googleError('conditionNotMet')
-  const fields = call.method === 'PATCH' ? merge(fieldsOf(calendar, target), clean(body)) : clean(body)
+  const limited = limitProperties(clean(body))
+  if (!limited) return tooManyProperties()
+  const before = fieldsOf(calendar, target)
+  // The iCalUID belongs to the event and outlives every replacement.
+  const uid = before['iCalUID'] === undefined ? {} : { iCalUID: before['iCalUID'] }
+  const fields: Fields = { ...(call.method === 'PATCH' ? merge(before, limited) : limited), ...uid }
   if (fields['status'] === 'cancelled') {
     deleteEvent(world, calendar, target)
     return show(calendar, eventId)
@@ -101,6 +110,18 @@ export function check(fields: Fields, calendar: Calendar): Answer | null {
   if (recurrence === undefined) return null
   const lines = Array.isArray(recurrence) ? recurrence.filter((line) => typeof line === 'string') : []
   return parseRule(lines) ? null : googleError('invalid', { message: 'Invalid recurrence rule.' })
+}
+
+/** A client that repeats an event has to say in which zone its wall clock is kept. */
+function checkZone(fields: Fields): Answer | null {
+  const start = fields['start'] as { dateTime?: unknown; timeZone?: unknown } | undefined
+  if (fields['recurrence'] === undefined || start?.dateTime === undefined || start.timeZone !== undefined)
+    return null
+  return googleError('required', { message: 'Missing time zone definition for start time.' })
+}
+
+function tooManyProperties(): Answer {
+  return googleError('invalid', { message: 'The extended properties are too large.' })
 }
 
 /** A patch merged into fields: nested objects are merged, arrays replaced, null removes. */

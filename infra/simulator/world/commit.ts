@@ -62,7 +62,7 @@ export function prepareWrite(calendar: Calendar, draft: Draft, seq: number, at: 
     at,
     createdAt: previous?.createdAt ?? at,
     deleted: draft.fields === null,
-    fields: draft.fields ?? {},
+    fields: draft.fields ?? uidOf(previous),
     times: times !== null && 'start' in times ? times : null,
     masterId: draft.origin?.masterId ?? null,
     originalStart: draft.origin?.start ?? null,
@@ -70,6 +70,12 @@ export function prepareWrite(calendar: Calendar, draft: Draft, seq: number, at: 
   }
   if (!previous || !isSeries(previous)) return { doc, ghosts: [], dropped: [] }
   return { doc, ...endedOccurrences(calendar, previous, doc) }
+}
+
+/** All that is left of a deleted event besides its id: an iCalUID that a client gave stays taken. */
+function uidOf(previous: EventDoc | undefined): Fields {
+  const uid = previous?.fields['iCalUID']
+  return uid === undefined ? {} : { iCalUID: uid }
 }
 
 /** The ledger's entry for a write. Call before the write is applied: it compares with what was there. */

@@ -23,6 +23,13 @@ export function findEvent(calendar: Calendar, id: string): Target | undefined {
   return start === undefined ? undefined : { kind: 'occurrence', master, start, id }
 }
 
+/** The event with this iCalUID, deleted ones included. */
+export function docOfUid(calendar: Calendar, uid: string): EventDoc | undefined {
+  const own = calendar.docs.get(uid.replace(/@google\.com$/, ''))
+  if (own && own.masterId === null && uid.endsWith('@google.com')) return own
+  return [...calendar.docs.values()].find((doc) => doc.masterId === null && doc.fields['iCalUID'] === uid)
+}
+
 /** The event as a client gets it. */
 export function showEvent(calendar: Calendar, target: Target): Fields {
   return target.kind === 'document'

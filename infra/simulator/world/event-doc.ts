@@ -128,7 +128,7 @@ export function wireEvent(doc: EventDoc, holder: Holder, occurrenceStart?: numbe
     ...(doc.times ? wireTimes(doc.times, holder, occurrenceStart) : {}),
     ...(occurrenceStart === undefined && recurrence !== undefined ? { recurrence } : {}),
     ...originOf(doc, holder, occurrenceStart),
-    iCalUID: `${doc.masterId ?? doc.id}@google.com`,
+    iCalUID: doc.fields['iCalUID'] ?? `${doc.masterId ?? doc.id}@google.com`,
     sequence: doc.version - 1,
     reminders: { useDefault: true },
     eventType: 'default',

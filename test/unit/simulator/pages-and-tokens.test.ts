@@ -69,6 +69,7 @@ describe('tokens', () => {
     calendarId: 'x',
     seq: 7,
     cursorEpoch: 1,
+    issuedAt: 0,
     params: 'single=true',
     window: [1, null] as const,
   }

@@ -19,7 +19,11 @@ const SINGLE = { singleEvents: true, showDeleted: false, timeMin: null, timeMax:
 const TIMES = { start: { dateTime: '2026-12-01T10:00:00Z' }, end: { dateTime: '2026-12-01T11:00:00Z' } }
 
 function newWorld(): World {
-  return new World({ seed: 'unit', identities: { google: IDENTITY, microsoft: IDENTITY }, now: () => Date.UTC(2026, 10, 21) })
+  return new World({
+    seed: 'unit',
+    identities: { google: IDENTITY, microsoft: IDENTITY },
+    now: () => Date.UTC(2026, 10, 21),
+  })
 }
 
 function oneCalendar(events = 0): { world: World; calendar: Calendar } {
