@@ -15,7 +15,7 @@ import { allDrills, chosenDrills } from './catalogue/all.ts'
 import type { Drill, Profile } from './drill.ts'
 import { startDrillStack, type DrillStack } from './environment/stack.ts'
 import { MUTANTS } from './mutants/list.ts'
-import { runMutant } from './mutants/run.ts'
+import { controlRun, runMutant } from './mutants/run.ts'
 import type { MutantLine } from './report/pages.ts'
 import { catalogueLines, keepEvidence, keepMutants, writePages } from './report/write.ts'
 import { runDrill, type DrillResult } from './run-drill.ts'
@@ -111,11 +111,19 @@ async function runMutants(
   if (unknown.length > 0) throw new RangeError(`There is no mutant ${unknown.join(', ')}.`)
   const chosen = ids.length === 0 ? MUTANTS : MUTANTS.filter(({ id }) => ids.includes(id))
   const lines: MutantLine[] = []
+  const controls = new Map<string, string | null>()
   for (const [index, mutant] of chosen.entries()) {
     if (interrupt.signal.aborted) break
     progress.passing(`[${index + 1}/${chosen.length}] ${mutant.id} …`)
     const began = performance.now()
-    const line = await runMutant(mutant, { stack, seed, say: () => {}, signal: interrupt.signal })
+    const how = { stack, seed, say: () => {}, signal: interrupt.signal }
+    const drill = `${mutant.drill} ${mutant.profile}`
+    if (!controls.has(drill)) controls.set(drill, await controlRun(mutant, how))
+    const problem = controls.get(drill) ?? null
+    const line =
+      problem === null
+        ? await runMutant(mutant, how)
+        : { id: mutant.id, what: mutant.what, drill: mutant.drill, caught: false, by: problem }
     lines.push(line)
     if (report) keepMutants(PLACE, [line])
     const mark = line.caught ? 'caught  ' : 'SURVIVED'

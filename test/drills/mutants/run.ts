@@ -22,6 +22,23 @@ export interface MutantOptions {
 /** Long enough for a healthy system under this drill; a broken one never gets there. */
 const PATIENCE_MS = 30_000
 
+/**
+ * The drill of a mutant without any bug, as impatient as the mutants' runs are: on a machine that is too slow for it, a FAIL of a
+ * mutant would prove nothing. @returns null when it passes, else why not.
+ */
+export async function controlRun(mutant: Mutant, options: MutantOptions): Promise<string | null> {
+  const [drill] = chosenDrills([mutant.drill], mutant.profile)
+  if (!drill) return `there is no drill ${mutant.drill}`
+  const { verdict, reasons } = await runDrill(drill, {
+    ...options,
+    profile: mutant.profile,
+    patienceMs: PATIENCE_MS,
+  })
+  return verdict === 'PASS'
+    ? null
+    : `without a bug ${mutant.drill} is ${verdict}: ${(reasons[0] ?? '').slice(0, 160)}`
+}
+
 /** Runs one mutant. Never rejects: a mutant that cannot be applied is not caught. */
 export async function runMutant(mutant: Mutant, options: MutantOptions): Promise<MutantLine> {
   const line = (caught: boolean, by: string): MutantLine => ({
