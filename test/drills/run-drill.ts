@@ -112,6 +112,8 @@ async function drillSystem(
   options.say(
     after === null ? `at rest ${seconds(Date.now() - healedAt)} after the heal` : `not at rest: ${after}`,
   )
+  // Whoever stops a run learns nothing about the system.
+  if (options.signal.aborted) return aborted(drill, 'ABORTED', ['stopped from outside'])
   const marks: Marks = {
     startedAt: options.startedAt,
     steadyAt,
