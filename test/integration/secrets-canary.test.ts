@@ -30,6 +30,7 @@ const provider = randomUUID()
 /** Whatever a person or a vendor was answered that was not a success, and every page. */
 const answers: string[] = []
 const bearers: string[] = []
+const links: string[] = []
 const connected = new Map<Vendor, { readonly accountId: string; readonly id: string }>()
 
 interface MadeAccount {
@@ -72,7 +73,9 @@ async function linkFor(vendor: Vendor): Promise<string> {
     const asked = await api('POST', '/api/calendar/connect-links', { vendor })
     return asked.status === 201 && asked
   })
-  return (JSON.parse(answer.text) as { url: string }).url
+  const { url } = JSON.parse(answer.text) as { url: string }
+  links.push(new URL(url).searchParams.get('link') ?? '')
+  return url
 }
 
 async function consent(browser: Browser, vendor: Vendor, email: string): Promise<void> {
@@ -195,6 +198,8 @@ beforeAll(async () => {
     const account = await connect(vendor)
     await admit({ providerIds: [provider], connectionIds: [connected.get(vendor)?.id ?? ''] })
     await eventually(`${vendor} to be synced`, async () => (await stateOf(vendor))?.synced, 60_000)
+    const channelSecret = vendor === 'google' ? 'token' : 'clientState'
+    await eventually(`a channel at ${vendor}`, () => capture.found.has(channelSecret), 90_000)
     await change(vendor, account, `${PLANTED} ${vendor}`)
     await fail(vendor, account)
   }
@@ -226,6 +231,7 @@ function canaries(): ReadonlyMap<string, string> {
   const found = new Map<string, string>()
   for (const [name, values] of capture.found) for (const value of values) found.set(value, name)
   for (const bearer of bearers) found.set(bearer, 'a bearer token of our API')
+  for (const link of links) found.set(link, 'a link to connect')
   const setting = (name: string) => world.env[name] ?? ''
   for (const name of ['CREDENTIALS_KEYS', 'CHANNEL_TOKEN_KEYS'])
     for (const part of setting(name).split(',')) found.set(part.slice(part.indexOf(':') + 1), name)
