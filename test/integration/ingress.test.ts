@@ -29,11 +29,8 @@ const jwtSecret = randomBytes(32).toString('base64url')
 const channelKeys = `k1:${randomBytes(32).toString('base64')}`
 
 /** What the gates of the ingress of this file say; on unless a test turns one. */
-const said: {
-  webhook: GateDecision
-  provider: GateDecision
-  connection: (id: ConnectionId) => GateDecision
-} = {
+type Said = { webhook: GateDecision; provider: GateDecision; connection: (id: ConnectionId) => GateDecision }
+const said: Said = {
   webhook: ON,
   provider: ON,
   connection: () => ON,

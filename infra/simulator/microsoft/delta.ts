@@ -140,8 +140,10 @@ function expired({ knobs, origin }: DeltaDeps, calendar: Calendar): Answer {
       return graphError('SyncStateInvalid')
     case 'not-found':
       return graphError('SyncStateNotFound', { status: 404 })
-    default:
+    case 'SyncStateNotFound':
       return graphError('SyncStateNotFound')
+    default:
+      return knobs.microsoft.expiredDelta satisfies never
   }
 }
 

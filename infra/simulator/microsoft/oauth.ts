@@ -100,7 +100,7 @@ export function issueToken(deps: EntraDeps, call: Call): Answer {
       code: 7000215,
       text: 'Invalid client secret provided.',
     })
-  switch (form.get('grant_type')) {
+  switch (form.get('grant_type') ?? '') {
     case 'authorization_code':
       return exchange(deps, form)
     case 'refresh_token':
