@@ -41,7 +41,9 @@ export function createBrowser(signal: AbortSignal): Browser {
 
 /** The target of the first link of a page whose text holds `words`; null when there is none. */
 export function linkOn(page: Landing, words: string): URL | null {
-  for (const [, href = '', text = ''] of page.text.matchAll(/<a\s[^>]*href="([^"]*)"[^>]*>([\s\S]*?)<\/a>/gi)) {
+  for (const [, href = '', text = ''] of page.text.matchAll(
+    /<a\s[^>]*href="([^"]*)"[^>]*>([\s\S]*?)<\/a>/gi,
+  )) {
     if (unescaped(text).includes(words)) return new URL(unescaped(href), page.url)
   }
   return null

@@ -46,6 +46,8 @@ export interface WorldOptions {
 
 export interface Account {
   readonly accountId: string
+  readonly vendor: VendorName
+  readonly email: string
   readonly connectionId: ConnectionId
   readonly providerId: string
   readonly calendars: readonly { readonly id: string }[]
@@ -115,11 +117,12 @@ export class World implements AsyncDisposable {
   async connect(
     account: { vendor?: VendorName; calendars?: number; eventsPerCalendar?: number } = {},
   ): Promise<Account> {
-    const made = await this.admin<{ accountId: string; refreshToken: string; calendars: { id: string }[] }>(
-      'POST',
-      '/admin/accounts',
-      account,
-    )
+    const made = await this.admin<{
+      accountId: string
+      email: string
+      refreshToken: string
+      calendars: { id: string }[]
+    }>('POST', '/admin/accounts', account)
     const provider = randomUUID()
     const topics = [TOPICS.requestedGoogle, TOPICS.requestedMicrosoft, TOPICS.connectionChanged] as const
     const codec = await openCodec(
@@ -141,6 +144,8 @@ export class World implements AsyncDisposable {
     await admit({ providerIds: [provider], connectionIds: [connected.connectionId] })
     return {
       accountId: made.accountId,
+      vendor: account.vendor ?? 'google',
+      email: made.email,
       connectionId: connectionId(connected.connectionId),
       providerId: provider,
       calendars: made.calendars,
