@@ -16,6 +16,7 @@ import type { KafkaConfig } from '#shared/platform/kafkajs-client.ts'
 import { kafkaRoundTrip, openProducer, openTransactionalProducer } from '#shared/platform/kafkajs.ts'
 import { applySchemas } from '#shared/platform/schemas.ts'
 import { applyTopics } from '#shared/platform/topics.ts'
+import { eventually } from '../support/eventually.ts'
 import { record, silent } from '../support/recording-consumer.ts'
 import { freshPrefix, testStack } from '../support/stack.ts'
 
@@ -124,6 +125,8 @@ describe('the plain producer', () => {
     await admin.createTopics({
       topics: [{ topic: `${config.prefix}small`, numPartitions: 1, configEntries }],
     })
+    // A loaded broker refuses a new topic's records until it knows that it leads it.
+    await eventually('the topic to be served', () => admin.fetchTopicOffsets(`${config.prefix}small`))
     await admin.disconnect()
     await using producer = await openProducer(config, silent())
     await expect(producer.send([out('small', 'k', Buffer.alloc(5_000))])).rejects.toMatchObject({
