@@ -26,8 +26,8 @@ import { digest } from '../random.ts'
 export const FULL_SCOPE = 'https://www.googleapis.com/auth/calendar'
 const MICROSOFT_SCOPE = 'offline_access User.Read Calendars.ReadWrite'
 
-/** Google's cap of live refresh tokens per account and client: beyond it the oldest dies silently. */
-const GRANTS_MAX = 100
+/** Google's cap of live refresh tokens per account and client: beyond it the oldest dies silently. Microsoft names none; this one is ours. */
+const GRANTS_MAX = { google: 100, microsoft: 2000 } as const
 
 export class World {
   readonly accounts = new Map<string, Account>()
@@ -349,7 +349,7 @@ export class World {
     account.grants.add(grant.token)
     account.refreshToken = grant.token
     for (const oldest of account.grants) {
-      if (account.grants.size <= GRANTS_MAX) return
+      if (account.grants.size <= GRANTS_MAX[account.vendor]) return
       account.grants.delete(oldest)
       this.grants.delete(oldest)
     }
