@@ -239,13 +239,14 @@ function declareChannels(world: () => VendorWorld, features: VendorFeatures): vo
     expect(failure.code).toBe('vendor/calendar-gone')
   })
 
-  test.runIf(features.hasCalendarsWithoutPush)('a calendar that never rings says so as a value', async () => {
-    const account = await world().account({ events: 1 })
-    const refused = request(account.calendarWithoutPush ?? '')
-    expect(await world().vendor.openChannel(account.accessToken, refused, signal)).toEqual({
-      kind: 'push-not-supported',
+  if (features.hasCalendarsWithoutPush)
+    test('a calendar that never rings says so as a value', async () => {
+      const account = await world().account({ events: 1 })
+      const refused = request(account.calendarWithoutPush ?? '')
+      expect(await world().vendor.openChannel(account.accessToken, refused, signal)).toEqual({
+        kind: 'push-not-supported',
+      })
     })
-  })
 
   test('a channel is renewed where the vendor does that; one that never was is gone', async () => {
     const account = await world().account({ events: 1 })
@@ -261,12 +262,13 @@ function declareChannels(world: () => VendorWorld, features: VendorFeatures): vo
     expect(await vendor.renewChannel(account.accessToken, unknown, signal)).toEqual({ kind: 'gone' })
   })
 
-  test.runIf(features.validatesCallbacks)('an address that does not answer opens no channel', async () => {
-    const account = await world().account({ events: 1 })
-    const nowhere = { ...request(account.calendar), callbackUrl: 'http://127.0.0.1:9/webhooks' }
-    const failure = await failureOf(world().vendor.openChannel(account.accessToken, nowhere, signal))
-    expect(failure.code).toBe('vendor/callback-refused')
-  })
+  if (features.validatesCallbacks)
+    test('an address that does not answer opens no channel', async () => {
+      const account = await world().account({ events: 1 })
+      const nowhere = { ...request(account.calendar), callbackUrl: 'http://127.0.0.1:9/webhooks' }
+      const failure = await failureOf(world().vendor.openChannel(account.accessToken, nowhere, signal))
+      expect(failure.code).toBe('vendor/callback-refused')
+    })
 }
 
 interface Callback extends AsyncDisposable {

@@ -124,6 +124,7 @@ describe('the plain producer', () => {
     const configEntries = [{ name: 'max.message.bytes', value: '1000' }]
     await admin.createTopics({
       topics: [{ topic: `${config.prefix}small`, numPartitions: 1, configEntries }],
+      waitForLeaders: false,
     })
     // A loaded broker refuses a new topic's records until it knows that it leads it.
     await eventually('the topic to be served', () => admin.fetchTopicOffsets(`${config.prefix}small`))
