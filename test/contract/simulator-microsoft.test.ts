@@ -174,6 +174,15 @@ describe('events', () => {
     expect(whole).toMatchObject({ isAllDay: true, start: { dateTime: `${at(3, 0).dateTime}.0000000` } })
   })
 
+  test('of a recurrence that the simulator does not expand are refused, never stored as another', async () => {
+    const monthly = {
+      pattern: { type: 'absoluteMonthly', interval: 1, dayOfMonth: 3 },
+      range: { type: 'noEnd' },
+    }
+    const refused = create({ subject: 'Monthly', start: at(3), end: at(3, 11), recurrence: monthly })
+    expect((await refusal(refused)).status).toBe(400)
+  })
+
   test('are created once for a transaction id', async () => {
     const event = {
       subject: 'Once',

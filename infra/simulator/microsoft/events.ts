@@ -96,8 +96,16 @@ export function createEvent(deps: EventDeps, calendar: Calendar, call: Call, pre
   const fields = fieldsFrom(body, {}, calendar)
   if ('status' in fields && 'headers' in fields) return fields as unknown as Answer
   const change = insertEvent(deps.world, calendar, fields as Fields)
-  if (transaction !== null) deps.transactions.set(transaction, change.eventId)
+  if (transaction !== null) keepTransaction(deps.transactions, transaction, change.eventId)
   return { ...readEvent(deps, { calendar, id: change.eventId }, prefer), status: 201 }
+}
+
+const TRANSACTIONS_MAX = 10_000
+
+function keepTransaction(transactions: Map<string, string>, transaction: string, eventId: string): void {
+  transactions.set(transaction, eventId)
+  const [oldest] = transactions.keys()
+  if (transactions.size > TRANSACTIONS_MAX && oldest !== undefined) transactions.delete(oldest)
 }
 
 /** PATCH …/events/{id}: what is not named stays. */
@@ -246,6 +254,11 @@ function fieldsFrom(
     ...(typeof body['transactionId'] === 'string' ? { transactionId: body['transactionId'] } : {}),
     ...recurrenceFrom(body),
   }
+  const pattern = (body['recurrence'] as GraphRecurrence | null | undefined)?.pattern
+  if (pattern && !['daily', 'weekly'].includes(pattern.type ?? ''))
+    return graphError('ErrorPropertyValidationFailure', {
+      message: 'This simulator expands daily and weekly recurrences only.',
+    })
   const read = readTimes(fields, calendar.timeZone)
   if ('reason' in read)
     return graphError('ErrorPropertyValidationFailure', { message: `The event's times are ${read.reason}.` })
