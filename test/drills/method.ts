@@ -2,7 +2,7 @@
 // is noted; whatever it leaves behind is rolled back in the reverse order.
 import { setTimeout as delay } from 'node:timers/promises'
 import type { System } from './environment/system.ts'
-import { unrest } from './environment/rest.ts'
+import { unrest, unwatched } from './environment/rest.ts'
 import { DrillFailed, DrillInvalid } from './drill.ts'
 import type { ActiveFault, Drill, DrillRun, FaultSpec, Profile, RequestSpec } from './drill.ts'
 import type { FaultEntry, OwnRequest } from './ledgers/ledgers.ts'
@@ -12,6 +12,8 @@ export interface Method {
   readonly run: DrillRun
   readonly nemesis: readonly FaultEntry[]
   readonly requests: readonly OwnRequest[]
+  /** Waits for rest and for a channel on every calendar; null when both came in time, else what is missing. */
+  ready(withinMs: number): Promise<string | null>
   /** Waits for rest; null when it came in time, else what is missing. */
   settle(withinMs: number): Promise<string | null>
   /** Never resolves; rejects when the time is over or somebody stops the run. */
@@ -101,6 +103,7 @@ export function openMethod(drill: Drill, system: System, options: MethodOptions)
     nemesis,
     requests,
     settle: (withinMs) => settle(system, withinMs, options.signal),
+    ready: (withinMs) => settle(system, withinMs, options.signal, [unrest, unwatched]),
     stopped: (wallMs) => untilStopped(wallMs, options.signal),
     async rollBack() {
       stop.abort()
@@ -150,10 +153,16 @@ async function healAll(active: readonly ActiveFault[]): Promise<readonly string[
   return unhealed
 }
 
-async function settle(system: System, withinMs: number, signal: AbortSignal): Promise<string | null> {
+async function settle(
+  system: System,
+  withinMs: number,
+  signal: AbortSignal,
+  looks: readonly ((system: System) => Promise<readonly string[]>)[] = [unrest],
+): Promise<string | null> {
   let last = 'nothing was asked'
   const ask = async () => {
-    const missing = await unrest(system).catch((error: unknown) => [String(error)])
+    const missing: string[] = []
+    for (const look of looks) missing.push(...(await look(system).catch((error: unknown) => [String(error)])))
     last = missing.join('; ')
     return missing.length === 0
   }

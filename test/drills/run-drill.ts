@@ -96,7 +96,7 @@ async function drillSystem(
   await using observer = startObserver(system)
   const method = openMethod(drill, system, options)
   options.say(`waits for the steady state of ${system.accounts.length} connections`)
-  const before = await method.settle(Math.min(STEADY_WITHIN_MS, options.patienceMs ?? Infinity))
+  const before = await method.ready(Math.min(STEADY_WITHIN_MS, options.patienceMs ?? Infinity))
   const steadyAt = Date.now()
   if (before === null) options.say(`steady after ${seconds(steadyAt - options.startedAt)}; the method begins`)
   else options.say(`no steady state: ${before}`)

@@ -1,4 +1,5 @@
-// Whether a system has come to rest in the right state: the tables equal the vendor's truth and nothing waits.
+// Whether a system has come to rest in the right state: the tables equal the vendor's truth and nothing waits; and, before a
+// method begins, whether the vendors ring for every calendar.
 import { openHeldEvents } from '../../../infra/local/held-events.ts'
 import { readTruth } from '../../../infra/local/truth.ts'
 import { compareHoldings } from '../../../infra/local/verify.ts'
@@ -26,4 +27,19 @@ export async function unrest(system: System): Promise<readonly string[]> {
   const rows = await held.events(active.map(({ connectionId }) => connectionId))
   const differences = compareHoldings('Postgres', truth.holdings, rows, truth.mayDiffer)
   return differences.slice(0, 5).map(({ kind, key, story }) => `${kind} ${key}: ${story}`)
+}
+
+/**
+ * What the vendors do not ring for yet, for a person; empty when every calendar that can be watched is. A first sync is over before
+ * the scheduler has opened the channels, and a method that begins between the two sees no notification at all.
+ */
+export async function unwatched(system: System): Promise<readonly string[]> {
+  const [found] = await system.ask<{ n: number }>(
+    `select count(*)::int as n
+       from external_calendars cal
+       join external_calendar_connections con on con.id = cal.connection_id
+      where con.status = 'active' and cal.selected and cal.push_supported
+        and not exists (select from channels ch where ch.calendar_id = cal.id and ch.status = 'open')`,
+  )
+  return found && found.n > 0 ? [`${found.n} calendars have no channel`] : []
 }
