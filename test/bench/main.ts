@@ -9,6 +9,7 @@ import { benchFreshness } from './freshness.ts'
 import { benchIngress } from './ingress.ts'
 import { benchRelay } from './relay.ts'
 import { document, machineFacts, type BenchResult } from './report.ts'
+import { benchRetry } from './retry.ts'
 
 type Bench = (stack: TestStack, say: (line: string) => void, signal: AbortSignal) => Promise<BenchResult>
 
@@ -16,6 +17,7 @@ const BENCHES: Readonly<Record<string, Bench>> = {
   freshness: benchFreshness,
   relay: benchRelay,
   ingress: benchIngress,
+  retry: benchRetry,
 }
 const ROOT = path.resolve(import.meta.dirname, '../..')
 const DOCUMENT = path.join(ROOT, 'docs/performance.md')

@@ -42,6 +42,8 @@ export interface BenchSystem extends AsyncDisposable {
   /** Processes by name, as they are now. */
   pids(): Readonly<Record<string, number>>
   start(name: ServiceName): Promise<Component>
+  /** Where a started service answers /metrics and /readyz. */
+  adminUrl(name: ServiceName): string
   /** Exactly these are let in. */
   allow(providerIds: readonly string[], connectionIds: readonly string[]): Promise<void>
   /** Rows of a question asked as superuser. */
@@ -76,6 +78,7 @@ export async function openBenchSystem(
   const env = environmentOf(stack, { prefix, ports, secrets, database })
   const simulatorAdminUrl = `http://127.0.0.1:${ports.simulatorAdmin}`
   const processes = new Map<string, Component>([['simulator', simulator]])
+  const adminUrls = new Map<ServiceName, string>()
   const all = owned.move()
   const databaseUrl = urlOf(stack, database)
   return {
@@ -90,8 +93,10 @@ export async function openBenchSystem(
       const own = { ...env, [`ADMIN_PORT_${service.toUpperCase()}`]: String(admin) }
       const started = all.use(await startService(service, own, place, AbortSignal.timeout(START_MS)))
       processes.set(service, started)
+      adminUrls.set(service, `http://127.0.0.1:${admin}`)
       return started
     },
+    adminUrl: (service) => adminUrls.get(service) ?? '',
     async allow(providerIds, connectionIds) {
       const limit = AbortSignal.timeout(START_MS)
       await setAllowlist(stack.unleash, 'CALENDAR_ALLOWLIST_PROVIDER_IDS', providerIds, limit)
