@@ -49,11 +49,12 @@ function isSatisfied(request: SyncRequested, { connection, recordedKeys }: Claim
       return request.deliveryKey !== null && recordedKeys.has(request.deliveryKey)
     case 'retry':
     case 'sweep':
+    // Handing over leaves the connection dirty: clean since, it was read to the end by a later unit.
+    case 'continue':
       return !connection.syncNeeded
     case 'api':
     case 'connected':
     case 'reconcile':
-    case 'continue':
     case 'recheck':
     case 'held':
     case 'unknown':

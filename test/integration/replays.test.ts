@@ -1,11 +1,11 @@
 // The history of the doorbells read anew, and offsets that the topic does not have: no row changes, nothing is published, and the next
 // change arrives all the same.
-import { Kafka, logLevel } from 'kafkajs'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { GROUPS, TOPICS } from '#schemas/topics.ts'
 import type { Component } from '../../infra/local/component.ts'
 import { expectConverged } from '../support/converged.ts'
 import { eventually } from '../support/eventually.ts'
+import { committedOf, endOf, withAdmin } from '../support/offsets.ts'
 import { look, openWorld, type Account, type World } from '../support/world.ts'
 
 let world: World
@@ -23,6 +23,8 @@ afterAll(() => world[Symbol.asyncDispose]())
 
 const ask = <R extends object>(sql: string, values: readonly unknown[] = []) =>
   look<R>(world.env['POSTGRES_URL'] ?? '', sql, values)
+
+const kafka = () => ({ brokers: world.env['KAFKA_BROKERS'] ?? '', prefix: world.prefix })
 
 async function changeCalendar(): Promise<void> {
   const calendar = encodeURIComponent(account.calendars[0]!.id)
@@ -53,39 +55,12 @@ async function holdings() {
   return rows
 }
 
-async function withAdmin<T>(work: (admin: ReturnType<Kafka['admin']>) => Promise<T>): Promise<T> {
-  const brokers = (world.env['KAFKA_BROKERS'] ?? '').split(',')
-  const admin = new Kafka({ brokers, logLevel: logLevel.NOTHING }).admin()
-  await admin.connect()
-  try {
-    return await work(admin)
-  } finally {
-    await admin.disconnect()
-  }
-}
-
-/** Where a topic ends, all partitions together. */
-const endOf = (topic: string) =>
-  withAdmin(async (admin) =>
-    (await admin.fetchTopicOffsets(world.prefix + topic)).reduce((sum, { high }) => sum + Number(high), 0),
-  )
-
-async function committed(topic: string): Promise<number> {
-  return withAdmin(async (admin) => {
-    const [offsets] = await admin.fetchOffsets({
-      groupId: world.prefix + GROUPS.sync,
-      topics: [world.prefix + topic],
-    })
-    return (offsets?.partitions ?? []).reduce((sum, { offset }) => sum + Math.max(0, Number(offset)), 0)
-  })
-}
-
 /** Stops sync, sets what it has committed on its Google doorbells, and starts it again. */
 async function restartAt(offset: (low: string, high: string) => string): Promise<void> {
   const topic = world.prefix + TOPICS.requestedGoogle
   await sync[Symbol.asyncDispose]()
   await eventually('the group to be empty', () =>
-    withAdmin(async (admin) => {
+    withAdmin(kafka(), async (admin) => {
       const ends = await admin.fetchTopicOffsets(topic)
       await admin.setOffsets({
         groupId: world.prefix + GROUPS.sync,
@@ -117,17 +92,17 @@ describe('offsets of the doorbells', () => {
     await changeCalendar()
     await expectConverged(world, [account])
     await atRest()
-    const [before, published] = [await holdings(), await endOf(TOPICS.eventChanged)]
-    const end = await endOf(TOPICS.requestedGoogle)
+    const [before, published] = [await holdings(), await endOf(kafka(), TOPICS.eventChanged)]
+    const end = await endOf(kafka(), TOPICS.requestedGoogle)
     await restartAt((low) => low)
     await eventually(
       'all of it to be read',
-      async () => (await committed(TOPICS.requestedGoogle)) >= end,
+      async () => (await committedOf(kafka(), GROUPS.sync, TOPICS.requestedGoogle)) >= end,
       90_000,
     )
     await atRest()
     expect(await holdings()).toEqual(before)
-    expect(await endOf(TOPICS.eventChanged)).toBe(published)
+    expect(await endOf(kafka(), TOPICS.eventChanged)).toBe(published)
   }, 300_000)
 
   test('beyond the end of the topic are no end: the next change arrives', async () => {
