@@ -27,6 +27,9 @@ import type { UnitRequest } from './unit.ts'
 export const DOORBELL_TOPICS = Object.values(REQUESTED_TOPIC)
 type DoorbellTopic = (typeof DOORBELL_TOPICS)[number]
 
+/** A vendor told of a change, or did and could not show it yet. */
+const LIVE_REASONS: ReadonlySet<string> = new Set(['webhook', 'recheck'])
+
 /** A sync request in its lane. */
 export interface Doorbell extends LaneRequest, UnitRequest {}
 
@@ -182,6 +185,7 @@ async function take(deps: IntakeDeps, { record, holding }: Received): Promise<vo
     key: message.connectionId,
     bulkhead: message.vendor,
     source: nameOf(record),
+    urgency: LIVE_REASONS.has(message.reason) ? 'live' : 'asked',
     message,
     record,
   })

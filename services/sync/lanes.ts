@@ -13,6 +13,8 @@ export interface LaneRequest {
   readonly bulkhead: string
   /** Where it came from; what came from one source is withdrawn together. */
   readonly source: string
+  /** live: a vendor told of a change; asked: somebody wants to know whether there is one, often for very many keys at once. */
+  readonly urgency: 'live' | 'asked'
 }
 
 /** What a unit may use while it runs. */
@@ -73,7 +75,7 @@ interface Lane<R> {
   readonly key: string
   readonly bulkhead: string
   queue: R[]
-  slot: 'live' | 'backfill'
+  slot: LaneRequest['urgency'] | 'backfill'
   state: 'ready' | 'running' | 'early' | 'returned' | 'blocked'
   /** performance.now() at which the state began, or for `early` at which it ends. */
   at: number
@@ -81,6 +83,13 @@ interface Lane<R> {
 }
 
 const TICK_MS = 100
+/** Who gets a free slot first. */
+const RANKS: Readonly<Record<Lane<never>['slot'], number>> = { live: 0, asked: 1, backfill: 2 }
+/**
+ * A claim costs a short transaction, reading a whole calendar about ten of them and more in the relay: so what is asked may take
+ * this many slots for each of a backfill's, and 500 first syncs that are let in at one moment do not stand before a notification.
+ */
+const ASKED_PER_BACKFILL = 4
 const STOCK_PER_SLOT = 4
 /** After a turn was taken away its unit needs a moment to notice. */
 const ABORT_GRACE_MS = 500
@@ -95,7 +104,7 @@ class LaneTable<R extends LaneRequest> implements Lanes<R> {
   /** Lanes that wait for a slot, by bulkhead and kind of slot; each queue in order of arrival. */
   readonly #ready = new Map<string, Set<Lane<R>>>()
   readonly #resting = new Set<Lane<R>>()
-  /** Running units by what they hold: all, a bulkhead, backfill, none. */
+  /** Running units by what they hold: all, a bulkhead, asked, backfill, none. */
   readonly #used = new Map<string, number>()
   readonly #turns = new Set<Promise<void>>()
   readonly #stopping = new AbortController()
@@ -111,6 +120,7 @@ class LaneTable<R extends LaneRequest> implements Lanes<R> {
     const known = this.#lanes.get(request.key)
     const lane = known ?? this.#create(request)
     lane.queue.push(request)
+    if (lane.slot === 'asked' && request.urgency === 'live') this.#hurry(lane)
     // News may end an early wait: the claim decides again.
     if (!known || lane.state === 'early') this.#makeReady(lane)
     this.#start()
@@ -151,10 +161,16 @@ class LaneTable<R extends LaneRequest> implements Lanes<R> {
     clearInterval(this.#ticker)
   }
 
-  #create({ key, bulkhead }: R): Lane<R> {
-    const lane: Lane<R> = { key, bulkhead, queue: [], slot: 'live', state: 'ready', at: 0, running: null }
+  #create({ key, bulkhead, urgency }: R): Lane<R> {
+    const lane: Lane<R> = { key, bulkhead, queue: [], slot: urgency, state: 'ready', at: 0, running: null }
     this.#lanes.set(key, lane)
     return lane
+  }
+
+  #hurry(lane: Lane<R>): void {
+    this.#leaveQueue(lane)
+    lane.slot = 'live'
+    if (lane.state === 'ready') this.#makeReady(lane)
   }
 
   #makeReady(lane: Lane<R>): void {
@@ -175,21 +191,25 @@ class LaneTable<R extends LaneRequest> implements Lanes<R> {
   #forget(lane: Lane<R>): void {
     this.#lanes.delete(lane.key)
     this.#resting.delete(lane)
+    this.#leaveQueue(lane)
+  }
+
+  #leaveQueue(lane: Lane<R>): void {
     for (const queue of this.#ready.values()) queue.delete(lane)
   }
 
-  /** Gives free slots to ready lanes, the kinds in turn, live work before backfill. */
+  /** Gives free slots to ready lanes, the kinds in turn: live work first, then what is asked, then backfill. */
   #start(): void {
     if (this.#isSuspended || this.#stopping.signal.aborted) return
-    const names = [...this.#ready.keys()].toSorted(
-      (a, b) => Number(a.startsWith('b')) - Number(b.startsWith('b')),
-    )
+    const firsts = () =>
+      [...this.#ready.values()]
+        .flatMap(([lane]) => lane ?? [])
+        .toSorted((a, b) => RANKS[a.slot] - RANKS[b.slot])
     for (let isMoving = true; isMoving;) {
       isMoving = false
-      for (const name of names) {
-        const [lane] = this.#ready.get(name) ?? []
-        if (!lane || !this.#hasSlot(lane)) continue
-        this.#begin(lane, lane.slot)
+      for (const lane of firsts()) {
+        if (!this.#hasSlot(lane)) continue
+        this.#begin(lane, lane.slot === 'backfill' ? 'backfill' : 'live')
         isMoving = true
       }
     }
@@ -198,8 +218,9 @@ class LaneTable<R extends LaneRequest> implements Lanes<R> {
   #hasSlot({ bulkhead, slot }: Lane<R>): boolean {
     const { slots, bulkheadSlots, backfillSlots } = this.#options.limits
     if (this.#count('all') >= slots || this.#count(bulkhead) >= bulkheadSlots) return false
-    const share = this.#options.backfillShare?.() ?? backfillSlots
-    return slot === 'live' || this.#count('backfill') < Math.min(backfillSlots, share)
+    if (slot === 'live') return true
+    const share = Math.min(backfillSlots, this.#options.backfillShare?.() ?? backfillSlots)
+    return this.#count(slot) < (slot === 'asked' ? share * ASKED_PER_BACKFILL : share)
   }
 
   #count(name: string): number {
@@ -207,8 +228,8 @@ class LaneTable<R extends LaneRequest> implements Lanes<R> {
   }
 
   #begin(lane: Lane<R>, slot: Turn['slot'], waiting = 0): void {
-    for (const queue of this.#ready.values()) queue.delete(lane)
-    const holds = slot === 'none' ? ['none'] : ['all', lane.bulkhead, ...(slot === 'backfill' ? [slot] : [])]
+    this.#leaveQueue(lane)
+    const holds = slot === 'none' ? ['none'] : ['all', lane.bulkhead, lane.slot]
     for (const name of holds) this.#used.set(name, this.#count(name) + 1)
     lane.state = 'running'
     const turn = this.#run(lane, { slot, waiting }).finally(() => {
@@ -238,7 +259,7 @@ class LaneTable<R extends LaneRequest> implements Lanes<R> {
     const now = performance.now()
     switch (end.kind) {
       case 'complete':
-        lane.slot = 'live'
+        lane.slot = lane.queue.some(({ urgency }) => urgency === 'live') ? 'live' : 'asked'
         return this.#makeReady(lane)
       case 'backfill':
         lane.slot = 'backfill'

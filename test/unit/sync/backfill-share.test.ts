@@ -17,7 +17,7 @@ describe('the next share', () => {
   })
 
   test('stays between the two, and for one long pause among many short ones', () => {
-    expect(nextShare(4, 8, window(6))).toBe(4)
+    expect(nextShare(4, 8, window(3))).toBe(4)
     expect(nextShare(4, 8, [...window(1).slice(1), 2_000])).toBe(5)
   })
 })

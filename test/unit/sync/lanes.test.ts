@@ -59,9 +59,11 @@ function world(limits: Partial<LaneLimits> = {}, backfillShare?: () => number) {
   })
   open.push(lanes)
   const ring = (name: string, { key = name.slice(0, 1), bulkhead = 'google', source = 'p0' } = {}) =>
-    lanes.add({ name, key, bulkhead, source })
+    lanes.add({ name, key, bulkhead, source, urgency: 'live' })
+  const ask = (name: string) =>
+    lanes.add({ name, key: name.slice(0, 1), bulkhead: 'google', source: 'p0', urgency: 'asked' })
   const names = () => running.map((unit) => unit.names.join('+'))
-  return { lanes, ring, running, completed, seen, names }
+  return { lanes, ring, ask, running, completed, seen, names }
 }
 
 describe('a lane', () => {
@@ -170,6 +172,39 @@ describe('slots', () => {
     expect(names()).toEqual(['b1', 'c1'])
   })
 
+  test('go to notifications before what is only asked, and a notification takes its lane along', async () => {
+    const { ring, ask, running, seen } = world({ slots: 1 })
+    for (const name of ['a1', 'b1', 'c1', 'd1']) ask(name)
+    ring('e1')
+    ring('c2')
+    for (let i = 0; i < 4; i++) await running[0]!.end(COMPLETE)
+    expect(seen.started).toEqual(['a1', 'e1', 'c1+c2', 'b1', 'd1'])
+  })
+
+  test('for what is asked follow the share of a backfill, four for one; a notification needs none of them', async () => {
+    let share = 1
+    const { ring, ask, names, running } = world({ backfillSlots: 2 }, () => share)
+    for (const name of ['a1', 'b1', 'c1', 'd1', 'e1', 'f1']) ask(name)
+    expect(names()).toEqual(['a1', 'b1', 'c1', 'd1'])
+    expect(running.map((unit) => unit.turn.slot)).toEqual(['live', 'live', 'live', 'live'])
+    ring('g1')
+    expect(names()).toEqual(['a1', 'b1', 'c1', 'd1', 'g1'])
+    await running[0]!.end(COMPLETE)
+    expect(names()).toEqual(['b1', 'c1', 'd1', 'g1', 'e1'])
+    share = 2
+    await eventually('the share is seen', () => names().length === 6)
+  })
+
+  test('are given by what waits in a lane when its unit is over', async () => {
+    const { ring, ask, running, seen } = world({ slots: 1 })
+    ring('a1')
+    ask('a2')
+    ask('b1')
+    ring('c1')
+    for (let i = 0; i < 3; i++) await running[0]!.end(COMPLETE)
+    expect(seen.started).toEqual(['a1', 'c1', 'b1', 'a2'])
+  })
+
   test('for backfill always have the next in line at hand: only who stands behind them hands over', async () => {
     const { ring, running } = world({ backfillSlots: 1, slotWaitMs: 50 })
     for (let i = 0; i < 8; i += 1) {
@@ -247,19 +282,23 @@ describe('whatever happens', () => {
     { kind: 'blocked' },
   )
   const step = fc.oneof(
-    fc.record({ do: fc.constant('ring' as const), key: fc.constantFrom('a', 'b', 'c', 'd') }),
+    fc.record({
+      do: fc.constantFrom('ring' as const, 'ask' as const),
+      key: fc.constantFrom('a', 'b', 'c', 'd'),
+    }),
     fc.record({ do: fc.constant('end' as const), at: fc.nat(9), end: ends }),
   )
 
   test('every request is completed exactly once, in the order of its key, by units that never overlap', async () => {
     await fc.assert(
       fc.asyncProperty(fc.array(step, { maxLength: 30 }), async (steps) => {
-        const { lanes, ring, running, completed, seen } = world({ slots: 2, backfillSlots: 1 })
+        const { lanes, ring, ask, running, completed, seen } = world({ slots: 2, backfillSlots: 1 })
         const asked: string[] = []
         for (const one of steps) {
-          if (one.do === 'ring') {
+          if (one.do !== 'end') {
             asked.push(`${one.key}${asked.length}`)
-            ring(asked.at(-1)!)
+            if (one.do === 'ring') ring(asked.at(-1)!)
+            else ask(asked.at(-1)!)
           } else if (running.length > 0) await running[one.at % running.length]!.end(one.end)
           const keys = running.map((unit) => unit.names[0]!.slice(0, 1))
           expect(new Set(keys).size).toBe(keys.length)
