@@ -5,26 +5,15 @@ import { Failure } from '#shared/domain/failure.ts'
 import { channelHealth } from '#shared/store/channels.ts'
 import { openConnectionChannels, tendChannels } from '../../services/scheduler/open-channels.ts'
 import { stopOrphans } from '../../services/scheduler/stop-channels.ts'
-import { channelVendor, type ChannelVendor } from '../support/channel-vendor.ts'
 import { eventually } from '../support/eventually.ts'
-import { openSchedulerWorld, type SchedulerWorld } from '../support/scheduler-world.ts'
+import { openChannelWorld, type ChannelWorldParts, type SchedulerWorld } from '../support/scheduler-world.ts'
 
 const NEVER = new AbortController().signal
 const MINUTE = 60_000
 const HOUR = 60 * MINUTE
 const DAY = 24 * HOUR
 
-type Parts = Omit<NonNullable<Parameters<typeof openSchedulerWorld>[1]>, 'vendor'>
-
-async function open(label: string, parts: Parts = {}): Promise<[SchedulerWorld, ChannelVendor]> {
-  let vendor: ChannelVendor | undefined
-  const world = await openSchedulerWorld(label, {
-    ...parts,
-    vendor: (clock) => (vendor = channelVendor('google', clock)),
-  })
-  return [world, vendor!]
-}
-
+const open = (label: string, parts: ChannelWorldParts = {}) => openChannelWorld('google', label, parts)
 const tend = (world: SchedulerWorld) => tendChannels(world.deps, NEVER)
 
 describe('channels', () => {

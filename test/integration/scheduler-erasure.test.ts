@@ -5,19 +5,12 @@ import type { ConnectionId } from '#shared/domain/ids.ts'
 import { sealSecret } from '#shared/platform/crypto.ts'
 import { eraseDisconnected } from '../../services/scheduler/erase-disconnected.ts'
 import { tendChannels } from '../../services/scheduler/open-channels.ts'
-import { channelVendor, type ChannelVendor } from '../support/channel-vendor.ts'
-import { openSchedulerWorld, type SchedulerWorld } from '../support/scheduler-world.ts'
+import { openChannelWorld, type SchedulerWorld } from '../support/scheduler-world.ts'
 
 const NEVER = new AbortController().signal
 const MINUTE = 60_000
 
-async function open(label: string): Promise<[SchedulerWorld, ChannelVendor]> {
-  let vendor: ChannelVendor | undefined
-  const world = await openSchedulerWorld(label, {
-    vendor: (clock) => (vendor = channelVendor('google', clock)),
-  })
-  return [world, vendor!]
-}
+const open = (label: string) => openChannelWorld('google', label)
 
 async function connectOne(
   world: SchedulerWorld,

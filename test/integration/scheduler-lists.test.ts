@@ -4,9 +4,9 @@ import { Failure } from '#shared/domain/failure.ts'
 import type { ConnectionId } from '#shared/domain/ids.ts'
 import type { VendorCalendar } from '#shared/vendors/vendor.ts'
 import { listCalendars } from '../../services/scheduler/list-calendars.ts'
-import { channelVendor, type ChannelVendor } from '../support/channel-vendor.ts'
+import type { ChannelVendor } from '../support/channel-vendor.ts'
 import { eventually } from '../support/eventually.ts'
-import { openSchedulerWorld, type SchedulerWorld } from '../support/scheduler-world.ts'
+import { openChannelWorld, type SchedulerWorld } from '../support/scheduler-world.ts'
 
 const NEVER = new AbortController().signal
 const MINUTE = 60_000
@@ -16,16 +16,13 @@ async function open(
   label: string,
   ...names: readonly string[]
 ): Promise<[SchedulerWorld, ChannelVendor, ConnectionId]> {
-  let vendor: ChannelVendor | undefined
-  const world = await openSchedulerWorld(label, {
-    vendor: (clock) => (vendor = channelVendor('google', clock)),
-  })
+  const [world, vendor] = await openChannelWorld('google', label)
   const [id] = await world.connect({})
   await world.addCalendars(id!, ...names)
   await world.db.query(
     `update external_calendars set access_role = 'owner', name = vendor_calendar_id, cursor = 'cursor'`,
   )
-  return [world, vendor!, id!]
+  return [world, vendor, id!]
 }
 
 const calendar = (name: string, accessRole = 'owner'): VendorCalendar => ({

@@ -6,6 +6,7 @@ import type { AddressInfo } from 'node:net'
 import avro from 'avsc'
 import type { FastifyInstance } from 'fastify'
 import { SignJWT, type JWTPayload } from 'jose'
+import { afterEach } from 'vitest'
 import { TOPIC_SCHEMAS, type SchemaTopic } from '#schemas/topics.ts'
 import { signChannelToken } from '#shared/domain/channel-token.ts'
 import { Failure } from '#shared/domain/failure.ts'
@@ -54,6 +55,19 @@ export interface LiteralPorts {
 
 const ON: GateDecision = { state: 'on' }
 const JWT_SECRET = randomBytes(32).toString('base64url')
+
+/** Starts ingresses for the tests of a file, and stops each after its test. */
+export function literalIngressPerTest(): (ports?: LiteralPorts) => Promise<LiteralIngress> {
+  const open: LiteralIngress[] = []
+  afterEach(async () => {
+    for (const ingress of open.splice(0)) await ingress[Symbol.asyncDispose]()
+  })
+  return async (ports) => {
+    const ingress = await startLiteralIngress(ports)
+    open.push(ingress)
+    return ingress
+  }
+}
 
 /** Starts one on a free port. */
 export async function startLiteralIngress(ports: LiteralPorts = {}): Promise<LiteralIngress> {

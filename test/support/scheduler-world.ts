@@ -3,7 +3,7 @@ import { randomBytes, randomUUID } from 'node:crypto'
 import { TOPICS } from '#schemas/topics.ts'
 import type { SyncRequested } from '#schemas/messages.gen.ts'
 import type { GateDecision, GateName, Gates } from '#shared/domain/gates.ts'
-import { type ConnectionId, connectionId } from '#shared/domain/ids.ts'
+import { type ConnectionId, connectionId, type VendorName } from '#shared/domain/ids.ts'
 import type { Producer } from '#shared/platform/broker.ts'
 import { type Clock, systemClock } from '#shared/platform/clock.ts'
 import { openCodec } from '#shared/platform/codec.ts'
@@ -17,6 +17,7 @@ import type { Vendor } from '#shared/vendors/vendor.ts'
 import type { EraseDeps } from '../../services/scheduler/erase-disconnected.ts'
 import type { ListDeps } from '../../services/scheduler/list-calendars.ts'
 import type { ChannelsDeps } from '../../services/scheduler/open-channels.ts'
+import { channelVendor, type ChannelVendor } from './channel-vendor.ts'
 import { openReader, quiet } from './outbox.ts'
 import { openRelayWorld, type RelayWorld } from './relay-world.ts'
 import { testStack } from './stack.ts'
@@ -158,6 +159,22 @@ const openDoor: Access = {
   token: async () => 'access-token',
   invalidate: () => undefined,
   withToken: (_connection, _signal, work) => work('access-token'),
+}
+
+export type ChannelWorldParts = Omit<NonNullable<Parameters<typeof openSchedulerWorld>[1]>, 'vendor'>
+
+/** A scheduler's world together with the obedient vendor at its edge. */
+export async function openChannelWorld(
+  name: VendorName,
+  label: string,
+  parts: ChannelWorldParts = {},
+): Promise<[SchedulerWorld, ChannelVendor]> {
+  let vendor: ChannelVendor | undefined
+  const world = await openSchedulerWorld(label, {
+    ...parts,
+    vendor: (clock) => (vendor = channelVendor(name, clock)),
+  })
+  return [world, vendor!]
 }
 
 function gatesOf(closed: ReadonlySet<GateName>): Gates {

@@ -1,5 +1,5 @@
 // What the Microsoft webhook answers, and what it leaves behind in Kafka and Postgres.
-import { afterEach, describe, expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import type { SyncRequested } from '#schemas/messages.gen.ts'
 import { Failure } from '#shared/domain/failure.ts'
 import { MICROSOFT_WEBHOOK } from '../../../services/ingress/microsoft-webhook.ts'
@@ -10,24 +10,13 @@ import {
   OFF_WEBHOOK,
   post,
   problemOf,
-  startLiteralIngress,
+  literalIngressPerTest,
   UNKNOWN,
   type LiteralIngress,
-  type LiteralPorts,
 } from '../../support/literal-ingress.ts'
 
-const open: LiteralIngress[] = []
+const start = literalIngressPerTest()
 const SUBSCRIPTION = '7F105C7D-2DC5-4530-97CD-4E7AE6534C07'
-
-afterEach(async () => {
-  for (const ingress of open.splice(0)) await ingress[Symbol.asyncDispose]()
-})
-
-async function start(ports: LiteralPorts = {}): Promise<LiteralIngress> {
-  const ingress = await startLiteralIngress(ports)
-  open.push(ingress)
-  return ingress
-}
 
 /** An item as Graph documents it. */
 function item(ingress: LiteralIngress, changes: Record<string, unknown> = {}): Record<string, unknown> {

@@ -1,5 +1,5 @@
 // schemas/openapi.yaml says what the ingress answers: every answer in it is provoked on a real socket.
-import { afterEach, describe, expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { MICROSOFT_WEBHOOK, registerMicrosoftWebhook } from '../../../services/ingress/microsoft-webhook.ts'
 import { registerApi } from '../../../services/ingress/api/routes.ts'
 import { registerOAuth } from '../../../services/ingress/oauth/routes.ts'
@@ -18,25 +18,13 @@ import {
   OFF_WEBHOOK,
   post,
   problemOf,
-  startLiteralIngress,
+  literalIngressPerTest,
   UNKNOWN,
-  type LiteralIngress,
-  type LiteralPorts,
 } from '../../support/literal-ingress.ts'
 
 const MB10 = 10 * 1024 * 1024
 
-const open: LiteralIngress[] = []
-
-afterEach(async () => {
-  for (const ingress of open.splice(0)) await ingress[Symbol.asyncDispose]()
-})
-
-async function start(ports: LiteralPorts = {}): Promise<LiteralIngress> {
-  const ingress = await startLiteralIngress(ports)
-  open.push(ingress)
-  return ingress
-}
+const start = literalIngressPerTest()
 
 type Provocation = (path: string) => Promise<RawAnswer>
 

@@ -1,29 +1,13 @@
 // The server under broken, slow and hostile bytes, and while it stops.
 import fc from 'fast-check'
-import { afterEach, describe, expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { GOOGLE_WEBHOOK } from '../../../services/ingress/webhooks.ts'
 import { rawDialogue, rawExchange, rawRequest } from '../../support/raw-http.ts'
-import {
-  notify,
-  post,
-  startLiteralIngress,
-  type LiteralIngress,
-  type LiteralPorts,
-} from '../../support/literal-ingress.ts'
+import { notify, post, literalIngressPerTest } from '../../support/literal-ingress.ts'
 
 const MB10 = 10 * 1024 * 1024
 
-const open: LiteralIngress[] = []
-
-afterEach(async () => {
-  for (const ingress of open.splice(0)) await ingress[Symbol.asyncDispose]()
-})
-
-async function start(ports: LiteralPorts = {}): Promise<LiteralIngress> {
-  const ingress = await startLiteralIngress(ports)
-  open.push(ingress)
-  return ingress
-}
+const start = literalIngressPerTest()
 
 describe('the server', () => {
   test.each(['GET', 'HEAD', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'TRACE', 'PROPFIND', 'CONNECT'])(

@@ -1,6 +1,6 @@
 // What the sync API answers, and what it leaves behind in Kafka and Postgres.
 import { createHmac, randomUUID } from 'node:crypto'
-import { afterEach, describe, expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { Failure } from '#shared/domain/failure.ts'
 import { SYNC_API } from '../../../services/ingress/api/sync.ts'
 import {
@@ -12,23 +12,11 @@ import {
   OFF_SYNC,
   post,
   problemOf,
-  startLiteralIngress,
+  literalIngressPerTest,
   UNKNOWN,
-  type LiteralIngress,
-  type LiteralPorts,
 } from '../../support/literal-ingress.ts'
 
-const open: LiteralIngress[] = []
-
-afterEach(async () => {
-  for (const ingress of open.splice(0)) await ingress[Symbol.asyncDispose]()
-})
-
-async function start(ports: LiteralPorts = {}): Promise<LiteralIngress> {
-  const ingress = await startLiteralIngress(ports)
-  open.push(ingress)
-  return ingress
-}
+const start = literalIngressPerTest()
 
 describe('the sync API', () => {
   test('rings every active connection of the provider, of either vendor, and says which were not asked', async () => {

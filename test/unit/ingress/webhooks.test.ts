@@ -1,5 +1,5 @@
 // What the Google webhook answers, and what it leaves behind in Kafka and Postgres.
-import { afterEach, describe, expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { Failure } from '#shared/domain/failure.ts'
 import { GOOGLE_WEBHOOK } from '../../../services/ingress/webhooks.ts'
 import { rawDialogue } from '../../support/raw-http.ts'
@@ -8,23 +8,11 @@ import {
   notify,
   OFF_WEBHOOK,
   problemOf,
-  startLiteralIngress,
+  literalIngressPerTest,
   UNKNOWN,
-  type LiteralIngress,
-  type LiteralPorts,
 } from '../../support/literal-ingress.ts'
 
-const open: LiteralIngress[] = []
-
-afterEach(async () => {
-  for (const ingress of open.splice(0)) await ingress[Symbol.asyncDispose]()
-})
-
-async function start(ports: LiteralPorts = {}): Promise<LiteralIngress> {
-  const ingress = await startLiteralIngress(ports)
-  open.push(ingress)
-  return ingress
-}
+const start = literalIngressPerTest()
 
 describe('the Google webhook', () => {
   test('rings the connection of its token, under its key, with the delivery key of the message', async () => {
