@@ -3,7 +3,7 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { GOOGLE_WEBHOOK } from '../../../services/ingress/webhooks.ts'
 import { rawDialogue, rawExchange, rawRequest } from '../../support/raw-http.ts'
-import { notify, post, literalIngressPerTest } from '../../support/literal-ingress.ts'
+import { literalIngressPerTest, notify, post, startLiteralIngress } from '../../support/literal-ingress.ts'
 
 const MB10 = 10 * 1024 * 1024
 
