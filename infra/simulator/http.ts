@@ -41,6 +41,7 @@ export type Operation =
   | 'renew'
   | 'stop'
   | 'busy'
+  | 'batch'
 
 export interface Route<C> {
   readonly method: string

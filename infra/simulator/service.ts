@@ -38,6 +38,7 @@ import { createSigned } from './microsoft/signed.ts'
 import { createRandom } from './random.ts'
 import type { Change } from './world/commit.ts'
 import { openJournal } from './world/journal.ts'
+import type { Subscription } from './world/entries.ts'
 import { World } from './world/world.ts'
 import type { SimulatorConfig } from './config.ts'
 
@@ -155,7 +156,7 @@ function createGoogle(core: Core, config: SimulatorConfig, googleUrl: () => stri
 }
 
 function createMicrosoft(core: Core, config: SimulatorConfig, origin: () => string) {
-  const { world, knobs, seed, faults, requests, stopped } = core
+  const { world, knobs, seed, notices, faults, requests, stopped } = core
   const signed = createSigned(seed)
   const newAccount = (email: string) => createAccount(world, seed, { vendor: 'microsoft', email })
   const microsoft = {
@@ -164,15 +165,16 @@ function createMicrosoft(core: Core, config: SimulatorConfig, origin: () => stri
     seed,
     origin,
     delta: { world, signed, knobs, seed, origin, rounds: new Map() },
-    events: { world, knobs, origin, transactions: new Map() },
+    events: { world, knobs, origin, random: createRandom(`${seed}/conflicts`), transactions: new Map() },
     entra: { world, signed, knobs, seed, codes: new Map(), minted: { codes: 0 }, newAccount },
     subscriptions: {
       world,
       origin,
       clientId: world.identities.microsoft.clientId,
       allowHttpCallbacks: config.allowHttpCallbacks ?? false,
+      knobs,
+      resumed: (subscription: Subscription) => notices.resumed(subscription),
     },
-    inFlight: new Map(),
   }
   return createMicrosoftFront(
     { now: () => world.now(), knobs, faults, requests, stopped: stopped.signal },

@@ -176,7 +176,7 @@ describe('events', () => {
 
   test('of a recurrence that the simulator does not expand are refused, never stored as another', async () => {
     const monthly = {
-      pattern: { type: 'absoluteMonthly', interval: 1, dayOfMonth: 3 },
+      pattern: { type: 'relativeMonthly', interval: 1, daysOfWeek: ['tuesday'], index: 'second' },
       range: { type: 'noEnd' },
     }
     const refused = create({ subject: 'Monthly', start: at(3), end: at(3, 11), recurrence: monthly })

@@ -1,14 +1,22 @@
 // Admin routes that change calendars: one event at a time, a calendar's end, and generated load.
 import type { Answer, Route } from '../http.ts'
 import { check, clean, merge } from '../google/write-events.ts'
-import { deleteEvent, fieldsOf, findEvent, insertEvent, replaceEvent, type Target } from '../world/edit.ts'
+import {
+  deleteEvent,
+  fieldsOf,
+  findEvent,
+  insertEvent,
+  moveEvent,
+  replaceEvent,
+  type Target,
+} from '../world/edit.ts'
 import { generateFields, mutate } from '../world/generate.ts'
 import type { Calendar } from '../world/calendar.ts'
 import type { Change } from '../world/commit.ts'
 import type { Fields } from '../world/event-doc.ts'
 import { parseCanary } from '../world/canary.ts'
 import type { AdminContext, AdminDeps } from './admin.ts'
-import { fieldsBody, loadBody } from './bodies.ts'
+import { fieldsBody, loadBody, moveBody } from './bodies.ts'
 import { NotFound, parseBody } from './parse-body.ts'
 
 type Params = Readonly<Record<string, string>>
@@ -67,6 +75,21 @@ export const EVENT_ROUTES: readonly Route<AdminContext>[] = [
       if (target.kind === 'document' && target.doc.deleted)
         throw new NotFound('The event is already deleted.')
       return show(deleteEvent(deps.world, calendar, target))
+    },
+  },
+  {
+    method: 'POST',
+    path: `${CALENDAR}/events/:eventId/move`,
+    handle: ({ deps, call }, params) => {
+      const from = calendarOf(deps, params)
+      const { calendarId } = parseBody(moveBody, call.body)
+      const to = calendarOf(deps, { ...params, calendarId })
+      const target = targetOf(from, params)
+      if (target.kind === 'occurrence' || target.doc.deleted || target.doc.masterId !== null)
+        throw new RangeError('Only a living single event or a whole series can be moved.')
+      if (to === from) throw new RangeError('The event is in that calendar already.')
+      moveEvent(deps.world, from, to, target.doc)
+      return { status: 200, body: { id: target.doc.id, calendarId: to.id } }
     },
   },
   {

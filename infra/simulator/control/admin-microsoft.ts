@@ -12,7 +12,10 @@ export const MICROSOFT_ROUTES: readonly Route<AdminContext>[] = [
       const subscriptions = [...deps.world.subscriptions.values()].map(
         ({ clientState: _secret, ...subscription }) => subscription,
       )
-      return { status: 200, body: { subscriptions, pending: deps.notices.pending } }
+      return {
+        status: 200,
+        body: { subscriptions, pending: deps.notices.pending, endpoints: deps.notices.endpoints },
+      }
     },
   },
   {

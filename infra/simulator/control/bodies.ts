@@ -41,6 +41,9 @@ const mix = z
   })
   .refine((parts) => parts.create + parts.update + parts.delete > 0, 'all parts are 0')
 
+/** Somebody moves an event to another calendar, as people do in their own client. */
+export const moveBody = z.strictObject({ calendarId: z.string() })
+
 export const loadBody = z.strictObject({
   changesPerSecond: z.number().positive().max(RATE_MAX),
   durationMs: z.number().positive().max(DURATION_MS_MAX),
@@ -68,6 +71,7 @@ const operation = z.enum([
   'renew',
   'stop',
   'busy',
+  'batch',
 ]) satisfies z.ZodType<Operation>
 
 export const faultBody = z.strictObject({
@@ -116,7 +120,7 @@ export const notificationsBody = z.strictObject({
   syncMessage: z.enum(['before', 'after', 'mixed']).optional(),
   notExists: z.boolean().optional(),
   retryBaseMs: z.number().min(1).max(60_000).optional(),
-  retryAttemptsMax: z.int().min(1).max(100).optional(),
+  retryAttemptsMax: z.int().min(1).max(100).nullable().optional(),
   retryOnConnectionError: z.boolean().optional(),
 })
 
@@ -184,13 +188,24 @@ export const webhookBody = z.strictObject({
 
 export const microsoftBody = z.strictObject({
   deltaLagMs: z.number().min(0).max(3_600_000).optional(),
-  expiredDelta: z.enum(['SyncStateNotFound', 'resyncRequired', 'bad-request', 'not-found']).optional(),
+  expiredDelta: z
+    .enum(['SyncStateNotFound', 'syncStateNotFound', 'resyncRequired', 'bad-request', 'not-found'])
+    .optional(),
   sparseTombstones: z.boolean().optional(),
   cancelledOccurrences: z.enum(['series', 'removed', 'both']).optional(),
   repeatedItems: z.number().min(0).max(1).optional(),
   duplicateTransaction: z.enum(['existing', 'conflict']).optional(),
   rotateRefreshTokens: z.boolean().optional(),
   concurrencyMax: z.int().min(1).max(1000).optional(),
+  concurrencyScope: z.enum(['mailbox', 'app']).optional(),
+  concurrencyStatus: z.union([z.literal(429), z.literal(503)]).optional(),
+  concurrencyRetryAfter: z.enum(['seconds', 'date', 'absent']).optional(),
+  spontaneousConflict: z.number().min(0).max(1).optional(),
+  endlessDaysMax: z.int().min(1).nullable().optional(),
+  slowAnswerMs: z.number().min(1).max(30_000).optional(),
+  tellsMissed: z.boolean().optional(),
+  unknownSubscription: z.enum(['ResourceNotFound', 'ExtensionError']).optional(),
+  renewalValidates: z.boolean().optional(),
   accessOutlivesRevocation: z.boolean().optional(),
   invisibleForMs: z.number().min(0).max(600_000).optional(),
 })
@@ -216,6 +231,7 @@ export const BODY_OF: Readonly<Record<string, z.ZodType>> = {
   'PATCH /admin/accounts/:accountId/calendars/:calendarId': calendarChangeBody,
   'POST /admin/accounts/:accountId/calendars/:calendarId/events': fieldsBody,
   'PATCH /admin/accounts/:accountId/calendars/:calendarId/events/:eventId': fieldsBody,
+  'POST /admin/accounts/:accountId/calendars/:calendarId/events/:eventId/move': moveBody,
   'POST /admin/events/change': changesBody,
   'POST /admin/load': loadBody,
   'POST /admin/faults': faultBody,

@@ -67,6 +67,8 @@ export interface FaultSubject {
   readonly calendarId: string | null
   readonly hasPageToken: boolean
   readonly hasSyncToken: boolean
+  /** One call of a batch: it has no connection of its own to break. */
+  readonly inBatch: boolean
 }
 
 export interface Faults {
@@ -105,6 +107,7 @@ export function createFaults(now: () => number, seed: string): Faults {
         if (fault.times !== undefined && fault.hits >= fault.times) continue
         if (fault.endsAt !== null && now() >= fault.endsAt) continue
         if (!matches(fault.match ?? {}, path, subject)) continue
+        if (subject.inBatch && breaksConnection(fault)) continue
         fault.matched += 1
         if (fault.matched <= (fault.skip ?? 0)) continue
         if (fault.chance !== undefined && !random.chance(fault.chance)) continue
@@ -114,6 +117,11 @@ export function createFaults(now: () => number, seed: string): Faults {
       return null
     },
   }
+}
+
+function breaksConnection(fault: FaultSpec): boolean {
+  const { hang, reset, bytesPerSecond, endless, contentType, truncate } = fault
+  return [hang, reset, bytesPerSecond, endless, contentType, truncate].some(Boolean)
 }
 
 function matches(match: FaultMatch, path: RegExp | null, subject: FaultSubject): boolean {

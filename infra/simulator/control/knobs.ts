@@ -37,7 +37,7 @@ export interface MicrosoftKnobs {
   /** How long a change is in the mailbox before the delta tells it. */
   deltaLagMs: number
   /** The answer to a delta token that is no longer known. */
-  expiredDelta: 'SyncStateNotFound' | 'resyncRequired' | 'bad-request' | 'not-found'
+  expiredDelta: 'SyncStateNotFound' | 'syncStateNotFound' | 'resyncRequired' | 'bad-request' | 'not-found'
   /** The tombstone of a series stands for all of its occurrences. */
   sparseTombstones: boolean
   /** How the delta tells that one occurrence was cancelled. */
@@ -49,6 +49,23 @@ export interface MicrosoftKnobs {
   rotateRefreshTokens: boolean
   /** Calls of one mailbox that may be in flight. */
   concurrencyMax: number
+  /** Whose calls are counted together: the documents flip between an app's calls of one mailbox and all calls of an app. */
+  concurrencyScope: 'mailbox' | 'app'
+  /** How a call too many is refused; 503 is seen beside the documented 429. */
+  concurrencyStatus: 429 | 503
+  concurrencyRetryAfter: 'seconds' | 'date' | 'absent'
+  /** Chance that a PATCH or DELETE meets 412 although nothing stands against it. */
+  spontaneousConflict: number
+  /** Days of a window beyond which expanding an endless series ends in a 504; null = never. */
+  endlessDaysMax: number | null
+  /** Wall-clock milliseconds from which an answer to a notification counts as slow. */
+  slowAnswerMs: number
+  /** Whether a subscription that lost notifications is told so by `missed`. */
+  tellsMissed: boolean
+  /** The code of the 404 for a subscription that ended or never was. */
+  unknownSubscription: 'ResourceNotFound' | 'ExtensionError'
+  /** Whether a renewal asks the addresses to echo a token again. */
+  renewalValidates: boolean
   /** How long after its notification an event still answers 404. */
   invisibleForMs: number
   /** Where access is not evaluated continuously, tokens live on until they end. */
@@ -98,15 +115,16 @@ export interface NotificationKnobs {
   /** Deliveries overtake each other (each waits a random part of 500 ms more). */
   reorder: boolean
   paused: boolean
-  /** Messages per change, each with its own number: bursts are normal at Google. */
+  /** Messages per change, each with its own number or id: bursts are normal. */
   perChange: number
-  /** Whether the `sync` message goes out before the answer to watch, after it, or now so and now so. */
+  /** Google: whether the `sync` message goes out before the answer to watch, after it, or now so and now so. */
   syncMessage: 'before' | 'after' | 'mixed'
-  /** Says `not_exists` on the channels of a calendar that is deleted; nobody documents that it is sent, or that it is not. */
+  /** Google: says `not_exists` on the channels of a calendar that is deleted; nobody documents that it is sent, or that it is not. */
   notExists: boolean
   retryBaseMs: number
-  retryAttemptsMax: number
-  /** Google documents retries for 500, 502, 503 and 504 only; a refused connection is not among them. */
+  /** null = the vendor's own end: the eighth attempt at Google (it names none; this one is ours), four hours at Microsoft in any case. */
+  retryAttemptsMax: number | null
+  /** Google documents retries for 500, 502, 503 and 504 only; a refused connection is not among them. Microsoft repeats it. */
   retryOnConnectionError: boolean
 }
 
@@ -135,6 +153,15 @@ export function defaultKnobs(latencyMs: number): Knobs {
       duplicateTransaction: 'existing',
       rotateRefreshTokens: true,
       concurrencyMax: 4,
+      concurrencyScope: 'mailbox',
+      concurrencyStatus: 429,
+      concurrencyRetryAfter: 'seconds',
+      spontaneousConflict: 0,
+      endlessDaysMax: 730,
+      slowAnswerMs: 10_000,
+      tellsMissed: true,
+      unknownSubscription: 'ResourceNotFound',
+      renewalValidates: false,
       invisibleForMs: 0,
       accessOutlivesRevocation: false,
     },
@@ -149,7 +176,7 @@ export function defaultKnobs(latencyMs: number): Knobs {
       syncMessage: 'mixed',
       notExists: false,
       retryBaseMs: 500,
-      retryAttemptsMax: 8,
+      retryAttemptsMax: null,
       retryOnConnectionError: false,
     },
   }

@@ -1,7 +1,8 @@
 // The front of a vendor's port: for each call the fault that it meets, the latency knob, the budgets, the route, the request log.
-// The log entry is written whatever happened to the answer, so that the ledger of calls has no hole where a fault struck.
+// The log entry is written whatever happened to the answer, so that the ledger of calls has no hole where a fault struck; the calls
+// of a batch go through here too, each with an entry of its own.
 import { type Answer, type Call, type Operation, type Route, router } from '../http.ts'
-import type { Faults } from '../control/faults.ts'
+import type { Fault, Faults } from '../control/faults.ts'
 import type { Knobs } from '../control/knobs.ts'
 import { redactQuery, type RequestLog } from '../control/request-log.ts'
 import { breakAnswer, insteadOf, pause } from './breakage.ts'
@@ -15,14 +16,17 @@ export interface Who {
 export interface Side<C> {
   readonly vendor: 'google' | 'microsoft'
   readonly routes: readonly Route<C>[]
-  readonly context: (call: Call) => C
+  /** `within` answers a call that came inside of another. */
+  readonly context: (call: Call, within: (inner: Call) => Promise<Answer>) => C
   /** Whose call it is, as far as its token tells, live or not. */
   readonly identify: (call: Call, params: Readonly<Record<string, string>>) => Who
-  /** The vendor's error body for an injected status and reason. */
-  readonly faultError: (status: number, reason: string | undefined) => Answer
+  /** The vendor's error body for an injected status and reason; the sign-in has another than the API. */
+  readonly faultError: (status: number, reason: string | undefined, operation: Operation | null) => Answer
   readonly notFound: () => Answer
   /** Refuses a call that is over a budget; null lets it pass. */
   readonly admit: (call: Call, who: Who, operation: Operation | null) => Answer | null
+  /** Gives a call its place among those in flight, and what takes it back; or refuses it. */
+  readonly enter?: (call: Call, who: Who) => Answer | (() => void)
 }
 
 export interface FrontDeps {
@@ -35,50 +39,110 @@ export interface FrontDeps {
   readonly stopped: AbortSignal
 }
 
+/** Where a call came from, and how its answer gets there; resolves to the status that was seen there. */
+interface Door {
+  readonly inBatch: boolean
+  readonly deliver: (answer: Answer, fault: Fault | null) => number | Promise<number>
+}
+
+interface Port<C> {
+  readonly deps: FrontDeps
+  readonly side: Side<C>
+  readonly find: ReturnType<typeof router<C>>
+}
+
 /** The handler of a vendor's port. */
 export function createFront<C>(deps: FrontDeps, side: Side<C>): (call: Call) => Promise<void> {
-  const find = router(side.routes)
-  return async (call) => {
-    const start = deps.now()
-    const found = find(call.method, call.path)
-    const operation = found?.route.operation ?? null
-    const who = side.identify(call, found?.params ?? {})
-    const { vendor } = side
-    const fault = deps.faults.meet({
-      vendor,
-      operation,
-      method: call.method,
-      path: call.path,
-      ...who,
-      hasPageToken: call.query.has('pageToken') || call.query.has('$skiptoken'),
-      hasSyncToken: call.query.has('syncToken') || call.query.has('$deltatoken'),
+  const port = { deps, side, find: router(side.routes) }
+  return (call) =>
+    take(port, call, {
+      inBatch: false,
+      deliver: (answer, fault) => breakAnswer(call, answer, fault, deps.stopped),
     })
+}
+
+async function take<C>(port: Port<C>, call: Call, { inBatch, deliver }: Door): Promise<void> {
+  const { deps, side } = port
+  const start = deps.now()
+  const found = port.find(call.method, call.path)
+  const operation = found?.route.operation ?? null
+  const who = side.identify(call, found?.params ?? {})
+  const fault = meetFault(port, call, { operation, who, inBatch })
+  const place = side.enter?.(call, who)
+  const work = async (): Promise<Answer> =>
+    (typeof place === 'object' ? place : null) ??
+    side.admit(call, who, operation) ??
+    (found
+      ? found.route.handle(
+          side.context(call, (inner) => answerWithin(port, inner)),
+          found.params,
+        )
+      : side.notFound())
+  try {
     const half = deps.knobs.latencyMs / 2
     await pause(half + (fault?.delayMs ?? 0), deps.stopped)
-    const work = async (): Promise<Answer> =>
-      side.admit(call, who, operation) ??
-      (found ? found.route.handle(side.context(call), found.params) : side.notFound())
-    const replaced = fault ? insteadOf(fault, side.faultError) : null
+    const error = (status: number, reason: string | undefined) => side.faultError(status, reason, operation)
+    const replaced = fault ? insteadOf(fault, error) : null
     const done = replaced === null || fault?.afterWork === true ? await work() : null
     const answer = dated(replaced ?? done ?? side.notFound(), deps.now())
     await pause(half, deps.stopped)
-    const status = await breakAnswer(call, answer, fault, deps.stopped)
-    deps.requests.record({
-      start,
-      end: deps.now(),
-      vendor,
-      method: call.method,
-      path: call.path,
-      query: redactQuery(call.query),
-      ...who,
-      status,
-      ...answer.note,
-      ...present('syncTokenIn', call.query.get('syncToken')),
-      ...present('pageTokenIn', call.query.get('pageToken')),
-      ...present('retryAfter', answer.headers?.['retry-after'] ?? null),
-      ...present('faultId', fault?.faultId ?? null),
-    })
+    const status = await deliver(answer, fault)
+    record(port, call, { start, who, status, answer, fault })
+  } finally {
+    if (typeof place === 'function') place()
   }
+}
+
+async function answerWithin<C>(port: Port<C>, call: Call): Promise<Answer> {
+  let given = port.side.notFound()
+  await take(port, call, {
+    inBatch: true,
+    deliver: (answer) => {
+      given = answer
+      return answer.status
+    },
+  })
+  return given
+}
+
+function meetFault<C>(
+  { deps, side }: Port<C>,
+  call: Call,
+  about: { readonly operation: Operation | null; readonly who: Who; readonly inBatch: boolean },
+): Fault | null {
+  return deps.faults.meet({
+    vendor: side.vendor,
+    operation: about.operation,
+    method: call.method,
+    path: call.path,
+    ...about.who,
+    hasPageToken: call.query.has('pageToken') || call.query.has('$skiptoken'),
+    hasSyncToken: call.query.has('syncToken') || call.query.has('$deltatoken'),
+    inBatch: about.inBatch,
+  })
+}
+
+function record<C>(
+  { deps, side }: Port<C>,
+  call: Call,
+  seen: { start: number; who: Who; status: number; answer: Answer; fault: Fault | null },
+): void {
+  const { start, who, status, answer, fault } = seen
+  deps.requests.record({
+    start,
+    end: deps.now(),
+    vendor: side.vendor,
+    method: call.method,
+    path: call.path,
+    query: redactQuery(call.query),
+    ...who,
+    status,
+    ...answer.note,
+    ...present('syncTokenIn', call.query.get('syncToken')),
+    ...present('pageTokenIn', call.query.get('pageToken')),
+    ...present('retryAfter', answer.headers?.['retry-after'] ?? null),
+    ...present('faultId', fault?.faultId ?? null),
+  })
 }
 
 /** The vendor's clock is in its answers too. */

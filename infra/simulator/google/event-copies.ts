@@ -2,7 +2,14 @@
 // https://developers.google.com/workspace/calendar/api/v3/reference/events
 import { type Answer, type Call, readObject } from '../http.ts'
 import type { Calendar } from '../world/calendar.ts'
-import { deleteEvent, docOfUid, findEvent, insertEvent, replaceEvent, showEvent } from '../world/edit.ts'
+import {
+  docOfUid,
+  findEvent,
+  insertEvent,
+  moveEvent as move,
+  replaceEvent,
+  showEvent,
+} from '../world/edit.ts'
 import { isSeries } from '../world/event-doc.ts'
 import type { World } from '../world/world.ts'
 import { googleError } from './errors.ts'
@@ -30,7 +37,7 @@ export function importEvent(world: World, calendar: Calendar, call: Call): Answe
 
 /**
  * POST …/events/:eventId/move: the event leaves a tombstone with nothing but its id and goes on under the same id in the other
- * calendar. Exceptions of a series do not go with it.
+ * calendar; a series takes its exceptions along.
  */
 export function moveEvent(world: World, from: Calendar, eventId: string, to: Calendar | undefined): Answer {
   const target = findEvent(from, eventId)
@@ -40,9 +47,7 @@ export function moveEvent(world: World, from: Calendar, eventId: string, to: Cal
   }
   if (target.doc.deleted) return googleError('notFound')
   if (to.docs.get(eventId)?.deleted === false) return googleError('duplicate')
-  const { fields } = target.doc
-  deleteEvent(world, from, target)
-  insertEvent(world, to, fields, eventId)
+  move(world, from, to, target.doc)
   return shown(to, eventId)
 }
 

@@ -232,6 +232,28 @@ function readClient(call: Call, form: URLSearchParams): { id: string | null; sec
 
 const NO_STORE = { 'cache-control': 'no-store' }
 
+/** What the authorization server answers when it is told to fail: its own shape, not the API's. */
+export function oauthFault(status: number, reason: string | undefined): Answer {
+  const error =
+    reason ??
+    (status >= 500
+      ? 'internal_failure'
+      : status === 429
+        ? 'rate_limit_exceeded'
+        : status === 401
+          ? 'invalid_client'
+          : 'invalid_grant')
+  return oauthError(status, error, FAULT_TEXTS[error] ?? 'Bad Request')
+}
+
+const FAULT_TEXTS: Readonly<Record<string, string>> = {
+  invalid_grant: 'Token has been expired or revoked.',
+  invalid_client: 'The OAuth client was not found.',
+  internal_failure: 'Backend Error',
+  rate_limit_exceeded: 'Rate Limit Exceeded',
+  admin_policy_enforced: 'The scopes are restricted by the policies of the administrator.',
+}
+
 function oauthError(status: number, error: string, description: string): Answer {
   return { status, headers: NO_STORE, body: { error, error_description: description } }
 }

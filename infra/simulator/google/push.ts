@@ -13,6 +13,8 @@ import { afterAttempt, type Agents, deliver, messageHeaders, retryDelay } from '
 const WAITING_MAX = 100_000
 const IN_FLIGHT_MAX = 64
 const ATTEMPTS_KEPT = 100_000
+/** Google names no end of its retries. */
+const RETRY_ATTEMPTS_MAX = 8
 
 export interface Attempt {
   readonly seq: number
@@ -222,7 +224,7 @@ class PushQueue implements Push {
     const next = afterAttempt(delivered, retryOnConnectionError)
     if (
       next === 'retry' &&
-      message.attempt < retryAttemptsMax &&
+      message.attempt < (retryAttemptsMax ?? RETRY_ATTEMPTS_MAX) &&
       this.#world.channels.has(message.channel.id)
     ) {
       const delayMs = retryDelay(message.attempt, retryBaseMs, this.#random)

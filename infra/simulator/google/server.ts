@@ -2,7 +2,7 @@
 import { type FrontDeps, type Side, createFront } from '../front/front.ts'
 import type { Call } from '../http.ts'
 import { faultError, googleError } from './errors.ts'
-import { accountOfToken } from './oauth.ts'
+import { accountOfToken, oauthFault } from './oauth.ts'
 import { createQuota } from './quota.ts'
 import { GOOGLE_ROUTES, type GoogleContext, type GoogleDeps } from './routes.ts'
 
@@ -14,7 +14,10 @@ export function createGoogleFront(deps: FrontDeps, google: GoogleDeps): (call: C
     routes: GOOGLE_ROUTES,
     context: (call) => ({ deps: google, call }),
     identify: (call, params) => identify(google, call, params['calendarId']),
-    faultError,
+    faultError: (status, reason, operation) =>
+      operation === 'token' || operation === 'revoke'
+        ? oauthFault(status, reason)
+        : faultError(status, reason),
     notFound: () => googleError('notFound'),
     // The authorization server has budgets of its own, which nobody meets.
     admit: (call, who) =>

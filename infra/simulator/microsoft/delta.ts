@@ -47,6 +47,8 @@ export function listDelta(deps: DeltaDeps, calendar: Calendar, call: Call, prefe
     })
   const claims = claimsOf(deps, calendar, query)
   if ('status' in claims) return claims
+  if (endsNever(calendar.docs.values(), claims.window, deps.knobs.microsoft))
+    return graphError('UnknownError', { status: 504 })
   const key = [calendar.accountId, calendar.id, claims.since ?? 'full', claims.asOf, ...claims.window].join(
     '/',
   )
@@ -141,7 +143,8 @@ function expired({ knobs, origin }: DeltaDeps, calendar: Calendar): Answer {
     case 'not-found':
       return graphError('SyncStateNotFound', { status: 404 })
     case 'SyncStateNotFound':
-      return graphError('SyncStateNotFound')
+    case 'syncStateNotFound':
+      return graphError(knobs.microsoft.expiredDelta)
     default:
       return knobs.microsoft.expiredDelta satisfies never
   }
@@ -271,6 +274,20 @@ function deltaLink(deps: DeltaDeps, calendar: Calendar, claims: DeltaClaims): Re
 
 function deltaPath(calendar: Calendar): string {
   return `/v1.0/me/calendars/${encodeURIComponent(calendar.id)}/calendarView/delta`
+}
+
+/** Whether a series without an end would have to be expanded over a longer window than the service manages. */
+export function endsNever(
+  docs: Iterable<EventDoc>,
+  [from, to]: Window,
+  { endlessDaysMax }: Knobs['microsoft'],
+): boolean {
+  if (endlessDaysMax === null || to - from <= endlessDaysMax * 86_400_000) return false
+  for (const doc of docs) {
+    const lines = isSeries(doc) ? (doc.fields['recurrence'] as readonly string[]) : []
+    if (lines.some((line) => line.startsWith('RRULE:') && !/;(?:COUNT|UNTIL)=/.test(line))) return true
+  }
+  return false
 }
 
 /** UTC where no offset is given. */

@@ -28,6 +28,11 @@ const SHAPES = {
   RequestBodyRead: { status: 400, message: 'The body of the request cannot be read.' },
   ErrorInvalidUrlQuery: { status: 400, message: 'The query parameter is not supported with this request.' },
   ErrorInvalidParameter: { status: 400, message: 'A parameter has a value that is not valid.' },
+  ErrorInvalidIdMalformed: { status: 400, message: 'Id is malformed.' },
+  ErrorInvalidUrlQueryFilter: {
+    status: 400,
+    message: 'The query filter contains one or more invalid nodes.',
+  },
   ErrorPropertyValidationFailure: { status: 400, message: 'A property of the item is not valid.' },
   TimeZoneNotSupportedException: { status: 400, message: 'A valid TimeZone value must be specified.' },
   ErrorDuplicateTransactionId: {
@@ -38,6 +43,7 @@ const SHAPES = {
     status: 410,
     message: 'The sync state generation is not found; generation=149;[highest=157].',
   },
+  syncStateNotFound: { status: 410, message: 'The sync state is not found.' },
   resyncRequired: {
     status: 410,
     message: 'Resync required. Replace any local items with the server version.',
@@ -47,6 +53,10 @@ const SHAPES = {
     status: 412,
     message:
       'The send or update operation could not be performed because the change key passed in the request does not match the current change key for the item.',
+  },
+  FailedDependency: {
+    status: 424,
+    message: 'The request was not made, because a request that it depends on failed.',
   },
   ApplicationThrottled: { status: 429, message: 'Application is over its MailboxConcurrency limit.' },
   TooManyRequests: { status: 429, message: 'Too many requests.' },

@@ -1,7 +1,7 @@
 // How a stored event looks at Graph: learn.microsoft.com/graph/api/resources/event. The documents are the world's; this side shows them
 // in its own dialect: local times of seven digits with a Windows zone beside them, showAs, types, change keys.
 import { type EventDoc, type Holder, isSeries, occurrenceId, seriesStarts } from '../world/event-doc.ts'
-import { parseRule } from '../world/recurrence.ts'
+import { parseRule, type Rule } from '../world/recurrence.ts'
 import { instantOf, offsetAt } from '../world/zones.ts'
 import { windowsName, zoneOf } from './zone-names.ts'
 
@@ -38,10 +38,11 @@ export function shownId(id: string, folder: string, immutable: boolean): string 
   return immutable ? id : `AQMk${Buffer.from(`${folder}\n${id}`).toString('base64url')}`
 }
 
-/** The immutable id behind either form. */
-export function storedId(id: string): string {
-  if (!id.startsWith('AQMk')) return id
-  return Buffer.from(id.slice(4), 'base64url').toString('utf8').split('\n').at(-1) ?? id
+/** What either form of an id says: the immutable id, and the folder where the form names one. null for what cannot be an id. */
+export function readId(id: string): { readonly folder: string | null; readonly id: string } | null {
+  if (!id.startsWith('AQMk')) return { folder: null, id }
+  const [folder, own] = Buffer.from(id.slice(4), 'base64url').toString('utf8').split('\n')
+  return folder === undefined || own === undefined ? null : { folder, id: own }
 }
 
 /** Quoted and weak, with a number that rises with every change of the world. */
@@ -157,10 +158,12 @@ function spanOf(doc: EventDoc, zone: string, occurrenceStart?: number) {
   const end = start + (times.end - times.start)
   // An all-day event is a literal date, shown as midnight in whatever zone was asked for.
   if (times.allDay) return { start: literal(start, zone), end: literal(end, zone) }
-  return {
-    start: literal(start + offsetAt(zone, start), zone),
-    end: literal(end + offsetAt(zone, end), zone),
-  }
+  return { start: showTime(start, zone), end: showTime(end, zone) }
+}
+
+/** An instant (ms epoch) as Graph writes it: the wall clock of a zone, with the zone's Windows name beside it. */
+export function showTime(at: number, zone: string) {
+  return literal(at + offsetAt(zone, at), zone)
 }
 
 function literal(wall: number, zone: string) {
@@ -185,13 +188,9 @@ function recurrenceOf(doc: EventDoc, zone: string) {
   const starts = seriesStarts(doc)
   if (!rule || !doc.times) return null
   const day = (at: number) => new Date(at + offsetAt(zone, at)).toISOString().slice(0, 10)
-  const first = new Date(doc.times.start + offsetAt(zone, doc.times.start)).getUTCDay()
-  const days = (rule.byDay.length > 0 ? rule.byDay : [first]).map((index) => WEEK[index])
+  const first = new Date(doc.times.start + offsetAt(zone, doc.times.start))
   return {
-    pattern:
-      rule.freq === 'DAILY'
-        ? { type: 'daily', interval: rule.interval }
-        : { type: 'weekly', interval: rule.interval, daysOfWeek: days, firstDayOfWeek: 'sunday' },
+    pattern: patternOf(rule, first),
     range: {
       type: rule.count !== null ? 'numbered' : rule.until !== null ? 'endDate' : 'noEnd',
       startDate: day(doc.times.start),
@@ -200,6 +199,23 @@ function recurrenceOf(doc: EventDoc, zone: string) {
       recurrenceTimeZone: windowsName(zone),
       numberOfOccurrences: rule.count ?? 0,
     },
+  }
+}
+
+function patternOf(rule: Rule, first: Date) {
+  const { interval } = rule
+  const dayOfMonth = rule.byMonthDay ?? first.getUTCDate()
+  switch (rule.freq) {
+    case 'DAILY':
+      return { type: 'daily', interval }
+    case 'WEEKLY': {
+      const days = (rule.byDay.length > 0 ? rule.byDay : [first.getUTCDay()]).map((index) => WEEK[index])
+      return { type: 'weekly', interval, daysOfWeek: days, firstDayOfWeek: 'sunday' }
+    }
+    case 'MONTHLY':
+      return { type: 'absoluteMonthly', interval, dayOfMonth }
+    case 'YEARLY':
+      return { type: 'absoluteYearly', interval, dayOfMonth, month: rule.byMonth ?? first.getUTCMonth() + 1 }
   }
 }
 

@@ -1,31 +1,22 @@
-// Events by themselves: reading one, the instances of a series, plain lists and views, and writing. learn.microsoft.com/graph/api/event-get,
-// …/event-list-instances, …/calendar-list-calendarview, …/calendar-post-events, …/event-update, …/event-delete.
-import { type Answer, type Call, readObject } from '../http.ts'
+// Events by themselves, read: one by its id, the instances of a series, plain lists and views. learn.microsoft.com/graph/api/event-get,
+// …/event-list-instances, …/calendar-list-calendarview. A client gets what it selected, and extended properties only when it expands them.
+import type { Answer, Call } from '../http.ts'
 import type { Knobs } from '../control/knobs.ts'
 import { listAll } from '../google/list-items.ts'
 import { type Calendar, plainOccurrences } from '../world/calendar.ts'
-import { deleteEvent, fieldsOf, findEvent, insertEvent, replaceEvent, type Target } from '../world/edit.ts'
-import { bounds, type EventDoc, type Fields, isSeries, readTimes } from '../world/event-doc.ts'
+import { findEvent, type Target } from '../world/edit.ts'
+import { bounds, type EventDoc, isSeries } from '../world/event-doc.ts'
 import type { World } from '../world/world.ts'
+import { endsNever, readTime } from './delta.ts'
 import { graphError } from './errors.ts'
-import {
-  graphEtag,
-  type GraphEvent,
-  instantIn,
-  type Preferences,
-  showEvent,
-  storedId,
-} from './event-shape.ts'
-import { readTime } from './delta.ts'
-import { formatIn } from '../world/zones.ts'
-import { zoneOf } from './zone-names.ts'
+import { type GraphEvent, type Preferences, showEvent } from './event-shape.ts'
+import { expand, expandedIds, readFilter } from './extended-properties.ts'
+import type { Located } from './locate.ts'
 
 export interface EventDeps {
   readonly world: World
   readonly knobs: Knobs
   readonly origin: () => string
-  /** Transaction ids of creations → event id, by calendar. */
-  readonly transactions: Map<string, string>
 }
 
 const TOP_DEFAULT = 10
@@ -34,26 +25,27 @@ const TOP_MAX = 1000
 /** GET …/events/{id}; right after its notification an event may not be there yet. */
 export function readEvent(
   { world, knobs }: Pick<EventDeps, 'world' | 'knobs'>,
-  { calendar, id }: { readonly calendar: Calendar; readonly id: string },
+  { calendar, target }: Located,
+  call: Call,
   prefer: Preferences,
 ): Answer {
-  const target = liveTarget(calendar, id)
-  const doc = target?.kind === 'occurrence' ? target.master : target?.doc
-  const hidden = doc !== undefined && doc.at > world.now() - knobs.microsoft.invisibleForMs
-  return target && !hidden ? ok(show(calendar, target, prefer), prefer) : graphError('ErrorItemNotFound')
+  if (docOf(target).at > world.now() - knobs.microsoft.invisibleForMs) return graphError('ErrorItemNotFound')
+  const ids = expandedIds(call.query.get('$expand'))
+  if (ids === 'unsupported') return graphError('ErrorInvalidUrlQuery')
+  return shown(project(show(calendar, target, prefer, ids), call.query), prefer)
 }
 
 /** GET …/events/{id}/instances: occurrences and exceptions in the window, whole. */
 export function listInstances(
   deps: EventDeps,
-  { calendar, id }: { readonly calendar: Calendar; readonly id: string },
+  { calendar, target }: Located,
   call: Call,
   prefer: Preferences,
 ): Answer {
   const window = windowOf(call.query)
   if (window === null) return graphError('ErrorInvalidParameter')
-  const target = liveTarget(calendar, id)
-  if (target?.kind !== 'document' || !isSeries(target.doc)) return graphError('ErrorItemNotFound')
+  if (target.kind !== 'document' || !isSeries(target.doc)) return graphError('ErrorItemNotFound')
+  if (endsNever([target.doc], window, deps.knobs.microsoft)) return tooLong()
   return paged(deps, instancesOf(calendar, target.doc, window, prefer), call, prefer)
 }
 
@@ -61,96 +53,57 @@ export function listInstances(
 export function listView(deps: EventDeps, calendar: Calendar, call: Call, prefer: Preferences): Answer {
   const window = windowOf(call.query)
   if (window === null) return graphError('ErrorInvalidParameter')
+  if (endsNever(calendar.docs.values(), window, deps.knobs.microsoft)) return tooLong()
   const [timeMin, timeMax] = window
   const items = listAll(calendar, { singleEvents: true, showDeleted: false, timeMin, timeMax })
-  const shown = items.flatMap(({ id }) => {
+  const found = items.flatMap(({ id }) => {
     const target = findEvent(calendar, id)
     return target ? [show(calendar, target, prefer)] : []
   })
-  return paged(deps, shown, call, prefer)
+  return paged(deps, found, call, prefer)
 }
 
-/** GET …/events: singles and series, not expanded. */
+/** GET …/events: singles and series, not expanded. Of all filters it knows the one over extended properties. */
 export function listEvents(deps: EventDeps, calendar: Calendar, call: Call, prefer: Preferences): Answer {
-  const docs = [...calendar.docs.values()].filter((doc) => !doc.deleted && doc.masterId === null)
-  return paged(
-    deps,
-    docs.map((doc) => showEvent(doc, calendar, prefer)),
-    call,
-    prefer,
+  const filter = call.query.get('$filter')
+  const matches = filter === null ? () => true : readFilter(filter)
+  const ids = expandedIds(call.query.get('$expand'))
+  if (matches === null) return graphError('ErrorInvalidUrlQueryFilter')
+  if (ids === 'unsupported') return graphError('ErrorInvalidUrlQuery')
+  const docs = [...calendar.docs.values()].filter(
+    (doc) => !doc.deleted && doc.masterId === null && matches(doc.fields),
   )
+  const events = docs.map((doc) => ({ ...showEvent(doc, calendar, prefer), ...expand(doc.fields, ids) }))
+  return paged(deps, events, call, prefer)
 }
 
-/** POST …/events. A transaction id that was used before creates nothing more. */
-export function createEvent(deps: EventDeps, calendar: Calendar, call: Call, prefer: Preferences): Answer {
-  const body = readObject(call.body)
-  if (!body) return graphError('RequestBodyRead')
-  const transaction =
-    typeof body['transactionId'] === 'string' ? `${calendar.id}/${body['transactionId']}` : null
-  const known = transaction === null ? undefined : deps.transactions.get(transaction)
-  if (known !== undefined) {
-    if (deps.knobs.microsoft.duplicateTransaction === 'conflict')
-      return graphError('ErrorDuplicateTransactionId')
-    return { ...readEvent(deps, { calendar, id: known }, prefer), status: 201 }
-  }
-  const fields = fieldsFrom(body, {}, calendar)
-  if ('status' in fields && 'headers' in fields) return fields as unknown as Answer
-  const change = insertEvent(deps.world, calendar, fields as Fields)
-  if (transaction !== null) keepTransaction(deps.transactions, transaction, change.eventId)
-  return { ...readEvent(deps, { calendar, id: change.eventId }, prefer), status: 201 }
+/** The document that an event's change key and time of change come from. */
+export function docOf(target: Target): EventDoc {
+  return target.kind === 'occurrence' ? target.master : target.doc
 }
 
-const TRANSACTIONS_MAX = 10_000
-
-function keepTransaction(transactions: Map<string, string>, transaction: string, eventId: string): void {
-  transactions.set(transaction, eventId)
-  const [oldest] = transactions.keys()
-  if (transactions.size > TRANSACTIONS_MAX && oldest !== undefined) transactions.delete(oldest)
-}
-
-/** PATCH …/events/{id}: what is not named stays. */
-export function updateEvent(
-  deps: EventDeps,
-  { calendar, id }: { calendar: Calendar; id: string },
-  call: Call,
+/** An event as a client sees it. */
+export function show(
+  calendar: Calendar,
+  target: Target,
   prefer: Preferences,
-): Answer {
-  const target = liveTarget(calendar, id)
-  if (!target) return graphError('ErrorItemNotFound')
-  if (!matches(call, target)) return graphError('ErrorIrresolvableConflict')
-  const body = readObject(call.body)
-  if (!body) return graphError('RequestBodyRead')
-  const fields = fieldsFrom(body, fieldsOf(calendar, target), calendar)
-  if ('status' in fields && 'headers' in fields) return fields as unknown as Answer
-  replaceEvent(deps.world, calendar, target, fields as Fields)
-  return readEvent(deps, { calendar, id: storedId(id) }, prefer)
+  ids: readonly string[] | null = null,
+): GraphEvent {
+  const event =
+    target.kind === 'document'
+      ? showEvent(target.doc, calendar, prefer)
+      : showEvent(target.master, calendar, prefer, target.start)
+  return { ...event, ...expand(docOf(target).fields, ids) }
 }
 
-/** DELETE …/events/{id} */
-export function removeEvent(deps: EventDeps, calendar: Calendar, id: string, call: Call): Answer {
-  const target = liveTarget(calendar, id)
-  if (!target) return graphError('ErrorItemNotFound')
-  if (!matches(call, target)) return graphError('ErrorIrresolvableConflict')
-  deleteEvent(deps.world, calendar, target)
-  return { status: 204 }
+/** The answer that holds one event. */
+export function shown(event: GraphEvent, prefer: Preferences, status = 200): Answer {
+  return { status, headers: { 'preference-applied': prefer.applied.join(', ') }, body: event }
 }
 
-function matches(call: Call, target: Target): boolean {
-  const wanted = call.headers['if-match']
-  const doc = target.kind === 'document' ? target.doc : target.master
-  return wanted === undefined || wanted === '*' || wanted === graphEtag(doc)
-}
-
-function liveTarget(calendar: Calendar, id: string): Target | null {
-  const target = findEvent(calendar, storedId(id))
-  if (!target || (target.kind === 'document' && target.doc.deleted)) return null
-  return target
-}
-
-function show(calendar: Calendar, target: Target, prefer: Preferences): GraphEvent {
-  return target.kind === 'document'
-    ? showEvent(target.doc, calendar, prefer)
-    : showEvent(target.master, calendar, prefer, target.start)
+/** The answer where expanding an endless series took too long. */
+export function tooLong(): Answer {
+  return graphError('UnknownError', { status: 504 })
 }
 
 function instancesOf(
@@ -180,119 +133,32 @@ function paged(deps: EventDeps, events: readonly GraphEvent[], call: Call, prefe
     Number(call.query.get('$top') ?? prefer.pageSize ?? TOP_DEFAULT) || TOP_DEFAULT,
   )
   const skip = Number(call.query.get('$skip') ?? 0) || 0
-  const select = call.query.get('$select')?.split(',') ?? null
-  const shown = events.slice(skip, skip + top)
+  const page = events.slice(skip, skip + top)
   const next = new URLSearchParams(call.query)
   next.set('$skip', String(skip + top))
   const more = skip + top < events.length
-  const chosen = select
-    ? shown.map((event) =>
-        Object.fromEntries(
-          Object.entries(event).filter(
-            ([name]) => select.includes(name) || name === 'id' || name.startsWith('@'),
-          ),
-        ),
-      )
-    : shown
   return {
     status: 200,
     headers: { 'preference-applied': prefer.applied.join(', ') },
     body: {
       '@odata.context': `${deps.origin()}/v1.0/$metadata#Collection(event)`,
       ...(more ? { '@odata.nextLink': `${deps.origin()}${call.path}?${next.toString()}` } : {}),
-      value: chosen,
+      value: page.map((event) => project(event, call.query)),
     },
-    note: { items: shown.length },
+    note: { items: page.length },
   }
 }
 
-function ok(event: GraphEvent, prefer: Preferences): Answer {
-  return { status: 200, headers: { 'preference-applied': prefer.applied.join(', ') }, body: event }
+/** What `$select` leaves; the id, the annotations and what was expanded always stay. */
+function project(event: GraphEvent, query: URLSearchParams): GraphEvent {
+  const select = query.get('$select')?.split(',')
+  if (!select) return event
+  const stays = (name: string) =>
+    select.includes(name) || name === 'id' || name === 'singleValueExtendedProperties' || name.startsWith('@')
+  return Object.fromEntries(Object.entries(event).filter(([name]) => stays(name)))
 }
 
 function windowOf(query: URLSearchParams): readonly [number, number] | null {
   const [from, to] = [readTime(query, 'startDateTime'), readTime(query, 'endDateTime')]
   return from === null || to === null || to <= from ? null : [from, to]
-}
-
-interface GraphTime {
-  readonly dateTime?: unknown
-  readonly timeZone?: unknown
-}
-
-/** A written event as the world stores it, merged over what was there; the error answer when it makes no event. */
-function fieldsFrom(
-  body: Readonly<Record<string, unknown>>,
-  before: Fields,
-  calendar: Calendar,
-): Fields | Answer {
-  const allDay = typeof body['isAllDay'] === 'boolean' ? body['isAllDay'] : isDate(before)
-  const times: Record<string, unknown> = {}
-  for (const name of ['start', 'end'] as const) {
-    const time = body[name] as GraphTime | undefined
-    if (time === undefined) continue
-    const zone = zoneOf(typeof time.timeZone === 'string' ? time.timeZone : 'UTC')
-    if (zone === null) return graphError('TimeZoneNotSupportedException')
-    if (typeof time.dateTime !== 'string' || Number.isNaN(instantIn(time.dateTime, zone)))
-      return graphError('ErrorPropertyValidationFailure')
-    if (allDay && !/T00:00:00(?:\.0+)?Z?$/.test(time.dateTime))
-      return graphError('ErrorPropertyValidationFailure', {
-        message: 'The Event.Start and Event.End properties of an all-day event must be set to midnight.',
-      })
-    times[name] = allDay
-      ? { date: time.dateTime.slice(0, 10) }
-      : { dateTime: formatIn(zone, instantIn(time.dateTime, zone)), timeZone: zone }
-  }
-  const location = body['location'] as { displayName?: unknown } | undefined
-  const fields: Record<string, unknown> = {
-    ...before,
-    ...times,
-    ...('subject' in body ? { summary: body['subject'] ?? undefined } : {}),
-    ...(location ? { location: location.displayName ?? '' } : {}),
-    ...(typeof body['showAs'] === 'string' ? { showAs: body['showAs'] } : {}),
-    ...('isCancelled' in body ? { isCancelled: body['isCancelled'] } : {}),
-    ...(typeof body['transactionId'] === 'string' ? { transactionId: body['transactionId'] } : {}),
-    ...recurrenceFrom(body),
-  }
-  const pattern = (body['recurrence'] as GraphRecurrence | null | undefined)?.pattern
-  if (pattern && !['daily', 'weekly'].includes(pattern.type ?? ''))
-    return graphError('ErrorPropertyValidationFailure', {
-      message: 'This simulator expands daily and weekly recurrences only.',
-    })
-  const read = readTimes(fields, calendar.timeZone)
-  if ('reason' in read)
-    return graphError('ErrorPropertyValidationFailure', { message: `The event's times are ${read.reason}.` })
-  return fields
-}
-
-function isDate(fields: Fields): boolean {
-  return typeof (fields['start'] as { date?: unknown } | undefined)?.date === 'string'
-}
-
-interface GraphRecurrence {
-  readonly pattern?: {
-    readonly type?: string
-    readonly interval?: number
-    readonly daysOfWeek?: readonly string[]
-  }
-  readonly range?: {
-    readonly type?: string
-    readonly endDate?: string
-    readonly numberOfOccurrences?: number
-  }
-}
-
-function recurrenceFrom(body: Readonly<Record<string, unknown>>): { recurrence?: unknown } {
-  if (!('recurrence' in body)) return {}
-  const { pattern, range } = (body['recurrence'] ?? {}) as GraphRecurrence
-  if (!pattern) return { recurrence: undefined }
-  const parts = [
-    `FREQ=${pattern.type === 'weekly' ? 'WEEKLY' : 'DAILY'}`,
-    `INTERVAL=${pattern.interval ?? 1}`,
-  ]
-  if (pattern.type === 'weekly' && pattern.daysOfWeek)
-    parts.push(`BYDAY=${pattern.daysOfWeek.map((day) => day.slice(0, 2).toUpperCase()).join(',')}`)
-  if (range?.type === 'numbered') parts.push(`COUNT=${range.numberOfOccurrences ?? 1}`)
-  if (range?.type === 'endDate') parts.push(`UNTIL=${(range.endDate ?? '').replaceAll('-', '')}`)
-  return { recurrence: [`RRULE:${parts.join(';')}`] }
 }

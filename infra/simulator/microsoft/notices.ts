@@ -1,14 +1,16 @@
 // Change and lifecycle notifications of Graph: batched posts with items of several subscriptions, at least once and in no promised order.
 // Anything but a 2xx is tried again for four hours of the simulated clock; an endpoint that is often slow gets its notifications
-// late, and one that is slow too often loses them for ten minutes (learn.microsoft.com/graph/change-notifications-delivery-webhooks).
+// late, and one that is slow too often loses them for up to ten minutes. A subscription that lost some that way is told by `missed` once
+// it can be reached (learn.microsoft.com/graph/change-notifications-delivery-webhooks, …-lifecycle-events). What the knob `drop` loses,
+// nobody is told of. While a subscription waits to be reauthorized its notifications wait too, four hours at most.
 import type { SimulatorClock } from '../clock/clock.ts'
 import type { Knobs } from '../control/knobs.ts'
-import { createRandom, digest, type Random } from '../random.ts'
+import { createRandom, type Random } from '../random.ts'
 import type { Change } from '../world/commit.ts'
 import type { Subscription } from '../world/entries.ts'
 import type { World } from '../world/world.ts'
 import { createEndpoints, type Endpoints } from './endpoints.ts'
-import { shownId } from './event-shape.ts'
+import { changeItem, type Item, lifecycleItem, typesOf } from './notice-items.ts'
 
 export interface NoticeDeps {
   readonly world: World
@@ -37,15 +39,14 @@ export interface Notices extends AsyncDisposable {
   lifecycle(subscription: Subscription, event: LifecycleEvent): void
   /** Sends items as they are, to an address: forged ones, or for subscriptions that nobody knows. */
   forged(url: string, items: readonly object[]): void
+  /** The subscription is paused no longer: what waited for that goes out. */
+  resumed(subscription: Subscription): void
   forget(): void
   wake(): void
   readonly pending: number
+  /** Hosts whose answers were slow too often. */
+  readonly endpoints: Endpoints['troubled']
   idle(): Promise<void>
-}
-
-interface Item {
-  readonly subscriptionId: string
-  readonly body: object
 }
 
 interface Post {
@@ -60,6 +61,8 @@ const BATCH_MAX = 20
 const GATHER_MS = 5
 const ATTEMPT_MS_MAX = 30_000
 const RETRY_MS_MAX = 4 * 3_600_000
+/** How often an endpoint that dropped notifications is looked at again, simulated. */
+const MISSED_LOOK_MS = 60_000
 const WAITING_MAX = 100_000
 
 export function createNotices(deps: NoticeDeps): Notices {
@@ -73,6 +76,10 @@ class NoticeQueue implements Notices {
   readonly #delayed = new Set<() => void>()
   readonly #idlers: (() => void)[] = []
   readonly #endpoints: Endpoints
+  /** Of paused subscriptions, by subscription. */
+  readonly #held = new Map<string, Item[]>()
+  /** Subscriptions that lost notifications and were not told yet → their address. */
+  readonly #missed = new Map<string, string>()
   #gathering: NodeJS.Timeout | undefined
   #inFlight = 0
   #closed = false
@@ -80,44 +87,64 @@ class NoticeQueue implements Notices {
   constructor(deps: NoticeDeps, random: Random) {
     this.#deps = deps
     this.#random = random
-    this.#endpoints = createEndpoints(() => deps.world.now())
+    this.#endpoints = createEndpoints(
+      () => deps.world.now(),
+      () => deps.knobs.microsoft.slowAnswerMs,
+    )
   }
 
   get pending(): number {
     let waiting = this.#delayed.size + this.#inFlight
-    for (const items of this.#ready.values()) waiting += items.length
+    for (const lists of [this.#ready, this.#held]) for (const items of lists.values()) waiting += items.length
     return waiting
   }
 
+  get endpoints(): Endpoints['troubled'] {
+    return this.#endpoints.troubled
+  }
+
   changed(change: Change): void {
-    for (const subscription of this.#deps.world.subscriptionsOf(change.accountId, change.calendarId)) {
-      for (const type of typesOf(change)) {
-        if (subscription.changeTypes.includes(type))
-          this.#announce(subscription, this.#itemOf(subscription, change, type))
+    const { world, knobs, seed } = this.#deps
+    const types = typesOf(change, knobs.notifications.perChange)
+    for (const subscription of world.subscriptionsOf(change.accountId, change.calendarId)) {
+      for (const [no, type] of types.entries()) {
+        if (!subscription.changeTypes.includes(type)) continue
+        const item = changeItem({ seed, random: this.#random }, subscription, change, { type, no })
+        this.#announce(subscription, item)
       }
     }
   }
 
+  resumed(subscription: Subscription): void {
+    const held = this.#held.get(subscription.id) ?? []
+    this.#held.delete(subscription.id)
+    const oldest = this.#deps.world.now() - RETRY_MS_MAX
+    for (const item of held) {
+      if (item.at > oldest) this.#announce(subscription, item)
+      else this.#lost(subscription, 'too-old')
+    }
+  }
+
   lifecycle(subscription: Subscription, event: LifecycleEvent): void {
-    if (event === 'subscriptionRemoved') this.#deps.world.removeSubscription(subscription.id)
+    if (event === 'subscriptionRemoved') {
+      this.#deps.world.removeSubscription(subscription.id)
+      this.#held.delete(subscription.id)
+    }
     if (event === 'reauthorizationRequired')
       this.#deps.world.putSubscription({ ...subscription, paused: true })
     if (subscription.lifecycleUrl === null) return
-    const body = { ...envelope(this.#deps, subscription), lifecycleEvent: event }
-    this.#enqueue(subscription.lifecycleUrl, { subscriptionId: subscription.id, body })
+    const item = lifecycleItem(this.#deps.seed, subscription, event, this.#deps.world.now())
+    this.#enqueue(subscription.lifecycleUrl, item)
   }
 
   forged(url: string, items: readonly object[]): void {
-    void this.#send({
-      url,
-      items: items.map((body) => ({ subscriptionId: 'forged', body })),
-      attempt: 1,
-      firstAt: this.#deps.world.now(),
-    })
+    const at = this.#deps.world.now()
+    const forged = items.map((body) => ({ subscriptionId: 'forged', at, kind: 'forged' as const, body }))
+    void this.#send({ url, items: forged, attempt: 1, firstAt: at })
   }
 
   forget(): void {
-    this.#ready.clear()
+    for (const waiting of [this.#ready, this.#held, this.#missed]) waiting.clear()
     for (const cancel of this.#delayed) cancel()
     this.#delayed.clear()
   }
@@ -142,19 +169,48 @@ class NoticeQueue implements Notices {
 
   #announce(subscription: Subscription, item: Item): void {
     const { world, knobs } = this.#deps
-    if (subscription.paused || subscription.expiresAt <= world.now()) return
+    if (subscription.expiresAt <= world.now()) return
+    if (subscription.paused) return this.#hold(item)
     const { drop, duplicate, delayMs, reorder } = knobs.notifications
     const url = subscription.notificationUrl
-    const state = this.#endpoints.state(url)
-    if (this.#random.chance(drop) || state === 'drop') {
+    if (this.#random.chance(drop)) {
       this.#record(subscription.id, url, 0, { error: 'dropped', latencyMs: 0 })
       return
     }
+    const state = this.#endpoints.state(url)
+    if (state === 'drop') return this.#lost(subscription, 'endpoint-drop')
     for (let copy = 0; copy <= duplicate; copy += 1) {
       const wait = delayMs + (reorder ? this.#random.below(500) : 0) + (state === 'slow' ? 10_000 : 0)
       if (wait > 0) this.#later(wait, () => this.#enqueue(url, item))
       else this.#enqueue(url, item)
     }
+  }
+
+  #hold(item: Item): void {
+    if (this.pending >= WAITING_MAX) return
+    const held = this.#held.get(item.subscriptionId) ?? []
+    this.#held.set(item.subscriptionId, held)
+    held.push(item)
+  }
+
+  /** A notification will never be sent; the subscription hears so once its endpoint takes what is new again. */
+  #lost(subscription: Subscription, why: string): void {
+    const { id, notificationUrl } = subscription
+    this.#record(id, notificationUrl, 0, { error: why, latencyMs: 0 })
+    if (!this.#deps.knobs.microsoft.tellsMissed || this.#missed.has(id)) return
+    this.#missed.set(id, notificationUrl)
+    if (this.#missed.size === 1) this.#later(MISSED_LOOK_MS, () => this.#tellMissed())
+  }
+
+  #tellMissed(): void {
+    for (const [id, url] of this.#missed) {
+      if (this.#endpoints.state(url) === 'drop') continue
+      this.#missed.delete(id)
+      const subscription = this.#deps.world.subscriptions.get(id)
+      if (subscription && subscription.expiresAt > this.#deps.world.now())
+        this.lifecycle(subscription, 'missed')
+    }
+    if (this.#missed.size > 0) this.#later(MISSED_LOOK_MS, () => this.#tellMissed())
   }
 
   #enqueue(url: string, item: Item): void {
@@ -197,11 +253,21 @@ class NoticeQueue implements Notices {
     for (const { subscriptionId } of post.items)
       this.#record(subscriptionId, post.url, post.attempt, { ...outcome, latencyMs })
     const delivered = 'status' in outcome && outcome.status >= 200 && outcome.status < 300
-    const { retryBaseMs } = this.#deps.knobs.notifications
-    const wait = Math.min(600_000, retryBaseMs * 2 ** (post.attempt - 1)) * (0.5 + this.#random.next() / 2)
-    if (!delivered && this.#deps.world.now() + wait - post.firstAt < RETRY_MS_MAX)
-      this.#later(wait, () => void this.#send({ ...post, attempt: post.attempt + 1 }))
+    if (!delivered) this.#again(post)
     if (this.#inFlight === 0 && this.#ready.size === 0) for (const idle of this.#idlers.splice(0)) idle()
+  }
+
+  #again(post: Post): void {
+    const { world, knobs } = this.#deps
+    const { retryBaseMs, retryAttemptsMax } = knobs.notifications
+    const wait = Math.min(600_000, retryBaseMs * 2 ** (post.attempt - 1)) * (0.5 + this.#random.next() / 2)
+    const isLate = world.now() + wait - post.firstAt >= RETRY_MS_MAX
+    if (!isLate && post.attempt < (retryAttemptsMax ?? Infinity))
+      return this.#later(wait, () => void this.#send({ ...post, attempt: post.attempt + 1 }))
+    for (const { kind, subscriptionId } of post.items) {
+      const subscription = world.subscriptions.get(subscriptionId)
+      if (kind === 'change' && subscription) this.#lost(subscription, 'given-up')
+    }
   }
 
   #record(
@@ -211,43 +277,6 @@ class NoticeQueue implements Notices {
     outcome: { readonly status?: number; readonly error?: string; readonly latencyMs: number },
   ): void {
     this.#deps.record({ at: this.#deps.world.now(), channelId, url, attempt, ...outcome })
-  }
-
-  /** Ids and resources come in several spellings. */
-  #itemOf(subscription: Subscription, change: Change, type: string): Item {
-    const id = shownId(change.eventId, change.calendarId, subscription.immutableIds)
-    const user = digest(change.accountId, 16)
-    const resource = this.#random.chance(0.5)
-      ? `Users/${user}/Events/${id}`
-      : `users('${user}')/events('${id}')`
-    const body = {
-      id: digest(`${subscription.id}/${change.seq}/${type}`, 16),
-      ...envelope(this.#deps, subscription),
-      changeType: type,
-      resource,
-      resourceData: {
-        '@odata.type': '#Microsoft.Graph.Event',
-        '@odata.id': resource,
-        '@odata.etag': `W/${change.etag}`,
-        id,
-      },
-    }
-    return { subscriptionId: subscription.id, body }
-  }
-}
-
-/** One creation is told as created and updated; an update at most once more. */
-function typesOf(change: Change): readonly string[] {
-  if (change.kind === 'create') return ['created', 'updated']
-  return [change.kind === 'delete' ? 'deleted' : 'updated']
-}
-
-function envelope({ seed }: NoticeDeps, subscription: Subscription) {
-  return {
-    subscriptionId: subscription.id,
-    subscriptionExpirationDateTime: `${new Date(subscription.expiresAt).toISOString().slice(0, 23)}0000Z`,
-    ...(subscription.clientState === null ? {} : { clientState: subscription.clientState }),
-    tenantId: `${digest(`${seed}/tenant`, 8)}-0000-4000-8000-000000000000`,
   }
 }
 

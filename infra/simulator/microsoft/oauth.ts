@@ -8,6 +8,7 @@ import type { Answer, Call } from '../http.ts'
 import { digest } from '../random.ts'
 import type { Account } from '../world/entries.ts'
 import type { World } from '../world/world.ts'
+import { entraError, NO_STORE } from './entra-errors.ts'
 import type { Signed } from './signed.ts'
 
 const CODE_LIFE_MS = 600_000
@@ -87,14 +88,14 @@ export function issueToken(deps: EntraDeps, call: Call): Answer {
   const { clientId, clientSecret } = deps.world.identities.microsoft
   const basic = basicOf(call)
   if ((basic?.id ?? form.get('client_id')) !== clientId)
-    return oauthError(deps, {
+    return refusal(deps, {
       status: 400,
       error: 'unauthorized_client',
       code: 700016,
       text: 'Application was not found in the directory.',
     })
   if ((basic?.secret ?? form.get('client_secret')) !== clientSecret)
-    return oauthError(deps, {
+    return refusal(deps, {
       status: 401,
       error: 'invalid_client',
       code: 7000215,
@@ -106,7 +107,7 @@ export function issueToken(deps: EntraDeps, call: Call): Answer {
     case 'refresh_token':
       return refresh(deps, form)
     default:
-      return oauthError(deps, {
+      return refusal(deps, {
         status: 400,
         error: 'unsupported_grant_type',
         code: 70003,
@@ -128,15 +129,15 @@ function exchange(deps: EntraDeps, form: URLSearchParams): Answer {
   const account = deps.world.accounts.get(known?.accountId ?? '')
   deps.codes.delete(code)
   if (!known || !account || known.expiresAt < deps.world.now())
-    return oauthError(deps, {
+    return refusal(deps, {
       error: 'invalid_grant',
       code: 54005,
       text: 'OAuth2 Authorization code was already redeemed.',
     })
   if (known.redirectUri !== form.get('redirect_uri'))
-    return oauthError(deps, { error: 'invalid_grant', code: 50011, text: 'The redirect URI does not match.' })
+    return refusal(deps, { error: 'invalid_grant', code: 50011, text: 'The redirect URI does not match.' })
   if (!proves(known.challenge, form.get('code_verifier')))
-    return oauthError(deps, {
+    return refusal(deps, {
       error: 'invalid_grant',
       code: 501481,
       text: 'The Code_Verifier does not match the code_challenge.',
@@ -149,13 +150,13 @@ function refresh(deps: EntraDeps, form: URLSearchParams): Answer {
   const grant = deps.world.grants.get(form.get('refresh_token') ?? '')
   const account = deps.world.accounts.get(grant?.accountId ?? '')
   if (!grant || account?.vendor !== 'microsoft')
-    return oauthError(deps, {
+    return refusal(deps, {
       error: 'invalid_grant',
       code: 9002313,
       text: 'Invalid request. Request is malformed or invalid.',
     })
   if (account.revoked || !grant.live)
-    return oauthError(deps, {
+    return refusal(deps, {
       error: 'invalid_grant',
       code: 50173,
       text: 'The provided grant has expired due to it being revoked.',
@@ -163,7 +164,7 @@ function refresh(deps: EntraDeps, form: URLSearchParams): Answer {
   const seconds = deps.knobs.grants.refreshTokenSeconds
   const life = seconds === null ? INACTIVE_MS_MAX : seconds * 1000
   if (deps.world.now() > (seconds === null ? grant.usedAt : grant.issuedAt) + life)
-    return oauthError(deps, {
+    return refusal(deps, {
       error: 'invalid_grant',
       code: 700082,
       text: 'The refresh token has expired due to inactivity.',
@@ -193,27 +194,8 @@ function tokens(deps: EntraDeps, account: Account, scope: string, rotate = true)
   }
 }
 
-const NO_STORE = { 'cache-control': 'no-store' }
-
-function oauthError(
-  deps: EntraDeps,
-  problem: { readonly status?: number; readonly error: string; readonly code: number; readonly text: string },
-): Answer {
-  const [trace, correlation] = [randomUUID(), randomUUID()]
-  const at = new Date(deps.world.now()).toISOString().slice(0, 19).replace('T', ' ')
-  return {
-    status: problem.status ?? 400,
-    headers: NO_STORE,
-    body: {
-      error: problem.error,
-      error_description: `AADSTS${problem.code}: ${problem.text}\r\nTrace ID: ${trace}\r\nCorrelation ID: ${correlation}\r\nTimestamp: ${at}Z`,
-      error_codes: [problem.code],
-      timestamp: `${at}Z`,
-      trace_id: trace,
-      correlation_id: correlation,
-      error_uri: `https://login.microsoftonline.com/error?code=${problem.code}`,
-    },
-  }
+function refusal({ world }: Pick<EntraDeps, 'world'>, problem: Parameters<typeof entraError>[0]): Answer {
+  return entraError(problem, world.now())
 }
 
 function page(text: string): Answer {

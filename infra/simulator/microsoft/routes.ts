@@ -1,26 +1,21 @@
-// The Microsoft side of the simulator: which call does what, behind the bearer check and the mailbox's limit of calls in flight.
-// `/me` alone: this simulator knows delegated access only.
+// The Microsoft side of the simulator: which call does what, behind the bearer check. `/me` alone: this simulator knows delegated access
+// only. An event is found by its id in whatever calendar of the mailbox it lies, unless the path names the calendar.
 import type { Answer, Call, Operation, Route } from '../http.ts'
 import type { Calendar } from '../world/calendar.ts'
 import type { Account } from '../world/entries.ts'
 import type { World } from '../world/world.ts'
 import type { Knobs } from '../control/knobs.ts'
+import { runBatch } from './batch.ts'
 import { listDelta, type DeltaDeps } from './delta.ts'
 import { graphError, graphHeaders } from './errors.ts'
 import { type Preferences, readPreferences } from './event-shape.ts'
-import {
-  createEvent,
-  type EventDeps,
-  listEvents,
-  listInstances,
-  listView,
-  readEvent,
-  removeEvent,
-  updateEvent,
-} from './events.ts'
+import { listEvents, listInstances, listView, readEvent } from './events.ts'
+import { type Located, locate } from './locate.ts'
 import { authorize, type EntraDeps, issueToken } from './oauth.ts'
 import { calendarRow, listCalendars, userOf } from './people.ts'
+import { getSchedule } from './schedule.ts'
 import { listSubscriptions, onSubscription, subscribe, type SubscriptionDeps } from './subscriptions.ts'
+import { createEvent, mayWrite, moveEvent, removeEvent, updateEvent, type WriteDeps } from './write-events.ts'
 
 export interface MicrosoftDeps {
   readonly world: World
@@ -28,29 +23,30 @@ export interface MicrosoftDeps {
   readonly seed: string
   readonly origin: () => string
   readonly delta: DeltaDeps
-  readonly events: EventDeps
+  readonly events: WriteDeps
   readonly entra: EntraDeps
   readonly subscriptions: SubscriptionDeps
-  /** Calls in flight by account. */
-  readonly inFlight: Map<string, number>
 }
 
 export interface MicrosoftContext {
   readonly deps: MicrosoftDeps
   readonly call: Call
+  /** Answers one call of a batch. */
+  readonly within: (inner: Call) => Promise<Answer>
 }
 
 type Params = Readonly<Record<string, string>>
+type Handle = Route<MicrosoftContext>['handle']
 type ForAccount = (context: MicrosoftContext, account: Account, params: Params) => Answer | Promise<Answer>
 type ForCalendar = (
   context: MicrosoftContext,
   on: { readonly calendar: Calendar; readonly prefer: Preferences },
-  params: Params,
-) => Answer | Promise<Answer>
-type Handle = Route<MicrosoftContext>['handle']
+) => Answer
+type ForEvent = (context: MicrosoftContext, located: Located, prefer: Preferences) => Answer
 
-const V = '/v1.0'
-const OWN = `${V}/me/calendars/:calendarId`
+const READ = 'Calendars.Read'
+const WRITE = 'Calendars.ReadWrite'
+const ANY_CALENDAR = ['/me', '/me/calendar', '/me/calendars/:calendarId']
 
 export const MICROSOFT_ROUTES: readonly Route<MicrosoftContext>[] = [
   {
@@ -65,137 +61,127 @@ export const MICROSOFT_ROUTES: readonly Route<MicrosoftContext>[] = [
     operation: 'token',
     handle: ({ deps, call }) => issueToken(deps.entra, call),
   },
-  route(
-    'GET',
-    `${V}/me`,
+  graph(
+    'POST /$batch',
+    'batch',
+    forAccount(null, ({ call, within }) => runBatch(call, within)),
+  ),
+  graph(
+    'GET /me',
     'read',
     forAccount('User.Read', ({ deps }, account) => ({ status: 200, body: userOf(deps, account) })),
   ),
-  route(
-    'GET',
-    `${V}/me/calendars`,
+  graph(
+    'GET /me/calendars',
     'calendars',
-    forAccount('Calendars.Read', ({ deps, call }, account) => listCalendars(deps, account, call)),
+    forAccount(READ, ({ deps, call }, account) => listCalendars(deps, account, call)),
   ),
-  route(
-    'GET',
-    `${V}/me/calendar`,
-    'calendars',
-    forCalendar('Calendars.Read', (_context, { calendar }) => ({ status: 200, body: calendarRow(calendar) })),
+  ...['/me/calendar', '/me/calendars/:calendarId'].map((path) =>
+    graph(
+      `GET ${path}`,
+      'calendars',
+      forCalendar(READ, (_context, { calendar }) => ({ status: 200, body: calendarRow(calendar) })),
+    ),
   ),
-  route(
-    'GET',
-    OWN,
-    'calendars',
-    forCalendar('Calendars.Read', (_context, { calendar }) => ({ status: 200, body: calendarRow(calendar) })),
+  graph(
+    'POST /me/calendar/getSchedule',
+    'busy',
+    forCalendar(READ, ({ deps, call }, { prefer }) => getSchedule(deps, call, prefer)),
   ),
-  ...[`${V}/me/calendarView/delta`, `${OWN}/calendarView/delta`].map((path) =>
-    route(
-      'GET',
-      path,
+  ...ANY_CALENDAR.flatMap(calendarRoutes),
+  ...subscriptionRoutes(),
+]
+
+/** What is below a calendar; `/me` and `/me/calendar` stand for the default one, but an event is found in any. */
+function calendarRoutes(base: string): readonly Route<MicrosoftContext>[] {
+  const event = `${base}/events/:eventId`
+  return [
+    graph(
+      `GET ${base}/calendarView/delta`,
       'list',
-      forCalendar('Calendars.Read', ({ deps, call }, { calendar, prefer }) =>
+      forCalendar(READ, ({ deps, call }, { calendar, prefer }) =>
         listDelta(deps.delta, calendar, call, prefer),
       ),
     ),
-  ),
-  ...[`${V}/me/calendarView`, `${OWN}/calendarView`].map((path) =>
-    route(
-      'GET',
-      path,
+    graph(
+      `GET ${base}/calendarView`,
       'list',
-      forCalendar('Calendars.Read', ({ deps, call }, { calendar, prefer }) =>
+      forCalendar(READ, ({ deps, call }, { calendar, prefer }) =>
         listView(deps.events, calendar, call, prefer),
       ),
     ),
-  ),
-  ...[`${V}/me/events`, `${OWN}/events`].flatMap((path) => [
-    route(
-      'GET',
-      path,
+    graph(
+      `GET ${base}/events`,
       'list',
-      forCalendar('Calendars.Read', ({ deps, call }, { calendar, prefer }) =>
+      forCalendar(READ, ({ deps, call }, { calendar, prefer }) =>
         listEvents(deps.events, calendar, call, prefer),
       ),
     ),
-    route(
-      'POST',
-      path,
+    graph(
+      `POST ${base}/events`,
       'write',
-      forCalendar('Calendars.ReadWrite', ({ deps, call }, { calendar, prefer }) =>
+      forCalendar(WRITE, ({ deps, call }, { calendar, prefer }) =>
         createEvent(deps.events, calendar, call, prefer),
       ),
     ),
-    route(
-      'GET',
-      `${path}/:eventId`,
+    graph(
+      `GET ${event}`,
       'read',
-      forCalendar('Calendars.Read', ({ deps }, { calendar, prefer }, { eventId = '' }) =>
-        readEvent(deps.events, { calendar, id: eventId }, prefer),
-      ),
+      forEvent(READ, ({ deps, call }, located, prefer) => readEvent(deps.events, located, call, prefer)),
     ),
-    route(
-      'GET',
-      `${path}/:eventId/instances`,
+    graph(
+      `GET ${event}/instances`,
       'list',
-      forCalendar('Calendars.Read', ({ deps, call }, { calendar, prefer }, { eventId = '' }) =>
-        listInstances(deps.events, { calendar, id: eventId }, call, prefer),
-      ),
+      forEvent(READ, ({ deps, call }, located, prefer) => listInstances(deps.events, located, call, prefer)),
     ),
-    route(
-      'PATCH',
-      `${path}/:eventId`,
+    graph(
+      `PATCH ${event}`,
       'write',
-      forCalendar('Calendars.ReadWrite', ({ deps, call }, { calendar, prefer }, { eventId = '' }) =>
-        updateEvent(deps.events, { calendar, id: eventId }, call, prefer),
-      ),
+      forEvent(WRITE, ({ deps, call }, located, prefer) => updateEvent(deps.events, located, call, prefer)),
     ),
-    route(
-      'DELETE',
-      `${path}/:eventId`,
+    graph(
+      `DELETE ${event}`,
       'write',
-      forCalendar('Calendars.ReadWrite', ({ deps, call }, { calendar }, { eventId = '' }) =>
-        removeEvent(deps.events, calendar, eventId, call),
-      ),
+      forEvent(WRITE, ({ deps, call }, located) => removeEvent(deps.events, located, call)),
     ),
-  ]),
-  route(
-    'POST',
-    `${V}/subscriptions`,
-    'watch',
-    forAccount('Calendars.Read', ({ deps, call }, account) => subscribe(deps.subscriptions, account, call)),
-  ),
-  route(
-    'GET',
-    `${V}/subscriptions`,
-    'read',
-    forAccount('Calendars.Read', ({ deps }, account) => listSubscriptions(deps.subscriptions, account)),
-  ),
-  ...(
-    [
-      ['GET', '', 'read'],
-      ['PATCH', '', 'renew'],
-      ['DELETE', '', 'stop'],
-      ['POST', '/reauthorize', 'renew'],
-    ] as const
-  ).map(([method, tail, operation]) =>
-    route(
-      method,
-      `${V}/subscriptions/:subscriptionId${tail}`,
-      operation,
-      forAccount('Calendars.Read', ({ deps, call }, account, { subscriptionId = '' }) =>
-        onSubscription(deps.subscriptions, { account, id: subscriptionId }, call),
-      ),
+    graph(
+      `POST ${event}/move`,
+      'write',
+      forEvent(WRITE, ({ deps, call }, located, prefer) => moveEvent(deps.events, located, call, prefer)),
     ),
-  ),
-]
-
-function route(method: string, path: string, operation: Operation, handle: Handle): Route<MicrosoftContext> {
-  return { method, path, operation, handle }
+  ]
 }
 
-/** Bearer, scope, and the limit of calls in flight; Graph's own headers on every answer. */
-function forAccount(scope: string, handle: ForAccount): Handle {
+function subscriptionRoutes(): readonly Route<MicrosoftContext>[] {
+  const one = forAccount(READ, ({ deps, call }, account, { subscriptionId = '' }) =>
+    onSubscription(deps.subscriptions, { account, id: subscriptionId }, call),
+  )
+  return [
+    graph(
+      'POST /subscriptions',
+      'watch',
+      forAccount(READ, ({ deps, call }, account) => subscribe(deps.subscriptions, account, call)),
+    ),
+    graph(
+      'GET /subscriptions',
+      'read',
+      forAccount(READ, ({ deps }, account) => listSubscriptions(deps.subscriptions, account)),
+    ),
+    graph('GET /subscriptions/:subscriptionId', 'read', one),
+    graph('PATCH /subscriptions/:subscriptionId', 'renew', one),
+    graph('DELETE /subscriptions/:subscriptionId', 'stop', one),
+    graph('POST /subscriptions/:subscriptionId/reauthorize', 'renew', one),
+  ]
+}
+
+/** A route of Graph's v1.0: `GET /me`. */
+function graph(line: string, operation: Operation, handle: Handle): Route<MicrosoftContext> {
+  const [method = '', path = ''] = line.split(' ', 2)
+  return { method, path: `/v1.0${path}`, operation, handle }
+}
+
+/** Bearer and scope (null = any); Graph's own headers on every answer. */
+function forAccount(scope: string | null, handle: ForAccount): Handle {
   return async (context, params) => {
     const { deps, call } = context
     const bearer = /^Bearer (.+)$/i.exec(call.headers.authorization ?? '')?.[1] ?? ''
@@ -205,17 +191,9 @@ function forAccount(scope: string, handle: ForAccount): Handle {
     const live = claims?.era === account?.era || accessOutlivesRevocation
     if (!claims || !live || account?.vendor !== 'microsoft' || claims.expiresAt <= deps.world.now())
       return graphError('InvalidAuthenticationToken')
-    if (!covers(claims.scope, scope)) return graphError('ErrorAccessDenied')
-    const running = deps.inFlight.get(account.id) ?? 0
-    if (running >= deps.knobs.microsoft.concurrencyMax)
-      return graphError('ApplicationThrottled', { headers: { 'retry-after': '1' } })
-    deps.inFlight.set(account.id, running + 1)
-    try {
-      const answer = await handle(context, account, params)
-      return { ...answer, headers: { ...graphHeaders(), ...answer.headers } }
-    } finally {
-      deps.inFlight.set(account.id, (deps.inFlight.get(account.id) ?? 1) - 1)
-    }
+    if (scope !== null && !covers(claims.scope, scope)) return graphError('ErrorAccessDenied')
+    const answer = await handle(context, account, params)
+    return { ...answer, headers: { ...graphHeaders(), ...answer.headers } }
   }
 }
 
@@ -229,6 +207,25 @@ function forCalendar(scope: string, handle: ForCalendar): Handle {
     const prefer = readPreferences(context.call.headers.prefer)
     if (prefer === null) return graphError('TimeZoneNotSupportedException')
     const calendar = context.deps.world.calendar(account.id, params['calendarId'] ?? 'primary')
-    return calendar ? handle(context, { calendar, prefer }, params) : graphError('ErrorItemNotFound')
+    if (!calendar) return graphError('ErrorItemNotFound')
+    return scope === WRITE && !mayWrite(calendar)
+      ? graphError('ErrorAccessDenied')
+      : handle(context, { calendar, prefer })
+  })
+}
+
+function forEvent(scope: string, handle: ForEvent): Handle {
+  return forAccount(scope, (context, account, params) => {
+    const prefer = readPreferences(context.call.headers.prefer)
+    if (prefer === null) return graphError('TimeZoneNotSupportedException')
+    const named = params['calendarId']
+    const within = named === undefined ? null : (context.deps.world.calendar(account.id, named) ?? null)
+    if (named !== undefined && within === null) return graphError('ErrorItemNotFound')
+    const located = locate(account, within, params['eventId'] ?? '')
+    if (located === null) return graphError('ErrorItemNotFound')
+    if (located === 'malformed') return graphError('ErrorInvalidIdMalformed')
+    return scope === WRITE && !mayWrite(located.calendar)
+      ? graphError('ErrorAccessDenied')
+      : handle(context, located, prefer)
   })
 }

@@ -5,6 +5,7 @@ import { type Answer, type Call, readObject } from '../http.ts'
 import type { Calendar } from '../world/calendar.ts'
 import type { Account, Subscription } from '../world/entries.ts'
 import type { World } from '../world/world.ts'
+import type { Knobs } from '../control/knobs.ts'
 import { graphError } from './errors.ts'
 
 export interface SubscriptionDeps {
@@ -13,6 +14,9 @@ export interface SubscriptionDeps {
   readonly clientId: string
   /** Real Graph takes https only; a local stack has no certificate. */
   readonly allowHttpCallbacks: boolean
+  readonly knobs: Knobs
+  /** What waited for a subscription's reauthorization goes out. */
+  readonly resumed: (subscription: Subscription) => void
 }
 
 const LIFE_MINUTES_MAX = 10_070
@@ -30,13 +34,8 @@ export async function subscribe(deps: SubscriptionDeps, account: Account, call: 
   const calendar = calendarOf(world, account, body['resource'])
   const problem = refuse(deps, account, body, calendar)
   if (problem || !calendar) return problem ?? graphError('ResourceNotFound')
-  const addresses = [body['notificationUrl'], body['lifecycleNotificationUrl']].filter(
-    (address) => typeof address === 'string',
-  )
-  for (const address of addresses) {
-    const refusal = await validate(address)
-    if (refusal) return refusal
-  }
+  const refusal = await validateAll([body['notificationUrl'], body['lifecycleNotificationUrl']])
+  if (refusal) return refusal
   const subscription: Subscription = {
     id: randomUUID(),
     accountId: account.id,
@@ -70,17 +69,17 @@ export function listSubscriptions(deps: SubscriptionDeps, account: Account): Ans
 }
 
 /** GET, PATCH, DELETE /subscriptions/{id} and POST …/reauthorize. */
-export function onSubscription(
+export async function onSubscription(
   deps: SubscriptionDeps,
   { account, id }: { readonly account: Account; readonly id: string },
   call: Call,
-): Answer {
-  const { world } = deps
+): Promise<Answer> {
+  const { world, knobs } = deps
   const subscription = world.subscriptions.get(id.toLowerCase())
   const live = subscription?.accountId === account.id && subscription.expiresAt > world.now()
-  if (!subscription || !live) return graphError('ResourceNotFound')
+  if (!subscription || !live) return graphError(knobs.microsoft.unknownSubscription, { status: 404 })
   if (call.path.endsWith('/reauthorize')) {
-    world.putSubscription({ ...subscription, paused: false })
+    resume(deps, subscription)
     return { status: 204 }
   }
   if (call.method === 'GET') return { status: 200, body: show(deps, subscription) }
@@ -92,9 +91,20 @@ export function onSubscription(
   if (!body) return graphError('RequestBodyRead')
   const problem = refuseExpiry(world, body)
   if (problem) return problem
-  const renewed = { ...subscription, expiresAt: expiryOf(world, body), paused: false }
-  world.putSubscription(renewed)
+  const refusal = knobs.microsoft.renewalValidates
+    ? await validateAll([subscription.notificationUrl, subscription.lifecycleUrl])
+    : null
+  if (refusal) return refusal
+  const renewed = { ...subscription, expiresAt: expiryOf(world, body) }
+  resume(deps, renewed)
   return { status: 200, body: show(deps, renewed) }
+}
+
+/** Both a renewal and a reauthorization end a pause. */
+function resume({ world, resumed }: SubscriptionDeps, subscription: Subscription): void {
+  const resting = { ...subscription, paused: false }
+  world.putSubscription(resting)
+  resumed(resting)
 }
 
 function refuse(
@@ -154,6 +164,14 @@ function addressAllowed(address: string, allowHttp: boolean): boolean {
   if (url === null) return false
   const loopback = ['127.0.0.1', 'localhost', '[::1]'].includes(url.hostname)
   return url.protocol === 'https:' || (allowHttp && url.protocol === 'http:' && loopback)
+}
+
+async function validateAll(addresses: readonly unknown[]): Promise<Answer | null> {
+  for (const address of addresses) {
+    const refusal = typeof address === 'string' ? await validate(address) : null
+    if (refusal) return refusal
+  }
+  return null
 }
 
 /** Asks an address to echo a token that is only right when it was decoded. null when it did. */

@@ -63,6 +63,20 @@ export function deleteEvent(world: World, calendar: Calendar, target: Target): C
   return world.write(calendar, { ...draftOf(target), fields: null })
 }
 
+/** Moves a single event or a whole series, exceptions and all, to another calendar: it ends here and begins there, under its id. */
+export function moveEvent(world: World, from: Calendar, to: Calendar, doc: EventDoc): void {
+  const exceptions = [...(from.exceptions.get(doc.id) ?? [])]
+    .map((id) => from.docs.get(id))
+    .filter((exception) => exception !== undefined)
+  deleteEvent(world, from, { kind: 'document', doc })
+  insertEvent(world, to, doc.fields, doc.id)
+  const no = to.docs.get(doc.id)?.no ?? doc.no
+  for (const exception of exceptions) {
+    const draft = { ...draftOf({ kind: 'document', doc: exception }), no }
+    world.write(to, { ...draft, fields: exception.deleted ? null : stamp(to, draft, exception.fields) })
+  }
+}
+
 function draftOf(target: Target) {
   if (target.kind === 'occurrence') {
     const { master, start, id } = target

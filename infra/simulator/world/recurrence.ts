@@ -1,5 +1,6 @@
-// Recurrence: the original starts of a series. DAILY and WEEKLY with INTERVAL, COUNT, UNTIL, BYDAY and EXDATE (RFC 5545 §3.3.10);
-// anything else is refused at the door, so a series that the simulator accepted is one that it expands truly.
+// Recurrence: the original starts of a series. DAILY, WEEKLY with BYDAY, MONTHLY by a day of the month and YEARLY by a date, with INTERVAL,
+// COUNT, UNTIL and EXDATE (RFC 5545 §3.3.10); anything else is refused at the door, so a series that the simulator accepted is one
+// that it expands truly.
 import { instantOf, offsetAt } from './zones.ts'
 
 const DAY_MS = 86_400_000
@@ -7,16 +8,32 @@ const DAY_MS = 86_400_000
 export const SERIES_DAYS_MAX = 800
 export const OCCURRENCES_MAX = 1_200
 
+/** Enough for the horizon of a series, and an end for a rule that no month ever meets. */
+const MONTHS_MAX = 60
+
 const DAYS = ['SU', 'MO', 'TU', 'WE', 'TH', 'FR', 'SA']
 
+export type Frequency = 'DAILY' | 'WEEKLY' | 'MONTHLY' | 'YEARLY'
+
+const PARTS_OF: Readonly<Record<Frequency, readonly string[]>> = {
+  DAILY: [],
+  WEEKLY: ['BYDAY'],
+  MONTHLY: ['BYMONTHDAY'],
+  YEARLY: ['BYMONTH', 'BYMONTHDAY'],
+}
+
 export interface Rule {
-  readonly freq: 'DAILY' | 'WEEKLY'
+  readonly freq: Frequency
   readonly interval: number
   readonly count: number | null
   /** Inclusive, ms epoch. */
   readonly until: number | null
   /** 0 = Sunday; empty means the weekday of the first start. */
   readonly byDay: readonly number[]
+  /** 1–31; null means the day of the first start. A month without that day has no occurrence. */
+  readonly byMonthDay: number | null
+  /** 1–12, of a yearly rule; null means the month of the first start. */
+  readonly byMonth: number | null
   /** Instants (ms epoch) that EXDATE lines take out. */
   readonly except: ReadonlySet<number>
 }
@@ -31,18 +48,26 @@ export function parseRule(lines: readonly string[]): Rule | null {
       .split(';')
       .map((part) => part.split('=', 2) as [string, string]),
   )
-  const freq = parts.get('FREQ')
-  if (freq !== 'DAILY' && freq !== 'WEEKLY') return null
-  for (const name of parts.keys()) {
-    if (!['FREQ', 'INTERVAL', 'COUNT', 'UNTIL', 'BYDAY', 'WKST'].includes(name)) return null
-  }
+  const freq = frequencyOf(parts.get('FREQ'))
+  if (freq === null) return null
+  const known = ['FREQ', 'INTERVAL', 'COUNT', 'UNTIL', 'WKST', ...PARTS_OF[freq]]
+  if ([...parts.keys()].some((name) => !known.includes(name))) return null
+  const interval = numberIn(parts, 'INTERVAL', 9999)
+  const count = numberIn(parts, 'COUNT', 9999)
+  const byMonthDay = numberIn(parts, 'BYMONTHDAY', 31)
+  const byMonth = numberIn(parts, 'BYMONTH', 12)
+  if (interval === 'bad' || count === 'bad' || byMonthDay === 'bad' || byMonth === 'bad') return null
+  // Without a month, a day of a yearly rule is that day of every month.
+  if (freq === 'YEARLY' && byMonthDay !== null && byMonth === null) return null
   const byDay = (parts.get('BYDAY') ?? '').split(',').filter((day) => day !== '')
-  if (byDay.some((day) => !DAYS.includes(day)) || (freq === 'DAILY' && byDay.length > 0)) return null
+  if (byDay.some((day) => !DAYS.includes(day))) return null
   const until = parts.get('UNTIL')
   return {
     freq,
-    interval: Math.max(1, Number(parts.get('INTERVAL') ?? '1')),
-    count: parts.has('COUNT') ? Number(parts.get('COUNT')) : null,
+    interval: interval ?? 1,
+    count,
+    byMonthDay,
+    byMonth,
     // A date-only UNTIL means the whole day.
     until: until === undefined ? null : (compactTime(until) ?? 0) + (until.includes('T') ? 0 : DAY_MS - 1),
     byDay: byDay.map((day) => DAYS.indexOf(day)).toSorted((a, b) => ((a + 6) % 7) - ((b + 6) % 7)),
@@ -73,7 +98,19 @@ export function occurrences(rule: Rule, firstStart: number, zone: string): reado
   return starts
 }
 
+function frequencyOf(text: string | undefined): Frequency | null {
+  return text !== undefined && Object.hasOwn(PARTS_OF, text) ? (text as Frequency) : null
+}
+
+/** A single positive number; null when the part is absent. */
+function numberIn(parts: ReadonlyMap<string, string>, name: string, max: number): number | null | 'bad' {
+  const text = parts.get(name)
+  if (text === undefined) return null
+  return /^[1-9]\d{0,3}$/.test(text) && Number(text) <= max ? Number(text) : 'bad'
+}
+
 function* wallTimes(rule: Rule, firstWall: number): Generator<number> {
+  if (rule.freq === 'MONTHLY' || rule.freq === 'YEARLY') return yield* dayTimes(rule, firstWall)
   if (rule.freq === 'DAILY') {
     for (let day = 0; ; day += rule.interval) yield firstWall + day * DAY_MS
   }
@@ -85,6 +122,21 @@ function* wallTimes(rule: Rule, firstWall: number): Generator<number> {
       const wall = monday + (week * 7 + ((day + 6) % 7)) * DAY_MS
       if (wall >= firstWall) yield wall
     }
+  }
+}
+
+/** The same day of each month, or of one month of each year. */
+function* dayTimes(rule: Rule, firstWall: number): Generator<number> {
+  const first = new Date(firstWall)
+  const [year, month, date] = [first.getUTCFullYear(), first.getUTCMonth(), first.getUTCDate()]
+  const timeOfDay = firstWall - Date.UTC(year, month, date)
+  const day = rule.byMonthDay ?? date
+  const begin = rule.freq === 'YEARLY' && rule.byMonth !== null ? rule.byMonth - 1 : month
+  const step = rule.interval * (rule.freq === 'YEARLY' ? 12 : 1)
+  for (let months = 0; months <= MONTHS_MAX; months += step) {
+    const at = new Date(Date.UTC(year, begin + months, day))
+    const wall = at.getTime() + timeOfDay
+    if (at.getUTCDate() === day && wall >= firstWall) yield wall
   }
 }
 

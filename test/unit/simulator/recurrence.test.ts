@@ -69,6 +69,51 @@ describe('a weekly series', () => {
   })
 })
 
+describe('a monthly and a yearly series', () => {
+  const days = (line: string, first: string) =>
+    occurrences(rule(line), Date.parse(first), 'UTC').map((at) => new Date(at).toISOString().slice(0, 10))
+
+  it.each([
+    ['RRULE:FREQ=MONTHLY;COUNT=3', '2026-01-15T09:00:00Z', ['2026-01-15', '2026-02-15', '2026-03-15']],
+    ['RRULE:FREQ=MONTHLY;BYMONTHDAY=3;COUNT=2', '2026-01-15T09:00:00Z', ['2026-02-03', '2026-03-03']],
+    [
+      'RRULE:FREQ=MONTHLY;INTERVAL=5;COUNT=3',
+      '2026-10-01T09:00:00Z',
+      ['2026-10-01', '2027-03-01', '2027-08-01'],
+    ],
+    ['RRULE:FREQ=YEARLY;COUNT=2', '2026-07-04T09:00:00Z', ['2026-07-04', '2027-07-04']],
+    [
+      'RRULE:FREQ=YEARLY;BYMONTH=2;BYMONTHDAY=1;COUNT=2',
+      '2026-07-04T09:00:00Z',
+      ['2027-02-01', '2028-02-01'],
+    ],
+  ])('%s from %s', (line, first, expected) => {
+    expect(days(line, first)).toEqual(expected)
+  })
+
+  it('leaves out months without its day, and ends where no month ever has it', () => {
+    expect(days('RRULE:FREQ=MONTHLY;COUNT=3', '2026-01-31T09:00:00Z')).toEqual([
+      '2026-01-31',
+      '2026-03-31',
+      '2026-05-31',
+    ])
+    expect(days('RRULE:FREQ=YEARLY', '2024-02-29T09:00:00Z')).toEqual(['2024-02-29'])
+    expect(days('RRULE:FREQ=MONTHLY;INTERVAL=12;BYMONTHDAY=31', '2026-02-10T09:00:00Z')).toEqual([])
+  })
+
+  it('keeps its wall-clock time over the change to winter time', () => {
+    const starts = occurrences(
+      rule('RRULE:FREQ=MONTHLY;COUNT=2'),
+      Date.parse('2026-10-10T10:00:00+02:00'),
+      'Europe/Berlin',
+    )
+    expect(starts.map((at) => formatIn('Europe/Berlin', at))).toEqual([
+      '2026-10-10T10:00:00+02:00',
+      '2026-11-10T10:00:00+01:00',
+    ])
+  })
+})
+
 describe('limits', () => {
   it('expands an endless series for 800 days only', () => {
     const all = occurrences(rule('RRULE:FREQ=DAILY'), Date.parse('2026-01-01T00:00:00Z'), 'UTC')
@@ -77,7 +122,13 @@ describe('limits', () => {
   })
 
   it('refuses rules that it cannot expand', () => {
-    expect(parseRule(['RRULE:FREQ=MONTHLY'])).toBeNull()
+    expect(parseRule(['RRULE:FREQ=MONTHLY;BYDAY=2TU'])).toBeNull()
+    expect(parseRule(['RRULE:FREQ=MONTHLY;BYMONTHDAY=-1'])).toBeNull()
+    expect(parseRule(['RRULE:FREQ=MONTHLY;BYMONTHDAY=1,15'])).toBeNull()
+    expect(parseRule(['RRULE:FREQ=YEARLY;BYMONTHDAY=3'])).toBeNull()
+    expect(parseRule(['RRULE:FREQ=YEARLY;BYMONTH=13'])).toBeNull()
+    expect(parseRule(['RRULE:FREQ=DAILY;INTERVAL=0'])).toBeNull()
+    expect(parseRule(['RRULE:FREQ=HOURLY'])).toBeNull()
     expect(parseRule(['RRULE:FREQ=DAILY;BYMONTH=2'])).toBeNull()
     expect(parseRule(['RRULE:FREQ=DAILY', 'RDATE:20261201'])).toBeNull()
     expect(parseRule(['RRULE:FREQ=DAILY'])).not.toBeNull()
