@@ -3,7 +3,7 @@
 // stop's reason), because its page can be fetched again.
 import { performance } from 'node:perf_hooks'
 import { setTimeout as delay } from 'node:timers/promises'
-import { Failure } from '#shared/domain/failure.ts'
+import { Failure, type FailureCode } from '#shared/domain/failure.ts'
 import type { VendorName } from '#shared/domain/ids.ts'
 import { metrics } from '#shared/platform/metrics.ts'
 import type { CalendarRow } from '#shared/store/calendars.ts'
@@ -15,6 +15,8 @@ import { interruption, type Interruption, type Unit, type UnitDeps } from './uni
 /** Longer than the steps of any budget; a unit that would wait longer gives its slot to others. */
 const BUDGET_WAIT_MAX_MS = 5_000
 const BUDGET_SPREAD_MS = 250
+/** Refusals of our own, with the time at which the call fits. */
+const PACED: ReadonlySet<FailureCode> = new Set(['vendor/budget-spent', 'vendor/recovering'])
 
 /** Fetches the page at which a run stands. Throws Failure; when the turn is stopped or taken away, that signal's reason. */
 export async function fetchPage(
@@ -69,8 +71,8 @@ export async function isGone(
 }
 
 /**
- * Waits for our own budget when a call fits into it soon: a backfill is slowed down to it, not failed by it. The gates are asked
- * again after every wait, so a unit that waits still hands over after its minute.
+ * Waits for our own budget, or for its turn at a vendor that has just come back, when that is soon: a backfill is slowed down, not
+ * failed. The gates are asked again after every wait, so a unit that waits still hands over after its minute.
  */
 async function paced<T>(
   { clock }: Pick<UnitDeps, 'clock'>,
@@ -81,11 +83,12 @@ async function paced<T>(
     try {
       return await call()
     } catch (error) {
-      if (!(error instanceof Failure) || error.code !== 'vendor/budget-spent') throw error
+      if (!(error instanceof Failure) || !PACED.has(error.code)) throw error
       const waitMs = ((error.retryAt ?? 0) - clock.now()) / 1000
       if (waitMs > BUDGET_WAIT_MAX_MS) throw error
-      // Spread, or all who wait would ask at the same moment for the one call that fits.
-      await delay(Math.max(0, waitMs) + BUDGET_SPREAD_MS * Math.random(), undefined, { signal }).catch(() => {
+      // Spread, or all who wait would ask at the same moment for the one call that fits; a turn is nobody else's.
+      const spreadMs = error.code === 'vendor/recovering' ? 0 : BUDGET_SPREAD_MS * Math.random()
+      await delay(Math.max(0, waitMs) + spreadMs, undefined, { signal }).catch(() => {
         throw signal.reason
       })
     }

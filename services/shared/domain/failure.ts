@@ -61,6 +61,11 @@ export const FAILURE_CODES = {
     scope: 'vendor',
     text: 'The vendor failed many calls in a row, so it is left alone for a moment. Work goes on by itself; look at the vendor status page if it lasts.',
   },
+  'vendor/recovering': {
+    kind: 'throttled',
+    scope: 'connection',
+    text: 'The vendor has just come back, and those who waited for it are let through one by one. Goes on by itself.',
+  },
   'vendor/token-rejected': {
     kind: 'transient',
     scope: 'connection',
@@ -104,7 +109,7 @@ export const FAILURE_CODES = {
   'vendor/callback-refused': {
     kind: 'transient',
     scope: 'calendar',
-    text: 'The vendor did not get the answer that it expects from our webhook address. Check that PUBLIC_URL can be reached from outside; until then the calendar is polled.',
+    text: 'The vendor does not accept our webhook address, or did not get the answer that it expects there. Check that PUBLIC_URL begins with https and can be reached from outside; until then calendars are polled, and channels are tried again by themselves.',
   },
   'store/unavailable': {
     kind: 'transient',

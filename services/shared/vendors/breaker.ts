@@ -1,10 +1,11 @@
 // The circuit breaker of one door of a vendor. Invariants: only trouble of the whole vendor opens it (failures in a row, of more
 // than one mailbox, with no answer in between), never the answer to one mailbox; while it is open exactly one call at a time goes
-// through to probe, and only the verdict of a probe closes it. Time is monotonic, so a wall clock that is set back cannot keep it
-// open. Who is refused backs off without an attempt being counted.
+// through to probe, and only the verdict of a probe closes it; after that calls go out at about the rate of before (ramp.ts). Time
+// is monotonic, so a wall clock that is set back cannot keep it open. Who is refused backs off without an attempt being counted.
 import { performance } from 'node:perf_hooks'
 import { Failure, type FailureCode } from '#shared/domain/failure.ts'
 import type { Clock } from '#shared/platform/clock.ts'
+import { Ramp } from './ramp.ts'
 
 /** At 30 % of failures ten in a row come once in some 240 000 calls, in an outage with 24 units at once within one round. */
 export const FAILURES_IN_A_ROW = 10
@@ -31,8 +32,8 @@ export interface BreakerDeps {
 
 export interface Breaker {
   /**
-   * Runs a call of this caller (a mailbox). Throws Failure `vendor/circuit-open` with `retryAt` while the vendor is left alone;
-   * otherwise what the call throws.
+   * Runs a call of this caller (a mailbox). Throws Failure with `retryAt` instead: `vendor/circuit-open` while the vendor is left
+   * alone, `vendor/recovering` when it has just come back and this caller's turn is later. Otherwise throws what the call throws.
    */
   run<T>(caller: string, work: () => Promise<T>): Promise<T>
 }
@@ -51,6 +52,7 @@ class VendorBreaker implements Breaker {
   #state: State = { kind: 'closed' }
   #failures = 0
   readonly #callers = new Set<string>()
+  readonly #ramp = new Ramp()
   #lastFailureAt = Number.NEGATIVE_INFINITY
   #pauseMs = PAUSE_MIN_MS
   #cause = ''
@@ -60,7 +62,7 @@ class VendorBreaker implements Breaker {
   }
 
   async run<T>(caller: string, work: () => Promise<T>): Promise<T> {
-    const isProbe = this.#enter()
+    const isProbe = this.#enter(caller)
     try {
       const result = await work()
       this.#answered(isProbe)
@@ -75,9 +77,13 @@ class VendorBreaker implements Breaker {
   }
 
   /** @returns whether this call is the probe. */
-  #enter(): boolean {
-    if (this.#state.kind === 'closed') return false
+  #enter(caller: string): boolean {
     const now = this.#deps.monotonic()
+    if (this.#state.kind === 'closed') {
+      const waitMs = this.#ramp.waitMs(caller, now)
+      if (waitMs > 0) throw this.#notYet(waitMs)
+      return false
+    }
     if (this.#state.kind === 'probing') throw this.#refusal(PROBE_MS)
     if (now < this.#state.until) throw this.#refusal(this.#state.until - now)
     this.#state = { kind: 'probing' }
@@ -87,10 +93,13 @@ class VendorBreaker implements Breaker {
   #answered(isProbe: boolean): void {
     // What began before the door closed says nothing about now.
     if (this.#state.kind !== 'closed' && !isProbe) return
+    const now = this.#deps.monotonic()
     this.#failures = 0
     this.#callers.clear()
+    this.#ramp.answered(now)
     if (!isProbe) return
     this.#state = { kind: 'closed' }
+    this.#ramp.begin(now)
     this.#pauseMs = PAUSE_MIN_MS
     this.#deps.changed('closed', this.#cause)
   }
@@ -112,6 +121,7 @@ class VendorBreaker implements Breaker {
     if (this.#callers.size < CALLERS_MIN) this.#callers.add(caller)
     if (this.#failures < FAILURES_IN_A_ROW || this.#callers.size < CALLERS_MIN) return
     this.#cause = error instanceof Failure ? error.code : 'unknown'
+    this.#ramp.closed(now)
     this.#open(now)
     this.#deps.changed('open', this.#cause)
   }
@@ -127,6 +137,12 @@ class VendorBreaker implements Breaker {
       `${this.#deps.vendor} did not answer many calls in a row (${this.#cause}), so it is left alone for a moment. Work goes on by itself.`,
       { retryAt: this.#deps.clock.now() + Math.ceil(waitMs * 1000) },
     )
+  }
+
+  #notYet(waitMs: number): Failure {
+    return new Failure('vendor/recovering', undefined, {
+      retryAt: this.#deps.clock.now() + Math.ceil(waitMs * 1000),
+    })
   }
 }
 

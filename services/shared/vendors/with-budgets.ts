@@ -118,7 +118,7 @@ async function guarded<T>(
 /** What the vendor said about when to come back; never what we refused ourselves. */
 async function remember({ budget, logger }: Guard, caller: Caller, error: unknown): Promise<void> {
   if (!(error instanceof Failure) || !error.code.startsWith('vendor/')) return
-  if (error.code === 'vendor/circuit-open') return
+  if (error.code === 'vendor/circuit-open' || error.code === 'vendor/recovering') return
   try {
     await budget.heard(caller, error)
   } catch (trouble) {

@@ -30,7 +30,11 @@ function setup() {
     }
   }
   const fail = async (times: number, code: FailureCode = 'vendor/unavailable') => {
-    for (let i = 0; i < times; i += 1) await call(`mailbox ${i % 3}`, code)
+    for (let i = 0; i < times; i += 1) {
+      // Slower than a vendor that has just come back is asked.
+      ms += 250
+      await call(`mailbox ${i % 3}`, code)
+    }
   }
   return { breaker, call, fail, changes, calls: () => calls, pass: (by: number) => (ms += by) }
 }
