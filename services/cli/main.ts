@@ -114,6 +114,14 @@ letters
   .option('--all', 'all that did not come back yet')
   .option('--force', 'also those that came back already')
   .option('--dry-run', 'say what would be done')
+  .addHelpText(
+    'after',
+    `
+What is put back is a doorbell and no more: whether anything is read for it is decided when it is claimed.
+A notification whose delivery key is recorded is dropped there, since a unit has answered it, and so is any
+ring of a connection that backs off, which is tried again at the end of its backoff anyway. A connection
+that does not back off is read again when a sync is asked for: POST /api/calendar/sync.`,
+  )
   .action(
     async (ids: readonly string[], options: DeadLetterOptions & { dryRun?: boolean; force?: boolean }) =>
       (await import('./dead-letters.ts')).replayLetters(ids, options, env, output()),

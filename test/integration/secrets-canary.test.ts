@@ -5,6 +5,7 @@ import { randomUUID } from 'node:crypto'
 import path from 'node:path'
 import { SignJWT } from 'jose'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { TOPICS } from '#schemas/topics.ts'
 import type { Component } from '../../infra/local/component.ts'
 import { createBrowser, linkOn, type Browser } from '../../infra/local/browser.ts'
 import type { ServiceName } from '../../infra/local/services.ts'
@@ -159,6 +160,32 @@ async function fail(vendor: Vendor, account: MadeAccount): Promise<void> {
   }
 }
 
+/** The twelfth failure in a row, whose answer repeats our token, becomes a dead letter; then the connection is well again. */
+async function giveUp(vendor: Vendor, account: MadeAccount): Promise<void> {
+  const echo = [...(capture.found.get('access_token') ?? []), account.refreshToken].join(' ')
+  await world.admin('POST', '/admin/faults', {
+    match: { accountId: account.accountId },
+    times: 100,
+    respond: { status: 500, body: { error: { code: 500, message: echo, errors: [{ reason: echo }] } } },
+  })
+  const id = connected.get(vendor)?.id
+  await rows('update external_calendar_connections set error_count = 11 where id = $1', [id])
+  await eventually('a dead letter in the index', async () => {
+    await api('POST', '/api/calendar/sync', { provider_id: provider })
+    return (await rows('select from dead_letters where connection_id = $1', [id])).length > 0
+  })
+  await world.admin('DELETE', '/admin/faults')
+  await rows('update external_calendar_connections set backoff_until = null where id = $1', [id])
+  await eventually(
+    `${vendor} to be well again`,
+    async () => {
+      await api('POST', '/api/calendar/sync', { provider_id: provider })
+      return (await stateOf(vendor))?.errors === 0
+    },
+    90_000,
+  )
+}
+
 /** Callers that are refused: each shows something secret. */
 async function provokeRefusals(): Promise<void> {
   const token = [...(capture.found.get('token') ?? []), ...(capture.found.get('clientState') ?? [])][0] ?? ''
@@ -202,6 +229,7 @@ beforeAll(async () => {
     await eventually(`a channel at ${vendor}`, () => capture.found.has(channelSecret), 90_000)
     await change(vendor, account, `${PLANTED} ${vendor}`)
     await fail(vendor, account)
+    await giveUp(vendor, account)
   }
   await provokeRefusals()
   await world.admin('POST', `/admin/accounts/${connected.get('google')?.accountId}/revoke`)
@@ -306,6 +334,8 @@ describe('no secret is found', () => {
     const found = await topics(testStack().brokers, world.prefix)
     expect(holds(found, `${PLANTED} microsoft`)).toBe(true)
     expect(holds(found, 'traceparent')).toBe(true)
+    const letters = found.filter(([name]) => name.endsWith(TOPICS.deadLetter))
+    expect(holds(letters, 'vendor/unavailable')).toBe(true)
     expect(new Set(found.map(([name]) => name)).size).toBeGreaterThanOrEqual(4)
     expect(leaks(found)).toEqual([])
   })

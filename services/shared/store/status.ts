@@ -6,6 +6,8 @@ export interface ConnectionLine {
   readonly provider_id: string
   readonly vendor: string
   readonly vendor_account_id: string
+  /** Address or name of the account, for people; null until the vendor has told it. */
+  readonly account_label: string | null
   readonly status: string
   readonly sync_needed: boolean
   readonly last_synced_at: Date | null
@@ -19,7 +21,7 @@ export interface ConnectionLine {
 /** Connections, those in trouble first, at most `limit`. */
 export async function listConnections(db: Queryable, limit: number): Promise<readonly ConnectionLine[]> {
   const { rows } = await db.query<ConnectionLine>(
-    `select c.id, c.provider_id, c.vendor, c.vendor_account_id, c.status, c.sync_needed, c.last_synced_at, c.error_count,
+    `select c.id, c.provider_id, c.vendor, c.vendor_account_id, c.account_label, c.status, c.sync_needed, c.last_synced_at, c.error_count,
             c.last_error ->> 'code' as last_error_code, c.backoff_until,
             (select count(*)::int from external_calendars k where k.connection_id = c.id and k.selected) as calendars,
             (select count(*)::int from channels h where h.connection_id = c.id and h.status = 'open') as open_channels
