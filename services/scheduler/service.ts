@@ -130,7 +130,7 @@ function jobsOf(deps: JobDeps, kafka: KafkaConfig): readonly Job[] {
     { name: 'sweep', everyMs: 30_000, runOnce: (signal) => sweep(deps, signal) },
     { name: 'orphans', everyMs: 30_000, runOnce: (signal) => stopOrphans(deps, signal) },
     { name: OBSERVE, everyMs: 15_000, runOnce: () => observe({ db: deps.db, kafka }) },
-    { name: 'retention', everyMs: 3_600_000, runOnce: (signal) => forgetOld(deps.db, signal) },
+    { name: 'retention', everyMs: 60_000, runOnce: (signal) => forgetOld(deps.db, signal) },
   ]
 }
 
