@@ -117,12 +117,24 @@ async function tendEach(
   signal: AbortSignal,
 ): Promise<number> {
   const limits = { atOnce: AT_ONCE, withinMs: RUN_MS, signal }
-  return workThrough(calendars, limits, async (calendar) => {
+  // Vendors that did not like our address: it is the same for all calendars, so in this run no other is asked for.
+  const refusedBy = new Set<VendorName>()
+  const tended = await workThrough(calendars, limits, async (calendar) => {
     if (!mayTend(deps, calendar)) return false
-    if (!isRenewable(calendar)) return openOne(deps, calendar, signal)
-    const renewed = await renewOne(deps, calendar, signal)
-    return renewed === 'gone' ? openOne(deps, calendar, signal) : renewed === 'renewed'
+    const renewed = isRenewable(calendar) ? await renewOne(deps, calendar, signal) : 'gone'
+    if (renewed !== 'gone') return renewed === 'renewed'
+    if (refusedBy.has(calendar.vendor)) return false
+    const opened = await openOne(deps, calendar, signal)
+    if (opened === 'callback-refused') refusedBy.add(calendar.vendor)
+    return opened === 'opened'
   })
+  for (const vendor of refusedBy) {
+    deps.logger.warn(
+      { vendor, code: 'vendor/callback-refused', address: deps.publicUrl },
+      'the vendor does not accept our webhook address, so no channel can be opened; calendars are polled. Check PUBLIC_URL',
+    )
+  }
+  return tended
 }
 
 async function renewOne(
@@ -154,10 +166,10 @@ async function openOne(
   deps: ChannelsDeps,
   calendar: UnwatchedCalendar,
   signal: AbortSignal,
-): Promise<boolean> {
+): Promise<'opened' | 'not-opened' | 'callback-refused'> {
   const { vendor, access } = useOf(deps, calendar)
   const id = randomUUID()
-  if (!(await insertOpening(deps.db, id, calendar))) return false
+  if (!(await insertOpening(deps.db, id, calendar))) return 'not-opened'
   try {
     const answer = await access.withToken(calendar.connectionId, signal, (accessToken) =>
       vendor.openChannel(
@@ -175,16 +187,20 @@ async function openOne(
     if (answer.kind === 'push-not-supported') {
       const waitMs = ASK_AGAIN_MS * (0.75 + 0.5 * Math.random())
       await markPushNotSupported(deps.db, { calendarId: calendar.calendarId, channelId: id }, waitMs)
-      return false
+      return 'not-opened'
     }
     await ring(deps, 'connected', [ringOf(calendar)])
     await markOpen(deps.db, id, answer)
-    return true
+    return 'opened'
   } catch (error) {
     // We are asked to stop: whether the vendor opened it is not known. If it did, it is found by its first notification.
-    if (signal.aborted) await deleteChannel(deps.db, id)
-    else await putOff(deps, calendar, id, asFailure(error))
-    return false
+    if (signal.aborted) {
+      await deleteChannel(deps.db, id)
+      return 'not-opened'
+    }
+    const failure = asFailure(error)
+    await putOff(deps, calendar, id, failure)
+    return failure.code === 'vendor/callback-refused' ? 'callback-refused' : 'not-opened'
   }
 }
 
@@ -198,6 +214,7 @@ async function putOff(
   // Kafka or Postgres is away: the row in opening is what remembers, and is tried again two minutes later.
   if (failure.scope === 'process') throw failure
   const { code } = failure
+  metrics.channelFailures.add(1, { vendor: calendar.vendor, code })
   deps.logger.info(
     { code, connectionId: calendar.connectionId },
     'a channel could not be opened or renewed; tried again',

@@ -99,6 +99,32 @@ describe('channels', () => {
     expect(rows).toEqual([{ channel_attempts: 0, channel_retry_at: null }])
   })
 
+  test('whose address the vendor refuses are asked for one after the other, not all in each run, and opened once it is mended', async () => {
+    const [world, vendor] = await open('channels address')
+    await using _world = world
+    const names = Array.from({ length: 60 }, (_, index) => `calendar ${index}`)
+    const [id] = await world.connect({})
+    await world.addCalendars(id!, ...names)
+    vendor.answers.open = () => {
+      throw new Failure('vendor/callback-refused')
+    }
+    expect(await tend(world)).toBe(0)
+    // Those that were under way together when the first was refused.
+    const inFirstRun = vendor.opened.length
+    expect(inFirstRun).toBeGreaterThan(0)
+    expect(inFirstRun).toBeLessThanOrEqual(8)
+    await tend(world)
+    expect(vendor.opened.length).toBeLessThanOrEqual(2 * inFirstRun + 8)
+    expect(await world.channels()).toEqual([])
+    const { rows } = await world.db.query(
+      'select from external_calendars where channel_attempts = 1 and channel_retry_at > calstream_now()',
+    )
+    expect(rows).toHaveLength(vendor.opened.length)
+    vendor.answers = {}
+    await world.advance(10_000)
+    expect(await tend(world)).toBe(names.length)
+  })
+
   test('are not asked for before the time that the vendor named', async () => {
     const [world, vendor] = await open('channels throttled')
     await using _world = world

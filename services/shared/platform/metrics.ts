@@ -112,6 +112,10 @@ export const metrics = {
     'calendar_sync_channels_expired',
     'Channels that ended although they were wanted and before others were open',
   ),
+  channelFailures: counter(
+    'calendar_sync_channel_failures',
+    'Channels that could not be opened or renewed. Labels: vendor, code',
+  ),
   connections: gauge('calendar_sync_connections', 'Connections. Labels: vendor, state'),
 
   gateDecisions: counter('calendar_sync_gate_decisions', 'Answers of gates. Labels: gate, state'),

@@ -45,9 +45,10 @@ function codeOf(status: number, problem: Problem | null, subject: CallSubject): 
   if (status === 429) return 'vendor/throttled'
   if (status === 408 || status >= 500) return 'vendor/unavailable'
   if (problem === null) return 'vendor/unreadable-answer'
+  if (problem.reason.startsWith('push.webhookUrl')) return 'vendor/callback-refused'
   switch (status) {
     case 401:
-      return problem.reason === 'push.webhookUrlUnauthorized' ? 'vendor/rejected' : 'vendor/token-rejected'
+      return 'vendor/token-rejected'
     case 403:
       return codeOfForbidden(problem.reason, subject)
     case 404:

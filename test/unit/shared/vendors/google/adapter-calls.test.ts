@@ -127,7 +127,9 @@ describe('a channel', () => {
     const { vendor } = await google(problem(400, 'pushNotSupportedForRequestedResource'))
     expect(await vendor.openChannel('t', request, signal)).toEqual({ kind: 'push-not-supported' })
     const other = await google(problem(400, 'push.webhookUrlNotHttps'))
-    expect((await failureOf(other.vendor.openChannel('t', request, signal))).code).toBe('vendor/rejected')
+    expect((await failureOf(other.vendor.openChannel('t', request, signal))).code).toBe(
+      'vendor/callback-refused',
+    )
   })
 
   test.each([404, 410])('that is already gone (%i) counts as stopped', async (status) => {
