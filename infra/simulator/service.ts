@@ -16,7 +16,7 @@
 //   { "name": "…", "seed": 1, "steps": [ { "do": "POST /admin/accounts", "with": {…}, "as": "ana" },
 //     { "at": "2h 30m", "do": "POST /admin/accounts/${ana.accountId}/revoke" }, { "at": "1h", "every": "1h", "times": 24, … } ] }
 //
-// Kept in memory, oldest dropped and counted: 100 000 requests, 100 000 webhook attempts, changes of 1 000 000 occurrences in all,
+// Kept in memory, oldest dropped and counted: 500 000 requests, 500 000 webhook attempts, changes of 1 000 000 occurrences in all,
 // 20 000 tombstones per calendar, 200 paging runs. Listens on 127.0.0.1 unless `host` says otherwise. With `dataDir` the world is
 // journalled and comes back as it was: accounts, tokens, events, sync tokens, channels, clock, scenario (ledgers and knobs do not).
 import { createClock } from './clock/clock.ts'

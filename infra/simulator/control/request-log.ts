@@ -2,7 +2,7 @@
 // a token in a query is redacted; sync and page tokens are kept, because the oracles follow cursors through them.
 import { createLedger, type Ledger } from './ledger.ts'
 
-const REQUESTS_KEPT = 100_000
+const REQUESTS_KEPT = 500_000
 
 export interface RequestEntry {
   readonly seq: number

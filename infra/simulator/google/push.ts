@@ -12,7 +12,7 @@ import { afterAttempt, type Agents, deliver, messageHeaders, retryDelay } from '
 
 const WAITING_MAX = 100_000
 const IN_FLIGHT_MAX = 64
-const ATTEMPTS_KEPT = 100_000
+const ATTEMPTS_KEPT = 500_000
 /** Google names no end of its retries. */
 const RETRY_ATTEMPTS_MAX = 8
 

@@ -81,6 +81,8 @@ export function openVendorHand(adminUrl: string): VendorHand {
       const all: T[] = []
       for (let after = 0; ;) {
         const page = await admin<Record<string, unknown>>('GET', `/admin/${name}?after=${after}`)
+        if (Number(page['dropped']) > 0)
+          throw new Error(`the ledger of ${name} lost its oldest entries: it proves nothing any more`)
         all.push(...(page[key] as T[]))
         if (page['more'] !== true) return all
         after = Number(page['next'])

@@ -34,6 +34,8 @@ export interface AuditRow {
 
 const AUDITOR = 'drill_auditor'
 const QUERY_TIMEOUT_MS = 60_000
+/** An hour of chaos writes some millions of rows: read at once they would not fit into one answer. */
+const PAGE = 20_000
 
 /** table → columns that are recorded. Credentials by their version alone: a ledger holds no secrets. */
 const WATCHED: Readonly<Record<AuditTable, readonly string[]>> = {
@@ -126,8 +128,8 @@ export async function installAudit(url: string): Promise<void> {
   )
 }
 
-/** Everything after `seq`, in order. */
-export async function readAudit(url: string, afterSeq = 0): Promise<readonly AuditRow[]> {
+/** Everything, in order. */
+export async function readAudit(url: string): Promise<readonly AuditRow[]> {
   const client = new pg.Client({
     connectionString: url,
     connectionTimeoutMillis: 15_000,
@@ -136,13 +138,17 @@ export async function readAudit(url: string, afterSeq = 0): Promise<readonly Aud
   client.on('error', () => {})
   await client.connect()
   try {
-    const { rows } = await client.query<AuditRow>(
-      `select seq::float8 as seq, txid::text as txid, (extract(epoch from at) * 1000)::float8 as at, table_name as "table", op,
-              process, role, connection_id as "connectionId", old, new
-         from drill_audit.entries where seq > $1 order by seq`,
-      [afterSeq],
-    )
-    return rows
+    const all: AuditRow[] = []
+    for (;;) {
+      const { rows } = await client.query<AuditRow>(
+        `select seq::float8 as seq, txid::text as txid, (extract(epoch from at) * 1000)::float8 as at, table_name as "table", op,
+                process, role, connection_id as "connectionId", old, new
+           from drill_audit.entries where seq > $1 order by seq limit ${PAGE}`,
+        [all.at(-1)?.seq ?? 0],
+      )
+      for (const row of rows) all.push(row)
+      if (rows.length < PAGE) return all
+    }
   } finally {
     await client.end()
   }
