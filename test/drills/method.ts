@@ -91,7 +91,14 @@ export function openMethod(drill: Drill, system: System, options: MethodOptions)
     delivered: (withinMs) =>
       run.until(
         'every delivery of the vendors is done',
-        async () => (await system.vendor.admin<{ pending: number }>('GET', '/admin/channels')).pending === 0,
+        async () => {
+          const [google, microsoft] = await Promise.all(
+            ['/admin/channels', '/admin/subscriptions'].map((route) =>
+              system.vendor.admin<{ pending: number }>('GET', route),
+            ),
+          )
+          return google?.pending === 0 && microsoft?.pending === 0
+        },
         withinMs,
       ),
     async lasting(ms) {

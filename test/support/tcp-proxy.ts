@@ -9,6 +9,8 @@ export interface Toxics {
   readonly down?: boolean
   /** Bytes of this direction vanish while the sockets stay open: a half-open link. */
   readonly mute?: 'up' | 'down' | 'both'
+  /** Nobody gets through: whoever says something is told this, and that was it. Connections that are open are reset first. */
+  readonly answer?: string
   /** Added to each direction. */
   readonly latencyMs?: number
   /** Up to this much more, by `random`. */
@@ -48,6 +50,8 @@ export interface TcpProxy extends AsyncDisposable {
   open(): number
   /** Connections that were refused because the line is down. */
   refused(): number
+  /** Connections that got the line's own answer. */
+  answered(): number
 }
 
 /** 8 bytes of length and API key stand before every Kafka request (KIP-482 leaves them as they are). */
@@ -74,6 +78,7 @@ export async function startTcpProxy(target: number, random: () => number = Math.
     resetAll: () => line.resetAll(),
     open: () => line.sockets.size / 2,
     refused: () => line.refused,
+    answered: () => line.answered,
     async [Symbol.asyncDispose]() {
       line.set({})
       for (const socket of line.sockets) socket.destroy()
@@ -86,6 +91,7 @@ class Line {
   readonly sockets = new Set<Socket>()
   cuts = 0
   refused = 0
+  answered = 0
   readonly #target: number
   readonly #random: () => number
   #toxics: Toxics = {}
@@ -104,7 +110,7 @@ class Line {
 
   set(toxics: Toxics): void {
     this.#toxics = toxics
-    if (toxics.down) this.resetAll()
+    if (toxics.down || toxics.answer !== undefined) this.resetAll()
   }
 
   resetAll(): number {
@@ -120,6 +126,7 @@ class Line {
       client.resetAndDestroy()
       return
     }
+    if (this.#toxics.answer !== undefined) return this.#answer(client, this.#toxics.answer)
     const upstream = connect(this.#target, '127.0.0.1')
     let muted = false
     const drop = () => [client, upstream].forEach((socket) => void socket.destroy())
@@ -143,6 +150,14 @@ class Line {
       } else drop()
     })
     upstream.on('data', (chunk: Buffer) => (muted ? drop() : down(chunk)))
+  }
+
+  #answer(client: Socket, text: string): void {
+    client.on('error', () => {})
+    client.once('data', () => {
+      this.answered += 1
+      client.end(text)
+    })
   }
 
   #take(chunk: Buffer): Cut | null {

@@ -138,8 +138,8 @@ function record<C>(
     ...who,
     status,
     ...answer.note,
-    ...present('syncTokenIn', call.query.get('syncToken')),
-    ...present('pageTokenIn', call.query.get('pageToken')),
+    ...present('syncTokenIn', call.query.get('syncToken') ?? call.query.get('$deltatoken')),
+    ...present('pageTokenIn', call.query.get('pageToken') ?? call.query.get('$skiptoken')),
     ...present('retryAfter', answer.headers?.['retry-after'] ?? null),
     ...present('faultId', fault?.faultId ?? null),
   })

@@ -3,6 +3,9 @@ import { chaosDrill } from '../chaos/chaos.ts'
 import type { Drill } from '../drill.ts'
 import { BROKER } from './broker.ts'
 import { DATABASE } from './database.ts'
+import { DISCONNECTING } from './disconnecting.ts'
+import { DOORS } from './doors.ts'
+import { FLAG_SERVER } from './flag-server.ts'
 import { GRACEFUL_DEGRADATION } from './graceful-degradation.ts'
 import { INGRESS } from './ingress.ts'
 import { KILLS } from './kills.ts'
@@ -10,6 +13,8 @@ import { MALFORMED } from './malformed.ts'
 import { NETWORK } from './network.ts'
 import { OUTAGES } from './outages.ts'
 import { PROCESSES } from './processes.ts'
+import { RECOVERY } from './recovery.ts'
+import { REOPENING } from './reopening.ts'
 import { SWITCH_DRILLS } from './switches.ts'
 import { VENDORS } from './vendors.ts'
 
@@ -19,7 +24,11 @@ const CHAOS_MINUTES = 1.5
 const DRILLS: readonly Drill[] = [
   ...SWITCH_DRILLS,
   ...GRACEFUL_DEGRADATION,
+  ...DOORS,
+  ...REOPENING,
   ...OUTAGES,
+  ...RECOVERY,
+  ...DISCONNECTING,
   ...MALFORMED,
   ...INGRESS,
   ...VENDORS,
@@ -28,6 +37,7 @@ const DRILLS: readonly Drill[] = [
   ...BROKER,
   ...DATABASE,
   ...NETWORK,
+  ...FLAG_SERVER,
 ]
 
 /** All of them. */

@@ -1,8 +1,7 @@
-// Bad lines between the parts, and the flag server gone.
+// Bad lines between the parts.
 import type { Drill } from '../drill.ts'
 import { allOf, met } from '../drill.ts'
 import { badLine, resetOnce } from '../faults/lines.ts'
-import { isReady } from '../faults/processes.ts'
 import { livedThrough, steadyLoad, USUAL } from './background.ts'
 
 const lines: Drill = {
@@ -75,73 +74,4 @@ const lines: Drill = {
   },
 }
 
-const flagServer: Drill = {
-  id: 'UNLEASH',
-  title: 'The flag server is away, hangs, restarts: gates fail closed within 30 s and heal by themselves',
-  report: 'infrastructure',
-  criteria: {
-    'UNLEASH.1': 'Short silences change nothing',
-    'UNLEASH.2': 'After 30 s without an answer no unit starts and webhooks get 503 with Retry-After',
-    'UNLEASH.3': 'Everything heals by itself and is caught up',
-  },
-  faults: ['F5', 'F8'],
-  profiles: ['ci', 'full'],
-  system: (profile) => ({ connections: profile === 'ci' ? 10 : 40, eventsPerCalendar: 20, latencyMs: 20 }),
-  invariants: USUAL,
-  wallMs: 600_000,
-  recoverWithinMs: 120_000,
-  limits: 'A 401 and an empty list of toggles are covered by the integration tests of the gates.',
-  async run(d) {
-    const { unleash: line } = d.system.stack.lines
-    await d.system.vendor.admin('POST', '/admin/notifications', { retryAttemptsMax: 14 })
-    const calm = steadyLoad(d, 15)
-    const short = await badLine(
-      d,
-      { fault: 'F5', action: 'refused 8 s', target: 'unleash', line },
-      { down: true },
-    )
-    await d.lasting(8_000)
-    const readyMeanwhile = await Promise.all(d.system.services.map((service) => isReady(service)))
-    await short.heal()
-    const hung = await badLine(d, { fault: 'F8', action: 'hangs', target: 'unleash', line }, { mute: 'both' })
-    const closedAfter = await d.until(
-      'the ingress says that it cannot know',
-      async () => !(await isReady(d.system.one('ingress'))) && !(await isReady(d.system.one('sync'))),
-      40_000,
-    )
-    const from = Date.now()
-    await d.lasting(6_000)
-    const to = Date.now()
-    await hung.heal()
-    await d.until('the gates are known again', () => isReady(d.system.one('ingress')), 20_000)
-    await calm()
-    const recovered = await d.converged(120_000)
-    return ({ ledgers, holds }) => {
-      const started = ledgers.calls.filter(
-        ({ start, path }) => path.endsWith('/events') && start > from + 1_000 && start < to,
-      ).length
-      const answers = ledgers.webhooks.filter(
-        ({ at, status }) => at > from + 500 && at < to && status !== undefined,
-      )
-      const unavailable = answers.filter(({ status }) => status === 503).length
-      return {
-        criteria: {
-          'UNLEASH.1': met(readyMeanwhile.every(Boolean), 'every process ready through 8 s of refusals'),
-          'UNLEASH.2': met(
-            closedAfter <= 33_000 && started === 0 && unavailable === answers.length,
-            `closed ${Math.round(closedAfter)} ms after the last answer; ${started} calls began; ${unavailable} of ${answers.length} notifications answered 503`,
-          ),
-          'UNLEASH.3': allOf(
-            holds('I1', 'I15'),
-            livedThrough(d),
-            met(true, `rest ${Math.round(recovered)} ms`),
-          ),
-        },
-        witnesses: [{ name: 'notifications while nothing was known', need: 5, got: answers.length }],
-        numbers: { closedAfterMs: Math.round(closedAfter), recoveryMs: Math.round(recovered) },
-      }
-    }
-  },
-}
-
-export const NETWORK: readonly Drill[] = [lines, flagServer]
+export const NETWORK: readonly Drill[] = [lines]

@@ -28,6 +28,7 @@ const disabledMidOperation: Drill = {
   profiles: ['smoke', 'ci', 'full'],
   system: (profile) => ({
     connections: { smoke: 6, ci: 20, full: 60 }[profile],
+    microsoft: { smoke: 0, ci: 5, full: 15 }[profile],
     eventsPerCalendar: 40,
     latencyMs: 20,
   }),

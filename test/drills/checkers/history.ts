@@ -297,9 +297,9 @@ export function isListing({ method, path }: Pick<ApiCall, 'method' | 'path'>): b
   return method === 'GET' && (path.endsWith('/events') || path.includes('calendarView/delta'))
 }
 
-/** The play vendors' etags are quoted numbers that grow with every change. */
+/** The play vendors' etags are quoted numbers that grow with every change; those of Graph are weak. */
 function versionOf(etag: unknown): number {
-  return typeof etag === 'string' ? Number(etag.replaceAll('"', '')) : Number.NaN
+  return typeof etag === 'string' ? Number(etag.replaceAll(/^W\/|"/g, '')) : Number.NaN
 }
 
 function idOf(row: AuditRow): string {

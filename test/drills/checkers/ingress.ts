@@ -67,13 +67,16 @@ export const answerContract: Checker = {
   },
 }
 
-/** Keys of the notifications that got a 2xx, without those that only open a channel. */
+/**
+ * Keys of the notifications that got a 2xx, without those that only open a channel. Google's alone: Graph's carry no number (0), what
+ * they rang is judged by the changes (I1).
+ */
 export function acknowledged({
   webhooks,
   requests,
 }: Pick<Ledgers, 'webhooks' | 'requests'>): ReadonlySet<string> {
   const keys = webhooks
-    .filter(({ status }) => status === 202)
+    .filter(({ status, messageNumber }) => status === 202 && messageNumber > 0)
     .map(({ channelId, messageNumber }) => `g:${channelId}:${messageNumber}`)
   const own = requests.flatMap(({ status, delivery }) =>
     status === 202 && delivery !== null ? [`g:${delivery}`] : [],

@@ -1,5 +1,8 @@
 // I18, I20, I24, I25, I26: secrets stay secret, everything stays bounded, stops are clean, disconnecting is final, and any state that
 // a crash leaves is a legal start.
+import { TOPICS } from '#schemas/topics.ts'
+import { foldChanges, foldState } from '../../../infra/local/verify.ts'
+import type { AuditRow } from '../ledgers/audit.ts'
 import type { Ledgers } from '../ledgers/ledgers.ts'
 import type { Checker, Findings } from './check.ts'
 import { isListing } from './history.ts'
@@ -92,30 +95,63 @@ export const cleanStop: Checker = {
 
 export const disconnectIsFinal: Checker = {
   id: 'I25',
-  title: 'Disconnecting is final: no later write, no later call, no credentials, no channel',
-  check({ nemesis, audit, calls, accounts }): Findings {
-    const failures: string[] = []
-    const ended = nemesis.filter(({ action }) => action === 'disconnect')
-    for (const { target, activeAt } of ended) {
-      const from = activeAt ?? Infinity
-      const account = accounts.find(({ connectionId }) => connectionId === target)
-      const late = forwardRows({ rows: audit }).filter(
-        (row) => row.connectionId === target && row.at > from && row.op !== 'DELETE',
-      )
-      if (late.length > 0)
-        failures.push(`connection ${target}: ${late.length} event rows written after its end`)
-      const asked = calls.filter(
-        (call) => call.accountId === account?.accountId && isListing(call) && call.start > from + 1_000,
-      )
-      if (asked.length > 0) failures.push(`connection ${target}: ${asked.length} calls after its end`)
-      const isErased = audit.some(
-        ({ table, op, connectionId }) =>
-          table === 'connection_credentials' && op === 'DELETE' && connectionId === target,
-      )
-      if (!isErased) failures.push(`connection ${target}: its credentials were not erased`)
-    }
+  title:
+    'Disconnecting is final: no later write, no later call, no row, no channel, no credentials; every removal is told',
+  check(ledgers): Findings {
+    const ended = ledgers.nemesis.filter(({ action }) => action === 'disconnect')
+    const failures = ended.flatMap(({ target, activeAt }) =>
+      [...remains(ledgers, target, activeAt ?? Infinity), ...untold(ledgers, target)].map(
+        (text) => `connection ${target}: ${text}`,
+      ),
+    )
     return { checked: ended.length, failures }
   },
+}
+
+function remains({ audit, calls, accounts }: Ledgers, target: string, from: number): string[] {
+  const found: string[] = []
+  const own = audit.filter(({ connectionId }) => connectionId === target)
+  const late = forwardRows({ rows: own }).filter((row) => row.at > from && row.op !== 'DELETE')
+  if (late.length > 0) found.push(`${late.length} event rows written after its end`)
+  const rows = left(own, 'external_calendar_events', 'event_id')
+  if (rows > 0) found.push(`${rows} event rows left`)
+  const channels = left(own, 'channels', 'id')
+  if (channels > 0) found.push(`${channels} channels left`)
+  const account = accounts.find(({ connectionId }) => connectionId === target)
+  const asked = calls.filter(({ accountId }) => accountId === account?.accountId)
+  const listed = asked.filter((call) => isListing(call) && call.start > from + 1_000)
+  if (listed.length > 0) found.push(`${listed.length} listings after its end`)
+  const erasedAt = own.findLast(({ table, op }) => table === 'connection_credentials' && op === 'DELETE')?.at
+  if (erasedAt === undefined) found.push('its credentials were not erased')
+  else {
+    const used = asked.filter(({ start }) => start > erasedAt).length
+    if (used > 0) found.push(`${used} calls after its credentials were erased`)
+  }
+  return found
+}
+
+/** What was inserted and never deleted. */
+function left(audit: readonly AuditRow[], table: AuditRow['table'], id: string): number {
+  const there = new Set<unknown>()
+  for (const row of audit)
+    if (row.table === table) {
+      // A channel may get another id: the one that the vendor gave.
+      there.delete(row.old?.[id])
+      if (row.op !== 'DELETE') there.add(row.new?.[id])
+    }
+  return there.size
+}
+
+/** Whoever reads the topics still holds events of it. */
+function untold({ topics }: Ledgers, target: string): string[] {
+  const folds = {
+    [TOPICS.eventChanged]: foldChanges(topics.get(TOPICS.eventChanged) ?? []),
+    [TOPICS.eventState]: foldState(topics.get(TOPICS.eventState) ?? []),
+  }
+  return Object.entries(folds).flatMap(([topic, { holdings }]) => {
+    const kept = [...holdings.keys()].filter((key) => key.startsWith(`${target}/`)).length
+    return kept > 0 ? [`${kept} events are still on ${topic}`] : []
+  })
 }
 
 export const restartsFromAnything: Checker = {

@@ -24,6 +24,8 @@ export interface GateHand {
   set(gate: Switch, on: boolean): Promise<GateSwitch>
   /** Exactly these are let in. */
   allow(providerIds: readonly string[], connectionIds: readonly string[]): Promise<GateSwitch>
+  /** A fault makes the server tell that all switches are off, or it does not do so any more. */
+  told(on: boolean): void
   /** Who is let in now. */
   listed(): { readonly providerIds: readonly string[]; readonly connectionIds: readonly string[] }
   /** All switches on, both lists as they were last set. */
@@ -58,6 +60,10 @@ export function openGateHand(address: AdminAddress): GateHand {
       return note({ gate: 'CALENDAR_ALLOWLIST_CONNECTION_IDS', on: null, ids: connectionIds }, (signal) =>
         setAllowlist(address, 'CALENDAR_ALLOWLIST_CONNECTION_IDS', connectionIds, signal),
       )
+    },
+    told(on) {
+      const at = Date.now()
+      for (const gate of SWITCHES) timeline.push({ gate, on, ids: null, askedAt: at, doneAt: at })
     },
     listed: () => listed,
     async reset() {

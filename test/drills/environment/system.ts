@@ -32,6 +32,8 @@ export interface SystemOptions {
   readonly seed: number
   /** Connections with their accounts; more can be made later. */
   readonly connections: number
+  /** How many of them are accounts of Microsoft; none by default. */
+  readonly microsoft?: number
   readonly calendars?: number
   readonly eventsPerCalendar?: number
   /** Of the play vendors, per call. */
@@ -237,11 +239,14 @@ async function startAll(system: System, options: SystemOptions): Promise<void> {
   const wanted = SERVICES.flatMap((service) =>
     Array.from({ length: options.processes?.[service] ?? 1 }, () => service),
   )
-  const { calendars = 1, eventsPerCalendar = 20 } = options
+  const { calendars = 1, eventsPerCalendar = 20, microsoft = 0 } = options
+  const spec = { calendars, eventsPerCalendar }
   // One after the other their names would be as sure; side by side the start takes a third.
   await Promise.all([
     ...wanted.map((service) => system.start(service)),
-    system.connect(options.connections, { calendars, eventsPerCalendar }),
+    system
+      .connect(options.connections - microsoft, spec)
+      .then(() => (microsoft > 0 ? system.connect(microsoft, { ...spec, vendor: 'microsoft' }) : [])),
   ])
 }
 

@@ -35,6 +35,24 @@ export function badLine(drill: DrillRun, what: LineFault, toxics: Toxics): Promi
   })
 }
 
+/** Whoever asks over this line is answered this until healed; active once so many have got it. */
+export function answeredInstead(
+  drill: DrillRun,
+  what: LineFault & { readonly answer: string; readonly minAnswers: number },
+): Promise<ActiveFault> {
+  const { line, fault, action, target, answer, minAnswers } = what
+  const before = line.answered()
+  return drill.inject({
+    fault,
+    action,
+    target,
+    inject: async () => line.set({ answer }),
+    isActive: () => line.answered() >= before + minAnswers,
+    heal: async () => line.set({}),
+    isHealed: () => true,
+  })
+}
+
 /** The line flaps: down and up in turn, until healed. */
 export function flapping(drill: DrillRun, what: LineFault, periodMs: number): Promise<ActiveFault> {
   const { line, fault, action, target } = what

@@ -19,7 +19,18 @@ import {
   row,
   T0,
 } from './hand-made.ts'
-import { verdict, fault, OFF, ON, LISTED, failed, attempt, unitFailed, counted } from './spoilt.ts'
+import {
+  disconnected,
+  verdict,
+  fault,
+  OFF,
+  ON,
+  LISTED,
+  failed,
+  attempt,
+  unitFailed,
+  counted,
+} from './spoilt.ts'
 
 const late = { process: 'sync-2#1' }
 const BAD: readonly (readonly [InvariantId, string, Partial<Ledgers>])[] = [
@@ -317,12 +328,29 @@ const BAD: readonly (readonly [InvariantId, string, Partial<Ledgers>])[] = [
   [
     'I25',
     'rows are written after the end',
-    { nemesis: [fault({ action: 'disconnect', target: CONNECTION, activeAt: T0 - 1_000_000 })] },
+    {
+      ...disconnected(),
+      nemesis: [fault({ action: 'disconnect', target: CONNECTION, activeAt: T0 - 1_000_000 })],
+      calls: [],
+    },
+  ],
+  ['I25', 'event rows are left', disconnected({ without: 'external_calendar_events' })],
+  ['I25', 'a channel is left', disconnected({ without: 'channels' })],
+  ['I25', 'credentials are not erased', disconnected({ without: 'connection_credentials' })],
+  [
+    'I25',
+    'the vendor is listed after the end',
+    { ...disconnected(), calls: [listing(1_002_000, 1_002_100)] },
   ],
   [
     'I25',
-    'credentials are not erased',
-    { nemesis: [fault({ action: 'disconnect', target: CONNECTION, activeAt: T0 + 1_000_000 })] },
+    'the vendor is called after the credentials were erased',
+    { ...disconnected(), calls: [listing(2_000_000, 2_000_100, { method: 'POST', path: '/revoke' })] },
+  ],
+  [
+    'I25',
+    'the removal is not told',
+    { ...disconnected(), topics: new Map([[TOPICS.eventChanged, [record(1, 1)]]]) },
   ],
   [
     'I26',

@@ -5,7 +5,19 @@ import type { InvariantId } from '../../drills/checkers/check.ts'
 import { INVARIANTS, judgeInvariants } from '../../drills/checkers/invariants.ts'
 import type { Ledgers } from '../../drills/ledgers/ledgers.ts'
 import { CONNECTION, connectionUpdate, goodLedgers, listing, record, row, T0 } from './hand-made.ts'
-import { verdict, fault, OFF, ON, LISTED, failed, ring, attempt, unitFailed, counted } from './spoilt.ts'
+import {
+  disconnected,
+  verdict,
+  fault,
+  OFF,
+  ON,
+  LISTED,
+  failed,
+  ring,
+  attempt,
+  unitFailed,
+  counted,
+} from './spoilt.ts'
 
 test('there are the 26 invariants, each once', () => {
   expect(INVARIANTS.map(({ id }) => id)).toEqual(Array.from({ length: 26 }, (_, index) => `I${index + 1}`))
@@ -66,13 +78,7 @@ const GOOD: readonly (readonly [InvariantId, Partial<Ledgers>])[] = [
     'I24',
     { processes: [{ at: T0, instance: 'sync-1', event: 'stopped', pid: 1, detail: '900 ms, code 0' }] },
   ],
-  [
-    'I25',
-    {
-      nemesis: [fault({ action: 'disconnect', target: CONNECTION, activeAt: T0 + 1_000_000 })],
-      audit: [row(9, 'connection_credentials', { op: 'DELETE', role: 'calstream_scheduler' })],
-    },
-  ],
+  ['I25', disconnected()],
   [
     'I26',
     {

@@ -2,8 +2,20 @@
 import { TOPICS } from '#schemas/topics.ts'
 import { runChecker, type InvariantId } from '../../drills/checkers/check.ts'
 import { INVARIANTS } from '../../drills/checkers/invariants.ts'
+import type { AuditRow } from '../../drills/ledgers/audit.ts'
 import type { FaultEntry, Ledgers } from '../../drills/ledgers/ledgers.ts'
-import { CONNECTION, connectionUpdate, goodLedgers, PROVIDER, record, T0 } from './hand-made.ts'
+import {
+  CONNECTION,
+  connectionUpdate,
+  eventRow,
+  goodLedgers,
+  listing,
+  page,
+  PROVIDER,
+  record,
+  row,
+  T0,
+} from './hand-made.ts'
 
 /** What the checker of an invariant says of the good ledgers with these changes. */
 export function verdict(id: InvariantId, changes: Partial<Ledgers> = {}): string {
@@ -74,3 +86,24 @@ export const counted = (value: number) => [
     values: new Map([['calendar_sync_failures_total{code="x"}', value]]),
   },
 ]
+
+/** A connection of one event and one channel that was disconnected; `without`: rows of that table stay. */
+export function disconnected({ without }: { without?: AuditRow['table'] } = {}): Partial<Ledgers> {
+  const by = { op: 'DELETE', role: 'calstream_scheduler' } as const
+  const channel = { id: 'ch', connection_id: CONNECTION }
+  const audit = [
+    ...page(2, { version: 1, sequence: 1, cursor: 'k1' }),
+    row(3, 'channels', { op: 'INSERT', new: channel }),
+    row(4, 'external_calendar_events', { ...by, old: eventRow(1, 1) }),
+    row(5, 'channels', { ...by, old: channel }),
+    row(6, 'connection_credentials', { ...by, at: T0 + 1_500_000 }),
+  ]
+  const removal = { change: 'removed', removalReason: 'disconnected', event: null, sequence: 2 }
+  const message = { ...record(1, 1).message, ...removal } as never
+  return {
+    nemesis: [fault({ action: 'disconnect', target: CONNECTION, activeAt: T0 + 1_000_000 })],
+    audit: audit.filter(({ table, op }) => op !== 'DELETE' || table !== without),
+    calls: [listing(10, 15), listing(1_200_000, 1_200_050, { method: 'POST', path: '/revoke' })],
+    topics: new Map([[TOPICS.eventChanged, [record(1, 1), record(2, 2, { message })]]]),
+  }
+}
