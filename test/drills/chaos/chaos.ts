@@ -16,6 +16,8 @@ const MINUTE_MS = 60_000
 /** MB of resident memory per hour that a soak may grow, once it is long enough to say anything. */
 const RSS_SLOPE_MAX = 60
 const SLOPES_FROM_MINUTES = 20
+/** What a unit sees as a failure of its vendor. */
+const RECORDED: ReadonlySet<NemesisAction> = new Set(['vendor-503', 'vendor-429', 'vendor-reset'])
 
 /** A drill that lasts this long. */
 export function chaosDrill(minutes: number): Drill {
@@ -110,7 +112,12 @@ async function chaos(d: DrillRun, durationMs: number) {
         { name: 'faults', need: Math.floor(durationMs / 6_000), got: done },
         { name: 'kills', need: Math.floor(durationMs / 15_000), got: kills },
         { name: 'changes', need: Math.floor((durationMs / 1_000) * rate * 0.8), got: changes },
-        { name: 'failures recorded', need: 1, got: recordedFailures(ledgers.audit).length },
+        {
+          name: 'failures recorded',
+          // A short run may draw no fault that a unit could record.
+          need: schedule.filter(({ action }) => RECORDED.has(action)).length > 2 ? 1 : 0,
+          got: recordedFailures(ledgers.audit).length,
+        },
       ],
       numbers: {
         faults: done,
