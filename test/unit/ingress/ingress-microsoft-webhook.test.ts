@@ -2,7 +2,7 @@
 import { describe, expect, test } from 'vitest'
 import type { SyncRequested } from '#schemas/messages.gen.ts'
 import { Failure } from '#shared/domain/failure.ts'
-import { MICROSOFT_WEBHOOK } from '../../../services/ingress/microsoft-webhook.ts'
+import { MICROSOFT_WEBHOOK } from '../../../services/ingress/webhooks/microsoft.ts'
 import { rawExchange, rawRequest } from '../../support/raw-http.ts'
 import {
   decoded,

@@ -1,10 +1,10 @@
 // schemas/openapi.yaml says what the ingress answers: every answer in it is provoked on a real socket.
 import { describe, expect, test } from 'vitest'
-import { MICROSOFT_WEBHOOK, registerMicrosoftWebhook } from '../../../services/ingress/microsoft-webhook.ts'
+import { MICROSOFT_WEBHOOK, registerMicrosoftWebhook } from '../../../services/ingress/webhooks/microsoft.ts'
 import { registerApi } from '../../../services/ingress/api/routes.ts'
 import { registerOAuth } from '../../../services/ingress/oauth/routes.ts'
 import { createServer } from '../../../services/ingress/server.ts'
-import { GOOGLE_WEBHOOK, registerGoogleWebhook } from '../../../services/ingress/webhooks.ts'
+import { GOOGLE_WEBHOOK, registerGoogleWebhook } from '../../../services/ingress/webhooks/google.ts'
 import { SYNC_API } from '../../../services/ingress/api/sync.ts'
 import { documentedOperations, isProvokedOnLiterals } from '../../support/openapi.ts'
 import { silent } from '../../support/recording-consumer.ts'

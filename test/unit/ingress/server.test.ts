@@ -1,7 +1,7 @@
 // The server under broken, slow and hostile bytes, and while it stops.
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { GOOGLE_WEBHOOK } from '../../../services/ingress/webhooks.ts'
+import { GOOGLE_WEBHOOK } from '../../../services/ingress/webhooks/google.ts'
 import { rawDialogue, rawExchange, rawRequest } from '../../support/raw-http.ts'
 import { literalIngressPerTest, notify, post, startLiteralIngress } from '../../support/literal-ingress.ts'
 

@@ -1,7 +1,7 @@
 // What the Google webhook answers, and what it leaves behind in Kafka and Postgres.
 import { describe, expect, test } from 'vitest'
 import { Failure } from '#shared/domain/failure.ts'
-import { GOOGLE_WEBHOOK } from '../../../services/ingress/webhooks.ts'
+import { GOOGLE_WEBHOOK } from '../../../services/ingress/webhooks/google.ts'
 import { rawDialogue } from '../../support/raw-http.ts'
 import {
   decoded,

@@ -8,7 +8,7 @@ import type { Logger } from '#shared/platform/log.ts'
 import { startLoop } from '#shared/platform/loop.ts'
 import type { Queryable } from '#shared/platform/postgres.ts'
 import { saveNotices, type ChannelNotice } from '#shared/store/channel-notices.ts'
-import { createGroupCommit } from './group-commit.ts'
+import { createGroupCommit } from '../group-commit.ts'
 
 export interface ChannelNotices extends AsyncDisposable {
   /** Whether these are committed; false is answered 503. Never rejects. */

@@ -8,9 +8,9 @@ import { inSpan } from '#shared/platform/telemetry.ts'
 import type { ChannelNotice, NoticeKind } from '#shared/store/channel-notices.ts'
 import type { ChannelNotices } from './channel-notices.ts'
 import { ITEMS_MAX, readMicrosoftBatch, type LifecycleEvent, type MicrosoftItem } from './microsoft-batch.ts'
-import type { Ring } from './publisher.ts'
-import { badRequest, sendProblem, unavailable, type Problem } from './server.ts'
-import { admit, NOT_DURABLE, UNAUTHORIZED, type Admission, type WebhookDeps } from './webhooks.ts'
+import type { Ring } from '../publisher.ts'
+import { badRequest, sendProblem, unavailable, type Problem } from '../server.ts'
+import { admit, NOT_DURABLE, UNAUTHORIZED, type Admission, type WebhookDeps } from './admit.ts'
 
 export const MICROSOFT_WEBHOOK = '/api/webhooks/calendar/microsoft'
 

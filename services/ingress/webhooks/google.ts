@@ -1,67 +1,14 @@
-// Notifications of vendors: gate → token → sync gate and allowlists → doorbell. Invariants: 2xx only once the ring is durable
-// in Kafka; nothing but Kafka is touched while the gates are open; a closed gate keeps a signed notification as a row
-// before it says 403; Google's is decided from headers, before a body is read.
+// Google's notifications. Invariants: 2xx only once the ring is durable in Kafka; everything is decided from headers, before a body is
+// read.
 import type { FastifyInstance, FastifyRequest } from 'fastify'
-import { readChannelToken, type ChannelClaims, type ChannelKeys } from '#shared/domain/channel-token.ts'
-import type { GateDecision, Gates } from '#shared/domain/gates.ts'
-import type { VendorName } from '#shared/domain/ids.ts'
+import type { ChannelClaims } from '#shared/domain/channel-token.ts'
 import { metrics } from '#shared/platform/metrics.ts'
 import { inSpan } from '#shared/platform/telemetry.ts'
+import { badRequest, sendProblem } from '../server.ts'
+import { admit, NOT_DURABLE, type WebhookDeps } from './admit.ts'
 import type { ChannelNotices } from './channel-notices.ts'
-import type { Publisher } from './publisher.ts'
-import type { Refusals } from './refusals.ts'
-import { badRequest, sendProblem, unavailable, type Problem } from './server.ts'
 
 export const GOOGLE_WEBHOOK = '/api/webhooks/calendar/google'
-
-export interface WebhookDeps {
-  readonly gates: Pick<Gates, 'webhook' | 'sync'>
-  readonly keys: ChannelKeys
-  readonly refusals: Pick<Refusals, 'hold'>
-  readonly publisher: Pick<Publisher, 'ring'>
-}
-
-export type Admission =
-  | { readonly kind: 'admitted'; readonly claims: ChannelClaims }
-  | { readonly kind: 'refused'; readonly problem: Problem }
-
-export const UNAUTHORIZED: Problem = {
-  status: 401,
-  error: 'Unauthorized',
-  detail: 'The channel token is missing or not one of ours.',
-}
-export const NOT_DURABLE = unavailable('The notification could not be stored. Send it again later.')
-
-/**
- * Whether a notification may ring, from its token alone ('' for none). A refusal of a signed one is committed as a
- * held_requests row when this returns 403; without that row the answer is 503.
- */
-export async function admit(deps: WebhookDeps, vendor: VendorName, token: string): Promise<Admission> {
-  // The gate that needs no identity comes first: while it is closed, a call without a token learns only that.
-  const webhook = deps.gates.webhook()
-  const claims = webhook.state === 'unknown' ? null : readChannelToken(deps.keys, vendor, token)
-  if (webhook.state !== 'on') return refuse(deps, webhook, claims)
-  if (claims === null) return { kind: 'refused', problem: UNAUTHORIZED }
-  const sync = deps.gates.sync(claims.providerId, claims.connectionId)
-  return sync.state === 'on' ? { kind: 'admitted', claims } : refuse(deps, sync, claims)
-}
-
-async function refuse(
-  deps: WebhookDeps,
-  decision: Exclude<GateDecision, { state: 'on' }>,
-  claims: ChannelClaims | null,
-): Promise<Admission> {
-  if (decision.state === 'unknown') {
-    return {
-      kind: 'refused',
-      problem: unavailable('The gates cannot be read at the moment. Send it again later.'),
-    }
-  }
-  const kept = claims === null || (await deps.refusals.hold([claims.connectionId], decision.gate))
-  if (!kept) return { kind: 'refused', problem: NOT_DURABLE }
-  const detail = 'Switched off by an operator. A signed notification is kept and handled once it is on again.'
-  return { kind: 'refused', problem: { status: 403, error: decision.text, detail } }
-}
 
 /**
  * `POST /api/webhooks/calendar/google`: 202 once durable · 200 for the `sync` message that opens a channel · 400 without its
