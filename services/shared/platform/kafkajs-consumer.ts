@@ -1,9 +1,11 @@
 // A consumer that outlives the broker: it supervises one Membership after the other. What it promises over their ends:
 // assignment numbers only grow, each join is told as a difference to the join before (in whatever life that was), pauses
-// that the caller wants are in force, and commits reach only partitions that are held now.
+// that the caller wants are in force, and commits reach only partitions that are held now. A partition whose records begin
+// anew (its topic was deleted and made again, or its offsets were reset) is told as lost and given again: what stands there
+// now under a known offset was never seen.
 import { setTimeout as delay } from 'node:timers/promises'
 import { Failure } from '#shared/domain/failure.ts'
-import type { Consumer, ConsumerOptions, TopicPartition } from './broker.ts'
+import type { Consumer, ConsumerOptions, InboundRecord, TopicPartition } from './broker.ts'
 import {
   isBrokerTrouble,
   type KafkaConfig,
@@ -45,6 +47,12 @@ export class SupervisedConsumer implements Consumer {
   #held: ReadonlyMap<string, TopicPartition> = new Map()
   /** What the last join gave us, also after that life ended. */
   #lastHeld: ReadonlyMap<string, TopicPartition> = new Map()
+  /** Where the next record of this join stands at least, by name of the partition. */
+  readonly #next = new Map<string, bigint>()
+  /** What the broker has acknowledged of our commits, by name of the partition, over joins for as long as it is ours. */
+  readonly #committed = new Map<string, bigint>()
+  /** A topic was missing since the last join: when it is there again it may be another one. */
+  #missedTopic = false
   #assignment = 0
   #joinedAt: number | null = null
   #acknowledgedAt = 0
@@ -117,6 +125,7 @@ export class SupervisedConsumer implements Consumer {
         return
       }
       this.#report(reason, verdict)
+      this.#missedTopic ||= protocolErrors(reason).includes('UNKNOWN_TOPIC_OR_PARTITION')
       await this.#pauseBetweenLives(verdict)
     }
   }
@@ -129,8 +138,7 @@ export class SupervisedConsumer implements Consumer {
       this.#options,
       {
         joined: (held) => this.#onJoined(membership, held),
-        received: ({ topic, partition }, records) =>
-          this.#options.handlers.received({ topic, partition, assignment: this.#assignment, records }),
+        received: (partition, records) => this.#onReceived(membership, partition, records),
         acknowledged: (at) => {
           this.#acknowledgedAt = Math.max(this.#acknowledgedAt, at)
         },
@@ -147,16 +155,48 @@ export class SupervisedConsumer implements Consumer {
   }
 
   #onJoined(membership: Membership, held: readonly TopicPartition[]): void {
+    this.#next.clear()
+    const missed = this.#missedTopic ? this.#tell([]) : []
+    this.#missedTopic = false
+    const lost = [...missed, ...this.#tell(held)]
+    this.#joinedAt = performance.now()
+    // The library keeps pauses over a rebalance, also of lost partitions, and knows none in a new life: state all of them.
+    membership.pause(held.filter((partition) => this.#paused.has(nameOf(partition))))
+    membership.resume([...held, ...lost].filter((partition) => !this.#paused.has(nameOf(partition))))
+  }
+
+  /** Tells the caller what is held from now on. @returns what no longer is. */
+  #tell(held: readonly TopicPartition[]): readonly TopicPartition[] {
     const change = assignmentChange(this.#lastHeld, held)
     this.#held = this.#lastHeld = new Map(held.map((partition) => [nameOf(partition), partition]))
     this.#assignment += 1
-    this.#joinedAt = performance.now()
-    // Whoever gets a lost partition back starts without a pause.
-    for (const partition of change.lost) this.#paused.delete(nameOf(partition))
+    for (const name of change.lost.map(nameOf)) {
+      // Whoever gets a lost partition back starts without a pause.
+      this.#paused.delete(name)
+      this.#next.delete(name)
+      this.#committed.delete(name)
+    }
     this.#options.handlers.assigned({ assignment: this.#assignment, held, ...change })
-    // The library keeps pauses over a rebalance, also of lost partitions, and knows none in a new life: state all of them.
-    membership.pause(held.filter((partition) => this.#paused.has(nameOf(partition))))
-    membership.resume([...held, ...change.lost].filter((partition) => !this.#paused.has(nameOf(partition))))
+    return change.lost
+  }
+
+  #onReceived(membership: Membership, at: TopicPartition, records: readonly InboundRecord[]): void {
+    const [first] = records
+    const name = nameOf(at)
+    // Within a join the library never goes back by itself, and a join begins at what was committed.
+    const least = this.#next.get(name) ?? this.#committed.get(name) ?? 0n
+    if (first && first.offset < least) this.#beginAnew(membership, at)
+    this.#next.set(name, (records.at(-1)?.offset ?? -1n) + 1n)
+    const { topic, partition } = at
+    this.#options.handlers.received({ topic, partition, assignment: this.#assignment, records })
+  }
+
+  #beginAnew(membership: Membership, at: TopicPartition): void {
+    const held = this.held()
+    this.#logger.warn(at, 'A partition begins anew: its topic was made again, or its offsets were reset')
+    this.#tell(held.filter((one) => nameOf(one) !== nameOf(at)))
+    this.#tell(held)
+    membership.resume([at])
   }
 
   async #commitNow(offsets: Offsets): Promise<void> {
@@ -165,6 +205,7 @@ export class SupervisedConsumer implements Consumer {
     if (membership === null || ours.length === 0) return
     try {
       await settledWithin(membership.commit(ours), COMMIT_TIMEOUT_MS, 'take the offsets')
+      for (const one of ours) if (this.#held.has(nameOf(one))) this.#committed.set(nameOf(one), one.next)
     } catch (error) {
       if (protocolErrors(error).some((type) => GROUP_MOVED_ON.has(type))) return
       throw kafkaFailure(error)
