@@ -113,7 +113,7 @@ export const faultBody = z.strictObject({
 export const notificationsBody = z.strictObject({
   drop: z.number().min(0).max(1).optional(),
   duplicate: count.max(100).optional(),
-  delayMs: z.number().min(0).max(3_600_000).optional(),
+  delayMs: z.number().min(0).max(14_400_000).optional(),
   reorder: z.boolean().optional(),
   paused: z.boolean().optional(),
   perChange: count.max(100).optional(),
