@@ -16,10 +16,10 @@ interface Asked {
   readonly html: string
 }
 
-/** One trip to the consent page, as a browser makes it. */
+/** One trip to the consent page, as a browser makes it; null leaves a field out. */
 async function consent(
   { simulator, mailbox }: GraphWorld,
-  more: Record<string, string> = {},
+  more: Readonly<Record<string, string | null>> = {},
 ): Promise<Asked> {
   const verifier = randomBytes(32).toString('base64url')
   const fields: Readonly<Record<string, string | null>> = {
