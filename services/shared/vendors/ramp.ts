@@ -1,10 +1,10 @@
 // How fast calls go out again when a vendor has come back, so that what waited for it does not fall on it at once. Invariants: until
-// a minute has passed without anybody waiting, calls go out one by one at a rate that follows from the busiest second before the
+// a minute has passed without anybody waiting, calls go out one by one at a rate that follows from the usual second before the
 // outage; who has to wait has a turn of its own, so nobody comes twice in vain; no turn lies further away than a unit waits.
 // In the hands of the breaker, per process and door like it. Time is monotonic and given by the caller.
 
-/** Of the busiest second before: the vendor has seen that much, and what waited is let in beside the usual work. */
-const SHARE = 1.5
+/** Of the usual second before: the usual work, and as much of what waited. Its busiest seconds had about as many. */
+const SHARE = 2
 /** With so little traffic before, the usual is no measure. 24 units at once then wait for at most 5 s. */
 export const RATE_MIN = 5
 /** Every minute that the backlog lasts the rate doubles, so that a quiet installation is not kept waiting for hours. */
@@ -37,9 +37,12 @@ export class Ramp {
   /** The vendor is away from now on: what was usual until now is kept. */
   closed(now: number): void {
     if (this.#startedAt !== null) return
-    const from = Math.floor(now / 1_000) - SECONDS_KEPT
-    const recent = [...this.#answers].filter(([second]) => second >= from)
-    this.#usual = Math.max(0, ...recent.map(([, count]) => count))
+    const end = Math.floor(now / 1_000)
+    const [first = end] = this.#answers.keys()
+    const from = Math.max(first, end - SECONDS_KEPT)
+    const counts = Array.from({ length: end - from }, (_, second) => this.#answers.get(from + second) ?? 0)
+    // The middle one: a burst, like everybody's first sync, is not usual.
+    this.#usual = counts.toSorted((a, b) => a - b)[Math.floor(counts.length / 2)] ?? 0
     this.#answers.clear()
   }
 
