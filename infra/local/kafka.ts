@@ -19,6 +19,8 @@ export interface KafkaOptions {
   readonly controllerPort: number
   /** A second way in, for clients that come through a proxy: it is told to them as `advertisedPort`. */
   readonly proxied?: { readonly port: number; readonly advertisedPort: number }
+  /** For its controlled shutdown; then it is killed. */
+  readonly stopWithinMs?: number
   readonly env: NodeJS.ProcessEnv
   readonly ledger: ProcessLedger
 }
@@ -53,7 +55,7 @@ async function launch(options: KafkaOptions, brokers: string, signal: AbortSigna
       env: options.env,
       cwd: options.folder,
       logFile: options.logFile,
-      stopWithinMs: STOP_WITHIN_MS,
+      stopWithinMs: options.stopWithinMs ?? STOP_WITHIN_MS,
     },
     options.ledger,
   )
