@@ -3,8 +3,8 @@
 // outage; who has to wait has a turn of its own, so nobody comes twice in vain; no turn lies further away than a unit waits.
 // In the hands of the breaker, per process and door like it. Time is monotonic and given by the caller.
 
-/** Of the usual second before: the usual work, and as much of what waited. Its busiest seconds had about as many. */
-const SHARE = 2
+/** Of the usual second before: the usual work, and half as much of what waited. Its busiest seconds had about as many. */
+const SHARE = 1.5
 /** With so little traffic before, the usual is no measure. 24 units at once then wait for at most 5 s. */
 export const RATE_MIN = 5
 /** Every minute that the backlog lasts the rate doubles, so that a quiet installation is not kept waiting for hours. */

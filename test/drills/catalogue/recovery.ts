@@ -38,7 +38,7 @@ const storm: Drill = {
   limits: 'One process of sync; each process has a breaker of its own.',
   async run(d) {
     const spans = { steady: 30_000, outage: 60_000, after: 60_000, rate: 12 }
-    if (d.profile !== 'full') Object.assign(spans, { steady: 7_000, outage: 9_000, after: 9_000, rate: 6 })
+    if (d.profile !== 'full') Object.assign(spans, { steady: 6_000, outage: 7_000, after: 6_000, rate: 6 })
     const load = d.load(spans.rate, WARM_UP_MS + spans.steady + spans.outage + spans.after)
     await d.lasting(WARM_UP_MS)
     const steadyFrom = Date.now()
