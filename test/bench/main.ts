@@ -8,7 +8,7 @@ import { killRun, openRunFolder, removeRunFolder } from '../support/test-run.ts'
 import { benchFreshness } from './freshness.ts'
 import { benchIngress } from './ingress.ts'
 import { benchRelay } from './relay.ts'
-import { document, machineFacts, type BenchResult } from './report.ts'
+import { document, loadBefore, machineFacts, type BenchResult } from './report.ts'
 import { benchRetry } from './retry.ts'
 
 type Bench = (stack: TestStack, say: (line: string) => void, signal: AbortSignal) => Promise<BenchResult>
@@ -37,8 +37,8 @@ async function run(names: readonly string[]): Promise<number> {
   const stop = new AbortController()
   for (const name of ['SIGINT', 'SIGTERM'] as const) process.once(name, () => stop.abort(new Error(name)))
   const signal = AbortSignal.any([stop.signal, AbortSignal.timeout(LIMIT_MS)])
-  const machine = machineFacts()
-  say(`one-minute load before the run: ${machine.loadBefore.toFixed(1)}`)
+  const run = { at: new Date().toISOString(), load: loadBefore() }
+  say(`one-minute load before the run: ${run.load.toFixed(1)}`)
   const folder = await openRunFolder()
   process.once('exit', () => killRun(folder))
   const found: BenchResult[] = []
@@ -48,7 +48,7 @@ async function run(names: readonly string[]): Promise<number> {
       say(`── ${name}`)
       const result = await BENCHES[name]!(started.stack, say, signal)
       for (const verdict of result.verdicts) say(verdict.replaceAll('**', ''))
-      found.push(result)
+      found.push({ ...result, run })
     }
   } finally {
     await removeRunFolder(folder)
@@ -56,7 +56,7 @@ async function run(names: readonly string[]): Promise<number> {
   const all = Object.keys(BENCHES).flatMap(
     (name) => [...found, ...earlier()].find((result) => result.name === name) ?? [],
   )
-  writeFileSync(DOCUMENT, document(all, machine, new Date()))
+  writeFileSync(DOCUMENT, document(all, machineFacts()))
   writeFileSync(RESULTS, `${JSON.stringify(all, null, 2)}\n`)
   say(`written: ${path.relative(ROOT, DOCUMENT)}`)
   return 0

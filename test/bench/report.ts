@@ -13,6 +13,8 @@ export interface BenchResult {
   readonly rows: readonly (readonly string[])[]
   /** What holds or does not, measured against an aim. */
   readonly verdicts: readonly string[]
+  /** Of the run that found this: ISO time, and the one-minute load before it. */
+  readonly run?: { readonly at: string; readonly load: number }
 }
 
 export interface Machine {
@@ -21,7 +23,6 @@ export interface Machine {
   readonly memoryGb: number
   readonly system: string
   readonly node: string
-  readonly loadBefore: number
 }
 
 export function machineFacts(): Machine {
@@ -32,8 +33,12 @@ export function machineFacts(): Machine {
     memoryGb: Math.round(totalmem() / 2 ** 30),
     system: `${platform()} ${arch()}`,
     node: process.versions.node,
-    loadBefore: loadavg()[0] ?? 0,
   }
+}
+
+/** The one-minute load: below 1, nothing else ran. */
+export function loadBefore(): number {
+  return loadavg()[0] ?? 0
 }
 
 /** The five-second load of /proc: how many processes want a core right now. */
@@ -55,9 +60,7 @@ export function quantiles(samples: readonly number[]): readonly string[] {
 }
 
 /** The whole document. `results`: newest run of each benchmark. */
-export function document(results: readonly BenchResult[], machine: Machine, at: Date): string {
-  const calm =
-    machine.loadBefore < 1 ? 'nothing else ran' : 'other work ran beside it, so absolute figures are too high'
+export function document(results: readonly BenchResult[], machine: Machine): string {
   return [
     '# Performance',
     '',
@@ -65,14 +68,13 @@ export function document(results: readonly BenchResult[], machine: Machine, at: 
     'belong to that machine. All parts (services, play vendor, Kafka, Postgres, registry, Unleash and the reader that measures)',
     'share its cores.',
     '',
-    `Last run ${at.toISOString().slice(0, 16).replace('T', ' ')} UTC: ${machine.cores} cores (${machine.model}), ${machine.memoryGb} GB, ${machine.system}, Node ${machine.node}, ` +
-      `Postgres without fsync. One-minute load before the run ${machine.loadBefore.toFixed(1)}: ${calm}.`,
+    `The machine: ${machine.cores} cores (${machine.model}), ${machine.memoryGb} GB, ${machine.system}, Node ${machine.node}, Postgres without fsync.`,
     '',
     ...results.flatMap(section),
   ].join('\n')
 }
 
-function section({ name, title, what, columns, rows, verdicts }: BenchResult): string[] {
+function section({ name, title, what, columns, rows, verdicts, run }: BenchResult): string[] {
   return [
     `## ${title}`,
     '',
@@ -83,6 +85,12 @@ function section({ name, title, what, columns, rows, verdicts }: BenchResult): s
     ...rows.map((row) => `| ${row.join(' | ')} |`),
     '',
     ...verdicts.map((verdict) => `- ${verdict}`),
+    ...(run ? [`- ${measuredWhen(run)}`] : []),
     '',
   ]
+}
+
+function measuredWhen({ at, load }: NonNullable<BenchResult['run']>): string {
+  const calm = load < 1 ? 'nothing else ran' : 'other work ran beside it, so absolute figures are too high'
+  return `Measured ${at.slice(0, 16).replace('T', ' ')} UTC; one-minute load before it ${load.toFixed(1)}: ${calm}.`
 }
