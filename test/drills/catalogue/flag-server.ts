@@ -32,6 +32,8 @@ const flagServer: Drill = {
   invariants: [...USUAL, 'I11', 'I13'],
   wallMs: 1_200_000,
   recoverWithinMs: 120_000,
+  limits:
+    'Profile ci plays one silence of 40 s, by a server that hangs; full adds one of 10 min, by answers of 503.',
   async run(d) {
     await d.system.vendor.admin('POST', '/admin/notifications', { retryAttemptsMax: 14 })
     const calm = steadyLoad(d, 15)
