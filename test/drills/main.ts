@@ -1,5 +1,7 @@
 // `npm run drill -- [id…] [--profile smoke|ci|full] [--seed n] [--list] [--mutants] [--minutes n] [--no-report]`: executes drills on a
 // stack of its own and judges them from outside. Ctrl-C stops clean. The exit code is 0 only if all are PASS (with --mutants: all caught).
+// Evidence and pages go to docs/drills, the raw ledgers of each drill's last run to .calstream/drills. An hour of chaos has millions of
+// entries: give Node 8 GB for it (NODE_OPTIONS=--max-old-space-size=8192).
 //
 // How to add a drill: write a value of type Drill (drill.ts) into the file of its group under catalogue/ (one file per group, listed in
 // catalogue/all.ts). `system` says what has to run, `run` does it and returns the judge. Faults go through `d.inject` (proven active
@@ -17,6 +19,7 @@ import { startDrillStack, type DrillStack } from './environment/stack.ts'
 import { MUTANTS } from './mutants/list.ts'
 import { controlRun, runMutant } from './mutants/run.ts'
 import type { MutantLine } from './report/pages.ts'
+import { keepLedgers } from './report/raw.ts'
 import { catalogueLines, keepEvidence, keepMutants, writePages } from './report/write.ts'
 import { runDrill, type DrillResult } from './run-drill.ts'
 
@@ -25,6 +28,7 @@ const USAGE =
 const START_MS = 35 * 60_000
 const LINE_MAX = 300
 const EVENTS_SHOWN = 30
+const RAW = path.join(REPOSITORY, '.calstream', 'drills')
 const PLACE = { folder: path.join(REPOSITORY, 'docs', 'drills'), repository: REPOSITORY }
 
 const progress = new Progress(process.stdout)
@@ -96,6 +100,7 @@ async function runDrills(stack: DrillStack, drills: readonly Drill[], options: O
     const result = await runDrill(drill, { ...options, stack, say, signal: interrupt.signal })
     results.push({ ...result, ledgers: null })
     tell(result)
+    if (result.ledgers) await keepLedgers(path.join(RAW, drill.id), result.ledgers)
     if (options.report) keepEvidence(PLACE, result)
   }
   if (options.report) writePages(PLACE, allDrills(), Date.now())
