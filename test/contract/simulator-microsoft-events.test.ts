@@ -26,6 +26,25 @@ describe('events', () => {
     expect(await refusedAs(lost.get())).toBe('400 TimeZoneNotSupportedException')
   })
 
+  test('have all the documented fields, a subject that may be null among them', async () => {
+    await using world = await openGraph()
+    const made = await world.mailbox.create({ subject: null, ...hour(3) })
+    // The example answer of https://learn.microsoft.com/graph/api/user-post-events, without its annotations.
+    expect(Object.keys(made)).toEqual(
+      expect.arrayContaining(
+        `id createdDateTime lastModifiedDateTime changeKey categories originalStartTimeZone originalEndTimeZone
+        iCalUId reminderMinutesBeforeStart isReminderOn hasAttachments subject bodyPreview importance sensitivity
+        isAllDay isCancelled isOrganizer responseRequested seriesMasterId showAs type webLink onlineMeetingUrl
+        isOnlineMeeting onlineMeetingProvider allowNewTimeProposals hideAttendees isDraft transactionId responseStatus
+        body start end location locations recurrence attendees organizer`.split(/\s+/),
+      ),
+    )
+    expect(made.subject).toBeNull()
+    expect(await world.mailbox.graph.api(`/me/events/${made.id}`).patch({ subject: 'Plan' })).toMatchObject({
+      subject: 'Plan',
+    })
+  })
+
   test('say which preferences were kept to, and show what was selected', async () => {
     await using world = await openGraph()
     const { id } = await world.mailbox.create({ subject: 'Plan', ...hour(3) })

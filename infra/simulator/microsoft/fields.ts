@@ -27,7 +27,8 @@ export function fieldsFrom(body: Body, before: Fields, calendar: Calendar): Part
   const fields: Fields = {
     ...before,
     ...times.fields,
-    ...('subject' in body ? { summary: body['subject'] ?? undefined } : {}),
+    // null is a subject that somebody took away; one that was never given is made up by the world.
+    ...('subject' in body ? { summary: body['subject'] ?? null } : {}),
     ...(location ? { location: location.displayName ?? '' } : {}),
     ...(text ? { description: text.content ?? '' } : {}),
     ...(typeof body['showAs'] === 'string' ? { showAs: body['showAs'] } : {}),
