@@ -199,6 +199,19 @@ describe('$batch', () => {
     expect(requests.filter(({ status }) => status === 429)).toHaveLength(1)
   })
 
+  test('has no connection of its own for each call: a fault that breaks one passes its calls by', async () => {
+    await using world = await openGraph()
+    const { admin } = world.simulator
+    const match = { operation: 'calendars' }
+    for (const fault of [{ hang: true }, { reset: 'before' }, { truncate: true }])
+      await admin('POST', '/admin/faults', { match, times: 1, ...fault })
+    await admin('POST', '/admin/faults', { match, times: 1, html: true })
+    const answers = await batch(world, [{ id: '1', method: 'GET', url: '/me/calendars' }])
+    expect(answers.get('1')?.status).toBe(502)
+    const { faults } = await admin<{ faults: { hits: number }[] }>('GET', '/admin/faults')
+    expect(faults.map(({ hits }) => hits)).toEqual([0, 0, 0, 1])
+  })
+
   test('keeps to four at a time of one mailbox, and is refused part by part where fewer are free', async () => {
     await using world = await openGraph()
     const twenty = Array.from({ length: 20 }, (_one, index) => ({
