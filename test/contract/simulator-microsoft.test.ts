@@ -201,14 +201,14 @@ describe('$batch', () => {
 
   test('has no connection of its own for each call: a fault that breaks one passes its calls by', async () => {
     await using world = await openGraph()
-    const { admin } = world.simulator
+    const { simulator } = world
     const match = { operation: 'calendars' }
     for (const fault of [{ hang: true }, { reset: 'before' }, { truncate: true }])
-      await admin('POST', '/admin/faults', { match, times: 1, ...fault })
-    await admin('POST', '/admin/faults', { match, times: 1, html: true })
+      await simulator.admin('POST', '/admin/faults', { match, times: 1, ...fault })
+    await simulator.admin('POST', '/admin/faults', { match, times: 1, html: true })
     const answers = await batch(world, [{ id: '1', method: 'GET', url: '/me/calendars' }])
     expect(answers.get('1')?.status).toBe(502)
-    const { faults } = await admin<{ faults: { hits: number }[] }>('GET', '/admin/faults')
+    const { faults } = await simulator.admin<{ faults: { hits: number }[] }>('GET', '/admin/faults')
     expect(faults.map(({ hits }) => hits)).toEqual([0, 0, 0, 1])
   })
 
