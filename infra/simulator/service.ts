@@ -4,7 +4,7 @@
 //   googleUrl     the API at the origin's root, /token, /revoke, /o/oauth2/v2/auth
 //   microsoftUrl  Graph at /v1.0, sign-in at /{tenant}/oauth2/v2.0/{authorize,token}
 //   adminUrl      /admin/… (control/admin*.ts; bodies in control/bodies.ts)
-//     world       accounts, …/calendars, …/events, events/change, …/revoke, load, cursors/expire, reset, health
+//     world       accounts, …/calendars, …/events, …/events/{id}/move, events/change, …/revoke, load, cursors/expire, reset, health
 //     trouble     faults, webhooks/send, subscriptions/lose, lifecycle, notifications/forged
 //     knobs       knobs (all), notifications, latency, access-tokens, paging, consent, grants, quota, cursors, channels, microsoft
 //     time        clock, scenario
