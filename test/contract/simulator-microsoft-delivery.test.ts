@@ -3,7 +3,7 @@
 import { describe, expect, test } from 'vitest'
 import { eventually } from '../support/eventually.ts'
 import { startGraphReceiver, type GraphReceiver } from '../support/graph-receiver.ts'
-import { hour, openGraph, type GraphWorld } from '../support/graph-sdk.ts'
+import { hour, openGraph, refusedAs, type GraphWorld } from '../support/graph-sdk.ts'
 
 const MINUTE_MS = 60_000
 const HOUR_MS = 60 * MINUTE_MS
@@ -210,6 +210,25 @@ describe('an endpoint', () => {
     await setting.create()
     await setting.advance(HOUR_MS)
     expect([changes(setting.receiver).length, missed(setting.receiver).length]).toEqual([20, 0])
+  })
+})
+
+describe('a hint', () => {
+  test('may come before its change can be read, by its id and in the delta, and then there is no other', async () => {
+    await using setting = await open()
+    const { world, receiver } = setting
+    const { link } = await world.mailbox.round()
+    await world.knobs({ invisibleForMs: MINUTE_MS, deltaLagMs: MINUTE_MS })
+    await setting.create('Early')
+    const [hint] = await eventually('the hint', () => changes(receiver).length > 0 && changes(receiver))
+    const read = world.mailbox.graph.api(`/me/events/${hint?.resourceData?.id}`)
+    expect(await refusedAs(read.get())).toBe('404 ErrorItemNotFound')
+    const early = await world.mailbox.round(link)
+    expect(early.rows).toEqual([])
+    await setting.advance(MINUTE_MS)
+    expect(await read.get()).toMatchObject({ subject: 'Early' })
+    expect((await world.mailbox.round(early.link)).rows).toMatchObject([{ subject: 'Early' }])
+    expect(changes(receiver)).toHaveLength(1)
   })
 })
 
