@@ -181,12 +181,13 @@ export class SupervisedConsumer implements Consumer {
   }
 
   #onReceived(membership: Membership, at: TopicPartition, records: readonly InboundRecord[]): void {
-    const [first] = records
+    const [first, last] = [records[0], records.at(-1)]
+    if (!first || !last) return
     const name = nameOf(at)
     // Within a join the library never goes back by itself, and a join begins at what was committed.
     const least = this.#next.get(name) ?? this.#committed.get(name) ?? 0n
-    if (first && first.offset < least) this.#beginAnew(membership, at)
-    this.#next.set(name, (records.at(-1)?.offset ?? -1n) + 1n)
+    if (first.offset < least) this.#beginAnew(membership, at)
+    this.#next.set(name, last.offset + 1n)
     const { topic, partition } = at
     this.#options.handlers.received({ topic, partition, assignment: this.#assignment, records })
   }
