@@ -35,6 +35,8 @@ export interface Drill {
   /** From the last heal until the tables equal the vendor. */
   readonly recoverWithinMs: number
   /** What the run does not show. */
+  /** What its name alone does not say on the command line, with a space before it. */
+  readonly flags?: string
   readonly limits?: string
   readonly run: (drill: DrillRun) => Promise<Judge>
 }

@@ -41,6 +41,7 @@ export function chaosDrill(minutes: number): Drill {
     invariants: ['I13', 'I15', 'I16', 'I26'],
     wallMs: minutes * MINUTE_MS + 10 * MINUTE_MS,
     recoverWithinMs: 180_000,
+    flags: ` --minutes ${minutes}`,
     limits: 'One broker, stopped in order or cut off, never killed.',
     run: (d) => chaos(d, minutes * MINUTE_MS),
   }

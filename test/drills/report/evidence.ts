@@ -122,7 +122,7 @@ export function evidenceOf(result: DrillResult, build: Build): Evidence {
     numbers: { ...result.numbers, ...(ledgers ? figures(ledgers) : {}) },
     faults: drill.faults,
     limits: drill.limits ?? null,
-    repro: `npm run drill -- ${drill.id} --profile ${profile} --seed ${seed}`,
+    repro: `npm run drill -- ${drill.id}${drill.flags ?? ''} --profile ${profile} --seed ${seed}`,
   }
 }
 
@@ -146,6 +146,7 @@ export function digestOf(ledger: unknown): string {
   return `sha256:${createHash('sha256').update(JSON.stringify(ledger, plain)).digest('hex')}`
 }
 
+/** For JSON, which knows neither maps nor integers beyond 2^53. */
 export function plain(_key: string, value: unknown): unknown {
   if (value instanceof Map) return Object.fromEntries(value)
   if (typeof value === 'bigint') return value.toString()

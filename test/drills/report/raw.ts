@@ -6,6 +6,7 @@ import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { createGzip } from 'node:zlib'
 import type { Ledgers } from '../ledgers/ledgers.ts'
+import { plain } from './evidence.ts'
 
 /** Writes `<folder>/<ledger>.jsonl.gz`, replacing what an earlier run left there. Rejects when the disk does not take it. */
 export async function keepLedgers(folder: string, ledgers: Ledgers): Promise<void> {
@@ -19,12 +20,6 @@ export async function keepLedgers(folder: string, ledgers: Ledgers): Promise<voi
 
 function* jsonLines(entries: Iterable<unknown>): Generator<string> {
   for (const entry of entries) yield `${JSON.stringify(entry, plain)}\n`
-}
-
-/** JSON knows neither maps nor integers beyond 2^53. */
-function plain(_key: string, value: unknown): unknown {
-  if (typeof value === 'bigint') return String(value)
-  return value instanceof Map ? Object.fromEntries(value) : value
 }
 
 function linesOf(ledgers: Ledgers): readonly (readonly [string, Iterable<unknown>])[] {
