@@ -34,9 +34,9 @@ export interface Drill {
   readonly wallMs: number
   /** From the last heal until the tables equal the vendor. */
   readonly recoverWithinMs: number
-  /** What the run does not show. */
   /** What its name alone does not say on the command line, with a space before it. */
   readonly flags?: string
+  /** What the run does not show. */
   readonly limits?: string
   readonly run: (drill: DrillRun) => Promise<Judge>
 }
