@@ -1,13 +1,18 @@
 // What Microsoft's documents leave open, played both ways: whatever a delta tells of deletions, cancelled occurrences and dead
 // tokens, and however late, a reader ends up with the truth.
 import { describe, expect, test } from 'vitest'
+import { Failure } from '#shared/domain/failure.ts'
+import { connectionId } from '#shared/domain/ids.ts'
+import { systemClock } from '#shared/platform/clock.ts'
+import { createLogger } from '#shared/platform/log.ts'
+import type { Vendor } from '#shared/vendors/vendor.ts'
+import { withBudgets } from '#shared/vendors/with-budgets.ts'
 import { eventually } from '../support/eventually.ts'
 import { openSimulatedMicrosoft } from '../support/simulated-microsoft.ts'
 import {
   describeItems,
   eventsOf,
   fold,
-  onePage,
   readOn,
   signal,
   WINDOW,
@@ -76,7 +81,7 @@ describe('a reader', () => {
     await livesThroughAll(world)
   })
 
-  test.each(['SyncStateNotFound', 'resyncRequired', 'bad-request', 'not-found'])(
+  test.each(['SyncStateNotFound', 'syncStateNotFound', 'resyncRequired', 'bad-request', 'not-found'])(
     'is told of a dead token by %s as of a value',
     async (expiredDelta) => {
       await using world = await openSimulatedMicrosoft({ expiredDelta })
@@ -134,12 +139,45 @@ test('refresh tokens rotate with every use, and the one before still works', asy
   expect((await world.vendor.refresh(first.refreshToken ?? '', signal)).accessToken).not.toBe('')
 })
 
-test('many readers of one mailbox never make Microsoft throttle', async () => {
+test('many readers of one mailbox in two processes never make Microsoft throttle, details of series included', async () => {
   await using world = await openSimulatedMicrosoft({ concurrencyMax: 4 })
   const account = await world.account({ events: 40 })
+  for (let i = 0; i < 4; i += 1) await world.createSeries(account, 3)
   await world.admin('POST', '/admin/latency', { ms: 20 })
-  const pages = await Promise.all(
-    Array.from({ length: 12 }, () => onePage(world.vendor, account, null, null)),
+  const truth = await world.truth(account)
+  const processes = [limited(world.vendor, account), limited(world.vendor, account)]
+  const reads = await Promise.all(Array.from({ length: 12 }, (_, reader) => processes[reader % 2]!()))
+  for (const { items } of reads) expect(fold(items)).toEqual(truth)
+  // Control: without the limits it does.
+  const code = await Promise.all(Array.from({ length: 12 }, () => readOn(world.vendor, account, null))).then(
+    () => 'none',
+    (error: unknown) => (error instanceof Failure ? error.code : error),
   )
-  expect(pages).toHaveLength(12)
+  expect(code).toBe('vendor/throttled')
 })
+
+/** A reader of the whole calendar, behind limits as one process has them, with a budget that is never spent. */
+function limited(adapter: Vendor, account: TestAccount) {
+  const vendor = withBudgets(adapter, {
+    quota: { perMinute: 1_000_000, mailboxPerMinute: 1_000_000 },
+    store: {
+      take: async (wishes) =>
+        wishes.map(({ key, calls }) => ({
+          key,
+          granted: Math.max(1, calls),
+          waitMicros: 0,
+          isResting: false,
+        })),
+      rest: async () => undefined,
+    },
+    clock: systemClock,
+    logger: createLogger({ service: 'test', level: 'silent' }),
+  })
+  const access = vendor.bind({
+    token: async () => account.accessToken,
+    invalidate: () => undefined,
+    withToken: (_connection, _signal, work) => work(account.accessToken),
+  })
+  const mailbox = connectionId('00000000-0000-4000-8000-00000000000a')
+  return () => access.withToken(mailbox, signal, () => readOn(vendor, account, null))
+}

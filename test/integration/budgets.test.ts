@@ -9,7 +9,7 @@ import { createLogger } from '#shared/platform/log.ts'
 import { openDatabase, type Database } from '#shared/platform/postgres.ts'
 import { budgetStore, deleteOldBudgets, takeCalls } from '#shared/store/budgets.ts'
 import type { Access } from '#shared/vendors/access.ts'
-import type { PageRequest, Vendor } from '#shared/vendors/vendor.ts'
+import { sendAtOnce, type PageRequest, type Vendor } from '#shared/vendors/vendor.ts'
 import { withBudgets } from '#shared/vendors/with-budgets.ts'
 import { runStatement } from '../../infra/local/postgres.ts'
 import type { DatabaseRole } from '../../infra/local/secrets.ts'
@@ -19,6 +19,7 @@ const logger = createLogger({ service: 'test', level: 'silent' })
 const signal = new AbortController().signal
 const ALICE = connectionId('00000000-0000-4000-8000-00000000000a')
 const BOB = connectionId('00000000-0000-4000-8000-00000000000b')
+const CAROL = connectionId('00000000-0000-4000-8000-00000000000c')
 const WINDOW = { from: 0, to: 1 }
 const LIVE: PageRequest = { vendorCalendarId: 'c', cursor: 'since', pageToken: null, window: WINDOW }
 const BACKFILL: PageRequest = { ...LIVE, cursor: null }
@@ -48,7 +49,7 @@ function pool(role: DatabaseRole): Database {
 }
 
 /** A vendor that notes when it was called and answers what it is told to. */
-function playVendor(seen: { readonly by: string; readonly at: number }[], by: string) {
+function playVendor(seen: { readonly by: string; readonly at: number }[], by: string, callsPerPage: number) {
   const answers: (() => Promise<typeof PAGE>)[] = []
   const unused = () => Promise.reject(new Error('not part of this test'))
   const vendor: Vendor = {
@@ -58,9 +59,16 @@ function playVendor(seen: { readonly by: string; readonly at: number }[], by: st
     revoke: unused,
     account: async () => ({ id: 'x', label: null }),
     listCalendars: unused,
-    fetchPage: async () => {
-      seen.push({ by, at: performance.now() })
-      return (answers.shift() ?? (async () => PAGE))()
+    fetchPage: async (_token, _request, _signal, each = sendAtOnce) => {
+      const [first] = await Promise.all(
+        Array.from({ length: callsPerPage }, () =>
+          each(async () => {
+            seen.push({ by, at: performance.now() })
+            return (answers.shift() ?? (async () => PAGE))()
+          }),
+        ),
+      )
+      return first ?? PAGE
     },
     refresh: async () => {
       seen.push({ by: `${by} refresh`, at: performance.now() })
@@ -82,10 +90,10 @@ const access: Access = {
 
 function startProcess(
   seen: { readonly by: string; readonly at: number }[],
-  options: { role?: DatabaseRole; quota?: typeof WIDE; random?: () => number } = {},
+  options: { role?: DatabaseRole; quota?: typeof WIDE; random?: () => number; callsPerPage?: number } = {},
 ) {
   const role = options.role ?? 'calstream_sync'
-  const { vendor, answers } = playVendor(seen, role)
+  const { vendor, answers } = playVendor(seen, role, options.callsPerPage ?? 1)
   const budgeted = withBudgets(vendor, {
     quota: options.quota ?? WIDE,
     store: budgetStore(pool(role)),
@@ -135,6 +143,9 @@ describe('a budget', () => {
     const seen: { by: string; at: number }[] = []
     const one = startProcess(seen, { quota })
     const two = startProcess(seen, { quota, role: 'calstream_scheduler' })
+    // Both have a connection to the database before they begin to compete.
+    await Promise.all([one, two].map(({ call }) => call(CAROL)))
+    seen.length = 0
     await Promise.all([one, two].map(({ call }) => callsUntilRefused(() => call(ALICE), 200)))
     const together = seen.filter(({ by }) => !by.includes('refresh')).length
     expect(together).toBeGreaterThanOrEqual(18)
@@ -188,6 +199,23 @@ describe('a budget', () => {
     expect(await call(BOB)).toBe('page')
   })
 
+  test('counts every call of a page, and a page that has begun waits a moment for its other calls', async () => {
+    const seen: { by: string; at: number }[] = []
+    // One call is earned in 143 ms.
+    const quota = { perMinute: 1_000_000, mailboxPerMinute: 600 }
+    const { call } = startProcess(seen, { quota, callsPerPage: 4 })
+    const pages = await callsUntilRefused(() => call(ALICE), 200)
+    expect(seen.length).toBe(pages * 4)
+    // A fifth of the quota, and what is earned meanwhile.
+    expect(seen.length).toBeLessThan(160)
+    const refused = await call(ALICE)
+    if (refused === 'page') throw new Error('it was not refused')
+    const before = seen.length
+    await waitUntil(performance.now() + ((refused.retryAt ?? 0) / 1000 - Date.now()) + 5)
+    expect(await call(ALICE)).toBe('page')
+    expect(seen.length).toBe(before + 4)
+  })
+
   test('leaves half of its room to live work however much a backfill takes', async () => {
     const quota = { perMinute: 400, mailboxPerMinute: 1_000_000 }
     const { call } = startProcess([], { quota })
@@ -226,10 +254,10 @@ describe('a rest', () => {
     const seen: { by: string; at: number }[] = []
     const one = startProcess(seen)
     const two = startProcess(seen, { role: 'calstream_scheduler' })
+    const until = performance.now() + 700
     one.answer(new Failure('vendor/throttled', undefined, { retryAt: inMs(700) }))
     expect(await one.call(ALICE)).toMatchObject({ code: 'vendor/throttled' })
     const heardAt = performance.now()
-    const until = performance.now() + 700
 
     const refused = await two.call(ALICE)
     expect(refused).toMatchObject({ code: 'vendor/throttled', kind: 'throttled' })
@@ -291,7 +319,7 @@ describe('a rest', () => {
   })
 
   test('that cannot be stored does not hide what the vendor said', async () => {
-    const { vendor, answers } = playVendor([], 'x')
+    const { vendor, answers } = playVendor([], 'x', 1)
     answers.push(() => Promise.reject(new Failure('vendor/throttled', undefined, { retryAt: inMs(5_000) })))
     const budgeted = withBudgets(vendor, {
       quota: WIDE,
@@ -357,5 +385,16 @@ describe('calls for one mailbox', () => {
     answer.resolve(PAGE)
     await Promise.all([...calls, bob])
     expect(seen.length).toBe(7)
+  })
+
+  test('that are of one page run two at a time too', async () => {
+    const seen: { by: string; at: number }[] = []
+    const one = startProcess(seen, { callsPerPage: 5 })
+    const answer = Promise.withResolvers<typeof PAGE>()
+    for (let i = 0; i < 5; i += 1) one.answers.push(() => answer.promise)
+    const pages = Promise.all([one.call(ALICE), one.call(BOB)])
+    await expect.poll(() => seen.length).toBe(4)
+    answer.resolve(PAGE)
+    expect([await pages, seen.length]).toEqual([['page', 'page'], 10])
   })
 })

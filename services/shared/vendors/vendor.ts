@@ -104,6 +104,15 @@ export type RenewedChannel =
   /** The vendor does not know it any more, or never renews (Google): open another. */
   | { readonly kind: 'gone' }
 
+/**
+ * Sends one call of a method that may need several: at once, later, or not at all, when the promise rejects and the method with it.
+ * An adapter sends each of them through this, also those that run at the same time.
+ */
+export type EachCall = <T>(send: () => Promise<T>) => Promise<T>
+
+/** For callers without limits. */
+export const sendAtOnce: EachCall = (send) => send()
+
 export interface Vendor {
   readonly name: VendorName
   /** Where the person's browser goes to consent. Pure. */
@@ -120,12 +129,17 @@ export interface Vendor {
   /** Gives a grant back; one that is already gone counts as given back, and a vendor without revocation does nothing. Throws Failure. */
   revoke(refreshToken: string, signal: AbortSignal): Promise<void>
   /** All calendars that the account can read. Throws Failure. */
-  listCalendars(accessToken: string, signal: AbortSignal): Promise<readonly VendorCalendar[]>
+  listCalendars(accessToken: string, signal: AbortSignal, each?: EachCall): Promise<readonly VendorCalendar[]>
   /**
    * One page of changes; a few calls of the vendor at most, so that a gate may be asked between pages. Throws Failure;
    * `vendor/not-yet-readable` when the vendor tells of a change that it does not show yet.
    */
-  fetchPage(accessToken: string, request: PageRequest, signal: AbortSignal): Promise<Page | CursorExpired>
+  fetchPage(
+    accessToken: string,
+    request: PageRequest,
+    signal: AbortSignal,
+    each?: EachCall,
+  ): Promise<Page | CursorExpired>
   /** A fresh access token. Throws Failure `vendor/grant-revoked` when the person has to connect again. */
   refresh(refreshToken: string, signal: AbortSignal): Promise<Grant>
   /** Throws Failure; `vendor/callback-refused` when the vendor tried our address and did not like the answer. */

@@ -1,17 +1,19 @@
 // A vendor behind its limits: calls per mailbox at a time, budgets and rests shared by all processes, and a circuit breaker per
 // door. A decorator over the port: it changes nothing of a call that goes out. Invariants: no call goes out inside a rest, beyond
-// a budget or through an open breaker; a refused call fails at once as `throttled` with `retryAt`, so a unit backs off without
+// a budget or through an open breaker, and what a method of the port sends is counted call by call; a refused call fails at once as `throttled` with `retryAt`, so a unit backs off without
 // an attempt being counted, and nothing waits here behind a gate that may close meanwhile.
+import { performance } from 'node:perf_hooks'
 import { Failure } from '#shared/domain/failure.ts'
 import type { ConnectionId } from '#shared/domain/ids.ts'
 import type { Clock } from '#shared/platform/clock.ts'
 import type { Logger } from '#shared/platform/log.ts'
+import { pause } from '#shared/platform/loop.ts'
 import { metrics } from '#shared/platform/metrics.ts'
 import type { Access } from './access.ts'
 import { createBreaker, type Breaker } from './breaker.ts'
 import { createBudget, type Budget, type BudgetStore, type Caller, type Quota, type Share } from './budget.ts'
 import { createLimiter, type Limiter } from './fetch.ts'
-import type { Grant, PageRequest, Vendor } from './vendor.ts'
+import type { EachCall, Grant, PageRequest, Vendor } from './vendor.ts'
 
 /**
  * Of the four that a vendor allows per mailbox (Graph: MailboxConcurrency, learn.microsoft.com/graph/throttling-limits). One
@@ -19,6 +21,11 @@ import type { Grant, PageRequest, Vendor } from './vendor.ts'
  */
 const CALLS_PER_MAILBOX = 2
 const CALLS_WAITING_MAX = 64
+/**
+ * How long the second and further calls of a method wait for the budget: when it is spent all the time, methods that begin anew
+ * with each refusal would use it up without ever coming to an end. A gate that closes stops calls within 2 s.
+ */
+const PATIENCE_MS = 1_000
 
 export interface BudgetedVendorDeps {
   readonly quota: Quota
@@ -41,6 +48,7 @@ interface Guard {
   readonly vendor: Vendor
   readonly budget: Budget
   readonly limiter: Limiter
+  readonly clock: Clock
   readonly logger: Logger
   readonly breakers: Readonly<Record<Caller['door'], Breaker>>
   /** Whose token it is, while calls with it run. */
@@ -52,20 +60,25 @@ export function withBudgets(vendor: Vendor, deps: BudgetedVendorDeps): BudgetedV
   const guard: Guard = {
     vendor,
     budget: createBudget({ ...deps, vendor: vendor.name }),
+    clock: deps.clock,
     logger: deps.logger,
     limiter: createLimiter({ perKey: CALLS_PER_MAILBOX, waitingMax: CALLS_WAITING_MAX }),
     breakers: { api: breakerOf(vendor, 'api', deps), login: breakerOf(vendor, 'login', deps) },
     owners: new Map(),
   }
-  const api = <T>(token: string, signal: AbortSignal, work: () => Promise<T>, share: Share = 'live') =>
-    guarded(
-      guard,
-      { mailbox: guard.owners.get(token)?.connectionId ?? null, door: 'api', share },
-      signal,
-      work,
-    )
-  const login = <T>(mailbox: ConnectionId | null, signal: AbortSignal, work: () => Promise<T>) =>
-    guarded(guard, { mailbox, door: 'login', share: 'live' }, signal, work)
+  const calls = <T>(
+    token: string,
+    signal: AbortSignal,
+    work: (each: EachCall) => Promise<T>,
+    share: Share = 'live',
+  ) => {
+    const mailbox = guard.owners.get(token)?.connectionId ?? null
+    return guarded(guard, { mailbox, door: 'api', share }, signal, work)
+  }
+  const call = <T>(token: string, signal: AbortSignal, send: () => Promise<T>) =>
+    calls(token, signal, (each) => each(send))
+  const login = <T>(mailbox: ConnectionId | null, signal: AbortSignal, send: () => Promise<T>) =>
+    guarded(guard, { mailbox, door: 'login', share: 'live' }, signal, (each) => each(send))
   return {
     name: vendor.name,
     consentUrl: (request) => vendor.consentUrl(request),
@@ -73,16 +86,17 @@ export function withBudgets(vendor: Vendor, deps: BudgetedVendorDeps): BudgetedV
     refresh: (token, signal, connectionId) =>
       login(connectionId ?? null, signal, () => vendor.refresh(token, signal)),
     revoke: (token, signal) => login(null, signal, () => vendor.revoke(token, signal)),
-    account: (token, signal) => api(token, signal, () => vendor.account(token, signal)),
-    listCalendars: (token, signal) => api(token, signal, () => vendor.listCalendars(token, signal)),
+    account: (token, signal) => call(token, signal, () => vendor.account(token, signal)),
+    listCalendars: (token, signal) =>
+      calls(token, signal, (each) => vendor.listCalendars(token, signal, each)),
     fetchPage: (token, request, signal) =>
-      api(token, signal, () => vendor.fetchPage(token, request, signal), shareOf(request)),
+      calls(token, signal, (each) => vendor.fetchPage(token, request, signal, each), shareOf(request)),
     openChannel: (token, request, signal) =>
-      api(token, signal, () => vendor.openChannel(token, request, signal)),
+      call(token, signal, () => vendor.openChannel(token, request, signal)),
     renewChannel: (token, channel, signal) =>
-      api(token, signal, () => vendor.renewChannel(token, channel, signal)),
+      call(token, signal, () => vendor.renewChannel(token, channel, signal)),
     stopChannel: (token, channel, signal) =>
-      api(token, signal, () => vendor.stopChannel(token, channel, signal)),
+      call(token, signal, () => vendor.stopChannel(token, channel, signal)),
     bind: (access) => bindOwner(guard, access),
   }
 }
@@ -92,27 +106,72 @@ function shareOf({ cursor }: PageRequest): Share {
   return cursor === null ? 'backfill' : 'live'
 }
 
+/** A call that did not go out, as the breaker must see it: neither an answer of the vendor nor its silence. */
+class NotSent extends Error {
+  override readonly name = 'NotSent'
+}
+
+/** A method of the port: the breaker judges it as a whole, each of its calls waits for its mailbox and is taken from the budget. */
 async function guarded<T>(
   guard: Guard,
   caller: Caller,
   signal: AbortSignal,
-  work: () => Promise<T>,
+  work: (each: EachCall) => Promise<T>,
 ): Promise<T> {
   const { mailbox, door } = caller
-  const send = async () => {
-    await guard.budget.take(caller).catch((error: unknown) => {
-      countRefusal(guard.vendor, error)
-      throw error
-    })
-    signal.throwIfAborted()
+  let opening: Promise<void> | null = null
+  /** The first call decides at once whether the method begins; those after it, or beside it, wait a little. */
+  const budgeted = async () => {
+    if (opening === null) return (opening = takeWithin(guard, caller, 0, signal))
+    await opening
+    return takeWithin(guard, caller, PATIENCE_MS, signal)
+  }
+  const each: EachCall = async (send) => {
+    let isSent = false
+    const take = async () => {
+      await budgeted()
+      signal.throwIfAborted()
+      isSent = true
+      return send()
+    }
     try {
-      return await guard.breakers[door].run(mailbox ?? 'nobody', work)
+      return await (mailbox === null ? take() : guard.limiter.run(`${mailbox} ${door}`, signal, take))
     } catch (error) {
-      await remember(guard, caller, error)
-      throw error
+      throw isSent ? error : new NotSent('not sent', { cause: error })
     }
   }
-  return mailbox === null ? send() : guard.limiter.run(`${mailbox} ${door}`, signal, send)
+  try {
+    return await guard.breakers[door].run(mailbox ?? 'nobody', () => work(each))
+  } catch (error) {
+    if (error instanceof NotSent) {
+      countRefusal(guard.vendor, error.cause)
+      throw error.cause
+    }
+    await remember(guard, caller, error)
+    throw error
+  }
+}
+
+/** Takes a call from the budget; waits for it when it fits within the patience. */
+async function takeWithin(
+  { budget, clock }: Guard,
+  caller: Caller,
+  patienceMs: number,
+  signal: AbortSignal,
+): Promise<void> {
+  const until = performance.now() + patienceMs
+  for (;;) {
+    try {
+      return await budget.take(caller)
+    } catch (error) {
+      const isSpent = error instanceof Failure && error.code === 'vendor/budget-spent'
+      if (!isSpent || error.retryAt === undefined) throw error
+      const waitMs = Math.max(1, (error.retryAt - clock.now()) / 1000)
+      if (performance.now() + waitMs > until) throw error
+      await pause(waitMs, signal)
+      signal.throwIfAborted()
+    }
+  }
 }
 
 /** What the vendor said about when to come back; never what we refused ourselves. */

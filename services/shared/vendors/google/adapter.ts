@@ -9,18 +9,20 @@ import type { Micros } from '#shared/domain/ids.ts'
 import { systemClock, type Clock } from '#shared/platform/clock.ts'
 import type { Secret } from '#shared/platform/env.ts'
 import { brokenLibrary, failureInside, readAs, storableToken, type Answer } from '../answer.ts'
-import { createBoundedFetch, createLimiter } from '../fetch.ts'
+import { createBoundedFetch } from '../fetch.ts'
 import { createOAuth, type OAuthSettings } from '../oauth.ts'
-import type {
-  ChannelRequest,
-  CursorExpired,
-  OpenedChannel,
-  Page,
-  PageItem,
-  PageRequest,
-  Vendor,
-  VendorAccount,
-  VendorCalendar,
+import {
+  sendAtOnce,
+  type ChannelRequest,
+  type CursorExpired,
+  type EachCall,
+  type OpenedChannel,
+  type Page,
+  type PageItem,
+  type PageRequest,
+  type Vendor,
+  type VendorAccount,
+  type VendorCalendar,
 } from '../vendor.ts'
 import { failureOfAnswer, readProblem, type CallSubject } from './errors.ts'
 import { mapCalendar, mapEvent } from './map.ts'
@@ -32,8 +34,6 @@ const EVENTS_PER_PAGE = 2500
 const CALENDARS_PER_PAGE = 250
 /** 10 000 calendars; a list that goes on is a loop. */
 const CALENDAR_PAGES_MAX = 40
-const CALLS_PER_ACCOUNT = 4
-const CALLS_WAITING_MAX = 64
 const VENDOR = 'Google'
 /** All that we read: the calendar list, events and their channels. */
 const SCOPE = 'https://www.googleapis.com/auth/calendar.readonly'
@@ -59,8 +59,9 @@ export function createGoogle(config: GoogleConfig, clock: Clock = systemClock): 
     name: 'google',
     ...createOAuth(oauthSettings(config), clock),
     account: (accessToken, signal) => account(call, accessToken, signal),
-    listCalendars: (accessToken, signal) => listCalendars(call, accessToken, signal),
-    fetchPage: (accessToken, request, signal) => fetchPage(call, accessToken, request, signal),
+    listCalendars: (accessToken, signal, each) => listCalendars(through(call, each), accessToken, signal),
+    fetchPage: (accessToken, request, signal, each) =>
+      fetchPage(through(call, each), accessToken, request, signal),
     openChannel: (accessToken, request, signal) => openChannel(call, accessToken, request, signal),
     // Google has no renewal: developers.google.com/workspace/calendar/api/guides/push#renew
     renewChannel: async () => ({ kind: 'gone' }),
@@ -96,7 +97,6 @@ type Outcome =
   | { readonly kind: 'refused'; readonly answer: Answer; readonly failure: Failure }
 
 function createCaller(rootUrl: string, clock: Clock): Call {
-  const limiter = createLimiter({ perKey: CALLS_PER_ACCOUNT, waitingMax: CALLS_WAITING_MAX })
   const fetchImplementation = createBoundedFetch()
   let client: Promise<calendar_v3.Calendar> | undefined
   // The deep import takes 115 ms and 72 MB where the whole package takes 945 ms and 168 MB; loaded when first used.
@@ -111,19 +111,23 @@ function createCaller(rootUrl: string, clock: Clock): Call {
         fetchImplementation,
       }),
     )
-  return ({ accessToken, subject }, signal, work) =>
-    limiter.run(accessToken, signal, async () => {
-      const api = await (client ??= load())
-      try {
-        const { data } = await work(api, { signal, headers: { Authorization: `Bearer ${accessToken}` } })
-        return { kind: 'ok', data }
-      } catch (error) {
-        if (signal.aborted) throw signal.reason
-        const answer = answerOf(error)
-        if (answer === null) throw failureInside(error) ?? brokenLibrary('The Google SDK', error)
-        return { kind: 'refused', answer, failure: failureOfAnswer(answer, subject, clock.now()) }
-      }
-    })
+  return async ({ accessToken, subject }, signal, work) => {
+    signal.throwIfAborted()
+    const api = await (client ??= load())
+    try {
+      const { data } = await work(api, { signal, headers: { Authorization: `Bearer ${accessToken}` } })
+      return { kind: 'ok', data }
+    } catch (error) {
+      if (signal.aborted) throw signal.reason
+      const answer = answerOf(error)
+      if (answer === null) throw failureInside(error) ?? brokenLibrary('The Google SDK', error)
+      return { kind: 'refused', answer, failure: failureOfAnswer(answer, subject, clock.now()) }
+    }
+  }
+}
+
+function through(call: Call, each: EachCall = sendAtOnce): Call {
+  return (who, signal, work) => each(() => call(who, signal, work))
 }
 
 /** The primary calendar's id is the address of the account. */

@@ -16,7 +16,7 @@ import type {
   VendorAccount,
   VendorCalendar,
 } from '../vendor.ts'
-import { createGraph, type Graph, type Outcome } from './call.ts'
+import { createGraph, through, type Graph, type Outcome } from './call.ts'
 import { readProblem } from './errors.ts'
 import { wirePage, wireSubscription, wireUser } from './wire.ts'
 
@@ -48,10 +48,10 @@ export function createMicrosoft(config: MicrosoftConfig, clock: Clock = systemCl
     name: 'microsoft',
     ...createOAuth(oauthSettings(config), clock),
     account: (accessToken, signal) => account(graph, accessToken, signal),
-    listCalendars: (accessToken, signal) => listCalendars(graph, accessToken, signal),
-    async fetchPage(accessToken, request, signal) {
+    listCalendars: (accessToken, signal, each) => listCalendars(through(graph, each), accessToken, signal),
+    async fetchPage(accessToken, request, signal, each) {
       const { fetchPage } = await import('./read-page.ts')
-      return fetchPage({ graph, clock }, { accessToken, request, signal })
+      return fetchPage({ graph: through(graph, each), clock }, { accessToken, request, signal })
     },
     openChannel: (accessToken, request, signal) =>
       openChannel({ graph, clock }, accessToken, request, signal),

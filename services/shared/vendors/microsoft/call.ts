@@ -6,12 +6,10 @@ import type { Client, Context, GraphRequest } from '@microsoft/microsoft-graph-c
 import { Failure } from '#shared/domain/failure.ts'
 import type { Clock } from '#shared/platform/clock.ts'
 import { brokenLibrary, parseJson, type Answer } from '../answer.ts'
-import { createBoundedFetch, createLimiter } from '../fetch.ts'
+import { createBoundedFetch } from '../fetch.ts'
+import { sendAtOnce, type EachCall } from '../vendor.ts'
 import { failureOfAnswer, type CallSubject } from './errors.ts'
 
-/** Graph allows 4 at a time for an app and a mailbox: learn.microsoft.com/graph/throttling-limits#outlook-service-limits */
-const CALLS_PER_ACCOUNT = 4
-const CALLS_WAITING_MAX = 64
 const VERSION = 'v1.0'
 /** Links have a few kB. */
 const LINK_MAX = 16_384
@@ -45,17 +43,16 @@ export interface Graph {
 /** Graph below this address; a path of the address is kept. */
 export function createGraph(apiUrl: string, clock: Clock): Graph {
   const base = new URL(`${apiUrl.replace(/\/+$/, '')}/${VERSION}/`)
-  const limiter = createLimiter({ perKey: CALLS_PER_ACCOUNT, waitingMax: CALLS_WAITING_MAX })
   const send = createBoundedFetch()
   return {
-    call: (request, signal) =>
-      limiter.run(request.accessToken, signal, async () => {
-        const response = await ask(send, base, request, signal)
-        const data = parseJson(await response.text())
-        if (response.ok) return { kind: 'ok', data }
-        const answer = { status: response.status, headers: response.headers, data }
-        return { kind: 'refused', answer, failure: failureOfAnswer(answer, request.subject, clock.now()) }
-      }),
+    async call(request, signal) {
+      signal.throwIfAborted()
+      const response = await ask(send, base, request, signal)
+      const data = parseJson(await response.text())
+      if (response.ok) return { kind: 'ok', data }
+      const answer = { status: response.status, headers: response.headers, data }
+      return { kind: 'refused', answer, failure: failureOfAnswer(answer, request.subject, clock.now()) }
+    },
     followable,
     linkHere(link) {
       const here = followable(link)
@@ -78,6 +75,11 @@ export function createGraph(apiUrl: string, clock: Clock): Graph {
       url.hash === ''
     return leadsHere ? link : null
   }
+}
+
+/** The same Graph, each of whose calls is sent through `each`. */
+export function through(graph: Graph, each: EachCall = sendAtOnce): Graph {
+  return { ...graph, call: (request, signal) => each(() => graph.call(request, signal)) }
 }
 
 type Send = ReturnType<typeof createBoundedFetch>

@@ -23,7 +23,7 @@ import { placeAfter, versionKey, type Details, type PendingSeries, type Place } 
 import { wireEvent, wirePage } from './wire.ts'
 
 const VENDOR = 'Microsoft'
-/** Graph takes four at a time from one mailbox; the scheduler has calls of its own. */
+/** Bounds how much stands behind one turn of the port; how many calls run at a time is for the caller to say. */
 const AT_ONCE = 3
 /** How long two places of Graph may tell differently of a change before that is taken for the truth. */
 const LAG_MICROS = 60_000_000

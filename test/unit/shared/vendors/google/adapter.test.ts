@@ -1,6 +1,7 @@
 // A page of events from Google: what goes over the wire, and what answers of all kinds become.
 import type { ServerResponse } from 'node:http'
 import { describe, expect, test } from 'vitest'
+import type { EachCall } from '#shared/vendors/vendor.ts'
 import {
   EVENT,
   failureOf,
@@ -158,25 +159,21 @@ describe('a page of events', () => {
   })
 })
 
-describe('calls of one account', () => {
-  test('are four at a time at most; those of another go beside them', async () => {
-    let running = 0
-    let most = 0
-    const { vendor } = await google((response) => {
-      most = Math.max(most, ++running)
-      setTimeout(() => {
-        running -= 1
-        response.end(JSON.stringify({ items: [], nextSyncToken: 's' }))
-      }, 20)
-    })
-    await Promise.all(Array.from({ length: 12 }, () => vendor.fetchPage('one', FULL, signal)))
-    expect(most).toBe(4)
-    most = 0
-    await Promise.all(
-      ['one', 'two'].flatMap((token) =>
-        Array.from({ length: 8 }, () => vendor.fetchPage(token, FULL, signal)),
-      ),
-    )
-    expect(most).toBe(8)
+describe('what limits calls from outside', () => {
+  test('sees each call of a method, also those of a list of several pages, and may keep one from going out', async () => {
+    const pages = [{ items: [], nextPageToken: 'p2' }, { items: [], nextPageToken: 'p3' }, { items: [] }]
+    const { vendor, seen } = await google((response) => response.end(JSON.stringify(pages.shift() ?? {})))
+    let calls = 0
+    const counting: EachCall = (send) => {
+      calls += 1
+      return send()
+    }
+    await vendor.listCalendars('token', signal, counting)
+    expect([calls, seen.length]).toEqual([3, 3])
+    await vendor.fetchPage('token', FULL, signal, counting).catch(() => undefined)
+    expect([calls, seen.length]).toEqual([4, 4])
+    const refusing: EachCall = () => Promise.reject(new Error('not now'))
+    await expect(vendor.fetchPage('token', FULL, signal, refusing)).rejects.toThrow('not now')
+    expect(seen).toHaveLength(4)
   })
 })
