@@ -23,20 +23,27 @@ export interface MutantOptions {
 const PATIENCE_MS = 30_000
 
 /**
- * The drill of a mutant without any bug, as impatient as the mutants' runs are: on a machine that is too slow for it, a FAIL of a
- * mutant would prove nothing. @returns null when it passes, else why not.
+ * The drill of a mutant without any bug, in a copy as the mutants' are and as impatient: where the machine is too slow for it, or the
+ * copy lacks something, a FAIL of a mutant would prove nothing. @returns null when it passes, else why not.
  */
 export async function controlRun(mutant: Mutant, options: MutantOptions): Promise<string | null> {
   const [drill] = chosenDrills([mutant.drill], mutant.profile)
   if (!drill) return `there is no drill ${mutant.drill}`
-  const { verdict, reasons } = await runDrill(drill, {
-    ...options,
-    profile: mutant.profile,
-    patienceMs: PATIENCE_MS,
-  })
-  return verdict === 'PASS'
-    ? null
-    : `without a bug ${mutant.drill} is ${verdict}: ${(reasons[0] ?? '').slice(0, 160)}`
+  const tree = mkdtempSync(path.join(tmpdir(), 'calstream-control-'))
+  try {
+    copyTree(options.tree ?? REPOSITORY, tree)
+    const { verdict, reasons } = await runDrill(drill, {
+      ...options,
+      profile: mutant.profile,
+      tree,
+      patienceMs: PATIENCE_MS,
+    })
+    return verdict === 'PASS'
+      ? null
+      : `without a bug ${mutant.drill} is ${verdict}: ${(reasons[0] ?? '').slice(0, 160)}`
+  } finally {
+    rmSync(tree, { recursive: true, force: true })
+  }
 }
 
 /** Runs one mutant. Never rejects: a mutant that cannot be applied is not caught. */
@@ -85,10 +92,10 @@ export function applyMutant({ file, find, replace }: Mutant, tree: string): stri
   return null
 }
 
-/** What a service needs to run: its code, the schemas and the packages. */
+/** What a service needs to run: its code, the schemas, the topics and the packages. */
 function copyTree(from: string, to: string): void {
   mkdirSync(to, { recursive: true })
-  for (const name of ['services', 'schemas', 'package.json'])
+  for (const name of ['services', 'schemas', 'infra/kafka', 'package.json'])
     cpSync(path.join(from, name), path.join(to, name), { recursive: true })
   symlinkSync(path.join(from, 'node_modules'), path.join(to, 'node_modules'))
 }
