@@ -19,6 +19,7 @@ import { startDrillStack, type DrillStack } from './environment/stack.ts'
 import { MUTANTS } from './mutants/list.ts'
 import { controlRun, runMutant } from './mutants/run.ts'
 import type { MutantLine } from './report/pages.ts'
+import { figures } from './report/evidence.ts'
 import { keepLedgers } from './report/raw.ts'
 import { catalogueLines, keepEvidence, keepMutants, writePages } from './report/write.ts'
 import { runDrill, type DrillResult } from './run-drill.ts'
@@ -98,7 +99,8 @@ async function runDrills(stack: DrillStack, drills: readonly Drill[], options: O
     const say = (line: string) =>
       progress.line(`  ${seconds(performance.now() - began).padStart(7)}  ${line}`)
     const result = await runDrill(drill, { ...options, stack, say, signal: interrupt.signal })
-    results.push({ ...result, ledgers: null })
+    const numbers = result.ledgers ? figures(result.ledgers) : {}
+    results.push({ ...result, numbers: { ...result.numbers, ...numbers }, ledgers: null })
     tell(result)
     if (result.ledgers) await keepLedgers(path.join(RAW, drill.id), result.ledgers)
     if (options.report) keepEvidence(PLACE, result)
@@ -170,8 +172,16 @@ function summary(results: readonly DrillResult[], wanted: number): number {
       `${verdict.padEnd(7)} ${drill.id.padEnd(11)} ${drill.title}${reasons[0] ? `: ${short(reasons[0])}` : ''}`,
     )
   if (interrupt.signal.aborted) progress.line(`Stopped by ${String(interrupt.signal.reason)} before the end.`)
-  progress.line(`${passed} of ${wanted} drills PASS`)
+  progress.line(`${passed} of ${wanted} drills PASS; ${totals(results)}`)
   return passed === wanted && background === 0 ? 0 : 1
+}
+
+/** What a run adds up to: only faults of drills that came to a verdict of PASS count. */
+function totals(results: readonly DrillResult[]): string {
+  const sum = (name: string) => results.reduce((all, { numbers }) => all + (numbers[name] ?? 0), 0)
+  const shown = results.filter(({ verdict }) => verdict === 'PASS').flatMap(({ drill }) => drill.faults)
+  const wallMs = results.reduce((all, { startedAt, endedAt }) => all + endedAt - startedAt, 0)
+  return `${sum('changes')} changes, ${sum('kills')} ends of processes, ${new Set(shown).size} faults of the catalogue in ${seconds(wallMs)}`
 }
 
 /** One line of a terminal or two; the report has it whole. */

@@ -30,6 +30,7 @@ const broker: Drill = {
     'One broker: it is stopped in order, frozen and cut off, not killed, because a lone broker may lose a commit marker to SIGKILL. Leader moves need three.',
   async run(d) {
     const rounds = d.profile === 'ci' ? 1 : 10
+    const awayMs = d.profile === 'ci' ? 5_000 : 8_000
     const { kafka: line } = d.system.stack.lines
     const { kafka } = d.system.stack
     const isUp = () => kafkaIsUp(d)
@@ -39,11 +40,11 @@ const broker: Drill = {
     for (let round = 0; round < rounds; round += 1) {
       await d.lasting(2_000)
       const stopped = await partAway(d, { fault: 'K1', how: 'stop', part: kafka, isUp })
-      await d.lasting(8_000)
+      await d.lasting(awayMs)
       await stopped.heal()
-      await d.lasting(4_000)
+      await d.lasting(awayMs / 2)
       const frozen = await partAway(d, { fault: 'K3', how: 'pause', part: kafka, isUp })
-      await d.lasting(8_000)
+      await d.lasting(awayMs)
       await frozen.heal()
       await d.lasting(3_000)
       const mute = await badLine(

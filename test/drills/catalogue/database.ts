@@ -30,7 +30,8 @@ const database: Drill = {
   recoverWithinMs: 120_000,
   limits: 'Full and slow disks (D12, D13) need a small file system and strace; fsync is off in the drills.',
   async run(d) {
-    const restarts = d.profile === 'ci' ? 10 : 40
+    const restarts = d.profile === 'ci' ? 6 : 40
+    const lastsMs = d.profile === 'ci' ? 3_000 : 5_000
     const { postgres } = d.system.stack
     const isUp = () => postgresIsUp(d)
     const calm = steadyLoad(d, 25)
@@ -64,7 +65,7 @@ const database: Drill = {
     await d.until('the server is back from its recovery', isUp, 30_000)
     await noteResume('the death of a backend')
     const frozen = await partAway(d, { fault: 'D5', how: 'pause', part: postgres, isUp })
-    await d.lasting(8_000)
+    await d.lasting(lastsMs * 1.6)
     await frozen.heal()
     await noteResume('a freeze')
     const locked = await holdLock(d, {
@@ -72,22 +73,22 @@ const database: Drill = {
       target: 'connection rows',
       statement: 'select id from external_calendar_connections for update',
     })
-    await d.lasting(4_000)
+    await d.lasting(lastsMs * 0.8)
     await locked.heal()
     const exclusive = await holdLock(d, {
       fault: 'D14',
       target: 'external_calendar_events',
       statement: 'lock table external_calendar_events in access exclusive mode',
     })
-    await d.lasting(5_000)
+    await d.lasting(lastsMs)
     await exclusive.heal()
     await noteResume('locks')
     const full = await fillConnections(d, 'D7')
-    await d.lasting(5_000)
+    await d.lasting(lastsMs)
     await full.heal()
     await noteResume('a full server')
     const standby = await readOnly(d, 'D11')
-    await d.lasting(5_000)
+    await d.lasting(lastsMs)
     await standby.heal()
     await noteResume('a read-only server')
     await calm()

@@ -22,6 +22,7 @@ const lines: Drill = {
     const { stack, lines: own } = d.system
     const all = { postgres: stack.lines.postgres, kafka: stack.lines.kafka, vendor: own.vendor }
     const calm = steadyLoad(d, 20)
+    const badMs = d.profile === 'ci' ? 2_500 : 4_000
     let faults = 0
     for (const [target, line] of Object.entries(all)) {
       await resetOnce(d, { fault: 'N2', action: 'reset', target, line })
@@ -35,14 +36,14 @@ const lines: Drill = {
         { fault: 'N5', action: '+200 ms and jitter', target, line },
         { latencyMs: 200, jitterMs: 100 },
       )
-      await d.lasting(4_000)
+      await d.lasting(badMs)
       await slow.heal()
       const narrow = await badLine(
         d,
         { fault: 'N6', action: 'sliced, 40 kB/s', target, line },
         { sliceBytes: 64, bytesPerSecond: 40_000 },
       )
-      await d.lasting(4_000)
+      await d.lasting(badMs)
       await narrow.heal()
       faults += 4
     }

@@ -27,7 +27,7 @@ const zombies: Drill = {
   wallMs: 900_000,
   recoverWithinMs: 120_000,
   async run(d) {
-    const rounds = { smoke: 1, ci: 2, full: 12 }[d.profile]
+    const rounds = { smoke: 1, ci: 1, full: 12 }[d.profile]
     await d.system.vendor.admin('POST', '/admin/paging', { pageSizeMax: 10 })
     let going = true
     const load = (async () => {
@@ -103,7 +103,7 @@ function takeoversOf(audit: Parameters<typeof recordedFailures>[0]): number {
 
 const rollingRestart: Drill = {
   id: 'ROLLING',
-  title: 'Rolling restart: SIGTERM to every process, three rounds',
+  title: 'Rolling restart: SIGTERM to every process, one after the other, round after round',
   report: 'processes',
   criteria: {
     'ROLLING.1': 'Each ends with code 0 within 10 s',
@@ -122,7 +122,7 @@ const rollingRestart: Drill = {
   wallMs: 900_000,
   recoverWithinMs: 90_000,
   async run(d) {
-    const rounds = d.profile === 'ci' ? 3 : 10
+    const rounds = d.profile === 'ci' ? 2 : 10
     // While the only ingress restarts, connections are refused; a vendor that never repeats that is drill W1.
     await d.system.vendor.admin('POST', '/admin/notifications', {
       retryOnConnectionError: true,
@@ -186,7 +186,7 @@ const rebalances: Drill = {
   wallMs: 900_000,
   recoverWithinMs: 120_000,
   async run(d) {
-    const turns = d.profile === 'ci' ? 7 : 60
+    const turns = d.profile === 'ci' ? 5 : 60
     await d.system.vendor.admin('POST', '/admin/paging', { pageSizeMax: 10 })
     let going = true
     const load = (async () => {

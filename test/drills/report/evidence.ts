@@ -127,7 +127,7 @@ export function evidenceOf(result: DrillResult, build: Build): Evidence {
 }
 
 /** What every drill tells, in the same words. */
-function figures(ledgers: Ledgers): Record<string, number> {
+export function figures(ledgers: Ledgers): Record<string, number> {
   const rssPeakMb = Math.round(Math.max(0, ...ledgers.samples.map(({ rssMb }) => rssMb)))
   return {
     changes: ledgers.changes.filter(({ at }) => at > ledgers.marks.steadyAt).length,
