@@ -16,6 +16,7 @@ import { PROCESSES } from './processes.ts'
 import { RECOVERY } from './recovery.ts'
 import { REOPENING } from './reopening.ts'
 import { SWITCH_DRILLS } from './switches.ts'
+import { TRANSACTIONS } from './transactions.ts'
 import { VENDORS } from './vendors.ts'
 
 /** How long chaos lasts when nobody says. */
@@ -36,6 +37,7 @@ const DRILLS: readonly Drill[] = [
   ...PROCESSES,
   ...BROKER,
   ...DATABASE,
+  ...TRANSACTIONS,
   ...NETWORK,
   ...FLAG_SERVER,
 ]

@@ -32,10 +32,15 @@ export async function terminateSessions(
   return ended
 }
 
-/** A second session holds rows or tables locked until healed. `statement` takes the locks inside a transaction. */
+/** A second session holds rows or tables locked until healed. `statement` takes the locks inside a transaction, which then ends so. */
 export async function holdLock(
   drill: DrillRun,
-  what: { readonly fault: string; readonly target: string; readonly statement: string },
+  what: {
+    readonly fault: string
+    readonly target: string
+    readonly statement: string
+    readonly end?: 'commit' | 'rollback'
+  },
 ): Promise<ActiveFault> {
   const session = await openSession(drill)
   return drill.inject({
@@ -55,7 +60,7 @@ export async function holdLock(
       return (rows[0]?.n ?? 0) > 0
     },
     async heal() {
-      await session.query('rollback').catch(() => undefined)
+      await session.query(what.end ?? 'rollback').catch(() => undefined)
       await session.end().catch(() => undefined)
     },
     isHealed: () => true,

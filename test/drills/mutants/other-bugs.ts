@@ -135,6 +135,21 @@ export const OTHER_BUGS: readonly Line[] = [
     'OUT-1',
   ],
   [
+    'newest-watermark',
+    'The relay reads on from the newest row that it has seen',
+    `${STORE}relay.ts`,
+    '    [shard, limit.rows, limit.bytes],\n  )\n  return rows\n',
+    `    [shard, limit.rows, limit.bytes],
+  )
+  const marks = ((globalThis as { marks?: Map<number, number> }).marks ??= new Map<number, number>())
+  const mark = marks.get(shard) ?? 0
+  marks.set(shard, Math.max(mark, ...rows.map((row) => row.id)))
+  return rows.filter((row) => row.id > mark)
+`,
+    'OVERLAP',
+    'ci',
+  ],
+  [
     'new-ids',
     'The relay gives each publication a new id',
     'services/relay/relay.ts',

@@ -55,6 +55,21 @@ export const SYNC_BUGS: readonly Line[] = [
     'OUT-1',
   ],
   [
+    'one-statement-claim',
+    'A claim reads its calendars as they were before it got the row',
+    `${SYNC}claim-unit.ts`,
+    `      const connection = await bumpEpoch(tx, id)
+      if (connection === null) throw new NotRun({ kind: 'done', why: 'unknown-connection' })
+      const calendars = await readCalendars(tx, id)
+`,
+    `      const calendars = await readCalendars(tx, id)
+      const connection = await bumpEpoch(tx, id)
+      if (connection === null) throw new NotRun({ kind: 'done', why: 'unknown-connection' })
+`,
+    'OVERLAP',
+    'ci',
+  ],
+  [
     'gate-not-asked',
     'The gate is not asked between pages',
     `${SYNC}unit.ts`,
