@@ -41,14 +41,15 @@ export class ServiceProcess implements AsyncDisposable {
   readonly #options: LaunchOptions
   #component: Component | null = null
   #starts = 0
-  #crashAt: string | undefined
+  /** Crash points of the next starts, one each. */
+  #crashes: string[]
   #isWatched = true
 
   constructor(options: LaunchOptions) {
     this.service = options.service
     this.instance = options.instance
     this.#options = options
-    this.#crashAt = options.crashAt
+    this.#crashes = options.crashAt === undefined ? [] : [options.crashAt]
     this.adminUrl = `http://127.0.0.1:${options.env[`ADMIN_PORT_${options.service.toUpperCase()}`]}`
   }
 
@@ -80,9 +81,9 @@ export class ServiceProcess implements AsyncDisposable {
     } else process.kill(pid, 'SIGKILL')
   }
 
-  /** SIGKILL; what the supervisor then starts dies at this crash point. */
-  killInto(crashAt: string): void {
-    this.#crashAt = crashAt
+  /** SIGKILL; what the supervisor then starts dies at the first of these crash points, the next start at the second, and so on. */
+  killInto(...points: readonly string[]): void {
+    this.#crashes = [...points]
     process.kill(this.pid, 'SIGKILL')
   }
 
@@ -101,7 +102,7 @@ export class ServiceProcess implements AsyncDisposable {
 
   /** Starts it again after a stop or a kill that kept it down. */
   async restart(signal: AbortSignal, crashAt?: string): Promise<void> {
-    this.#crashAt = crashAt
+    this.#crashes = crashAt === undefined ? [] : [crashAt]
     await this.#running().restart(signal)
     void this.#keepUp(this.#running())
   }
@@ -163,8 +164,7 @@ export class ServiceProcess implements AsyncDisposable {
     this.#starts += 1
     const began = performance.now()
     const env = labelled(serviceEnv(service, this.#options.env), `${instance}#${this.#starts}`)
-    const crashAt = this.#crashAt
-    this.#crashAt = undefined
+    const crashAt = this.#crashes.shift()
     const child = await Child.start(
       {
         name: instance,

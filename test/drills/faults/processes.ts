@@ -52,28 +52,46 @@ export function freeze(drill: DrillRun, fault: string, process: ServiceProcess):
   })
 }
 
+export interface Crash {
+  readonly point: string
+  /** Makes the way past the point likely; repeated until the point is met. */
+  readonly provoke: () => Promise<void>
+}
+
 /**
- * A process is killed and comes back so that it dies once more, at a crash point; resolves when it died there and is ready again.
- * `provoke` makes the way past the point likely; it is repeated until the point is met.
+ * A process is killed and comes back to die at the first crash point, comes back to die at the second, and so on; resolves when it is
+ * ready again after the last. @returns the points at which something else ended it.
  */
-export async function crashAt(
+export async function crashThrough(
   drill: DrillRun,
   process: ServiceProcess,
-  point: string,
-  provoke: () => Promise<void>,
-): Promise<void> {
-  const starts = process.starts
-  await drill.strike({ fault: 'P4', action: `crash at ${point}`, target: process.instance }, async () => {
-    process.killInto(point)
-    await drill.until(`${process.instance} is armed`, () => process.starts > starts, BACK_WITHIN_MS)
-    const deadline = Date.now() + MET_WITHIN_MS
-    while (process.starts === starts + 1 && Date.now() < deadline && !drill.signal.aborted) {
-      await provoke()
-      await drill.lasting(300)
-    }
-    await drill.until(`${process.instance} died at ${point}`, () => process.starts > starts + 1, 5_000)
-  })
-  await drill.until(`${process.instance} is back after ${point}`, () => isReady(process), BACK_WITHIN_MS)
+  crashes: readonly Crash[],
+): Promise<readonly Crash[]> {
+  const missed: Crash[] = []
+  const first = process.starts
+  process.killInto(...crashes.map(({ point }) => point))
+  for (const [index, crash] of crashes.entries()) {
+    const armed = first + index + 1
+    await drill.strike(
+      { fault: 'P4', action: `crash at ${crash.point}`, target: process.instance },
+      async () => {
+        await drill.until(`${process.instance} is armed`, () => process.starts >= armed, BACK_WITHIN_MS)
+        const deadline = Date.now() + MET_WITHIN_MS
+        while (process.starts === armed && Date.now() < deadline && !drill.signal.aborted) {
+          await crash.provoke()
+          await drill.lasting(200)
+        }
+        await drill.until(`${process.instance} died at ${crash.point}`, () => process.starts > armed, 5_000)
+      },
+    )
+    const ends = drill.system.processEvents.filter(
+      ({ instance, event }) => instance === process.instance && event === 'ended',
+    )
+    if (ends.at(-1)?.detail !== 'SIGKILL') missed.push(crash)
+    drill.say(`${process.instance} died at ${crash.point}`)
+  }
+  await drill.until(`${process.instance} is back`, () => isReady(process), BACK_WITHIN_MS)
+  return missed
 }
 
 /** Whether /readyz says yes. */
