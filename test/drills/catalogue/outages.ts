@@ -48,7 +48,7 @@ const vendorOutage: Drill = {
   recoverWithinMs: 90_000,
   limits: 'Google only; the outage lasts seconds, not hours, so the cap of one hour is not reached.',
   async run(d) {
-    const outageMs = { smoke: 9_000, ci: 22_000, full: 120_000 }[d.profile]
+    const outageMs = { smoke: 9_000, ci: 16_000, full: 120_000 }[d.profile]
     const rate = { smoke: 5, ci: 30, full: 50 }[d.profile]
     const load = d.load(rate, outageMs + 6_000)
     await d.lasting(2_000)
