@@ -107,7 +107,12 @@ describe('a topic that is deleted and made again', () => {
         await producer.send(rings(4))
         return true
       })
-      await eventually('the new record to be read', () => fresh.includes('4'), 60_000)
+      await eventually('the new record to be read', () => fresh.includes('4'), 60_000).catch(
+        (error: unknown) => {
+          const told = { read: reader.values(), joins: reader.joins, said: lines.map(({ msg }) => msg) }
+          throw new Error(JSON.stringify(told), { cause: error })
+        },
+      )
       await producer.send(rings(5, 6))
       await eventually('and those after it', () => fresh.includes('6'))
       expect(fresh).toEqual(['1', '2', '3', '4', '5', '6'])

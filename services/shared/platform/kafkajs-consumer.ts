@@ -49,6 +49,8 @@ export class SupervisedConsumer implements Consumer {
   #lastHeld: ReadonlyMap<string, TopicPartition> = new Map()
   /** Where the next record of this join stands at least, by name of the partition. */
   readonly #next = new Map<string, bigint>()
+  /** The same over joins, for as long as the partition is ours. */
+  readonly #seen = new Map<string, bigint>()
   /** What the broker has acknowledged of our commits, by name of the partition, over joins for as long as it is ours. */
   readonly #committed = new Map<string, bigint>()
   /** A topic was missing since the last join: when it is there again it may be another one. */
@@ -138,7 +140,7 @@ export class SupervisedConsumer implements Consumer {
       this.#options,
       {
         joined: (held) => this.#onJoined(membership, held),
-        received: (partition, records) => this.#onReceived(membership, partition, records),
+        received: (partition, records, end) => this.#onReceived(membership, partition, { records, end }),
         acknowledged: (at) => {
           this.#acknowledgedAt = Math.max(this.#acknowledgedAt, at)
         },
@@ -174,20 +176,27 @@ export class SupervisedConsumer implements Consumer {
       // Whoever gets a lost partition back starts without a pause.
       this.#paused.delete(name)
       this.#next.delete(name)
+      this.#seen.delete(name)
       this.#committed.delete(name)
     }
     this.#options.handlers.assigned({ assignment: this.#assignment, held, ...change })
     return change.lost
   }
 
-  #onReceived(membership: Membership, at: TopicPartition, records: readonly InboundRecord[]): void {
+  #onReceived(
+    membership: Membership,
+    at: TopicPartition,
+    { records, end }: { readonly records: readonly InboundRecord[]; readonly end: bigint },
+  ): void {
     const [first, last] = [records[0], records.at(-1)]
     if (!first || !last) return
     const name = nameOf(at)
-    // Within a join the library never goes back by itself, and a join begins at what was committed.
+    // Within a join the library never goes back by itself, a join begins at what was committed, and no log ends before what it held.
     const least = this.#next.get(name) ?? this.#committed.get(name) ?? 0n
-    if (first.offset < least) this.#beginAnew(membership, at)
-    this.#next.set(name, last.offset + 1n)
+    if (first.offset < least || end < (this.#seen.get(name) ?? 0n)) this.#beginAnew(membership, at)
+    const next = last.offset + 1n
+    this.#next.set(name, next)
+    if (next > (this.#seen.get(name) ?? 0n)) this.#seen.set(name, next)
     const { topic, partition } = at
     this.#options.handlers.received({ topic, partition, assignment: this.#assignment, records })
   }

@@ -13,7 +13,8 @@ import type { Logger } from './log.ts'
 
 export interface MembershipEvents {
   joined(held: readonly TopicPartition[]): void
-  received(partition: TopicPartition, records: readonly InboundRecord[]): void
+  /** `end`: where the log ends, as its broker says. */
+  received(partition: TopicPartition, records: readonly InboundRecord[], end: bigint): void
   /** performance.now() at the sending of a request that the coordinator then acknowledged as from a member. */
   acknowledged(at: number): void
 }
@@ -145,6 +146,7 @@ export class Membership {
       this.#events.received(
         partition,
         batch.messages.map((message) => inboundRecord(partition, message)),
+        BigInt(batch.highWatermark),
       )
     } catch (error) {
       // The library would retry some errors by fetching again and stay dead after others; ours all end this life.
