@@ -84,7 +84,7 @@ test('a broker that flaps ten times under load loses nothing, doubles nothing an
   measured(
     `${made} changes at the vendor, ${reader.records(topic).length} records, ${repeats} of them repeats of the relay with the same ce_id`,
   )
-}, 300_000)
+}, 400_000)
 
 /** Versions of an event that were published twice as if they were new. */
 function sameAgain(records: ReturnType<Awaited<ReturnType<typeof openStreamReader>>['records']>): string[] {
