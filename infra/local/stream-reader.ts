@@ -2,9 +2,10 @@
 // records only, values decoded by the schema that the registry names. It shares no code with the relay or the codec, so
 // a fault of theirs cannot hide itself here.
 import { randomUUID } from 'node:crypto'
-import { Consumer, type Message } from '@platformatic/kafka'
+import type { Message } from '@platformatic/kafka'
 import avro from 'avsc'
 import type { EventChanged } from '#schemas/messages.gen.ts'
+import { CommittedConsumer } from './committed-consumer.ts'
 import type { StreamRecord } from './verify.ts'
 
 export interface StreamReaderOptions {
@@ -28,17 +29,15 @@ export interface StreamReader extends AsyncDisposable {
 }
 
 const REGISTRY_TIMEOUT_MS = 5_000
-const READ_COMMITTED = 1
 const HEADER_BYTES = 5
 
 /** Starts reading; resolves when the reader has joined. */
 export async function openStreamReader(options: StreamReaderOptions): Promise<StreamReader> {
-  const consumer = new Consumer({
+  const consumer = new CommittedConsumer({
     clientId: 'calstream-verify',
     groupId: `calstream-verify-${randomUUID()}`,
     bootstrapBrokers: [...options.brokers],
     autocommit: false,
-    isolationLevel: READ_COMMITTED,
     maxWaitTime: 50,
     minBytes: 1,
     retries: 5,

@@ -86,10 +86,7 @@ async function chaos(d: DrillRun, durationMs: number) {
     const grown =
       durationMs < SLOPES_FROM_MINUTES * MINUTE_MS
         ? []
-        : slopes.filter(
-            ({ name, perHour, samples }) =>
-              samples > 300 && perHour > (name.endsWith('MB') ? RSS_SLOPE_MAX : 5),
-          )
+        : slopes.filter(({ name, perHour }) => perHour > (name.endsWith('MB') ? RSS_SLOPE_MAX : 5))
     return {
       criteria: {
         'CHAOS.1': allOf(

@@ -1,5 +1,5 @@
-// Slopes of a soak: whether memory, descriptors and database sessions grow. Pure. A least-squares line over the second half, because a
-// process warms up first.
+// Slopes of a soak: whether memory, descriptors and database sessions grow. Pure. A least-squares line over the second half; a process
+// that has not lived long enough before and in it says nothing, because it warms up first.
 import type { ProcessSample, SystemSample } from '../ledgers/ledgers.ts'
 
 export interface Slope {
@@ -24,7 +24,12 @@ export function slopePerHour(points: readonly (readonly [number, number])[]): nu
   return bottom === 0 ? 0 : (top / bottom) * 3_600_000
 }
 
-/** One slope per process that lived through the second half, and those of the database. */
+/** The heap and the pools of a new process grow to their size in this time. */
+const WARM_UP_MS = 5 * 60_000
+/** A slope over less is noise times a large factor. */
+const SPAN_MIN_MS = 15 * 60_000
+
+/** One slope per process that was warm and lived long enough in the second half, and those of the database. */
 export function soakSlopes(
   samples: readonly ProcessSample[],
   load: readonly SystemSample[],
@@ -32,11 +37,11 @@ export function soakSlopes(
   const ends = [...samples, ...load].map(({ at }) => at)
   const half = (Math.min(...ends) + Math.max(...ends)) / 2
   const slopes: Slope[] = []
-  const byProcess = Map.groupBy(
-    samples.filter(({ at }) => at > half),
-    ({ instance, pid }) => `${instance} ${pid}`,
-  )
-  for (const [name, own] of byProcess) {
+  const byProcess = Map.groupBy(samples, ({ instance, pid }) => `${instance} ${pid}`)
+  for (const [name, all] of byProcess) {
+    const warmAt = (all[0]?.at ?? 0) + WARM_UP_MS
+    const own = all.filter(({ at }) => at > Math.max(half, warmAt))
+    if ((own.at(-1)?.at ?? 0) - (own[0]?.at ?? 0) < SPAN_MIN_MS) continue
     slopes.push({
       name: `${name} RSS MB`,
       perHour: slopePerHour(own.map(({ at, rssMb }) => [at, rssMb])),
