@@ -177,11 +177,15 @@ function finalCalls(calls: readonly ApiCall[]): ReadonlyMap<string, { readonly r
   for (const call of calls) {
     if (call.status !== 200 || !isListing(call)) continue
     const place = `${call.accountId} ${call.calendarId}`
-    if (call.pageTokenIn === undefined) runStarts.set(place, call.start)
+    const run = `${place} ${call.syncTokenIn}`
+    // Several runs from one cursor: a process that was given up may begin another while its successor ends the first. Of those
+    // the earliest proves least; full reads all begin from no cursor, and lie far apart.
+    const isFirst = call.syncTokenIn === undefined || !runStarts.has(run)
+    if (call.pageTokenIn === undefined && isFirst) runStarts.set(run, call.start)
     if (call.syncTokenOut === undefined) continue
     const key = `${place} ${call.syncTokenOut}`
-    const runStart = runStarts.get(place) ?? call.start
-    // The same cursor may be given by several runs that found nothing in between: the earliest proves least.
+    const runStart = runStarts.get(run) ?? call.start
+    // The same cursor may be given by several runs that found nothing in between: again the earliest.
     if (!found.has(key)) found.set(key, { runStart })
   }
   return found

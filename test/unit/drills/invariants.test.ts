@@ -4,7 +4,7 @@ import { TOPICS } from '#schemas/topics.ts'
 import type { InvariantId } from '../../drills/checkers/check.ts'
 import { INVARIANTS, judgeInvariants } from '../../drills/checkers/invariants.ts'
 import type { Ledgers } from '../../drills/ledgers/ledgers.ts'
-import { CONNECTION, connectionUpdate, goodLedgers, listing, record, row, T0 } from './hand-made.ts'
+import { change, CONNECTION, connectionUpdate, goodLedgers, listing, record, row, T0 } from './hand-made.ts'
 import {
   disconnected,
   verdict,
@@ -25,6 +25,16 @@ test('there are the 26 invariants, each once', () => {
 
 test('an unknown invariant is an error, not a pass', () => {
   expect(() => judgeInvariants(['I99'], goodLedgers())).toThrow('I99')
+})
+
+test('a cursor is judged by the run it ends, also when a woken owner has begun another from the same one', () => {
+  const last = listing(60, 65, { syncTokenIn: 'k1', pageTokenIn: 'p2', syncTokenOut: 'k2' })
+  const woken = listing(50, 55, { syncTokenIn: 'k1' })
+  const changes = [change(1, 0), change(2, 20), change(3, 45)]
+  const first = listing(10, 15, { syncTokenOut: 'k1' })
+  const calls = [first, listing(30, 35, { syncTokenIn: 'k1' }), woken, last]
+  expect(verdict('I7', { changes, calls })).toBe('pass')
+  expect(verdict('I7', { changes, calls: [first, woken, last] })).toBe('fail')
 })
 
 test('a checker with nothing to check is invalid, not a pass', () => {
