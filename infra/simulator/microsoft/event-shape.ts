@@ -1,11 +1,27 @@
 // How a stored event looks at Graph: learn.microsoft.com/graph/api/resources/event. The documents are the world's; this side shows them
-// in its own dialect: local times of seven digits with a Windows zone beside them, showAs, types, change keys.
+// in its own dialect: local times of seven digits with a Windows zone beside them, showAs, types, change keys. The names of the fields are
+// held to Microsoft's own types by the compiler.
+import type {
+  DateTimeTimeZone,
+  DayOfWeek,
+  Event,
+  EventType,
+  FreeBusyStatus,
+  PatternedRecurrence,
+} from '@microsoft/microsoft-graph-types'
 import { type EventDoc, type Holder, isSeries, occurrenceId, seriesStarts } from '../world/event-doc.ts'
 import { parseRule, type Rule } from '../world/recurrence.ts'
 import { instantOf, offsetAt } from '../world/zones.ts'
 import { windowsName, zoneOf } from './zone-names.ts'
 
-export type GraphEvent = Readonly<Record<string, unknown>>
+/** What OData puts beside the fields. */
+interface Annotations {
+  readonly '@odata.type'?: '#microsoft.graph.event'
+  readonly '@odata.etag'?: string
+  readonly '@removed'?: { readonly reason: 'deleted' | 'changed' }
+}
+
+export type GraphEvent = Readonly<Event> & Annotations
 
 /** What the Prefer headers of a request ask for. */
 export interface Preferences {
@@ -119,12 +135,12 @@ export function bareOccurrence(
   const whole = showEvent(doc, holder, prefer, start)
   return {
     '@odata.type': '#microsoft.graph.event',
-    '@odata.etag': whole['@odata.etag'],
-    id: whole['id'],
-    seriesMasterId: whole['seriesMasterId'],
+    '@odata.etag': graphEtag(doc),
+    id: whole.id ?? '',
+    seriesMasterId: whole.seriesMasterId ?? null,
     type: 'occurrence',
-    start: whole['start'],
-    end: whole['end'],
+    start: whole.start ?? null,
+    end: whole.end ?? null,
   }
 }
 
@@ -137,7 +153,7 @@ export function removal(id: string, holder: Holder, immutableIds: boolean): Grap
   }
 }
 
-function typeOf(doc: EventDoc, occurrenceStart?: number): string {
+function typeOf(doc: EventDoc, occurrenceStart?: number): EventType {
   if (occurrenceStart !== undefined) return 'occurrence'
   if (isSeries(doc)) return 'seriesMaster'
   return doc.masterId === null ? 'singleInstance' : 'exception'
@@ -148,8 +164,18 @@ function seriesMasterOf(doc: EventDoc, folder: string, immutable: boolean, start
   return masterId === null ? null : shownId(masterId, folder, immutable)
 }
 
-function showAsOf(fields: EventDoc['fields']): string {
-  if (typeof fields['showAs'] === 'string') return fields['showAs']
+const STATUSES: readonly FreeBusyStatus[] = [
+  'free',
+  'tentative',
+  'busy',
+  'oof',
+  'workingElsewhere',
+  'unknown',
+]
+
+function showAsOf(fields: EventDoc['fields']): FreeBusyStatus {
+  const written = STATUSES.find((status) => status === fields['showAs'])
+  if (written !== undefined) return written
   if (fields['transparency'] === 'transparent') return 'free'
   return fields['status'] === 'tentative' ? 'tentative' : 'busy'
 }
@@ -169,7 +195,7 @@ export function showTime(at: number, zone: string) {
   return literal(at + offsetAt(zone, at), zone)
 }
 
-function literal(wall: number, zone: string) {
+function literal(wall: number, zone: string): DateTimeTimeZone {
   return { dateTime: `${new Date(wall).toISOString().slice(0, 23)}0000`, timeZone: windowsName(zone) }
 }
 
@@ -184,9 +210,17 @@ function originalStart(doc: EventDoc, occurrenceStart?: number) {
     : { originalStart: utc(at) }
 }
 
-const WEEK = ['sunday', 'monday', 'tuesday', 'wednesday', 'thursday', 'friday', 'saturday']
+const WEEK: readonly DayOfWeek[] = [
+  'sunday',
+  'monday',
+  'tuesday',
+  'wednesday',
+  'thursday',
+  'friday',
+  'saturday',
+]
 
-function recurrenceOf(doc: EventDoc, zone: string) {
+function recurrenceOf(doc: EventDoc, zone: string): PatternedRecurrence | null {
   const rule = parseRule(doc.fields['recurrence'] as string[])
   const starts = seriesStarts(doc)
   if (!rule || !doc.times) return null
@@ -205,14 +239,16 @@ function recurrenceOf(doc: EventDoc, zone: string) {
   }
 }
 
-function patternOf(rule: Rule, first: Date) {
+function patternOf(rule: Rule, first: Date): NonNullable<PatternedRecurrence['pattern']> {
   const { interval } = rule
   const dayOfMonth = rule.byMonthDay ?? first.getUTCDate()
   switch (rule.freq) {
     case 'DAILY':
       return { type: 'daily', interval }
     case 'WEEKLY': {
-      const days = (rule.byDay.length > 0 ? rule.byDay : [first.getUTCDay()]).map((index) => WEEK[index])
+      const days = (rule.byDay.length > 0 ? rule.byDay : [first.getUTCDay()]).flatMap(
+        (index) => WEEK[index] ?? [],
+      )
       return { type: 'weekly', interval, daysOfWeek: days, firstDayOfWeek: 'sunday' }
     }
     case 'MONTHLY':

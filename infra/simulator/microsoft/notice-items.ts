@@ -1,10 +1,18 @@
 // What a notification of Graph's says: learn.microsoft.com/graph/api/resources/changenotification. One creation is told as created and
 // updated; ids and resources come in several spellings; the form of the event's id is the one of the subscription's making.
-import type { LifecycleEvent } from './notices.ts'
+import type { ChangeNotification, ChangeType, LifecycleEventType } from '@microsoft/microsoft-graph-types'
 import { digest, type Random } from '../random.ts'
 import type { Change } from '../world/commit.ts'
 import type { Subscription } from '../world/entries.ts'
 import { shownId } from './event-shape.ts'
+
+/** What stands in `resourceData`, which Microsoft's types leave empty. */
+interface EventData {
+  readonly '@odata.type': '#Microsoft.Graph.Event'
+  readonly '@odata.id': string
+  readonly '@odata.etag': string
+  readonly id: string
+}
 
 /** One item of a post; `at` is when its change happened, ms epoch. */
 export interface Item {
@@ -20,8 +28,8 @@ export interface ItemDeps {
 }
 
 /** The kinds of notification that a change gives, each as often as bursts are long. */
-export function typesOf(change: Change, perChange: number): readonly string[] {
-  const again = (type: string) => Array.from({ length: perChange }, () => type)
+export function typesOf(change: Change, perChange: number): readonly ChangeType[] {
+  const again = (type: ChangeType) => Array.from({ length: perChange }, () => type)
   if (change.kind === 'create') return [...again('created'), ...again('updated')]
   return again(change.kind === 'delete' ? 'deleted' : 'updated')
 }
@@ -31,7 +39,7 @@ export function changeItem(
   { seed, random }: ItemDeps,
   subscription: Subscription,
   change: Change,
-  { type, no }: { readonly type: string; readonly no: number },
+  { type, no }: { readonly type: ChangeType; readonly no: number },
 ): Item {
   const id = shownId(change.eventId, change.calendarId, subscription.immutableIds)
   const user = digest(change.accountId, 16)
@@ -46,8 +54,8 @@ export function changeItem(
       '@odata.id': resource,
       '@odata.etag': `W/${change.etag}`,
       id,
-    },
-  }
+    } satisfies EventData,
+  } satisfies ChangeNotification
   return { subscriptionId: subscription.id, at: change.at, kind: 'change', body }
 }
 
@@ -55,10 +63,10 @@ export function changeItem(
 export function lifecycleItem(
   seed: string,
   subscription: Subscription,
-  event: LifecycleEvent,
+  event: LifecycleEventType,
   at: number,
 ): Item {
-  const body = { ...envelope(seed, subscription), lifecycleEvent: event }
+  const body = { ...envelope(seed, subscription), lifecycleEvent: event } satisfies ChangeNotification
   return { subscriptionId: subscription.id, at, kind: 'lifecycle', body }
 }
 

@@ -3,6 +3,7 @@
 // late, and one that is slow too often loses them for up to ten minutes. A subscription that lost some that way is told by `missed` once
 // it can be reached (learn.microsoft.com/graph/change-notifications-delivery-webhooks, …-lifecycle-events). What the knob `drop` loses,
 // nobody is told of. While a subscription waits to be reauthorized its notifications wait too, four hours at most.
+import type { LifecycleEventType } from '@microsoft/microsoft-graph-types'
 import type { SimulatorClock } from '../clock/clock.ts'
 import type { Knobs } from '../control/knobs.ts'
 import { createRandom, type Random } from '../random.ts'
@@ -31,12 +32,10 @@ export interface NoticeAttempt {
   readonly latencyMs: number
 }
 
-export type LifecycleEvent = 'missed' | 'subscriptionRemoved' | 'reauthorizationRequired'
-
 export interface Notices extends AsyncDisposable {
   /** Tells the subscriptions of a calendar about a change. */
   changed(change: Change): void
-  lifecycle(subscription: Subscription, event: LifecycleEvent): void
+  lifecycle(subscription: Subscription, event: LifecycleEventType): void
   /** Sends items as they are, to an address: forged ones, or for subscriptions that nobody knows. */
   forged(url: string, items: readonly object[]): void
   /** The subscription is paused no longer: what waited for that goes out. */
@@ -125,7 +124,7 @@ class NoticeQueue implements Notices {
     }
   }
 
-  lifecycle(subscription: Subscription, event: LifecycleEvent): void {
+  lifecycle(subscription: Subscription, event: LifecycleEventType): void {
     if (event === 'subscriptionRemoved') {
       this.#deps.world.removeSubscription(subscription.id)
       this.#held.delete(subscription.id)

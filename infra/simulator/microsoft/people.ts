@@ -1,4 +1,5 @@
 // The mailbox's owner and the list of calendars: learn.microsoft.com/graph/api/user-get and …/user-list-calendars.
+import type { Calendar as GraphCalendar, User } from '@microsoft/microsoft-graph-types'
 import type { Answer, Call } from '../http.ts'
 import { digest } from '../random.ts'
 import type { Calendar } from '../world/calendar.ts'
@@ -19,10 +20,10 @@ export function userOf({ seed }: { readonly seed: string }, account: Account) {
   return {
     '@odata.context': 'https://graph.microsoft.com/v1.0/$metadata#users/$entity',
     id,
-    displayName: account.email.split('@')[0],
+    displayName: account.email.split('@')[0] ?? '',
     mail: account.email,
     userPrincipalName: account.email,
-  }
+  } satisfies User & { readonly '@odata.context': string }
 }
 
 /** GET /me/calendars */
@@ -46,7 +47,7 @@ export function listCalendars(
   }
 }
 
-export function calendarRow(calendar: Calendar) {
+export function calendarRow(calendar: Calendar): GraphCalendar {
   const owner = calendar.accessRole === 'owner'
   return {
     id: calendar.id,

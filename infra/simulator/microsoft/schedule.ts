@@ -1,5 +1,6 @@
 // getSchedule: learn.microsoft.com/graph/api/calendar-getschedule. The default calendars of several people in one answer; who is not known
 // is an error of its own inside the 200.
+import type { FreeBusyStatus, ScheduleInformation } from '@microsoft/microsoft-graph-types'
 import { type Answer, type Call, readObject } from '../http.ts'
 import type { Calendar } from '../world/calendar.ts'
 import { findEvent } from '../world/edit.ts'
@@ -13,12 +14,13 @@ import { windowsName, zoneOf } from './zone-names.ts'
 const INTERVAL_DEFAULT = 30
 const DAYS_MAX = 62
 /** Tells of the strongest claim on a slot; working elsewhere counts as free, for compatibility. */
-const DIGITS: Readonly<Record<string, number>> = {
+const DIGITS: Readonly<Record<FreeBusyStatus, number>> = {
   free: 0,
   workingElsewhere: 0,
   tentative: 1,
   busy: 2,
   oof: 3,
+  unknown: 2,
 }
 
 interface Asked {
@@ -30,9 +32,9 @@ interface Asked {
 interface Busy {
   readonly start: number
   readonly end: number
-  readonly status: string
-  readonly subject: unknown
-  readonly location: unknown
+  readonly status: FreeBusyStatus
+  readonly subject: string | null
+  readonly location: string
 }
 
 /** POST /me/calendar/getSchedule */
@@ -67,7 +69,12 @@ export function getSchedule(
   }
 }
 
-function scheduleOf(address: string, calendar: Calendar, asked: Asked, prefer: Preferences) {
+function scheduleOf(
+  address: string,
+  calendar: Calendar,
+  asked: Asked,
+  prefer: Preferences,
+): ScheduleInformation {
   const busy = busyOf(calendar, asked)
   return {
     scheduleId: address,
@@ -89,7 +96,7 @@ function scheduleOf(address: string, calendar: Calendar, asked: Asked, prefer: P
   }
 }
 
-function unknown(address: string) {
+function unknown(address: string): ScheduleInformation {
   return {
     scheduleId: address,
     availabilityView: '',
@@ -108,11 +115,11 @@ function busyOf(calendar: Calendar, { from, to }: Asked): readonly Busy[] {
     if (!target) return []
     const [doc, start] = target.kind === 'document' ? [target.doc] : [target.master, target.start]
     const shown = showEvent(doc, calendar, { zone: 'UTC', immutableIds: true }, start)
-    const { showAs, subject, location } = shown as Record<string, unknown>
-    const [begin, end] = [instantOfTime(shown['start']), instantOfTime(shown['end'])]
-    if (begin === null || end === null || showAs === 'free') return []
-    const place = (location as { displayName?: unknown }).displayName
-    return [{ start: begin, end, status: String(showAs), subject, location: place }]
+    const { showAs, subject, location } = shown
+    const [begin, end] = [instantOfTime(shown.start), instantOfTime(shown.end)]
+    if (begin === null || end === null || !showAs || showAs === 'free') return []
+    const place = location?.displayName ?? ''
+    return [{ start: begin, end, status: showAs, subject: subject ?? null, location: place }]
   })
   return found.toSorted((a, b) => a.start - b.start || a.end - b.end)
 }
@@ -121,7 +128,7 @@ function viewOf(busy: readonly Busy[], { from, to, intervalMs }: Asked): string 
   let view = ''
   for (let at = from; at < to; at += intervalMs) {
     const slot = busy.filter(({ start, end }) => start < at + intervalMs && end > at)
-    view += String(Math.max(0, ...slot.map(({ status }) => DIGITS[status] ?? 2)))
+    view += String(Math.max(0, ...slot.map(({ status }) => DIGITS[status])))
   }
   return view
 }
