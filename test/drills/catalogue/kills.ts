@@ -244,14 +244,7 @@ function provocation(
     case 'scheduler.held-rung':
       return flip
     case 'sync.handed-over':
-      // A stop makes running units hand over; the crash comes on the way out.
-      return async () => {
-        await vendor.admin('POST', '/admin/latency', { ms: 1_500 })
-        await d.lasting(1_500)
-        if (service.running && (await isReady(service))) process.kill(service.pid, 'SIGTERM')
-        await d.lasting(2_500)
-        await vendor.admin('POST', '/admin/latency', { ms: 20 })
-      }
+      return () => stopBetweenPages(d, service)
     case 'sync.buried':
       return () =>
         producePoison(d, [
@@ -274,6 +267,22 @@ function provocation(
     default:
       return async () => {}
   }
+}
+
+/** A stop makes a unit that has pages left hand over; the crash comes on the way out. */
+async function stopBetweenPages(d: DrillRun, service: ServiceProcess): Promise<void> {
+  const { starts } = service
+  const { vendor } = d.system
+  await vendor.admin('POST', '/admin/paging', { pageSizeMax: 2 })
+  await vendor.admin('POST', '/admin/latency', { ms: 700 })
+  // First reads of several pages, some of them by this process.
+  await d.system.connect(4, { eventsPerCalendar: 12 })
+  await d.lasting(1_500)
+  if (service.starts === starts && (await isReady(service))) process.kill(service.pid, 'SIGTERM')
+  // The next one to be stopped would be its successor.
+  for (let n = 0; n < 60 && service.starts === starts && !d.signal.aborted; n += 1) await d.lasting(250)
+  await vendor.admin('POST', '/admin/latency', { ms: 20 })
+  await vendor.admin('POST', '/admin/paging', { pageSizeMax: 2_500 })
 }
 
 /** Acts at most this often; calls in between do nothing. */
