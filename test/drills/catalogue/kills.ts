@@ -50,11 +50,12 @@ const randomKills: Drill = {
     const under: Promise<void>[] = []
     const problems: unknown[] = []
     for (let n = 0; n < kills && !d.signal.aborted; n += 1) {
-      const free = d.system.services.filter(({ instance, running }) => running && !busy.has(instance))
+      const free = () => d.system.services.filter(({ instance, running }) => running && !busy.has(instance))
+      // On a slow machine all of them may be on their way back.
+      await d.until('a process is there to be killed', () => free().length > 0, 60_000)
       // Those that were not killed yet come first, so that luck leaves none out.
-      const spared = free.filter(({ service }) => !killed.has(service))
-      const victims = [spared, free, d.system.services].find((some) => some.length > 0) ?? []
-      const victim = pick(d.random, victims)
+      const spared = free().filter(({ service }) => !killed.has(service))
+      const victim = pick(d.random, spared.length > 0 ? spared : free())
       killed.set(victim.service, (killed.get(victim.service) ?? 0) + 1)
       busy.add(victim.instance)
       under.push(
