@@ -102,7 +102,9 @@ async function chaos(d: DrillRun, durationMs: number) {
           met(
             grown.length === 0,
             grown.map(({ name, perHour }) => `${name} grows ${perHour.toFixed(1)} per hour`).join(', ') ||
-              `${slopes.length} slopes looked at`,
+              (durationMs < SLOPES_FROM_MINUTES * MINUTE_MS
+                ? `too short to tell growth from warming up, which takes ${SLOPES_FROM_MINUTES} minutes`
+                : `${slopes.length} slopes looked at; processes that were killed within 20 minutes have none`),
           ),
         ),
       },

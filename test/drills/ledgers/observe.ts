@@ -73,6 +73,8 @@ function view(service: System['services'][number]) {
 function sampleOf(instance: string, pid: number): readonly ProcessSample[] {
   try {
     const rssKb = Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1])
+    // A process that is ending has no memory any more.
+    if (Number.isNaN(rssKb)) return []
     const descriptors = readdirSync(`/proc/${pid}/fd`).length
     return [{ at: Date.now(), instance, pid, rssMb: rssKb / 1024, descriptors }]
   } catch {
