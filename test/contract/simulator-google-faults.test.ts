@@ -4,6 +4,7 @@ import { randomUUID } from 'node:crypto'
 import type { calendar_v3 } from 'googleapis/build/src/apis/calendar/index.js'
 import { describe, expect, it } from 'vitest'
 import { startTestSimulator, type TestAccount, type TestSimulator } from '../support/simulator.ts'
+import { outcomeOf, wireFaults } from '../support/wire-faults.ts'
 
 const DAY = { start: { date: '2026-12-01' }, end: { date: '2026-12-02' } }
 const OPERATIONS = ['token', 'list', 'write', 'watch', 'stop'] as const
@@ -63,32 +64,9 @@ async function call({ simulator, account }: Setting, operation: Operation, beare
   return fetch(new URL(path, simulator.googleUrl), { ...init, signal: AbortSignal.timeout(10_000) })
 }
 
-/** What a client makes of it: the status with its content type and whether the body was whole JSON, or that nothing came. */
-async function outcome(answer: Promise<Response>): Promise<string> {
-  try {
-    const response = await answer
-    const type = (response.headers.get('content-type') ?? 'none').split(';')[0]
-    const text = await response.text()
-    const readable = text === '' || text.startsWith('{') ? 'json' : 'no json'
-    return `${response.status} ${type} ${readable}`
-  } catch (error) {
-    return `broken: ${(error as Error).name}`
-  }
-}
-
 describe.each(OPERATIONS)('a fault of %s', (operation) => {
   const HEALTHY = operation === 'stop' ? '404 application/json json' : '200 application/json json'
-  const FAULTS = [
-    [{ reset: 'before' }, 'broken: TypeError'],
-    [{ reset: 'after' }, 'broken: TypeError'],
-    [{ truncate: true }, 'broken: TypeError'],
-    [{ html: true }, '502 text/html no json'],
-    [{ respond: { status: 503 } }, '503 application/json json'],
-    [{ respond: { status: 503 }, afterWork: true }, '503 application/json json'],
-    [{ contentType: 'text/plain' }, HEALTHY.replace('application/json', 'text/plain')],
-    [{ bytesPerSecond: 4_000 }, HEALTHY],
-    [{ delayMs: 30 }, HEALTHY],
-  ] as const
+  const FAULTS = wireFaults(HEALTHY)
 
   it('is met once by that kind of call only, and looks as it was asked for', async () => {
     await using setting = await open()
@@ -105,9 +83,9 @@ describe.each(OPERATIONS)('a fault of %s', (operation) => {
       })
       for (const other of others)
         expect((await call(setting, other, bearer)).status).toBe(other === 'stop' ? 404 : 200)
-      const met = await outcome(call(setting, operation, bearer))
+      const met = await outcomeOf(call(setting, operation, bearer))
       expect([JSON.stringify(fault), met]).toEqual([JSON.stringify(fault), expected])
-      expect(await outcome(call(setting, operation, bearer)), 'the next call').toBe(HEALTHY)
+      expect(await outcomeOf(call(setting, operation, bearer)), 'the next call').toBe(HEALTHY)
     }
     const { faults } = await simulator.admin<{ faults: { hits: number }[] }>('GET', '/admin/faults')
     expect(faults.map(({ hits }) => hits)).toEqual(FAULTS.map(() => 1))
@@ -126,7 +104,7 @@ describe.each(OPERATIONS)('a fault of %s', (operation) => {
     while (bytes < 3_000_000) bytes += (await reader?.read())?.value?.length ?? Infinity
     await reader?.cancel()
     expect(Number.isFinite(bytes)).toBe(true)
-    expect(await outcome(call(setting, operation, bearer))).toBe(HEALTHY)
+    expect(await outcomeOf(call(setting, operation, bearer))).toBe(HEALTHY)
   })
 })
 

@@ -4,6 +4,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { eventually } from '../support/eventually.ts'
 import { startGraphReceiver, type GraphReceiver } from '../support/graph-receiver.ts'
 import { DAY_MS, type GraphWorld, hour, openGraph, refusedAs, type Row } from '../support/graph-sdk.ts'
+import { outcomeOf, wireFaults } from '../support/wire-faults.ts'
 
 const OPERATIONS = ['token', 'list', 'read', 'write', 'watch', 'renew', 'stop', 'busy', 'batch'] as const
 type Operation = (typeof OPERATIONS)[number]
@@ -73,18 +74,6 @@ function call(
   })
 }
 
-/** What a client makes of it: status, content type and whether the body was JSON, or that nothing came. */
-async function outcome(answer: Promise<Response>): Promise<string> {
-  try {
-    const response = await answer
-    const type = (response.headers.get('content-type') ?? 'none').split(';')[0]
-    const text = await response.text()
-    return `${response.status} ${type} ${text === '' || text.startsWith('{') ? 'json' : 'no json'}`
-  } catch (error) {
-    return `broken: ${(error as Error).name}`
-  }
-}
-
 const strike = ({ simulator }: GraphWorld, match: object, fault: object) =>
   simulator.admin('POST', '/admin/faults', { match: { vendor: 'microsoft', ...match }, times: 1, ...fault })
 
@@ -95,17 +84,7 @@ async function hits({ simulator }: GraphWorld): Promise<readonly number[]> {
 
 describe.each(OPERATIONS)('a fault of %s', (operation) => {
   const healthy = `${HEALTHY[operation]} application/json json`
-  const FAULTS = [
-    [{ reset: 'before' }, 'broken: TypeError'],
-    [{ reset: 'after' }, 'broken: TypeError'],
-    [{ truncate: true }, 'broken: TypeError'],
-    [{ html: true }, '502 text/html no json'],
-    [{ respond: { status: 503 } }, '503 application/json json'],
-    [{ respond: { status: 503 }, afterWork: true }, '503 application/json json'],
-    [{ contentType: 'text/plain' }, healthy.replace('application/json', 'text/plain')],
-    [{ bytesPerSecond: 20_000 }, healthy],
-    [{ delayMs: 5 }, healthy],
-  ] as const
+  const FAULTS = wireFaults(healthy)
 
   it('is met once by that kind of call only, and looks as it was asked for', async () => {
     await using world = await openGraph()
@@ -113,9 +92,9 @@ describe.each(OPERATIONS)('a fault of %s', (operation) => {
     for (const [fault, expected] of FAULTS) {
       await strike(world, { operation }, fault)
       for (const other of others) expect((await call(world, other)).status, other).toBe(HEALTHY[other])
-      const met = await outcome(call(world, operation))
+      const met = await outcomeOf(call(world, operation))
       expect([JSON.stringify(fault), met]).toEqual([JSON.stringify(fault), expected])
-      expect(await outcome(call(world, operation)), 'the next call').toBe(healthy)
+      expect(await outcomeOf(call(world, operation)), 'the next call').toBe(healthy)
     }
     expect(await hits(world)).toEqual(FAULTS.map(() => 1))
   })
@@ -141,9 +120,9 @@ describe.each(OPERATIONS)('a fault of %s', (operation) => {
     await using world = await openGraph()
     await strike(world, { operation }, { hang: true })
     const gone = new AbortController()
-    const hanging = outcome(call(world, operation, gone.signal))
+    const hanging = outcomeOf(call(world, operation, gone.signal))
     await eventually('the call to hang', async () => (await hits(world))[0] === 1)
-    expect(await outcome(call(world, operation)), 'others are answered meanwhile').toBe(healthy)
+    expect(await outcomeOf(call(world, operation)), 'others are answered meanwhile').toBe(healthy)
     gone.abort()
     expect(await hanging).toBe('broken: AbortError')
     const { requests } = await world.simulator.admin<{ requests: { status: number; faultId?: string }[] }>(
@@ -161,7 +140,7 @@ describe.each(OPERATIONS)('a fault of %s', (operation) => {
     while (bytes < 1_000_000) bytes += (await reader?.read())?.value?.length ?? Infinity
     await reader?.cancel()
     expect(Number.isFinite(bytes)).toBe(true)
-    expect(await outcome(call(world, operation))).toBe(healthy)
+    expect(await outcomeOf(call(world, operation))).toBe(healthy)
   })
 })
 
