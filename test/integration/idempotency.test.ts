@@ -16,6 +16,7 @@ import { expectConverged } from '../support/converged.ts'
 import { eventually } from '../support/eventually.ts'
 import { openReader, quiet, type Reader } from '../support/outbox.ts'
 import { openSchedulerWorld } from '../support/scheduler-world.ts'
+import { countListings } from '../support/simulator.ts'
 import { look, openWorld, type Account, type World } from '../support/world.ts'
 
 const NEVER = new AbortController().signal
@@ -131,20 +132,10 @@ async function state() {
     [account.connectionId],
   )
   const { units = 0, ...held } = connection ?? {}
-  return { units, listings: await listings(), held: { ...held, published: published.records.length } }
-}
-
-/** How often events were listed, by the vendor's own log, which is told in pages. */
-async function listings(): Promise<number> {
-  let [count, after] = [0, 0]
-  for (;;) {
-    const page = await world.admin<{ requests: readonly unknown[]; more: boolean; next: number }>(
-      'GET',
-      `/admin/requests?path=/events$&after=${after}`,
-    )
-    count += page.requests.length
-    if (!page.more) return count
-    after = page.next
+  return {
+    units,
+    listings: await countListings(world),
+    held: { ...held, published: published.records.length },
   }
 }
 

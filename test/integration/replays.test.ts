@@ -6,6 +6,7 @@ import type { Component } from '../../infra/local/component.ts'
 import { expectConverged } from '../support/converged.ts'
 import { eventually } from '../support/eventually.ts'
 import { committedOf, endOf, withAdmin } from '../support/offsets.ts'
+import { countListings } from '../support/simulator.ts'
 import { look, openWorld, type Account, type World } from '../support/world.ts'
 
 let world: World
@@ -29,20 +30,6 @@ const kafka = () => ({ brokers: world.env['KAFKA_BROKERS'] ?? '', prefix: world.
 async function changeCalendar(): Promise<void> {
   const calendar = encodeURIComponent(account.calendars[0]!.id)
   await world.admin('POST', `/admin/accounts/${account.accountId}/calendars/${calendar}/events`, {})
-}
-
-/** How often events were listed, by the vendor's own log, which is told in pages. */
-async function listings(): Promise<number> {
-  let [count, after] = [0, 0]
-  for (;;) {
-    const page = await world.admin<{ requests: readonly unknown[]; more: boolean; next: number }>(
-      'GET',
-      `/admin/requests?path=/events$&after=${after}`,
-    )
-    count += page.requests.length
-    if (!page.more) return count
-    after = page.next
-  }
 }
 
 /** What must not move when nothing new was said. */
@@ -75,11 +62,11 @@ async function restartAt(offset: (low: string, high: string) => string): Promise
 
 /** A unit that found nothing looks once more after 20 s; the world is at rest when the calls have stopped. */
 async function atRest(): Promise<void> {
-  let [last, since] = [await listings(), performance.now()]
+  let [last, since] = [await countListings(world), performance.now()]
   await eventually(
     'no call for a while',
     async () => {
-      const now = await listings()
+      const now = await countListings(world)
       if (now !== last) [last, since] = [now, performance.now()]
       return performance.now() - since > 25_000
     },

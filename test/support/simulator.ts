@@ -75,3 +75,17 @@ function wrap(simulator: Simulator): TestSimulator {
     [Symbol.asyncDispose]: () => simulator[Symbol.asyncDispose](),
   }
 }
+
+/** How often events were listed, by the vendor's own log, which is told in pages. */
+export async function countListings(vendor: Pick<TestSimulator, 'admin'>): Promise<number> {
+  let [count, after] = [0, 0]
+  for (;;) {
+    const page = await vendor.admin<{ requests: readonly unknown[]; more: boolean; next: number }>(
+      'GET',
+      `/admin/requests?path=/events$&after=${after}`,
+    )
+    count += page.requests.length
+    if (!page.more) return count
+    after = page.next
+  }
+}
