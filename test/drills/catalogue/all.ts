@@ -1,7 +1,8 @@
 // Every drill, in the order in which they run. One file per group; to add a group, add its list here.
-import { chaosDrill } from '../chaos/chaos.ts'
+import { chaosDrill, soakDrill } from '../chaos/chaos.ts'
 import type { Drill } from '../drill.ts'
 import { BROKER } from './broker.ts'
+import { CRASHES } from './crash-points.ts'
 import { DATABASE } from './database.ts'
 import { DISCONNECTING } from './disconnecting.ts'
 import { DOORS } from './doors.ts'
@@ -19,8 +20,9 @@ import { SWITCH_DRILLS } from './switches.ts'
 import { TRANSACTIONS } from './transactions.ts'
 import { VENDORS } from './vendors.ts'
 
-/** How long chaos lasts when nobody says. */
+/** How long they last when nobody says. */
 const CHAOS_MINUTES = 1.5
+const SOAK_MINUTES = 40
 
 const DRILLS: readonly Drill[] = [
   ...SWITCH_DRILLS,
@@ -34,6 +36,7 @@ const DRILLS: readonly Drill[] = [
   ...INGRESS,
   ...VENDORS,
   ...KILLS,
+  ...CRASHES,
   ...PROCESSES,
   ...BROKER,
   ...DATABASE,
@@ -42,18 +45,18 @@ const DRILLS: readonly Drill[] = [
   ...FLAG_SERVER,
 ]
 
-/** All of them. */
-export function allDrills(chaosMinutes = CHAOS_MINUTES): readonly Drill[] {
-  return [...DRILLS, chaosDrill(chaosMinutes)]
+/** All of them; those that last as long as somebody wants last this many minutes. */
+export function allDrills(minutes?: number): readonly Drill[] {
+  return [...DRILLS, chaosDrill(minutes ?? CHAOS_MINUTES), soakDrill(minutes ?? SOAK_MINUTES)]
 }
 
 /** The drills named, or all of a profile. Throws RangeError for a name that there is not. */
 export function chosenDrills(
   ids: readonly string[],
   profile: Drill['profiles'][number],
-  chaosMinutes?: number,
+  minutes?: number,
 ): readonly Drill[] {
-  const all = allDrills(chaosMinutes)
+  const all = allDrills(minutes)
   if (ids.length === 0) return all.filter(({ profiles }) => profiles.includes(profile))
   return ids.map((id) => {
     const drill = all.find((one) => one.id.toLowerCase() === id.toLowerCase())

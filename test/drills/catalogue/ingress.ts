@@ -5,7 +5,7 @@ import type { Drill, DrillRun } from '../drill.ts'
 import { allOf, met } from '../drill.ts'
 import { channelTokenOf, inParallel, notify, share } from '../faults/senders.ts'
 import { LISTING, vendorFault } from '../faults/vendors.ts'
-import { parseMetrics } from '../ledgers/observe.ts'
+import { metricsOf } from '../ledgers/observe.ts'
 import type { OwnRequest } from '../ledgers/ledgers.ts'
 import { effects } from './malformed.ts'
 
@@ -238,11 +238,8 @@ function alertsOf({ system }: DrillRun): () => Promise<ReadonlySet<string>> {
     const now = new Map<string, number>()
     for (const { adminUrl, instance, running } of system.services) {
       if (!running) continue
-      const text = await fetch(`${adminUrl}/metrics`, { signal: AbortSignal.timeout(2_000) }).then(
-        (response) => response.text(),
-        () => '',
-      )
-      for (const [name, value] of parseMetrics(text)) now.set(`${name}@${instance}`, value)
+      const values = await metricsOf(adminUrl).catch(() => new Map<string, number>())
+      for (const [name, value] of values) now.set(`${name}@${instance}`, value)
     }
     base ??= now
     return new Set(ALERTS.filter(({ fires }) => fires(now, base ?? now)).map(({ id }) => id))

@@ -1,21 +1,14 @@
-// Processes killed: at random, at every named point, all at once, again and again.
-import { randomUUID } from 'node:crypto'
-import { CRASH_POINTS, type CrashPoint } from '#shared/platform/crash-point.ts'
-import { TOPICS } from '#schemas/topics.ts'
+// Processes killed: at random, all at once, again and again. At every named point: crash-points.ts.
 import type { ServiceName } from '../../../infra/local/services.ts'
 import type { InvariantId } from '../checkers/check.ts'
 import { repeatedMessages } from '../checkers/stream.ts'
-import { recordedFailures } from '../checkers/failures.ts'
 import type { Drill, DrillRun } from '../drill.ts'
 import { allOf, met } from '../drill.ts'
-import { producePoison } from '../faults/kafka.ts'
-import { crashThrough, isReady, killAllAndAwait, killAndAwait, type Crash } from '../faults/processes.ts'
-import type { ServiceProcess } from '../environment/launch.ts'
-import { LISTING } from '../faults/vendors.ts'
+import { isReady, killAllAndAwait, killAndAwait } from '../faults/processes.ts'
 import { between, pick } from '../random.ts'
 
 /** What has to hold whatever dies. */
-const CRASH_INVARIANTS: readonly InvariantId[] = ['I10', 'I15', 'I16', 'I17', 'I26']
+export const CRASH_INVARIANTS: readonly InvariantId[] = ['I10', 'I15', 'I16', 'I17', 'I26']
 /** A relay repeats at most the batch that it had not deleted yet. */
 const REPEATS_PER_KILL = 1_000
 
@@ -104,204 +97,6 @@ function faultOf(service: ServiceName): string {
   return service === 'ingress' ? 'P1' : service === 'relay' ? 'P3' : 'P2'
 }
 
-const crashPoints: Drill = {
-  id: 'CRASH',
-  title: 'Crash at every named point, between the steps whose order matters',
-  report: 'processes',
-  criteria: {
-    'CRASH.1': 'Each point was met and the process died there',
-    'CRASH.2': 'No partial state, no cursor ahead, nothing lost or doubled after any of them',
-    'CRASH.3': 'Restart from anything: no manual step',
-  },
-  faults: ['P4', 'K12'],
-  profiles: ['ci', 'full'],
-  system: (profile) => ({
-    connections: profile === 'ci' ? 10 : 40,
-    eventsPerCalendar: 15,
-    latencyMs: 20,
-    // Who dies keeps its partitions for a session of 8 s: two die in one.
-    processes: { sync: 2 },
-  }),
-  invariants: CRASH_INVARIANTS,
-  wallMs: 1_800_000,
-  recoverWithinMs: 120_000,
-  async run(d) {
-    const rounds = d.profile === 'ci' ? 1 : 10
-    const points = CRASH_POINTS.filter((point) => d.profile === 'full' || !INSIDE.has(point))
-    let going = true
-    const load = (async () => {
-      while (going && !d.signal.aborted) await d.load(15, 4_000)
-    })()
-    // Gates are flipped by one hand at a time.
-    const flip = serialised(async () => {
-      await d.system.gates.set('CALENDAR_WEBHOOK_ENABLED', false)
-      await d.system.gates.set('CALENDAR_SYNC_ENABLED', false)
-      await d.lasting(2_000)
-      await d.system.gates.set('CALENDAR_SYNC_ENABLED', true)
-      await d.system.gates.set('CALENDAR_WEBHOOK_ENABLED', true)
-      await d.lasting(2_500)
-    })
-    await Promise.all(
-      d.system.services.map(async (service) => {
-        const own = pointsOf(d, service, points)
-        for (let round = 0; round < rounds && !d.signal.aborted; round += 1) {
-          let left: readonly Crash[] = own.map((point) => ({
-            point,
-            provoke: provocation(d, { point, service }, flip),
-          }))
-          for (let attempt = 0; left.length > 0 && attempt < ATTEMPTS; attempt += 1)
-            left = await crashThrough(d, service, left)
-        }
-      }),
-    )
-    going = false
-    await load
-    await d.system.vendor.clearFaults()
-    await Promise.all([
-      d.system.gates.set('CALENDAR_SYNC_ENABLED', true),
-      d.system.gates.set('CALENDAR_WEBHOOK_ENABLED', true),
-    ])
-    const recovered = await d.converged(120_000)
-    return ({ ledgers, holds }) => {
-      const said = ledgers.logs.filter(({ raw }) => raw.startsWith('crash point met'))
-      const seen = new Set(said.map(({ raw }) => /met: ([\w.-]+)/.exec(raw)?.[1]))
-      return {
-        criteria: {
-          'CRASH.1': met(
-            points.every((point) => seen.has(point)),
-            `${seen.size} of ${points.length} points met, ${said.length} crashes`,
-          ),
-          'CRASH.2': holds('I1', 'I3', 'I4', 'I6', 'I7', 'I8', 'I9'),
-          'CRASH.3': allOf(holds('I26'), met(true, `rest ${Math.round(recovered)} ms after the last one`)),
-        },
-        witnesses: [
-          { name: 'crashes', need: 25, got: said.length },
-          { name: 'failures recorded', need: 2, got: recordedFailures(ledgers.audit).length },
-        ],
-        numbers: { crashes: said.length },
-      }
-    }
-  },
-}
-
-/** Points of one transaction between its first and its last: to Postgres they are one. */
-const INSIDE: ReadonlySet<CrashPoint> = new Set([
-  'sync.rows-written',
-  'sync.outbox-written',
-  'sync.place-saved',
-])
-/** Something else may end a process that is armed: a stop that does not pass its point. */
-const ATTEMPTS = 4
-
-/** The points of a service are shared out among its processes. */
-function pointsOf(
-  d: DrillRun,
-  service: ServiceProcess,
-  points: readonly CrashPoint[],
-): readonly CrashPoint[] {
-  const all = d.system.of(service.service)
-  return points
-    .filter((point) => point.startsWith(`${service.service}.`))
-    .filter((_point, index) => index % all.length === all.indexOf(service))
-}
-
-/** What makes a process pass a point, where load alone does not. */
-function provocation(
-  d: DrillRun,
-  { point, service }: { readonly point: CrashPoint; readonly service: ServiceProcess },
-  flip: () => Promise<void>,
-): () => Promise<void> {
-  const { vendor } = d.system
-  const some = () =>
-    pick(
-      d.random,
-      d.system.accounts.filter((account) => account.vendor === 'google'),
-    )
-  switch (point as string) {
-    case 'sync.sweep-before-commit':
-    case 'sync.sweep-committed':
-      // Every first read ends in a sweep.
-      return every(4_000, async () => void (await d.system.connect(1, { eventsPerCalendar: 5 })))
-    case 'sync.read-restarted':
-      return every(5_000, async () => {
-        const [fresh] = await d.system.connect(1, { eventsPerCalendar: 5 })
-        await d.lasting(2_500)
-        await vendor.admin('POST', '/admin/cursors/expire', { accountId: fresh?.accountId })
-        await d.load(5, 1_000, [fresh?.accountId ?? ''])
-      })
-    case 'sync.failure-before-commit':
-    case 'sync.failure-committed':
-    case 'retry.taken-in':
-    case 'retry.before-ring':
-    case 'retry.rung':
-      // One failure at a time: more would make every connection back off.
-      return every(3_000, async () => {
-        await vendor.clearFaults()
-        const { accountId } = some()
-        await vendor.fault({ match: { path: LISTING, accountId }, respond: { status: 500 }, times: 1 })
-      })
-    case 'sync.held':
-    case 'ingress.held':
-    case 'scheduler.held-rung':
-      return flip
-    case 'sync.handed-over':
-      return () => stopBetweenPages(d, service)
-    case 'sync.buried':
-      return () =>
-        producePoison(d, [
-          { topic: TOPICS.requestedGoogle, key: randomUUID(), value: Buffer.from('not avro') },
-        ])
-    case 'scheduler.sweep-rung':
-      // As a retry record that got lost would leave it.
-      return async () =>
-        void (await d.system.ask(
-          `update external_calendar_connections set sync_needed = true, backoff_until = calstream_now() - interval '2 minutes',
-                  rung_at = null where id = $1`,
-          [some().connectionId],
-        ))
-    case 'scheduler.reconcile-rung':
-      return async () =>
-        void (await d.system.ask(
-          'update external_calendar_connections set reconcile_at = calstream_now() where id = $1',
-          [some().connectionId],
-        ))
-    default:
-      return async () => {}
-  }
-}
-
-/** A stop makes a unit that has pages left hand over; the crash comes on the way out. */
-async function stopBetweenPages(d: DrillRun, service: ServiceProcess): Promise<void> {
-  const { starts } = service
-  const { vendor } = d.system
-  await vendor.admin('POST', '/admin/paging', { pageSizeMax: 2 })
-  await vendor.admin('POST', '/admin/latency', { ms: 700 })
-  // First reads of several pages, some of them by this process.
-  await d.system.connect(4, { eventsPerCalendar: 12 })
-  await d.lasting(1_500)
-  if (service.starts === starts && (await isReady(service))) process.kill(service.pid, 'SIGTERM')
-  // The next one to be stopped would be its successor.
-  for (let n = 0; n < 60 && service.starts === starts && !d.signal.aborted; n += 1) await d.lasting(250)
-  await vendor.admin('POST', '/admin/latency', { ms: 20 })
-  await vendor.admin('POST', '/admin/paging', { pageSizeMax: 2_500 })
-}
-
-/** Acts at most this often; calls in between do nothing. */
-function every(ms: number, act: () => Promise<void>): () => Promise<void> {
-  let next = 0
-  return async () => {
-    if (Date.now() < next) return
-    next = Date.now() + ms
-    await act()
-  }
-}
-
-/** Callers share one run of a thing at a time. */
-function serialised(act: () => Promise<void>): () => Promise<void> {
-  let running: Promise<void> | null = null
-  return () => (running ??= act().finally(() => (running = null)))
-}
-
 const everythingAtOnce: Drill = {
   id: 'ALL-AT-ONCE',
   title: 'kill -9 of every process at once; a crash loop of sync',
@@ -366,4 +161,4 @@ async function progressOf({ system }: DrillRun): Promise<number> {
   return rows[0]?.n ?? 0
 }
 
-export const KILLS: readonly Drill[] = [randomKills, crashPoints, everythingAtOnce]
+export const KILLS: readonly Drill[] = [randomKills, everythingAtOnce]

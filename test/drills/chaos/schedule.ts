@@ -33,6 +33,7 @@ export const NEMESIS = {
   switches: ['sync-off', 'jobs-off', 'webhooks-off'],
 } as const
 export type NemesisGroup = keyof typeof NEMESIS
+export const NEMESIS_GROUPS = Object.keys(NEMESIS) as readonly NemesisGroup[]
 export type NemesisAction = (typeof NEMESIS)[NemesisGroup][number]
 
 export interface ScheduledFault {
@@ -46,16 +47,19 @@ export interface ScheduledFault {
 }
 
 /** Rounds of 2 or 3 faults of different groups, 6 to 12 s apart; the last tenth of the run stays free of new ones. */
-export function chaosSchedule(seed: number, durationMs: number): readonly ScheduledFault[] {
+export function chaosSchedule(
+  seed: number,
+  durationMs: number,
+  groups: readonly NemesisGroup[] = NEMESIS_GROUPS,
+): readonly ScheduledFault[] {
   const random = seededRandom(`chaos/${seed}`)
-  const groups = Object.keys(NEMESIS) as NemesisGroup[]
   const faults: ScheduledFault[] = []
   let at = 2_000
   while (at < durationMs * 0.9) {
     const count = between(random, 2, 3)
     const chosen = new Set<NemesisGroup>()
     // Processes die most often: that is what a supervisor sees.
-    chosen.add(random() < 0.85 ? 'process' : pick(random, groups))
+    chosen.add(random() < 0.85 && groups.includes('process') ? 'process' : pick(random, groups))
     while (chosen.size < count) chosen.add(pick(random, groups))
     for (const group of chosen)
       faults.push({

@@ -1,7 +1,7 @@
 // Gates switched by an operator. A switch is active when every process that asks it says so itself, in its metrics.
 import type { Switch } from '../../../infra/local/seed-toggles.ts'
 import type { ActiveFault, DrillRun } from '../drill.ts'
-import { parseMetrics } from '../ledgers/observe.ts'
+import { metricsOf } from '../ledgers/observe.ts'
 
 const ASKED_BY = ['ingress', 'sync', 'scheduler', 'retry']
 
@@ -56,9 +56,8 @@ export async function everySees(
 }
 
 async function gateStates(adminUrl: string): Promise<ReadonlyMap<string, number>> {
-  const response = await fetch(`${adminUrl}/metrics`, { signal: AbortSignal.timeout(2_000) })
   const found = new Map<string, number>()
-  for (const [sample, value] of parseMetrics(await response.text())) {
+  for (const [sample, value] of await metricsOf(adminUrl)) {
     const gate = /^calendar_sync_gate_state\{.*gate="(\w+)"/.exec(sample)?.[1]
     if (gate !== undefined) found.set(gate, value)
   }

@@ -101,7 +101,8 @@ export function parseMetrics(text: string): ReadonlyMap<string, number> {
   return values
 }
 
-async function metricsOf(adminUrl: string): Promise<ReadonlyMap<string, number>> {
+/** What /metrics of a process says now. Rejects when it does not answer within 2 s. */
+export async function metricsOf(adminUrl: string): Promise<ReadonlyMap<string, number>> {
   const response = await fetch(`${adminUrl}/metrics`, { signal: AbortSignal.timeout(ASK_MS) })
   return parseMetrics(await response.text())
 }

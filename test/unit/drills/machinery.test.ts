@@ -6,7 +6,7 @@ import { CRASH_POINTS } from '#shared/platform/crash-point.ts'
 import { crashAtSetting } from '#shared/platform/env.ts'
 import { allDrills, chosenDrills } from '../../drills/catalogue/all.ts'
 import { FAULT_CATALOGUE } from '../../drills/catalogue/faults.ts'
-import { chaosSchedule, NEMESIS } from '../../drills/chaos/schedule.ts'
+import { chaosSchedule, NEMESIS, NEMESIS_GROUPS, type NemesisGroup } from '../../drills/chaos/schedule.ts'
 import { slopePerHour } from '../../drills/chaos/slopes.ts'
 import { INVARIANTS } from '../../drills/checkers/invariants.ts'
 import { parseMetrics } from '../../drills/ledgers/observe.ts'
@@ -29,6 +29,14 @@ describe('the chaos schedule', () => {
     const used = new Set(faults.map(({ action }) => action))
     for (const actions of Object.values(NEMESIS))
       expect(actions.some((action) => used.has(action))).toBe(true)
+  })
+
+  test('of a soak kills and freezes no process', () => {
+    const processes: readonly string[] = NEMESIS.process
+    const hits = (groups?: readonly NemesisGroup[]) =>
+      chaosSchedule(1, 600_000, groups).filter(({ action }) => processes.includes(action))
+    expect(hits(NEMESIS_GROUPS.filter((group) => group !== 'process'))).toEqual([])
+    expect(hits().length).toBeGreaterThan(30)
   })
 })
 
