@@ -37,6 +37,7 @@ export function chaosDrill(minutes: number): Drill {
     profiles: ['ci', 'full'],
     system: (profile) => ({
       connections: profile === 'full' ? 60 : 20,
+      microsoft: profile === 'full' ? 20 : 6,
       eventsPerCalendar: 20,
       latencyMs: 20,
       processes: { sync: 2, relay: 2 },
@@ -83,6 +84,7 @@ export function soakDrill(minutes: number): Drill {
     profiles: ['full'],
     system: () => ({
       connections: 40,
+      microsoft: 14,
       eventsPerCalendar: 20,
       latencyMs: 20,
       processes: { sync: 2, relay: 2 },

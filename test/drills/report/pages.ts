@@ -1,5 +1,6 @@
 // docs/drills: one page per group with the seeds' own headings, filled from evidence, and an index with the age of each verdict. Pure:
 // evidence in, Markdown out.
+import type { Drill } from '../drill.ts'
 import type { Evidence } from './evidence.ts'
 
 export const REPORTS: Readonly<
@@ -61,9 +62,9 @@ export function reportPage(
   return [
     `# ${about.title}`,
     '',
-    `Date: ${first.start.slice(0, 10)}  `,
+    `Date: ${lastDay(evidence)}  `,
     `Operator: \`npm run drill\` (executed; nothing here is code inspection)  `,
-    `Build: \`${first.build.git}\`${first.build.dirty ? ' with uncommitted changes' : ''}, Node ${first.build.node}, ${first.host.cores} cores, profile ${first.profile}`,
+    `Host: Node ${first.build.node}, ${first.host.cores} cores`,
     '',
     '## Objective',
     '',
@@ -83,10 +84,11 @@ export function reportPage(
     ...failureScenarios(mutants),
     '## Drill Results',
     '',
-    `**Date:** ${first.start.slice(0, 10)}  `,
+    `**Date:** ${lastDay(evidence)}  `,
     `**Execution Type:** executed on the running system, judged from ledgers outside of it  `,
     ...evidence.map(
-      ({ drill, title, verdict }) => `**${drill} ${title}:** ${MARK[verdict] ?? ''} ${verdict}  `,
+      ({ drill, title, profile, verdict }) =>
+        `**${drill} ${title} (${profile}):** ${MARK[verdict] ?? ''} ${verdict}  `,
     ),
     `**Recovery Tests:** ${evidence.every(({ invariants }) => invariants.every(({ id, verdict }) => id !== 'I21' || verdict === 'pass')) ? 'PASS' : 'FAIL'}  `,
     `**Status:** ${MARK[status] ?? ''} **${status}**  `,
@@ -95,19 +97,21 @@ export function reportPage(
     '## Sign-off',
     '',
     `- Operator: \`npm run drill\``,
-    `- Date: ${first.start.slice(0, 10)}`,
-    `- Evidence: ${evidence.map(({ drill }) => `[${drill}](evidence/${drill}.json)`).join(', ')}`,
+    `- Date: ${lastDay(evidence)}`,
+    `- Evidence: ${evidence.map((one) => `[${one.drill} (${one.profile})](${fileOf(one)}.json)`).join(', ')}`,
     '',
   ].join('\n')
 }
 
 function scenario(one: Evidence, index: number): readonly string[] {
   return [
-    `### ${index + 1}. ${one.drill}: ${one.title}`,
+    `### ${index + 1}. ${one.drill}: ${one.title} (profile ${one.profile})`,
     '',
     `**Simulation:** ${simulation(one)}`,
     '',
-    `![Timeline](evidence/${one.drill}.svg)`,
+    `**Build:** \`${one.build.git}\`${one.build.dirty ? ' with uncommitted changes' : ''}, ${one.start.slice(0, 10)}`,
+    '',
+    `![Timeline](${fileOf(one)}.svg)`,
     '',
     '| criterion | verdict | evidence |',
     '|---|---|---|',
@@ -169,28 +173,39 @@ function failureScenarios(mutants: readonly MutantLine[]): readonly string[] {
   ]
 }
 
-/** The index: every drill with its last verdict, and how old that is. */
-export function indexPage(
-  evidence: readonly Evidence[],
-  catalogue: readonly CatalogueLine[],
-  now: number,
-): string {
-  const executed = catalogue.filter(({ drills }) => drills.length > 0).length
+export interface Index {
+  readonly evidence: readonly Evidence[]
+  /** All that there are, run or not. */
+  readonly drills: readonly Pick<Drill, 'id' | 'title' | 'report' | 'profiles' | 'faults'>[]
+  readonly catalogue: readonly CatalogueLine[]
+  /** ms since 1970. */
+  readonly now: number
+}
+
+/** The index: every drill with its last verdict in each profile, and how old that is. */
+export function indexPage({ evidence, drills, catalogue, now }: Index): string {
+  const executed = catalogue.filter((line) => line.drills.length > 0).length
+  const ran = new Set(evidence.map(({ drill }) => drill))
+  const never = drills.filter(({ id }) => !ran.has(id))
   return [
     '# Drills',
     '',
-    'Every line was executed on the running system and judged from ledgers outside of it. A verdict older than 30 days, or a drill that was never run, proves nothing.',
+    'Every line was executed on the running system and judged from ledgers outside of it. A verdict older than 30 days, or a drill that was never run, proves nothing. Profile `ci` takes 25 minutes, `full` the time that the claims need.',
     '',
-    '| drill | report | verdict | age | build | faults |',
-    '|---|---|---|---|---|---|',
+    '| drill | report | profile | verdict | age | build | faults |',
+    '|---|---|---|---|---|---|---|',
     ...evidence
       .toSorted((a, b) => a.report.localeCompare(b.report) || a.drill.localeCompare(b.drill))
       .map((one) => {
         const days = Math.floor((now - Date.parse(one.end)) / DAY_MS)
         const verdict =
           days > STALE_AFTER_DAYS ? `STALE (${one.verdict})` : `${MARK[one.verdict] ?? ''} ${one.verdict}`
-        return `| ${one.drill} ${cell(one.title)} | [${one.report}](${one.report}.md) | ${verdict} | ${one.end.slice(0, 10)}, ${days} days | \`${one.build.git}\`${one.build.dirty ? '+' : ''} | ${one.faults.join(', ')} |`
+        return `| ${one.drill} ${cell(one.title)} | [${one.report}](${one.report}.md) | ${one.profile} | ${verdict} | ${one.end.slice(0, 10)}, ${days} days | \`${one.build.git}\`${one.build.dirty ? '+' : ''} | ${one.faults.join(', ')} |`
       }),
+    ...never.map(
+      ({ id, title, report, profiles, faults }) =>
+        `| ${id} ${cell(title)} | ${report} | ${profiles.join(', ')} | never run | | | ${faults.join(', ')} |`,
+    ),
     '',
     '## The fault catalogue',
     '',
@@ -199,8 +214,8 @@ export function indexPage(
     '| fault | what | drills | if not: why |',
     '|---|---|---|---|',
     ...catalogue.map(
-      ({ id, what, drills, reason }) =>
-        `| ${id} | ${cell(what)} | ${drills.join(', ') || '–'} | ${cell(reason)} |`,
+      ({ id, what, drills: own, reason }) =>
+        `| ${id} | ${cell(what)} | ${own.join(', ') || '–'} | ${cell(reason)} |`,
     ),
     '',
     '## What no drill here shows',
@@ -221,6 +236,20 @@ function notes(evidence: readonly Evidence[]): string {
   const changes = evidence.reduce((sum, { numbers }) => sum + (numbers['changes'] ?? 0), 0)
   const kills = evidence.reduce((sum, { numbers }) => sum + (numbers['kills'] ?? 0), 0)
   return `${changes} changes pushed through the faults, ${kills} processes killed; see the limits of each scenario.`
+}
+
+/** Its place below docs/drills, without an ending. */
+function fileOf({ drill, profile }: Evidence): string {
+  return `evidence/${profile}/${drill}`
+}
+
+function lastDay(evidence: readonly Evidence[]): string {
+  return (
+    evidence
+      .map(({ end }) => end.slice(0, 10))
+      .toSorted()
+      .at(-1) ?? ''
+  )
 }
 
 function worst(evidence: readonly Evidence[]): string {

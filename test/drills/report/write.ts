@@ -1,14 +1,15 @@
 // Writes docs/drills: evidence and timeline of the drills that ran, then every page again from all the evidence there is.
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { FAULT_CATALOGUE } from '../catalogue/faults.ts'
-import type { Drill } from '../drill.ts'
+import type { Drill, Profile } from '../drill.ts'
 import type { DrillResult } from '../run-drill.ts'
 import { currentBuild, evidenceOf, type Evidence } from './evidence.ts'
 import { indexPage, reportPage, REPORTS, type CatalogueLine, type MutantLine } from './pages.ts'
 import { timelineSvg } from './timeline.ts'
 
 const MUTANTS_FILE = 'mutants.json'
+const PROFILES: readonly Profile[] = ['full', 'ci', 'smoke']
 
 export interface Place {
   /** docs/drills */
@@ -18,7 +19,8 @@ export interface Place {
 
 /** Keeps the evidence of one drill; the pages follow by writePages. */
 export function keepEvidence({ folder, repository }: Place, result: DrillResult): void {
-  const evidence = path.join(folder, 'evidence')
+  // A short run must not replace what a long one showed.
+  const evidence = path.join(folder, 'evidence', result.profile)
   mkdirSync(evidence, { recursive: true })
   const kept = evidenceOf(result, currentBuild(repository))
   writeFileSync(path.join(evidence, `${result.drill.id}.json`), `${JSON.stringify(kept, null, 1)}\n`)
@@ -57,7 +59,10 @@ export function writePages({ folder }: Place, drills: readonly Drill[], now: num
       ),
     )
   }
-  writeFileSync(path.join(folder, 'README.md'), indexPage(evidence, catalogueLines(drills), now))
+  writeFileSync(
+    path.join(folder, 'README.md'),
+    indexPage({ evidence, drills, catalogue: catalogueLines(drills), now }),
+  )
 }
 
 /** Each entry of the fault catalogue with the drills that execute it. */
@@ -69,11 +74,12 @@ export function catalogueLines(drills: readonly Drill[]): readonly CatalogueLine
 }
 
 function readEvidence(folder: string, drills: readonly Drill[]): readonly Evidence[] {
-  if (!existsSync(folder)) return []
-  const names = new Set(readdirSync(folder))
-  return drills
-    .filter(({ id }) => names.has(`${id}.json`))
-    .map(({ id }) => JSON.parse(readFileSync(path.join(folder, `${id}.json`), 'utf8')) as Evidence)
+  const files = drills.flatMap(({ id }) =>
+    PROFILES.map((profile) => path.join(folder, profile, `${id}.json`)),
+  )
+  return files
+    .filter((file) => existsSync(file))
+    .map((file) => JSON.parse(readFileSync(file, 'utf8')) as Evidence)
 }
 
 function readMutants(file: string): readonly MutantLine[] {

@@ -171,8 +171,17 @@ describe('pages', () => {
       limits: null,
       repro: 'r',
     } as const
-    expect(indexPage([one], [], Date.parse('2026-11-10T00:00:00Z'))).toContain('✅ PASS')
-    expect(indexPage([one], [], Date.parse('2026-12-20T00:00:00Z'))).toContain('STALE (PASS)')
+    const [out1] = chosenDrills(['OUT-1'], 'ci')
+    const page = (day: string) =>
+      indexPage({ evidence: [one], drills: [out1!], catalogue: [], now: Date.parse(day) })
+    expect(page('2026-11-10T00:00:00Z')).toContain('✅ PASS')
+    expect(page('2026-12-20T00:00:00Z')).toContain('STALE (PASS)')
+  })
+
+  test('name the drills that were never run', () => {
+    const drills = chosenDrills(['OUT-1', 'OUT-2'], 'ci')
+    const page = indexPage({ evidence: [], drills, catalogue: [], now: 0 })
+    expect(page.match(/OUT-\d .*never run/g)).toHaveLength(2)
   })
 })
 
