@@ -121,7 +121,7 @@ export async function openChannelsFor(
 function jobsOf(deps: JobDeps, kafka: KafkaConfig): readonly Job[] {
   const ringHeld = createRingHeld(deps)
   return [
-    { name: 'channels', everyMs: 5000, runOnce: (signal) => tendChannels(deps, signal) },
+    { name: 'channels', everyMs: 2000, runOnce: (signal) => tendChannels(deps, signal) },
     { name: 'erasure', everyMs: 5000, runOnce: (signal) => eraseDisconnected(deps, signal) },
     { name: 'calendar-lists', everyMs: 5000, runOnce: (signal) => listCalendars(deps, signal) },
     { name: 'ring-held', everyMs: 2000, runOnce: (signal) => ringHeld(signal) },

@@ -92,21 +92,27 @@ async function withStack(work: (stack: DrillStack) => Promise<number>): Promise<
 
 async function runDrills(stack: DrillStack, drills: readonly Drill[], options: Options): Promise<number> {
   const results: DrillResult[] = []
+  const runBegan = performance.now()
+  let ending = Promise.resolve()
+  const tidy = (next: Promise<void>) => {
+    ending = Promise.all([ending, next]).then(() => {})
+  }
   for (const [index, drill] of drills.entries()) {
     if (interrupt.signal.aborted) break
     progress.line(`\n[${index + 1}/${drills.length}] ${drill.id} ${drill.title}`)
     const began = performance.now()
     const say = (line: string) =>
       progress.line(`  ${seconds(performance.now() - began).padStart(7)}  ${line}`)
-    const result = await runDrill(drill, { ...options, stack, say, signal: interrupt.signal })
+    const result = await runDrill(drill, { ...options, stack, say, tidy, signal: interrupt.signal })
     const numbers = result.ledgers ? figures(result.ledgers) : {}
     results.push({ ...result, numbers: { ...result.numbers, ...numbers }, ledgers: null })
     tell(result)
     if (result.ledgers) await keepLedgers(path.join(RAW, drill.id), result.ledgers)
     if (options.report) keepEvidence(PLACE, result)
   }
+  await ending
   if (options.report) writePages(PLACE, allDrills(), Date.now())
-  return summary(results, drills.length)
+  return summary(results, drills.length, performance.now() - runBegan)
 }
 
 async function runMutants(
@@ -164,7 +170,7 @@ function tell({
   progress.line(`  ${verdict} ${drill.id} in ${seconds(endedAt - startedAt)}`)
 }
 
-function summary(results: readonly DrillResult[], wanted: number): number {
+function summary(results: readonly DrillResult[], wanted: number, wallMs: number): number {
   const passed = results.filter(({ verdict }) => verdict === 'PASS').length
   progress.line('')
   for (const { drill, verdict, reasons } of results)
@@ -172,7 +178,7 @@ function summary(results: readonly DrillResult[], wanted: number): number {
       `${verdict.padEnd(7)} ${drill.id.padEnd(11)} ${drill.title}${reasons[0] ? `: ${short(reasons[0])}` : ''}`,
     )
   if (interrupt.signal.aborted) progress.line(`Stopped by ${String(interrupt.signal.reason)} before the end.`)
-  progress.line(`${passed} of ${wanted} drills PASS; ${totals(results)}`)
+  progress.line(`${passed} of ${wanted} drills PASS; ${totals(results)} in ${seconds(wallMs)}`)
   return passed === wanted && background === 0 ? 0 : 1
 }
 
@@ -180,8 +186,7 @@ function summary(results: readonly DrillResult[], wanted: number): number {
 function totals(results: readonly DrillResult[]): string {
   const sum = (name: string) => results.reduce((all, { numbers }) => all + (numbers[name] ?? 0), 0)
   const shown = results.filter(({ verdict }) => verdict === 'PASS').flatMap(({ drill }) => drill.faults)
-  const wallMs = results.reduce((all, { startedAt, endedAt }) => all + endedAt - startedAt, 0)
-  return `${sum('changes')} changes, ${sum('kills')} ends of processes, ${new Set(shown).size} faults of the catalogue in ${seconds(wallMs)}`
+  return `${sum('changes')} changes, ${sum('kills')} ends of processes, ${new Set(shown).size} faults of the catalogue`
 }
 
 /** One line of a terminal or two; the report has it whole. */

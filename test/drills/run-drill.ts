@@ -21,6 +21,8 @@ export interface RunOptions {
   readonly tree?: string
   /** Cuts every wait for rest, for runs that are expected to fail. */
   readonly patienceMs?: number
+  /** Gets the end of the system, which takes seconds, so that the next drill may begin meanwhile; never rejects. Without it the drill waits. */
+  readonly tidy?: (ending: Promise<void>) => void
 }
 
 export interface DrillResult {
@@ -63,9 +65,12 @@ export async function runDrill(drill: Drill, options: RunOptions): Promise<Drill
   } catch (error) {
     return result(aborted(drill, 'ABORTED', [`the system could not be drilled: ${textOf(error)}`]))
   } finally {
-    await system?.[Symbol.asyncDispose]().catch((error: unknown) =>
-      options.say(`cleaning up: ${textOf(error)}`),
-    )
+    const ending =
+      system?.[Symbol.asyncDispose]().catch((error: unknown) =>
+        options.say(`cleaning up: ${textOf(error)}`),
+      ) ?? Promise.resolve()
+    if (options.tidy) options.tidy(ending)
+    else await ending
   }
 }
 
