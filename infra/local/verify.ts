@@ -167,6 +167,14 @@ export function foldState(records: Iterable<StreamRecord>): Fold {
       const { topic: place, key, problem } = record
       fold.differences.push({ place, kind: 'unreadable', key, story: `${problem} ${where(record)}` })
     } else if (record.message !== null) {
+      // Compaction takes away what has a tombstone, nothing else.
+      if (record.message.event === null)
+        fold.differences.push({
+          place: record.topic,
+          kind: 'altered',
+          key: record.key,
+          story: `a removal has to be a tombstone ${where(record)}`,
+        })
       keys.set(record.key, keyOf(record.message))
       apply(fold.holdings, record.message)
     } else {

@@ -82,6 +82,7 @@ export const foldEqualsState: Checker = {
     const failures = [
       ...compareHoldings('changed', held, ofActive(changed.holdings)),
       ...compareHoldings('state', held, ofActive(state.holdings)),
+      ...state.differences,
     ]
     return { checked: held.size, failures: failures.map(tell) }
   },

@@ -94,6 +94,22 @@ const BAD: readonly (readonly [InvariantId, string, Partial<Ledgers>])[] = [
     },
   ],
   [
+    'I5',
+    'a removal is not a tombstone of the compacted topic',
+    {
+      topics: new Map([
+        ...goodLedgers().topics,
+        [
+          TOPICS.eventState,
+          [
+            record(1, 1, { message: { ...record(1, 1).message!, change: 'removed', event: null } }),
+            ...(goodLedgers().topics.get(TOPICS.eventState) ?? []),
+          ],
+        ],
+      ]),
+    },
+  ],
+  [
     'I6',
     'a row is written without its message',
     { audit: page(2, { version: 1, sequence: 1, cursor: 'k1' }).filter(({ table }) => table !== 'outbox') },

@@ -197,6 +197,12 @@ describe('the fold of the state topic', () => {
     expect(foldState([gone, one]).holdings.size).toBe(1)
   })
 
+  test('objects to a removal that is no tombstone: compaction would keep it', () => {
+    expect(kinds(foldState([record(1, 'one', { key }), record(2, null, { key })]).differences)).toEqual([
+      'altered',
+    ])
+  })
+
   test('objects to a value that does not decode', () => {
     const bad = record(1, 'one', { key, message: null, problem: 'no such schema' })
     expect(kinds(foldState([bad]).differences)).toEqual(['unreadable'])
