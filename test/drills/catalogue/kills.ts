@@ -36,7 +36,9 @@ const randomKills: Drill = {
   limits: 'kill -9 keeps the page cache: a power cut of the whole machine is not shown.',
   async run(d) {
     const kills = { smoke: 8, ci: 28, full: 300 }[d.profile]
-    const load = d.load(40, kills * 1_300 + 2_000)
+    const ids = d.system.accounts.map(({ accountId }) => accountId)
+    const quiet = ids.slice(0, QUIET)
+    const load = d.load(40, kills * 1_300 + 2_000, ids.slice(QUIET))
     const back: number[] = []
     const killed = new Map<ServiceName, number>()
     const busy = new Set<string>()
@@ -61,7 +63,7 @@ const randomKills: Drill = {
     }
     await Promise.all(under)
     if (problems.length > 0) throw problems[0]
-    const changes = await load
+    const changes = (await load) + (await dieOverTheOnlyRing(d, quiet))
     const recovered = await d.converged(120_000)
     return ({ ledgers, holds }) => {
       const repeats = repeatedMessages(ledgers)
@@ -91,6 +93,24 @@ const randomKills: Drill = {
       }
     }
   },
+}
+
+/** Accounts that nobody touches until the end. */
+const QUIET = 2
+
+/**
+ * One change at accounts that were quiet until then, and every sync dies while it reads it. Whoever had called the ring done would
+ * not be helped by a later one. @returns the changes.
+ */
+async function dieOverTheOnlyRing(d: DrillRun, quiet: readonly string[]): Promise<number> {
+  const { vendor } = d.system
+  await vendor.admin('POST', '/admin/latency', { ms: 3_000 })
+  const changes = await d.load(quiet.length, 1_000, quiet)
+  // Offsets are committed every 200 ms.
+  await d.lasting(800)
+  await killAllAndAwait(d, 'P2', d.system.of('sync'))
+  await vendor.admin('POST', '/admin/latency', { ms: 40 })
+  return changes
 }
 
 function faultOf(service: ServiceName): string {
