@@ -215,8 +215,11 @@ const heldRefusals: Drill = {
     await d.delivered(60_000)
     const recovered = await d.converged(60_000)
     return ({ ledgers, holds }) => {
+      // An answer that came after the window may tell of what is possible again.
       const between = (from: number, to: number) =>
-        ledgers.webhooks.filter(({ at, status }) => at > from && at < to && status !== undefined)
+        ledgers.webhooks.filter(
+          ({ at, status, latencyMs }) => at > from && at + latencyMs < to && status !== undefined,
+        )
       const [from, to] = [(away.entry.activeAt ?? 0) + 300, away.entry.endedAt ?? 0]
       const unkept = between(from, to)
       const refused = between((off.entry.activeAt ?? 0) + OFF_WITHIN_MS, off.entry.endedAt ?? 0).filter(

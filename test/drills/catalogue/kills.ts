@@ -4,6 +4,7 @@ import type { InvariantId } from '../checkers/check.ts'
 import { repeatedMessages } from '../checkers/stream.ts'
 import type { Drill, DrillRun } from '../drill.ts'
 import { allOf, met } from '../drill.ts'
+import { badLine } from '../faults/lines.ts'
 import { isReady, killAllAndAwait, killAndAwait } from '../faults/processes.ts'
 import { between, pick } from '../random.ts'
 
@@ -22,7 +23,7 @@ const randomKills: Drill = {
     'KILL.3': 'Repeats on the topic are bounded, with the same id and bytes',
     'KILL.4': 'Everything comes back by itself within 15 s',
   },
-  faults: ['P1', 'P2', 'P3'],
+  faults: ['P1', 'P2', 'P3', 'N7'],
   profiles: ['smoke', 'ci', 'full'],
   system: (profile) => ({
     connections: { smoke: 6, ci: 20, full: 100 }[profile],
@@ -63,7 +64,8 @@ const randomKills: Drill = {
     }
     await Promise.all(under)
     if (problems.length > 0) throw problems[0]
-    const changes = (await load) + (await dieOverTheOnlyRing(d, quiet))
+    const changes =
+      (await load) + (await dieOverTheOnlyRing(d, quiet)) + (await dieOverUnpublishedRows(d, quiet))
     const recovered = await d.converged(120_000)
     return ({ ledgers, holds }) => {
       const repeats = repeatedMessages(ledgers)
@@ -109,6 +111,29 @@ async function dieOverTheOnlyRing(d: DrillRun, quiet: readonly string[]): Promis
   // Offsets are committed every 200 ms.
   await d.lasting(800)
   await killAllAndAwait(d, 'P2', d.system.of('sync'))
+  await vendor.admin('POST', '/admin/latency', { ms: 40 })
+  await d.converged(60_000)
+  return changes
+}
+
+/** Every relay dies while the broker does not answer it: what it has read and not published must still be there. @returns the changes. */
+async function dieOverUnpublishedRows(d: DrillRun, quiet: readonly string[]): Promise<number> {
+  const { vendor, stack } = d.system
+  const listingMs = 3_000
+  await vendor.admin('POST', '/admin/latency', { ms: listingMs })
+  const changes = await d.load(quiet.length, 1_000, quiet)
+  // The units have their rings and wait for the vendor; they commit while the broker is mute.
+  const mute = await badLine(
+    d,
+    { fault: 'N7', action: 'answers are lost', target: 'kafka', line: stack.lines.kafka },
+    { mute: 'down' },
+  )
+  await d.lasting(listingMs + 500)
+  // Who starts again is ready only when the broker answers.
+  const back = killAllAndAwait(d, 'P3', d.system.of('relay'))
+  await d.lasting(500)
+  await mute.heal()
+  await back
   await vendor.admin('POST', '/admin/latency', { ms: 40 })
   return changes
 }

@@ -1,7 +1,7 @@
 // Processes frozen, blocked, restarted in order; members that join and leave.
 import { repeatedMessages } from '../checkers/stream.ts'
 import type { recordedFailures } from '../checkers/failures.ts'
-import type { Drill } from '../drill.ts'
+import type { Drill, DrillRun } from '../drill.ts'
 import { allOf, met } from '../drill.ts'
 import { freeze, isReady } from '../faults/processes.ts'
 import { between } from '../random.ts'
@@ -29,9 +29,9 @@ const zombies: Drill = {
   async run(d) {
     const rounds = { smoke: 1, ci: 1, full: 12 }[d.profile]
     await d.system.vendor.admin('POST', '/admin/paging', { pageSizeMax: 10 })
-    let going = true
+    let rate = 30
     const load = (async () => {
-      while (going && !d.signal.aborted) await d.load(30, 3_000)
+      while (rate > 0 && !d.signal.aborted) await d.load(rate, 3_000)
     })()
     for (let round = 0; round < rounds; round += 1) {
       const victim = d.system.of('sync')[round % 2]!
@@ -39,6 +39,7 @@ const zombies: Drill = {
       const frozen = await freeze(d, 'P5', victim)
       await d.lasting(14_000)
       await frozen.heal()
+      if (d.profile !== 'full') continue
       await d.lasting(2_000)
       const relay = await freeze(d, 'P5', d.system.of('relay')[round % 2]!)
       await d.lasting(9_000)
@@ -59,8 +60,11 @@ const zombies: Drill = {
       await d.lasting(12_000)
       for (const one of all) await one.heal()
     }
-    going = false
-    await load
+    rate = 60
+    await publishLate(d, async () => {
+      rate = 0
+      await load
+    })
     const recovered = await d.converged(120_000)
     return ({ ledgers, holds }) => {
       const takeovers = takeoversOf(ledgers.audit)
@@ -77,7 +81,7 @@ const zombies: Drill = {
           { name: 'connections that went to another process', need: 3, got: takeovers },
           {
             name: 'freezes',
-            need: rounds * 2,
+            need: rounds,
             got: ledgers.nemesis.filter(({ action }) => action === 'SIGSTOP').length,
           },
         ],
@@ -85,6 +89,25 @@ const zombies: Drill = {
       }
     }
   },
+}
+
+/**
+ * A relay stands still between reading rows and publishing them, until its successor has published newer ones of the same events. The
+ * load is over before it wakes, so that nothing covers what it publishes then.
+ */
+async function publishLate(d: DrillRun, calm: () => Promise<void>): Promise<void> {
+  const relay = d.system.of('relay')[0]!
+  const action = 'event loop blocked 12 s between reading and publishing'
+  await d.strike({ fault: 'P10', action, target: relay.instance }, async () => {
+    const { starts } = relay
+    relay.killInto('relay.rows-read:20:block')
+    await d.until('the relay is back', () => relay.starts > starts && isReady(relay), 30_000)
+    await d.until('the relay is blocked', async () => !(await isReady(relay)), 30_000)
+    await d.lasting(5_000)
+    await calm()
+    await d.until('the relay goes on', () => isReady(relay), 30_000)
+    await d.lasting(1_000)
+  })
 }
 
 /** How often the owner of a connection changed from one process to another. */
