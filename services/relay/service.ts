@@ -2,7 +2,7 @@
 import { randomUUID } from 'node:crypto'
 import { hostname } from 'node:os'
 import { startAdmin } from '#shared/platform/admin.ts'
-import { kafkaRoundTrip, openTransactionalProducer } from '#shared/platform/kafkajs.ts'
+import { kafkaRoundTrip, openCommitWatch, openTransactionalProducer } from '#shared/platform/kafkajs.ts'
 import { createLogger } from '#shared/platform/log.ts'
 import { startLoop } from '#shared/platform/loop.ts'
 import { metrics } from '#shared/platform/metrics.ts'
@@ -33,14 +33,15 @@ export async function startRelay(
   )
   const owner = `${hostname()}-${process.pid}-${randomUUID().slice(0, 8)}`
   const kafka = { brokers: config.KAFKA_BROKERS, prefix: config.KAFKA_PREFIX, clientId: 'calstream-relay' }
-
+  // Disposed of after the poll, whose last batches it still answers.
+  const watch = started.use(openCommitWatch(kafka))
   const poll = new Poll({
     db,
     owner,
     logger,
     openProducer: (shard) =>
       openTransactionalProducer(
-        { ...kafka, transactionalId: `relay-${shard}`, timeoutMs: TRANSACTION_TIMEOUT_MS },
+        { ...kafka, transactionalId: `relay-${shard}`, timeoutMs: TRANSACTION_TIMEOUT_MS, watch },
         logger,
       ),
     published: observePublished,

@@ -11,6 +11,7 @@ import {
 } from 'kafkajs'
 import { Failure } from '#shared/domain/failure.ts'
 import type { OutboundRecord, Producer, TransactionalProducer } from './broker.ts'
+import type { CommitWatch, Position } from './kafkajs-commit-watch.ts'
 import { createClient, type KafkaConfig, kafkaFailure, settledWithin } from './kafkajs-client.ts'
 import type { Logger } from './log.ts'
 import { messageBytesMax } from './topics.ts'
@@ -20,6 +21,8 @@ export interface TransactionalConfig extends KafkaConfig {
   readonly transactionalId: string
   /** After this the broker aborts a transaction that its producer left open, in ms. */
   readonly timeoutMs: number
+  /** Asked after each commit; without it the broker's answer is believed. */
+  readonly watch?: CommitWatch
 }
 
 /** A send that has not been acknowledged by then has failed for its caller, in ms. */
@@ -143,12 +146,14 @@ export class PlainProducer implements Producer {
  */
 export class ShardProducer implements TransactionalProducer {
   readonly #prefix: string
+  readonly #watch: CommitWatch | null
   readonly #connection: Connection
   #tail: Promise<unknown> = Promise.resolve()
   #dead: string | null = null
 
-  private constructor(prefix: string, connection: Connection) {
+  private constructor({ prefix, watch }: TransactionalConfig, connection: Connection) {
     this.#prefix = prefix
+    this.#watch = watch ?? null
     this.#connection = connection
   }
 
@@ -174,7 +179,7 @@ export class ShardProducer implements TransactionalProducer {
       await disconnect(connection)
       throw kafkaFailure(error)
     }
-    return new ShardProducer(config.prefix, connection)
+    return new ShardProducer(config, connection)
   }
 
   async publish(records: readonly OutboundRecord[]): Promise<void> {
@@ -209,9 +214,10 @@ export class ShardProducer implements TransactionalProducer {
   async #transact(records: readonly OutboundRecord[]): Promise<void> {
     const { producer, chosen } = this.#connection
     const transaction = await producer.transaction()
+    const written: Position[] = []
     try {
       for (const chunk of chunksOf(records))
-        await sendChunk(transaction, chosen, physical(this.#prefix, chunk))
+        written.push(...(await sendChunk(transaction, chosen, physical(this.#prefix, chunk))))
       // Given up meanwhile: the caller may hold a successor already.
       if (this.#dead !== null) throw new Failure('kafka/unavailable', this.#dead)
     } catch (error) {
@@ -219,6 +225,7 @@ export class ShardProducer implements TransactionalProducer {
       throw error
     }
     await transaction.commit()
+    await this.#watch?.visible(written)
   }
 }
 
@@ -311,7 +318,7 @@ async function sendChunk(
   sender: Pick<KafkajsClientProducer, 'sendBatch'> | Pick<Transaction, 'sendBatch'>,
   chosen: Set<string>,
   topicMessages: { topic: string; messages: Message[] }[],
-): Promise<void> {
+): Promise<readonly Position[]> {
   chosen.clear()
   const answers = await sender.sendBatch({
     acks: -1,
@@ -325,6 +332,11 @@ async function sendChunk(
       'kafka/unavailable',
       `Kafka acknowledged only a part of the records; not: ${missing.join(', ')}.`,
     )
+  return answers.map(({ topicName, partition, baseOffset }) => ({
+    topic: topicName,
+    partition,
+    offset: BigInt(baseOffset ?? 0),
+  }))
 }
 
 function physical(

@@ -1,8 +1,9 @@
 // The adapter of the broker port on KafkaJS 2.2.4, in full: kafkajs-client.ts (settings, logs, errors),
-// kafkajs-producer.ts, kafkajs-consumer.ts and kafkajs-membership.ts. Only the functions here are for services.
+// kafkajs-producer.ts, kafkajs-commit-watch.ts, kafkajs-consumer.ts and kafkajs-membership.ts. Only the functions here are for services.
 import type { Consumer, ConsumerOptions, Producer, TransactionalProducer } from './broker.ts'
 import { createClient, type KafkaConfig, kafkaFailure, settledWithin } from './kafkajs-client.ts'
 import { SupervisedConsumer } from './kafkajs-consumer.ts'
+import { type CommitWatch, openCommitWatch } from './kafkajs-commit-watch.ts'
 import { PlainProducer, ShardProducer, type TransactionalConfig } from './kafkajs-producer.ts'
 import type { Logger } from './log.ts'
 
@@ -25,6 +26,8 @@ export async function openTransactionalProducer(
 ): Promise<TransactionalProducer> {
   return ShardProducer.open(config, logger)
 }
+
+export { type CommitWatch, openCommitWatch }
 
 /** Returns at once; the group is joined in the background, as often and as long as it takes (see SupervisedConsumer). */
 export async function openConsumer(
