@@ -1,5 +1,5 @@
-// `npm run drill -- [id…] [--profile smoke|ci|full] [--seed n] [--list] [--mutants] [--minutes n] [--no-report]`: executes drills on a
-// stack of its own and judges them from outside. Ctrl-C stops clean. The exit code is 0 only if all are PASS (with --mutants: all caught).
+// `npm run drill -- [id…] [--profile smoke|ci|full] [--seed n] [--list] [--mutants] [--minutes n] [--lanes n] [--no-report]`: executes
+// drills on stacks of their own and judges them from outside. Ctrl-C stops clean. The exit code is 0 only if all are PASS (with --mutants: all caught).
 // Evidence and pages go to docs/drills, the raw ledgers of each drill's last run to .calstream/drills. An hour of chaos has millions of
 // entries: give Node 8 GB for it (NODE_OPTIONS=--max-old-space-size=8192).
 //
@@ -16,6 +16,7 @@ import { openRunFolder, killRun, removeRunFolder } from '../support/test-run.ts'
 import { allDrills, chosenDrills } from './catalogue/all.ts'
 import type { Drill, Profile } from './drill.ts'
 import { startDrillStack, type DrillStack } from './environment/stack.ts'
+import { type DrillEnd, type LaneOptions, runInLanes, serveLane } from './lanes.ts'
 import { MUTANTS } from './mutants/list.ts'
 import { controlRun, runMutant } from './mutants/run.ts'
 import type { MutantLine } from './report/pages.ts'
@@ -25,9 +26,13 @@ import { catalogueLines, keepEvidence, keepMutants, writePages } from './report/
 import { runDrill, type DrillResult } from './run-drill.ts'
 
 const USAGE =
-  'Usage: npm run drill -- [id…] [--profile smoke|ci|full] [--seed n] [--list] [--mutants] [--minutes n] [--no-report]'
+  'Usage: npm run drill -- [id…] [--profile smoke|ci|full] [--seed n] [--list] [--mutants] [--minutes n] [--lanes n] [--no-report]'
 const START_MS = 35 * 60_000
 const LINE_MAX = 300
+/** As many as a machine of two cores carries without its load changing a verdict. */
+const LANES = 2
+/** So few are not worth another infrastructure. */
+const ALONE_MAX = 3
 const EVENTS_SHOWN = 30
 const RAW = path.join(REPOSITORY, '.calstream', 'drills')
 const PLACE = { folder: path.join(REPOSITORY, 'docs', 'drills'), repository: REPOSITORY }
@@ -60,6 +65,8 @@ async function main(): Promise<number> {
       profile: { type: 'string', default: 'ci' },
       seed: { type: 'string' },
       minutes: { type: 'string' },
+      lanes: { type: 'string' },
+      lane: { type: 'boolean', default: false },
       list: { type: 'boolean', default: false },
       mutants: { type: 'boolean', default: false },
       'no-report': { type: 'boolean', default: false },
@@ -72,12 +79,49 @@ async function main(): Promise<number> {
   if (values.mutants) return withStack((stack) => runMutants(stack, positionals, options))
   const minutes = numberOf('minutes', values.minutes)
   const drills = chosenDrills(positionals, options.profile, minutes)
+  const lanes = numberOf('lanes', values.lanes) ?? (drills.length > ALONE_MAX ? LANES : 1)
+  if (values.lane) return withStack((stack) => serveDrills(stack, drills, options))
   progress.line(`${drills.length} drills, profile ${options.profile}, seed ${seed}`)
-  return withStack((stack) => runDrills(stack, drills, options))
+  const began = performance.now()
+  const ends =
+    lanes > 1
+      ? await runInLanes(
+          drills.map(({ id }) => id),
+          laneOptions(lanes, options, minutes),
+        )
+      : await withStack((stack) => runDrills(stack, drills, options))
+  if (options.report) writePages(PLACE, allDrills(), Date.now())
+  return summary(ends, drills.length, performance.now() - began)
+}
+
+function laneOptions(
+  lanes: number,
+  { profile, seed, report }: Options,
+  minutes: number | undefined,
+): LaneOptions {
+  const args = ['--lane', '--profile', profile, '--seed', String(seed)]
+  if (minutes !== undefined) args.push('--minutes', String(minutes))
+  if (!report) args.push('--no-report')
+  const say = (line: string) => progress.line(line)
+  return { program: import.meta.filename, args, lanes, say, signal: interrupt.signal }
+}
+
+/** One lane of several: drills as they are told. */
+async function serveDrills(stack: DrillStack, drills: readonly Drill[], options: Options): Promise<number> {
+  await serveLane(async (id) => {
+    const [end] = await runDrills(
+      stack,
+      drills.filter((drill) => drill.id === id),
+      options,
+    )
+    if (!end) throw new RangeError(`There is no drill ${id} in the profile ${options.profile}.`)
+    return end
+  })
+  return background === 0 ? 0 : 1
 }
 
 /** Starts the infrastructure, and takes everything down again whatever happens. */
-async function withStack(work: (stack: DrillStack) => Promise<number>): Promise<number> {
+async function withStack<T>(work: (stack: DrillStack) => Promise<T>): Promise<T> {
   const folder = await openRunFolder()
   process.once('exit', () => killRun(folder))
   try {
@@ -90,9 +134,12 @@ async function withStack(work: (stack: DrillStack) => Promise<number>): Promise<
   }
 }
 
-async function runDrills(stack: DrillStack, drills: readonly Drill[], options: Options): Promise<number> {
-  const results: DrillResult[] = []
-  const runBegan = performance.now()
+async function runDrills(
+  stack: DrillStack,
+  drills: readonly Drill[],
+  options: Options,
+): Promise<readonly DrillEnd[]> {
+  const ends: DrillEnd[] = []
   let ending = Promise.resolve()
   const tidy = (next: Promise<void>) => {
     ending = Promise.all([ending, next]).then(() => {})
@@ -104,15 +151,19 @@ async function runDrills(stack: DrillStack, drills: readonly Drill[], options: O
     const say = (line: string) =>
       progress.line(`  ${seconds(performance.now() - began).padStart(7)}  ${line}`)
     const result = await runDrill(drill, { ...options, stack, say, tidy, signal: interrupt.signal })
-    const numbers = result.ledgers ? figures(result.ledgers) : {}
-    results.push({ ...result, numbers: { ...result.numbers, ...numbers }, ledgers: null })
     tell(result)
     if (result.ledgers) await keepLedgers(path.join(RAW, drill.id), result.ledgers)
     if (options.report) keepEvidence(PLACE, result)
+    ends.push(endOf(result))
   }
   await ending
-  if (options.report) writePages(PLACE, allDrills(), Date.now())
-  return summary(results, drills.length, performance.now() - runBegan)
+  return ends
+}
+
+function endOf({ drill, verdict, reasons, numbers, ledgers }: DrillResult): DrillEnd {
+  const { id, title, faults } = drill
+  const all = { ...numbers, ...(ledgers ? figures(ledgers) : {}) }
+  return { id, title, faults, verdict, reason: reasons[0] ?? null, numbers: all }
 }
 
 async function runMutants(
@@ -170,22 +221,22 @@ function tell({
   progress.line(`  ${verdict} ${drill.id} in ${seconds(endedAt - startedAt)}`)
 }
 
-function summary(results: readonly DrillResult[], wanted: number, wallMs: number): number {
-  const passed = results.filter(({ verdict }) => verdict === 'PASS').length
+function summary(ends: readonly DrillEnd[], wanted: number, wallMs: number): number {
+  const passed = ends.filter(({ verdict }) => verdict === 'PASS').length
   progress.line('')
-  for (const { drill, verdict, reasons } of results)
+  for (const { id, title, verdict, reason } of ends)
     progress.line(
-      `${verdict.padEnd(7)} ${drill.id.padEnd(11)} ${drill.title}${reasons[0] ? `: ${short(reasons[0])}` : ''}`,
+      `${verdict.padEnd(7)} ${id.padEnd(11)} ${title}${reason === null ? '' : `: ${short(reason)}`}`,
     )
   if (interrupt.signal.aborted) progress.line(`Stopped by ${String(interrupt.signal.reason)} before the end.`)
-  progress.line(`${passed} of ${wanted} drills PASS; ${totals(results)} in ${seconds(wallMs)}`)
+  progress.line(`${passed} of ${wanted} drills PASS; ${totals(ends)} in ${seconds(wallMs)}`)
   return passed === wanted && background === 0 ? 0 : 1
 }
 
 /** What a run adds up to: only faults of drills that came to a verdict of PASS count. */
-function totals(results: readonly DrillResult[]): string {
-  const sum = (name: string) => results.reduce((all, { numbers }) => all + (numbers[name] ?? 0), 0)
-  const shown = results.filter(({ verdict }) => verdict === 'PASS').flatMap(({ drill }) => drill.faults)
+function totals(ends: readonly DrillEnd[]): string {
+  const sum = (name: string) => ends.reduce((all, { numbers }) => all + (numbers[name] ?? 0), 0)
+  const shown = ends.filter(({ verdict }) => verdict === 'PASS').flatMap(({ faults }) => faults)
   return `${sum('changes')} changes, ${sum('kills')} ends of processes, ${new Set(shown).size} faults of the catalogue`
 }
 

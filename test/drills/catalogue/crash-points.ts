@@ -9,6 +9,7 @@ import { producePoison } from '../faults/kafka.ts'
 import { crashThrough, isReady, type Crash } from '../faults/processes.ts'
 import { metricsOf } from '../ledgers/observe.ts'
 import type { ServiceProcess } from '../environment/launch.ts'
+import { PARTITIONS } from '../environment/system.ts'
 import { LISTING } from '../faults/vendors.ts'
 import { pick } from '../random.ts'
 import { CRASH_INVARIANTS } from './kills.ts'
@@ -156,10 +157,20 @@ function provocation(
     case 'sync.handed-over':
       return () => stopBetweenPages(d, service)
     case 'sync.buried':
-      return () =>
-        producePoison(d, [
-          { topic: TOPICS.requestedGoogle, key: randomUUID(), value: Buffer.from('not avro') },
-        ])
+      // Whichever partitions it holds.
+      return every(1_000, () =>
+        producePoison(
+          d,
+          [TOPICS.requestedGoogle, TOPICS.requestedMicrosoft].flatMap((topic) =>
+            Array.from({ length: PARTITIONS }, (_, partition) => ({
+              topic,
+              partition,
+              key: randomUUID(),
+              value: Buffer.from('not avro'),
+            })),
+          ),
+        ),
+      )
     case 'scheduler.sweep-rung':
       // As a retry record that got lost would leave it.
       return async () =>

@@ -47,7 +47,8 @@ export interface SystemOptions {
 }
 
 const START_MS = 90_000
-const PARTITIONS = 4
+/** Of every topic. */
+export const PARTITIONS = 4
 const SERVICES: readonly ServiceName[] = ['relay', 'retry', 'sync', 'scheduler', 'ingress']
 
 export interface SystemLines {

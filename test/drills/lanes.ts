@@ -1,0 +1,81 @@
+// Drills side by side. Each lane is a process with an infrastructure of its own: what one drill breaks is no other's, and a judge that reads
+// ledgers for seconds holds up nobody's proxies. The lanes take the next drill when they are done with one.
+import { type ChildProcess, fork } from 'node:child_process'
+import { once } from 'node:events'
+import { createInterface } from 'node:readline'
+import type { Verdict } from './drill.ts'
+
+/** What is left of a drill when its ledgers are closed. */
+export interface DrillEnd {
+  readonly id: string
+  readonly title: string
+  readonly faults: readonly string[]
+  readonly verdict: Verdict
+  /** The gravest reason why it is not PASS. */
+  readonly reason: string | null
+  readonly numbers: Readonly<Record<string, number>>
+}
+
+export interface LaneOptions {
+  /** The program that runs a lane, and how it is called. */
+  readonly program: string
+  readonly args: readonly string[]
+  readonly lanes: number
+  readonly say: (line: string) => void
+  readonly signal: AbortSignal
+}
+
+/** Runs each of these drills once. Resolves when all lanes have taken their infrastructure down; a lane that dies costs its drill. */
+export async function runInLanes(ids: readonly string[], options: LaneOptions): Promise<readonly DrillEnd[]> {
+  const queue = [...ids]
+  const ends: DrillEnd[] = []
+  const count = Math.min(options.lanes, ids.length)
+  await Promise.all(Array.from({ length: count }, (_, index) => runLane(index + 1, queue, ends, options)))
+  return ends.toSorted((a, b) => ids.indexOf(a.id) - ids.indexOf(b.id))
+}
+
+async function runLane(lane: number, queue: string[], ends: DrillEnd[], options: LaneOptions): Promise<void> {
+  const child = fork(options.program, options.args, { stdio: ['ignore', 'pipe', 'inherit', 'ipc'] })
+  const closed = once(child, 'exit')
+  const stop = () => void child.kill('SIGTERM')
+  options.signal.addEventListener('abort', stop)
+  if (child.stdout)
+    createInterface({ input: child.stdout }).on('line', (line) => options.say(`${lane}│ ${line}`))
+  try {
+    while (!options.signal.aborted) {
+      const id = queue.shift()
+      if (id === undefined) break
+      const end = await runOne(child, id, closed)
+      ends.push(end)
+      if (!child.connected) break
+    }
+  } finally {
+    if (child.connected) child.send({ end: true })
+    await closed
+    options.signal.removeEventListener('abort', stop)
+  }
+}
+
+async function runOne(child: ChildProcess, id: string, closed: Promise<unknown>): Promise<DrillEnd> {
+  const answer = once(child, 'message').then(([message]) => message as DrillEnd)
+  child.send({ id })
+  const died = closed.then((): DrillEnd => ({
+    id,
+    title: '',
+    faults: [],
+    verdict: 'ABORTED',
+    reason: 'the process of its lane ended',
+    numbers: {},
+  }))
+  return Promise.race([answer, died])
+}
+
+/** The other side: does what it is told until it is told to end. Only in a process that was forked by runInLanes. */
+export async function serveLane(run: (id: string) => Promise<DrillEnd>): Promise<void> {
+  for (;;) {
+    const [message] = (await once(process, 'message')) as [{ id?: string; end?: true }]
+    if (message.id === undefined) break
+    process.send?.(await run(message.id))
+  }
+  process.disconnect()
+}
