@@ -34,6 +34,9 @@ const TOPICS_WITHIN_MS = 30_000
 /** The bound of reading an hour's topics, as long as records keep coming. */
 const TOPICS_LIMIT_MS = 600_000
 const QUIET_MS = 1_500
+const DRAIN_MS = 5_000
+const DRAIN_EVERY_MS = 100
+const HELD_SQL = 'select count(*)::int as n from held_requests'
 
 export async function freezeLedgers(input: FreezeInput): Promise<Ledgers> {
   const { system, observer, nemesis, requests, secrets, marks } = input
@@ -64,8 +67,8 @@ export async function freezeLedgers(input: FreezeInput): Promise<Ledgers> {
     audit,
     held: await held.events(active.map(({ connectionId }) => connectionId)),
     connections: await finalConnections(system),
-    outboxLeft: await held.outboxSize(),
-    heldLeft: (await system.ask<{ n: number }>('select count(*)::int as n from held_requests'))[0]?.n ?? 0,
+    outboxLeft: await drained(() => held.outboxSize()),
+    heldLeft: await drained(async () => (await system.ask<{ n: number }>(HELD_SQL))[0]?.n ?? 0),
     topics,
     logs,
     processes: system.processEvents,
@@ -76,6 +79,16 @@ export async function freezeLedgers(input: FreezeInput): Promise<Ledgers> {
     secrets,
     texts: await textsOf(system, { logs, topics, requests, observer }),
     marks,
+  }
+}
+
+/** What is left when it had time to go: a delivery that a vendor repeats late is a row for some ms. */
+async function drained(count: () => Promise<number>): Promise<number> {
+  const deadline = Date.now() + DRAIN_MS
+  for (;;) {
+    const left = await count()
+    if (left === 0 || Date.now() > deadline) return left
+    await delay(DRAIN_EVERY_MS)
   }
 }
 
