@@ -1,0 +1,8 @@
+// A lane without an infrastructure: says which process it is, and dies when it is told to.
+import { serveLane } from '../drills/lanes.ts'
+
+await serveLane(async (id) => {
+  if (id === 'dies') process.exit(1)
+  process.stdout.write(`${id} runs\n`)
+  return { id, title: id, faults: [], verdict: 'PASS', reason: null, numbers: { pid: process.pid } }
+})

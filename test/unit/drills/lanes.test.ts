@@ -1,0 +1,36 @@
+// Drills side by side, with lanes that are real processes and drill nothing.
+import path from 'node:path'
+import { expect, test } from 'vitest'
+import { runInLanes } from '../../drills/lanes.ts'
+
+const program = path.resolve(import.meta.dirname, '../../support/lane-child.ts')
+
+async function run(ids: readonly string[], lanes: number) {
+  const lines: string[] = []
+  const { signal } = new AbortController()
+  const ends = await runInLanes(ids, { program, args: [], lanes, say: (line) => lines.push(line), signal })
+  return { ends, lines }
+}
+
+test('each drill runs once, in as many processes as there are lanes, and the ends come in the order asked for', async () => {
+  const ids = ['A', 'B', 'C', 'D', 'E', 'F']
+  const { ends, lines } = await run(ids, 2)
+  expect(ends.map(({ id }) => id)).toEqual(ids)
+  expect(new Set(ends.map(({ numbers }) => numbers['pid'])).size).toBe(2)
+  expect(lines.map((line) => line.replace(/^[12]│ /, '')).toSorted()).toEqual(ids.map((id) => `${id} runs`))
+})
+
+test('a lane that dies costs its drill, and the other goes on', async () => {
+  const { ends } = await run(['A', 'dies', 'B', 'C'], 2)
+  expect(ends.map(({ id, verdict }) => [id, verdict])).toEqual([
+    ['A', 'PASS'],
+    ['dies', 'ABORTED'],
+    ['B', 'PASS'],
+    ['C', 'PASS'],
+  ])
+})
+
+test('there are no more lanes than drills', async () => {
+  const { ends } = await run(['A'], 4)
+  expect(ends).toHaveLength(1)
+})
