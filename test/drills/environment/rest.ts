@@ -7,14 +7,18 @@ import type { System } from './system.ts'
 
 /** What is still wrong, for a person; empty when all is well. Throws when the database cannot be asked. */
 export async function unrest(system: System): Promise<readonly string[]> {
-  const [waiting] = await system.ask<{ dirty: number; outbox: number; held: number }>(
+  const [waiting] = await system.ask<{ dirty: number; outbox: number; held: number; unread: number }>(
     `select (select count(*)::int from external_calendar_connections where sync_needed and status = 'active') as dirty,
-            (select count(*)::int from outbox) as outbox, (select count(*)::int from held_requests) as held`,
+            (select count(*)::int from outbox) as outbox, (select count(*)::int from held_requests) as held,
+            (select count(*)::int from external_calendars cal join external_calendar_connections con on con.id = cal.connection_id
+              where con.status = 'active' and cal.selected and cal.checkpoint is not null) as unread`,
   )
   const found: string[] = []
   if (waiting && waiting.dirty > 0) found.push(`${waiting.dirty} connections need a sync`)
   if (waiting && waiting.outbox > 0) found.push(`${waiting.outbox} rows wait for the relay`)
   if (waiting && waiting.held > 0) found.push(`${waiting.held} requests are held`)
+  // Its rows may all be there already; nobody would know until the next reconcile.
+  if (waiting && waiting.unread > 0) found.push(`${waiting.unread} calendars are in the middle of a read`)
   if (found.length > 0) return found
   await using held = await openHeldEvents(system.databaseUrl)
   const ours = new Set(system.accounts.map(({ connectionId }) => connectionId))
