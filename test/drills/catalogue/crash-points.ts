@@ -44,11 +44,15 @@ const crashPoints: Drill = {
     })()
     // Gates are flipped by one hand at a time.
     const flip = serialised(async () => {
+      await slowFirstReads(d)
+      // Who was connected just now is rung when both lists let it in, after two seconds at most.
+      await d.lasting(2_500)
       await d.system.gates.set('CALENDAR_WEBHOOK_ENABLED', false)
       await d.system.gates.set('CALENDAR_SYNC_ENABLED', false)
       await d.lasting(2_000)
       await d.system.gates.set('CALENDAR_SYNC_ENABLED', true)
       await d.system.gates.set('CALENDAR_WEBHOOK_ENABLED', true)
+      await quickReads(d)
       await d.lasting(2_500)
     })
     await Promise.all(
@@ -193,17 +197,27 @@ function provocation(
 /** A stop makes a unit that has pages left hand over; the crash comes on the way out. */
 async function stopBetweenPages(d: DrillRun, service: ServiceProcess): Promise<void> {
   const { starts } = service
-  const { vendor } = d.system
-  await vendor.admin('POST', '/admin/paging', { pageSizeMax: 2 })
-  await vendor.admin('POST', '/admin/latency', { ms: 700 })
-  // First reads of several pages. A process that came back has no partitions before the session of its predecessor is over.
-  await d.system.connect(4, { eventsPerCalendar: 12 })
+  await slowFirstReads(d)
+  // A process that came back has no partitions before the session of its predecessor is over.
   const before = await pagesOf(service)
   for (let n = 0; n < 80 && (await pagesOf(service)) < before + 3 && !d.signal.aborted; n += 1)
     await d.lasting(250)
   if (service.starts === starts && (await isReady(service))) process.kill(service.pid, 'SIGTERM')
   // The next one to be stopped would be its successor.
   for (let n = 0; n < 60 && service.starts === starts && !d.signal.aborted; n += 1) await d.lasting(250)
+  await quickReads(d)
+}
+
+/** Units of several pages, four seconds each, some of them in every process. */
+async function slowFirstReads(d: DrillRun): Promise<void> {
+  const { vendor } = d.system
+  await vendor.admin('POST', '/admin/paging', { pageSizeMax: 2 })
+  await vendor.admin('POST', '/admin/latency', { ms: 700 })
+  await d.system.connect(4, { eventsPerCalendar: 12 })
+}
+
+async function quickReads(d: DrillRun): Promise<void> {
+  const { vendor } = d.system
   await vendor.admin('POST', '/admin/latency', { ms: 20 })
   await vendor.admin('POST', '/admin/paging', { pageSizeMax: 2_500 })
 }
