@@ -19,8 +19,10 @@ export interface MutantOptions {
   readonly tree?: string
 }
 
-/** Long enough for a healthy system under this drill; a broken one never gets there. */
+/** Long enough for a healthy system; a broken one never gets there. */
 const PATIENCE_MS = 30_000
+/** Whose healthy systems take longer: backoffs of a minute have to end. */
+const LONGER_MS: ReadonlyMap<string, number> = new Map([['STORM', 120_000]])
 
 /**
  * The drill of a mutant without any bug, in a copy as the mutants' are and as impatient: where the machine is too slow for it, or the
@@ -36,7 +38,7 @@ export async function controlRun(mutant: Mutant, options: MutantOptions): Promis
       ...options,
       profile: mutant.profile,
       tree,
-      patienceMs: PATIENCE_MS,
+      patienceMs: LONGER_MS.get(mutant.drill) ?? PATIENCE_MS,
     })
     return verdict === 'PASS'
       ? null
@@ -66,7 +68,7 @@ export async function runMutant(mutant: Mutant, options: MutantOptions): Promise
       ...options,
       profile: mutant.profile,
       tree,
-      patienceMs: PATIENCE_MS,
+      patienceMs: LONGER_MS.get(mutant.drill) ?? PATIENCE_MS,
     })
     return line(
       verdict === 'FAIL',
