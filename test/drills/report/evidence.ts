@@ -60,7 +60,8 @@ export interface Build {
   readonly node: string
 }
 
-const TIMELINE_MAX = 200
+/** Faults told one by one; an hour of chaos has a thousand. */
+export const TIMELINE_MAX = 200
 const TEXT_MAX = 400
 
 /** Which code was drilled; 'unknown' outside a repository. */

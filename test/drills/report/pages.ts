@@ -1,7 +1,7 @@
 // docs/drills: one page per group with the seeds' own headings, filled from evidence, and an index with the age of each verdict. Pure:
 // evidence in, Markdown out.
 import type { Drill } from '../drill.ts'
-import type { Evidence } from './evidence.ts'
+import { type Evidence, TIMELINE_MAX } from './evidence.ts'
 
 export const REPORTS: Readonly<
   Record<string, { readonly title: string; readonly objective: string; readonly seed: string | null }>
@@ -145,8 +145,9 @@ function simulation({ timeline, seed, start, end }: Evidence): string {
       ([what, all]) =>
         `${what}${all.length > 1 ? ` × ${all.length}` : ''} (first at ${all[0]?.t.toFixed(1)} s)`,
     )
+  const part = timeline.length < TIMELINE_MAX ? '' : `Of the first ${TIMELINE_MAX} faults: `
   const length = ((Date.parse(end) - Date.parse(start)) / 1_000).toFixed(0)
-  return `${told.join('; ')}${kinds.size > 12 ? ' …' : ''}. Seed ${seed}, ${length} s in all.`
+  return `${part}${told.join('; ')}${kinds.size > 12 ? ' …' : ''}. Seed ${seed}, ${length} s in all.`
 }
 
 export interface MutantLine {
