@@ -36,7 +36,7 @@ export async function runInLanes(ids: readonly string[], options: LaneOptions): 
 
 async function runLane(lane: number, queue: string[], ends: DrillEnd[], options: LaneOptions): Promise<void> {
   const child = fork(options.program, options.args, { stdio: ['ignore', 'pipe', 'inherit', 'ipc'] })
-  const closed = once(child, 'exit')
+  const closed = once(child, 'close')
   const stop = () => void child.kill('SIGTERM')
   options.signal.addEventListener('abort', stop)
   if (child.stdout)

@@ -108,15 +108,14 @@ function laneOptions(
 
 /** One lane of several: drills as they are told. */
 async function serveDrills(stack: DrillStack, drills: readonly Drill[], options: Options): Promise<number> {
+  const endings = collectEndings()
   await serveLane(async (id) => {
-    const [end] = await runDrills(
-      stack,
-      drills.filter((drill) => drill.id === id),
-      options,
-    )
-    if (!end) throw new RangeError(`There is no drill ${id} in the profile ${options.profile}.`)
-    return end
+    const drill = drills.find((one) => one.id === id)
+    if (!drill) throw new RangeError(`There is no drill ${id} in the profile ${options.profile}.`)
+    progress.line(`\n${drill.id} ${drill.title}`)
+    return executeDrill(stack, drill, { ...options, tidy: endings.tidy })
   })
+  await endings.over()
   return background === 0 ? 0 : 1
 }
 
@@ -140,24 +139,35 @@ async function runDrills(
   options: Options,
 ): Promise<readonly DrillEnd[]> {
   const ends: DrillEnd[] = []
-  let ending = Promise.resolve()
-  const tidy = (next: Promise<void>) => {
-    ending = Promise.all([ending, next]).then(() => {})
-  }
+  const endings = collectEndings()
   for (const [index, drill] of drills.entries()) {
     if (interrupt.signal.aborted) break
     progress.line(`\n[${index + 1}/${drills.length}] ${drill.id} ${drill.title}`)
-    const began = performance.now()
-    const say = (line: string) =>
-      progress.line(`  ${seconds(performance.now() - began).padStart(7)}  ${line}`)
-    const result = await runDrill(drill, { ...options, stack, say, tidy, signal: interrupt.signal })
-    tell(result)
-    if (result.ledgers) await keepLedgers(path.join(RAW, drill.id), result.ledgers)
-    if (options.report) keepEvidence(PLACE, result)
-    ends.push(endOf(result))
+    ends.push(await executeDrill(stack, drill, { ...options, tidy: endings.tidy }))
   }
-  await ending
+  await endings.over()
   return ends
+}
+
+/** One drill, told, with its ledgers and its evidence kept. */
+async function executeDrill(
+  stack: DrillStack,
+  drill: Drill,
+  options: Options & { readonly tidy: (ending: Promise<void>) => void },
+): Promise<DrillEnd> {
+  const began = performance.now()
+  const say = (line: string) => progress.line(`  ${seconds(performance.now() - began).padStart(7)}  ${line}`)
+  const result = await runDrill(drill, { ...options, stack, say, signal: interrupt.signal })
+  tell(result)
+  if (result.ledgers) await keepLedgers(path.join(RAW, drill.id), result.ledgers)
+  if (options.report) keepEvidence(PLACE, result)
+  return endOf(result)
+}
+
+/** Systems that end while the next drill runs; the infrastructure has to wait for all of them. */
+function collectEndings() {
+  const all: Promise<void>[] = []
+  return { tidy: (ending: Promise<void>) => void all.push(ending), over: () => Promise.all(all) }
 }
 
 function endOf({ drill, verdict, reasons, numbers, ledgers }: DrillResult): DrillEnd {

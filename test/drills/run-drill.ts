@@ -170,12 +170,8 @@ function judgeAll(drill: Drill, { judge, failure, after, ledgers }: Closed): Out
   const ids = [...new Set([...ALWAYS, ...drill.invariants])].filter((id) => !skipped.has(id))
   const invariants = judgeInvariants(ids, ledgers)
   const judgement = judge ? judge(frozen(ledgers, invariants)) : { criteria: {}, witnesses: [] }
-  const reasons: string[] = []
-  const verdicts: Verdict[] = []
-  const blame = (verdict: Verdict, reason: string) => {
-    verdicts.push(verdict)
-    reasons.push(reason)
-  }
+  const blames: { readonly verdict: Verdict; readonly reason: string }[] = []
+  const blame = (verdict: Verdict, reason: string) => void blames.push({ verdict, reason })
   for (const { id, verdict, failed, failures, title } of invariants.values()) {
     if (verdict === 'fail') blame('FAIL', `${id} ${title}: ${failed} broken, first: ${failures[0]}`)
     else if (verdict === 'invalid' && drill.invariants.includes(id))
@@ -190,14 +186,14 @@ function judgeAll(drill: Drill, { judge, failure, after, ledgers }: Closed): Out
   for (const entry of ledgers.nemesis)
     if (entry.activeAt === null)
       blame('INVALID', `${entry.fault} ${entry.action} on ${entry.target} was never seen to act`)
-  const isVacuous = verdicts.includes('INVALID')
+  const isVacuous = blames.some(({ verdict }) => verdict === 'INVALID')
   const criteria = criteriaOf(drill, judgement, isVacuous)
   for (const [id, { verdict, evidence }] of criteria)
     if (verdict === 'FAIL') blame('FAIL', `${id} ${drill.criteria[id]}: ${evidence}`)
     else if (verdict !== 'PASS' && !failure && !isVacuous) blame(verdict, `${id}: ${evidence}`)
   return {
-    verdict: gravest(verdicts),
-    reasons: reasons.slice(0, REASONS_SHOWN),
+    verdict: gravest(blames.map(({ verdict }) => verdict)),
+    reasons: reasonsOf(blames).slice(0, REASONS_SHOWN),
     criteria,
     invariants: [...invariants.values()],
     witnesses: judgement.witnesses,
@@ -248,10 +244,19 @@ function aborted(drill: Drill, verdict: Verdict, reasons: readonly string[]): Ou
 }
 
 /** A FAIL outweighs all: the system was seen to be wrong. */
+const BY_GRAVITY = ['FAIL', 'ABORTED', 'INVALID'] as const
+
 function gravest(verdicts: readonly Verdict[]): Verdict {
-  for (const verdict of ['FAIL', 'ABORTED', 'INVALID'] as const)
-    if (verdicts.includes(verdict)) return verdict
-  return 'PASS'
+  return BY_GRAVITY.find((verdict) => verdicts.includes(verdict)) ?? 'PASS'
+}
+
+/** The gravest first, those of one kind in the order in which they were found. */
+export function reasonsOf(
+  blames: readonly { readonly verdict: Verdict; readonly reason: string }[],
+): readonly string[] {
+  return BY_GRAVITY.flatMap((gravity) =>
+    blames.filter(({ verdict }) => verdict === gravity).map(({ reason }) => reason),
+  )
 }
 
 /** What must be found nowhere. */

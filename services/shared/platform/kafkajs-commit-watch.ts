@@ -1,7 +1,6 @@
 // Whether committed records can be read. Invariant: `visible` resolves only when every reader of committed records gets past them.
-// A broker that answers a commit has promised it, and Kafka 4.1 to 4.3 break that promise: where a partition has no leader at that moment
-// (a lone broker stops or starts, or all in-sync replicas are away) the coordinator calls the transaction complete and writes no
-// marker into it (KAFKA-20734). Such records are never delivered, and hold up all that come after them.
+// A broker that answers a commit has promised it, and Kafka 4.3.1 was seen to break that promise while it stopped: it recorded the
+// transaction as complete and wrote no marker into its partitions (ADR 12; KAFKA-20734 explains it). Such records are never delivered, and hold up all that come after them.
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Admin } from 'kafkajs'
 import { Failure } from '#shared/domain/failure.ts'
@@ -27,6 +26,7 @@ export interface CommitWatch extends AsyncDisposable {
 const VISIBLE_WITHIN_MS = 8_000
 const LOOK_EVERY_MS = 20
 const LOOK_LIMIT_MS = 4_000
+const DISCONNECT_LIMIT_MS = 1_000
 const RETRY = { initialRetryTime: 50, maxRetryTime: 200, retries: 2 }
 
 interface Waiting {
@@ -45,8 +45,10 @@ class StableOffsets implements CommitWatch {
   readonly #config: KafkaConfig
   readonly #withinMs: number
   readonly #waiting = new Set<Waiting>()
-  #admin: Admin | null = null
+  /** Made when it is first needed; a failed look makes another. */
+  #admin: Promise<Admin> | null = null
   #isLooking = false
+  #isClosed = false
 
   constructor(config: KafkaConfig, withinMs: number) {
     this.#config = config
@@ -54,6 +56,7 @@ class StableOffsets implements CommitWatch {
   }
 
   visible(positions: readonly Position[]): Promise<void> {
+    if (this.#isClosed) return Promise.reject(closed())
     return new Promise<void>((resolve, reject) => {
       this.#waiting.add({ positions, deadline: performance.now() + this.#withinMs, resolve, reject })
       void this.#look()
@@ -61,7 +64,8 @@ class StableOffsets implements CommitWatch {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#rejectAll(new Failure('kafka/unavailable', 'The watch over commits is closed.'))
+    this.#isClosed = true
+    this.#rejectAll(closed())
     await this.#drop()
   }
 
@@ -100,16 +104,16 @@ class StableOffsets implements CommitWatch {
 
   /** The last stable offset of each partition of a topic: KafkaJS asks for offsets as readers of committed records see them. */
   async #stableOffsets(topic: string): Promise<ReadonlyMap<number, bigint>> {
-    const ask = this.#connected().then((admin) => admin.fetchTopicOffsets(topic))
+    if (this.#isClosed) throw closed()
+    this.#admin ??= this.#connect()
+    const ask = this.#admin.then((admin) => admin.fetchTopicOffsets(topic))
     const found = await settledWithin(ask, LOOK_LIMIT_MS, 'say which records can be read')
     return new Map(found.map(({ partition, offset }) => [partition, BigInt(offset)]))
   }
 
-  async #connected(): Promise<Admin> {
-    if (this.#admin) return this.#admin
+  async #connect(): Promise<Admin> {
     const admin = createClient(this.#config, RETRY, null).admin()
     await admin.connect()
-    this.#admin = admin
     return admin
   }
 
@@ -123,8 +127,14 @@ class StableOffsets implements CommitWatch {
   async #drop(): Promise<void> {
     const admin = this.#admin
     this.#admin = null
-    await admin?.disconnect().catch(() => {})
+    // One that is still connecting is closed when it has: otherwise it would outlive us.
+    const gone = admin?.then((one) => one.disconnect()).catch(() => {})
+    if (gone) await settledWithin(gone, DISCONNECT_LIMIT_MS, 'close the connection').catch(() => {})
   }
+}
+
+function closed(): Failure {
+  return new Failure('kafka/unavailable', 'The watch over commits is closed.')
 }
 
 function unseen(where: string, withinMs: number): Failure {

@@ -19,6 +19,7 @@ const RECORDED: ReadonlySet<NemesisAction> = new Set(['vendor-503', 'vendor-429'
 const JUDGES = ['I1', 'I2', 'I3', 'I4', 'I5', 'I6', 'I7', 'I8', 'I9', 'I15', 'I16', 'I26'] as const
 const INVARIANTS: readonly InvariantId[] = ['I13', 'I15', 'I16', 'I26']
 const RECOVER_WITHIN_MS = 180_000
+const USUAL_SYSTEM = { eventsPerCalendar: 20, latencyMs: 20, processes: { sync: 2, relay: 2 } } as const
 const LIMITS = 'One broker, stopped in order or cut off, never killed.'
 const OUTSIDE = ['D1', 'D3', 'D5', 'K1', 'N1', 'N2', 'N7', 'A1', 'A2', 'A3', 'F1']
 
@@ -38,9 +39,7 @@ export function chaosDrill(minutes: number): Drill {
     system: (profile) => ({
       connections: profile === 'full' ? 60 : 20,
       microsoft: profile === 'full' ? 20 : 6,
-      eventsPerCalendar: 20,
-      latencyMs: 20,
-      processes: { sync: 2, relay: 2 },
+      ...USUAL_SYSTEM,
     }),
     invariants: INVARIANTS,
     wallMs: (minutes + 10) * MINUTE_MS,
@@ -82,13 +81,7 @@ export function soakDrill(minutes: number): Drill {
     },
     faults: OUTSIDE,
     profiles: ['full'],
-    system: () => ({
-      connections: 40,
-      microsoft: 14,
-      eventsPerCalendar: 20,
-      latencyMs: 20,
-      processes: { sync: 2, relay: 2 },
-    }),
+    system: () => ({ connections: 40, microsoft: 14, ...USUAL_SYSTEM }),
     invariants: INVARIANTS,
     wallMs: (minutes + 10) * MINUTE_MS,
     recoverWithinMs: RECOVER_WITHIN_MS,

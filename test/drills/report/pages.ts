@@ -191,7 +191,7 @@ export function indexPage({ evidence, drills, catalogue, now }: Index): string {
   return [
     '# Drills',
     '',
-    'Every line was executed on the running system and judged from ledgers outside of it. A verdict older than 30 days, or a drill that was never run, proves nothing. Profile `ci` takes about 20 minutes, `full` the time that the claims need.',
+    'Every line was executed on the running system and judged from ledgers outside of it. A verdict older than 30 days, or a drill that was never run, proves nothing. Profile `ci` is the short form of each, `full` takes the time that the claims need.',
     '',
     '| drill | report | profile | verdict | age | build | faults |',
     '|---|---|---|---|---|---|---|',

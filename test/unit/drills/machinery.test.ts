@@ -13,6 +13,7 @@ import { parseMetrics } from '../../drills/ledgers/observe.ts'
 import { MUTANTS } from '../../drills/mutants/list.ts'
 import { indexPage } from '../../drills/report/pages.ts'
 import { catalogueLines } from '../../drills/report/write.ts'
+import { reasonsOf } from '../../drills/run-drill.ts'
 
 const ROOT = path.resolve(import.meta.dirname, '../../..')
 
@@ -183,6 +184,16 @@ describe('pages', () => {
     const page = indexPage({ evidence: [], drills, catalogue: [], now: 0 })
     expect(page.match(/OUT-\d .*never run/g)).toHaveLength(2)
   })
+})
+
+test('reasons come with the gravest first', () => {
+  const reasons = reasonsOf([
+    { verdict: 'INVALID', reason: 'nothing happened' },
+    { verdict: 'FAIL', reason: 'a change was lost' },
+    { verdict: 'ABORTED', reason: 'stopped' },
+    { verdict: 'FAIL', reason: 'another was doubled' },
+  ])
+  expect(reasons).toEqual(['a change was lost', 'another was doubled', 'stopped', 'nothing happened'])
 })
 
 test('metrics are read with their labels', () => {
