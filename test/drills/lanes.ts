@@ -50,7 +50,7 @@ async function runLane(lane: number, queue: string[], ends: DrillEnd[], options:
       if (!child.connected) break
     }
   } finally {
-    if (child.connected) child.send({ end: true })
+    if (child.connected) child.send({ end: true }, ignored)
     await closed
     options.signal.removeEventListener('abort', stop)
   }
@@ -58,17 +58,20 @@ async function runLane(lane: number, queue: string[], ends: DrillEnd[], options:
 
 async function runOne(child: ChildProcess, id: string, closed: Promise<unknown>): Promise<DrillEnd> {
   const answer = once(child, 'message').then(([message]) => message as DrillEnd)
-  child.send({ id })
+  child.send({ id }, ignored)
   const died = closed.then((): DrillEnd => ({
     id,
     title: '',
     faults: [],
     verdict: 'ABORTED',
-    reason: 'the process of its lane ended',
+    reason: `the process of its lane ended with ${child.signalCode ?? child.exitCode}`,
     numbers: {},
   }))
   return Promise.race([answer, died])
 }
+
+/** A channel that breaks is a lane that ends; `closed` says so. Without this, `send` would throw at the whole run. */
+function ignored(): void {}
 
 /** The other side: does what it is told until it is told to end. Only in a process that was forked by runInLanes. */
 export async function serveLane(run: (id: string) => Promise<DrillEnd>): Promise<void> {

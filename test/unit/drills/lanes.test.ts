@@ -5,10 +5,10 @@ import { runInLanes } from '../../drills/lanes.ts'
 
 const program = path.resolve(import.meta.dirname, '../../support/lane-child.ts')
 
-async function run(ids: readonly string[], lanes: number) {
+async function run(ids: readonly string[], lanes: number, args: readonly string[] = []) {
   const lines: string[] = []
   const { signal } = new AbortController()
-  const ends = await runInLanes(ids, { program, args: [], lanes, say: (line) => lines.push(line), signal })
+  const ends = await runInLanes(ids, { program, args, lanes, say: (line) => lines.push(line), signal })
   return { ends, lines }
 }
 
@@ -33,4 +33,12 @@ test('a lane that dies costs its drill, and the other goes on', async () => {
 test('there are no more lanes than drills', async () => {
   const { ends } = await run(['A'], 4)
   expect(ends).toHaveLength(1)
+})
+
+test('a lane that ends before it is told anything is told of, with what it ended with', async () => {
+  const { ends } = await run(['A', 'B'], 2, ['ends at once'])
+  expect(ends.map(({ verdict, reason }) => [verdict, reason])).toEqual([
+    ['ABORTED', 'the process of its lane ended with 3'],
+    ['ABORTED', 'the process of its lane ended with 3'],
+  ])
 })
