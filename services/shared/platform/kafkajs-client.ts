@@ -23,13 +23,18 @@ const LOG_KEYS_MAX = 200
  * A client of its own for every producer and consumer: KafkaJS keeps committed offsets per client and group, so two
  * consumers of one client would read each other's positions. Without a logger it is silent (a probe reports by its answer).
  */
-export function createClient(config: KafkaConfig, retry: RetryOptions, logger: Logger | null): Kafka {
+export function createClient(
+  config: KafkaConfig,
+  retry: RetryOptions,
+  logger: Logger | null,
+  requestTimeoutMs = REQUEST_TIMEOUT_MS,
+): Kafka {
   quietenNegativeTimeouts()
   return new Kafka({
     clientId: config.clientId,
     brokers: [...config.brokers],
     connectionTimeout: CONNECTION_TIMEOUT_MS,
-    requestTimeout: REQUEST_TIMEOUT_MS,
+    requestTimeout: requestTimeoutMs,
     enforceRequestTimeout: true,
     retry: { ...retry },
     ...(logger === null

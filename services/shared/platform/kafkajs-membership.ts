@@ -26,6 +26,12 @@ type CommitNow = EachBatchPayload['commitOffsetsIfNecessary']
 const SESSION_TIMEOUT_MS = 8_000
 const HEARTBEAT_INTERVAL_MS = 2_000
 const REBALANCE_TIMEOUT_MS = 10_000
+/**
+ * Longer than a session: while the leader of a group is dead, the broker keeps the answer to SyncGroup back until that session is over.
+ * Who gives up sooner cannot leave either (the broker takes one request of a connection at a time) and is the next dead member, for
+ * 8 s more: a sync that died every 11 s never got a partition.
+ */
+const ANSWER_TIMEOUT_MS = SESSION_TIMEOUT_MS + 2_000
 /** Also how long a resumed partition waits while all are paused: 4.7 s with the default of 5 s, 0.2 s with this. */
 const MAX_WAIT_MS = 250
 /** Bounds what a fetch brings at once: 24 partitions × 256 KiB. */
@@ -67,7 +73,7 @@ export class Membership {
     this.#prefix = config.prefix
     this.#options = options
     this.#events = events
-    this.#consumer = createClient(config, RETRY, logger).consumer({
+    this.#consumer = createClient(config, RETRY, logger, ANSWER_TIMEOUT_MS).consumer({
       groupId: `${config.prefix}${options.groupId}`,
       sessionTimeout: SESSION_TIMEOUT_MS,
       heartbeatInterval: HEARTBEAT_INTERVAL_MS,

@@ -24,6 +24,17 @@ export async function askForSync(d: DrillRun, providerId: string, what: string):
   })
 }
 
+/** What a vendor never rings again (Google: whatever met a dead endpoint) is found by the reconcile; here it is due at once. */
+export async function reconcileNow(
+  { system }: DrillRun,
+  accounts: readonly { readonly connectionId: string }[] = system.accounts,
+): Promise<void> {
+  await system.ask(
+    "update external_calendar_connections set reconcile_at = calstream_now() where status = 'active' and id = any($1)",
+    [accounts.map(({ connectionId }) => connectionId)],
+  )
+}
+
 /** Long units in small pages, so that a switch meets pages in flight. */
 export async function slowPages(d: DrillRun, pageSizeMax: number, latencyMs: number): Promise<void> {
   await d.system.vendor.admin('POST', '/admin/paging', { pageSizeMax })

@@ -12,6 +12,7 @@ import type { ServiceProcess } from '../environment/launch.ts'
 import { PARTITIONS } from '../environment/system.ts'
 import { LISTING } from '../faults/vendors.ts'
 import { pick } from '../random.ts'
+import { reconcileNow } from './asking.ts'
 import { CRASH_INVARIANTS } from './kills.ts'
 
 const crashPoints: Drill = {
@@ -90,7 +91,8 @@ const crashPoints: Drill = {
         },
         witnesses: [
           { name: 'crashes', need: 25, got: said.length },
-          { name: 'failures recorded', need: 2, got: recordedFailures(ledgers.audit).length },
+          // One process dies before it has recorded one, one after.
+          { name: 'failures recorded', need: 1, got: recordedFailures(ledgers.audit).length },
         ],
         numbers: { crashes: said.length },
       }
@@ -184,11 +186,7 @@ function provocation(
           [some().connectionId],
         ))
     case 'scheduler.reconcile-rung':
-      return async () =>
-        void (await d.system.ask(
-          'update external_calendar_connections set reconcile_at = calstream_now() where id = $1',
-          [some().connectionId],
-        ))
+      return () => reconcileNow(d, [some()])
     default:
       return async () => {}
   }

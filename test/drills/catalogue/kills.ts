@@ -7,6 +7,7 @@ import { allOf, met } from '../drill.ts'
 import { badLine } from '../faults/lines.ts'
 import { isReady, killAllAndAwait, killAndAwait } from '../faults/processes.ts'
 import { between, pick } from '../random.ts'
+import { reconcileNow } from './asking.ts'
 
 /** What has to hold whatever dies. */
 export const CRASH_INVARIANTS: readonly InvariantId[] = ['I10', 'I15', 'I16', 'I17', 'I26']
@@ -64,8 +65,12 @@ const randomKills: Drill = {
     }
     await Promise.all(under)
     if (problems.length > 0) throw problems[0]
-    const changes =
-      (await load) + (await dieOverTheOnlyRing(d, quiet)) + (await dieOverUnpublishedRows(d, quiet))
+    const loaded = await load
+    await reconcileNow(
+      d,
+      d.system.accounts.filter(({ accountId }) => !quiet.includes(accountId)),
+    )
+    const changes = loaded + (await dieOverTheOnlyRing(d, quiet)) + (await dieOverUnpublishedRows(d, quiet))
     const recovered = await d.converged(120_000)
     return ({ ledgers, holds }) => {
       const repeats = repeatedMessages(ledgers)
@@ -169,14 +174,17 @@ const everythingAtOnce: Drill = {
       await d.lasting(between(d.random, 500, 3_000))
       await killAllAndAwait(d, 'P7', d.system.services)
     }
+    const sync = d.system.one('sync')
+    const killed = await progressOf(d)
+    // Who died while it joined is waited for twice: the loop begins with one that has its partitions.
+    await d.until('sync works again', async () => (await progressOf(d)) > killed, 60_000)
     const before = await progressOf(d)
     const until = Date.now() + (d.profile === 'ci' ? 22_000 : 90_000)
-    const sync = d.system.one('sync')
     let loops = 0
     while (Date.now() < until && !d.signal.aborted) {
       await d.until('sync runs', () => sync.running && isReady(sync), 30_000)
       // A dead member keeps its partitions for a session of 8 s; one that always dies sooner never gets any.
-      await d.lasting(between(d.random, 9_500, 11_500))
+      await d.lasting(between(d.random, 10_500, 12_500))
       await d.strike({ fault: 'P8', action: 'crash loop', target: sync.instance }, () => sync.kill())
       loops += 1
     }

@@ -40,13 +40,14 @@ const vendorOutage: Drill = {
   profiles: ['smoke', 'ci', 'full'],
   system: (profile) => ({
     connections: { smoke: 6, ci: 40, full: 200 }[profile],
+    microsoft: { smoke: 0, ci: 12, full: 60 }[profile],
     eventsPerCalendar: 10,
     latencyMs: 20,
   }),
   invariants: ['I10', 'I14', 'I15', 'I16', 'I17', 'I23'],
   wallMs: 300_000,
   recoverWithinMs: 90_000,
-  limits: 'Google only; the outage lasts seconds, not hours, so the cap of one hour is not reached.',
+  limits: 'The outage lasts seconds, not hours, so the cap of one hour is not reached.',
   async run(d) {
     const outageMs = { smoke: 9_000, ci: 16_000, full: 120_000 }[d.profile]
     const rate = { smoke: 5, ci: 30, full: 50 }[d.profile]
@@ -153,6 +154,7 @@ const databaseOutage: Drill = {
   profiles: ['smoke', 'ci', 'full'],
   system: (profile) => ({
     connections: { smoke: 6, ci: 12, full: 60 }[profile],
+    microsoft: { smoke: 0, ci: 4, full: 20 }[profile],
     eventsPerCalendar: 20,
     latencyMs: 20,
   }),

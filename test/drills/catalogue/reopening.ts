@@ -9,7 +9,7 @@ import type { ConnectedAccount } from '../environment/accounts.ts'
 import { gatesOff } from '../faults/gates.ts'
 import { inParallel } from '../faults/senders.ts'
 import type { Ledgers, OwnRequest } from '../ledgers/ledgers.ts'
-import { askForSync } from './asking.ts'
+import { askForSync, reconcileNow } from './asking.ts'
 
 /** From the last switch back on until every held connection has been rung. */
 const RUNG_WITHIN_MS = 20_000
@@ -135,10 +135,7 @@ async function changeAll(d: DrillRun, groups: Groups): Promise<readonly OwnReque
   )
   await vendor.admin('POST', '/admin/notifications', { drop: 1 })
   await change([...groups.asking, ...groups.due])
-  await d.system.ask(
-    'update external_calendar_connections set reconcile_at = calstream_now() where id = any($1::uuid[])',
-    [groups.due.map(({ connectionId }) => connectionId)],
-  )
+  await reconcileNow(d, groups.due)
   const answers = await inParallel(AT_A_TIME, groups.asking.length, (index) =>
     askForSync(d, groups.asking[index]!.providerId, 'sync API while off'),
   )

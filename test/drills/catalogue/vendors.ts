@@ -5,6 +5,7 @@ import { isListing } from '../checkers/history.ts'
 import type { Drill } from '../drill.ts'
 import { allOf, met } from '../drill.ts'
 import { LISTING, vendorFault } from '../faults/vendors.ts'
+import { reconcileNow } from './asking.ts'
 
 const throttling: Drill = {
   id: 'THROTTLE',
@@ -348,10 +349,7 @@ const hostileData: Drill = {
       await d.system.vendor.admin('DELETE', `/admin/accounts/${doomed.accountId}/calendars/${gone}`)
       // Deleting rings nobody; the next sync of the connection finds out.
       await d.load(3, 2_000, [doomed.accountId])
-      await d.system.ask(
-        'update external_calendar_connections set reconcile_at = calstream_now() where id = $1',
-        [doomed.connectionId],
-      )
+      await reconcileNow(d, [doomed])
     })
     const hanging = await vendorFault(
       d,

@@ -2,6 +2,7 @@
 // the judge. Chaos kills processes too; a soak lets them live, so that slopes of memory, descriptors and sessions say whether anything leaks.
 import { recordedFailures } from '../checkers/failures.ts'
 import { repeatedMessages } from '../checkers/stream.ts'
+import { reconcileNow } from '../catalogue/asking.ts'
 import type { InvariantId } from '../checkers/check.ts'
 import type { Drill, DrillRun, Frozen, Judge } from '../drill.ts'
 import { allOf, met } from '../drill.ts'
@@ -161,10 +162,7 @@ async function underFaults(
   await Promise.all(under)
   const changes = await load
   await d.system.vendor.clearFaults()
-  // What Google would never repeat is found by the reconcile; here it is made due.
-  await d.system.ask(
-    "update external_calendar_connections set reconcile_at = calstream_now() where status = 'active'",
-  )
+  await reconcileNow(d)
   const recovered = await d.converged(RECOVER_WITHIN_MS)
   // A short run may draw no fault that a unit could record.
   const recorded = schedule.filter(({ action }) => RECORDED.has(action)).length > 2 ? 1 : 0
