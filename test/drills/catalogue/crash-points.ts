@@ -8,11 +8,12 @@ import { allOf, met } from '../drill.ts'
 import { producePoison } from '../faults/kafka.ts'
 import { crashThrough, isReady, type Crash } from '../faults/processes.ts'
 import { metricsOf } from '../ledgers/observe.ts'
+import type { ConnectedAccount } from '../environment/accounts.ts'
 import type { ServiceProcess } from '../environment/launch.ts'
 import { PARTITIONS } from '../environment/system.ts'
 import { LISTING } from '../faults/vendors.ts'
 import { pick } from '../random.ts'
-import { reconcileNow } from './asking.ts'
+import { askForSync, reconcileNow } from './asking.ts'
 import { CRASH_INVARIANTS } from './kills.ts'
 
 const crashPoints: Drill = {
@@ -106,6 +107,8 @@ const INSIDE: ReadonlySet<CrashPoint> = new Set([
   'sync.outbox-written',
   'sync.place-saved',
 ])
+/** At once: about one for each process of sync. All accounts would back off if it were many. */
+const FAILURES = 4
 /** Something else may end a process that is armed: a stop that does not pass its point. */
 const ATTEMPTS = 4
 
@@ -150,12 +153,7 @@ function provocation(
     case 'retry.taken-in':
     case 'retry.before-ring':
     case 'retry.rung':
-      // One failure at a time: more would make every connection back off.
-      return every(3_000, async () => {
-        await vendor.clearFaults()
-        const { accountId } = some()
-        await vendor.fault({ match: { path: LISTING, accountId }, respond: { status: 500 }, times: 1 })
-      })
+      return every(3_000, () => failSome(d, Array.from({ length: FAILURES }, some)))
     case 'sync.held':
     case 'ingress.held':
     case 'scheduler.held-rung':
@@ -189,6 +187,16 @@ function provocation(
       return () => reconcileNow(d, [some()])
     default:
       return async () => {}
+  }
+}
+
+/** A unit of each of these fails once. Not left to the load: fifty accounts share it. */
+async function failSome(d: DrillRun, accounts: readonly ConnectedAccount[]): Promise<void> {
+  const { vendor } = d.system
+  await vendor.clearFaults()
+  for (const { accountId, providerId } of accounts) {
+    await vendor.fault({ match: { path: LISTING, accountId }, respond: { status: 500 }, times: 1 })
+    await askForSync(d, providerId, 'sync API that meets a failure')
   }
 }
 
