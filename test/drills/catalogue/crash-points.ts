@@ -57,13 +57,24 @@ const crashPoints: Drill = {
       await quickReads(d)
       await d.lasting(2_500)
     })
+    let expired = 0
+    // Each calendar once: one whose cursor expires twice within ten minutes rests on purpose.
+    const expire = async (): Promise<void> => {
+      await d.system.connect(TOUCHED, { eventsPerCalendar: 5 })
+      const next = d.system.accounts.slice(expired, expired + TOUCHED)
+      expired += next.length
+      for (const { accountId, providerId } of next) {
+        await d.system.vendor.admin('POST', '/admin/cursors/expire', { accountId })
+        await askForSync(d, providerId, 'sync API that meets an expired cursor')
+      }
+    }
     await Promise.all(
       d.system.services.map(async (service) => {
         const own = pointsOf(d, service, points)
         for (let round = 0; round < rounds && !d.signal.aborted; round += 1) {
           let left: readonly Crash[] = own.map((point) => ({
             point,
-            provoke: provocation(d, { point, service }, flip),
+            provoke: provocation(d, { point, service }, { flip, expire }),
           }))
           for (let attempt = 0; left.length > 0 && attempt < ATTEMPTS; attempt += 1)
             left = await crashThrough(d, service, left)
@@ -107,8 +118,8 @@ const INSIDE: ReadonlySet<CrashPoint> = new Set([
   'sync.outbox-written',
   'sync.place-saved',
 ])
-/** At once: about one for each process of sync. All accounts would back off if it were many. */
-const FAILURES = 4
+/** Accounts that are touched at once: about one for each process of sync. All would back off if it were many. */
+const TOUCHED = 4
 /** Something else may end a process that is armed: a stop that does not pass its point. */
 const ATTEMPTS = 4
 
@@ -128,9 +139,8 @@ function pointsOf(
 function provocation(
   d: DrillRun,
   { point, service }: { readonly point: CrashPoint; readonly service: ServiceProcess },
-  flip: () => Promise<void>,
+  { flip, expire }: { readonly flip: () => Promise<void>; readonly expire: () => Promise<void> },
 ): () => Promise<void> {
-  const { vendor } = d.system
   const some = () =>
     pick(
       d.random,
@@ -142,18 +152,13 @@ function provocation(
       // Every first read ends in a sweep.
       return every(4_000, async () => void (await d.system.connect(1, { eventsPerCalendar: 5 })))
     case 'sync.read-restarted':
-      return every(5_000, async () => {
-        const [fresh] = await d.system.connect(1, { eventsPerCalendar: 5 })
-        await d.lasting(2_500)
-        await vendor.admin('POST', '/admin/cursors/expire', { accountId: fresh?.accountId })
-        await d.load(5, 1_000, [fresh?.accountId ?? ''])
-      })
+      return every(5_000, expire)
     case 'sync.failure-before-commit':
     case 'sync.failure-committed':
     case 'retry.taken-in':
     case 'retry.before-ring':
     case 'retry.rung':
-      return every(3_000, () => failSome(d, Array.from({ length: FAILURES }, some)))
+      return every(3_000, () => failSome(d, Array.from({ length: TOUCHED }, some)))
     case 'sync.held':
     case 'ingress.held':
     case 'scheduler.held-rung':
