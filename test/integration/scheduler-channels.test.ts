@@ -6,7 +6,12 @@ import { channelHealth } from '#shared/store/channels.ts'
 import { openConnectionChannels, tendChannels } from '../../services/scheduler/open-channels.ts'
 import { stopOrphans } from '../../services/scheduler/stop-channels.ts'
 import { eventually } from '../support/eventually.ts'
-import { openChannelWorld, type ChannelWorldParts, type SchedulerWorld } from '../support/scheduler-world.ts'
+import {
+  type ChannelWorldParts,
+  downWhile,
+  openChannelWorld,
+  type SchedulerWorld,
+} from '../support/scheduler-world.ts'
 
 const NEVER = new AbortController().signal
 const MINUTE = 60_000
@@ -319,13 +324,7 @@ describe('a scheduler that dies', () => {
   test('between the vendor and the row leaves a calendar that is opened again and rung for', async () => {
     let broken = true
     const [world, vendor] = await open('channels crash', {
-      around: (producer) => ({
-        async send(records) {
-          if (broken) throw new Failure('kafka/unavailable')
-          await producer.send(records)
-        },
-        [Symbol.asyncDispose]: () => producer[Symbol.asyncDispose](),
-      }),
+      around: downWhile(() => broken),
     })
     await using _world = world
     const [id] = await world.connect({})

@@ -7,7 +7,12 @@ import { tendChannels } from '../../services/scheduler/open-channels.ts'
 import { poll } from '../../services/scheduler/poll.ts'
 import { stopOrphans } from '../../services/scheduler/stop-channels.ts'
 import { eventually } from '../support/eventually.ts'
-import { openChannelWorld, type ChannelWorldParts, type SchedulerWorld } from '../support/scheduler-world.ts'
+import {
+  type ChannelWorldParts,
+  downWhile,
+  openChannelWorld,
+  type SchedulerWorld,
+} from '../support/scheduler-world.ts'
 
 const NEVER = new AbortController().signal
 const MINUTE = 60_000
@@ -142,13 +147,7 @@ describe('a notice that the vendor', () => {
   test('removed a channel stays until its ring is durable', async () => {
     let broken = false
     const [world, vendor] = await open('graph removed crash', {
-      around: (producer) => ({
-        async send(records) {
-          if (broken) throw new Failure('kafka/unavailable')
-          await producer.send(records)
-        },
-        [Symbol.asyncDispose]: () => producer[Symbol.asyncDispose](),
-      }),
+      around: downWhile(() => broken),
     })
     await using _world = world
     const { id } = await connectOne(world)

@@ -2,6 +2,7 @@
 import { randomBytes, randomUUID } from 'node:crypto'
 import { TOPICS } from '#schemas/topics.ts'
 import type { SyncRequested } from '#schemas/messages.gen.ts'
+import { Failure } from '#shared/domain/failure.ts'
 import type { GateDecision, GateName, Gates } from '#shared/domain/gates.ts'
 import { type ConnectionId, connectionId, type VendorName } from '#shared/domain/ids.ts'
 import type { Producer } from '#shared/platform/broker.ts'
@@ -186,4 +187,15 @@ function gatesOf(closed: ReadonlySet<GateName>): Gates {
     webhook: () => ask('CALENDAR_WEBHOOK_ENABLED'),
     oauth: () => ask('CALENDAR_OAUTH_ENABLED'),
   }
+}
+
+/** A producer that fails as a broker that is away does, while `isDown` says so. */
+export function downWhile(isDown: () => boolean): (producer: Producer) => Producer {
+  return (producer) => ({
+    async send(records) {
+      if (isDown()) throw new Failure('kafka/unavailable')
+      await producer.send(records)
+    },
+    [Symbol.asyncDispose]: () => producer[Symbol.asyncDispose](),
+  })
 }
