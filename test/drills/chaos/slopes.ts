@@ -1,12 +1,13 @@
-// Slopes of a soak: whether memory, descriptors and database sessions grow. Pure. A least-squares line over the second half; a process
-// that has not lived long enough before and in it says nothing, because it warms up first.
-import type { ProcessSample, SystemSample } from '../ledgers/ledgers.ts'
+// Whether anything leaks in a soak. Pure. Memory: a least-squares line over the second half, for processes that were warm by then.
+// Descriptors and database sessions: how many more there are at rest afterwards than at rest before; in between their number tells
+// of the faults (a line that is down takes its connections with it), not of leaks.
+import type { Ledgers, ProcessSample } from '../ledgers/ledgers.ts'
 
-export interface Slope {
+export interface Growth {
   readonly name: string
-  /** Per hour. */
-  readonly perHour: number
-  readonly samples: number
+  readonly grown: number
+  /** More than this is a leak. */
+  readonly max: number
 }
 
 /** Lines through (x in ms, y): growth per hour; 0 with fewer than two points. */
@@ -28,41 +29,43 @@ export function slopePerHour(points: readonly (readonly [number, number])[]): nu
 const WARM_UP_MS = 5 * 60_000
 /** A slope over less is noise times a large factor. */
 const SPAN_MIN_MS = 15 * 60_000
+const REST_MS = 5_000
+const RSS_PER_HOUR_MAX_MB = 60
+/** A soak has hundreds of faults: one thing left behind by every hundredth of them is more. */
+const LEFT_MAX = 5
 
-/** One slope per process that was warm and lived long enough in the second half, and those of the database. */
-export function soakSlopes(
-  samples: readonly ProcessSample[],
-  load: readonly SystemSample[],
-): readonly Slope[] {
+/** Two figures for each process that lived from the first rest to the last, and two of the database. */
+export function soakGrowth({
+  samples,
+  load,
+  marks,
+}: Pick<Ledgers, 'samples' | 'load' | 'marks'>): readonly Growth[] {
   const ends = [...samples, ...load].map(({ at }) => at)
-  const half = (Math.min(...ends) + Math.max(...ends)) / 2
-  const slopes: Slope[] = []
-  const byProcess = Map.groupBy(samples, ({ instance, pid }) => `${instance} ${pid}`)
-  for (const [name, all] of byProcess) {
-    const warmAt = (all[0]?.at ?? 0) + WARM_UP_MS
-    const own = all.filter(({ at }) => at > Math.max(half, warmAt))
-    if ((own.at(-1)?.at ?? 0) - (own[0]?.at ?? 0) < SPAN_MIN_MS) continue
-    slopes.push({
-      name: `${name} RSS MB`,
-      perHour: slopePerHour(own.map(({ at, rssMb }) => [at, rssMb])),
-      samples: own.length,
-    })
-    slopes.push({
-      name: `${name} descriptors`,
-      perHour: slopePerHour(own.map(({ at, descriptors }) => [at, descriptors])),
-      samples: own.length,
-    })
+  const lastAt = Math.max(...ends)
+  const half = (Math.min(...ends) + lastAt) / 2
+  const isBefore = ({ at }: { at: number }) => at > marks.steadyAt - REST_MS && at <= marks.steadyAt
+  const isAfter = ({ at }: { at: number }) => at > lastAt - REST_MS
+  const figures: Growth[] = []
+  const left = <T extends { at: number }>(
+    name: string,
+    all: readonly T[],
+    count: (one: T) => number,
+  ): void => {
+    const [before, after] = [all.filter(isBefore).map(count), all.filter(isAfter).map(count)]
+    if (before.length === 0 || after.length === 0) return
+    figures.push({ name, grown: Math.max(...after) - Math.max(...before), max: LEFT_MAX })
   }
-  const late = load.filter(({ at }) => at > half)
-  slopes.push({
-    name: 'database sessions',
-    perHour: slopePerHour(late.map(({ at, sessions }) => [at, sessions])),
-    samples: late.length,
-  })
-  slopes.push({
-    name: 'outbox rows',
-    perHour: slopePerHour(late.map(({ at, outbox }) => [at, outbox])),
-    samples: late.length,
-  })
-  return slopes
+  for (const [name, all] of Map.groupBy(
+    samples,
+    ({ instance, pid }: ProcessSample) => `${instance} ${pid}`,
+  )) {
+    const late = all.filter(({ at }) => at > Math.max(half, (all[0]?.at ?? 0) + WARM_UP_MS))
+    if ((late.at(-1)?.at ?? 0) - (late[0]?.at ?? 0) < SPAN_MIN_MS) continue
+    const perHour = slopePerHour(late.map(({ at, rssMb }) => [at, rssMb]))
+    figures.push({ name: `${name} RSS MB per hour`, grown: perHour, max: RSS_PER_HOUR_MAX_MB })
+    left(`${name} descriptors`, all, ({ descriptors }) => descriptors)
+  }
+  left('database sessions', load, ({ sessions }) => sessions)
+  left('outbox rows', load, ({ outbox }) => outbox)
+  return figures
 }

@@ -7,7 +7,7 @@ import { crashAtSetting } from '#shared/platform/env.ts'
 import { allDrills, chosenDrills } from '../../drills/catalogue/all.ts'
 import { FAULT_CATALOGUE } from '../../drills/catalogue/faults.ts'
 import { chaosSchedule, NEMESIS, NEMESIS_GROUPS, type NemesisGroup } from '../../drills/chaos/schedule.ts'
-import { slopePerHour } from '../../drills/chaos/slopes.ts'
+import { slopePerHour, soakGrowth } from '../../drills/chaos/slopes.ts'
 import { INVARIANTS } from '../../drills/checkers/invariants.ts'
 import { parseMetrics } from '../../drills/ledgers/observe.ts'
 import { MUTANTS } from '../../drills/mutants/list.ts'
@@ -57,6 +57,53 @@ describe('slopes', () => {
       ]),
     ).toBe(0)
     expect(slopePerHour([[0, 10]])).toBe(0)
+  })
+})
+
+describe('what grows in a soak', () => {
+  const MINUTE_MS = 60_000
+  const [steadyAt, endedAt] = [MINUTE_MS, 41 * MINUTE_MS]
+  const marks = { startedAt: 0, steadyAt, healedAt: endedAt, convergedAt: endedAt, endedAt }
+
+  /** A look each second: rest, faults under which everything swings, rest. */
+  function soak(
+    look: (share: number, resting: boolean) => { rssMb: number; descriptors: number },
+    leftSessions = 0,
+  ) {
+    const times = Array.from({ length: endedAt / 1_000 }, (_, second) => (second + 1) * 1_000)
+    const isResting = (at: number) => at <= steadyAt || at > endedAt - MINUTE_MS
+    const samples = times.map((at) => ({
+      at,
+      instance: 'sync-1',
+      pid: 7,
+      ...look(at / endedAt, isResting(at)),
+    }))
+    const load = times.map((at) => {
+      const sessions = 10 + (at > endedAt - MINUTE_MS ? leftSessions : 0)
+      return { at, outbox: 0, held: 0, dirty: 0, sessions }
+    })
+    return soakGrowth({ samples, load, marks })
+  }
+  const leaks = (figures: ReturnType<typeof soakGrowth>) =>
+    figures.filter(({ grown, max }) => grown > max).map(({ name }) => name)
+
+  test('is nothing when descriptors swing with the faults and memory finds its level', () => {
+    const figures = soak((share, resting) => ({
+      rssMb: 150 + 60 * Math.min(1, share * 4),
+      descriptors: resting ? 40 : 20 + Math.round(60 * Math.abs(Math.sin(share * 300))),
+    }))
+    expect(figures).toHaveLength(4)
+    expect(leaks(figures)).toEqual([])
+  })
+
+  test('is found: memory by its slope, descriptors and sessions by what is left at rest', () => {
+    expect(leaks(soak((share) => ({ rssMb: 150 + 60 * share, descriptors: 40 })))).toEqual([
+      'sync-1 7 RSS MB per hour',
+    ])
+    expect(leaks(soak((share) => ({ rssMb: 150, descriptors: 40 + Math.round(8 * share) })))).toEqual([
+      'sync-1 7 descriptors',
+    ])
+    expect(leaks(soak(() => ({ rssMb: 150, descriptors: 40 }), 6))).toEqual(['database sessions'])
   })
 })
 
