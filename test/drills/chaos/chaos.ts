@@ -92,11 +92,13 @@ export function soakDrill(minutes: number): Drill {
     limits: `${LIMITS} The slope of memory is that of the second half, of at least 15 minutes.`,
     async run(d) {
       const groups = NEMESIS_GROUPS.filter((group) => group !== 'process')
+      await d.lasting(IDLE_MS)
+      const restedAt = Date.now()
       const campaign = await underFaults(d, minutes * MINUTE_MS, groups)
       await d.lasting(IDLE_MS)
       return (frozen) => {
         const { ledgers } = frozen
-        const growth = soakGrowth(ledgers)
+        const growth = soakGrowth(ledgers, restedAt)
         const told = growth.map(({ name, grown }) => `${name} ${grown.toFixed(1)}`).join(', ')
         const ends = endsOf(ledgers)
         return {

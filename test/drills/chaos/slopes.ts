@@ -34,16 +34,18 @@ const RSS_PER_HOUR_MAX_MB = 60
 /** A soak has hundreds of faults: one thing left behind by every hundredth of them is more. */
 const LEFT_MAX = 5
 
-/** Two figures for each process that lived from the first rest to the last, and two of the database. */
-export function soakGrowth({
-  samples,
-  load,
-  marks,
-}: Pick<Ledgers, 'samples' | 'load' | 'marks'>): readonly Growth[] {
+/**
+ * Two figures for each process that lived from the first rest to the last, and two of the database.
+ * @param restedAt end of the rest before, in ms since 1970; the rest after is the end of the samples.
+ */
+export function soakGrowth(
+  { samples, load }: Pick<Ledgers, 'samples' | 'load'>,
+  restedAt: number,
+): readonly Growth[] {
   const ends = [...samples, ...load].map(({ at }) => at)
   const lastAt = Math.max(...ends)
   const half = (Math.min(...ends) + lastAt) / 2
-  const isBefore = ({ at }: { at: number }) => at > marks.steadyAt - REST_MS && at <= marks.steadyAt
+  const isBefore = ({ at }: { at: number }) => at > restedAt - REST_MS && at <= restedAt
   const isAfter = ({ at }: { at: number }) => at > lastAt - REST_MS
   const figures: Growth[] = []
   const left = <T extends { at: number }>(

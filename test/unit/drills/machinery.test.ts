@@ -62,8 +62,7 @@ describe('slopes', () => {
 
 describe('what grows in a soak', () => {
   const MINUTE_MS = 60_000
-  const [steadyAt, endedAt] = [MINUTE_MS, 41 * MINUTE_MS]
-  const marks = { startedAt: 0, steadyAt, healedAt: endedAt, convergedAt: endedAt, endedAt }
+  const [restedAt, endedAt] = [MINUTE_MS, 41 * MINUTE_MS]
 
   /** A look each second: rest, faults under which everything swings, rest. */
   function soak(
@@ -71,7 +70,7 @@ describe('what grows in a soak', () => {
     leftSessions = 0,
   ) {
     const times = Array.from({ length: endedAt / 1_000 }, (_, second) => (second + 1) * 1_000)
-    const isResting = (at: number) => at <= steadyAt || at > endedAt - MINUTE_MS
+    const isResting = (at: number) => at <= restedAt || at > endedAt - MINUTE_MS
     const samples = times.map((at) => ({
       at,
       instance: 'sync-1',
@@ -82,7 +81,7 @@ describe('what grows in a soak', () => {
       const sessions = 10 + (at > endedAt - MINUTE_MS ? leftSessions : 0)
       return { at, outbox: 0, held: 0, dirty: 0, sessions }
     })
-    return soakGrowth({ samples, load, marks })
+    return soakGrowth({ samples, load }, restedAt)
   }
   const leaks = (figures: ReturnType<typeof soakGrowth>) =>
     figures.filter(({ grown, max }) => grown > max).map(({ name }) => name)
