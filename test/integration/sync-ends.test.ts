@@ -125,11 +125,11 @@ describe('handing over', () => {
     expect(end).toEqual({ kind: 'handed-over' })
     const { checkpoint } = await world.calendarRow(account)
     expect(checkpoint?.pageToken).toEqual(expect.any(String))
-    await world.calls()
+    await world.calls(account)
     // A change after the run began is not in its listing: the pass after it sees it.
     await world.addEvent(account, { summary: 'while it waited' })
     expect(await world.sync(account, [{ reason: 'continue' }])).toEqual(READ)
-    const calls = await world.calls()
+    const calls = await world.calls(account)
     expect(calls[0]?.query['pageToken']).toBe(checkpoint?.pageToken)
     expect(calls.at(-1)?.query['syncToken']).toEqual(expect.any(String))
     expect(await world.differences(account)).toEqual([])
@@ -140,7 +140,7 @@ describe('handing over', () => {
     const account = await world.synced()
     const ring = world.webhook(account)
     expect(await world.sync(account, [ring], { slot: 'none' })).toEqual({ kind: 'handed-over' })
-    expect(await world.calls()).toEqual([])
+    expect(await world.calls(account)).toEqual([])
     const [row] = await world.toldOn(TOPICS.retry30s)
     const { dueAt, requestedAt } = row!.message as { dueAt: number; requestedAt: number }
     expect(dueAt - requestedAt).toBeGreaterThanOrEqual(15_000_000)
@@ -266,9 +266,9 @@ describe('a failure', () => {
       { status: 'needs_reauth', previousStatus: 'active', code: 'vendor/grant-revoked' },
     ])
     expect(told[0]!.topic).toBe(TOPICS.connectionChanged)
-    await world.calls()
+    await world.calls(account)
     expect(await world.sync(account)).toEqual({ kind: 'done', why: 'parked' })
-    expect(await world.calls()).toEqual([])
+    expect(await world.calls(account)).toEqual([])
   })
 
   test('whose record Postgres refuses is recorded with the bare code', async () => {
