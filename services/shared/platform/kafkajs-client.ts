@@ -3,6 +3,7 @@
 import path from 'node:path'
 import { Kafka, type logCreator, logLevel, type LogEntry, type RetryOptions } from 'kafkajs'
 import { Failure } from '#shared/domain/failure.ts'
+import { socketFactory } from './kafkajs-socket.ts'
 import type { Logger } from './log.ts'
 
 export interface KafkaConfig {
@@ -33,6 +34,7 @@ export function createClient(
   return new Kafka({
     clientId: config.clientId,
     brokers: [...config.brokers],
+    socketFactory,
     connectionTimeout: CONNECTION_TIMEOUT_MS,
     requestTimeout: requestTimeoutMs,
     enforceRequestTimeout: true,
