@@ -184,7 +184,7 @@ const everythingAtOnce: Drill = {
     while (Date.now() < until && !d.signal.aborted) {
       await d.until('sync runs', () => sync.running && isReady(sync), 30_000)
       // A dead member keeps its partitions for a session of 8 s; one that always dies sooner never gets any.
-      await d.lasting(between(d.random, 10_500, 12_500))
+      await d.lasting(between(d.random, 9_500, 11_500))
       await d.strike({ fault: 'P8', action: 'crash loop', target: sync.instance }, () => sync.kill())
       loops += 1
     }
