@@ -28,6 +28,8 @@ export interface Attempt {
   readonly status?: number
   readonly error?: string
   readonly latencyMs: number
+  /** What an item of Microsoft's says of its change. */
+  readonly told?: object
 }
 
 export interface PushDeps {

@@ -20,6 +20,14 @@ export interface Item {
   readonly at: number
   readonly kind: 'change' | 'lifecycle' | 'forged'
   readonly body: object
+  readonly told?: Told
+}
+
+/** What tells one change from another in a notification, for the ledger of webhook attempts. */
+export interface Told {
+  readonly resource: string
+  readonly changeType: ChangeType
+  readonly etag: string
 }
 
 export interface ItemDeps {
@@ -44,6 +52,7 @@ export function changeItem(
   const id = shownId(change.eventId, change.calendarId, subscription.immutableIds)
   const user = digest(change.accountId, 16)
   const resource = random.chance(0.5) ? `Users/${user}/Events/${id}` : `users('${user}')/events('${id}')`
+  const told: Told = { resource, changeType: type, etag: `W/${change.etag}` }
   const body = {
     id: digest(`${subscription.id}/${change.seq}/${type}/${no}`, 16),
     ...envelope(seed, subscription),
@@ -52,11 +61,11 @@ export function changeItem(
     resourceData: {
       '@odata.type': '#Microsoft.Graph.Event',
       '@odata.id': resource,
-      '@odata.etag': `W/${change.etag}`,
+      '@odata.etag': told.etag,
       id,
     } satisfies EventData,
   } satisfies ChangeNotification
-  return { subscriptionId: subscription.id, at: change.at, kind: 'change', body }
+  return { subscriptionId: subscription.id, at: change.at, kind: 'change', body, told }
 }
 
 /** What is told of a subscription itself. */

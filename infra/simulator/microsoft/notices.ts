@@ -11,7 +11,7 @@ import type { Change } from '../world/commit.ts'
 import type { Subscription } from '../world/entries.ts'
 import type { World } from '../world/world.ts'
 import { createEndpoints, type Endpoints } from './endpoints.ts'
-import { changeItem, type Item, lifecycleItem, typesOf } from './notice-items.ts'
+import { changeItem, type Item, lifecycleItem, type Told, typesOf } from './notice-items.ts'
 
 export interface NoticeDeps {
   readonly world: World
@@ -30,6 +30,7 @@ export interface NoticeAttempt {
   readonly status?: number
   readonly error?: string
   readonly latencyMs: number
+  readonly told?: Told
 }
 
 export interface Notices extends AsyncDisposable {
@@ -249,8 +250,8 @@ class NoticeQueue implements Notices {
     this.#inFlight -= 1
     if (this.#closed) return
     this.#endpoints.answered(post.url, latencyMs)
-    for (const { subscriptionId } of post.items)
-      this.#record(subscriptionId, post.url, post.attempt, { ...outcome, latencyMs })
+    for (const { subscriptionId, told } of post.items)
+      this.#record(subscriptionId, post.url, post.attempt, { ...outcome, latencyMs, ...(told && { told }) })
     const delivered = 'status' in outcome && outcome.status >= 200 && outcome.status < 300
     if (!delivered) this.#again(post)
     if (this.#inFlight === 0 && this.#ready.size === 0) for (const idle of this.#idlers.splice(0)) idle()
@@ -273,7 +274,7 @@ class NoticeQueue implements Notices {
     channelId: string,
     url: string,
     attempt: number,
-    outcome: { readonly status?: number; readonly error?: string; readonly latencyMs: number },
+    outcome: Pick<NoticeAttempt, 'status' | 'error' | 'latencyMs' | 'told'>,
   ): void {
     this.#deps.record({ at: this.#deps.world.now(), channelId, url, attempt, ...outcome })
   }

@@ -1,7 +1,8 @@
 // I15, I16, I17: what the ingress answers: a 2xx is durable, a repeat changes nothing, trouble of ours is 503 and never 4xx.
+import { createHash } from 'node:crypto'
 import { TOPICS } from '#schemas/topics.ts'
 import type { GateSwitch } from '../environment/gates.ts'
-import type { Ledgers } from '../ledgers/ledgers.ts'
+import type { Ledgers, WebhookAttempt } from '../ledgers/ledgers.ts'
 import type { Checker, Findings } from './check.ts'
 
 const REQUESTED = [TOPICS.requestedGoogle, TOPICS.requestedMicrosoft]
@@ -14,11 +15,34 @@ export const ackMeansDurable: Checker = {
   check(ledgers): Findings {
     const rung = ringsByKey(ledgers)
     const acked = acknowledged(ledgers)
+    const isHeld = heldAt(ledgers)
     const failures = [...acked]
-      .filter((key) => !rung.has(key))
-      .map((key) => `${key} was answered 202 and is on no topic`)
+      .filter(([key, attempt]) => !rung.has(key) && !(attempt?.told && isHeld(attempt)))
+      .map(([key]) => `${key} was answered 202 and is on no topic`)
     return { checked: acked.size, failures }
   },
+}
+
+/**
+ * Whether a refusal of the connection was stored about then. A batch is answered 202 for those of its items that were let in: the others
+ * are kept as rows.
+ */
+function heldAt({ audit }: Pick<Ledgers, 'audit'>): (attempt: WebhookAttempt) => boolean {
+  const connectionOf = new Map(
+    audit.flatMap(({ table, connectionId, new: row }) =>
+      table === 'channels' && typeof row?.['id'] === 'string'
+        ? [[row['id'].toLowerCase(), connectionId] as const]
+        : [],
+    ),
+  )
+  const kept = Map.groupBy(
+    audit.filter(({ table, op }) => table === 'held_requests' && op !== 'DELETE'),
+    ({ connectionId }) => connectionId,
+  )
+  return ({ channelId, at, latencyMs }) => {
+    const rows = kept.get(connectionOf.get(channelId.toLowerCase()) ?? '') ?? []
+    return rows.some((row) => row.at > at - GATE_LAG_MS && row.at < at + latencyMs + GATE_LAG_MS)
+  }
 }
 
 export const idempotentIngress: Checker = {
@@ -67,21 +91,35 @@ export const answerContract: Checker = {
   },
 }
 
-/**
- * Keys of the notifications that got a 2xx, without those that only open a channel. Google's alone: Graph's carry no number (0), what
- * they rang is judged by the changes (I1).
- */
+/** Keys of the notifications that got a 2xx, without those that only open a channel or tell of one; null: sent by the harness. */
 export function acknowledged({
   webhooks,
   requests,
-}: Pick<Ledgers, 'webhooks' | 'requests'>): ReadonlySet<string> {
-  const keys = webhooks
-    .filter(({ status, messageNumber }) => status === 202 && messageNumber > 0)
-    .map(({ channelId, messageNumber }) => `g:${channelId}:${messageNumber}`)
-  const own = requests.flatMap(({ status, delivery }) =>
-    status === 202 && delivery !== null ? [`g:${delivery}`] : [],
-  )
-  return new Set([...keys, ...own])
+}: Pick<Ledgers, 'webhooks' | 'requests'>): ReadonlyMap<string, WebhookAttempt | null> {
+  const acked = webhooks.filter(({ status }) => status === 202)
+  const own = requests.filter(({ status, delivery }) => status === 202 && delivery !== null)
+  return new Map([
+    ...acked.flatMap((attempt) => {
+      const key = keyOf(attempt)
+      return key === null ? [] : [[key, attempt] as const]
+    }),
+    ...own.map(({ delivery }) => [`g:${delivery}`, null] as const),
+  ])
+}
+
+const GRAPH_EVENT = /^users(?:\('|\/)([^/']+)(?:'\))?\/events(?:\('|\/)([^/']+)/i
+
+/**
+ * What the ingress calls a delivery, by rules of its own written again here: Google's by channel and number; Graph's, which have no
+ * number, by subscription, event however it is spelled, kind of change and version.
+ */
+function keyOf({ channelId, messageNumber, told }: WebhookAttempt): string | null {
+  if (messageNumber > 0) return `g:${channelId}:${messageNumber}`
+  if (!told) return null
+  const [, user = '', event = ''] = GRAPH_EVENT.exec(told.resource) ?? []
+  const resource = `users/${user.toLowerCase()}/events/${event}`
+  const parts = JSON.stringify([channelId.toLowerCase(), resource, told.changeType, told.etag])
+  return `m:${createHash('sha256').update(parts).digest('base64url')}`
 }
 
 /** Delivery key → how many rings carry it. */

@@ -29,12 +29,15 @@ export interface WebhookAttempt {
   readonly seq: number
   readonly at: number
   readonly channelId: string
+  /** 0 for Microsoft's, which have none. */
   readonly messageNumber: number
   /** 0 = never sent. */
   readonly attempt: number
   readonly status?: number
   readonly error?: string
   readonly latencyMs: number
+  /** What an item of Microsoft's said of its change; several items of one batch are several attempts. */
+  readonly told?: { readonly resource: string; readonly changeType: string; readonly etag: string }
 }
 
 /** One fault, from its injection to the proof that it is gone. Times: ms since 1970. */

@@ -69,6 +69,15 @@ export const OTHER_BUGS: readonly Line[] = [
     'OUT-1',
   ],
   [
+    'graph-batch-folded',
+    'A batch of Graph rings once for each connection, whatever it tells of it',
+    'services/ingress/webhooks/microsoft.ts',
+    '`${connectionId} ${item.deliveryKey ?? calendarId}`',
+    'connectionId',
+    'OUT-1',
+    'ci',
+  ],
+  [
     'token-not-checked',
     'A channel token is believed without its signature',
     'services/shared/domain/channel-token.ts',

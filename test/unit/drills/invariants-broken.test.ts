@@ -28,6 +28,8 @@ import {
   LISTED,
   failed,
   attempt,
+  graphAttempt,
+  ring,
   unitFailed,
   counted,
 } from './spoilt.ts'
@@ -246,6 +248,14 @@ const BAD: readonly (readonly [InvariantId, string, Partial<Ledgers>])[] = [
     { audit: [failed(1, 0, 4_000), connectionUpdate(9, {}, { error_count: 1, last_error: { attempt: 1 } })] },
   ],
   ['I15', 'an acknowledged notification is on no topic', { webhooks: [attempt(202)], topics: new Map() }],
+  [
+    'I15',
+    'one item of an acknowledged batch is on no topic, and no refusal of it was stored',
+    {
+      webhooks: [attempt(202), graphAttempt(202)],
+      topics: new Map([[TOPICS.requestedGoogle, [ring('g:ch:7')]]]),
+    },
+  ],
   [
     'I16',
     'a key is recorded twice',

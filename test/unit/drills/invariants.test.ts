@@ -15,6 +15,8 @@ import {
   failed,
   ring,
   attempt,
+  graphAttempt,
+  graphRing,
   unitFailed,
   counted,
 } from './spoilt.ts'
@@ -52,6 +54,17 @@ const GOOD: readonly (readonly [InvariantId, Partial<Ledgers>])[] = [
   ['I13', { gates: [OFF, ON], webhooks: [attempt(403)] }],
   ['I14', { audit: [failed(1, 0, 4_000), failed(2, 5_000, 7_000)], calls: [listing(4_500, 4_600)] }],
   ['I15', { webhooks: [attempt(202)], topics: new Map([[TOPICS.requestedGoogle, [ring('g:ch:7')]]]) }],
+  ['I15', { webhooks: [graphAttempt(202)], topics: new Map([[TOPICS.requestedMicrosoft, [graphRing()]]]) }],
+  [
+    'I15',
+    {
+      webhooks: [graphAttempt(202)],
+      audit: [
+        row(1, 'channels', { op: 'INSERT', new: { id: 'CH' } }),
+        row(2, 'held_requests', { op: 'INSERT', at: T0 + 900 }),
+      ],
+    },
+  ],
   ['I16', { audit: [row(1, 'webhook_dedupe_keys', { op: 'INSERT', new: { delivery_key: 'g:ch:7' } })] }],
   ['I17', { webhooks: [attempt(202), attempt(503), attempt(401)] }],
   [

@@ -72,6 +72,11 @@ export const attempt = (status: number, at = 0) => ({
   status,
   latencyMs: 1,
 })
+const TOLD = { resource: "Users('A')/events('Bc')", changeType: 'updated', etag: 'W/"7"' }
+/** A notification of Graph's in a batch that was answered so. */
+export const graphAttempt = (status: number) => ({ ...attempt(status), messageNumber: 0, told: TOLD })
+/** The ring of that one: SHA-256 of ["ch","users/a/events/Bc","updated","W/\"7\""]. */
+export const graphRing = () => ring('m:U3L39RR4IWzFFvPVax1c4jW8HzvObZIgE8nRSy5GT3g')
 export const logged = (fields: Record<string, unknown>) => ({
   instance: 'sync-1',
   raw: JSON.stringify(fields),
