@@ -158,9 +158,10 @@ async function executeDrill(
   const began = performance.now()
   const say = (line: string) => progress.line(`  ${seconds(performance.now() - began).padStart(7)}  ${line}`)
   const result = await runDrill(drill, { ...options, stack, say, signal: interrupt.signal })
+  // First: an hour's ledgers take a minute to write, and a disk that does not take them must not cost the verdict.
+  if (options.report) keepEvidence(PLACE, result)
   tell(result)
   if (result.ledgers) await keepLedgers(path.join(RAW, drill.id), result.ledgers)
-  if (options.report) keepEvidence(PLACE, result)
   return endOf(result)
 }
 

@@ -40,24 +40,3 @@ export async function slowPages(d: DrillRun, pageSizeMax: number, latencyMs: num
   await d.system.vendor.admin('POST', '/admin/paging', { pageSizeMax })
   await d.system.vendor.admin('POST', '/admin/latency', { ms: latencyMs })
 }
-
-const UNDER_WAY_WITHIN_MS = 15_000
-
-/** Waits until a unit of one of these accounts is between two of its pages. @returns whether one was, within 15 s. */
-export async function unitUnderWay(
-  d: DrillRun,
-  accounts: readonly { readonly connectionId: string }[],
-): Promise<boolean> {
-  const ids = accounts.map(({ connectionId }) => connectionId)
-  const isBetweenPages = async () => {
-    const rows = await d.system.ask(
-      'select from external_calendars where connection_id = any($1) and checkpoint is not null limit 1',
-      [ids],
-    )
-    return rows.length > 0
-  }
-  return d.until('a unit is between its pages', isBetweenPages, UNDER_WAY_WITHIN_MS).then(
-    () => true,
-    () => false,
-  )
-}

@@ -7,7 +7,7 @@ import { providerToken } from '../environment/tokens.ts'
 import { killAndAwait } from '../faults/processes.ts'
 import type { Ledgers } from '../ledgers/ledgers.ts'
 import { between } from '../random.ts'
-import { askForSync, slowPages, unitUnderWay } from './asking.ts'
+import { askForSync, slowPages } from './asking.ts'
 import { steadyLoad } from './background.ts'
 
 const ERASED_WITHIN_MS = 60_000
@@ -46,7 +46,7 @@ const disconnecting: Drill = {
       // A unit of many pages is under way; its consumer dies under every fifth.
       await d.system.vendor.admin('POST', '/admin/cursors/expire', { accountId: account.accountId })
       await askForSync(d, account.providerId, 'ring just before the end')
-      const isUnderWay = await unitUnderWay(d, [account])
+      const isUnderWay = await unitUnderWay(d, account)
       await d.lasting(between(d.random, 0, 300))
       await disconnect(d, account)
       if (isUnderWay) inUnits += 1
@@ -129,6 +129,24 @@ interface Watched {
 }
 
 /** Waits until some pages of a run are stored and others are still to come; false when that is not seen. */
+async function unitUnderWay(d: DrillRun, { connectionId }: ConnectedAccount): Promise<boolean> {
+  const seen = d.until(
+    'a unit is between its pages',
+    async () => {
+      const rows = await d.system.ask(
+        'select from external_calendars where connection_id = $1 and checkpoint is not null',
+        [connectionId],
+      )
+      return rows.length > 0
+    },
+    15_000,
+  )
+  return seen.then(
+    () => true,
+    () => false,
+  )
+}
+
 function ledgersOf({ topics }: Ledgers, accounts: readonly ConnectedAccount[]) {
   const own = new Set(accounts.map(({ connectionId }) => connectionId))
   const changed = topics.get('calendar.event.changed.v1') ?? []
