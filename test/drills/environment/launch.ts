@@ -33,6 +33,8 @@ export interface LaunchOptions {
 const READY_TIMEOUT_MS = 60_000
 const STOP_WITHIN_MS = 12_000
 const RESTART_PAUSE_MS = 300
+/** As in production, and a port of its own for the inspector that liveMemory opens. */
+const NODE_OPTIONS = ['--max-semi-space-size=8', '--inspect-port=0']
 
 export class ServiceProcess implements AsyncDisposable {
   readonly service: ServiceName
@@ -169,7 +171,7 @@ export class ServiceProcess implements AsyncDisposable {
       {
         name: instance,
         command: process.execPath,
-        args: ['--max-semi-space-size=8', path.join(tree, 'services', service, 'main.ts')],
+        args: [...NODE_OPTIONS, path.join(tree, 'services', service, 'main.ts')],
         env: { ...nodeEnv(place), ...env, ...(crashAt === undefined ? {} : { CALSTREAM_CRASH_AT: crashAt }) },
         cwd: tree,
         logFile: logFileOf(place, instance),

@@ -7,7 +7,7 @@ import { crashAtSetting } from '#shared/platform/env.ts'
 import { allDrills, chosenDrills } from '../../drills/catalogue/all.ts'
 import { FAULT_CATALOGUE } from '../../drills/catalogue/faults.ts'
 import { chaosSchedule, NEMESIS, NEMESIS_GROUPS, type NemesisGroup } from '../../drills/chaos/schedule.ts'
-import { slopePerHour, soakGrowth } from '../../drills/chaos/slopes.ts'
+import { residentSlope, slopePerHour, soakGrowth } from '../../drills/chaos/slopes.ts'
 import { INVARIANTS } from '../../drills/checkers/invariants.ts'
 import { parseMetrics } from '../../drills/ledgers/observe.ts'
 import { MUTANTS } from '../../drills/mutants/list.ts'
@@ -63,12 +63,18 @@ describe('slopes', () => {
 describe('what grows in a soak', () => {
   const MINUTE_MS = 60_000
   const [restedAt, endedAt] = [MINUTE_MS, 41 * MINUTE_MS]
+  const live = (mb: number) => [{ instance: 'sync-1', pid: 7, mb }]
 
   /** A look each second: rest, faults under which everything swings, rest. */
-  function soak(
-    look: (share: number, resting: boolean) => { rssMb: number; descriptors: number },
+  function soak({
+    look = () => ({ rssMb: 150, descriptors: 40 }),
     leftSessions = 0,
-  ) {
+    liveAfter = 60,
+  }: {
+    look?: (share: number, resting: boolean) => { rssMb: number; descriptors: number }
+    leftSessions?: number
+    liveAfter?: number
+  }) {
     const times = Array.from({ length: endedAt / 1_000 }, (_, second) => (second + 1) * 1_000)
     const isResting = (at: number) => at <= restedAt || at > endedAt - MINUTE_MS
     const samples = times.map((at) => ({
@@ -81,28 +87,48 @@ describe('what grows in a soak', () => {
       const sessions = 10 + (at > endedAt - MINUTE_MS ? leftSessions : 0)
       return { at, outbox: 0, held: 0, dirty: 0, sessions }
     })
-    return soakGrowth({ samples, load }, restedAt)
+    return soakGrowth({ samples, load }, { at: restedAt, live: live(58) }, { live: live(liveAfter) })
   }
   const leaks = (figures: ReturnType<typeof soakGrowth>) =>
     figures.filter(({ grown, max }) => grown > max).map(({ name }) => name)
 
-  test('is nothing when descriptors swing with the faults and memory finds its level', () => {
-    const figures = soak((share, resting) => ({
-      rssMb: 150 + 60 * Math.min(1, share * 4),
-      descriptors: resting ? 40 : 20 + Math.round(60 * Math.abs(Math.sin(share * 300))),
-    }))
+  test('is nothing when descriptors swing with the faults and resident memory goes in steps', () => {
+    const figures = soak({
+      look: (share, resting) => ({
+        rssMb: share < 0.9 ? 200 : 250,
+        descriptors: resting ? 40 : 20 + Math.round(60 * Math.abs(Math.sin(share * 300))),
+      }),
+    })
     expect(figures).toHaveLength(4)
     expect(leaks(figures)).toEqual([])
   })
 
-  test('is found: memory by its slope, descriptors and sessions by what is left at rest', () => {
-    expect(leaks(soak((share) => ({ rssMb: 150 + 60 * share, descriptors: 40 })))).toEqual([
-      'sync-1 7 RSS MB per hour',
-    ])
-    expect(leaks(soak((share) => ({ rssMb: 150, descriptors: 40 + Math.round(8 * share) })))).toEqual([
-      'sync-1 7 descriptors',
-    ])
-    expect(leaks(soak(() => ({ rssMb: 150, descriptors: 40 }), 6))).toEqual(['database sessions'])
+  test('is found: live memory, descriptors and sessions by what is left at rest', () => {
+    expect(leaks(soak({ liveAfter: 74 }))).toEqual(['sync-1 7 live MB'])
+    expect(
+      leaks(soak({ look: (share) => ({ rssMb: 150, descriptors: 40 + Math.round(8 * share) }) })),
+    ).toEqual(['sync-1 7 descriptors'])
+    expect(leaks(soak({ leftSessions: 6 }))).toEqual(['database sessions'])
+  })
+
+  test('has no figure of live memory for a process that was not asked twice', () => {
+    const figures = soakGrowth(
+      { samples: [{ at: 1_000, instance: 'sync-1', pid: 8, rssMb: 150, descriptors: 40 }], load: [] },
+      { at: 1_000, live: live(58) },
+      { live: live(58) },
+    )
+    expect(figures.map(({ name }) => name)).toEqual(['sync-1 8 descriptors'])
+  })
+
+  test('is told of resident memory as well: the steepest rise of the second half', () => {
+    const samples = Array.from({ length: 2_400 }, (_, second) => ({
+      at: second * 1_000,
+      instance: 'sync-1',
+      pid: 7,
+      rssMb: 150 + (60 * second) / 3_600,
+      descriptors: 40,
+    }))
+    expect(residentSlope({ samples })).toBeCloseTo(60, 6)
   })
 })
 
