@@ -1,7 +1,7 @@
 // Whether anything leaks in a soak: how much more there is at rest afterwards than at rest before. In between, descriptors and sessions
 // tell of the faults (a line that is down takes its connections with it), and memory of what is under way. Pure.
 // Memory is what is live after a garbage collection. The slope of resident memory is told and not judged: in one run it stayed level
-// for 25 min, fell by 66 MB and stayed level again while live memory stood still; in the next it rose by 47 MB at once, once.
+// for 25 min, fell by 66 MB and stayed level again while the heap in use stood still; in the next it rose by 47 MB at once, once.
 import type { LiveMemory } from '../ledgers/live-memory.ts'
 import type { Ledgers, ProcessSample } from '../ledgers/ledgers.ts'
 
