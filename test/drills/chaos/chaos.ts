@@ -9,7 +9,7 @@ import { allOf, met } from '../drill.ts'
 import type { Ledgers } from '../ledgers/ledgers.ts'
 import { chaosSchedule, NEMESIS_GROUPS, type NemesisAction, type NemesisGroup } from './schedule.ts'
 import { liveMemory } from '../ledgers/live-memory.ts'
-import { residentSlope, soakGrowth, type Rest } from './slopes.ts'
+import { residentSlope, REST_MS, soakGrowth, type Rest } from './slopes.ts'
 import { strikeOne } from './strikes.ts'
 
 const MINUTE_MS = 60_000
@@ -90,16 +90,12 @@ export function soakDrill(minutes: number): Drill {
     wallMs: (minutes + 10) * MINUTE_MS,
     recoverWithinMs: RECOVER_WITHIN_MS,
     flags: ` --minutes ${minutes}`,
-    limits: `${LIMITS} A leak of less than 15 MB in ${minutes} minutes is not seen.`,
+    limits: `${LIMITS} A leak of less than 8 MB in ${minutes} minutes is not seen.`,
     async run(d) {
       const groups = NEMESIS_GROUPS.filter((group) => group !== 'process')
-      await d.lasting(IDLE_MS)
-      const live = await liveMemory(d.system)
-      // The inspector has descriptors of its own from here on.
-      const before = { at: Date.now(), live }
+      const before = await atRest(d)
       const campaign = await underFaults(d, minutes * MINUTE_MS, groups)
-      await d.lasting(IDLE_MS)
-      const after = { live: await liveMemory(d.system) }
+      const after = await atRest(d)
       return (frozen) => {
         const { ledgers } = frozen
         // The nearest to its limit first: a long list is cut in reports.
@@ -136,6 +132,15 @@ export function soakDrill(minutes: number): Drill {
       }
     },
   }
+}
+
+/** Nothing is asked of the system until its pools are empty; then it is looked at for as long as a figure needs. */
+async function atRest(d: DrillRun): Promise<Rest> {
+  await d.lasting(IDLE_MS)
+  const live = await liveMemory(d.system)
+  // The inspectors of all processes are open from here on: they have descriptors too.
+  await d.lasting(REST_MS)
+  return { at: Date.now(), live }
 }
 
 function liveOf({ live }: Pick<Rest, 'live'>): number {

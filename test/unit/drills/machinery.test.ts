@@ -87,7 +87,11 @@ describe('what grows in a soak', () => {
       const sessions = 10 + (at > endedAt - MINUTE_MS ? leftSessions : 0)
       return { at, outbox: 0, held: 0, dirty: 0, sessions }
     })
-    return soakGrowth({ samples, load }, { at: restedAt, live: live(58) }, { live: live(liveAfter) })
+    return soakGrowth(
+      { samples, load },
+      { at: restedAt, live: live(58) },
+      { at: endedAt, live: live(liveAfter) },
+    )
   }
   const leaks = (figures: ReturnType<typeof soakGrowth>) =>
     figures.filter(({ grown, max }) => grown > max).map(({ name }) => name)
@@ -115,7 +119,7 @@ describe('what grows in a soak', () => {
     const figures = soakGrowth(
       { samples: [{ at: 1_000, instance: 'sync-1', pid: 8, rssMb: 150, descriptors: 40 }], load: [] },
       { at: 1_000, live: live(58) },
-      { live: live(58) },
+      { at: 1_000, live: live(58) },
     )
     expect(figures.map(({ name }) => name)).toEqual(['sync-1 8 descriptors'])
   })
