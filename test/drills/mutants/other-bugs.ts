@@ -74,7 +74,7 @@ export const OTHER_BUGS: readonly Line[] = [
     'services/ingress/webhooks/microsoft.ts',
     '`${connectionId} ${item.deliveryKey ?? calendarId}`',
     'connectionId',
-    'OUT-1',
+    'GD-2',
     'ci',
   ],
   [
