@@ -2,7 +2,14 @@
 // is. It is what we hold, at once, and never waits for a vendor; a calendar that may be out of date is said to be stale, and why.
 // Events marked as busy count, tentative ones too: a hold that turns out free costs less than a double booking.
 import type { FastifyInstance, FastifyReply } from 'fastify'
+import {
+  keptWindow,
+  STALE_AFTER_MS,
+  staleReasons,
+  type StaleReason,
+} from '#shared/domain/connection-words.ts'
 import { connectionId, isUuid, type ConnectionId, type Micros, type ProviderId } from '#shared/domain/ids.ts'
+import { isoOf } from '#shared/domain/instant.ts'
 import type { Queryable } from '#shared/platform/postgres.ts'
 import { readBusy, type HeldBusy } from '#shared/store/busy.ts'
 import {
@@ -15,8 +22,7 @@ import { badRequest, sendProblem, type Problem } from '../server.ts'
 import type { BearerCheck } from './bearer.ts'
 import { chooseProvider, CONNECTION_NOT_FOUND, createCallers, type Caller } from './caller.ts'
 import { isKnownZone, mergeSpans, spanOfDays } from './busy-spans.ts'
-import { keptWindow, STALE_AFTER_MS, staleReasons, type StaleReason } from './status-words.ts'
-import { instantOf, isoOf } from './times.ts'
+import { instantOf } from './times.ts'
 
 export const BUSY = '/api/calendar/busy'
 

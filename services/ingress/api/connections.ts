@@ -2,8 +2,10 @@
 // them: while sync is switched off, an app is told so instead of being left in the dark. Another provider's id and an unknown
 // one get the same answer.
 import type { FastifyInstance, FastifyReply } from 'fastify'
+import { calendarWords, connectionWords } from '#shared/domain/connection-words.ts'
 import type { Gates } from '#shared/domain/gates.ts'
 import { connectionId, isUuid, type ProviderId } from '#shared/domain/ids.ts'
+import { isoOf } from '#shared/domain/instant.ts'
 import type { Queryable } from '#shared/platform/postgres.ts'
 import {
   listConnectionStates,
@@ -15,8 +17,6 @@ import {
 import { badRequest, sendProblem } from '../server.ts'
 import type { BearerCheck } from './bearer.ts'
 import { chooseProvider, CONNECTION_NOT_FOUND, createCallers, ownerFor } from './caller.ts'
-import { calendarWords, connectionWords } from './status-words.ts'
-import { isoOf } from './times.ts'
 
 export const CONNECTIONS = '/api/calendar/connections'
 export const CONNECTION = `${CONNECTIONS}/:id`

@@ -12,11 +12,11 @@ import {
   type ProviderId,
   type VendorName,
 } from '#shared/domain/ids.ts'
+import { isoOf } from '#shared/domain/instant.ts'
 import type { Queryable } from '#shared/platform/postgres.ts'
 import { readConnectionState } from '#shared/store/connection-status.ts'
 import { createFlow } from '#shared/store/oauth-flows.ts'
 import type { Vendors } from '#shared/vendors/index.ts'
-import { isoOf } from '../api/times.ts'
 import {
   chooseProvider,
   CONNECTION_NOT_FOUND,

@@ -1,8 +1,8 @@
 // Connections and calendars as the app of a provider asks about them. Reads only. Invariant: every statement names the provider, so
 // that another provider's row is as absent as one that never was.
+import type { ConnectionStatus } from '#shared/domain/connection-words.ts'
 import type { CalendarId, ConnectionId, Micros, ProviderId, VendorName } from '#shared/domain/ids.ts'
 import type { Queryable } from '#shared/platform/postgres.ts'
-import type { ConnectionStatus } from './provider-connections.ts'
 
 export interface ConnectionState {
   readonly id: ConnectionId

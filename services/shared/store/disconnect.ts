@@ -1,9 +1,9 @@
 // Taking a connection, or one of its calendars, out of sync. Invariants: the connection's row is locked first, so no unit writes
 // beside it, and the epoch is bumped, so none that began before writes after it; every event row that goes advances the
 // version by one, and its removal is told in the same transaction.
+import type { ConnectionStatus } from '#shared/domain/connection-words.ts'
 import type { CalendarId, ConnectionId, EventId, Micros, ProviderId, VendorName } from '#shared/domain/ids.ts'
 import type { Queryable } from '#shared/platform/postgres.ts'
-import type { ConnectionStatus } from './provider-connections.ts'
 
 export interface LockedConnection {
   readonly connectionId: ConnectionId

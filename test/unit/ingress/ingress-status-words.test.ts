@@ -1,15 +1,16 @@
 // States of connections and calendars in words: each state is reached, and stale is said exactly when it is so.
 import { randomUUID } from 'node:crypto'
 import { describe, expect, test } from 'vitest'
-import { calendarId, connectionId } from '#shared/domain/ids.ts'
-import type { CalendarState, ConnectionState } from '#shared/store/connection-status.ts'
 import {
   calendarWords,
   connectionWords,
   STALE_AFTER_MS,
   staleReasons,
-} from '../../../services/ingress/api/status-words.ts'
-import { instantOf, isoOf } from '../../../services/ingress/api/times.ts'
+} from '#shared/domain/connection-words.ts'
+import { calendarId, connectionId } from '#shared/domain/ids.ts'
+import { isoOf } from '#shared/domain/instant.ts'
+import type { CalendarState, ConnectionState } from '#shared/store/connection-status.ts'
+import { instantOf } from '../../../services/ingress/api/times.ts'
 
 const NOW = Date.parse('2026-05-04T12:00:00Z') * 1000
 const MINUTE = 60_000_000

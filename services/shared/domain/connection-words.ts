@@ -1,10 +1,35 @@
 // How a connection and its calendars are, in plain words: a state to compare, what is so, and what to do. Pure. Invariant: what is not
 // known to be fresh is said to be stale, and why.
-import type { GateDecision } from '#shared/domain/gates.ts'
-import type { Micros } from '#shared/domain/ids.ts'
-import { windowAt, type Window } from '#shared/domain/window.ts'
-import type { CalendarState, ConnectionState } from '#shared/store/connection-status.ts'
-import { isoOf } from './times.ts'
+import type { GateDecision } from './gates.ts'
+import type { Micros } from './ids.ts'
+import { isoOf } from './instant.ts'
+import { windowAt, type Window } from './window.ts'
+
+export type ConnectionStatus = 'active' | 'needs_reauth' | 'disabled' | 'disconnected'
+
+/** What the words need to know of a connection. */
+export interface ConnectionFacts {
+  readonly status: ConnectionStatus
+  readonly syncNeeded: boolean
+  readonly lastSyncedAt: Micros | null
+  readonly lastError: { readonly message: string } | null
+  readonly backoffUntil: Micros | null
+  /** Database clock. */
+  readonly now: Micros
+}
+
+/** What the words need to know of a calendar. */
+export interface CalendarFacts {
+  readonly selected: boolean
+  /** Code of what took it out of sync; null when a person did. */
+  readonly removalReason: string | null
+  /** What the vendor had then, we hold. */
+  readonly lastReadAt: Micros | null
+  /** Start of the last full read: what we hold lies around it. */
+  readonly lastFullReadAt: Micros | null
+  /** No full read before this. */
+  readonly restsUntil: Micros | null
+}
 
 export interface Words {
   readonly state:
@@ -26,7 +51,7 @@ const NOTHING = 'Nothing is to be done.'
 export const STALE_AFTER_MS = 30 * 60_000
 
 /** `gate`: whether its sync may run at the moment. */
-export function connectionWords(connection: ConnectionState, gate: GateDecision): Words {
+export function connectionWords(connection: ConnectionFacts, gate: GateDecision): Words {
   const { status, now, backoffUntil, lastError, lastSyncedAt, syncNeeded } = connection
   if (status !== 'active') return inactiveWords(status, lastError?.message)
   if (gate.state === 'off') {
@@ -60,7 +85,7 @@ export function connectionWords(connection: ConnectionState, gate: GateDecision)
 }
 
 function inactiveWords(
-  status: Exclude<ConnectionState['status'], 'active'>,
+  status: Exclude<ConnectionStatus, 'active'>,
   message = 'The account no longer lets us in.',
 ): Words {
   switch (status) {
@@ -101,14 +126,14 @@ export interface StaleReason {
 }
 
 /** The span of events that is kept of a calendar; null before it was read whole. */
-export function keptWindow({ lastFullReadAt }: Pick<CalendarState, 'lastFullReadAt'>): Window | null {
+export function keptWindow({ lastFullReadAt }: Pick<CalendarFacts, 'lastFullReadAt'>): Window | null {
   return lastFullReadAt === null ? null : windowAt(lastFullReadAt)
 }
 
 /** Why what we hold of a synced calendar may be out of date; empty when it is fresh. */
 export function staleReasons(
-  { lastReadAt, restsUntil }: Pick<CalendarState, 'lastReadAt' | 'restsUntil'>,
-  connection: Pick<ConnectionState, 'status' | 'backoffUntil' | 'now'>,
+  { lastReadAt, restsUntil }: Pick<CalendarFacts, 'lastReadAt' | 'restsUntil'>,
+  connection: Pick<ConnectionFacts, 'status' | 'backoffUntil' | 'now'>,
 ): readonly StaleReason[] {
   const { status, backoffUntil, now } = connection
   const reasons: StaleReason[] = []
@@ -142,7 +167,7 @@ export interface CalendarWords {
   readonly summary: string
 }
 
-export function calendarWords(calendar: CalendarState, connection: ConnectionState): CalendarWords {
+export function calendarWords(calendar: CalendarFacts, connection: ConnectionFacts): CalendarWords {
   if (!calendar.selected && calendar.removalReason !== null) {
     const summary =
       'It was deleted, or is no longer shared with the account. Connecting again brings it back if it is.'
