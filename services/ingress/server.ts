@@ -11,6 +11,8 @@ import Fastify, {
 } from 'fastify'
 import { Failure } from '#shared/domain/failure.ts'
 import type { Logger } from '#shared/platform/log.ts'
+import { currentTraceId } from '#shared/platform/telemetry.ts'
+import { REQUEST_ID, requestIdOf } from './request-id.ts'
 
 /** An RFC 9457 problem document; `error` is the sentence that apps compare, `detail` tells a person what to do. */
 export interface Problem {
@@ -57,7 +59,11 @@ export function sendProblem(reply: FastifyReply, problem: Problem): FastifyReply
   return reply
     .code(problem.status)
     .headers({ ...problem.headers, 'content-type': 'application/problem+json' })
-    .send(documentOf(problem))
+    .send({ ...documentOf(problem), ...namesOf(reply.request.id) })
+}
+
+function ofEveryAnswer(requestId: string): Record<string, string> {
+  return { 'cache-control': 'no-store', 'x-content-type-options': 'nosniff', [REQUEST_ID]: requestId }
 }
 
 /** A server without routes that does not listen yet. Routes take their body as a Buffer (or none), whatever its type. */
@@ -69,6 +75,7 @@ export function createServer(config: ServerConfig, logger: Logger): FastifyInsta
     connectionTimeout: SILENT_SOCKET_MS,
     keepAliveTimeout: KEEP_ALIVE_MS,
     exposeHeadRoutes: false,
+    genReqId: ({ headers }) => requestIdOf(headers),
     // What still arrives on an open socket while we stop is handled in full, then its socket is closed.
     return503OnClosing: false,
     http: {
@@ -78,7 +85,8 @@ export function createServer(config: ServerConfig, logger: Logger): FastifyInsta
       connectionsCheckingInterval: TIMEOUT_CHECK_MS,
     },
     frameworkErrors: (_error, _request, reply) => {
-      sendProblem(reply, badRequest('The URL cannot be read.'))
+      // Fastify runs no hook for these.
+      sendProblem(reply.headers(ofEveryAnswer(reply.request.id)), badRequest('The URL cannot be read.'))
     },
     clientErrorHandler: (error, socket) => refuseUnparsed(error, socket, responses.get(socket)),
   })
@@ -89,13 +97,15 @@ export function createServer(config: ServerConfig, logger: Logger): FastifyInsta
 
   app.removeAllContentTypeParsers()
   app.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, body, done) => done(null, body))
-  app.setErrorHandler((error: FastifyError, _request, reply) => sendProblem(reply, problemOf(error, logger)))
+  app.setErrorHandler((error: FastifyError, request, reply) =>
+    sendProblem(reply, problemOf(error, logger, request.id)),
+  )
   app.addHook('onRequest', async (request) => {
     // A body is bytes here; without this a malformed type of a body that nobody reads would be refused.
     delete request.headers['content-type']
   })
-  app.addHook('onSend', async (_request, reply) => {
-    void reply.headers({ 'cache-control': 'no-store', 'x-content-type-options': 'nosniff' })
+  app.addHook('onSend', async (request, reply) => {
+    void reply.headers(ofEveryAnswer(request.id))
   })
   refuseUnknownRoutes(app)
   return app
@@ -150,12 +160,15 @@ export function allowLongAnswer(request: FastifyRequest): void {
 }
 
 /** What a caller is told of an error that nobody handled; the log has the rest. */
-export function problemOf(error: FastifyError, logger: Logger): Problem {
+export function problemOf(error: FastifyError, logger: Logger, requestId: string): Problem {
   if (error.code === 'FST_ERR_CTP_BODY_TOO_LARGE') return tooLarge()
   const status = error.statusCode ?? 500
   if (status >= 400 && status < 500) return badRequest('The request cannot be read.')
   const expected = error instanceof Failure && error.kind === 'transient'
-  logger[expected ? 'warn' : 'error']({ err: error }, 'a request failed; the caller was told to come again')
+  logger[expected ? 'warn' : 'error'](
+    { err: error, requestId },
+    'a request failed; the caller was told to come again',
+  )
   return unavailable('Something on our side failed. Send the request again later.')
 }
 
@@ -203,6 +216,12 @@ function writeRaw(socket: Duplex, problem: Problem): void {
   const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`)
   socket.end(`HTTP/1.1 ${problem.status} ${STATUS_CODES[problem.status]}\r\n${lines.join('')}\r\n${body}`)
   // end() waits for the other side to take it; a socket that never does is cut by its inactivity timeout.
+}
+
+/** What finds a request in our logs and traces. */
+function namesOf(requestId: string): Record<string, string> {
+  const traceId = currentTraceId()
+  return { request_id: requestId, ...(traceId === undefined ? {} : { trace_id: traceId }) }
 }
 
 function documentOf({ status, error, detail }: Problem): Record<string, unknown> {

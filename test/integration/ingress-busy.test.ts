@@ -2,6 +2,7 @@
 import { randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { holdCalendar, holdEvent, holdMany, type HeldTimes } from '../support/held-rows.ts'
+import { nameless } from '../support/nameless.ts'
 import { openIngressWorld, type IngressWorld } from '../support/ingress-world.ts'
 
 let world: IngressWorld
@@ -39,7 +40,7 @@ async function ask(provider: string, query: Record<string, string>): Promise<{ s
   const answer = await world.api('GET', `/api/calendar/busy?${new URLSearchParams(query).toString()}`, {
     provider,
   })
-  return { status: answer.status, body: (await answer.json()) as Busy }
+  return { status: answer.status, body: JSON.parse(nameless(await answer.text())) as Busy }
 }
 
 async function busyOf(provider: string, from: string, to: string): Promise<string[]> {

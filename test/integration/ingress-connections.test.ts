@@ -7,6 +7,7 @@ import type { EventChanged } from '#schemas/messages.gen.ts'
 import { TOPICS } from '#schemas/topics.ts'
 import { holdCalendar, holdEvent, holdMany } from '../support/held-rows.ts'
 import { openIngressWorld, type IngressWorld } from '../support/ingress-world.ts'
+import { nameless } from '../support/nameless.ts'
 import { measured } from '../support/measured.ts'
 
 const ON = { state: 'on' } as const
@@ -201,7 +202,7 @@ describe('one connection', () => {
     const ask = async (method: string, route: string, provider: string) => {
       const body = method === 'PATCH' ? { selected: false } : undefined
       const answer = await world.api(method, route, { provider, body })
-      return { status: answer.status, text: await answer.text() }
+      return { status: answer.status, text: nameless(await answer.text()) }
     }
     for (const [method, routeOf] of [
       ['GET', at],

@@ -27,7 +27,7 @@ export async function registerOAuth(app: FastifyInstance, deps: FlowDeps & LinkD
   await app.register(async (scope) => {
     await scope.register(cookie)
     scope.setErrorHandler((error: FastifyError, request, reply) =>
-      sendProblemPage(request, reply, problemOf(error, deps.logger)),
+      sendProblemPage(request, reply, problemOf(error, deps.logger, request.id)),
     )
     for (const vendor of VENDORS) {
       route(scope, deps, { vendor, step: 'start', path: startPath(vendor), run: beginConsent })

@@ -90,6 +90,12 @@ export function currentTraceparent(): string | undefined {
   return carrier['traceparent']
 }
 
+/** The id of the trace that the active span belongs to; undefined outside of any span. */
+export function currentTraceId(): string | undefined {
+  const span = trace.getActiveSpan()?.spanContext()
+  return span && isSpanContextValid(span) ? span.traceId : undefined
+}
+
 /** Runs work inside a span; a rejection marks it as failed by its code and passes through. */
 export async function inSpan<T>(name: string, options: SpanOptions, work: () => Promise<T>): Promise<T> {
   const parent = options.parent === undefined ? undefined : remoteSpan(options.parent)

@@ -1,5 +1,6 @@
 // MAL: senders that are wrong or hostile.
 import { randomBytes, randomUUID } from 'node:crypto'
+import { nameless } from '../../support/nameless.ts'
 import { connect, type Socket } from 'node:net'
 import { rawRequest } from '../../support/raw-http.ts'
 import type { Drill, DrillRun, Finding } from '../drill.ts'
@@ -78,9 +79,7 @@ const malformed: Drill = {
         before.keys === after.keys && before.events === after.events,
         `keys recorded ${before.keys} → ${after.keys}, event rows ${before.events} → ${after.events}`,
       )
-      const bodiesOf401 = new Set(
-        [...missing, ...wrong, ...unknown].map(({ body }) => body.replace(/"trace\w*":"[^"]*"/, '')),
-      )
+      const bodiesOf401 = new Set([...missing, ...wrong, ...unknown].map(({ body }) => nameless(body)))
       const all401 = (answers: readonly OwnRequest[]) =>
         met(
           answers.every(({ status }) => status === 401),

@@ -1,6 +1,7 @@
 // What the Microsoft webhook answers, and what it leaves behind in Kafka and Postgres.
 import { describe, expect, test } from 'vitest'
 import type { SyncRequested } from '#schemas/messages.gen.ts'
+import { nameless } from '../../support/nameless.ts'
 import { Failure } from '#shared/domain/failure.ts'
 import { MICROSOFT_WEBHOOK } from '../../../services/ingress/webhooks/microsoft.ts'
 import { rawExchange, rawRequest } from '../../support/raw-http.ts'
@@ -173,7 +174,7 @@ describe('a batch', () => {
       await raw(ingress, `{"value":[{"__proto__":{"clientState":${JSON.stringify(ingress.clientState)}}}]}`),
     ]
     expect(answers.map((answer) => answer.status)).toEqual([401, 401, 401, 401])
-    expect(new Set(answers.map((answer) => answer.body)).size).toBe(1)
+    expect(new Set(answers.map((answer) => nameless(answer.body))).size).toBe(1)
     expect(ingress.sent).toHaveLength(1)
   })
 

@@ -3,7 +3,15 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { GOOGLE_WEBHOOK } from '../../../services/ingress/webhooks/google.ts'
 import { rawDialogue, rawExchange, rawRequest } from '../../support/raw-http.ts'
-import { literalIngressPerTest, notify, post, startLiteralIngress } from '../../support/literal-ingress.ts'
+import { SYNC_API } from '../../../services/ingress/api/sync.ts'
+import {
+  askForSync,
+  literalIngressPerTest,
+  notify,
+  post,
+  problemOf,
+  startLiteralIngress,
+} from '../../support/literal-ingress.ts'
 
 const MB10 = 10 * 1024 * 1024
 
@@ -130,6 +138,52 @@ describe('the server', () => {
     expect(ingress.sent).toHaveLength(0)
     expect(ingress.logged.filter((line) => line.includes('"level":"error"'))).toEqual([])
     expect((await notify(ingress)).status).toBe(202)
+  })
+})
+
+describe('a request', () => {
+  test.each([
+    'a1b2c3d4',
+    '0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331',
+    '01J9ZQ6W3N5V8T2X4Y7B0C1D2E',
+    'Root=1-67891233-abcdef012345678912345678',
+    'a'.repeat(128),
+  ])('keeps the name that it comes with: %s', async (name) => {
+    const answer = await post(await start(), SYNC_API, { 'X-Request-Id': name })
+    expect([answer.headers.get('x-request-id'), problemOf(answer)['request_id']]).toEqual([name, name])
+  })
+
+  test.each([
+    '',
+    'short',
+    'a'.repeat(129),
+    'two words here',
+    'a"b"c"d"e',
+    '<script>alert',
+    'ümläute-überall',
+  ])('gets a name of ours where it comes with none that is plain: %j', async (name) => {
+    const answer = await post(await start(), SYNC_API, { 'X-Request-Id': name })
+    expect(answer.headers.get('x-request-id')).toMatch(/^[0-9a-f-]{36}$/)
+    expect(answer.text).not.toContain(name === '' ? 'undefined' : name)
+  })
+
+  test('that fails on our side is found in the log by its name, and one that is answered well has it too', async () => {
+    const failed = await start({ database: 'down' })
+    const answer = await askForSync(failed)
+    const { request_id: name } = problemOf(answer)
+    expect([answer.status, typeof name]).toEqual([503, 'string'])
+    expect(failed.logged.filter((line) => line.includes(`"requestId":"${String(name)}"`))).toHaveLength(1)
+    const fine = await notify(await start())
+    expect([fine.status, fine.headers.get('x-request-id')]).toEqual([
+      202,
+      expect.stringMatching(/^[0-9a-f-]{36}$/),
+    ])
+  })
+
+  test('whose address cannot be read is named too, and its answer is kept nowhere', async () => {
+    const answer = await post(await start(), '/%zz', {})
+    expect([answer.status, answer.headers.get('cache-control')]).toEqual([400, 'no-store'])
+    expect(problemOf(answer)['request_id']).toBe(answer.headers.get('x-request-id'))
   })
 })
 
