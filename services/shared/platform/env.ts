@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs'
 import { inspect } from 'node:util'
 import { z } from 'zod'
 import { isUuid } from '#shared/domain/ids.ts'
+import { addressProblem, ALLOW_HTTP_TO, readHosts, withoutEndSlashes } from './address.ts'
 import { keyringProblem } from './crypto.ts'
 import { registerSecret } from './redact.ts'
 
@@ -45,7 +46,8 @@ export class ConfigError extends Error {
 
 /**
  * Reads the variables that a schema names. NAME_FILE names a file that holds NAME's value (for secrets that are mounted);
- * an empty variable counts as not set, except for the caps of gates. Throws ConfigError with every problem.
+ * an empty variable counts as not set, except for the caps of gates. An http address is taken when it leads to this machine or
+ * to a host that ALLOW_HTTP_TO names. Throws ConfigError with every problem.
  */
 export function readEnv<S extends z.ZodObject>(schema: S, env: NodeJS.ProcessEnv): z.output<S> {
   const problems: string[] = []
@@ -54,9 +56,12 @@ export function readEnv<S extends z.ZodObject>(schema: S, env: NodeJS.ProcessEnv
     const value = valueOf(name, env, problems)
     input[name] = value === '' && piece.meta()?.['emptyCounts'] !== true ? undefined : value
   }
+  const hosts = readHosts(valueOf(ALLOW_HTTP_TO, env, problems) ?? '')
   const parsed = schema.safeParse(input)
-  if (parsed.success && problems.length === 0) return parsed.data
-  const unreadable = new Set(problems.map((problem) => problem.split(/_FILE\b/)[0]))
+  const unsafe = unsafeAddresses(input, hosts)
+  if (parsed.success && problems.length === 0 && unsafe.size === 0) return parsed.data
+  const unreadable = new Set([...problems.map((problem) => problem.split(/_FILE\b/)[0]), ...unsafe.keys()])
+  for (const [name, problem] of unsafe) problems.push(explain(name, false, problem, schema))
   for (const issue of parsed.error?.issues ?? []) {
     const name = String(issue.path[0])
     if (!unreadable.has(name)) problems.push(explain(name, input[name] === undefined, issue.message, schema))
@@ -103,6 +108,22 @@ function valueOf(name: string, env: NodeJS.ProcessEnv, problems: string[]): stri
   }
 }
 
+/** Every address that may not be used, by its variable, with the reason; and ALLOW_HTTP_TO itself when it cannot be read. */
+function unsafeAddresses(
+  input: Readonly<Record<string, string | undefined>>,
+  hosts: ReadonlySet<string> | null,
+): ReadonlyMap<string, string> {
+  const unsafe = new Map<string, string>()
+  if (hosts === null) unsafe.set(ALLOW_HTTP_TO, 'it is not a list of host names, separated by commas')
+  for (const [name, value] of Object.entries(input)) {
+    // Of the addresses only Postgres' has another scheme, and a reader of its own.
+    if (!name.endsWith('_URL') || name === 'POSTGRES_URL' || value === undefined) continue
+    const problem = addressProblem(value, hosts ?? new Set())
+    if (problem !== null) unsafe.set(name, problem)
+  }
+  return unsafe
+}
+
 function explain(name: string, missing: boolean, message: string, schema: z.ZodObject): string {
   const expected = (schema.shape[name] as z.ZodType | undefined)?.description
   const wanted = expected === undefined ? '' : ` Expected: ${expected}.`
@@ -127,13 +148,9 @@ export function wholeNumber(expected: string, bounds: { readonly min: number; re
     .describe(expected)
 }
 
-/** A http or https address without a trailing slash. */
+/** A http or https address without a trailing slash. Its variable's name ends in _URL: by that `readEnv` knows what to check. */
 export function httpUrl(expected: string) {
-  return z
-    .string({ error: 'it is not an address' })
-    .refine((value) => isUrl(value, ['http:', 'https:']), { error: 'it is no http or https address' })
-    .transform((value) => value.replace(/\/+$/, ''))
-    .describe(expected)
+  return z.string({ error: 'it is not an address' }).transform(withoutEndSlashes).describe(expected)
 }
 
 /** A secret of any form; hidden in logs from the moment it is read. */
@@ -165,7 +182,7 @@ export function keyringText(expected: string) {
 function postgresUrl(expected: string) {
   return z
     .string({ error: 'it is not an address' })
-    .refine((value) => isUrl(value, ['postgres:', 'postgresql:']), { error: 'it is no postgres:// address' })
+    .refine((value) => isPostgresUrl(value), { error: 'it is no postgres:// address' })
     .transform((value) => {
       const { password } = new URL(value)
       return secret(value, [password, decodeURIComponent(password)])
@@ -178,9 +195,9 @@ function secret(value: string, parts: readonly string[] = []): Secret {
   return new Secret(value)
 }
 
-function isUrl(value: string, protocols: readonly string[]): boolean {
+function isPostgresUrl(value: string): boolean {
   const url = URL.parse(value)
-  return url !== null && url.hostname !== '' && protocols.includes(url.protocol)
+  return url !== null && url.hostname !== '' && /^postgres(?:ql)?:$/.test(url.protocol)
 }
 
 /** A hard cap that no toggle can override: unset is no cap, empty closes the gate. */

@@ -1,6 +1,7 @@
 // The life of a process: start, wait for a signal, stop in reverse order, end by itself. Invariants: a second signal changes
 // nothing (Ctrl-C arrives two or three times through npm), stopping ends within ten seconds, and a process that failed ends with a code other than 0.
 import { createLogger, type Logger } from './log.ts'
+import { redact } from './redact.ts'
 
 /** What a service is to its process. */
 export interface Service extends AsyncDisposable {
@@ -78,7 +79,6 @@ function fail(name: string, error: unknown, logger: Logger): void {
   process.exitCode = 1
   const isOurs = error instanceof Error && ['ConfigError', 'Failure', 'Problem'].includes(error.name)
   if (!isOurs) logger.fatal({ err: error }, `${name} failed`)
-  process.stderr.write(
-    `calstream ${name} could not start or stop. ${error instanceof Error ? error.message : String(error)}\n`,
-  )
+  const reason = error instanceof Error ? error.message : String(error)
+  process.stderr.write(`calstream ${name} could not start or stop. ${redact(reason)}\n`)
 }

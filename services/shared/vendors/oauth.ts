@@ -57,10 +57,9 @@ const wireGrant = z.object({
 /** RFC 6749 §5.2. */
 const wireGrantError = z.object({ error: z.string() })
 
-/** The client of one vendor. Throws RangeError at once if an endpoint would be spoken to in clear outside of this machine. */
+/** The client of one vendor. Where its endpoints may lie is for the settings to say (platform/address.ts). */
 export function createOAuth(settings: OAuthSettings, clock: Clock): OAuthClient {
-  const { authUrl, tokenUrl, revokeUrl, vendor } = settings
-  for (const url of [authUrl, tokenUrl, ...(revokeUrl === null ? [] : [revokeUrl])]) requireSafe(vendor, url)
+  const { revokeUrl, vendor } = settings
   const ask = createAsk(settings, clock)
   return {
     consentUrl: (request) => consentUrl(settings, request),
@@ -165,14 +164,6 @@ function configurationOf(settings: OAuthSettings, purpose: Purpose = 'refresh'):
 }
 
 const tokenAlone: ClientAuth = () => undefined
-
-/** In clear only where no stranger listens: loopback, or a name without a dot, which only a container network resolves. */
-function requireSafe(vendor: string, address: string): void {
-  const { protocol, hostname } = new URL(address)
-  if (protocol === 'https:') return
-  if (/^(?:127(?:\.\d+){3}|\[::1\]|[^.:]+)$/.test(hostname)) return
-  throw new RangeError(`${vendor}'s OAuth address must begin with https://, not ${address}`)
-}
 
 function grantOf(vendor: string, data: unknown, now: Micros): Grant {
   const grant = readAs(wireGrant, data, { vendor, what: 'token' })

@@ -7,7 +7,7 @@ import type { z } from 'zod'
 import { Failure } from '#shared/domain/failure.ts'
 import type { Micros } from '#shared/domain/ids.ts'
 import { systemClock, type Clock } from '#shared/platform/clock.ts'
-import type { Secret } from '#shared/platform/env.ts'
+import { ConfigError, type Secret } from '#shared/platform/env.ts'
 import { brokenLibrary, failureInside, readAs, storableToken, type Answer } from '../answer.ts'
 import { createBoundedFetch } from '../fetch.ts'
 import { createOAuth, type OAuthSettings } from '../oauth.ts'
@@ -48,11 +48,11 @@ export interface GoogleConfig {
   readonly clientSecret: Secret
 }
 
-/** The Google adapter. Throws at once if `apiUrl` is not a bare origin. */
+/** The Google adapter. Throws ConfigError at once if `apiUrl` is not a bare origin. */
 export function createGoogle(config: GoogleConfig, clock: Clock = systemClock): Vendor {
   const origin = new URL(config.apiUrl)
   if (origin.pathname !== '/' || origin.search !== '') {
-    throw new RangeError(`The Google API URL must be an origin without a path, not ${config.apiUrl}`)
+    throw new ConfigError(['GOOGLE_API_URL cannot be used: it must be an origin without a path or query.'])
   }
   const call = createCaller(origin.href, clock)
   return {

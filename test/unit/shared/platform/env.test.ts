@@ -43,6 +43,7 @@ const NEEDED = {
   CREDENTIALS_KEYS: `k2:${KEY},k1:${KEY}`,
   CHANNEL_TOKEN_KEYS: `k1:${KEY}`,
   PUBLIC_URL: 'https://calendars.example.com/',
+  ALLOW_HTTP_TO: 'registry, unleash',
 }
 const GOOD = { ...NEEDED, GOOGLE_CLIENT_ID: 'client', GOOGLE_CLIENT_SECRET: 'GOCSPX-something' }
 
@@ -74,7 +75,8 @@ describe('readEnv', () => {
 
   test('tells everything that is missing at once, each by its variable', () => {
     const named = problemsOf({}).map((problem) => `${problem.split(' ')[0]}`)
-    expect(named.toSorted()).toEqual(Object.keys(NEEDED).toSorted())
+    const needed = Object.keys(NEEDED).filter((name) => name !== 'ALLOW_HTTP_TO')
+    expect(named.toSorted()).toEqual(needed.toSorted())
   })
 
   test.each([
@@ -160,6 +162,74 @@ describe('readEnv', () => {
   })
 })
 
+describe('an address', () => {
+  const addresses = Object.keys(PIECES).filter((name) => name.endsWith('_URL') && name !== 'POSTGRES_URL')
+
+  test('is each of these variables', () => {
+    expect(addresses.length).toBeGreaterThan(7)
+    const read = Object.keys(PIECES).filter((name) => /_URL|ADDRESS|ENDPOINT/.test(name))
+    expect(read.filter((name) => name !== 'POSTGRES_URL').toSorted()).toEqual(addresses.toSorted())
+  })
+
+  test.each(addresses)('of %s leads over TLS, to this machine, or to a host that is named', (name) => {
+    const at = (value: string, allowed = '') =>
+      problemsOf({ ...GOOD, ALLOW_HTTP_TO: `registry,unleash,${allowed}`, [name]: value })
+    for (const value of [
+      'https://host.example',
+      'http://127.0.0.1:4101',
+      'http://[::1]/x',
+      'http://localhost:8',
+    ])
+      expect(at(value)).toEqual([])
+    const refused = at('http://host.example/x')
+    expect(refused).toHaveLength(1)
+    expect(refused[0]).toMatch(new RegExp(`^${name} cannot be used: it begins with http://`))
+    expect(at('http://host.example/x', 'HOST.example')).toEqual([])
+  })
+
+  test.each([
+    'http://10.0.0.1',
+    'http://0.0.0.0',
+    'http://127.0.0.1.example.com',
+    'http://localhost.example.com',
+    'http://[::ffff:10.0.0.1]',
+    'http://ingress:4101',
+    'http://127.0.0.1@host.example',
+    'http://registry.example.com',
+    'http:/\\host.example',
+    'HTTP://HOST.EXAMPLE',
+  ])('in clear to another machine is refused: %s', (value) => {
+    expect(problemsOf({ ...GOOD, GOOGLE_API_URL: value })).toHaveLength(1)
+  })
+
+  test.each([
+    ['user and password', 'https://me:hunter2hunter2@host.example/token'],
+    ['a user', 'https://hunter2hunter2@host.example/token'],
+    ['a password', 'https://:hunter2hunter2@host.example/token'],
+    ['user and password, in clear', 'http://me:hunter2hunter2@10.0.0.1/token'],
+    ['user and password on this machine', 'http://me:hunter2hunter2@127.0.0.1/token'],
+  ])('with %s is refused, and the text is not repeated', (_what, value) => {
+    for (const name of addresses) {
+      const problems = problemsOf({ ...GOOD, [name]: value })
+      expect(problems).toHaveLength(1)
+      expect(problems[0]).toMatch(new RegExp(`^${name} cannot be used: it holds a user or a password`))
+      expect(problems[0]).not.toContain('hunter2')
+    }
+  })
+
+  test.each(['http://registry', 'registry:8080', 'registry unleash', '*', 'registry/x', 'me@registry'])(
+    'is not let through by a list that is none: ALLOW_HTTP_TO=%s',
+    (value) => {
+      const problems = problemsOf({ ...GOOD, ALLOW_HTTP_TO: value })
+      expect(problems.map((problem) => problem.split(' ')[0]).toSorted()).toEqual([
+        'ALLOW_HTTP_TO',
+        'SCHEMA_REGISTRY_URL',
+        'UNLEASH_URL',
+      ])
+    },
+  )
+})
+
 describe('a Secret', () => {
   test('prints as [secret] wherever it lands, and gives its value only to reveal()', () => {
     const secret = new Secret('hunter2-hunter2')
@@ -198,6 +268,7 @@ describe('.env.example', () => {
   const sources = [
     ...services,
     path.join(ROOT, 'services/shared/platform/env.ts'),
+    path.join(ROOT, 'services/shared/platform/address.ts'),
     path.join(ROOT, 'docker-compose.yml'),
   ].map((file) => readFileSync(file, 'utf8'))
 

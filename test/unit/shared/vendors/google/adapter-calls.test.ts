@@ -157,6 +157,8 @@ test('an API URL with a path is refused, for the SDK would drop it in silence', 
     clientId: 'c',
     clientSecret: new Secret('s'),
   }
-  expect(() => createGoogle({ ...config, apiUrl: 'https://proxy.example/google' })).toThrow(RangeError)
+  expect(() => createGoogle({ ...config, apiUrl: 'https://proxy.example/google' })).toThrow(
+    /^The settings cannot be used:\s+GOOGLE_API_URL cannot be used: it must be an origin/,
+  )
   expect(createGoogle({ ...config, apiUrl: 'https://www.googleapis.com/' }).name).toBe('google')
 })
