@@ -221,7 +221,7 @@ describe('an address', () => {
     'is not let through by a list that is none: ALLOW_HTTP_TO=%s',
     (value) => {
       const problems = problemsOf({ ...GOOD, ALLOW_HTTP_TO: value })
-      expect(problems.map((problem) => problem.split(' ')[0]).toSorted()).toEqual([
+      expect(problems.map((problem) => `${problem.split(' ')[0]}`).toSorted()).toEqual([
         'ALLOW_HTTP_TO',
         'SCHEMA_REGISTRY_URL',
         'UNLEASH_URL',
