@@ -1,7 +1,7 @@
 // A vendor's text and times made fit for Postgres and Kafka; pure, and the same for every vendor.
 //
 // What is bent, and how: NUL is dropped and a lone surrogate becomes U+FFFD (Postgres stores neither); title and location are
-// cut at 1 024 characters, organizer at 320, zone at 128, etag at 256; an end before the start (imported calendars have
+// cut at 1 024 characters, organizer and the name of an account at 320, zone at 128, etag at 256; an end before the start (imported calendars have
 // them) becomes the start, for all-day events the day after it (RFC 5545 §3.6.1); a time outside 1684 … 2255 moves to that
 // edge, because microseconds are exact only in there. Ids are never bent: one that cannot be stored makes its item unreadable.
 import type { Micros } from '#shared/domain/ids.ts'
@@ -13,6 +13,10 @@ export const ZONE_MAX = 128
 export const ETAG_MAX = 256
 /** Google's ids have ≤ 1 024 characters, plus the start of an occurrence. An index row of Postgres holds ≤ 2 704 bytes. */
 const ID_BYTES_MAX = 2048
+/** The longest address there is (RFC 3696, erratum 1690); Graph's ids of users have 36. */
+export const ACCOUNT_ID_MAX = 320
+/** Account names are shown in a line of a page or a terminal. */
+export const LABEL_MAX = 320
 /** 2255-06-05T23:47:34Z and its mirror: whole seconds inside the range in which a number counts microseconds exactly. */
 const MICROS_MAX = 9_007_199_254_000_000
 
@@ -93,6 +97,30 @@ export function clean(source: string | null | undefined, max: number): string | 
   const cut = source.slice(0, max)
   const whole = source.length > max && /[\uD800-\uDBFF]$/.test(cut) ? cut.slice(0, -1) : cut
   return whole.replaceAll('\0', '').toWellFormed()
+}
+
+/** Controls (ESC, line ends) and what turns the direction of the text that follows: UAX #9 §2.1, §2.2, §2.4. */
+const NOT_FOR_A_LINE = /[\p{Cc}\u2028\u2029\u202A-\u202E\u2066-\u2069]+/gu
+
+/**
+ * A name that people read in one line of a list, a page or a terminal: text as `clean` makes it, with
+ * each run of controls and overrides of direction as one space. null when nothing is left to read.
+ */
+export function cleanLine(source: string | null | undefined, max: number): string | null {
+  return (
+    clean(
+      source
+        ?.slice(0, 2 * max)
+        .replaceAll(NOT_FOR_A_LINE, ' ')
+        .trim(),
+      max,
+    ) || null
+  )
+}
+
+/** Whether an account can be known by this id for ever: nothing invisible, and no longer than an address. */
+export function isAccountId(id: string): boolean {
+  return id.length <= ACCOUNT_ID_MAX && id.isWellFormed() && /^[^\p{C}\p{Z}]+$/u.test(id)
 }
 
 /** Neither null nor undefined. */

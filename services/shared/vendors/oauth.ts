@@ -19,12 +19,15 @@ import type { Clock } from '#shared/platform/clock.ts'
 import type { Secret } from '#shared/platform/env.ts'
 import { brokenLibrary, failureInside, parseJson, readAs, reasonWord, type Answer } from './answer.ts'
 import { createBoundedFetch, retryAtOf } from './fetch.ts'
+import { cleanLine } from './fit.ts'
 import type { CodeGrant, ConsentRequest, Grant, Vendor } from './vendor.ts'
 
 /** A token answer has a few kB. */
 const GRANT_BYTES_MAX = 1024 * 1024
 const TOKEN_MAX = 16_384
 const LIFE_SECONDS_MAX = 86_400
+/** What is kept of the scopes; those that we ask for have about 100 characters. */
+const SCOPE_MAX = 4096
 
 export interface OAuthSettings {
   /** As people know it: Google, Microsoft. */
@@ -47,10 +50,16 @@ export interface OAuthSettings {
 
 export type OAuthClient = Pick<Vendor, 'consentUrl' | 'exchangeCode' | 'refresh' | 'revoke'>
 
+/** RFC 6749 §A.12, §A.17: visible ASCII; a line end in one would be a header of its own. */
+const wireToken = z
+  .string()
+  .max(TOKEN_MAX)
+  .regex(/^[\x20-\x7E]+$/)
+
 const wireGrant = z.object({
-  access_token: z.string().min(1).max(TOKEN_MAX),
+  access_token: wireToken,
   expires_in: z.coerce.number().positive(),
-  refresh_token: z.string().min(1).max(TOKEN_MAX).nullish(),
+  refresh_token: wireToken.nullish(),
   scope: z.string().nullish().catch(null),
 })
 
@@ -79,7 +88,7 @@ export function createOAuth(settings: OAuthSettings, clock: Clock): OAuthClient 
     refresh: (refreshToken, signal) =>
       ask(signal, 'refresh', async (client) => {
         const data = await refreshTokenGrant(client, refreshToken, { ...settings.tokenParameters })
-        const grant = grantOf(vendor, data, clock.now())
+        const grant = withFitScope(grantOf(vendor, data, clock.now()))
         return grant.refreshToken === refreshToken ? { ...grant, refreshToken: null } : grant
       }),
     async revoke(refreshToken, signal) {
@@ -186,10 +195,15 @@ function codeGrantOf({ vendor, needed }: OAuthSettings, data: unknown, now: Micr
   const lacks = (scope: string) => !given.has(plainScope(scope))
   const missing = needed.filter(({ scope, widerScopes }) => [scope, ...widerScopes].every(lacks))
   return {
-    ...grant,
+    ...withFitScope(grant),
     refreshToken,
     missingScopes: grant.scope === null ? [] : missing.map(({ scope }) => scope),
   }
+}
+
+/** What a person granted is compared whole and kept fit. */
+function withFitScope<G extends { readonly scope: string | null }>(grant: G): G {
+  return { ...grant, scope: cleanLine(grant.scope, SCOPE_MAX) }
 }
 
 /** Microsoft names a scope with or without its resource, in either case. */

@@ -10,6 +10,7 @@ import { systemClock, type Clock } from '#shared/platform/clock.ts'
 import { ConfigError, type Secret } from '#shared/platform/env.ts'
 import { brokenLibrary, failureInside, readAs, storableToken, type Answer } from '../answer.ts'
 import { createBoundedFetch } from '../fetch.ts'
+import { isAccountId } from '../fit.ts'
 import { createOAuth, type OAuthSettings } from '../oauth.ts'
 import {
   sendAtOnce,
@@ -79,8 +80,9 @@ function oauthSettings(config: GoogleConfig): OAuthSettings {
     clientSecret: config.clientSecret,
     scope: SCOPE,
     needed: [{ scope: SCOPE, widerScopes: ['https://www.googleapis.com/auth/calendar'] }],
-    // Without prompt=consent a second consent brings no refresh token.
-    consent: { access_type: 'offline', prompt: 'consent', include_granted_scopes: 'true' },
+    // Without prompt=consent a second consent brings no refresh token. Without include_granted_scopes
+    // the token may read calendars and nothing else that the person ever gave to the same client.
+    consent: { access_type: 'offline', prompt: 'consent' },
     tokenParameters: {},
   }
 }
@@ -138,10 +140,11 @@ async function account(call: Call, accessToken: string, signal: AbortSignal): Pr
   if (outcome.kind === 'refused') throw outcome.failure
   const primary = mapCalendar(outcome.data)
   // `primary` is an alias of every account: taken as an id it would make all of them one.
-  if (primary === null || primary.vendorCalendarId === 'primary') {
+  const id = primary?.vendorCalendarId ?? 'primary'
+  if (id === 'primary' || !isAccountId(id)) {
     throw new Failure('vendor/unreadable-answer', 'Google named no primary calendar of this account.')
   }
-  return { id: primary.vendorCalendarId, label: primary.vendorCalendarId }
+  return { id, label: id }
 }
 
 async function listCalendars(

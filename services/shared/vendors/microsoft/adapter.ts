@@ -6,7 +6,7 @@ import type { Micros } from '#shared/domain/ids.ts'
 import { systemClock, type Clock } from '#shared/platform/clock.ts'
 import type { Secret } from '#shared/platform/env.ts'
 import { readAs } from '../answer.ts'
-import { parseInstant } from '../fit.ts'
+import { cleanLine, isAccountId, isPresent, LABEL_MAX, parseInstant } from '../fit.ts'
 import { createOAuth, type OAuthSettings } from '../oauth.ts'
 import type {
   ChannelRequest,
@@ -88,7 +88,10 @@ async function account(graph: Graph, accessToken: string, signal: AbortSignal): 
   const outcome = await graph.call({ accessToken, subject: 'account', path: '/me', query }, signal)
   if (outcome.kind === 'refused') throw outcome.failure
   const user = readAs(wireUser, outcome.data, { vendor: VENDOR, what: 'user' })
-  return { id: user.id, label: user.mail || user.userPrincipalName || user.displayName || null }
+  if (!isAccountId(user.id))
+    throw new Failure('vendor/unreadable-answer', 'Microsoft named the account by an id that is none.')
+  const names = [user.mail, user.userPrincipalName, user.displayName]
+  return { id: user.id, label: names.map((name) => cleanLine(name, LABEL_MAX)).find(isPresent) ?? null }
 }
 
 async function listCalendars(

@@ -137,6 +137,16 @@ describe('a code', () => {
     expect((await oauth.exchangeCode(CODE, signal)).missingScopes).toEqual(missing)
   })
 
+  test('keeps the scopes fit and compares them whole', async () => {
+    const scope = `x\0 ${'y'.repeat(5000)} calendar.read profile`
+    const { oauth } = await endpoint(200, { ...GRANT, scope })
+    const grant = await oauth.exchangeCode(CODE, signal)
+    expect(grant.missingScopes).toEqual([])
+    expect(grant.scope).toMatch(/^x {1,2}y+$/)
+    expect(grant.scope?.length).toBeLessThanOrEqual(4096)
+    expect((await oauth.refresh('refresh-1', signal)).scope).toBe(grant.scope)
+  })
+
   test('a grant that does not last is no grant', async () => {
     const { oauth } = await endpoint(200, { ...GRANT, refresh_token: undefined })
     expect((await failureOf(oauth.exchangeCode(CODE, signal))).code).toBe('vendor/access-denied')
@@ -154,6 +164,12 @@ describe('a code', () => {
     [{ ...GRANT, expires_in: undefined }],
     [{ ...GRANT, scope: 7 }],
     [{ ...GRANT, access_token: '' }],
+    [{ ...GRANT, access_token: 'access-1\r\nx: y' }],
+    [{ ...GRANT, access_token: 'access-1\0' }],
+    [{ ...GRANT, access_token: 'accéss-1' }],
+    [{ ...GRANT, refresh_token: 'refresh-1\n' }],
+    [{ ...GRANT, refresh_token: '\u001Brefresh-1' }],
+    [{ ...GRANT, refresh_token: 'r'.repeat(16_385) }],
     [[GRANT]],
     ['<html>'],
   ])('an answer like %j is unreadable and not repeated in the failure', async (body) => {

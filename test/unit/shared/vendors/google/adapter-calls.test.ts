@@ -36,6 +36,21 @@ describe('the calendar list', () => {
   })
 })
 
+test('consent is asked for calendars alone: not for what else the person gave to the client before', async () => {
+  const { vendor } = await google(json({}))
+  const asked = new URL(
+    vendor.consentUrl({
+      redirectUri: 'http://127.0.0.1:9/back',
+      state: 's',
+      codeChallenge: 'c',
+      loginHint: null,
+    }),
+  )
+  expect(asked.searchParams.get('scope')).toBe('https://www.googleapis.com/auth/calendar.readonly')
+  expect(asked.searchParams.get('access_type')).toBe('offline')
+  expect(asked.searchParams.has('include_granted_scopes')).toBe(false)
+})
+
 describe('a refresh', () => {
   test('posts a form once and reads the grant; a token that came back unchanged is not a rotation', async () => {
     const body = {
