@@ -1,8 +1,9 @@
 // `calstream token`: a bearer token for the API, for installs that sign with a shared secret.
-import { SignJWT } from 'jose'
+import { decodeJwt, SignJWT } from 'jose'
 import { z } from 'zod'
 import { isUuid } from '#shared/domain/ids.ts'
 import { readEnv, secretText } from '#shared/platform/env.ts'
+import { ANY_CLAIM, BEARER_LIFE_MAX_S, bearerEnv } from '../ingress/config.ts'
 import type { Output } from './output.ts'
 import { Problem } from './problem.ts'
 
@@ -16,12 +17,21 @@ export async function printToken(
     throw new Problem('Say who the token is for: --provider <id> or --operator.')
   if (options.provider && !isUuid(options.provider))
     throw new Problem(`--provider must be a uuid, not "${options.provider}".`)
-  const { API_JWT_SECRET: secret } = readEnv(z.object({ API_JWT_SECRET: secretText() }), env)
+  const settings = readEnv(z.object({ ...bearerEnv, API_JWT_SECRET: secretText() }), env)
   const claims = options.operator ? { scope: 'operator' } : { provider_id: options.provider?.toLowerCase() }
-  const token = await new SignJWT(claims)
-    .setProtectedHeader({ alg: 'HS256' })
-    .setIssuedAt()
-    .setExpirationTime(options.expires)
-    .sign(new TextEncoder().encode(secret.reveal()))
+  const unsigned = new SignJWT(claims).setProtectedHeader({ alg: 'HS256' }).setIssuedAt()
+  const { API_JWT_ISSUER: issuer = ANY_CLAIM, API_JWT_AUDIENCE: audience = ANY_CLAIM } = settings
+  if (issuer !== ANY_CLAIM) unsigned.setIssuer(issuer)
+  if (audience !== ANY_CLAIM) unsigned.setAudience(audience)
+  const wrongLife = `--expires is a time from 1s to ${BEARER_LIFE_MAX_S / 3600}h, like 15m or 8h, not "${options.expires}".`
+  try {
+    unsigned.setExpirationTime(options.expires)
+  } catch {
+    throw new Problem(wrongLife)
+  }
+  const token = await unsigned.sign(new TextEncoder().encode(settings.API_JWT_SECRET.reveal()))
+  const { exp = 0, iat = 0 } = decodeJwt(token)
+  // The API takes no token that lives longer.
+  if (exp <= iat || exp > iat + BEARER_LIFE_MAX_S) throw new Problem(wrongLife)
   output.text(token)
 }

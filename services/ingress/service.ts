@@ -21,7 +21,7 @@ import { budgetStore } from '#shared/store/budgets.ts'
 import { createBearerCheck, type BearerConfig } from './api/bearer.ts'
 import { registerApi } from './api/routes.ts'
 import { createChannelNotices } from './webhooks/channel-notices.ts'
-import type { IngressConfig } from './config.ts'
+import { ANY_CLAIM, type IngressConfig } from './config.ts'
 import { registerMicrosoftWebhook } from './webhooks/microsoft.ts'
 import { createBrowserCookie } from './oauth/browser-cookie.ts'
 import { FLOW_LIFE_MS } from './oauth/flow.ts'
@@ -156,10 +156,11 @@ function gatesOf(config: IngressConfig): GatesConfig {
 }
 
 function bearerConfig(config: IngressConfig): BearerConfig {
+  const named = (claim: string | undefined) => (claim === ANY_CLAIM ? undefined : claim)
   return {
     secret: config.API_JWT_SECRET,
     jwksUrl: config.API_JWKS_URL,
-    issuer: config.API_JWT_ISSUER,
-    audience: config.API_JWT_AUDIENCE,
+    issuer: named(config.API_JWT_ISSUER),
+    audience: named(config.API_JWT_AUDIENCE),
   }
 }

@@ -1,18 +1,32 @@
 // Bearer tokens of our own HTTP API: JWTs signed with a shared secret (HS256) or by an issuer that publishes its keys
-// (JWKS). Invariant: a token counts only with a signature of an algorithm that we allow, an expiry, and the expected issuer
-// and audience where they are configured; "cannot tell" (the key server is down) is an error, never a yes and never a no.
-import { createRemoteJWKSet, errors, jwtVerify, type JWTPayload, type JWTVerifyGetKey } from 'jose'
+// (JWKS). Invariant: a token counts only with a signature of an algorithm that we allow, the type of
+// an access token, an expiry within a day, and the expected issuer and audience where they are
+// configured; "cannot tell" (the key server is down) is an error, never a yes and never a no.
+import {
+  createRemoteJWKSet,
+  errors,
+  jwtVerify,
+  type JWTHeaderParameters,
+  type JWTPayload,
+  type JWTVerifyGetKey,
+} from 'jose'
 import type { Secret } from '#shared/platform/env.ts'
+import { BEARER_LIFE_MAX_S } from '../config.ts'
 
 export interface BearerConfig {
   /** Either the secret or the url is set. */
   readonly secret: Secret | undefined
   readonly jwksUrl: string | undefined
+  /** undefined takes any. */
   readonly issuer: string | undefined
+  /** undefined takes any. */
   readonly audience: string | undefined
 }
 
-/** The claims of a good token, or null for a missing, malformed, forged, expired or foreign one. Throws when the keys cannot be had. */
+/**
+ * The claims of a good token; null for one that is missing, malformed, forged, expired, too long in
+ * life, or foreign. Throws when the keys cannot be had.
+ */
 export type BearerCheck = (authorization: string | undefined) => Promise<JWTPayload | null>
 
 /** Clocks of two machines differ; RFC 7519 §4.1.4 allows "some small leeway". */
@@ -31,6 +45,8 @@ const PUBLIC_KEY_ALGORITHMS = [
   'ES384',
   'EdDSA',
 ]
+/** RFC 9068 §2.1, RFC 8725 §3.11: a logout notice, security event or DPoP proof is no access token. */
+const ACCESS_TOKEN_TYPE = /^(?:application\/)?(?:jwt|at\+jwt)$/i
 /** RFC 7235: the scheme is case-insensitive; RFC 6750: one b64token follows. */
 const BEARER = /^bearer +([A-Za-z0-9._~+/-]+=*)$/i
 
@@ -57,12 +73,30 @@ export function createBearerCheck(config: BearerConfig): BearerCheck {
       }
     }
     try {
-      return (await jwtVerify(token, keyOrTrouble, options)).payload
+      const { protectedHeader, payload } = await jwtVerify(token, keyOrTrouble, options)
+      return isAccessToken(protectedHeader) && isTimely(payload, Date.now() / 1000) ? payload : null
     } catch {
       if (trouble === null) return null
       throw new Error('The keys that sign bearer tokens cannot be had from API_JWKS_URL.', { cause: trouble })
     }
   }
+}
+
+function isAccessToken({ typ }: JWTHeaderParameters): boolean {
+  return typ === undefined || (typeof typ === 'string' && ACCESS_TOKEN_TYPE.test(typ))
+}
+
+/**
+ * Whether the times of a token that is not expired make sense: it ends within BEARER_LIFE_MAX_S of
+ * now and of its issue, and was not issued in the future. All in seconds since 1970.
+ */
+function isTimely({ exp, iat, nbf }: JWTPayload, now: number): boolean {
+  const longest = BEARER_LIFE_MAX_S + CLOCK_TOLERANCE_S
+  if (!Number.isFinite(exp) || (exp as number) > now + longest) return false
+  // JSON has no infinity, but 1e400 reads as one.
+  if (nbf !== undefined && !Number.isFinite(nbf)) return false
+  if (iat === undefined) return true
+  return Number.isFinite(iat) && iat <= now + CLOCK_TOLERANCE_S && (exp as number) <= iat + longest
 }
 
 function keySource(config: BearerConfig): { key: JWTVerifyGetKey; algorithms: string[] } {

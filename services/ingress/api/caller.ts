@@ -2,6 +2,7 @@
 // another provider: its id and its connections get the answer of ids that do not exist.
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { isUuid, providerId, type ProviderId } from '#shared/domain/ids.ts'
+import { BEARER_LIFE_MAX_S } from '../config.ts'
 import { badRequest, sendProblem, type Problem } from '../server.ts'
 import type { BearerCheck } from './bearer.ts'
 
@@ -10,7 +11,7 @@ export type Caller = { readonly kind: 'provider'; readonly id: ProviderId } | { 
 export const UNAUTHORIZED: Problem = {
   status: 401,
   error: 'Unauthorized',
-  detail: 'Send a valid, unexpired Bearer token with a provider_id claim or the operator scope.',
+  detail: `Send a valid, unexpired Bearer token that ends within ${BEARER_LIFE_MAX_S / 3600} hours, with a provider_id claim (a uuid) or the operator scope.`,
   headers: { 'www-authenticate': 'Bearer error="invalid_token"' },
 }
 export const PROVIDER_NOT_FOUND: Problem = {
@@ -24,13 +25,17 @@ export const CONNECTION_NOT_FOUND: Problem = {
   detail: 'There is no such connection, or it belongs to another provider.',
 }
 
-/** The caller that the claims of a good token name; null when they name nobody. */
+/**
+ * The caller that the claims of a good token name; null when they name nobody. A provider_id that is
+ * no uuid names nobody, whatever scope stands beside it: who put it there meant a provider, not an
+ * operator. A scope is one text of words with spaces between (RFC 8693 §4.2); a list is none.
+ */
 export function callerOf(claims: Readonly<Record<string, unknown>> | null): Caller | null {
   if (claims === null) return null
   const id = claims['provider_id']
-  if (typeof id === 'string' && isUuid(id)) return { kind: 'provider', id: providerId(id) }
+  if (id !== undefined)
+    return typeof id === 'string' && isUuid(id) ? { kind: 'provider', id: providerId(id) } : null
   const scope = claims['scope']
-  // RFC 8693 §4.2: a list of scopes, separated by spaces.
   return typeof scope === 'string' && scope.split(' ').includes('operator') ? { kind: 'operator' } : null
 }
 

@@ -63,8 +63,32 @@ test('bearer tokens have exactly one source of keys', () => {
   expect(problemsOf({ ...GOOD, API_JWKS_URL: url })).toEqual([
     expect.stringMatching(/^API_JWT_SECRET .*API_JWKS_URL/),
   ])
-  expect(problemsOf({ ...GOOD, API_JWT_SECRET: '', API_JWKS_URL: url })).toEqual([])
+  const any = { API_JWT_ISSUER: 'any', API_JWT_AUDIENCE: 'any' }
+  expect(problemsOf({ ...GOOD, API_JWT_SECRET: '', API_JWKS_URL: url, ...any })).toEqual([])
   expect(problemsOf({ ...GOOD, API_JWT_SECRET: '' })).toHaveLength(1)
+})
+
+test('published keys come with an issuer and an audience, or with the word that any will do', () => {
+  const published = { ...GOOD, API_JWT_SECRET: '', API_JWKS_URL: 'https://issuer.example.com/keys' }
+  const [issuer, audience] = ['API_JWT_ISSUER', 'API_JWT_AUDIENCE']
+  const both = problemsOf({ ...published, INGRESS_PORT: 'x' })
+  expect(both.map((problem) => problem.split(' ', 1).join()).toSorted()).toEqual([
+    audience,
+    issuer,
+    'INGRESS_PORT',
+  ])
+  expect(problemsOf({ ...published, [audience]: 'calstream', [issuer]: '' })).toEqual([
+    expect.stringMatching(
+      /^API_JWT_ISSUER is not set\. Expected: .*needed with API_JWKS_URL, where "any" lets in/,
+    ),
+  ])
+  expect(problemsOf({ ...published, [issuer]: 'https://issuer.example.com/' })).toEqual([
+    expect.stringMatching(/^API_JWT_AUDIENCE is not set\. Expected: .*tokens for every other app/),
+  ])
+  expect(
+    problemsOf({ ...published, [issuer]: 'https://issuer.example.com/', [audience]: 'calstream' }),
+  ).toEqual([])
+  expect(problemsOf(GOOD)).toEqual([])
 })
 
 test('addresses to go back to are whole origins, each listed, none of them hidden in another', () => {
@@ -74,12 +98,18 @@ test('addresses to go back to are whole origins, each listed, none of them hidde
     'https://app.example.com',
     'http://127.0.0.1:3000',
   ])
+  expect(origins('http://localhost:*,http://[::1]:*')).toEqual(['http://localhost:*', 'http://[::1]:*'])
   for (const bad of [
     'app.example.com',
     '*',
     'https://app.example.com/path',
     'javascript:alert(1)',
     'https://a@b.example',
+    'https://app.example.com:*',
+    'http://*:3000',
+    'https://*.example.com',
+    'http://127.0.0.1.evil.example:*',
+    'http://localhost:*/x',
   ])
     expect(problemsOf({ ...GOOD, OAUTH_RETURN_ORIGINS: bad }), bad).toHaveLength(1)
 })
