@@ -33,6 +33,8 @@ const SIMULATOR_STOP_WITHIN_MS = 3_000
 const SIMULATOR_LATENCY_MS = '200'
 
 const CLIENT_ID = 'calstream-local'
+/** An app that is built on this machine may listen anywhere on it. */
+const RETURN_ORIGINS = 'http://127.0.0.1:*,http://localhost:*'
 
 const KAFKA = ['KAFKA_BROKERS', 'KAFKA_PREFIX', 'SCHEMA_REGISTRY_URL'] as const
 const GATES = ['UNLEASH_URL', 'UNLEASH_TOKEN'] as const
@@ -52,7 +54,16 @@ const VENDOR = [
 const CHANNELS = ['CHANNEL_TOKEN_KEYS', 'PUBLIC_URL'] as const
 
 const NEEDS: Readonly<Record<ServiceName, readonly string[]>> = {
-  ingress: [...KAFKA, ...GATES, ...VENDOR, ...CHANNELS, 'POSTGRES_URL', 'API_JWT_SECRET', 'INGRESS_PORT'],
+  ingress: [
+    ...KAFKA,
+    ...GATES,
+    ...VENDOR,
+    ...CHANNELS,
+    'POSTGRES_URL',
+    'API_JWT_SECRET',
+    'INGRESS_PORT',
+    'OAUTH_RETURN_ORIGINS',
+  ],
   sync: [...KAFKA, ...GATES, ...VENDOR, 'POSTGRES_URL'],
   retry: [...KAFKA, ...GATES],
   relay: [...KAFKA, 'POSTGRES_URL'],
@@ -94,6 +105,7 @@ export function stackEnv({ infrastructure, ports, secrets, rolePasswordsFile }: 
     CHANNEL_TOKEN_KEYS: secrets.channelTokenKeys,
     API_JWT_SECRET: secrets.jwtSecret,
     INGRESS_PORT: String(ports.ingress),
+    OAUTH_RETURN_ORIGINS: RETURN_ORIGINS,
     PUBLIC_URL: `http://127.0.0.1:${ports.ingress}`,
     ADMIN_PORT_INGRESS: String(ports.adminIngress),
     ADMIN_PORT_SYNC: String(ports.adminSync),
@@ -144,6 +156,8 @@ export function startService(
   signal: AbortSignal,
 ): Promise<Component> {
   const env = serviceEnv(name, stack)
+  const origins = place.env['OAUTH_RETURN_ORIGINS'] ?? ''
+  if (name === 'ingress' && origins !== '') env['OAUTH_RETURN_ORIGINS'] += `,${origins}`
   return startNode(
     {
       name,

@@ -131,6 +131,9 @@ describe.each(VENDORS)('connecting an account at %s', (vendor) => {
       'http://app.example.com/',
       '//app.example.com/',
       'javascript:alert(1)',
+      'https://app.example.com/\0',
+      'https://app.example.com/\r\nx: y',
+      'https:\\\\app.example.com/',
       7,
     ]) {
       const refused = await oauth.askForLink({ vendor, provider, return_to: bad as string })

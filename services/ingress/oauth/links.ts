@@ -100,8 +100,8 @@ async function askedLink(
     return { problem: badRequest('vendor is google or microsoft.') }
   if (!deps.vendors.has(vendor))
     return { problem: badRequest(`Accounts of ${vendor} cannot be connected here: it is not set up.`) }
-  const returnTo = json['return_to'] ?? null
-  if (returnTo !== null && !isAllowedReturn(deps, returnTo))
+  const returnTo = returnOf(deps, json['return_to'] ?? null)
+  if (returnTo === 'refused')
     return { problem: badRequest('return_to is an address on one of the origins in OAUTH_RETURN_ORIGINS.') }
   const reconnects = await reconnected(deps, caller, {
     vendor,
@@ -109,11 +109,12 @@ async function askedLink(
     id: json['connection_id'],
   })
   if (reconnects === 'unknown') return { problem: CONNECTION_NOT_FOUND }
-  return { providerId: chosen.provider, vendor, reconnects, returnTo: returnTo as string | null }
+  return { providerId: chosen.provider, vendor, reconnects, returnTo: returnTo?.href ?? null }
 }
 
-function isAllowedReturn({ returnOrigins }: LinkDeps, returnTo: unknown): boolean {
-  return typeof returnTo === 'string' && allowedReturn(returnTo, returnOrigins) !== null
+function returnOf({ returnOrigins }: LinkDeps, asked: unknown): URL | null | 'refused' {
+  if (asked === null) return null
+  return (typeof asked === 'string' && allowedReturn(asked, returnOrigins)) || 'refused'
 }
 
 async function reconnected(

@@ -60,13 +60,19 @@ describe('a token of a flow', () => {
 })
 
 describe('an address to go back to', () => {
-  const origins = ['https://app.example.com', 'http://127.0.0.1:3000']
+  const origins = ['https://app.example.com', 'http://127.0.0.1:3000', 'http://localhost:*', 'http://[::1]:*']
 
   test.each([
     'https://app.example.com',
     'https://app.example.com/a?b=c#d',
     'http://127.0.0.1:3000/x',
     'HTTPS://APP.example.com/',
+    'https://app.example.com:443/x',
+    'https://app.example.com?x=%00%5C',
+    'https://app.example.com/caf\u00E9#\u{1F600}',
+    'http://localhost:9988/back',
+    'http://localhost/back',
+    'http://[::1]:9988',
   ])('%s is on the list', (text) => expect(allowedReturn(text, origins)?.href).toBe(new URL(text).href))
 
   test.each([
@@ -80,6 +86,34 @@ describe('an address to go back to', () => {
     '//app.example.com',
     '/settings',
     `https://app.example.com/${'a'.repeat(2048)}`,
+    `https://app.example.com/${'\u00E9'.repeat(1000)}`,
+    'https://app.example.com/\0',
+    'https://app.example.com/a\tb',
+    'https://app.example.com/a\r\nSet-Cookie: x=y',
+    'https://app.example.com/\u001B[2J',
+    'https://app.example.com/\u0085',
+    'https://app.example.com/\u2028',
+    'https://app.example.com/\uD800',
+    'https://app.example.com/a b',
+    '\nhttps://app.example.com/',
+    ' https://app.example.com/',
+    'ht\ttps://app.example.com/',
+    'https:\\\\app.example.com/',
+    'https:/\\app.example.com/',
+    'https://app.example.com\\@evil.example/',
+    'https://app.example.com/\\evil.example',
+    'https:app.example.com/',
+    'https:///app.example.com/',
+    'https://\uFF41pp.example.com/',
+    'https://app\u3002example.com/',
+    'https://app%2Eexample.com/',
+    'https://@app.example.com/',
+    'https://app.example.com:/',
+    'http://localhost.evil.example:9988/',
+    'http://localhost:*/',
+    'http://127.0.0.1:3001/',
+    'http://2130706433:3000/',
+    'https://localhost:9988/',
     'null',
     '',
   ])('%s is not', (text) => expect(allowedReturn(text, [...origins, 'null'])).toBeNull())
