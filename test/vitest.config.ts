@@ -11,6 +11,8 @@ export default defineConfig({
   test: {
     // Stopping the stack may take up to 10 s; the default of vitest is 10 s for everything.
     teardownTimeout: 30_000,
+    // The standard is 1 s, which a busy machine takes for anything.
+    expect: { poll: { timeout: 15_000 } },
     projects: [
       {
         test: {

@@ -14,6 +14,7 @@ import { withBudgets } from '#shared/vendors/with-budgets.ts'
 import { runStatement } from '../../infra/local/postgres.ts'
 import type { DatabaseRole } from '../../infra/local/secrets.ts'
 import { freshDatabase, type TestDatabase } from '../support/stack.ts'
+import { callsUntilRefused, openMeter, refusedCall, waitUntil } from '../support/budget-calls.ts'
 
 const logger = createLogger({ service: 'test', level: 'silent' })
 const signal = new AbortController().signal
@@ -115,30 +116,17 @@ function startProcess(
   return { call, answer, answers, budgeted, bound }
 }
 
-/** Calls until refused, or until `max`. */
-async function callsUntilRefused(call: () => Promise<Failure | 'page'>, max: number): Promise<number> {
-  for (let made = 0; made < max; made += 1) if ((await call()) !== 'page') return made
-  return max
-}
-
 const inMs = (ms: number) => Date.now() * 1000 + ms * 1000
-
-async function waitUntil(performanceMs: number): Promise<void> {
-  for (;;) {
-    const left = performanceMs - performance.now()
-    if (left <= 0) return
-    await new Promise((resolve) => setTimeout(resolve, left))
-  }
-}
 
 describe('a budget', () => {
   test('of a mailbox is shared by two processes: together they make what one alone could', async () => {
     const quota = { perMinute: 1_000_000, mailboxPerMinute: 100 }
     const alone = startProcess([], { quota })
+    const meter = openMeter(100)
     const room = await callsUntilRefused(() => alone.call(BOB), 200)
     // A fifth of the quota at once, and what is earned while the test calls.
     expect(room).toBeGreaterThanOrEqual(20)
-    expect(room).toBeLessThan(30)
+    expect(room).toBeLessThanOrEqual(20 + meter.earned())
 
     const seen: { by: string; at: number }[] = []
     const one = startProcess(seen, { quota })
@@ -146,10 +134,11 @@ describe('a budget', () => {
     // Both have a connection to the database before they begin to compete.
     await Promise.all([one, two].map(({ call }) => call(CAROL)))
     seen.length = 0
+    const both = openMeter(100)
     await Promise.all([one, two].map(({ call }) => callsUntilRefused(() => call(ALICE), 200)))
     const together = seen.filter(({ by }) => !by.includes('refresh')).length
     expect(together).toBeGreaterThanOrEqual(18)
-    expect(together).toBeLessThan(30)
+    expect(together).toBeLessThanOrEqual(20 + both.earned())
     expect(new Set(seen.map(({ by }) => by)).size).toBe(2)
   })
 
@@ -157,13 +146,14 @@ describe('a budget', () => {
     const quota = { perMinute: 200, mailboxPerMinute: 1_000_000 }
     const one = startProcess([], { quota })
     const two = startProcess([], { quota })
+    const meter = openMeter(200)
     const made = await Promise.all([
       callsUntilRefused(() => one.call(ALICE), 300),
       callsUntilRefused(() => two.call(BOB), 300),
     ])
     const together = made[0] + made[1]
     expect(together).toBeGreaterThanOrEqual(36)
-    expect(together).toBeLessThan(60)
+    expect(together).toBeLessThanOrEqual(40 + meter.earned())
   })
 
   test('under many calls at once never grants more than its room and what is earned meanwhile', async () => {
@@ -185,14 +175,12 @@ describe('a budget', () => {
   test('says when the next call fits, as throttled and not as an attempt, and then lets it through', async () => {
     const quota = { perMinute: 1_000_000, mailboxPerMinute: 100 }
     const { call } = startProcess([], { quota })
-    await callsUntilRefused(() => call(ALICE), 200)
-    const refused = await call(ALICE)
-    if (refused === 'page') throw new Error('it was not refused')
+    const { refused, askedAt, answeredAt } = await refusedCall(() => call(ALICE))
     expect(refused).toMatchObject({ code: 'vendor/budget-spent', kind: 'throttled' })
-    const waitMs = ((refused.retryAt ?? 0) - Date.now() * 1000) / 1000
-    expect(waitMs).toBeGreaterThan(0)
-    // One step of 70 calls a minute.
-    expect(waitMs).toBeLessThanOrEqual(60_000 / 70 + 1)
+    // One step of 70 calls a minute, from some moment between the question and its answer.
+    expect(refused.retryAt).toBeGreaterThan(askedAt * 1000)
+    expect(refused.retryAt).toBeLessThanOrEqual((answeredAt + 60_000 / 70 + 1) * 1000)
+    const waitMs = (refused.retryAt ?? 0) / 1000 - Date.now()
     await waitUntil(performance.now() + waitMs + 5)
     expect(await call(ALICE)).toBe('page')
     // Control: another mailbox was never affected.
@@ -204,12 +192,12 @@ describe('a budget', () => {
     // One call is earned in 143 ms.
     const quota = { perMinute: 1_000_000, mailboxPerMinute: 600 }
     const { call } = startProcess(seen, { quota, callsPerPage: 4 })
+    const meter = openMeter(600)
     const pages = await callsUntilRefused(() => call(ALICE), 200)
     expect(seen.length).toBe(pages * 4)
-    // A fifth of the quota, and what is earned meanwhile.
-    expect(seen.length).toBeLessThan(160)
-    const refused = await call(ALICE)
-    if (refused === 'page') throw new Error('it was not refused')
+    // A fifth of the quota, what is earned meanwhile, and the other calls of the last page.
+    expect(seen.length).toBeLessThanOrEqual(120 + meter.earned() + 3)
+    const { refused } = await refusedCall(() => call(ALICE))
     const before = seen.length
     await waitUntil(performance.now() + ((refused.retryAt ?? 0) / 1000 - Date.now()) + 5)
     expect(await call(ALICE)).toBe('page')
@@ -219,9 +207,10 @@ describe('a budget', () => {
   test('leaves half of its room to live work however much a backfill takes', async () => {
     const quota = { perMinute: 400, mailboxPerMinute: 1_000_000 }
     const { call } = startProcess([], { quota })
+    const meter = openMeter(400)
     const backfilled = await callsUntilRefused(() => call(ALICE, BACKFILL), 200)
     expect(backfilled).toBeGreaterThanOrEqual(38)
-    expect(backfilled).toBeLessThan(55)
+    expect(backfilled).toBeLessThanOrEqual(40 + meter.earned())
     const live = await callsUntilRefused(() => call(BOB), 200)
     expect(live).toBeGreaterThanOrEqual(36)
     expect(await call(ALICE, BACKFILL)).toMatchObject({ code: 'vendor/budget-spent' })

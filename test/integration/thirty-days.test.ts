@@ -4,6 +4,7 @@ import { SignJWT } from 'jose'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { connectByConsent } from '../../infra/local/demo-consent.ts'
 import { createRandom, type Random } from '../../infra/simulator/random.ts'
+import { callsInsideBackoffs, type VendorCall } from '../support/backoff-calls.ts'
 import { expectConverged } from '../support/converged.ts'
 import { measured } from '../support/measured.ts'
 import { openSimulatedDays, type SimulatedDays } from '../support/simulated-days.ts'
@@ -199,36 +200,43 @@ async function unwatched(): Promise<string[]> {
 
 /** Listings of events while their connection was backing off. */
 async function callsInsideBackoff(): Promise<string[]> {
-  const windows = await days.query<{ connectionId: string; from: number; to: number }>(
+  const windows = await days.query<{ connectionId: string; from: string; to: string | null }>(
     `select connection_id as "connectionId", extract(epoch from at) * 1000 as "from",
             case when backoff_until is not null then
               extract(epoch from least(backoff_until, lead(at) over (partition by connection_id order by at))) * 1000 end as "to"
        from backoff_history`,
   )
-  expect(windows.filter(({ to }) => to !== null).length).toBeGreaterThan(5)
-  const found: string[] = []
+  const backoffs = windows.flatMap(({ connectionId, from, to }) =>
+    to === null ? [] : { connectionId, from: Number(from), to: Number(to) },
+  )
+  expect(backoffs.length).toBeGreaterThan(5)
+  const calls = await listings()
+  expect(calls.length).toBeGreaterThan(100)
+  return callsInsideBackoffs(calls, backoffs, days.jumps).map(
+    ({ call, backoff }) => `${call.what}, backing off from ${iso(backoff.from)} to ${iso(backoff.to)}`,
+  )
+}
+
+/** Every listing of events in the vendor's own ledger. */
+async function listings(): Promise<(VendorCall & { readonly what: string })[]> {
+  const calls: (VendorCall & { readonly what: string })[] = []
   for (let after = 0; ;) {
     const { requests, next, more } = await world.admin<{
       requests: { start: number; path: string; method: string; accountId: string; status: number }[]
       next: number
       more: boolean
     }>('GET', `/admin/requests?after=${after}`)
-    for (const request of requests) {
-      const account = accounts.find(({ accountId }) => accountId === request.accountId)
-      if (!account || !/\/events$|\/delta/.test(request.path)) continue
-      for (const { connectionId, from, to } of windows) {
-        if (
-          connectionId === account.connectionId &&
-          to !== null &&
-          request.start > Number(from) &&
-          request.start < Number(to)
-        )
-          found.push(
-            `${request.method} ${request.path} ${request.status} at ${new Date(request.start).toISOString()}, backing off from ${new Date(Number(from)).toISOString()} to ${new Date(Number(to)).toISOString()}`,
-          )
-      }
+    for (const { start, path, method, accountId, status } of requests) {
+      const account = accounts.find((one) => one.accountId === accountId)
+      if (!account || !/\/events$|\/delta/.test(path)) continue
+      const what = `${method} ${path} ${status} at ${iso(start)}`
+      calls.push({ connectionId: account.connectionId, at: start, what })
     }
-    if (!more) return found
+    if (!more) return calls
     after = next
   }
+}
+
+function iso(at: number): string {
+  return new Date(at).toISOString()
 }

@@ -17,6 +17,7 @@ import { startScheduler } from '../../services/scheduler/service.ts'
 import { loadConfig as loadSync } from '../../services/sync/config.ts'
 import { startSync } from '../../services/sync/service.ts'
 import { serviceEnv, type ServiceName } from '../../infra/local/services.ts'
+import type { Span } from './backoff-calls.ts'
 import type { World } from './world.ts'
 
 const QUIET_LOOKS = 2
@@ -39,6 +40,8 @@ export class SimulatedDays implements AsyncDisposable {
   readonly #runJobs: () => Promise<number>
   /** Rests that ended by the deadline, not by quiet: they cost time, never truth. */
   unrested = 0
+  /** When the vendor's clock was ahead of the database's, by the vendor's clock: two clocks cannot move at one moment. */
+  readonly jumps: Span[] = []
 
   constructor(parts: {
     world: World
@@ -61,11 +64,13 @@ export class SimulatedDays implements AsyncDisposable {
 
   /** Moves every clock on. The vendor goes first: what it rings on the way finds the product a little behind, as in life. */
   async advance(ms: number): Promise<void> {
+    const from = this.now() + ms
     await this.world.admin('POST', '/admin/clock', { advanceMs: ms })
     this.#clock.shiftMs += ms
     await this.#database.query(`update simulated_clock set shift = $1 * interval '1 millisecond'`, [
       this.#clock.shiftMs,
     ])
+    this.jumps.push({ from, to: this.now() })
   }
 
   /** Runs the scheduler's jobs that are due and waits until nothing is left to do now, or five real seconds have passed. */

