@@ -35,7 +35,21 @@ export interface AdminAddress {
 interface Strategy {
   readonly id: string
   readonly name: string
-  readonly constraints: readonly { readonly contextName: string; readonly operator: string }[]
+  readonly constraints: readonly {
+    readonly contextName: string
+    readonly operator: string
+    readonly inverted?: boolean
+    readonly values?: readonly string[]
+  }[]
+  readonly segments?: readonly unknown[]
+}
+
+/** An allowlist as it stands at the flag server. */
+export interface StandingAllowlist {
+  readonly enabled: boolean
+  /** `empty`: no strategy yet; `other`: what an operator made of it, which lets nobody in. */
+  readonly form: 'list' | 'everybody' | 'empty' | 'other'
+  readonly ids: readonly string[]
 }
 
 interface Request {
@@ -79,8 +93,8 @@ export async function setToggle(
 }
 
 /**
- * Lets exactly these ids in: one strategy with one IN constraint, toggle on. An empty list is the toggle off, because
- * Unleash refuses an empty constraint. Whatever else an operator made of the toggle is replaced.
+ * Lets exactly these ids in: one strategy with one IN constraint, toggle on. An empty list is the toggle off without a strategy,
+ * because Unleash refuses an empty constraint. Whatever else an operator made of the toggle is replaced.
  */
 export async function setAllowlist(
   address: AdminAddress,
@@ -88,25 +102,84 @@ export async function setAllowlist(
   ids: readonly string[],
   signal: AbortSignal,
 ): Promise<void> {
-  if (ids.length === 0) return setToggle(address, name, false, signal)
-  const path = strategiesOf(name)
-  const strategies = (await call(address, { method: 'GET', path }, signal)) as readonly Strategy[]
+  const strategies = await strategiesAt(address, name, signal)
+  if (ids.length === 0) return clear(address, name, strategies, signal)
   const [only] = strategies
-  if (strategies.length === 1 && only && isAllowlist(only, name)) {
+  if (only && isAllowlist(only, name) && strategies.length === 1) {
     const body = [{ op: 'replace', path: '/constraints/0/values', value: ids }]
-    await call(address, { method: 'PATCH', path: `${path}/${only.id}`, body }, signal)
+    await call(address, { method: 'PATCH', path: `${strategiesOf(name)}/${only.id}`, body }, signal)
   } else {
-    // Off first: between two strategies the toggle would let everybody in.
-    await setToggle(address, name, false, signal)
-    for (const { id } of strategies) await call(address, { method: 'DELETE', path: `${path}/${id}` }, signal)
+    await clear(address, name, strategies, signal)
     await addStrategy(address, name, [{ contextName: ALLOWLISTS[name], operator: 'IN', values: ids }], signal)
   }
   await setToggle(address, name, true, signal)
 }
 
+/** Lets everybody in: one strategy without a constraint, toggle on. What the list held is forgotten. */
+export async function letEverybodyIn(
+  address: AdminAddress,
+  name: Allowlist,
+  signal: AbortSignal,
+): Promise<void> {
+  const strategies = await strategiesAt(address, name, signal)
+  if (formOf(strategies, name) !== 'everybody') {
+    await clear(address, name, strategies, signal)
+    await addStrategy(address, name, [], signal)
+  }
+  await setToggle(address, name, true, signal)
+}
+
+/** What an allowlist is now; null when the toggle is not there. */
+export async function standingAllowlist(
+  address: AdminAddress,
+  name: Allowlist,
+  signal: AbortSignal,
+): Promise<StandingAllowlist | null> {
+  const answer = await send(address, { method: 'GET', path: `${FEATURES}/${name}` }, signal)
+  if (answer.status === 404) return null
+  const { environments } = JSON.parse(await textOf(answer, 'GET', name)) as {
+    environments: readonly { name: string; enabled: boolean; strategies: readonly Strategy[] }[]
+  }
+  const found = environments.find((environment) => environment.name === ENVIRONMENT)
+  const strategies = found?.strategies ?? []
+  const form = formOf(strategies, name)
+  const ids = form === 'list' ? (strategies[0]?.constraints[0]?.values ?? []) : []
+  return { enabled: found?.enabled === true, form, ids }
+}
+
+/** Off first: between two strategies the toggle would let everybody in. */
+async function clear(
+  address: AdminAddress,
+  name: Allowlist,
+  strategies: readonly Strategy[],
+  signal: AbortSignal,
+): Promise<void> {
+  await setToggle(address, name, false, signal)
+  for (const { id } of strategies)
+    await call(address, { method: 'DELETE', path: `${strategiesOf(name)}/${id}` }, signal)
+}
+
+async function strategiesAt(
+  address: AdminAddress,
+  name: Allowlist,
+  signal: AbortSignal,
+): Promise<readonly Strategy[]> {
+  const request = { method: 'GET', path: strategiesOf(name) } as const
+  return (await call(address, request, signal)) as readonly Strategy[]
+}
+
+function formOf(strategies: readonly Strategy[], name: Allowlist): StandingAllowlist['form'] {
+  const [only] = strategies
+  if (!only) return 'empty'
+  if (strategies.length > 1) return 'other'
+  if (isAllowlist(only, name)) return 'list'
+  const isPlain = only.name === 'default' && (only.segments ?? []).length === 0
+  return isPlain && only.constraints.length === 0 ? 'everybody' : 'other'
+}
+
 /**
- * Lets these ids in beside those that already are, and switches the list on. Does nothing when all are listed already, so
- * a list that an operator switched off stays off.
+ * Lets these ids in beside those that already are, and switches the list on. Does nothing when all are listed already or
+ * everybody is, so a list that an operator switched off stays off.
  */
 export async function addToAllowlist(
   address: AdminAddress,
@@ -114,11 +187,8 @@ export async function addToAllowlist(
   ids: readonly string[],
   signal: AbortSignal,
 ): Promise<void> {
-  const strategies = (await call(
-    address,
-    { method: 'GET', path: strategiesOf(name) },
-    signal,
-  )) as readonly (Strategy & { constraints: { values?: readonly string[] }[] })[]
+  const strategies = await strategiesAt(address, name, signal)
+  if (formOf(strategies, name) === 'everybody') return
   const listed = strategies[0]?.constraints[0]?.values ?? []
   if (ids.every((id) => listed.includes(id))) return
   await setAllowlist(address, name, [...new Set([...listed, ...ids])], signal)
@@ -183,10 +253,12 @@ function strategiesOf(name: Switch | Allowlist): string {
   return `${FEATURES}/${name}/environments/${ENVIRONMENT}/strategies`
 }
 
-function isAllowlist({ name, constraints }: Strategy, toggle: Allowlist): boolean {
+function isAllowlist({ name, constraints, segments = [] }: Strategy, toggle: Allowlist): boolean {
   const [only] = constraints
   return (
     name === 'default' &&
+    segments.length === 0 &&
+    only?.inverted !== true &&
     constraints.length === 1 &&
     only?.contextName === ALLOWLISTS[toggle] &&
     only.operator === 'IN'
@@ -204,13 +276,14 @@ async function eventsOf(
 }
 
 async function call(address: AdminAddress, request: Request, signal: AbortSignal): Promise<unknown> {
-  const response = await send(address, request, signal)
-  const text = await response.text()
-  if (!response.ok)
-    throw new Error(
-      `unleash answered ${response.status} to ${request.method} ${request.path}: ${text.slice(0, 300)}`,
-    )
+  const text = await textOf(await send(address, request, signal), request.method, request.path)
   return text === '' ? null : JSON.parse(text)
+}
+
+async function textOf(response: Response, method: string, path: string): Promise<string> {
+  const text = await response.text()
+  if (response.ok) return text
+  throw new Error(`unleash answered ${response.status} to ${method} ${path}: ${text.slice(0, 300)}`)
 }
 
 async function send(address: AdminAddress, request: Request, signal: AbortSignal): Promise<Response> {

@@ -7,7 +7,7 @@ import { connectionId, providerId } from '#shared/domain/ids.ts'
 import { Secret } from '#shared/platform/env.ts'
 import { createLogger } from '#shared/platform/log.ts'
 import { type LiveGates, openGates } from '#shared/platform/unleash.ts'
-import { setAllowlist, setToggle } from '../../infra/local/seed-toggles.ts'
+import { letEverybodyIn, setAllowlist, setToggle, standingAllowlist } from '../../infra/local/seed-toggles.ts'
 import { startOwnUnleash } from '../support/stack.ts'
 
 const PROVIDER = providerId('11111111-1111-4111-8111-111111111111')
@@ -135,6 +135,34 @@ describe('a flip in Unleash', () => {
     expect(gates.sync(PROVIDER)).toMatchObject({ state: 'off', text: 'Provider not allowed' })
     await setAllowlist(unleash, 'CALENDAR_ALLOWLIST_PROVIDER_IDS', [], signal())
     await expect.poll(() => gates.sync(OTHER).state, within).toBe('off')
+  })
+})
+
+describe('an allowlist for everybody', () => {
+  const NAME = 'CALENDAR_ALLOWLIST_PROVIDER_IDS'
+
+  test('lets in whoever asks, and is a list again afterwards', async () => {
+    await using gates = await openAndOn()
+    await letEverybodyIn(unleash, NAME, signal())
+    await expect.poll(() => gates.sync(OTHER).state, within).toBe('on')
+    const everybody = { enabled: true, form: 'everybody', ids: [] }
+    expect(await standingAllowlist(unleash, NAME, signal())).toEqual(everybody)
+    await setAllowlist(unleash, NAME, [PROVIDER], signal())
+    await expect.poll(() => gates.sync(OTHER).state, within).toBe('off')
+    const list = { enabled: true, form: 'list', ids: [PROVIDER] }
+    expect(await standingAllowlist(unleash, NAME, signal())).toEqual(list)
+  })
+
+  test('that is emptied forgets its ids: who is let in later does not bring them back', async () => {
+    await setAllowlist(unleash, NAME, [], signal())
+    expect(await standingAllowlist(unleash, NAME, signal())).toEqual({
+      enabled: false,
+      form: 'empty',
+      ids: [],
+    })
+    await setAllowlist(unleash, NAME, [OTHER], signal())
+    const list = { enabled: true, form: 'list', ids: [OTHER] }
+    expect(await standingAllowlist(unleash, NAME, signal())).toEqual(list)
   })
 })
 

@@ -1,6 +1,6 @@
 // How one toggle of Unleash and one cap of the environment become a decision. Pure. Invariant: what cannot be read as a plain
-// switch or a plain list is closed: Unleash ORs strategies, and a toggle that is on without one lets everybody in.
-import type { GateName } from '#shared/domain/gates.ts'
+// switch, a plain list or plainly everybody is closed: Unleash ORs strategies, and a toggle that is on without one lets everybody in.
+import type { GateDecision, GateName, GateText } from '#shared/domain/gates.ts'
 
 /** The toggle as Unleash delivers it; only what is looked at. */
 export interface Toggle {
@@ -41,18 +41,33 @@ export interface Caps extends Readonly<Partial<Record<SwitchName, boolean | unde
 /** Who an allowlist toggle lets in. `problem` is set when the toggle is something else than a list: it then lets nobody in. */
 export interface Allowlist {
   readonly ids: ReadonlySet<string>
+  /** Whoever asks is let in: its one strategy has no constraint. */
+  readonly everybody: boolean
   readonly problem: string | null
 }
 
 const NOBODY: ReadonlySet<string> = new Set()
 
-/** Reads an allowlist: exactly one strategy `default` with exactly one IN constraint on the right field; absent or disabled is an empty list. */
+/**
+ * Reads an allowlist: exactly one strategy `default` with exactly one IN constraint on the right field, or with none for
+ * everybody; absent or disabled is an empty list.
+ */
 export function readAllowlist(name: AllowlistName, toggle: Toggle | undefined): Allowlist {
-  if (!toggle?.enabled) return { ids: NOBODY, problem: null }
+  if (!toggle?.enabled) return { ids: NOBODY, everybody: false, problem: null }
   const problem = allowlistProblem(ALLOWLISTS[name], toggle)
-  if (problem !== null) return { ids: NOBODY, problem }
-  const values = toggle.strategies?.[0]?.constraints?.[0]?.values ?? []
-  return { ids: new Set(values.map((id) => id.trim().toLowerCase())), problem: null }
+  if (problem !== null) return { ids: NOBODY, everybody: false, problem }
+  const [constraint] = toggle.strategies?.[0]?.constraints ?? []
+  const values = constraint?.values ?? []
+  return {
+    ids: new Set(values.map((id) => id.trim().toLowerCase())),
+    everybody: constraint === undefined,
+    problem: null,
+  }
+}
+
+/** Whether an allowlist lets this id in; letter case does not matter on the list, and ids of ours are in lower case. */
+export function letsIn(list: Allowlist, id: string): boolean {
+  return list.everybody || list.ids.has(id)
 }
 
 function allowlistProblem(field: string, { strategies = [], dependencies = [] }: Toggle): string | null {
@@ -63,7 +78,8 @@ function allowlistProblem(field: string, { strategies = [], dependencies = [] }:
   if (dependencies.length > 0) return 'it depends on another toggle'
   const constraints = strategy.constraints ?? []
   const [constraint] = constraints
-  if (!constraint || constraints.length > 1) return `it has ${constraints.length} constraints instead of one`
+  if (!constraint) return null
+  if (constraints.length > 1) return `it has ${constraints.length} constraints instead of one`
   if (constraint.contextName !== field)
     return `its constraint looks at ${constraint.contextName} instead of ${field}`
   if (constraint.operator !== 'IN' || constraint.inverted === true) return 'its constraint is not a plain IN'
@@ -88,10 +104,25 @@ export function describeToggle(gate: GateName, toggle: Toggle | undefined): stri
     })
     return narrowed.length === 0 ? 'on' : `on, through ${narrowed.map(({ name }) => name).join(' or ')}`
   }
-  const { ids, problem } = readAllowlist(gate, toggle)
-  return problem === null ? `on for ${ids.size}` : `closed: ${problem}`
+  const { ids, everybody, problem } = readAllowlist(gate, toggle)
+  if (problem !== null) return `closed: ${problem}`
+  return everybody ? 'on for everybody' : `on for ${ids.size}`
 }
 
 export function isAllowlistName(gate: GateName): gate is AllowlistName {
   return gate in ALLOWLISTS
+}
+
+const TEXTS: Record<GateName, GateText> = {
+  CALENDAR_SYNC_ENABLED: 'Calendar sync not enabled',
+  CALENDAR_JOBS_ENABLED: 'Calendar jobs not enabled',
+  CALENDAR_WEBHOOK_ENABLED: 'Calendar webhooks not enabled',
+  CALENDAR_OAUTH_ENABLED: 'Calendar OAuth not enabled',
+  CALENDAR_ALLOWLIST_PROVIDER_IDS: 'Provider not allowed',
+  CALENDAR_ALLOWLIST_CONNECTION_IDS: 'Connection not allowed',
+}
+
+/** The refusal of a gate, in the words that people know. */
+export function closedBy(gate: GateName): GateDecision {
+  return { state: 'off', gate, text: TEXTS[gate] }
 }

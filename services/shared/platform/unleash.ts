@@ -4,16 +4,18 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { EventEmitter } from 'node:events'
 import { InMemStorageProvider, Unleash } from 'unleash-client'
-import { type GateDecision, type GateName, GATES, type Gates, type GateText } from '#shared/domain/gates.ts'
+import { type GateDecision, type GateName, GATES, type Gates } from '#shared/domain/gates.ts'
 import type { ConnectionId, ProviderId } from '#shared/domain/ids.ts'
 import type { Secret } from './env.ts'
 import {
   type Allowlist,
   type AllowlistName,
   type Caps,
+  closedBy,
   describeToggle,
   isAllowlistName,
   isCapped,
+  letsIn,
   readAllowlist,
   type SwitchName,
   type Toggle,
@@ -48,15 +50,6 @@ const FIRST_POLL_MAX_MS = 2_000
 const REBUILD_SPACING_MS = 1_000
 /** A client that says nothing for this long, neither success nor failure, is rebuilt as well. */
 const SILENCE_MAX_MS = 10_000
-
-const TEXTS: Record<GateName, GateText> = {
-  CALENDAR_SYNC_ENABLED: 'Calendar sync not enabled',
-  CALENDAR_JOBS_ENABLED: 'Calendar jobs not enabled',
-  CALENDAR_WEBHOOK_ENABLED: 'Calendar webhooks not enabled',
-  CALENDAR_OAUTH_ENABLED: 'Calendar OAuth not enabled',
-  CALENDAR_ALLOWLIST_PROVIDER_IDS: 'Provider not allowed',
-  CALENDAR_ALLOWLIST_CONNECTION_IDS: 'Connection not allowed',
-}
 
 /** What the last good poll said. */
 interface Snapshot {
@@ -123,7 +116,7 @@ class UnleashGates implements LiveGates {
       ...(connection === undefined ? [] : [['CALENDAR_ALLOWLIST_CONNECTION_IDS', connection] as const]),
     ]
     const capped = asked.find(([gate, id]) => isCapped(this.#config.caps, gate, id))
-    if (capped) return count(off(capped[0]))
+    if (capped) return count(closedBy(capped[0]))
     const switched = this.#switch('CALENDAR_SYNC_ENABLED', {
       providerId: provider,
       ...(connection && { connectionId: connection }),
@@ -180,17 +173,17 @@ class UnleashGates implements LiveGates {
   }
 
   #switch(gate: SwitchName, properties: Record<string, string> = {}): GateDecision {
-    if (isCapped(this.#config.caps, gate)) return off(gate)
+    if (isCapped(this.#config.caps, gate)) return closedBy(gate)
     const snapshot = this.#fresh()
     if (!snapshot) return { state: 'unknown', gate }
-    return this.#evaluate(snapshot.client, gate, properties) ? { state: 'on' } : off(gate)
+    return this.#evaluate(snapshot.client, gate, properties) ? { state: 'on' } : closedBy(gate)
   }
 
   #list(gate: AllowlistName, id: string): GateDecision {
-    if (isCapped(this.#config.caps, gate, id)) return off(gate)
+    if (isCapped(this.#config.caps, gate, id)) return closedBy(gate)
     const snapshot = this.#fresh()
     if (!snapshot) return { state: 'unknown', gate }
-    return snapshot.lists[gate].ids.has(id) ? { state: 'on' } : off(gate)
+    return letsIn(snapshot.lists[gate], id) ? { state: 'on' } : closedBy(gate)
   }
 
   #fresh(): Snapshot | null {
@@ -265,7 +258,8 @@ class UnleashGates implements LiveGates {
 
   /** The audit line: who asks later why work stopped at 14:03 finds the answer in the log. */
   #report(gate: GateName, before: Snapshot | null, after: Snapshot): void {
-    const open = isAllowlistName(gate) ? after.lists[gate].ids.size > 0 : after.said[gate].startsWith('on')
+    const list = isAllowlistName(gate) ? after.lists[gate] : null
+    const open = list === null ? after.said[gate].startsWith('on') : list.everybody || list.ids.size > 0
     metrics.gateState.record(open ? 1 : 0, { gate })
     const changes = isAllowlistName(gate) ? difference(before?.lists[gate].ids, after.lists[gate].ids) : {}
     if (before?.said[gate] === after.said[gate] && Object.keys(changes).length === 0) return
@@ -323,10 +317,6 @@ function stop(client: Unleash): void {
 }
 
 function ignore(): void {}
-
-function off(gate: GateName): GateDecision {
-  return { state: 'off', gate, text: TEXTS[gate] }
-}
 
 function count(decision: GateDecision, asked: GateName = 'CALENDAR_SYNC_ENABLED'): GateDecision {
   metrics.gateDecisions.add(1, {

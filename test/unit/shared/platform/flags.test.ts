@@ -140,8 +140,8 @@ describe('gates', () => {
   })
 
   test('read an allowlist that is no plain list as closed, and alert once', async () => {
-    const everybody: Toggle = { ...PROVIDERS, strategies: [{ name: 'default', constraints: [] }] }
-    await using server = await startServer(features(withToggle(everybody)))
+    const twofold: Toggle = { ...PROVIDERS, strategies: [...PROVIDERS.strategies!, { name: 'default' }] }
+    await using server = await startServer(features(withToggle(twofold)))
     const lines: string[] = []
     await using gates = await open(server.url, {}, lines)
     expect(gates.sync(PROVIDER)).toMatchObject({ state: 'off', gate: 'CALENDAR_ALLOWLIST_PROVIDER_IDS' })

@@ -1,6 +1,6 @@
 // What one toggle and one cap mean: a plain list lets in who is on it, anything else nobody.
 import { describe, expect, test } from 'vitest'
-import { describeToggle, isCapped, readAllowlist, type Toggle } from '#shared/platform/gate-rules.ts'
+import { describeToggle, isCapped, letsIn, readAllowlist, type Toggle } from '#shared/platform/gate-rules.ts'
 
 const ID = '11111111-1111-4111-8111-111111111111'
 const OTHER = '22222222-2222-4222-8222-222222222222'
@@ -21,7 +21,14 @@ describe('an allowlist toggle', () => {
     ['off', { ...PLAIN, enabled: false }],
     ['off and misshapen', { ...PLAIN, enabled: false, strategies: [] }],
   ])('that is %s is an empty list, and no reason for an alert', (_what, toggle) => {
-    expect(readAllowlist(GATE, toggle)).toEqual({ ids: new Set(), problem: null })
+    expect(readAllowlist(GATE, toggle)).toEqual({ ids: new Set(), everybody: false, problem: null })
+  })
+
+  test('with one strategy that has no constraint lets everybody in, and only while it is on', () => {
+    const open = { ...PLAIN, strategies: [{ ...STRATEGY, constraints: [] }] }
+    expect(letsIn(readAllowlist(GATE, open), OTHER)).toBe(true)
+    expect(describeToggle(GATE, open)).toBe('on for everybody')
+    expect(letsIn(readAllowlist(GATE, { ...open, enabled: false }), OTHER)).toBe(false)
   })
 
   test.each([
@@ -29,7 +36,6 @@ describe('an allowlist toggle', () => {
     ['two strategies', { strategies: [STRATEGY, { name: 'default', constraints: [] }] }],
     ['the same strategy twice', { strategies: [STRATEGY, STRATEGY] }],
     ['a gradual rollout', { strategies: [{ ...STRATEGY, name: 'flexibleRollout' }] }],
-    ['no constraint', { strategies: [{ ...STRATEGY, constraints: [] }] }],
     [
       'two constraints',
       { strategies: [{ ...STRATEGY, constraints: [IN, { ...IN, contextName: 'appName' }] }] },
@@ -46,11 +52,14 @@ describe('an allowlist toggle', () => {
       'an inverted IN',
       { strategies: [{ ...STRATEGY, constraints: [{ ...IN, inverted: true, values: [OTHER] }] }] },
     ],
+    ['a rollout without a constraint', { strategies: [{ name: 'flexibleRollout', constraints: [] }] }],
+    ['no constraint, but a segment', { strategies: [{ ...STRATEGY, constraints: [], segments: [1] }] }],
     ['a segment', { strategies: [{ ...STRATEGY, segments: [1] }] }],
     ['a parent toggle', { dependencies: [{ feature: 'x' }] }],
   ])('with %s lets nobody in and says why', (_what, change: Partial<Toggle>) => {
-    const { ids, problem } = readAllowlist(GATE, { ...PLAIN, ...change })
-    expect(ids.size).toBe(0)
+    const list = readAllowlist(GATE, { ...PLAIN, ...change })
+    const { problem } = list
+    expect(letsIn(list, ID)).toBe(false)
     expect(problem).toMatch(/^its? /)
     expect(describeToggle(GATE, { ...PLAIN, ...change })).toBe(`closed: ${problem}`)
   })
