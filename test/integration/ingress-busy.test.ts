@@ -2,6 +2,7 @@
 import { randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { holdCalendar, holdEvent, holdMany, type HeldTimes } from '../support/held-rows.ts'
+import { NOT_ALLOWED, UNKNOWN } from '../support/literal-ingress.ts'
 import { nameless } from '../support/nameless.ts'
 import { openIngressWorld, type IngressWorld } from '../support/ingress-world.ts'
 
@@ -17,6 +18,7 @@ const look: IngressWorld['look'] = (sql, values) => world.look(sql, values)
 interface Busy {
   readonly busy: readonly { readonly start: string; readonly end: string }[]
   readonly stale: boolean
+  readonly stale_because: readonly { readonly code: string; readonly connection_id: string | null }[]
   readonly calendars: readonly {
     readonly id: string
     readonly connection_id: string
@@ -122,6 +124,32 @@ describe('busy times', () => {
     expect([body.busy, body.calendars]).toEqual([[], []])
   })
 
+  test('of which nothing is held are never told as free: the answer is stale and says why', async () => {
+    const provider = randomUUID()
+    const span = { from: at(2, '00:00'), to: at(3, '00:00') }
+    const why = async (connection_id?: string) => {
+      const { body } = await ask(provider, connection_id === undefined ? span : { ...span, connection_id })
+      return [body.stale, body.stale_because.map((reason) => [reason.code, reason.connection_id])]
+    }
+    expect(await why()).toEqual([true, [['no_connection', null]]])
+    const one = await holdCalendar(look, { provider })
+    expect(await why()).toEqual([false, []])
+    await look('update external_calendars set selected = false where id = $1', [one.calendar])
+    expect(await why()).toEqual([true, [['no_calendar_selected', one.connection]]])
+    const two = await holdCalendar(look, { provider })
+    expect(await why()).toEqual([true, [['no_calendar_selected', one.connection]]])
+    expect(await why(two.connection)).toEqual([false, []])
+    await look(`update external_calendar_connections set status = 'disconnected' where id = $1`, [
+      one.connection,
+    ])
+    expect(await why()).toEqual([false, []])
+    expect(await why(one.connection)).toEqual([true, [['disconnected', one.connection]]])
+    await look(`update external_calendar_connections set status = 'disconnected' where id = $1`, [
+      two.connection,
+    ])
+    expect(await why()).toEqual([true, [['disconnected', null]]])
+  })
+
   test('of ten thousand events come as the few spans that they are', async () => {
     const provider = randomUUID()
     const held = await holdCalendar(look, { provider })
@@ -176,6 +204,24 @@ describe('freshness', () => {
     expect(told.get(fresh.calendar)?.stale).toBe(false)
   })
 
+  test('is not claimed for a moment longer than the gates are open', async () => {
+    const provider = randomUUID()
+    await holdCalendar(look, { provider })
+    const codes = async () => {
+      const { body } = await ask(provider, { from: at(0, '00:00'), to: at(2, '00:00') })
+      return [body.stale, body.calendars[0]?.stale_because.map(({ code }) => code)]
+    }
+    expect(await codes()).toEqual([false, []])
+    try {
+      world.said.sync = () => NOT_ALLOWED
+      expect(await codes()).toEqual([true, ['paused']])
+      world.said.sync = () => UNKNOWN
+      expect(await codes()).toEqual([true, ['gates_unknown']])
+    } finally {
+      world.said.sync = () => ({ state: 'on' })
+    }
+  })
+
   test('a span that reaches beyond the events that are kept says so', async () => {
     const provider = randomUUID()
     await holdCalendar(look, { provider })
@@ -207,7 +253,7 @@ describe('a question', () => {
     expect(unknown.status).toBe(404)
     expect(await ask(randomUUID(), { ...span, connection_id: connection })).toEqual(unknown)
     expect(await ask(randomUUID(), { ...span, connection_id: 'x' })).toEqual(unknown)
-    expect((await ask(randomUUID(), span)).body).toMatchObject({ busy: [], calendars: [], stale: false })
+    expect((await ask(randomUUID(), span)).body).toMatchObject({ busy: [], calendars: [], stale: true })
     expect((await world.api('GET', '/api/calendar/busy', { claims: null })).status).toBe(401)
   })
 })

@@ -8,6 +8,7 @@ import {
   staleReasons,
   type StaleReason,
 } from '#shared/domain/connection-words.ts'
+import type { Gates } from '#shared/domain/gates.ts'
 import { connectionId, isUuid, type ConnectionId, type Micros, type ProviderId } from '#shared/domain/ids.ts'
 import { isoOf } from '#shared/domain/instant.ts'
 import type { Queryable } from '#shared/platform/postgres.ts'
@@ -15,6 +16,7 @@ import { readBusy, type HeldBusy } from '#shared/store/busy.ts'
 import {
   readConnectionState,
   readSyncedCalendars,
+  readUnbackedConnections,
   type CalendarState,
   type ConnectionState,
 } from '#shared/store/connection-status.ts'
@@ -27,6 +29,7 @@ import { instantOf } from './times.ts'
 export const BUSY = '/api/calendar/busy'
 
 export interface BusyDeps {
+  readonly gates: Pick<Gates, 'sync'>
   readonly bearer: BearerCheck
   readonly db: Queryable
 }
@@ -35,6 +38,8 @@ export interface BusyDeps {
 const DAYS_MAX = 62
 const DAY_MICROS = 86_400_000_000
 const CALENDARS_MAX = 2000
+/** Each says the same; an app that has more asks for one connection at a time. */
+const UNBACKED_MAX = 100
 
 interface Asked {
   readonly provider: ProviderId
@@ -88,15 +93,35 @@ async function sendBusy(deps: BusyDeps, asked: Asked, reply: FastifyReply): Prom
     calendars: synced.map(({ calendar }) => calendar.id),
   }
   const held = await readBusy(deps.db, homes, asked)
-  const calendars = synced.map((one) => calendarJson(one, held, asked))
+  const calendars = synced.map((one) => calendarJson(deps, one, held, asked))
+  const unbacked = await unbackedReasons(deps, asked, synced.length > 0)
   return reply.send({
     from: isoOf(asked.from),
     to: isoOf(asked.to),
     busy: spansJson(held, synced, asked),
-    stale: calendars.some(({ stale }) => stale),
+    stale: unbacked.length > 0 || calendars.some(({ stale }) => stale),
+    stale_because: unbacked,
     stale_after_seconds: STALE_AFTER_MS / 1000,
     calendars,
   })
+}
+
+/** Why the answer says nothing about somebody who was asked about: without it, "not known" would read as "free". */
+async function unbackedReasons(deps: BusyDeps, asked: Asked, isBacked: boolean) {
+  const found = await readUnbackedConnections(deps.db, { ...asked, limit: UNBACKED_MAX })
+  const connected = found.filter(({ status }) => status !== 'disconnected')
+  if (connected.length > 0) {
+    const text = 'No calendar of this account is synced, so nothing is known about it.'
+    return connected.map(({ id }) => ({ code: 'no_calendar_selected', text, connection_id: id }))
+  }
+  // Whoever left beside others who are synced is asked about no more.
+  if (isBacked) return []
+  const text =
+    found.length > 0
+      ? 'The account was disconnected and its events are removed, so nothing is known.'
+      : 'No account is connected, so nothing is known.'
+  const code = found.length > 0 ? 'disconnected' : 'no_connection'
+  return [{ code, text, connection_id: asked.connection }]
 }
 
 function spansJson({ spans, days }: HeldBusy, synced: readonly Synced[], asked: Asked) {
@@ -106,8 +131,14 @@ function spansJson({ spans, days }: HeldBusy, synced: readonly Synced[], asked: 
   return mergeSpans(all, asked).map(({ start, end }) => ({ start: isoOf(start), end: isoOf(end) }))
 }
 
-function calendarJson({ calendar, connection }: Synced, { days }: HeldBusy, asked: Asked) {
-  const reasons: StaleReason[] = [...staleReasons(calendar, connection)]
+function calendarJson(
+  { gates }: Pick<BusyDeps, 'gates'>,
+  { calendar, connection }: Synced,
+  { days }: HeldBusy,
+  asked: Asked,
+) {
+  const gate = gates.sync(asked.provider, connection.id)
+  const reasons: StaleReason[] = [...staleReasons(calendar, connection, gate)]
   const kept = keptWindow(calendar)
   if (kept !== null && (asked.from < kept.from || asked.to > kept.to)) {
     const text = `Only events from ${isoOf(kept.from)} to ${isoOf(kept.to)} are kept.`

@@ -3,7 +3,7 @@
 // one get the same answer.
 import type { FastifyInstance, FastifyReply } from 'fastify'
 import { calendarWords, connectionWords } from '#shared/domain/connection-words.ts'
-import type { Gates } from '#shared/domain/gates.ts'
+import type { GateDecision, Gates } from '#shared/domain/gates.ts'
 import { connectionId, isUuid, type ProviderId } from '#shared/domain/ids.ts'
 import { isoOf } from '#shared/domain/instant.ts'
 import type { Queryable } from '#shared/platform/postgres.ts'
@@ -17,6 +17,7 @@ import {
 import { badRequest, sendProblem } from '../server.ts'
 import type { BearerCheck } from './bearer.ts'
 import { chooseProvider, CONNECTION_NOT_FOUND, createCallers, ownerFor } from './caller.ts'
+import { instantOf } from './times.ts'
 
 export const CONNECTIONS = '/api/calendar/connections'
 export const CONNECTION = `${CONNECTIONS}/:id`
@@ -52,9 +53,10 @@ export function registerConnections(app: FastifyInstance, deps: ConnectionsDeps)
       const found = isUuid(id) ? await readConnectionState(deps.db, owner, connectionId(id)) : null
       if (found === null) return sendProblem(reply, CONNECTION_NOT_FOUND)
       const calendars = await readCalendarStates(deps.db, found.id, CALENDARS_MAX)
+      const gate = deps.gates.sync(found.providerId, found.id)
       return reply.send({
-        ...connectionJson(deps, found.providerId, found),
-        calendars: calendars.map((calendar) => calendarJson(calendar, found)),
+        ...connectionJson(found, gate),
+        calendars: calendars.map((calendar) => calendarJson(calendar, found, gate)),
       })
     },
   })
@@ -77,43 +79,45 @@ async function sendList(
   const page = found.slice(0, count)
   return reply.send({
     provider_id: provider,
-    connections: page.map((connection) => connectionJson(deps, provider, connection)),
+    connections: page.map((connection) =>
+      connectionJson(connection, deps.gates.sync(provider, connection.id)),
+    ),
     next_after: found.length > count ? (page.at(-1)?.id ?? null) : null,
   })
 }
 
-function connectionJson(
-  { gates }: Pick<ConnectionsDeps, 'gates'>,
-  provider: ProviderId,
-  connection: ConnectionState,
-) {
-  const { id, vendor, account, status, lastError, errorCount } = connection
+function connectionJson(connection: ConnectionState, gate: GateDecision) {
+  const { id, vendor, account, status } = connection
   return {
     id,
     vendor,
     account,
     status,
-    ...connectionWords(connection, gates.sync(provider, id)),
+    ...connectionWords(connection, gate),
     connected_at: isoOf(connection.connectedAt),
     disconnected_at: isoOf(connection.disconnectedAt),
     last_synced_at: isoOf(connection.lastSyncedAt),
-    last_error:
-      lastError === null
-        ? null
-        : { code: lastError.code, message: lastError.message, at: lastError.at, failures: errorCount },
+    last_error: errorJson(connection),
     backoff_until: isoOf(connection.backoffUntil),
-    waits_for_gate: connection.isHeld,
+    waits_for_gate: status === 'active' && connection.isHeld,
   }
 }
 
-function calendarJson(calendar: CalendarState, connection: ConnectionState) {
+function errorJson({ lastError, errorCount }: ConnectionState) {
+  if (lastError === null) return null
+  const { code, message, at } = lastError
+  // Stored with the offset of whoever wrote it; told like every other time.
+  return { code, message, at: isoOf(instantOf(at)), failures: errorCount }
+}
+
+function calendarJson(calendar: CalendarState, connection: ConnectionState, gate: GateDecision) {
   return {
     id: calendar.id,
     name: calendar.name,
     time_zone: calendar.timeZone,
     access_role: calendar.accessRole,
     selected: calendar.selected,
-    ...calendarWords(calendar, connection),
+    ...calendarWords(calendar, connection, gate),
     notified: calendar.pushSupported,
     last_synced_at: isoOf(calendar.lastReadAt),
   }

@@ -2,7 +2,7 @@
 // unknown one get the same 404; what a closed gate refuses is kept as held_requests rows before the 403; 202 names exactly
 // the connections whose rings are durable, and says of the others why they were not asked.
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import type { GateDecision, GateName, Gates } from '#shared/domain/gates.ts'
+import { whyClosed, type GateDecision, type GateName, type Gates } from '#shared/domain/gates.ts'
 import { isUuid, providerId, type Micros, type ProviderId } from '#shared/domain/ids.ts'
 import { metrics } from '#shared/platform/metrics.ts'
 import type { Queryable } from '#shared/platform/postgres.ts'
@@ -173,7 +173,7 @@ function held(
 }
 
 function forbidden(decision: Extract<GateDecision, { state: 'off' }>): Problem {
-  const detail = 'Switched off by an operator. The request is kept and handled once it is on again.'
+  const detail = `${whyClosed(decision)} The request is kept and handled once the gate is open.`
   return { status: 403, error: decision.text, detail }
 }
 

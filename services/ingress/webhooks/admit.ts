@@ -1,7 +1,7 @@
 // Whether a notification of a vendor may ring: gate → token → sync gate and allowlists. Invariants: nothing but Kafka is touched while
 // the gates are open; a closed gate keeps a signed notification as a row before it says 403.
 import { readChannelToken, type ChannelClaims, type ChannelKeys } from '#shared/domain/channel-token.ts'
-import type { GateDecision, Gates } from '#shared/domain/gates.ts'
+import { whyClosed, type GateDecision, type Gates } from '#shared/domain/gates.ts'
 import type { VendorName } from '#shared/domain/ids.ts'
 import type { Publisher } from '../publisher.ts'
 import type { Refusals } from '../refusals.ts'
@@ -52,6 +52,6 @@ async function refuse(
   }
   const kept = claims === null || (await deps.refusals.hold([claims.connectionId], decision.gate))
   if (!kept) return { kind: 'refused', problem: NOT_DURABLE }
-  const detail = 'Switched off by an operator. A signed notification is kept and handled once it is on again.'
+  const detail = `${whyClosed(decision)} A signed notification is kept and handled once the gate is open.`
   return { kind: 'refused', problem: { status: 403, error: decision.text, detail } }
 }

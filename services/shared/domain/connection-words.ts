@@ -1,6 +1,6 @@
 // How a connection and its calendars are, in plain words: a state to compare, what is so, and what to do. Pure. Invariant: what is not
 // known to be fresh is said to be stale, and why.
-import type { GateDecision } from './gates.ts'
+import { whyClosed, type GateDecision } from './gates.ts'
 import type { Micros } from './ids.ts'
 import { isoOf } from './instant.ts'
 import { windowAt, type Window } from './window.ts'
@@ -14,6 +14,8 @@ export interface ConnectionFacts {
   readonly lastSyncedAt: Micros | null
   readonly lastError: { readonly message: string } | null
   readonly backoffUntil: Micros | null
+  /** A request met a closed gate and is kept; it is rung for when the gate opens. */
+  readonly isHeld: boolean
   /** Database clock. */
   readonly now: Micros
 }
@@ -36,8 +38,10 @@ export interface Words {
     | 'in_sync'
     | 'first_sync'
     | 'catching_up'
+    | 'late'
     | 'retrying'
     | 'paused'
+    | 'unknown'
     | 'needs_reauth'
     | 'disabled'
     | 'disconnected'
@@ -47,23 +51,20 @@ export interface Words {
 
 const NOTHING = 'Nothing is to be done.'
 
-/** Every calendar is read at least once in 18 minutes (15 ± 20 %), so half an hour without means that something is wrong. */
+/**
+ * Every calendar is read at least once in 18 minutes (the reconcile: 15 ± 20 %), so half an hour without, twice its
+ * interval, means that something is wrong.
+ */
 export const STALE_AFTER_MS = 30 * 60_000
+const STALE_AFTER_MINUTES = STALE_AFTER_MS / 60_000
 
 /** `gate`: whether its sync may run at the moment. */
 export function connectionWords(connection: ConnectionFacts, gate: GateDecision): Words {
-  const { status, now, backoffUntil, lastError, lastSyncedAt, syncNeeded } = connection
+  const { status, now, backoffUntil, lastError, lastSyncedAt } = connection
   if (status !== 'active') return inactiveWords(status, lastError?.message)
-  if (gate.state === 'off') {
-    return {
-      state: 'paused',
-      summary: `Not synced at the moment: ${gate.text}.`,
-      next_step: 'An operator switched it off. What changes meanwhile is caught up afterwards.',
-    }
-  }
-  if (lastError !== null || (backoffUntil !== null && backoffUntil > now)) {
-    const when =
-      backoffUntil !== null && backoffUntil > now ? ` The next try is at ${isoOf(backoffUntil)}.` : ''
+  if (gate.state !== 'on') return gateWords(gate)
+  if (lastError !== null || isAhead(backoffUntil, now)) {
+    const when = isAhead(backoffUntil, now) ? ` The next try is at ${isoOf(backoffUntil)}.` : ''
     return {
       state: 'retrying',
       summary: `The last sync failed: ${lastError?.message ?? 'it is tried again after a pause.'}`,
@@ -77,11 +78,35 @@ export function connectionWords(connection: ConnectionFacts, gate: GateDecision)
       next_step: NOTHING,
     }
   }
-  if (syncNeeded) {
-    const summary = `Its calendars are being read again. Last in sync at ${isoOf(lastSyncedAt)}.`
+  if (isLongAgo(lastSyncedAt, now)) {
+    return {
+      state: 'late',
+      summary: `Last in sync at ${isoOf(lastSyncedAt)}, more than ${STALE_AFTER_MINUTES} minutes ago.`,
+      next_step: 'If it stays so, an operator looks whether sync and scheduler run (calstream doctor).',
+    }
+  }
+  if (isBehind(connection)) {
+    const summary = `There is more to read than was read. Last in sync at ${isoOf(lastSyncedAt)}.`
     return { state: 'catching_up', summary, next_step: NOTHING }
   }
   return { state: 'in_sync', summary: `In sync. Last looked at ${isoOf(lastSyncedAt)}.`, next_step: NOTHING }
+}
+
+function gateWords(gate: Exclude<GateDecision, { state: 'on' }>): Words {
+  if (gate.state === 'off') {
+    return {
+      state: 'paused',
+      summary: `Not synced at the moment: ${gate.text}.`,
+      next_step: `${whyClosed(gate)} What changes meanwhile is caught up afterwards.`,
+    }
+  }
+  return {
+    state: 'unknown',
+    summary:
+      'Not synced at the moment: whether it may be is not known, since the flag server does not answer.',
+    next_step:
+      'An operator looks after the flag server (calstream doctor). What changes meanwhile is caught up afterwards.',
+  }
 }
 
 function inactiveWords(
@@ -118,7 +143,10 @@ export interface StaleReason {
     | 'never_read'
     | 'not_read_lately'
     | 'connection_not_active'
+    | 'paused'
+    | 'gates_unknown'
     | 'backing_off'
+    | 'catching_up'
     | 'resting'
     | 'outside_of_window'
     | 'unknown_time_zone'
@@ -130,32 +158,56 @@ export function keptWindow({ lastFullReadAt }: Pick<CalendarFacts, 'lastFullRead
   return lastFullReadAt === null ? null : windowAt(lastFullReadAt)
 }
 
-/** Why what we hold of a synced calendar may be out of date; empty when it is fresh. */
+/**
+ * Why what we hold of a synced calendar may be out of date; empty when it is fresh. `gate`: whether its connection may be
+ * synced at the moment.
+ */
 export function staleReasons(
   { lastReadAt, restsUntil }: Pick<CalendarFacts, 'lastReadAt' | 'restsUntil'>,
-  connection: Pick<ConnectionFacts, 'status' | 'backoffUntil' | 'now'>,
+  connection: Pick<ConnectionFacts, 'status' | 'backoffUntil' | 'syncNeeded' | 'isHeld' | 'now'>,
+  gate: GateDecision,
 ): readonly StaleReason[] {
-  const { status, backoffUntil, now } = connection
+  const { now } = connection
   const reasons: StaleReason[] = []
   if (lastReadAt === null) reasons.push({ code: 'never_read', text: 'It was not read to its end yet.' })
-  else if (lastReadAt < now - STALE_AFTER_MS * 1000) {
-    const text = `It was last read at ${isoOf(lastReadAt)}, more than ${STALE_AFTER_MS / 60_000} minutes ago.`
+  else if (isLongAgo(lastReadAt, now)) {
+    const text = `It was last read at ${isoOf(lastReadAt)}, more than ${STALE_AFTER_MINUTES} minutes ago.`
     reasons.push({ code: 'not_read_lately', text })
   }
-  if (status !== 'active') {
-    reasons.push({ code: 'connection_not_active', text: `Its connection is ${status}, so it is not read.` })
-  }
-  if (isAhead(backoffUntil, now)) {
-    reasons.push({
-      code: 'backing_off',
-      text: `The last sync failed; the next try is at ${isoOf(backoffUntil)}.`,
-    })
-  }
-  if (isAhead(restsUntil, now)) {
+  const obstacle = obstacleOf(connection, gate)
+  if (obstacle !== null) reasons.push(obstacle)
+  else if (isAhead(restsUntil, now)) {
     const text = `The vendor asked for a full read, which begins at ${isoOf(restsUntil)}.`
     reasons.push({ code: 'resting', text })
+  } else if (lastReadAt !== null && isBehind(connection)) {
+    reasons.push({ code: 'catching_up', text: 'There is more to read than was read.' })
   }
   return reasons
+}
+
+/** What keeps a connection from being read now: the first thing that would have to change. */
+function obstacleOf(
+  { status, backoffUntil, now }: Pick<ConnectionFacts, 'status' | 'backoffUntil' | 'now'>,
+  gate: GateDecision,
+): StaleReason | null {
+  if (status !== 'active')
+    return { code: 'connection_not_active', text: `Its connection is ${status}, so it is not read.` }
+  if (gate.state === 'off') return { code: 'paused', text: `It is not read at the moment: ${gate.text}.` }
+  if (gate.state === 'unknown') {
+    const text = 'It is not read at the moment: whether it may be is not known.'
+    return { code: 'gates_unknown', text }
+  }
+  if (!isAhead(backoffUntil, now)) return null
+  return { code: 'backing_off', text: `The last sync failed; the next try is at ${isoOf(backoffUntil)}.` }
+}
+
+/** A ring is known to be owed. */
+function isBehind({ syncNeeded, isHeld }: Pick<ConnectionFacts, 'syncNeeded' | 'isHeld'>): boolean {
+  return syncNeeded || isHeld
+}
+
+function isLongAgo(at: Micros, now: Micros): boolean {
+  return at < now - STALE_AFTER_MS * 1000
 }
 
 function isAhead(at: Micros | null, now: Micros): at is Micros {
@@ -163,19 +215,27 @@ function isAhead(at: Micros | null, now: Micros): at is Micros {
 }
 
 export interface CalendarWords {
-  readonly state: 'in_sync' | 'stale' | 'first_sync' | 'not_selected' | 'removed'
+  readonly state: 'in_sync' | 'stale' | 'first_sync' | 'not_selected' | 'removed' | 'disconnected'
   readonly summary: string
 }
 
-export function calendarWords(calendar: CalendarFacts, connection: ConnectionFacts): CalendarWords {
+/** `gate`: whether its connection may be synced at the moment. */
+export function calendarWords(
+  calendar: CalendarFacts,
+  connection: ConnectionFacts,
+  gate: GateDecision,
+): CalendarWords {
+  if (connection.status === 'disconnected')
+    return { state: 'disconnected', summary: 'The account was disconnected and its events are removed.' }
   if (!calendar.selected && calendar.removalReason !== null) {
     const summary =
       'It was deleted, or is no longer shared with the account. Connecting again brings it back if it is.'
     return { state: 'removed', summary }
   }
   if (!calendar.selected) return { state: 'not_selected', summary: 'It was taken out of sync.' }
-  const [first] = staleReasons(calendar, connection)
-  if (first === undefined)
+  const reasons = staleReasons(calendar, connection, gate)
+  if (reasons.length === 0)
     return { state: 'in_sync', summary: `In sync. Last read at ${isoOf(calendar.lastReadAt)}.` }
-  return { state: first.code === 'never_read' ? 'first_sync' : 'stale', summary: first.text }
+  const isFirst = reasons.every(({ code }) => code === 'never_read')
+  return { state: isFirst ? 'first_sync' : 'stale', summary: reasons.map(({ text }) => text).join(' ') }
 }

@@ -26,6 +26,26 @@ export type GateText =
   | 'Calendar jobs not enabled'
   | 'Calendar OAuth not enabled'
 
+const WHY_CLOSED: Readonly<Record<GateName, string>> = {
+  CALENDAR_SYNC_ENABLED:
+    'Sync is switched off for everybody (CALENDAR_SYNC_ENABLED); an operator switches it on.',
+  CALENDAR_JOBS_ENABLED:
+    'The jobs are switched off for everybody (CALENDAR_JOBS_ENABLED); an operator switches them on.',
+  CALENDAR_WEBHOOK_ENABLED:
+    'Webhooks are switched off for everybody (CALENDAR_WEBHOOK_ENABLED); an operator switches them on.',
+  CALENDAR_OAUTH_ENABLED:
+    'Connecting calendars is switched off for everybody (CALENDAR_OAUTH_ENABLED); an operator switches it on.',
+  CALENDAR_ALLOWLIST_PROVIDER_IDS:
+    'This provider is not on CALENDAR_ALLOWLIST_PROVIDER_IDS; an operator adds it (calstream allow --provider <id>).',
+  CALENDAR_ALLOWLIST_CONNECTION_IDS:
+    'This connection is not on CALENDAR_ALLOWLIST_CONNECTION_IDS; an operator adds it (calstream allow --connection <id>).',
+}
+
+/** Why a gate is closed and who opens it, in a sentence that is true whether it was ever open or not. */
+export function whyClosed({ gate }: Extract<GateDecision, { state: 'off' }>): string {
+  return WHY_CLOSED[gate]
+}
+
 /** What services ask; implemented over Unleash by platform/unleash.ts, over literals in tests. Every call is a fresh, synchronous decision. */
 export interface Gates {
   /** CALENDAR_SYNC_ENABLED, then the provider allowlist, then (when a connection is named) the connection allowlist. */

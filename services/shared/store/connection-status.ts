@@ -108,3 +108,27 @@ export async function readSyncedCalendars(
   )
   return rows
 }
+
+export interface UnbackedConnection {
+  readonly id: ConnectionId
+  readonly status: ConnectionStatus
+}
+
+/**
+ * The connections that were asked about and of which no calendar is synced: those with an account first; at most `limit`.
+ * Throws Failure store/*.
+ */
+export async function readUnbackedConnections(
+  db: Queryable,
+  asked: { readonly provider: ProviderId; readonly connection: ConnectionId | null; readonly limit: number },
+): Promise<readonly UnbackedConnection[]> {
+  const { rows } = await db.query<UnbackedConnection>(
+    `select c.id, c.status from external_calendar_connections c
+      where c.provider_id = $1 and ($2::uuid is null or c.id = $2)
+        and (c.status = 'disconnected'
+             or not exists (select from external_calendars k where k.connection_id = c.id and k.selected))
+      order by c.status = 'disconnected', c.id limit $3`,
+    [asked.provider, asked.connection, asked.limit],
+  )
+  return rows
+}

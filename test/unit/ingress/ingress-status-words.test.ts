@@ -7,6 +7,7 @@ import {
   STALE_AFTER_MS,
   staleReasons,
 } from '#shared/domain/connection-words.ts'
+import { GATES, whyClosed } from '#shared/domain/gates.ts'
 import { calendarId, connectionId } from '#shared/domain/ids.ts'
 import { isoOf } from '#shared/domain/instant.ts'
 import type { CalendarState, ConnectionState } from '#shared/store/connection-status.ts'
@@ -15,6 +16,7 @@ import { instantOf } from '../../../services/ingress/api/times.ts'
 const NOW = Date.parse('2026-05-04T12:00:00Z') * 1000
 const MINUTE = 60_000_000
 const ON = { state: 'on' } as const
+const UNKNOWN = { state: 'unknown', gate: 'CALENDAR_SYNC_ENABLED' } as const
 const OFF = { state: 'off', gate: 'CALENDAR_SYNC_ENABLED', text: 'Calendar sync not enabled' } as const
 
 const CONNECTION: ConnectionState = {
@@ -57,6 +59,13 @@ describe('a connection', () => {
     ['retrying', { lastError: ERROR }, ON],
     ['retrying', { backoffUntil: NOW + MINUTE }, ON],
     ['in_sync', { backoffUntil: NOW - MINUTE }, ON],
+    ['catching_up', { isHeld: true }, ON],
+    ['in_sync', { lastSyncedAt: NOW - STALE_AFTER_MS * 1000 }, ON],
+    ['late', { lastSyncedAt: NOW - STALE_AFTER_MS * 1000 - 1 }, ON],
+    ['late', { lastSyncedAt: NOW - 60 * MINUTE, syncNeeded: true }, ON],
+    ['unknown', {}, UNKNOWN],
+    ['unknown', { lastSyncedAt: null, syncNeeded: true }, UNKNOWN],
+    ['needs_reauth', { status: 'needs_reauth' }, UNKNOWN],
     ['paused', {}, OFF],
     ['paused', { lastError: ERROR, backoffUntil: NOW + MINUTE }, OFF],
     ['needs_reauth', { status: 'needs_reauth', lastError: ERROR }, OFF],
@@ -77,36 +86,78 @@ describe('a connection', () => {
   })
 })
 
+describe('a closed gate', () => {
+  test.each(GATES)('%s is named, with who opens it, and nobody is said to have closed it', (gate) => {
+    const why = whyClosed({ state: 'off', gate, text: 'Calendar sync not enabled' })
+    expect(why).toContain(gate)
+    expect(why).toMatch(
+      /an operator (switches (it|them) on|adds it \(calstream allow --(provider|connection) <id>\))\.$/,
+    )
+    expect(why).not.toMatch(/switched (it|them) off/)
+  })
+
+  test('of an allowlist tells a connection what it is not on', () => {
+    const gate = {
+      state: 'off',
+      gate: 'CALENDAR_ALLOWLIST_CONNECTION_IDS',
+      text: 'Connection not allowed',
+    } as const
+    const words = connectionWords(CONNECTION, gate)
+    expect(words).toMatchObject({
+      state: 'paused',
+      summary: 'Not synced at the moment: Connection not allowed.',
+    })
+    expect(words.next_step).toContain('not on CALENDAR_ALLOWLIST_CONNECTION_IDS')
+  })
+})
+
 describe('a calendar', () => {
   test('is fresh up to the limit and stale from there on', () => {
     const at = (ageMs: number) =>
-      staleReasons({ ...CALENDAR, lastReadAt: NOW - ageMs * 1000 }, CONNECTION).map(({ code }) => code)
+      staleReasons({ ...CALENDAR, lastReadAt: NOW - ageMs * 1000 }, CONNECTION, ON).map(({ code }) => code)
     expect(at(0)).toEqual([])
     expect(at(STALE_AFTER_MS)).toEqual([])
     expect(at(STALE_AFTER_MS + 1)).toEqual(['not_read_lately'])
   })
 
-  test('names every reason at once', () => {
-    const reasons = staleReasons(
-      { ...CALENDAR, lastReadAt: null, restsUntil: NOW + MINUTE },
-      { ...CONNECTION, status: 'disabled', backoffUntil: NOW + MINUTE },
-    )
-    expect(reasons.map(({ code }) => code)).toEqual([
-      'never_read',
-      'connection_not_active',
-      'backing_off',
-      'resting',
-    ])
-  })
+  test.each([
+    [[], {}, {}, ON],
+    [
+      ['never_read', 'connection_not_active'],
+      { lastReadAt: null },
+      { status: 'disabled', backoffUntil: NOW + MINUTE },
+      OFF,
+    ],
+    [['not_read_lately', 'paused'], { lastReadAt: NOW - 31 * MINUTE }, { backoffUntil: NOW + MINUTE }, OFF],
+    [['paused'], {}, {}, OFF],
+    [['gates_unknown'], {}, {}, UNKNOWN],
+    [['backing_off'], { restsUntil: NOW + MINUTE }, { syncNeeded: true, backoffUntil: NOW + MINUTE }, ON],
+    [['resting'], { restsUntil: NOW + MINUTE }, { syncNeeded: true }, ON],
+    [['catching_up'], {}, { syncNeeded: true }, ON],
+    [['catching_up'], { restsUntil: NOW - MINUTE }, { isHeld: true }, ON],
+    [['never_read'], { lastReadAt: null }, { syncNeeded: true }, ON],
+  ] as const)(
+    'is stale because of its age and of what has to change first: %j',
+    (codes, calendar, connection, gate) => {
+      const reasons = staleReasons({ ...CALENDAR, ...calendar }, { ...CONNECTION, ...connection }, gate)
+      expect(reasons.map(({ code }) => code)).toEqual(codes)
+    },
+  )
 
   test.each([
-    ['in_sync', {}],
-    ['first_sync', { lastReadAt: null }],
-    ['stale', { lastReadAt: NOW - 60 * MINUTE }],
-    ['not_selected', { selected: false, lastReadAt: null }],
-    ['removed', { selected: false, removalReason: 'vendor/calendar-gone' }],
-  ] as const)('is %s', (state, change) => {
-    expect(calendarWords({ ...CALENDAR, ...change }, CONNECTION).state).toBe(state)
+    ['in_sync', {}, {}, ON],
+    ['first_sync', { lastReadAt: null }, {}, ON],
+    ['stale', { lastReadAt: null }, {}, OFF],
+    ['stale', {}, {}, UNKNOWN],
+    ['stale', { lastReadAt: NOW - 60 * MINUTE }, {}, ON],
+    ['not_selected', { selected: false, lastReadAt: null }, {}, ON],
+    ['removed', { selected: false, removalReason: 'vendor/calendar-gone' }, {}, ON],
+    ['disconnected', { lastReadAt: null }, { status: 'disconnected' }, ON],
+    ['disconnected', { selected: false }, { status: 'disconnected' }, OFF],
+  ] as const)('is %s', (state, change, connection, gate) => {
+    expect(calendarWords({ ...CALENDAR, ...change }, { ...CONNECTION, ...connection }, gate).state).toBe(
+      state,
+    )
   })
 })
 
