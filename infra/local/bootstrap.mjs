@@ -13,6 +13,7 @@ const [entry, ...args] = process.argv.slice(2)
 if (!entry)
   fail('bootstrap: name the entry to run, for example: node infra/local/bootstrap.mjs infra/local/start.ts')
 process.chdir(root)
+explain()
 install()
 const entryPath = path.resolve(root, entry)
 if (isNewEnough(process.versions.node)) {
@@ -20,6 +21,14 @@ if (isNewEnough(process.versions.node)) {
   await import(pathToFileURL(entryPath).href)
 } else {
   handOver(pinnedNode(), entryPath)
+}
+
+/** `--help` is answered at once: nobody waits for packages to read ten lines. */
+function explain() {
+  const usage = path.resolve(root, entry.replace(/\.ts$/, '.usage.txt'))
+  if (!args.some((arg) => arg === '--help' || arg === '-h') || !existsSync(usage)) return
+  process.stdout.write(readFileSync(usage))
+  process.exit(0)
 }
 
 /** Runs `npm ci` unless this exact lockfile is already installed; the stamp is written last, so half an install is redone. */

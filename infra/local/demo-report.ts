@@ -15,7 +15,6 @@ export interface DemoFigures {
   readonly freshness: string
   readonly repeats: number
   readonly memory: Readonly<Record<string, number>>
-  readonly urls: Readonly<Record<string, string>>
 }
 
 /** The lines of the table. */
@@ -32,7 +31,6 @@ export function reportLines(figures: DemoFigures): string[] {
     ['freshness', `${figures.freshness} (change at the vendor → read from the topic)`],
     ['repeated records', String(figures.repeats)],
     ['peak memory', memoryText(figures.memory)],
-    ...Object.entries(figures.urls),
   ]
   const width = Math.max(...rows.map(([name]) => name.length))
   return rows.map(([name, value]) => `  ${name.padEnd(width)}  ${value}`)

@@ -33,7 +33,7 @@ export async function openHeldEvents(url: string): Promise<HeldEvents> {
     connectionString: url,
     max: 2,
     application_name: 'calstream-verify',
-    connectionTimeoutMillis: 5_000,
+    connectionTimeoutMillis: QUERY_TIMEOUT_MS,
     query_timeout: QUERY_TIMEOUT_MS,
   })
   // The next query fails and says so; without a listener a lost session would end the process.

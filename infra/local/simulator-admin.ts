@@ -1,4 +1,5 @@
 // The hand on the play vendor: its admin API as functions. Used by the demo and by whoever checks what it shows.
+import { setTimeout as delay } from 'node:timers/promises'
 
 export interface DemoAccount {
   readonly accountId: string
@@ -48,9 +49,14 @@ export interface SimulatorAdmin {
   }): Promise<LoadState>
   readLoad(loadId: string): Promise<LoadState>
   stopLoad(loadId: string): Promise<void>
+  /** Ends all loads, whoever began them. */
+  stopLoads(): Promise<void>
+  /** Notifications of both vendors that wait or are being sent. */
+  pendingNotifications(): Promise<number>
 }
 
 const TIMEOUT_MS = 60_000
+const ASK_AGAIN_MS = 500
 
 /** The admin API at `adminUrl`. Every call ends after a minute or when the signal fires. */
 export function simulatorAdmin(adminUrl: string, signal: AbortSignal): SimulatorAdmin {
@@ -76,6 +82,13 @@ export function simulatorAdmin(adminUrl: string, signal: AbortSignal): Simulator
     async stopLoad(loadId) {
       await call('DELETE', `/admin/load/${loadId}`)
     },
+    async stopLoads() {
+      await call('DELETE', '/admin/load')
+    },
+    async pendingNotifications() {
+      const health = await call('GET', '/admin/health')
+      return Number(health['pendingNotifications'])
+    },
   }
 }
 
@@ -99,11 +112,7 @@ async function callAdmin(
   request: { method: string; path: string; body: unknown },
   signal: AbortSignal,
 ): Promise<Body> {
-  const response = await fetch(`${adminUrl}${request.path}`, {
-    method: request.method,
-    signal: AbortSignal.any([signal, AbortSignal.timeout(TIMEOUT_MS)]),
-    ...(request.body === undefined ? {} : { body: JSON.stringify(request.body) }),
-  })
+  const response = await answerOf(adminUrl, request, signal)
   const text = await response.text()
   if (!response.ok) {
     throw new Error(
@@ -111,4 +120,27 @@ async function callAdmin(
     )
   }
   return text === '' ? {} : (JSON.parse(text) as Body)
+}
+
+/** A question that only reads is asked again while nobody answers, for a minute: a busy machine, or a vendor that was killed and is started again. */
+async function answerOf(
+  adminUrl: string,
+  { method, path, body }: { method: string; path: string; body: unknown },
+  signal: AbortSignal,
+): Promise<Response> {
+  const deadline = Date.now() + TIMEOUT_MS
+  for (;;) {
+    try {
+      return await fetch(`${adminUrl}${path}`, {
+        method,
+        signal: AbortSignal.any([signal, AbortSignal.timeout(TIMEOUT_MS)]),
+        ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+      })
+    } catch (error) {
+      signal.throwIfAborted()
+      if (method !== 'GET' || Date.now() > deadline)
+        throw new Error(`The simulator did not answer ${method} ${path}`, { cause: error })
+      await delay(ASK_AGAIN_MS, undefined, { signal })
+    }
+  }
 }

@@ -1,10 +1,12 @@
 // `npm start`: the whole product on this machine, real parts and our services as separate processes, kept running until
-// Ctrl-C. Its arguments: demo-options.ts.
+// Ctrl-C. Its arguments: start.usage.txt.
 // Whatever happens, this process is the last of the stack to end: services stop first, then what they stand on.
 import { homedir } from 'node:os'
 import type { Component } from './component.ts'
-import { type DemoOptions, parseDemoOptions, USAGE } from './demo-options.ts'
-import { type DemoStack, runDemo } from './demo.ts'
+import { type DemoOptions, parseDemoOptions } from './demo-options.ts'
+import { comeToRest } from './demo-rest.ts'
+import type { DemoStack } from './demo-setting.ts'
+import { runDemo } from './demo.ts'
 import {
   INFRASTRUCTURE_PORTS,
   type Infrastructure,
@@ -21,18 +23,28 @@ import { Progress, seconds } from './progress.ts'
 import { keptSecrets, type StackSecrets, writeRolePasswords } from './secrets.ts'
 import { seedToggles } from './seed-toggles.ts'
 import { SERVICE_PORTS, SERVICES, stackEnv, type StackEnv, startService, startSimulator } from './services.ts'
+import { simulatorAdmin } from './simulator-admin.ts'
 import { holdFolder, removeStackFile, STACK_FOLDER, writeStackFile } from './stack-folder.ts'
 import { keepRunning } from './supervise.ts'
+import { parsedOrUsage } from './usage.ts'
 
+const options = parsedOrUsage(import.meta.filename, process.argv.slice(2), parseDemoOptions)
 const progress = new Progress(process.stdout)
 const interrupt = new AbortController()
+let stoppingSince = 0
+/** Copies of one Ctrl-C come within this time. */
+const ONE_CTRL_C_MS = 700
+/** Bounds the wait for notifications that cannot arrive: held back by a person's knob, or sent to a service that was killed. */
+const LAST_NOTIFICATIONS_MS = 3_000
 /** Lines about a download come every second while it lasts; 0 to 0 without one. */
 const fetching = { since: 0, until: 0 }
-// Ctrl-C reaches us two or three times (terminal, npm, bootstrap): the first begins the stop, the others change nothing.
+/** Fires when the person is in a hurry: the last notifications are not waited for. */
+const hurry = new AbortController()
+// Ctrl-C reaches us two or three times (terminal, npm, bootstrap) within a moment: the first begins the stop, the others change
+// nothing. One that comes later is a second Ctrl-C.
 for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(name, () => beginStop(name))
 
 try {
-  const options = optionsOf(process.argv.slice(2))
   await main(options, interrupt.signal)
   // Asked to show that everything converges, and cut off before it did.
   if (interrupt.signal.aborted && options.untilSynced) process.exitCode = 130
@@ -67,7 +79,14 @@ async function main(options: DemoOptions, signal: AbortSignal): Promise<void> {
     throw new Problem('The stack was stopped for the reason above.')
   } finally {
     done.abort()
+    await letArrive(stack.env)
   }
+}
+
+/** The load ends first and its last notifications arrive, while all that they need still runs. */
+async function letArrive(env: StackEnv): Promise<void> {
+  const within = AbortSignal.any([hurry.signal, AbortSignal.timeout(LAST_NOTIFICATIONS_MS)])
+  await comeToRest(simulatorAdmin(env['SIMULATOR_ADMIN_URL'] ?? '', within), within)
 }
 
 interface StartedStack extends AsyncDisposable {
@@ -164,7 +183,6 @@ function demoStack(stack: StartedStack, place: StackPlace): DemoStack {
     unleash: stack.infrastructure.unleash,
     calstream: (args, cancel) => calstream(args, stack.env, place, cancel),
     pids: () => place.ledger.pids(),
-    urls: stack.urls,
     downloadMs: Number(process.env['CALSTREAM_INSTALL_MS'] ?? 0) + (fetching.until - fetching.since),
     readyMs: progress.elapsedMs(),
     say: (line) => progress.line(line),
@@ -190,16 +208,11 @@ async function timed<T>(name: string, work: Promise<T>): Promise<T> {
 }
 
 function beginStop(name: NodeJS.Signals): void {
-  if (interrupt.signal.aborted) return
+  if (interrupt.signal.aborted) {
+    if (performance.now() - stoppingSince > ONE_CTRL_C_MS) hurry.abort(new Problem('stopped at once'))
+    return
+  }
+  stoppingSince = performance.now()
   progress.line(`Stopping (${name}) …`)
   interrupt.abort(new Problem('stopped'))
-}
-
-function optionsOf(args: readonly string[]): DemoOptions {
-  try {
-    return parseDemoOptions(args)
-  } catch (error) {
-    progress.line(`${(error as Error).message} ${USAGE}`)
-    process.exit(2)
-  }
 }

@@ -1,7 +1,6 @@
 // `npm test`: typecheck, lint, format, then every test on the real local stack. The last line is always
 // `N passed, N failed` (each check counts as one), and the exit code says the same.
-// Usage: npm test [-- --only=typecheck,lint,format,unit,contract,integration,drill] [file filter …]
-// With file filters and no --only, only tests run.
+// Its arguments: test.usage.txt.
 import { spawn } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -10,6 +9,7 @@ import { parseArgs } from 'node:util'
 import { signalProcess } from './child.ts'
 import { seconds } from './progress.ts'
 import { type Counts, countTests } from './test-counts.ts'
+import { parsedOrUsage } from './usage.ts'
 
 const ROOT = path.resolve(import.meta.dirname, '../..')
 /** Name → script of package.json. */
@@ -24,7 +24,7 @@ const STOP_WITHIN_MS = 25_000
 const interrupt = new AbortController()
 for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(name, () => interrupt.abort(name))
 
-const plan = planOf(process.argv.slice(2))
+const plan = parsedOrUsage(import.meta.filename, process.argv.slice(2), planOf)
 const total: Counts = { passed: 0, failed: 0 }
 for (const check of plan.checks) add(total, await runCheck(check))
 if (plan.projects.length > 0) add(total, await runTests(plan.projects, plan.filters))
@@ -41,29 +41,20 @@ interface Plan {
 
 function planOf(args: readonly string[]): Plan {
   const checks = Object.keys(CHECKS) as Check[]
-  try {
-    const { values, positionals } = parseArgs({
-      args: [...args],
-      options: { only: { type: 'string' } },
-      allowPositionals: true,
-    })
-    if (values.only === undefined)
-      return { checks: positionals.length > 0 ? [] : checks, projects: PROJECTS, filters: positionals }
-    const only = values.only.split(',')
-    const unknown = only.filter(
-      (name) => !(name in CHECKS) && !(PROJECTS as readonly string[]).includes(name),
-    )
-    if (unknown.length > 0) throw new Error(`There is no part named ${unknown.join(', ')}.`)
-    return {
-      checks: checks.filter((name) => only.includes(name)),
-      projects: PROJECTS.filter((name) => only.includes(name)),
-      filters: positionals,
-    }
-  } catch (error) {
-    process.stderr.write(
-      `${(error as Error).message} Usage: npm test [-- --only=${[...checks, ...PROJECTS].join(',')}] [file filter …]\n`,
-    )
-    process.exit(2)
+  const { values, positionals } = parseArgs({
+    args: [...args],
+    options: { only: { type: 'string' } },
+    allowPositionals: true,
+  })
+  if (values.only === undefined)
+    return { checks: positionals.length > 0 ? [] : checks, projects: PROJECTS, filters: positionals }
+  const only = values.only.split(',')
+  const unknown = only.filter((name) => !(name in CHECKS) && !(PROJECTS as readonly string[]).includes(name))
+  if (unknown.length > 0) throw new Error(`There is no part named ${unknown.join(', ')}.`)
+  return {
+    checks: checks.filter((name) => only.includes(name)),
+    projects: PROJECTS.filter((name) => only.includes(name)),
+    filters: positionals,
   }
 }
 

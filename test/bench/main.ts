@@ -2,6 +2,8 @@
 // docs/performance.md. Sections of benchmarks that did not run now stay as they were. Ends by itself; Ctrl-C stops clean.
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
+import { parseArgs } from 'node:util'
+import { parsedOrUsage } from '../../infra/local/usage.ts'
 import { startSharedStack } from '../support/shared-stack.ts'
 import type { TestStack } from '../support/shared-stack.ts'
 import { killRun, openRunFolder, removeRunFolder } from '../support/test-run.ts'
@@ -26,12 +28,14 @@ const RESULTS = path.join(ROOT, 'docs/performance.json')
 const LIMIT_MS = 30 * 60_000
 
 const say = (line: string): void => void process.stderr.write(`${line}\n`)
-const wanted = process.argv.slice(2)
-const unknown = wanted.filter((name) => !(name in BENCHES))
-if (unknown.length > 0) {
-  say(`There is no benchmark named ${unknown.join(', ')}; there are ${Object.keys(BENCHES).join(', ')}.`)
-  process.exitCode = 2
-} else process.exitCode = await run(wanted.length > 0 ? wanted : Object.keys(BENCHES))
+process.exitCode = await run(parsedOrUsage(import.meta.filename, process.argv.slice(2), namesOf))
+
+function namesOf(args: readonly string[]): readonly string[] {
+  const { positionals } = parseArgs({ args: [...args], options: {}, allowPositionals: true })
+  const unknown = positionals.filter((name) => !(name in BENCHES))
+  if (unknown.length > 0) throw new Error(`There is no benchmark named ${unknown.join(', ')}.`)
+  return positionals.length > 0 ? positionals : Object.keys(BENCHES)
+}
 
 async function run(names: readonly string[]): Promise<number> {
   const stop = new AbortController()

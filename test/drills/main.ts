@@ -1,5 +1,5 @@
-// `npm run drill -- [id…] [--profile smoke|ci|full] [--seed n] [--list] [--mutants] [--minutes n] [--lanes n] [--no-report]`: executes
-// drills on stacks of their own and judges them from outside. Ctrl-C stops clean. The exit code is 0 only if all are PASS (with --mutants: all caught).
+// `npm run drill`: executes drills on stacks of their own and judges them from outside. Its arguments: main.usage.txt. Ctrl-C
+// stops clean. The exit code is 0 only if all are PASS (with --mutants: all caught).
 // Evidence and pages go to docs/drills, the raw ledgers of each drill's last run to .calstream/drills. An hour of chaos has millions of
 // entries: give Node 8 GB for it (NODE_OPTIONS=--max-old-space-size=8192).
 //
@@ -12,12 +12,13 @@ import path from 'node:path'
 import { parseArgs } from 'node:util'
 import { Progress, seconds } from '../../infra/local/progress.ts'
 import { REPOSITORY } from '../../infra/local/services.ts'
+import { parsedOrUsage } from '../../infra/local/usage.ts'
 import { openRunFolder, killRun, removeRunFolder } from '../support/test-run.ts'
 import { allDrills, chosenDrills } from './catalogue/all.ts'
 import type { Drill, Profile } from './drill.ts'
 import { startDrillStack, type DrillStack } from './environment/stack.ts'
 import { type DrillEnd, type LaneOptions, runInLanes, serveLane } from './lanes.ts'
-import { MUTANTS } from './mutants/list.ts'
+import { type Mutant, MUTANTS } from './mutants/list.ts'
 import { controlRun, runMutant } from './mutants/run.ts'
 import type { MutantLine } from './report/pages.ts'
 import { figures } from './report/evidence.ts'
@@ -25,8 +26,6 @@ import { keepLedgers } from './report/raw.ts'
 import { catalogueLines, keepEvidence, keepMutants, writePages } from './report/write.ts'
 import { runDrill, type DrillResult } from './run-drill.ts'
 
-const USAGE =
-  'Usage: npm run drill -- [id…] [--profile smoke|ci|full] [--seed n] [--list] [--mutants] [--minutes n] [--lanes n] [--no-report]'
 const START_MS = 35 * 60_000
 const LINE_MAX = 300
 /** As many as a machine of two cores carries without its load changing a verdict. */
@@ -37,6 +36,7 @@ const EVENTS_SHOWN = 30
 const RAW = path.join(REPOSITORY, '.calstream', 'drills')
 const PLACE = { folder: path.join(REPOSITORY, 'docs', 'drills'), repository: REPOSITORY }
 
+const plan = parsedOrUsage(import.meta.filename, process.argv.slice(2), planOf)
 const progress = new Progress(process.stdout)
 const interrupt = new AbortController()
 for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(name, () => interrupt.abort(name))
@@ -46,21 +46,19 @@ process.on('unhandledRejection', (error) => {
   progress.line(`    ✗ something in the background of a drill failed: ${String(error)}`)
 })
 
-process.exitCode = await main().catch((error: unknown) => {
+process.exitCode = await main(plan).catch((error: unknown) => {
   progress.line(
     error instanceof RangeError ? error.message : String(error instanceof Error ? error.stack : error),
   )
   return 2
 })
 
-interface Options {
-  readonly profile: Profile
-  readonly seed: number
-  readonly report: boolean
-}
+type Plan = ReturnType<typeof planOf>
 
-async function main(): Promise<number> {
+/** Everything that the arguments name, looked up before anything starts. */
+function planOf(args: readonly string[]) {
   const { values, positionals } = parseArgs({
+    args: [...args],
     options: {
       profile: { type: 'string', default: 'ci' },
       seed: { type: 'string' },
@@ -73,14 +71,32 @@ async function main(): Promise<number> {
     },
     allowPositionals: true,
   })
-  if (values.list) return list()
   const seed = numberOf('seed', values.seed) ?? Math.floor(Math.random() * 1_000_000_000)
   const options: Options = { profile: profileOf(values.profile), seed, report: !values['no-report'] }
-  if (values.mutants) return withStack((stack) => runMutants(stack, positionals, options))
   const minutes = numberOf('minutes', values.minutes)
-  const drills = chosenDrills(positionals, options.profile, minutes)
+  const drills = values.mutants ? [] : chosenDrills(positionals, options.profile, minutes)
   const lanes = numberOf('lanes', values.lanes) ?? (drills.length > ALONE_MAX ? LANES : 1)
+  const mutants = values.mutants ? chosenMutants(positionals) : []
+  return { values, options, minutes, lanes, drills, mutants }
+}
+
+function chosenMutants(ids: readonly string[]): readonly Mutant[] {
+  const unknown = ids.filter((id) => !MUTANTS.some((mutant) => mutant.id === id))
+  if (unknown.length > 0) throw new RangeError(`There is no mutant ${unknown.join(', ')}.`)
+  return ids.length === 0 ? MUTANTS : MUTANTS.filter(({ id }) => ids.includes(id))
+}
+
+interface Options {
+  readonly profile: Profile
+  readonly seed: number
+  readonly report: boolean
+}
+
+async function main({ values, options, minutes, lanes, drills, mutants }: Plan): Promise<number> {
+  if (values.list) return list()
+  if (values.mutants) return withStack((stack) => runMutants(stack, mutants, options))
   if (values.lane) return withStack((stack) => serveDrills(stack, drills, options))
+  const { seed } = options
   progress.line(`${drills.length} drills, profile ${options.profile}, seed ${seed}`)
   const began = performance.now()
   const ends =
@@ -179,12 +195,9 @@ function endOf({ drill, verdict, reasons, numbers, ledgers }: DrillResult): Dril
 
 async function runMutants(
   stack: DrillStack,
-  ids: readonly string[],
+  chosen: readonly Mutant[],
   { seed, report }: Options,
 ): Promise<number> {
-  const unknown = ids.filter((id) => !MUTANTS.some((mutant) => mutant.id === id))
-  if (unknown.length > 0) throw new RangeError(`There is no mutant ${unknown.join(', ')}.`)
-  const chosen = ids.length === 0 ? MUTANTS : MUTANTS.filter(({ id }) => ids.includes(id))
   const lines: MutantLine[] = []
   const controls = new Map<string, string | null>()
   for (const [index, mutant] of chosen.entries()) {
@@ -274,12 +287,12 @@ function list(): number {
 
 function profileOf(name: string): Profile {
   if (name === 'smoke' || name === 'ci' || name === 'full') return name
-  throw new RangeError(`There is no profile "${name}". ${USAGE}`)
+  throw new RangeError(`There is no profile "${name}".`)
 }
 
 function numberOf(name: string, text: string | undefined): number | undefined {
   if (text === undefined) return undefined
   const value = Number(text)
-  if (!Number.isFinite(value) || value < 0) throw new RangeError(`--${name} must be a number. ${USAGE}`)
+  if (!Number.isFinite(value) || value < 0) throw new RangeError(`--${name} must be a number, not "${text}".`)
   return value
 }

@@ -50,10 +50,10 @@ async function removeDeadRuns(): Promise<void> {
   }
 }
 
-/** The shared stack's folder and those of stacks that test files have for themselves. */
+/** The shared stack's folder and those of stacks that test files have for themselves; a fresh clone has its stack inside. */
 function stackFolders(folder: string): readonly string[] {
   const own = listFolders(folder).filter((name) => name.startsWith('own-'))
-  return [folder, ...own.map((name) => path.join(folder, name))]
+  return [folder, ...own.flatMap((name) => [path.join(folder, name), path.join(folder, name, '.calstream')])]
 }
 
 function recordedPids(stack: string): readonly number[] {

@@ -113,6 +113,14 @@ export const EVENT_ROUTES: readonly Route<AdminContext>[] = [
   },
   {
     method: 'DELETE',
+    path: '/admin/load',
+    handle: ({ deps }) => {
+      deps.load.stopAll()
+      return { status: 204 }
+    },
+  },
+  {
+    method: 'DELETE',
     path: '/admin/load/:loadId',
     handle: ({ deps }, params) => {
       if (!deps.load.stop(params['loadId'] ?? '')) throw new NotFound('There is no such load.')

@@ -52,7 +52,14 @@ const ACCOUNT_ROUTES: readonly Route<AdminContext>[] = [
   {
     method: 'GET',
     path: '/admin/health',
-    handle: ({ deps }) => ({ status: 200, body: { status: 'ok', accounts: deps.world.accounts.size } }),
+    handle: ({ deps }) => ({
+      status: 200,
+      body: {
+        status: 'ok',
+        accounts: deps.world.accounts.size,
+        pendingNotifications: deps.push.pending + deps.notices.pending,
+      },
+    }),
   },
   {
     method: 'POST',

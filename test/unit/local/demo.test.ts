@@ -1,6 +1,7 @@
 // The demo's arguments and its table, and how the vendor's ledger becomes changes of ours.
 import { describe, expect, test } from 'vitest'
-import { toLedger } from '../../../infra/local/demo-live.ts'
+import { firstSyncOf } from '../../../infra/local/demo-converge.ts'
+import { describeFreshness, toLedger } from '../../../infra/local/demo-live.ts'
 import { parseDemoOptions } from '../../../infra/local/demo-options.ts'
 import { peakMemory, reportLines } from '../../../infra/local/demo-report.ts'
 import { eventKey } from '../../../infra/local/verify.ts'
@@ -44,7 +45,6 @@ test('the table names every figure, also when nothing was downloaded or connecte
     freshness: 'p50 0.30 s, p95 0.50 s, p99 0.60 s',
     repeats: 0,
     memory: { sync: 190 * 1_048_576 },
-    urls: { api: 'http://127.0.0.1:1' },
   }
   const text = reportLines(figures).join('\n')
   for (const part of [
@@ -53,12 +53,27 @@ test('the table names every figure, also when nothing was downloaded or connecte
     '7536',
     '6 (1 new, 2 changed, 3 deleted)',
     'sync 190 MB',
-    'api',
   ])
     expect(text).toContain(part)
   expect(reportLines({ ...figures, firstSyncMs: [1000, 3000, 2000] }).join('\n')).toContain(
     '2.0 s in the middle, 3.0 s the slowest of 3',
   )
+})
+
+test.each([
+  ['connected now', { createdAtMs: 100, lastSyncedAtMs: 400 }, 90, 300],
+  ['connected again: the row is old', { createdAtMs: 1, lastSyncedAtMs: 400 }, 90, 310],
+  ['connected again, and last synced before that', { createdAtMs: 1, lastSyncedAtMs: 80 }, 90, null],
+  ['not synced yet', { createdAtMs: 100, lastSyncedAtMs: null }, 90, null],
+  ['connected by an earlier start, days ago', { createdAtMs: 1, lastSyncedAtMs: 400 }, undefined, null],
+])('the first sync of an account that was %s', (_name, connection, connectedAtMs, expected) => {
+  expect(firstSyncOf(connection, connectedAtMs)).toBe(expected)
+})
+
+test('freshness says of how many changes it speaks, also when none arrived', () => {
+  const seven = { samplesMs: [100, 200, 300, 400, 500, 600, 700], uncovered: [] }
+  expect(describeFreshness(seven, 60)).toBe('7 of 60 arrived, p50 0.40 s, p95 0.70 s, p99 0.70 s')
+  expect(describeFreshness({ samplesMs: [], uncovered: [] }, 60)).toBe('0 of 60 arrived, p50 –, p95 –, p99 –')
 })
 
 test('peak memory is that of live processes; one that is gone is left out', () => {
