@@ -17,6 +17,7 @@ import { FAULT_ROUTES } from './admin-faults.ts'
 import { KNOB_ROUTES } from './admin-knobs.ts'
 import { LEDGER_ROUTES } from './admin-ledgers.ts'
 import { SCENARIO_ROUTES } from './admin-scenario.ts'
+import { START_ROUTES } from './start-page.ts'
 import type { ScenarioRunner } from '../scenario/runner.ts'
 import type { Faults } from './faults.ts'
 import type { Knobs } from './knobs.ts'
@@ -114,7 +115,8 @@ const ACCOUNT_ROUTES: readonly Route<AdminContext>[] = [
   },
 ]
 
-const ROUTES: readonly Route<AdminContext>[] = [
+export const ROUTES: readonly Route<AdminContext>[] = [
+  ...START_ROUTES,
   ...ACCOUNT_ROUTES,
   ...CALENDAR_ROUTES,
   ...EVENT_ROUTES,

@@ -250,4 +250,5 @@ export const BODY_OF: Readonly<Record<string, z.ZodType>> = {
   'POST /admin/lifecycle': lifecycleBody,
   'POST /admin/notifications/forged': forgedBody,
   'POST /admin/subscriptions/lose': loseSubscriptionBody,
+  'POST /admin/clock': clockBody,
 }
