@@ -11,7 +11,7 @@ export type Caller = { readonly kind: 'provider'; readonly id: ProviderId } | { 
 export const UNAUTHORIZED: Problem = {
   status: 401,
   error: 'Unauthorized',
-  detail: `Send a valid, unexpired Bearer token that ends within ${BEARER_LIFE_MAX_S / 3600} hours, with a provider_id claim (a uuid) or the operator scope.`,
+  detail: `Send a valid, unexpired Bearer token that ends within ${BEARER_LIFE_MAX_S / 3600} hours, whose provider_id claim is a uuid or whose scope is operator.`,
   headers: { 'www-authenticate': 'Bearer error="invalid_token"' },
 }
 export const PROVIDER_NOT_FOUND: Problem = {
