@@ -20,12 +20,16 @@ export interface ConnectDeps {
 }
 
 /** Four businesses share the accounts. Fixed, so that a person finds them again in the flag console. */
-export const DEMO_PROVIDERS = [
+const DEMO_PROVIDERS = [
   '0198d3a0-0000-7000-8000-000000000001',
   '0198d3a0-0000-7000-8000-000000000002',
   '0198d3a0-0000-7000-8000-000000000003',
   '0198d3a0-0000-7000-8000-000000000004',
 ] as const
+/** Nobody's but the newcomer's: README connects the first account of one's own for it. */
+export const YOUR_PROVIDER = '0198d3a0-0000-7000-8000-000000000005'
+/** Who is let in when a local stack begins. */
+export const LOCAL_PROVIDERS = [...DEMO_PROVIDERS, YOUR_PROVIDER] as const
 const CALENDARS = 2
 /** 20 accounts hold 5 200 events and series, about 7 000 occurrences. */
 const EVENTS_PER_CALENDAR = 130
@@ -57,7 +61,7 @@ export async function connectDemoAccounts(
     deps.say(
       `Connecting ${missing.length} demo accounts of Google and Microsoft, each by consent in a browser …`,
     )
-    await addToAllowlist(deps.unleash, 'CALENDAR_ALLOWLIST_PROVIDER_IDS', DEMO_PROVIDERS, signal)
+    await addToAllowlist(deps.unleash, 'CALENDAR_ALLOWLIST_PROVIDER_IDS', LOCAL_PROVIDERS, signal)
     await connectAll(deps, bearers, missing, signal)
   }
   const emails = new Set(accounts.map(({ email }) => email))

@@ -7,7 +7,7 @@ import { Problem } from './problem.ts'
 import { nodeEnv, REPOSITORY, type StackEnv } from './services.ts'
 
 const run = promisify(execFile)
-const LIMIT_MS = 120_000
+const LIMIT_MS = 240_000
 
 export interface Invocation {
   readonly args: readonly string[]

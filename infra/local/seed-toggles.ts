@@ -22,8 +22,8 @@ export type Allowlist = keyof typeof ALLOWLISTS
 export interface ToggleSeed {
   readonly switchesOn: boolean
   /** Empty: the toggle is made, but lets nobody in until it has a list. */
-  readonly providerIds: readonly string[]
-  readonly connectionIds: readonly string[]
+  readonly providerIds: readonly string[] | 'everybody'
+  readonly connectionIds: readonly string[] | 'everybody'
 }
 
 /** Where the admin API is and the token that opens it. */
@@ -75,7 +75,7 @@ export async function seedToggles(
   const lists = {
     CALENDAR_ALLOWLIST_PROVIDER_IDS: seed.providerIds,
     CALENDAR_ALLOWLIST_CONNECTION_IDS: seed.connectionIds,
-  } satisfies Record<Allowlist, readonly string[]>
+  } satisfies Record<Allowlist, readonly string[] | 'everybody'>
   for (const name of Object.keys(ALLOWLISTS) as Allowlist[])
     if (await seedAllowlist(address, name, lists[name], signal)) made.push(name)
   return made
@@ -213,14 +213,16 @@ async function seedSwitch(
 async function seedAllowlist(
   address: AdminAddress,
   name: Allowlist,
-  ids: readonly string[],
+  ids: readonly string[] | 'everybody',
   signal: AbortSignal,
 ): Promise<boolean> {
   const made = await makeToggle(address, name, signal)
   const past = made ? [] : await eventsOf(address, name, signal)
   const touched = past.some((type) => type.startsWith('feature-environment-'))
   if (touched || ids.length === 0) return made
-  await setAllowlist(address, name, ids, signal)
+  await (ids === 'everybody'
+    ? letEverybodyIn(address, name, signal)
+    : setAllowlist(address, name, ids, signal))
   return true
 }
 

@@ -25,7 +25,8 @@ export type ServicePorts = Readonly<Record<(typeof SERVICE_PORTS)[number], numbe
 /** Everything that a tool on this machine needs to talk to the stack; also written to stack.json. */
 export type StackEnv = Readonly<Record<string, string>>
 
-const READY_TIMEOUT_MS = 60_000
+/** Idle it is 4 s; beside busy loops on every core it was 50 s. */
+const READY_TIMEOUT_MS = 180_000
 /** Services drain; with the rest of the stack after them a whole stop stays within 10 s. */
 const SERVICE_STOP_WITHIN_MS = 5_500
 const SIMULATOR_STOP_WITHIN_MS = 3_000

@@ -4,6 +4,7 @@
 import { homedir } from 'node:os'
 import type { Component } from './component.ts'
 import { type DemoOptions, parseDemoOptions } from './demo-options.ts'
+import { LOCAL_PROVIDERS } from './demo-accounts.ts'
 import { comeToRest } from './demo-rest.ts'
 import type { DemoStack } from './demo-setting.ts'
 import { runDemo } from './demo.ts'
@@ -21,9 +22,10 @@ import { describe, Problem } from './problem.ts'
 import { ProcessLedger } from './processes.ts'
 import { Progress, seconds } from './progress.ts'
 import { keptSecrets, type StackSecrets, writeRolePasswords } from './secrets.ts'
-import { seedToggles } from './seed-toggles.ts'
+import { seedToggles, type ToggleSeed } from './seed-toggles.ts'
 import { SERVICE_PORTS, SERVICES, stackEnv, type StackEnv, startService, startSimulator } from './services.ts'
 import { simulatorAdmin } from './simulator-admin.ts'
+import { addressLines, thingsToTry } from './start-words.ts'
 import { holdFolder, removeStackFile, STACK_FOLDER, writeStackFile } from './stack-folder.ts'
 import { keepRunning } from './supervise.ts'
 import { parsedOrUsage } from './usage.ts'
@@ -36,6 +38,9 @@ let stoppingSince = 0
 const ONE_CTRL_C_MS = 700
 /** Bounds the wait for notifications that cannot arrive: held back by a person's knob, or sent to a service that was killed. */
 const LAST_NOTIFICATIONS_MS = 3_000
+/** Parts that are not ready yet. */
+const starting = new Set<string>()
+const SAY_EVERY_MS = 15_000
 /** Lines about a download come every second while it lasts; 0 to 0 without one. */
 const fetching = { since: 0, until: 0 }
 /** Fires when the person is in a hurry: the last notifications are not waited for. */
@@ -66,7 +71,8 @@ async function main(options: DemoOptions, signal: AbortSignal): Promise<void> {
   progress.line(
     `Ready after ${seconds(progress.elapsedMs())}. Logs: .calstream/logs, addresses and tokens: .calstream/stack.json`,
   )
-  for (const [name, url] of Object.entries(stack.urls)) progress.line(`  ${name.padEnd(10)} ${url}`)
+  for (const line of addressLines(stack.urls)) progress.line(line)
+  if (!options.untilSynced) for (const line of thingsToTry(stack.urls)) progress.line(line)
   const done = new AbortController()
   const until = AbortSignal.any([signal, done.signal])
   try {
@@ -111,12 +117,14 @@ async function startStack(place: StackPlace, signal: AbortSignal): Promise<Start
     await stopSideBySide(base)
     if (base.length + services.length > 0) progress.line(`Stopped in ${seconds(performance.now() - began)}.`)
   }
+  const telling = tellWhatIsAwaited()
   const add = async (to: Component[], name: string, starting: Promise<Component>): Promise<void> => {
     to.push(await timed(name, starting))
   }
   try {
     const ports = await keptPorts([...INFRASTRUCTURE_PORTS, ...SERVICE_PORTS], `${place.folder}/ports.json`)
     const secrets = keptSecrets(place.folder)
+    for (const name of ['postgres', 'kafka', 'registry', 'unleash']) starting.add(name)
     const infra = startInfrastructure(infrastructureOptions(place, ports, secrets), either)
     begun.push(
       infra.then(({ components }) => base.push(...components)),
@@ -126,7 +134,12 @@ async function startStack(place: StackPlace, signal: AbortSignal): Promise<Start
     const infrastructure = await infra
     const rolePasswordsFile = writeRolePasswords(place.folder, secrets)
     const env = stackEnv({ infrastructure, ports, secrets, rolePasswordsFile })
-    const seed = { switchesOn: true, providerIds: [], connectionIds: [] }
+    // Whoever connects an account for one of them sees it synced: nobody's calendars but played ones are here.
+    const seed = {
+      switchesOn: true,
+      providerIds: LOCAL_PROVIDERS,
+      connectionIds: 'everybody',
+    } as const satisfies ToggleSeed
     begun.push(
       timed('tables, topics, schemas', prepareStack(env, place, either)),
       seedToggles(infrastructure.unleash, seed, either),
@@ -142,7 +155,18 @@ async function startStack(place: StackPlace, signal: AbortSignal): Promise<Start
     await Promise.allSettled(begun)
     await stopAll()
     throw error
+  } finally {
+    clearInterval(telling)
   }
+}
+
+/** On a slow machine a start takes minutes: what is missing is said, so that nobody takes it for stuck. */
+function tellWhatIsAwaited(): NodeJS.Timeout {
+  return setInterval(() => {
+    // A download says so itself.
+    if (starting.size === 0 || performance.now() - fetching.until < SAY_EVERY_MS) return
+    progress.line(`  ${seconds(progress.elapsedMs())}: waiting for ${[...starting].join(', ')}`)
+  }, SAY_EVERY_MS)
 }
 
 function infrastructureOptions(
@@ -160,7 +184,10 @@ function infrastructureOptions(
       fetching.since ||= fetching.until
       progress.passing(line)
     },
-    ready: (name, milliseconds) => progress.done(name, milliseconds),
+    ready: (name, milliseconds) => {
+      starting.delete(name)
+      progress.done(name, milliseconds)
+    },
   }
 }
 
@@ -202,9 +229,14 @@ function eventsOf(stack: StartedStack, place: StackPlace): Parameters<typeof kee
 
 async function timed<T>(name: string, work: Promise<T>): Promise<T> {
   const began = performance.now()
-  const result = await work
-  progress.done(name, performance.now() - began)
-  return result
+  starting.add(name)
+  try {
+    const result = await work
+    progress.done(name, performance.now() - began)
+    return result
+  } finally {
+    starting.delete(name)
+  }
 }
 
 function beginStop(name: NodeJS.Signals): void {

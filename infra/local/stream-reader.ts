@@ -2,6 +2,7 @@
 // records only, values decoded by the schema that the registry names. It shares no code with the relay or the codec, so
 // a fault of theirs cannot hide itself here.
 import { randomUUID } from 'node:crypto'
+import { setTimeout as delay } from 'node:timers/promises'
 import type { Message } from '@platformatic/kafka'
 import avro from 'avsc'
 import type { EventChanged } from '#schemas/messages.gen.ts'
@@ -29,6 +30,8 @@ export interface StreamReader extends AsyncDisposable {
 }
 
 const REGISTRY_TIMEOUT_MS = 5_000
+const REGISTRY_PATIENCE_MS = 60_000
+const REGISTRY_AGAIN_MS = 200
 const HEADER_BYTES = 5
 
 /** Starts reading; resolves when the reader has joined. */
@@ -111,12 +114,25 @@ function openDecoder(registryUrl: string): Decode {
 }
 
 async function fetchType(registryUrl: string, id: number): Promise<avro.Type> {
-  const response = await fetch(`${registryUrl.replace(/\/$/, '')}/schemas/ids/${id}`, {
-    signal: AbortSignal.timeout(REGISTRY_TIMEOUT_MS),
-  })
-  if (!response.ok) throw new Error(`the registry answered ${response.status} to schema ${id}`)
-  const { schema } = (await response.json()) as { schema: string }
+  const { status, text } = await askPatiently(`${registryUrl.replace(/\/$/, '')}/schemas/ids/${id}`)
+  if (status !== 200) throw new Error(`the registry answered ${status} to schema ${id}`)
+  const { schema } = JSON.parse(text) as { schema: string }
   return avro.Type.forSchema(JSON.parse(schema) as avro.Schema, { wrapUnions: false })
+}
+
+/** A registry that is busy, or is started again, answers in the end; until then no record may count as unreadable. */
+async function askPatiently(url: string): Promise<{ status: number; text: string }> {
+  const deadline = Date.now() + REGISTRY_PATIENCE_MS
+  for (;;) {
+    try {
+      const response = await fetch(url, { signal: AbortSignal.timeout(REGISTRY_TIMEOUT_MS) })
+      const answer = { status: response.status, text: await response.text() }
+      if (answer.status < 500 || Date.now() > deadline) return answer
+    } catch (error) {
+      if (Date.now() > deadline) throw error
+    }
+    await delay(REGISTRY_AGAIN_MS)
+  }
 }
 
 /** A plain object: avsc gives instances of its own classes, which do not compare equal to literals. */

@@ -30,6 +30,7 @@ import { registerOAuth } from './oauth/routes.ts'
 import { createPublisher } from './publisher.ts'
 import { createRefusals } from './refusals.ts'
 import { closeServer, createServer } from './server.ts'
+import { registerStartPage } from './start-page.ts'
 import { registerGoogleWebhook } from './webhooks/google.ts'
 
 // The way in for `calstream connections add`.
@@ -90,6 +91,7 @@ export async function startIngress(
 
   const app = createServer({ connectionsMax: config.INGRESS_CONNECTIONS_MAX }, logger)
   const webhooks = { gates, keys: parseKeyring(config.CHANNEL_TOKEN_KEYS), refusals, publisher, notices }
+  registerStartPage(app)
   registerGoogleWebhook(app, webhooks)
   registerMicrosoftWebhook(app, webhooks)
   const shared = { gates, db, codec, logger, bearer: createBearerCheck(bearerConfig(config)) }

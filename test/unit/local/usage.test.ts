@@ -1,7 +1,8 @@
 // The npm commands explain themselves: `--help` ends with 0 before anything is installed or started, a mistake with 2, and every
 // option that an entry reads stands in its text.
 import { execFile } from 'node:child_process'
-import { readFileSync } from 'node:fs'
+import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { promisify } from 'node:util'
 import { describe, expect, test } from 'vitest'
@@ -15,7 +16,9 @@ const COMMANDS = ['start', 'test', 'drill', 'bench', 'restarts'] as const
 const entryOf = (command: string): string => path.join(ROOT, scripts[command]?.split(' ').at(-1) ?? '')
 
 async function run(args: readonly string[]): Promise<{ code: number; stdout: string; stderr: string }> {
-  const done = promisify(execFile)(process.execPath, [...args], { cwd: ROOT, timeout: 60_000 })
+  // The settings of whoever runs the tests would count as an installation.
+  const env = { PATH: process.env['PATH'] }
+  const done = promisify(execFile)(process.execPath, [...args], { cwd: ROOT, env, timeout: 60_000 })
   return done.then(
     (output) => ({ code: 0, ...output }),
     (error: { code: number; stdout: string; stderr: string }) => error,
@@ -54,6 +57,24 @@ test('a mistake ends with 2, its name first, then the usage, and without a stack
   expect(stderr).toMatch(/^Unknown option '--until-sunset'/)
   expect(stderr).toContain(usageOf(entryOf('start')))
   expect(stderr).not.toMatch(/^\s+at /m)
+})
+
+test('`npx calstream` in a fresh clone says at once that no stack runs, and installs nothing for it', async () => {
+  const folder = mkdtempSync(path.join(tmpdir(), 'calstream-clone-'))
+  try {
+    mkdirSync(path.join(folder, 'infra/local'), { recursive: true })
+    for (const name of ['calstream.mjs', 'bootstrap.mjs'])
+      copyFileSync(path.join(ROOT, 'infra/local', name), path.join(folder, 'infra/local', name))
+    const command = path.join(folder, 'infra/local/calstream.mjs')
+    const { code, stderr } = await run([command, 'status'])
+    expect([code, stderr]).toEqual([1, 'No stack runs in this folder. Start it: npm start.\n'])
+    // With a stack it goes on to the packages, of which this folder has not even the list.
+    mkdirSync(path.join(folder, '.calstream'))
+    writeFileSync(path.join(folder, '.calstream/stack.json'), '{}')
+    expect((await run([command, 'status'])).stderr).toContain('package-lock.json')
+  } finally {
+    rmSync(folder, { recursive: true })
+  }
 })
 
 test.each(['0', '101', '1.5', '-1', 'x', ''])('%j is no whole number from 1 to 100', (text) => {
