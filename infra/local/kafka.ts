@@ -28,7 +28,7 @@ export interface KafkaOptions {
 export type Kafka = Component & { /** `host:port` for KAFKA_BROKERS. */ readonly brokers: string }
 
 /** Recovery of many partitions after a kill on a loaded small machine. */
-const READY_TIMEOUT_MS = 120_000
+const READY_TIMEOUT_MS = 240_000
 /** Measured 0.3 s idle; a controlled shutdown with open clients may take seconds. */
 const STOP_WITHIN_MS = 3_500
 /** 22 characters of base64url are 16 bytes: any constant will do, there is one cluster per folder. */

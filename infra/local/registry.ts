@@ -20,7 +20,7 @@ export type Registry = Component & {
   /** Base of the Confluent-compatible API, for SCHEMA_REGISTRY_URL. */ readonly url: string
 }
 
-const READY_TIMEOUT_MS = 120_000
+const READY_TIMEOUT_MS = 240_000
 const STOP_WITHIN_MS = 3_000
 
 /** Starts the registry; resolves when it lists its subjects. */

@@ -15,7 +15,7 @@ import type { StackFile } from '../../infra/local/stack-folder.ts'
 
 const NOT_COPIED = new Set(['node_modules', '.git', '.calstream', '.env'])
 /** The longest that any step may take on a machine that is busy with other things. */
-const STEP_WITHIN_MS = 240_000
+const STEP_WITHIN_MS = 600_000
 const LOOK_EVERY_MS = 100
 const OUTPUT_SHOWN = 3_000
 
