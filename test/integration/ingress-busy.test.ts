@@ -246,6 +246,15 @@ describe('a question', () => {
     expect((await ask(randomUUID(), query)).status).toBe(400)
   })
 
+  test.each(['%2B', '+'])('may write the + of its offset as %s', async (plus) => {
+    const provider = randomUUID()
+    await holdCalendar(look, { provider })
+    const [from, to] = [at(1, '00:00'), at(2, '00:00')].map((utc) => utc.replace('.000Z', `${plus}01:00`))
+    const answer = await world.api('GET', `/api/calendar/busy?from=${from}&to=${to}`, { provider })
+    expect(answer.status).toBe(200)
+    expect(await answer.json()).toMatchObject({ from: at(0, '23:00'), to: at(1, '23:00') })
+  })
+
   test("about another provider's connection is answered like one about an unknown one", async () => {
     const span = { from: at(0, '00:00'), to: at(1, '00:00') }
     const { connection } = await holdCalendar(look, { provider: randomUUID() })

@@ -3,9 +3,14 @@ import { randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { holdCalendar } from '../support/held-rows.ts'
 import { Person, type IngressWorld } from '../support/ingress-world.ts'
-import { signedBearer } from '../support/literal-ingress.ts'
+import { NOT_ALLOWED, signedBearer } from '../support/literal-ingress.ts'
 import { OAuthWorld, RETURN_ORIGIN, type VendorName } from '../support/oauth-world.ts'
-import { documentedOperations, isProvokedOnLiterals } from '../support/openapi.ts'
+import {
+  documentedOperations,
+  documentedQuery,
+  isProvokedOnLiterals,
+  wrongAnswer,
+} from '../support/openapi.ts'
 import { rawDialogue, rawExchange, rawRequest } from '../support/raw-http.ts'
 
 const MB10 = 10 * 1024 * 1024
@@ -22,11 +27,22 @@ beforeAll(async () => {
   alone = await world.another({ POSTGRES_URL: 'postgres://calstream_ingress:x@127.0.0.1:1/none' })
 })
 afterAll(() => oauth[Symbol.asyncDispose]())
-beforeEach(() => oauth.calm())
+beforeEach(async () => {
+  world.said.sync = () => ({ state: 'on' })
+  await oauth.calm()
+})
 
 interface Answer {
   readonly status: number
   readonly headers: { get(name: string): string | null | undefined }
+  /** Of fetch a method, of a raw exchange the answer with its head, of a browser's step the body. */
+  readonly text: string | (() => Promise<string>)
+  readonly body?: unknown
+}
+
+async function bodyOf(answer: Answer): Promise<string> {
+  if (typeof answer.text !== 'string') return answer.text()
+  return typeof answer.body === 'string' ? answer.body : answer.text
 }
 
 type Provocations = Record<string, () => Promise<Answer>>
@@ -145,8 +161,33 @@ function connectionProvocations(method: 'GET' | 'DELETE', ok: string): Provocati
       const { connection, provider } = await held()
       return call(at(connection), { provider })
     },
+    '400': () => call(`${at(randomUUID())}?full=1`),
     '401': () => call(at(randomUUID()), { claims: null }),
     '404': () => call(at(randomUUID())),
+    '503': () => call(at(randomUUID()), { at: alone }),
+  }
+}
+
+function syncOneProvocations(): Provocations {
+  const route = (id: string) => `/api/calendar/connections/${id}/sync`
+  const at = (id: string) => `POST ${route(id)}`
+  const one = async (change = `status = 'active'`) => {
+    const { connection, provider } = await held()
+    await world.look(`update external_calendar_connections set ${change} where id = $1`, [connection])
+    return call(at(connection), { provider })
+  }
+  return {
+    ...broken(route(randomUUID())),
+    '202': () => one(),
+    '400': () => call(at(randomUUID()), { body: { connection_id: randomUUID() } }),
+    '401': () => call(at(randomUUID()), { claims: null }),
+    '403': () => {
+      world.said.sync = () => NOT_ALLOWED
+      return one()
+    },
+    '404': () => call(at(randomUUID())),
+    '409': () => one(`status = 'needs_reauth'`),
+    '413': () => tooLarge('POST', route(randomUUID())),
     '503': () => call(at(randomUUID()), { at: alone }),
   }
 }
@@ -201,6 +242,7 @@ const PROVOCATIONS: Record<string, () => Provocations> = {
     readProvocations('/api/calendar/connections', { good: 'limit=5', bad: 'after=x' }),
   'GET /api/calendar/connections/{id}': () => connectionProvocations('GET', '200'),
   'DELETE /api/calendar/connections/{id}': () => connectionProvocations('DELETE', '204'),
+  'POST /api/calendar/connections/{id}/sync': () => syncOneProvocations(),
   'PATCH /api/calendar/connections/{id}/calendars/{calendarId}': () => calendarProvocations(),
   'GET /api/calendar/busy': () => readProvocations('/api/calendar/busy', { good: SPAN, bad: 'from=now' }),
 }
@@ -214,6 +256,22 @@ describe('schemas/openapi.yaml', () => {
     )
     expect(Object.fromEntries(documented)).toEqual(Object.fromEntries(provoked))
   })
+
+  const filtered = documented.map(([operation]) => operation).filter((one) => one.includes(' /api/calendar/'))
+  test.each(filtered)(
+    '%s takes the members of a query that are listed, and names them to who asks for another',
+    async (operation) => {
+      const known = documentedQuery(operation)
+      const route = operation.replaceAll(/\{\w+\}/g, randomUUID())
+      const answer = await call(`${route}?colour=red`)
+      const { detail } = JSON.parse(await bodyOf(answer)) as { detail: string }
+      expect(answer.status).toBe(400)
+      expect(detail).toContain('"colour" is not known here.')
+      for (const name of known) expect(detail).toContain(name)
+      if (known.length === 0) expect(detail).toContain('This route takes nothing in its query.')
+      else expect(detail.split(' takes ')[1]?.slice(0, -1).split(', ').toSorted()).toEqual(known.toSorted())
+    },
+  )
 
   test('every route gives up on a request that does not arrive', async () => {
     const provoked = documented.map(
@@ -234,6 +292,10 @@ describe('schemas/openapi.yaml', () => {
     expect(answer.headers.get('cache-control')).toBe('no-store')
     if (answer.status >= 400)
       expect(answer.headers.get('content-type')).toMatch(/^application\/problem\+json/)
+    if (answer.headers.get('content-type')?.includes('json') === true) {
+      const body: unknown = JSON.parse(await bodyOf(answer))
+      expect(wrongAnswer(operation, status, body), JSON.stringify(body)).toBeNull()
+    }
     if (answer.status === 503) expect(answer.headers.get('retry-after')).toMatch(/^[1-9]\d*$/)
   })
 })

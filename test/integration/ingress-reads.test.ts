@@ -74,3 +74,65 @@ describe('a connection', () => {
     })
   })
 })
+
+describe('the list', () => {
+  test('holds what its filters say, of every page, and refuses values that there are not', async () => {
+    const provider = randomUUID()
+    const [well, parked, late] = await Promise.all(
+      [{}, {}, { vendor: 'microsoft' }].map((options) => holdCalendar(look, { provider, ...options })),
+    )
+    await look(`update external_calendar_connections set status = 'needs_reauth' where id = $1`, [
+      parked?.connection,
+    ])
+    await look(
+      `update external_calendar_connections set last_synced_at = calstream_now() - interval '1 hour' where id = $1`,
+      [late?.connection],
+    )
+    const ids = async (query: string) => {
+      const { status, body } = await get(provider, `${CONNECTIONS}?${query}`)
+      expect(status, query).toBe(200)
+      return (body['connections'] as { id: string }[]).map(({ id }) => id)
+    }
+    expect(await ids('state=in_sync')).toEqual([well?.connection])
+    expect(await ids('state=needs_reauth')).toEqual([parked?.connection])
+    expect(await ids('status=needs_reauth')).toEqual([parked?.connection])
+    expect(await ids('state=late&vendor=microsoft')).toEqual([late?.connection])
+    expect(await ids('state=late&vendor=google')).toEqual([])
+    expect(new Set(await ids('status=active'))).toEqual(new Set([well?.connection, late?.connection]))
+    expect(await ids('status=active&state=needs_reauth')).toEqual([])
+    world.said.sync = () => UNKNOWN
+    expect(await ids('state=in_sync')).toEqual([])
+    expect(new Set(await ids('state=unknown'))).toEqual(new Set([well?.connection, late?.connection]))
+    for (const [query, word] of [
+      ['state=fine', 'in_sync'],
+      ['status=paused', 'needs_reauth'],
+      ['vendor=yahoo', 'google'],
+      ['needs_reauth', 'state'],
+    ]) {
+      const { status, body } = await get(provider, `${CONNECTIONS}?${query}`)
+      expect([status, body['detail']], query).toEqual([400, expect.stringContaining(word ?? '')])
+    }
+  })
+
+  test('by state finds each once, page by page, however far apart they lie', async () => {
+    const provider = randomUUID()
+    await look(
+      `insert into external_calendar_connections (provider_id, vendor, vendor_account_id, status, last_synced_at)
+       select $1, 'google', n::text, 'active', calstream_now() - case when n % 400 = 0 then interval '1 hour' else interval '1 minute' end
+         from generate_series(1, 2800) n`,
+      [provider],
+    )
+    const seen: string[] = []
+    let pages = 0
+    let after: string | null = null
+    do {
+      const next = after === null ? '' : `&after=${String(after)}`
+      const { body } = await get(provider, `${CONNECTIONS}?state=late&limit=3${next}`)
+      seen.push(...(body['connections'] as { id: string }[]).map(({ id }) => id))
+      after = body['next_after'] as string | null
+      pages += 1
+    } while (after !== null)
+    expect([seen.length, new Set(seen).size]).toEqual([7, 7])
+    expect(pages).toBeLessThan(8)
+  })
+})

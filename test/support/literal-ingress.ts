@@ -234,7 +234,11 @@ function literalDatabase(
         return { rows: [], rowCount: 0 }
       }
       if (!text.includes('held_requests')) {
-        const found = rows.map((row) => ({ ...row, asOf: 1_700_000_000_000_000 })) as unknown as R[]
+        const found = rows.map((row) => ({
+          ...row,
+          providerId: A_PROVIDER,
+          asOf: 1_700_000_000_000_000,
+        })) as unknown as R[]
         return { rows: found, rowCount: found.length }
       }
       held.push([values[0] as string[], values[1] as string[]])

@@ -23,6 +23,7 @@ import {
 import { badRequest, sendProblem, type Problem } from '../server.ts'
 import type { BearerCheck } from './bearer.ts'
 import { chooseProvider, CONNECTION_NOT_FOUND, createCallers, type Caller } from './caller.ts'
+import { takes } from './members.ts'
 import { isKnownZone, mergeSpans, spanOfDays } from './busy-spans.ts'
 import { instantOf } from './times.ts'
 
@@ -41,6 +42,9 @@ const CALENDARS_MAX = 2000
 /** Each says the same; an app that has more asks for one connection at a time. */
 const UNBACKED_MAX = 100
 
+const SPAN_NEEDED =
+  'from and to are instants with their offset, like 2026-05-04T09:00:00Z or 2026-05-04T09:00:00%2B02:00.'
+
 interface Asked {
   readonly provider: ProviderId
   readonly connection: ConnectionId | null
@@ -58,6 +62,7 @@ export function registerBusy(app: FastifyInstance, deps: BusyDeps): void {
   const callers = createCallers(deps.bearer)
   app.get(BUSY, {
     onRequest: callers.identify,
+    preHandler: takes({ query: ['from', 'to', 'connection_id', 'provider_id'] }),
     handler: async (request, reply) => {
       const asked = askedSpan(callers.of(request), request.query as Record<string, unknown>)
       return 'problem' in asked ? sendProblem(reply, asked.problem) : sendBusy(deps, asked, reply)
@@ -70,8 +75,7 @@ function askedSpan(caller: Caller, query: Record<string, unknown>): Asked | { re
   if ('problem' in chosen) return chosen
   const from = instantOf(query['from'])
   const to = instantOf(query['to'])
-  if (from === null || to === null)
-    return { problem: badRequest('from and to are instants with their offset, like 2026-05-04T09:00:00Z.') }
+  if (from === null || to === null) return { problem: badRequest(SPAN_NEEDED) }
   if (to <= from || to - from > DAYS_MAX * DAY_MICROS)
     return { problem: badRequest(`to comes after from, by ${DAYS_MAX} days at most.`) }
   const id = query['connection_id']

@@ -26,6 +26,7 @@ import { allowLongAnswer, badRequest, sendProblem, type Problem } from '../serve
 import type { BearerCheck } from './bearer.ts'
 import { createCallers, jsonObject, ownerFor } from './caller.ts'
 import { CONNECTION } from './connections.ts'
+import { takes } from './members.ts'
 import { removeEvents, SOURCE } from './removals.ts'
 
 export const CALENDAR = `${CONNECTION}/calendars/:calendarId`
@@ -52,6 +53,7 @@ export function registerCalendarSelection(app: FastifyInstance, deps: SelectionD
   const callers = createCallers(deps.bearer)
   app.patch(CALENDAR, {
     onRequest: callers.identify,
+    preHandler: takes({ body: ['selected'] }),
     handler: async (request, reply) => {
       const params = request.params as { id: string; calendarId: string }
       const selected = jsonObject(request.body)?.['selected']

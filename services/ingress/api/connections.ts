@@ -1,22 +1,23 @@
 // `GET /api/calendar/connections` and `GET /api/calendar/connections/:id`: how a provider's connections are. Reads, so no gate closes
 // them: while sync is switched off, an app is told so instead of being left in the dark. Another provider's id and an unknown
 // one get the same answer.
-import type { FastifyInstance, FastifyReply } from 'fastify'
+import type { FastifyInstance } from 'fastify'
 import { calendarWords, connectionWords } from '#shared/domain/connection-words.ts'
 import type { GateDecision, Gates } from '#shared/domain/gates.ts'
-import { connectionId, isUuid, type ProviderId } from '#shared/domain/ids.ts'
+import { connectionId, isUuid } from '#shared/domain/ids.ts'
 import { isoOf } from '#shared/domain/instant.ts'
 import type { Queryable } from '#shared/platform/postgres.ts'
 import {
-  listConnectionStates,
   readCalendarStates,
   readConnectionState,
   type CalendarState,
   type ConnectionState,
 } from '#shared/store/connection-status.ts'
-import { badRequest, sendProblem } from '../server.ts'
+import { sendProblem } from '../server.ts'
 import type { BearerCheck } from './bearer.ts'
 import { chooseProvider, CONNECTION_NOT_FOUND, createCallers, ownerFor } from './caller.ts'
+import { askedList, LIST_QUERY, listed } from './connection-list.ts'
+import { takes } from './members.ts'
 import { instantOf } from './times.ts'
 
 export const CONNECTIONS = '/api/calendar/connections'
@@ -28,8 +29,6 @@ export interface ConnectionsDeps {
   readonly db: Queryable
 }
 
-const PAGE = 50
-const PAGE_MAX = 200
 /** Of one account; Google lists up to 10 000, people have a few. */
 const CALENDARS_MAX = 1000
 
@@ -38,15 +37,24 @@ export function registerConnections(app: FastifyInstance, deps: ConnectionsDeps)
   const callers = createCallers(deps.bearer)
   app.get(CONNECTIONS, {
     onRequest: callers.identify,
+    preHandler: takes({ query: LIST_QUERY }),
     handler: async (request, reply) => {
       const query = request.query as Record<string, unknown>
       const chosen = chooseProvider(callers.of(request), query['provider_id'])
       if ('problem' in chosen) return sendProblem(reply, chosen.problem)
-      return sendList(deps, chosen.provider, query, reply)
+      const asked = askedList(query)
+      if ('problem' in asked) return sendProblem(reply, asked.problem)
+      const { page, next } = await listed(deps, chosen.provider, asked)
+      return reply.send({
+        provider_id: chosen.provider,
+        connections: page.map(({ connection, gate }) => connectionJson(connection, gate)),
+        next_after: next,
+      })
     },
   })
   app.get(CONNECTION, {
     onRequest: callers.identify,
+    preHandler: takes({}),
     handler: async (request, reply) => {
       const { id } = request.params as { id: string }
       const owner = ownerFor(callers.of(request))
@@ -59,30 +67,6 @@ export function registerConnections(app: FastifyInstance, deps: ConnectionsDeps)
         calendars: calendars.map((calendar) => calendarJson(calendar, found, gate)),
       })
     },
-  })
-}
-
-async function sendList(
-  deps: ConnectionsDeps,
-  provider: ProviderId,
-  { limit = String(PAGE), after }: Record<string, unknown>,
-  reply: FastifyReply,
-): Promise<FastifyReply> {
-  const count = typeof limit === 'string' && /^\d{1,4}$/.test(limit) ? Number(limit) : 0
-  if (count < 1 || count > PAGE_MAX)
-    return sendProblem(reply, badRequest(`limit is a number from 1 to ${PAGE_MAX}.`))
-  if (after !== undefined && (typeof after !== 'string' || !isUuid(after)))
-    return sendProblem(reply, badRequest('after is the next_after of the page before.'))
-  const from = after === undefined ? null : connectionId(after)
-  // One more than asked for tells whether there is a next page.
-  const found = await listConnectionStates(deps.db, provider, { after: from, limit: count + 1 })
-  const page = found.slice(0, count)
-  return reply.send({
-    provider_id: provider,
-    connections: page.map((connection) =>
-      connectionJson(connection, deps.gates.sync(provider, connection.id)),
-    ),
-    next_after: found.length > count ? (page.at(-1)?.id ?? null) : null,
   })
 }
 

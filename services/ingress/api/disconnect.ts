@@ -14,6 +14,7 @@ import { allowLongAnswer, sendProblem } from '../server.ts'
 import type { BearerCheck } from './bearer.ts'
 import { CONNECTION_NOT_FOUND, createCallers, ownerFor } from './caller.ts'
 import { CONNECTION } from './connections.ts'
+import { takes } from './members.ts'
 import { removeEvents, SOURCE } from './removals.ts'
 
 export interface DisconnectDeps {
@@ -28,6 +29,7 @@ export function registerDisconnect(app: FastifyInstance, deps: DisconnectDeps): 
   const callers = createCallers(deps.bearer)
   app.delete(CONNECTION, {
     onRequest: callers.identify,
+    preHandler: takes({}),
     handler: async (request, reply) => {
       allowLongAnswer(request)
       const { id } = request.params as { id: string }

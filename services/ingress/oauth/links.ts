@@ -26,6 +26,7 @@ import {
   type Caller,
 } from '../api/caller.ts'
 import type { BearerCheck } from '../api/bearer.ts'
+import { takes } from '../api/members.ts'
 import { badRequest, sendProblem, type Problem } from '../server.ts'
 import { FLOW_LIFE_MS, startPath } from './flow.ts'
 import type { FlowTokens } from './flow-tokens.ts'
@@ -53,6 +54,7 @@ export function registerConnectLinks(app: FastifyInstance, deps: LinkDeps): void
       const closed = oauthRefusal(deps.gates.oauth())
       return closed === null ? callers.identify(request, reply) : sendProblem(reply, closed)
     },
+    preHandler: takes({ body: ['vendor', 'provider_id', 'connection_id', 'return_to'] }),
     handler: async (request, reply) => {
       const asked = await askedLink(deps, callers.of(request), request.body)
       if ('problem' in asked) return sendProblem(reply, asked.problem)

@@ -5,7 +5,21 @@ import type { Micros } from './ids.ts'
 import { isoOf } from './instant.ts'
 import { windowAt, type Window } from './window.ts'
 
-export type ConnectionStatus = 'active' | 'needs_reauth' | 'disabled' | 'disconnected'
+export const CONNECTION_STATUSES = ['active', 'needs_reauth', 'disabled', 'disconnected'] as const
+export type ConnectionStatus = (typeof CONNECTION_STATUSES)[number]
+
+export const CONNECTION_STATES = [
+  'in_sync',
+  'first_sync',
+  'catching_up',
+  'late',
+  'retrying',
+  'paused',
+  'unknown',
+  'needs_reauth',
+  'disabled',
+  'disconnected',
+] as const
 
 /** What the words need to know of a connection. */
 export interface ConnectionFacts {
@@ -34,17 +48,7 @@ export interface CalendarFacts {
 }
 
 export interface Words {
-  readonly state:
-    | 'in_sync'
-    | 'first_sync'
-    | 'catching_up'
-    | 'late'
-    | 'retrying'
-    | 'paused'
-    | 'unknown'
-    | 'needs_reauth'
-    | 'disabled'
-    | 'disconnected'
+  readonly state: (typeof CONNECTION_STATES)[number]
   readonly summary: string
   readonly next_step: string
 }

@@ -51,16 +51,24 @@ const CALENDAR = `k.id, k.connection_id as "connectionId", k.name, k.time_zone a
   k.push_supported as "pushSupported", k.removal_reason as "removalReason", to_micros(k.last_read_at) as "lastReadAt",
   to_micros(k.last_full_sync) as "lastFullReadAt", to_micros(k.resync_after) as "restsUntil"`
 
+export interface ConnectionFilter {
+  /** null: every one. */
+  readonly status: ConnectionStatus | null
+  readonly vendor: VendorName | null
+}
+
 /** Connections of a provider by id, those after `after`, at most `limit`. Throws Failure store/*. */
 export async function listConnectionStates(
   db: Queryable,
   provider: ProviderId,
-  page: { readonly after: ConnectionId | null; readonly limit: number },
+  page: ConnectionFilter & { readonly after: ConnectionId | null; readonly limit: number },
 ): Promise<readonly ConnectionState[]> {
   const { rows } = await db.query<ConnectionState>(
     `select ${CONNECTION} from external_calendar_connections c
-      where c.provider_id = $1 and ($2::uuid is null or c.id > $2) order by c.id limit $3`,
-    [provider, page.after, page.limit],
+      where c.provider_id = $1 and ($2::uuid is null or c.id > $2)
+        and ($4::text is null or c.status = $4) and ($5::text is null or c.vendor = $5)
+      order by c.id limit $3`,
+    [provider, page.after, page.limit, page.status, page.vendor],
   )
   return rows
 }

@@ -30,3 +30,21 @@ export async function providerConnections(db: Queryable, provider: ProviderId): 
     connections: rows.map(({ id, vendor, status }) => ({ id, vendor, status })),
   }
 }
+
+/** One connection with its provider; null when the provider (anybody for an operator's null) has no such. Throws Failure store/*. */
+export async function oneConnection(
+  db: Queryable,
+  owner: ProviderId | null,
+  connection: ConnectionId,
+): Promise<(ProviderConnections & { readonly provider: ProviderId }) | null> {
+  const { rows } = await db.query<ProviderConnection & { providerId: ProviderId; asOf: Micros }>(
+    `select c.id, c.vendor, c.status, c.provider_id as "providerId", to_micros(calstream_now()) as "asOf"
+       from external_calendar_connections c
+      where c.id = $2 and ($1::uuid is null or c.provider_id = $1)`,
+    [owner, connection],
+  )
+  const [row] = rows
+  if (row === undefined) return null
+  const { id, vendor, status, providerId, asOf } = row
+  return { provider: providerId, asOf, connections: [{ id, vendor, status }] }
+}

@@ -6,7 +6,14 @@ import { registerOAuth } from '../../../services/ingress/oauth/routes.ts'
 import { createServer } from '../../../services/ingress/server.ts'
 import { GOOGLE_WEBHOOK, registerGoogleWebhook } from '../../../services/ingress/webhooks/google.ts'
 import { SYNC_API } from '../../../services/ingress/api/sync.ts'
-import { documentedOperations, isProvokedOnLiterals } from '../../support/openapi.ts'
+import {
+  danglingRefs,
+  documentedOperations,
+  examples,
+  isProvokedOnLiterals,
+  wrongAnswer,
+  wrongValue,
+} from '../../support/openapi.ts'
 import { silent } from '../../support/recording-consumer.ts'
 import { rawDialogue, rawExchange, rawRequest, type RawAnswer } from '../../support/raw-http.ts'
 import {
@@ -70,6 +77,10 @@ const PROVOCATIONS: Record<string, Record<string, Provocation>> = {
     '401': async () => post(await start(), SYNC_API, {}),
     '403': async () => askForSync(await start({ sync: OFF_SYNC, database: [A_CONNECTION] })),
     '404': async () => askForSync(await start({ database: [] })),
+    '409': async () => {
+      const parked = { ...A_CONNECTION, status: 'needs_reauth' }
+      return askForSync(await start({ database: [parked] }), JSON.stringify({ connection_id: parked.id }))
+    },
     '413': async () => {
       const ingress = await start()
       const Authorization = await ingress.bearer({ provider_id: A_PROVIDER })
@@ -92,6 +103,15 @@ describe('schemas/openapi.yaml', () => {
       ([path, statuses]) => [`POST ${path}`, Object.keys(statuses).toSorted()] as const,
     )
     expect(Object.fromEntries(said)).toEqual(Object.fromEntries(provoked))
+  })
+
+  test('leads nowhere with no reference, and each of its examples is what it says', () => {
+    expect(danglingRefs()).toEqual([])
+    const wrong = examples().map(({ pointer, value }) => [pointer, wrongValue(pointer, value)])
+    expect(wrong.filter(([, problem]) => problem !== null)).toEqual([])
+    expect(wrong.length).toBeGreaterThan(5)
+    // It does not take everything.
+    expect(wrongValue('/components/schemas/Problem', { status: 'x' })).toMatch(/status/)
   })
 
   test('lists exactly the routes of the server', async () => {
@@ -123,6 +143,7 @@ describe('schemas/openapi.yaml', () => {
     if (answer.status < 400) return
     expect(answer.headers.get('content-type')).toMatch(/^application\/problem\+json/)
     const problem = problemOf(answer)
+    expect(wrongAnswer(`POST ${path}`, status, problem)).toBeNull()
     // What is no request yet has no name.
     const isParsed = status !== '408' && status !== '431'
     expect(Object.keys(problem).toSorted()).toEqual([
@@ -135,7 +156,7 @@ describe('schemas/openapi.yaml', () => {
     ])
     expect(problem).toMatchObject({ type: 'about:blank', status: Number(status) })
     expect(problem['request_id']).toBe(answer.headers.get('x-request-id'))
-    expect(answer.body).not.toMatch(/node_modules|\.ts:|at .*\(|select /i)
+    expect(answer.body).not.toMatch(/node_modules|\.ts:|\\n +at |select /i)
     if (answer.status === 503) expect(answer.headers.get('retry-after')).toMatch(/^[1-9]\d*$/)
     if (answer.status === 405) expect(answer.headers.get('allow')).toBe('POST')
   })

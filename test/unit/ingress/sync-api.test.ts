@@ -1,9 +1,11 @@
 // What the sync API answers, and what it leaves behind in Kafka and Postgres.
 import { createHmac, randomUUID } from 'node:crypto'
+import type { JWTPayload } from 'jose'
 import { describe, expect, test } from 'vitest'
 import { Failure } from '#shared/domain/failure.ts'
 import { nameless } from '../../support/nameless.ts'
-import { SYNC_API } from '../../../services/ingress/api/sync.ts'
+import { SYNC_API, SYNC_ONE } from '../../../services/ingress/api/sync.ts'
+import type { RawAnswer } from '../../support/raw-http.ts'
 import {
   A_CONNECTION,
   A_PROVIDER,
@@ -15,9 +17,22 @@ import {
   problemOf,
   literalIngressPerTest,
   UNKNOWN,
+  type LiteralIngress,
 } from '../../support/literal-ingress.ts'
 
 const start = literalIngressPerTest()
+
+/** Asks for a sync of one connection, by its own route or in the body. */
+async function askForOne(
+  ingress: LiteralIngress,
+  where: string,
+  id: string,
+  claims: JWTPayload = { provider_id: A_PROVIDER },
+): Promise<RawAnswer> {
+  if (where === 'body') return askForSync(ingress, JSON.stringify({ connection_id: id }), claims)
+  const Authorization = await ingress.bearer(claims)
+  return post(ingress, SYNC_ONE.replace(':id', id), { Authorization })
+}
 
 describe('the sync API', () => {
   test('rings every active connection of the provider, of either vendor, and says which were not asked', async () => {
@@ -125,11 +140,66 @@ describe('the sync API', () => {
     '{}',
     '{"provider_id":7}',
     '{"provider_id":"x"}',
+    '{"connection_id":7}',
+    '{"connection_id":null,"provider_id":"x"}',
+    `{"provider_id":"${A_PROVIDER}","conection_id":"${A_CONNECTION.id}"}`,
     '{"__proto__":{"provider_id":"6f2b9c1e-0000-4000-8000-000000000000"}}',
     '\xff\xfe',
   ])('answers 400 to the body %s', async (body) => {
     const ingress = await start({ database: [A_CONNECTION] })
     expect((await askForSync(ingress, body)).status).toBe(400)
+    expect(ingress.sent).toHaveLength(0)
+  })
+
+  test.each(['path', 'body'])('asks for one connection alone, named in the %s', async (where) => {
+    const ingress = await start({ database: [A_CONNECTION] })
+    expect((await askForOne(ingress, where, A_CONNECTION.id)).status).toBe(202)
+    expect(ingress.sent.map(({ key }) => key)).toEqual([A_CONNECTION.id])
+    expect((await askForOne(ingress, where, A_CONNECTION.id, { scope: 'operator' })).status).toBe(202)
+    const unknown = await askForOne(await start({ database: [] }), where, A_CONNECTION.id)
+    const malformed = await askForOne(ingress, where, 'x')
+    expect([unknown.status, problemOf(unknown)['error']]).toEqual([404, 'Connection not found'])
+    expect(nameless(malformed.body)).toBe(nameless(unknown.body))
+    expect(ingress.sent).toHaveLength(2)
+  })
+
+  test.each(['path', 'body'])(
+    'holds one connection, named in the %s, for an operator before the 403',
+    async (where) => {
+      const closed = await start({ sync: OFF_SYNC, database: [A_CONNECTION] })
+      const answer = await askForOne(closed, where, A_CONNECTION.id, { scope: 'operator' })
+      expect([answer.status, problemOf(answer)['error']]).toEqual([403, 'Calendar sync not enabled'])
+      expect(closed.held).toEqual([[[A_CONNECTION.id], ['CALENDAR_SYNC_ENABLED']]])
+      const restricted = await start({ sync: NOT_ALLOWED, database: [A_CONNECTION] })
+      const refused = await askForOne(restricted, where, A_CONNECTION.id)
+      expect([refused.status, problemOf(refused)['error']]).toEqual([403, 'Connection not allowed'])
+      expect(problemOf(refused)['detail']).toContain('CALENDAR_ALLOWLIST_CONNECTION_IDS')
+      expect(restricted.held).toEqual([[[A_CONNECTION.id], ['CALENDAR_ALLOWLIST_CONNECTION_IDS']]])
+    },
+  )
+
+  test('says of one connection that is not pulled why, instead of a 202 that did nothing', async () => {
+    for (const status of ['needs_reauth', 'disabled', 'disconnected']) {
+      const ingress = await start({ database: [{ ...A_CONNECTION, status }] })
+      const answer = await askForOne(ingress, 'path', A_CONNECTION.id)
+      expect([answer.status, problemOf(answer)['error']]).toEqual([409, 'Connection not active'])
+      expect(ingress.sent).toHaveLength(0)
+    }
+  })
+
+  test('names what is not known, in the query and in the body, and what is', async () => {
+    const ingress = await start({ database: [A_CONNECTION] })
+    const Authorization = await ingress.bearer({ provider_id: A_PROVIDER })
+    const detailOf = async (path: string, body = '') => {
+      const answer = await post(ingress, path, { Authorization }, body)
+      return [answer.status, problemOf(answer)['detail']]
+    }
+    expect(await detailOf(SYNC_API, '{"provider":"x"}')).toEqual([
+      400,
+      '"provider" is not known here. Its body takes provider_id, connection_id.',
+    ])
+    const inQuery = '"full" is not known here. This route takes nothing in its query.'
+    expect(await detailOf(`${SYNC_API}?full=1`)).toEqual([400, inQuery])
     expect(ingress.sent).toHaveLength(0)
   })
 
