@@ -12,8 +12,17 @@ export type ServiceName = (typeof SERVICES)[number]
 /** The environment with the local stack's values behind it, if a stack runs in this folder. */
 export function withLocalStack(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
   if (env['KAFKA_BROKERS'] || !existsSync(STACK_FILE)) return env
-  const parsed = stackFile.safeParse(JSON.parse(readFileSync(STACK_FILE, 'utf8')))
+  const parsed = stackFile.safeParse(readStackFile())
   return parsed.success ? { ...parsed.data.env, ...env } : env
+}
+
+/** undefined for a file that is no JSON: an error about it would quote the tokens in it. */
+function readStackFile(): unknown {
+  try {
+    return JSON.parse(readFileSync(STACK_FILE, 'utf8'))
+  } catch {
+    return undefined
+  }
 }
 
 /**

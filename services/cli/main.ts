@@ -5,7 +5,7 @@ import { ConfigError } from '#shared/platform/env.ts'
 import { Failure } from '#shared/domain/failure.ts'
 import { SERVICES, withLocalStack } from './config.ts'
 import type { DeadLetterOptions } from './dead-letters.ts'
-import { createOutput } from './output.ts'
+import { complain, createOutput } from './output.ts'
 
 const env = withLocalStack(process.env)
 const program = new Command('calstream')
@@ -164,8 +164,8 @@ try {
 /** One line for a person; a stack only for what should not have happened. Returns the exit code. */
 function explain(error: unknown): number {
   if (error instanceof CommanderError) return error.exitCode
-  if (error instanceof ConfigError || error instanceof Failure) process.stderr.write(`${error.message}\n`)
-  else if (error instanceof Error && error.name === 'Problem') process.stderr.write(`${error.message}\n`)
-  else process.stderr.write(`${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`)
+  if (error instanceof ConfigError || error instanceof Failure) complain(error.message)
+  else if (error instanceof Error && error.name === 'Problem') complain(error.message)
+  else complain(error instanceof Error ? (error.stack ?? error.message) : String(error))
   return 1
 }

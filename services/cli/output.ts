@@ -1,4 +1,5 @@
 // What the command prints: tables for a person, one JSON document with --json. Results go to stdout, trouble to stderr.
+// Invariant: labels, names and errors are strangers' text, and no character of theirs steers a terminal.
 
 export interface Output {
   /** Prints rows as an aligned table, or as JSON. */
@@ -13,15 +14,39 @@ export interface Output {
 
 export function createOutput(json: boolean): Output {
   if (json) {
-    const print = (value: unknown) => console.log(JSON.stringify(value, null, 2))
+    // What steers a terminal is inside a string of the document, where an escape means the same.
+    const print = (value: unknown) => console.log(harmless(JSON.stringify(value, null, 2)))
     return { rows: print, object: print, text: print, line: () => undefined }
   }
   return {
-    rows: (rows, empty) => console.log(rows.length === 0 ? empty : tableOf(rows)),
-    object: (value) => console.log(objectOf(value)),
-    text: (value) => console.log(value),
-    line: (text) => console.log(text),
+    rows: (rows, empty) => console.log(harmless(rows.length === 0 ? empty : tableOf(rows))),
+    object: (value) => console.log(harmless(objectOf(value))),
+    text: (value) => console.log(harmless(value)),
+    line: (text) => console.log(harmless(text)),
   }
+}
+
+/** Tells a person on stderr what went wrong. */
+export function complain(text: string): void {
+  process.stderr.write(`${harmless(text)}\n`)
+}
+
+/**
+ * Unicode's category C but for line feeds: control characters (cursor, colour, title, clipboard of a
+ * terminal), what turns the direction of text, what is invisible, halves of pairs; and two that end a line.
+ */
+const STEERING = /[^\P{C}\n]|[\u2028\u2029]/gu
+
+/** The text with every character that steers a terminal written as \\uXXXX; line feeds stay. */
+export function harmless(text: string): string {
+  return text.replace(STEERING, (found) =>
+    found.replace(/[^]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`),
+  )
+}
+
+/** The same for a cell, which has one line. */
+function oneLine(text: string): string {
+  return harmless(text).replaceAll('\n', '\\u000a')
 }
 
 function tableOf(rows: readonly Record<string, unknown>[]): string {
@@ -45,6 +70,10 @@ function objectOf(value: Record<string, unknown>): string {
 }
 
 function textOf(value: unknown): string {
+  return oneLine(plainOf(value))
+}
+
+function plainOf(value: unknown): string {
   if (value === null || value === undefined) return '–'
   if (value instanceof Date) return value.toISOString()
   if (typeof value === 'boolean') return value ? 'yes' : 'no'

@@ -16,7 +16,7 @@ import { applyTopics, verifyTopics } from '#shared/platform/topics.ts'
 import { migrate } from '#shared/store/migrate.ts'
 import { seedToggles } from '../../infra/local/seed-toggles.ts'
 import { urlOf } from './config.ts'
-import type { Output } from './output.ts'
+import { complain, type Output } from './output.ts'
 import { Problem } from './problem.ts'
 
 const LIMIT_MS = 60_000
@@ -29,17 +29,37 @@ export async function prepareTables(env: NodeJS.ProcessEnv, output: Output): Pro
     urlOf('migrate', env),
   )
   const file = config.CALSTREAM_ROLE_PASSWORDS_FILE
-  const passwords =
-    file === undefined ? undefined : rolePasswords.safeParse(JSON.parse(readFileSync(file, 'utf8')))
-  if (passwords?.success === false)
-    throw new Problem('CALSTREAM_ROLE_PASSWORDS_FILE must hold a JSON object: role name → password.')
   const applied = await migrate({
     url: config.POSTGRES_URL,
-    ...(passwords ? { rolePasswords: passwords.data } : {}),
+    ...(file ? { rolePasswords: readPasswords(file) } : {}),
   })
   output.rows(
     applied.map((migration) => ({ applied: migration })),
     'The tables are up to date.',
+  )
+}
+
+/** The passwords by role. Throws a Problem that tells nothing of what is in the file. */
+function readPasswords(file: string): Record<string, string> {
+  let content: unknown
+  try {
+    content = JSON.parse(readFileSync(file, 'utf8'))
+  } catch (error) {
+    // The text of a SyntaxError quotes the file.
+    if (error instanceof SyntaxError) throw badPasswords('is no JSON')
+    const reason = (error as NodeJS.ErrnoException).code ?? 'unreadable'
+    throw new Problem(`CALSTREAM_ROLE_PASSWORDS_FILE names a file that cannot be read (${reason}).`)
+  }
+  const passwords = rolePasswords.safeParse(content)
+  if (!passwords.success) throw badPasswords('is something else')
+  return passwords.data
+}
+
+function badPasswords(what: string): Problem {
+  const form =
+    '{"calstream_ingress": "…", "calstream_sync": "…", "calstream_relay": "…", "calstream_scheduler": "…"}'
+  return new Problem(
+    `CALSTREAM_ROLE_PASSWORDS_FILE must hold a JSON object, role name → password: ${form}. It ${what}.`,
   )
 }
 
@@ -69,7 +89,7 @@ export async function prepareTopics(
     report.topics.map((topic) => ({ ...topic })),
     'There are no topics to look at.',
   )
-  complain(report.problems)
+  complainOf(report.problems)
 }
 
 /** Registers missing schemas (apply), then verifies all. Sets the exit code when something is not as it must be. */
@@ -86,11 +106,11 @@ export async function prepareSchemas(
     report.subjects.map((subject) => ({ ...subject })),
     'There are no schemas to look at.',
   )
-  complain(report.problems)
+  complainOf(report.problems)
 }
 
-function complain(problems: readonly string[]): void {
-  for (const problem of problems) process.stderr.write(`${problem}\n`)
+function complainOf(problems: readonly string[]): void {
+  for (const problem of problems) complain(problem)
   if (problems.length > 0) process.exitCode = 1
 }
 
@@ -104,13 +124,22 @@ export async function prepareToggles(env: NodeJS.ProcessEnv, output: Output): Pr
     env,
   )
   const consoleUrl = config.UNLEASH_URL.replace(/\/api\/?$/, '')
-  const made = await seedToggles(
-    { consoleUrl, tokens: { admin: config.UNLEASH_ADMIN_TOKEN.reveal() } },
-    { switchesOn: true, providerIds: [], connectionIds: [] },
-    AbortSignal.timeout(LIMIT_MS),
-  )
+  const address = { consoleUrl, tokens: { admin: config.UNLEASH_ADMIN_TOKEN.reveal() } }
+  const seed = { switchesOn: true, providerIds: [], connectionIds: [] }
+  const made = await seedToggles(address, seed, AbortSignal.timeout(LIMIT_MS)).catch((error: unknown) => {
+    throw new Problem(
+      `The toggles could not be made: ${reasonOf(error)}. Check UNLEASH_URL and UNLEASH_ADMIN_TOKEN.`,
+    )
+  })
   output.rows(
     made.map((toggle) => ({ made: toggle })),
     'All toggles are there.',
   )
+}
+
+/** fetch says only "fetch failed"; why is in its cause. */
+function reasonOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error)
+  const cause = error.cause instanceof Error ? error.cause : error
+  return (cause as NodeJS.ErrnoException).code ?? cause.message
 }
