@@ -4,7 +4,7 @@ import path from 'node:path'
 import type { Component } from './component.ts'
 import { fetchJavaParts, type JavaParts } from './java-parts.ts'
 import { type Kafka, startKafka } from './kafka.ts'
-import { type Postgres, startPostgres } from './postgres.ts'
+import { giveDatabase, type Postgres, startPostgres } from './postgres.ts'
 import type { ProcessLedger } from './processes.ts'
 import { type Registry, startRegistry } from './registry.ts'
 import { startUnleash, type Unleash, type UnleashTokens } from './unleash.ts'
@@ -63,7 +63,7 @@ export async function startInfrastructure(
     postgres,
     parts.then((found) => timed(() => startKafka(kafkaOptions(options, found), either))),
     parts.then((found) => timed(() => startRegistry(registryOptions(options, found), either))),
-    postgres.then((database) => timed(() => startUnleash(unleashOptions(options, database), either))),
+    postgres.then((database) => timed(() => startOnOwnDatabase(options, database, either))),
   ] as const
   try {
     const [database, kafka, registry, unleash] = await Promise.all(all)
@@ -127,10 +127,20 @@ function registryOptions(options: InfrastructureOptions, parts: JavaParts) {
   return { ...common(options, 'registry'), parts }
 }
 
+async function startOnOwnDatabase(
+  options: InfrastructureOptions,
+  database: Postgres,
+  signal: AbortSignal,
+): Promise<Unleash> {
+  await giveDatabase(database, { name: 'unleash', password: options.tokens.databasePassword })
+  return startUnleash(unleashOptions(options, database), signal)
+}
+
 function unleashOptions(options: InfrastructureOptions, database: Postgres) {
+  const user = { name: 'unleash', password: options.tokens.databasePassword }
   return {
     ...common(options, 'unleash'),
-    databaseUrl: database.url('unleash'),
+    databaseUrl: database.url('unleash', user),
     tokens: options.tokens,
     compileCache: path.join(options.cache, 'compiled'),
   }

@@ -34,6 +34,8 @@ export interface PostgresAddress {
 export type Postgres = Component & PostgresAddress
 
 const SUPERUSER = 'postgres'
+/** The same file that Compose runs. */
+const OWN_DATABASE = path.resolve(import.meta.dirname, '../postgres/own-database.sql')
 const READY_TIMEOUT_MS = 60_000
 /** Fast shutdown ends sessions and writes a checkpoint: 0.05 s idle. */
 const STOP_WITHIN_MS = 4_000
@@ -67,12 +69,15 @@ export async function startPostgres(options: PostgresOptions, signal: AbortSigna
 
 /** Runs one statement on a database of the server, outside a transaction. */
 export async function runStatement(url: string, text: string): Promise<readonly Record<string, unknown>[]> {
+  return withSession(url, async (client) => (await client.query<Record<string, unknown>>(text)).rows)
+}
+
+async function withSession<T>(url: string, work: (client: pg.Client) => Promise<T>): Promise<T> {
   const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: 2_000 })
   client.on('error', ignoreLostSession)
   try {
     await client.connect()
-    const result = await client.query<Record<string, unknown>>(text)
-    return result.rows
+    return await work(client)
   } finally {
     await client.end()
   }
@@ -93,6 +98,21 @@ export async function createDatabases(
   for (const name of names)
     if (!present.has(name))
       await runStatement(address.url('postgres'), `CREATE DATABASE ${pg.escapeIdentifier(name)}`)
+}
+
+/**
+ * Gives a database that exists to a part that is not ours: a login of the same name owns it and reaches no other one. May be
+ * run again; it mends what an older version made. Throws what the server says.
+ */
+export async function giveDatabase(
+  address: Pick<PostgresAddress, 'url'>,
+  { name, password }: { readonly name: string; readonly password: string },
+): Promise<void> {
+  await withSession(address.url(name), async (client) => {
+    const setting = `SELECT set_config('own.role', $1, false), set_config('own.password', $2, false)`
+    await client.query(setting, [name, password])
+    await client.query(readFileSync(OWN_DATABASE, 'utf8'))
+  })
 }
 
 async function launch(

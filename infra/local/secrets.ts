@@ -11,7 +11,6 @@ export const DATABASE_ROLES = [
   'calstream_sync',
   'calstream_relay',
   'calstream_scheduler',
-  'calstream_migrate',
 ] as const
 export type DatabaseRole = (typeof DATABASE_ROLES)[number]
 
@@ -34,10 +33,18 @@ const ROLE_PASSWORDS_FILE = 'role-passwords.json'
 export function keptSecrets(folder: string): StackSecrets {
   const file = path.join(folder, FILE)
   const kept = readKept(file)
-  const secrets = { ...newSecrets(), ...kept }
-  if (Object.keys(kept).length < Object.keys(secrets).length)
-    writeWhole(file, JSON.stringify(secrets, null, 2))
+  const fresh = newSecrets()
+  const secrets = { ...fresh, ...kept, unleash: unleashTokens(kept.unleash, fresh.unleash) }
+  const text = JSON.stringify(secrets, null, 2)
+  if (text !== JSON.stringify(kept, null, 2)) writeWhole(file, text)
   return secrets
+}
+
+/** The console refuses a password of hexadecimal digits, and those that older versions made never became one. */
+function unleashTokens(kept: UnleashTokens | undefined, fresh: UnleashTokens): UnleashTokens {
+  if (kept === undefined) return fresh
+  const isOld = /^[0-9a-f]*$/.test(kept.adminPassword)
+  return { ...fresh, ...kept, ...(isOld ? { adminPassword: fresh.adminPassword } : {}) }
 }
 
 function readKept(file: string): Partial<StackSecrets> {
@@ -76,8 +83,17 @@ export function newUnleashTokens(): UnleashTokens {
   return {
     admin: `*:*.${secret()}`,
     backend: `default:development.${secret()}`,
-    adminPassword: secret(),
+    adminPassword: consolePassword(),
     sessionSecret: secret(),
+    databasePassword: secret(),
+  }
+}
+
+/** The console takes strong ones only: all four kinds of characters, none three times in a row. */
+function consolePassword(): string {
+  for (;;) {
+    const password = `Aa1-${randomBytes(24).toString('base64url')}`
+    if (!/(.)\1\1/.test(password)) return password
   }
 }
 

@@ -1,6 +1,7 @@
 // The Unleash server as a child process on the stack's Postgres, with its tokens set at the first start.
 import { createRequire } from 'node:module'
 import path from 'node:path'
+import { closeDefaultLogin, CONSOLE_USER } from '#shared/platform/unleash-console.ts'
 import { Child, untilReady } from './child.ts'
 import { Component } from './component.ts'
 import type { ProcessLedger } from './processes.ts'
@@ -26,6 +27,8 @@ export interface UnleashTokens {
   readonly adminPassword: string
   /** Signs the console's sessions. */
   readonly sessionSecret: string
+  /** Of its login in Postgres. */
+  readonly databasePassword: string
 }
 
 export interface UnleashAddress {
@@ -42,7 +45,10 @@ export type Unleash = Component & UnleashAddress
 const READY_TIMEOUT_MS = 120_000
 const STOP_WITHIN_MS = 3_000
 
-/** Starts the server; resolves when the client API answers our token with a list of toggles. */
+/**
+ * Starts the server; resolves when the client API answers our token with a list of toggles. A console that an older
+ * version left with the default password gets ours.
+ */
 export async function startUnleash(options: UnleashOptions, signal: AbortSignal): Promise<Unleash> {
   const consoleUrl = `http://127.0.0.1:${options.port}`
   const address: UnleashAddress = { consoleUrl, url: `${consoleUrl}/api`, tokens: options.tokens }
@@ -66,11 +72,17 @@ async function launch(options: UnleashOptions, address: UnleashAddress, signal: 
   )
   try {
     await untilReady(child, (stop) => unleashRoundTrip(address, stop), READY_TIMEOUT_MS, signal)
+    await mendConsole(address, signal)
   } catch (error) {
     await child.kill()
     throw error
   }
   return child
+}
+
+/** A stack starts without it, too: `calstream doctor` is red as long as the default password works. */
+async function mendConsole({ consoleUrl, tokens }: UnleashAddress, signal: AbortSignal): Promise<void> {
+  await closeDefaultLogin(consoleUrl, tokens.adminPassword, signal).catch(() => signal.throwIfAborted())
 }
 
 /** Its package.json is not exported; its entry is dist/lib/server-impl.js. */
@@ -89,6 +101,8 @@ function settings(options: UnleashOptions, consoleUrl: string): NodeJS.ProcessEn
     // Applied only while no such token exists. Never IMPORT_FILE: it is applied again at every start and would undo an operator's off.
     INIT_ADMIN_API_TOKENS: options.tokens.admin,
     INIT_BACKEND_API_TOKENS: options.tokens.backend,
+    // Unleash heeds the password only together with the name, and both at its first start only.
+    UNLEASH_DEFAULT_ADMIN_USERNAME: CONSOLE_USER,
     UNLEASH_DEFAULT_ADMIN_PASSWORD: options.tokens.adminPassword,
     UNLEASH_SECRET: options.tokens.sessionSecret,
     // Its standard is 250 ids in a list; the allowlists of a few hundred connections must fit.

@@ -18,6 +18,7 @@ import { createVendors } from '#shared/vendors/index.ts'
 import { GATES } from '#shared/domain/gates.ts'
 import type { VendorName } from '#shared/domain/ids.ts'
 import { urlOf } from './config.ts'
+import { CONSOLE_REMEDY, consolePassword } from './console-password.ts'
 import type { Output } from './output.ts'
 
 interface Check {
@@ -93,6 +94,11 @@ function checksOf(env: NodeJS.ProcessEnv): readonly Check[] {
       name: 'flags',
       look: () => toggles(env),
       remedy: 'start Unleash, check UNLEASH_TOKEN, then calstream toggles apply',
+    },
+    {
+      name: 'console',
+      look: () => consolePassword(env, AbortSignal.timeout(LIMIT_MS)),
+      remedy: CONSOLE_REMEDY,
     },
     {
       name: 'google',

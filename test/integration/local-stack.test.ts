@@ -2,9 +2,14 @@
 // must not undo. Each claim about surviving has its control: the kill really took the process away.
 import { Kafka as KafkaClient, type KafkaConfig, logLevel } from 'kafkajs'
 import { describe, expect, inject, test } from 'vitest'
+import { Secret } from '#shared/platform/env.ts'
+import { isDefaultLoginOpen, signIn } from '#shared/platform/unleash-console.ts'
+import { migrate } from '#shared/store/migrate.ts'
 import { setAllowlist, setToggle, seedToggles } from '../../infra/local/seed-toggles.ts'
-import { runStatement } from '../../infra/local/postgres.ts'
+import { giveDatabase, runStatement } from '../../infra/local/postgres.ts'
+import { consolePassword } from '../../services/cli/console-password.ts'
 import {
+  startLocalUnleash,
   type OwnKafka,
   startOwnKafka,
   startOwnPostgres,
@@ -126,6 +131,88 @@ describe('the toggles', () => {
   })
 })
 
+describe('the console of the flag server', () => {
+  /** `unleash4all`, as the server stores a password. */
+  const KNOWN_TO_EVERYBODY = '$2b$04$mQIrkQEOCPs33ejnZ5NUJeWiFJXnLUm19.CT4OS9/A0xd8QPslmmi'
+
+  test('opens with the password of its settings and refuses the one that everybody knows', async () => {
+    const { consoleUrl, tokens, url } = inject('stack').unleash
+    expect(await isDefaultLoginOpen(consoleUrl, signal())).toBe(false)
+    const cookie = await signIn(consoleUrl, tokens.adminPassword, signal())
+    expect(await mayReadTokens(consoleUrl, cookie)).toBe(true)
+    expect(await mayReadTokens(consoleUrl, null)).toBe(false)
+    await expect(consolePassword({ UNLEASH_URL: url }, signal())).resolves.toContain('refused')
+  })
+
+  test('of an older installation is red in doctor and gets a password of its own at the next start', async () => {
+    await using unleash = await startLocalUnleash(inject('stack').postgresUrl)
+    const { consoleUrl, databaseUrl, tokens } = unleash
+    await runStatement(databaseUrl, `update users set password_hash = '${KNOWN_TO_EVERYBODY}'`)
+    // The server takes no password twice, and there it never had ours.
+    await runStatement(databaseUrl, 'delete from used_passwords')
+    expect(await isDefaultLoginOpen(consoleUrl, signal())).toBe(true)
+    await expect(consolePassword({ UNLEASH_URL: unleash.url }, signal())).rejects.toThrow('every Unleash')
+    await unleash.restart(signal())
+    expect(await isDefaultLoginOpen(consoleUrl, signal())).toBe(false)
+    const cookie = await signIn(consoleUrl, tokens.adminPassword, signal())
+    expect(await mayReadTokens(consoleUrl, cookie)).toBe(true)
+  })
+})
+
+describe('the login of a part that is not ours', () => {
+  const WHO = 'select current_user as who'
+
+  test('opens its own database and no other one, and ours open ours alone', async () => {
+    await using postgres = await startOwnPostgres(['part', 'calstream'])
+    const rolePasswords = { calstream_ingress: 'ours' }
+    await migrate({ url: new Secret(postgres.url('calstream')), rolePasswords })
+    const part = { name: 'part', password: `it's "odd" \\ and long` }
+    await giveDatabase(postgres, part)
+    const as = (database: string) => runStatement(postgres.url(database, part), WHO)
+    expect(await as('part')).toEqual([{ who: 'part' }])
+    for (const database of ['calstream', 'postgres', 'template1'])
+      await expect(as(database), database).rejects.toThrow('permission denied for database')
+    const ours = { name: 'calstream_ingress', password: 'ours' }
+    expect(await runStatement(postgres.url('calstream', ours), WHO)).toEqual([{ who: ours.name }])
+    for (const database of ['part', 'postgres', 'template1'])
+      await expect(runStatement(postgres.url(database, ours), WHO), database).rejects.toThrow(
+        'permission denied for database',
+      )
+    const own = postgres.url('part', part)
+    await runStatement(own, 'create table mine (a int)')
+    for (const forbidden of ['create role more', 'create database more', 'set role postgres'])
+      await expect(runStatement(own, forbidden), forbidden).rejects.toThrow('permission denied')
+  })
+
+  test('takes over what an older version made as the superuser, and gets a new password', async () => {
+    await using postgres = await startOwnPostgres(['part'])
+    for (const made of [
+      'create table old (id serial primary key, at timestamptz)',
+      'create view shown as select id from old',
+      'create sequence counted',
+      `create type kind as enum ('a')`,
+      'create function one() returns int language sql return 1',
+      'create schema more create table inner_one (a kind)',
+    ])
+      await runStatement(postgres.url('part'), made)
+    await giveDatabase(postgres, { name: 'part', password: 'first' })
+    await giveDatabase(postgres, { name: 'part', password: 'second' })
+    const own = postgres.url('part', { name: 'part', password: 'second' })
+    for (const change of [
+      'alter table old add column b int',
+      'insert into old default values',
+      'drop view shown',
+      'drop sequence counted',
+      `alter type kind add value 'b'`,
+      'drop function one()',
+      'drop schema more cascade',
+    ])
+      await expect(runStatement(own, change), change).resolves.toBeDefined()
+    const former = postgres.url('part', { name: 'part', password: 'first' })
+    await expect(runStatement(former, WHO)).rejects.toThrow('password authentication failed')
+  })
+})
+
 test('the shared stack answers at the addresses that tests are given', async () => {
   const stack = inject('stack')
   expect(await runStatement(stack.postgresUrl, 'SELECT 1 AS one')).toEqual([{ one: 1 }])
@@ -133,6 +220,12 @@ test('the shared stack answers at the addresses that tests are given', async () 
   expect(await withClient(stack, listTopics)).toBeInstanceOf(Array)
   expect((await clientView(stack.unleash))['CALENDAR_WEBHOOK_ENABLED']).toMatchObject({ enabled: true })
 })
+
+/** What who signs in to the console may do: read the tokens of the admin API. */
+async function mayReadTokens(consoleUrl: string, cookie: string | null): Promise<boolean> {
+  const answer = await fetch(`${consoleUrl}/api/admin/api-tokens`, { headers: { cookie: cookie ?? '' } })
+  return answer.ok
+}
 
 /** Patient with a slow machine where an answer is expected, quick to give up where none is. */
 const PATIENT = { requestTimeout: 20_000, retry: { retries: 20, initialRetryTime: 100, maxRetryTime: 2_000 } }

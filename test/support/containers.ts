@@ -132,6 +132,7 @@ async function unleashOn(network: string, signal: AbortSignal): Promise<OwnUnlea
       DATABASE_SSL: 'false',
       INIT_ADMIN_API_TOKENS: tokens.admin,
       INIT_BACKEND_API_TOKENS: tokens.backend,
+      UNLEASH_DEFAULT_ADMIN_USERNAME: 'admin',
       UNLEASH_DEFAULT_ADMIN_PASSWORD: tokens.adminPassword,
       UNLEASH_SECRET: tokens.sessionSecret,
     })

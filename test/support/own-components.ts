@@ -11,6 +11,7 @@ import { type Kafka, startKafka } from '../../infra/local/kafka.ts'
 import { freePorts } from '../../infra/local/ports.ts'
 import {
   createDatabases,
+  giveDatabase,
   type Postgres,
   type PostgresAddress,
   startPostgres,
@@ -81,18 +82,24 @@ async function startLocalPostgres(databases: readonly string[]): Promise<Postgre
   return startPostgres({ ...ownPlace('postgres'), port, databases, fsync: false }, startSignal())
 }
 
-async function startLocalUnleash(postgresUrl: string): Promise<Unleash> {
+/** As a process of this machine, also where the rest of the infrastructure runs in containers. `databaseUrl` is the superuser's. */
+export async function startLocalUnleash(postgresUrl: string): Promise<Unleash & { databaseUrl: string }> {
   const name = `unleash_${randomBytes(4).toString('hex')}`
-  const url = (database: string): string =>
-    Object.assign(new URL(postgresUrl), { pathname: `/${database}` }).href
+  const url = (database: string, login: { username?: string; password?: string } = {}): string =>
+    Object.assign(new URL(postgresUrl), { ...login, pathname: `/${database}` }).href
   await createDatabases({ url }, [name])
+  const tokens = newUnleashTokens()
+  const password = tokens.databasePassword
+  await giveDatabase({ url }, { name, password })
   const { port } = await freePorts(['port'])
   const compileCache = path.join(cacheFolder(process.env, homedir()), 'compiled')
   const { env, ledger, logFile } = ownPlace('unleash')
-  return startUnleash(
-    { env, ledger, logFile, databaseUrl: url(name), port, tokens: newUnleashTokens(), compileCache },
+  const databaseUrl = url(name, { username: name, password })
+  const unleash = await startUnleash(
+    { env, ledger, logFile, databaseUrl, port, tokens, compileCache },
     startSignal(),
   )
+  return Object.assign(unleash, { databaseUrl: url(name) })
 }
 
 /** A folder inside the run's, so that the run's end (or the next run) finds what a crashed file left. */

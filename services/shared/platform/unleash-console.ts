@@ -1,0 +1,70 @@
+// The login of the flag server's console. Whoever signs in there turns every gate, and Unleash makes a
+// login that everybody knows unless it is told another one at its first start.
+
+/** The user that Unleash makes at its first start. */
+export const CONSOLE_USER = 'admin'
+
+/** Its password unless both UNLEASH_DEFAULT_ADMIN_USERNAME and _PASSWORD were set then (docs.getunleash.io). */
+const DEFAULT_PASSWORD = 'unleash4all'
+
+const TIMEOUT_MS = 10_000
+
+/**
+ * Signs in as the user `admin`. `consoleUrl` is the server's address without `/api`. Returns the cookie of
+ * the session, null when the server refuses the login or has none by password. Throws when the server is
+ * away, in trouble (5xx), or was asked too often (429: it answers ten logins a minute).
+ */
+export async function signIn(
+  consoleUrl: string,
+  password: string,
+  signal: AbortSignal,
+): Promise<string | null> {
+  const body = { username: CONSOLE_USER, password }
+  const answer = await post(`${consoleUrl}/auth/simple/login`, body, {}, signal)
+  const cookie = answer.headers.getSetCookie().map((line) => line.split(';')[0])
+  if (answer.status === 429 || answer.status >= 500)
+    throw new Error(`the flag server answered ${answer.status} to a login`)
+  return answer.ok ? cookie.join('; ') : null
+}
+
+/** Whether the password that everybody knows opens the console. Throws as `signIn` does. */
+export async function isDefaultLoginOpen(consoleUrl: string, signal: AbortSignal): Promise<boolean> {
+  return (await signIn(consoleUrl, DEFAULT_PASSWORD, signal)) !== null
+}
+
+/**
+ * Gives the console `password` where the default one still opens it. The server takes strong ones only: ten
+ * characters, upper and lower case, a digit, a sign, none three times in a row. Returns whether it was
+ * changed. Throws when the server refuses, and as `signIn` does.
+ */
+export async function closeDefaultLogin(
+  consoleUrl: string,
+  password: string,
+  signal: AbortSignal,
+): Promise<boolean> {
+  const cookie = await signIn(consoleUrl, DEFAULT_PASSWORD, signal)
+  if (cookie === null) return false
+  const body = { password, confirmPassword: password, oldPassword: DEFAULT_PASSWORD }
+  const answer = await post(`${consoleUrl}/api/admin/user/change-password`, body, { cookie }, signal)
+  if (!answer.ok)
+    throw new Error(`the flag server answered ${answer.status} to a change of the console's password`)
+  return true
+}
+
+async function post(
+  url: string,
+  body: unknown,
+  headers: Record<string, string>,
+  signal: AbortSignal,
+): Promise<Response> {
+  const answer = await fetch(url, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json', ...headers },
+    body: JSON.stringify(body),
+    redirect: 'manual',
+    signal: AbortSignal.any([signal, AbortSignal.timeout(TIMEOUT_MS)]),
+  })
+  // What is said in words is of no use, and an unread body keeps its socket.
+  await answer.body?.cancel()
+  return answer
+}
