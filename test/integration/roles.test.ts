@@ -1,5 +1,5 @@
-// Least rights: each role tries each verb on each table, and the outcome is compared with the list below. What is not listed
-// must be refused.
+// Least rights: each role tries each verb on each table and reads each column, and the outcome is compared with the lists
+// below. What is not listed must be refused.
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import pg from 'pg'
 import { freshDatabase, type TestDatabase } from '../support/stack.ts'
@@ -12,13 +12,13 @@ const EXPECTED = {
   calstream_ingress: {
     call_budgets: 'siu',
     external_calendar_connections: 'siu',
-    connection_credentials: 'siu',
+    connection_credentials: 'iu',
     external_calendars: 'siu',
     external_calendar_events: 'sd',
     channels: 'siu',
     channel_notices: 'siu',
     outbox: 'i',
-    held_requests: 'siu',
+    held_requests: 'siud',
     oauth_flows: 'siud',
   },
   calstream_sync: {
@@ -40,7 +40,7 @@ const EXPECTED = {
     call_budgets: 'siud',
     external_calendar_connections: 'su',
     connection_credentials: 'sud',
-    external_calendars: 'siu',
+    external_calendars: 'siud',
     external_calendar_events: 's',
     channels: 'siud',
     channel_notices: 'sud',
@@ -51,8 +51,13 @@ const EXPECTED = {
     relay_shards: 's',
     outbox: 'si',
   },
-  calstream_migrate: {},
 } as const satisfies Record<string, Record<string, string>>
+
+/** role → table → the columns that it reads, where it may not read the whole table. */
+const READ: Partial<Record<keyof typeof EXPECTED, Record<string, readonly string[]>>> = {
+  // It replaces what is sealed and never reads it.
+  calstream_ingress: { connection_credentials: ['connection_id', 'version'] },
+}
 
 type Role = keyof typeof EXPECTED
 const ROLES = Object.keys(EXPECTED) as Role[]
@@ -97,6 +102,14 @@ async function mayRun(who: string, statement: string): Promise<boolean> {
   } finally {
     await client.query('rollback')
   }
+}
+
+async function columnsOf(table: string): Promise<readonly string[]> {
+  const { rows } = await (sessions.get('superuser') as pg.Client).query<{ name: string }>(
+    `select column_name as name from information_schema.columns where table_schema = 'public' and table_name = $1`,
+    [table],
+  )
+  return rows.map(({ name }) => name)
 }
 
 async function columnOf(table: string): Promise<string> {
@@ -147,6 +160,32 @@ describe('the rights', () => {
     },
   )
 
+  test.each(ROLES)('of %s to read are those of its tables, column by column', async (role) => {
+    const wrong: string[] = []
+    for (const table of tables) {
+      const rights: Readonly<Record<string, string>> = EXPECTED[role]
+      const isWhole = rights[table]?.includes('s') ?? false
+      for (const column of await columnsOf(table)) {
+        const may = isWhole || (READ[role]?.[table]?.includes(column) ?? false)
+        if ((await mayRun(role, `select ${column} from ${table} limit 0`)) !== may)
+          wrong.push(`${table}.${column} ${may ? 'is shut' : 'is open'}`)
+      }
+    }
+    expect(wrong).toEqual([])
+  })
+
+  test('of the ingress are enough to replace credentials, and not to read them on the way', async () => {
+    const replace = (sealed: string, returning: string) =>
+      mayRun(
+        'calstream_ingress',
+        `insert into connection_credentials as c (connection_id, refresh_token) values (gen_random_uuid(), 'new')
+         on conflict (connection_id) do update set version = c.version + 1, refresh_token = ${sealed} ${returning}`,
+      )
+    expect(await replace(`'new'`, 'returning c.version')).toBe(true)
+    expect(await replace('c.refresh_token', '')).toBe(false)
+    expect(await replace(`'new'`, 'returning c.refresh_token')).toBe(false)
+  })
+
   test('of the owner are all of them, so each statement above can succeed (control)', async () => {
     for (const table of tables) expect(await rightsOf('superuser', table), table).toBe('siudt')
   })
@@ -161,6 +200,10 @@ describe('the rights', () => {
       'create role mine',
       'select rolpassword from pg_authid',
       "select pg_read_file('postgresql.conf')",
+      'select lo_create(0)',
+      'select lo_creat(0)',
+      "select lo_from_bytea(0, 'x')",
+      'set role calstream_migrate',
       ...ROLES.filter((other) => other !== role).flatMap((other) => [
         `set role ${other}`,
         `alter role ${other} set lock_timeout = 0`,
@@ -185,22 +228,61 @@ describe('the rights', () => {
 })
 
 describe('the sessions', () => {
-  test.each(ROLES.filter((role) => role !== 'calstream_migrate'))(
-    'of %s are bounded by the server',
-    async (role) => {
-      const { rows } = await (sessions.get(role) as pg.Client).query<{
-        name: string
-        setting: string
-        unit: string
-      }>(
-        `select name, setting, unit from pg_settings
+  test.each(ROLES)('of %s are bounded by the server', async (role) => {
+    const { rows } = await (sessions.get(role) as pg.Client).query<{
+      name: string
+      setting: string
+      unit: string
+    }>(
+      `select name, setting, unit from pg_settings
         where name in ('statement_timeout', 'lock_timeout', 'idle_in_transaction_session_timeout') order by name`,
+    )
+    expect(rows.map(({ name, setting, unit }) => `${name} ${setting}${unit}`)).toEqual([
+      'idle_in_transaction_session_timeout 10000ms',
+      'lock_timeout 1000ms',
+      'statement_timeout 4000ms',
+    ])
+  })
+
+  test('are none for a role that no service runs as', async () => {
+    const login = new URL(database.url('calstream_ingress'))
+    login.username = 'calstream_migrate'
+    const client = new pg.Client({ connectionString: login.href, connectionTimeoutMillis: 5_000 })
+    await expect(client.connect()).rejects.toThrow(/not permitted to log in|password authentication failed/)
+    const { rows } = await (sessions.get('superuser') as pg.Client).query(
+      `select rolname from pg_roles where rolname ~ '^calstream_' and rolcanlogin order by 1`,
+    )
+    expect(rows).toEqual(ROLES.toSorted().map((rolname) => ({ rolname })))
+  })
+})
+
+describe('the functions', () => {
+  test('find names by a path of their own, or had them bound when they were made', async () => {
+    const { rows } = await (sessions.get('superuser') as pg.Client).query<{ name: string; safe: boolean }>(
+      `select proname as name, prosqlbody is not null or coalesce(proconfig::text ~ 'search_path=', false) as safe
+         from pg_proc where pronamespace = 'public'::regnamespace order by 1`,
+    )
+    expect(rows.length).toBeGreaterThan(3)
+    expect(rows.filter(({ safe }) => !safe)).toEqual([])
+  })
+
+  test('answer the same to a caller whose own path holds other ones', async () => {
+    const client = sessions.get('superuser') as pg.Client
+    await client.query('begin')
+    try {
+      await client.query(`create schema trap
+        create table call_budgets (key text)`)
+      await client.query(`create function trap.clock_timestamp() returns timestamptz language sql
+        return timestamptz '2000-01-01'`)
+      await client.query('set local search_path = trap, public, pg_catalog')
+      const { rows } = await client.query<{ fine: boolean; trapped: boolean }>(
+        `select calstream_now() > '2001-01-01' as fine, clock_timestamp() < '2001-01-01' as trapped`,
       )
-      expect(rows.map(({ name, setting, unit }) => `${name} ${setting}${unit}`)).toEqual([
-        'idle_in_transaction_session_timeout 10000ms',
-        'lock_timeout 1000ms',
-        'statement_timeout 4000ms',
-      ])
-    },
-  )
+      expect(rows).toEqual([{ fine: true, trapped: true }])
+      const taken = await client.query(`select granted from take_calls('{a}', '{1}', '{1000}', '{1000}')`)
+      expect(taken.rows).toHaveLength(1)
+    } finally {
+      await client.query('rollback')
+    }
+  })
 })

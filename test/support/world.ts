@@ -36,9 +36,7 @@ export interface WorldOptions {
   readonly label: string
   /** Instead of the shared ones, for files that stop them. */
   readonly brokers?: string
-  readonly databaseUrl?: (
-    role?: `calstream_${'ingress' | 'sync' | 'relay' | 'scheduler' | 'migrate'}`,
-  ) => string
+  readonly databaseUrl?: (role?: `calstream_${'ingress' | 'sync' | 'relay' | 'scheduler'}`) => string
   readonly simulator?: { readonly latencyMs?: number; readonly seed?: string }
   /** More settings for every service. */
   readonly env?: Readonly<Record<string, string>>

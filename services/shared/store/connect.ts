@@ -40,7 +40,10 @@ export async function upsertConnection(
   return { connectionId: row.id, previousStatus: before[0]?.status ?? null, at: row.at }
 }
 
-/** Stores sealed credentials. A reconnect is a new grant, so it replaces whatever was there and advances the version. */
+/**
+ * Stores sealed credentials. A reconnect is a new grant, so it replaces whatever was there and advances the version. The ingress
+ * may not read what is sealed, and `excluded` would count as reading.
+ */
 export async function putCredentials(
   tx: Queryable,
   credentials: {
@@ -56,8 +59,8 @@ export async function putCredentials(
             (connection_id, refresh_token, access_token, access_expires_at, scope)
      values ($1, $2, $3, from_micros($4), $5)
      on conflict (connection_id) do update
-        set version = c.version + 1, refresh_token = excluded.refresh_token, access_token = excluded.access_token,
-            access_expires_at = excluded.access_expires_at, scope = excluded.scope, updated_at = calstream_now()`,
+        set version = c.version + 1, refresh_token = $2, access_token = $3,
+            access_expires_at = from_micros($4), scope = $5, updated_at = calstream_now()`,
     [
       credentials.connectionId,
       credentials.sealedRefreshToken,
