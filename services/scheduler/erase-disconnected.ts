@@ -1,11 +1,12 @@
-// The end of a disconnected account: once its channels are stopped the grant is given back and its credentials are erased. Invariants:
-// ten minutes after the disconnect the credentials are gone, whatever the vendor says and whatever the gates are; the grant of an
-// account that was connected again, or that another provider holds too, is not revoked.
+// The end of a disconnected account: once its channels are stopped the grant is given back and the account is erased: credentials,
+// address, label, calendars. Invariants: ten minutes after the disconnect they are gone, whatever the vendor says and whatever the
+// gates are; the grant of an account that was connected again, or that another provider holds too, is not revoked.
 import { asFailure } from '#shared/domain/failure.ts'
 import { openSecret, type Keyring } from '#shared/platform/crypto.ts'
 import {
   erasableConnections,
-  eraseCredentials,
+  eraseAccount,
+  forgetHeld,
   isErasable,
   putOffErasure,
   type ErasableConnection,
@@ -21,18 +22,19 @@ export type EraseDeps = Pick<ChannelsDeps, 'db' | 'vendors' | 'gates' | 'clock' 
   readonly credentialKeys: Keyring
 }
 
-/** One run. @returns how many connections lost their credentials. Throws Failure `store/*`. */
+/** One run. @returns how many accounts were erased. Throws Failure `store/*`. */
 export async function eraseDisconnected(deps: EraseDeps, signal: AbortSignal): Promise<number> {
+  await forgetHeld(deps.db)
   const erasable = await erasableConnections(deps.db, PER_RUN)
   return workThrough(erasable, { ...LIMITS, signal }, async (connection) => {
     const revoked = await isRevoked(deps, connection, signal)
     if (!revoked && !connection.isOverdue) return false
-    const erased = await eraseCredentials(deps.db, connection)
+    const erased = await eraseAccount(deps.db, connection)
     if (erased && !revoked) {
       const { connectionId } = connection
       deps.logger.warn(
         { connectionId },
-        'credentials were erased although the vendor did not take the grant back',
+        'an account was erased although the vendor did not take the grant back',
       )
     }
     return erased
@@ -46,11 +48,12 @@ async function isRevoked(
   signal: AbortSignal,
 ): Promise<boolean> {
   const use = deps.vendors.get(connection.vendor)
+  const { credentials } = connection
   // A revocation at Google ends every grant of the account to our app, not just this one.
-  if (!use || connection.isShared) return true
+  if (!use || credentials === null || connection.isShared) return true
   if (deps.gates.jobs().state !== 'on') return false
   try {
-    const refreshToken = openSecret(deps.credentialKeys, connection.refreshToken, {
+    const refreshToken = openSecret(deps.credentialKeys, credentials.refreshToken, {
       connectionId: connection.connectionId,
       field: 'refresh_token',
     })

@@ -1,7 +1,9 @@
-// What becomes of a disconnected account: channels stopped, grant given back, credentials erased, in ten minutes at the latest.
+// What becomes of a disconnected account: channels stopped, grant given back, then erased: credentials, address, label, calendars, in
+// ten minutes at the latest.
 import { describe, expect, test } from 'vitest'
 import { Failure } from '#shared/domain/failure.ts'
 import type { ConnectionId } from '#shared/domain/ids.ts'
+import { holdRequests } from '#shared/store/held-requests.ts'
 import { sealSecret } from '#shared/platform/crypto.ts'
 import { eraseDisconnected } from '../../services/scheduler/erase-disconnected.ts'
 import { tendChannels } from '../../services/scheduler/open-channels.ts'
@@ -39,6 +41,16 @@ const credentials = async (world: SchedulerWorld) =>
     ({ id }) => id,
   )
 
+/** Everything in the database that a person could be found by. */
+async function names(world: SchedulerWorld): Promise<readonly string[]> {
+  const { rows } = await world.db.query<{ name: string }>(
+    `select unnest(array[vendor_account_id, account_label]) as name from external_calendar_connections
+     union select unnest(array[vendor_calendar_id, name]) from external_calendars
+     union select channel_id from channel_notices`,
+  )
+  return rows.flatMap(({ name }) => (name === null ? [] : [name])).toSorted()
+}
+
 const erase = (world: SchedulerWorld) => eraseDisconnected(world.deps, NEVER)
 
 describe('a disconnected account', () => {
@@ -59,6 +71,62 @@ describe('a disconnected account', () => {
     expect(vendor.revoked).toEqual([`refresh of ${gone}`])
     expect(await credentials(world)).toEqual([kept])
     expect(await erase(world)).toBe(0)
+  })
+
+  test('loses its address, label and calendars too, and keeps its id, provider, vendor and status', async () => {
+    const [world] = await open('erase names')
+    await using _world = world
+    const columns = (name: string) => ({ vendor_account_id: `'${name}@x'`, account_label: `'${name}'` })
+    const [gone, kept] = [await connectOne(world, columns('ann')), await connectOne(world, columns('bob'))]
+    await world.addCalendars(gone, 'her work')
+    await world.addCalendars(kept, 'his work')
+    await world.db.query(
+      `insert into channel_notices (vendor, channel_id, kind, connection_id) values ('google', 'her channel', 'seen', $1)`,
+      [gone],
+    )
+    await disconnect(world, gone)
+    expect(await names(world)).toEqual([
+      'ann',
+      'ann@x',
+      'bob',
+      'bob@x',
+      'her channel',
+      'her work',
+      'his work',
+    ])
+    expect(await erase(world)).toBe(1)
+    expect(await names(world)).toEqual(['bob', 'bob@x', 'his work'])
+    const { rows } = await world.db.query(
+      `select id, vendor, status, provider_id is not null as "isOwned" from external_calendar_connections where id = $1`,
+      [gone],
+    )
+    expect(rows).toEqual([{ id: gone, vendor: 'google', status: 'disconnected', isOwned: true }])
+  })
+
+  test('of an older version, whose credentials went long ago, loses its names at the next run', async () => {
+    const [world, vendor] = await open('erase old')
+    await using _world = world
+    await world.connect({ vendor_account_id: `'old@x'`, status: `'disconnected'` })
+    expect(await erase(world)).toBe(1)
+    expect([await names(world), vendor.revoked]).toEqual([[], []])
+    expect(await erase(world)).toBe(0)
+  })
+
+  test('has nothing held for it, while others have', async () => {
+    const [world] = await open('erase held')
+    await using _world = world
+    const [gone, kept] = [await connectOne(world), await connectOne(world)]
+    await disconnect(world, gone)
+    // As a refusal does that comes beside the disconnect.
+    await world.db.query(`insert into held_requests (connection_id, gate) values ($1, 'x'), ($2, 'x')`, [
+      gone,
+      kept,
+    ])
+    await erase(world)
+    const { rows } = await world.db.query('select connection_id from held_requests')
+    expect(rows).toEqual([{ connection_id: kept }])
+    await holdRequests(world.db, [{ connectionId: gone, gate: 'CALENDAR_WEBHOOK_ENABLED' }])
+    expect((await world.db.query('select from held_requests')).rows).toHaveLength(1)
   })
 
   test('is asked for again ever less often while the vendor is away, and erased after ten minutes', async () => {

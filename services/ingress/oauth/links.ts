@@ -127,5 +127,7 @@ async function reconnected(
   if (asked.id === undefined || asked.id === null) return null
   if (typeof asked.id !== 'string' || !isUuid(asked.id)) return 'unknown'
   const found = await readConnectionState(deps.db, ownerFor(caller) ?? asked.provider, connectionId(asked.id))
-  return found?.vendor === asked.vendor ? found.id : 'unknown'
+  if (found?.vendor !== asked.vendor) return 'unknown'
+  // An erased account is nobody's any more: who connects is connected anew.
+  return found.account === null ? null : found.id
 }

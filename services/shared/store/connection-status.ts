@@ -7,8 +7,8 @@ import type { Queryable } from '#shared/platform/postgres.ts'
 export interface ConnectionState {
   readonly id: ConnectionId
   readonly vendor: VendorName
-  /** How people know the account. */
-  readonly account: string
+  /** How people know the account; null once a disconnected one is erased. */
+  readonly account: string | null
   readonly status: ConnectionStatus
   readonly syncNeeded: boolean
   readonly connectedAt: Micros

@@ -52,7 +52,7 @@ export async function takeEvents(
   return rows
 }
 
-/** The end of a connection: nothing is owed, nothing is read on from. Its credentials stay until they are revoked and erased. */
+/** The end of a connection: nothing is owed, held or read on from. The account stays until its grant is revoked; then it is erased. */
 export async function endConnection(tx: Queryable, connection: ConnectionId, removed: number): Promise<void> {
   await tx.query(
     `update external_calendar_connections
@@ -69,6 +69,7 @@ export async function endConnection(tx: Queryable, connection: ConnectionId, rem
       where connection_id = $1`,
     [connection],
   )
+  await tx.query('delete from held_requests where connection_id = $1', [connection])
 }
 
 /** A new epoch, past this many event rows. */

@@ -1,14 +1,14 @@
-// What is left of a disconnected account: its channels and its credentials. Invariant: credentials go ten minutes after the disconnect
-// at the latest, and never those of an account that was connected again meanwhile.
+// What is left of a disconnected account. Invariants: ten minutes after the disconnect at the latest nothing tells whose it was (its
+// credentials, address, label, calendars and channels are gone), and nothing of an account that was connected again meanwhile goes.
+// What stays: the connection's id, provider, vendor and status, so that an app can still be told what became of it.
 import type { ConnectionId, VendorName } from '#shared/domain/ids.ts'
 import type { Queryable } from '#shared/platform/postgres.ts'
 
 export interface ErasableConnection {
   readonly connectionId: ConnectionId
   readonly vendor: VendorName
-  /** Of the credentials that were read; others are not erased. */
-  readonly version: number
-  readonly refreshToken: string
+  /** What was read; null when there were none. Others are not erased. */
+  readonly credentials: { readonly version: number; readonly refreshToken: string } | null
   readonly attempts: number
   /** Ten minutes have passed: erase, whatever the vendor says. */
   readonly isOverdue: boolean
@@ -16,22 +16,24 @@ export interface ErasableConnection {
   readonly isShared: boolean
 }
 
-/** Disconnected connections that still have credentials: overdue, or without channels and not backing off. */
+/** Disconnected connections that are not erased: overdue, or without channels and not backing off. */
 export async function erasableConnections(
   db: Queryable,
   limit: number,
 ): Promise<readonly ErasableConnection[]> {
   const { rows } = await db.query<ErasableConnection>(
-    `select connection.id as "connectionId", connection.vendor, credentials.version,
-       credentials.refresh_token as "refreshToken", connection.erase_attempts as attempts, overdue as "isOverdue",
+    `select connection.id as "connectionId", connection.vendor,
+       case when credentials.version is not null then
+         jsonb_build_object('version', credentials.version, 'refreshToken', credentials.refresh_token) end as credentials,
+       connection.erase_attempts as attempts, overdue as "isOverdue",
        exists (select from external_calendar_connections other
                 where other.vendor = connection.vendor and other.vendor_account_id = connection.vendor_account_id
                   and other.status in ('active', 'disabled')) as "isShared"
      from external_calendar_connections connection
-     join connection_credentials credentials on credentials.connection_id = connection.id
+     left join connection_credentials credentials on credentials.connection_id = connection.id
      cross join lateral (select coalesce(connection.disconnected_at, connection.updated_at)
                            <= calstream_now() - interval '10 minutes' as overdue) age
-     where connection.status = 'disconnected'
+     where connection.status = 'disconnected' and connection.vendor_account_id is not null
        and (overdue or (connection.erase_retry_at is null or connection.erase_retry_at <= calstream_now())
               and not exists (select from channels where channels.connection_id = connection.id))
      order by connection.disconnected_at limit $1`,
@@ -43,32 +45,37 @@ export async function erasableConnections(
 /** Whether the account is disconnected still, with these credentials. */
 export async function isErasable(
   db: Queryable,
-  { connectionId, version }: ErasableConnection,
+  { connectionId, credentials }: ErasableConnection,
 ): Promise<boolean> {
   const { rows } = await db.query(
     `select from external_calendar_connections connection
      join connection_credentials credentials on credentials.connection_id = connection.id
      where connection.id = $1 and connection.status = 'disconnected' and credentials.version = $2`,
-    [connectionId, version],
+    [connectionId, credentials?.version ?? null],
   )
   return rows.length === 1
 }
 
-/** Erases the credentials and forgets the channels. @returns false when the account was connected again meanwhile. */
-export async function eraseCredentials(
+/** Erases the account. @returns false when it was connected again meanwhile. */
+export async function eraseAccount(
   db: Queryable,
-  { connectionId, version }: ErasableConnection,
+  { connectionId, credentials }: ErasableConnection,
 ): Promise<boolean> {
+  // The calendars take their channels with them; their events went with the disconnect.
   const { rowCount } = await db.query(
     `with ended as (
        select connection.id from external_calendar_connections connection
-        where connection.id = $1 and connection.status = 'disconnected' for update),
-     settled as (
-       update external_calendar_connections set erase_attempts = 0, erase_retry_at = null
-        where id in (select id from ended)),
-     forgotten as (delete from channels where connection_id in (select id from ended))
-     delete from connection_credentials where connection_id in (select id from ended) and version = $2`,
-    [connectionId, version],
+        where connection.id = $1 and connection.status = 'disconnected'
+          and not exists (select from connection_credentials newer
+                           where newer.connection_id = $1 and newer.version is distinct from $2::bigint)
+          for update),
+     sealed as (delete from connection_credentials where connection_id in (select id from ended) and version = $2),
+     noticed as (delete from channel_notices where connection_id in (select id from ended)),
+     calendars as (delete from external_calendars where connection_id in (select id from ended))
+     update external_calendar_connections
+        set vendor_account_id = null, account_label = null, last_error = null, erase_attempts = 0, erase_retry_at = null
+      where id in (select id from ended)`,
+    [connectionId, credentials?.version ?? null],
   )
   return rowCount === 1
 }
@@ -80,5 +87,20 @@ export async function putOffErasure(db: Queryable, connection: ConnectionId, wai
         set erase_attempts = erase_attempts + 1, erase_retry_at = calstream_now() + $2::float8 * interval '1 millisecond'
       where id = $1 and status = 'disconnected'`,
     [connection, waitMs],
+  )
+}
+
+/**
+ * Forgets what waits for a gate on behalf of disconnected accounts: a refusal that came beside the disconnect. One that was
+ * refused after it was connected again has a later number and stays.
+ */
+export async function forgetHeld(db: Queryable): Promise<void> {
+  await db.query(
+    `with ended as (
+       select held.connection_id, held.seq from held_requests held
+       join external_calendar_connections connection on connection.id = held.connection_id
+       where connection.status = 'disconnected')
+     delete from held_requests held using ended
+      where held.connection_id = ended.connection_id and held.seq = ended.seq`,
   )
 }

@@ -11,7 +11,7 @@ export interface HeldRow {
 
 /**
  * Records refusals in one statement; a connection that comes several times counts once, with its last gate. One that is
- * gone has nothing to hold and is left out: it must not fail its neighbours. Throws Failure store/*.
+ * gone or disconnected has nothing to hold and is left out: it must not fail its neighbours. Throws Failure store/*.
  */
 export async function holdRequests(db: Queryable, rows: readonly HeldRow[]): Promise<void> {
   const gates = new Map(rows.map(({ connectionId, gate }) => [connectionId, gate]))
@@ -21,7 +21,7 @@ export async function holdRequests(db: Queryable, rows: readonly HeldRow[]): Pro
     `insert into held_requests (connection_id, gate)
      select c.id, refused.gate
        from unnest($1::uuid[], $2::text[]) as refused (connection_id, gate)
-       join external_calendar_connections c on c.id = refused.connection_id
+       join external_calendar_connections c on c.id = refused.connection_id and c.status <> 'disconnected'
       order by c.id
      on conflict (connection_id) do update set gate = excluded.gate, seq = excluded.seq`,
     [[...gates.keys()], [...gates.values()]],

@@ -5,7 +5,8 @@ export interface ConnectionLine {
   readonly id: string
   readonly provider_id: string
   readonly vendor: string
-  readonly vendor_account_id: string
+  /** null once a disconnected account is erased. */
+  readonly vendor_account_id: string | null
   /** Address or name of the account, for people; null until the vendor has told it. */
   readonly account_label: string | null
   readonly status: string

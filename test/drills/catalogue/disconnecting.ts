@@ -17,7 +17,8 @@ const disconnecting: Drill = {
   title: 'Accounts are disconnected under load, in the middle of their units',
   report: 'vendors',
   criteria: {
-    'DISCONNECT.1': 'No event row, no channel and no credentials of them are left, here or at the vendor',
+    'DISCONNECT.1':
+      'No event row, channel, calendar, credentials or name of them is left here, and no channel at the vendor',
     'DISCONNECT.2': 'The vendor is not asked for them any more',
     'DISCONNECT.3': 'Every removal is published, and so is the end of the connection',
     'DISCONNECT.4': 'The others go on',
@@ -110,6 +111,9 @@ async function nothingLeft({ system }: DrillRun, accounts: readonly ConnectedAcc
   const [rows] = await system.ask<{ left: number }>(
     `select ((select count(*) from external_calendar_events where connection_id = any($1::uuid[]))
            + (select count(*) from channels where connection_id = any($1::uuid[]))
+           + (select count(*) from external_calendars where connection_id = any($1::uuid[]))
+           + (select count(*) from external_calendar_connections
+               where id = any($1::uuid[]) and coalesce(account_label, vendor_account_id) is not null)
            + (select count(*) from connection_credentials where connection_id = any($1::uuid[])))::int as left`,
     [accounts.map(({ connectionId }) => connectionId)],
   )

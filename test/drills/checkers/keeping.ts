@@ -96,7 +96,7 @@ export const cleanStop: Checker = {
 export const disconnectIsFinal: Checker = {
   id: 'I25',
   title:
-    'Disconnecting is final: no later write, no later call, no row, no channel, no credentials; every removal is told',
+    'Disconnecting is final: no later write, no later call, no row, no channel, no credentials, no name; every removal is told',
   check(ledgers): Findings {
     const ended = ledgers.nemesis.filter(({ action }) => action === 'disconnect')
     const failures = ended.flatMap(({ target, activeAt }) =>
@@ -117,6 +117,12 @@ function remains({ audit, calls, accounts }: Ledgers, target: string, from: numb
   if (rows > 0) found.push(`${rows} event rows left`)
   const channels = left(own, 'channels', 'id')
   if (channels > 0) found.push(`${channels} channels left`)
+  const calendars = left(own, 'external_calendars', 'id')
+  if (calendars > 0) found.push(`${calendars} calendars left`)
+  const held = left(own, 'held_requests', 'connection_id')
+  if (held > 0) found.push('a request is held for it')
+  const last = own.findLast(({ table }) => table === 'external_calendar_connections')
+  if (last?.new?.['vendor_account_id'] !== null) found.push('whose account it was is still known')
   const account = accounts.find(({ connectionId }) => connectionId === target)
   const asked = calls.filter(({ accountId }) => accountId === account?.accountId)
   const listed = asked.filter((call) => isListing(call) && call.start > from + 1_000)

@@ -50,6 +50,7 @@ const WATCHED: Readonly<Record<AuditTable, readonly string[]>> = {
     'sync_epoch',
     'version',
     'unfinished',
+    'vendor_account_id',
   ],
   external_calendars: [
     'id',

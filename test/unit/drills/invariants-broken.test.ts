@@ -362,6 +362,9 @@ const BAD: readonly (readonly [InvariantId, string, Partial<Ledgers>])[] = [
   ],
   ['I25', 'event rows are left', disconnected({ without: 'external_calendar_events' })],
   ['I25', 'a channel is left', disconnected({ without: 'channels' })],
+  ['I25', 'a calendar is left', disconnected({ without: 'external_calendars' })],
+  ['I25', 'a request is held still', disconnected({ without: 'held_requests' })],
+  ['I25', 'the account is known still', disconnected({ without: 'external_calendar_connections' })],
   ['I25', 'credentials are not erased', disconnected({ without: 'connection_credentials' })],
   [
     'I25',

@@ -5,6 +5,7 @@ import { INVARIANTS } from '../../drills/checkers/invariants.ts'
 import type { AuditRow } from '../../drills/ledgers/audit.ts'
 import type { FaultEntry, Ledgers } from '../../drills/ledgers/ledgers.ts'
 import {
+  CALENDAR,
   CONNECTION,
   connectionUpdate,
   eventRow,
@@ -96,18 +97,25 @@ export const counted = (value: number) => [
 export function disconnected({ without }: { without?: AuditRow['table'] } = {}): Partial<Ledgers> {
   const by = { op: 'DELETE', role: 'calstream_scheduler' } as const
   const channel = { id: 'ch', connection_id: CONNECTION }
-  const audit = [
+  const held = { connection_id: CONNECTION, seq: 1 }
+  const came = [
     ...page(2, { version: 1, sequence: 1, cursor: 'k1' }),
     row(3, 'channels', { op: 'INSERT', new: channel }),
+    row(3, 'held_requests', { op: 'INSERT', new: held }),
+  ]
+  const went = [
     row(4, 'external_calendar_events', { ...by, old: eventRow(1, 1) }),
+    row(4, 'held_requests', { ...by, old: held }),
     row(5, 'channels', { ...by, old: channel }),
     row(6, 'connection_credentials', { ...by, at: T0 + 1_500_000 }),
+    row(6, 'external_calendars', { ...by, old: { id: CALENDAR, connection_id: CONNECTION } }),
+    connectionUpdate(6, { vendor_account_id: 'ann@example.com' }, { vendor_account_id: null }),
   ]
   const removal = { change: 'removed', removalReason: 'disconnected', event: null, sequence: 2 }
   const message = { ...record(1, 1).message, ...removal } as never
   return {
     nemesis: [fault({ action: 'disconnect', target: CONNECTION, activeAt: T0 + 1_000_000 })],
-    audit: audit.filter(({ table, op }) => op !== 'DELETE' || table !== without),
+    audit: [...came, ...went.filter(({ table }) => table !== without)],
     calls: [listing(10, 15), listing(1_200_000, 1_200_050, { method: 'POST', path: '/revoke' })],
     topics: new Map([[TOPICS.eventChanged, [record(1, 1), record(2, 2, { message })]]]),
   }
