@@ -255,6 +255,21 @@ describe('the dependencies', () => {
     expect(lock.packages[`node_modules/${name}`]?.version).toBe(version)
   })
 
+  test('are declared where they are imported, and those of the images are no tools of developers', () => {
+    const wrong = sourceFiles().flatMap((file) => {
+      const isShipped = /^(?:services|schemas|infra\/simulator)\//.test(file)
+      const declared = isShipped ? manifest.dependencies : direct
+      const source = readFileSync(path.join(ROOT, file), 'utf8')
+      // Types are gone before anything runs.
+      return importsOf(source.replaceAll(/^(?:import|export) type [^;'"]*? from ['"][^'"]+['"]/gm, ''))
+        .filter(({ specifier }) => /^[@a-z]/.test(specifier))
+        .map(({ specifier }) => /^(?:@[^/]+\/)?[^/]+/.exec(specifier)?.[0] ?? '')
+        .filter((name) => !name.startsWith('node:') && !(name in declared))
+        .map((name) => `${file} imports ${name}`)
+    })
+    expect(wrong).toEqual([])
+  })
+
   // A lockfile written under an older Node resolves older majors without a word; these are the lines we build on.
   test.each([
     ['@opentelemetry/sdk-node', /^0\.30\d\./],

@@ -1,13 +1,14 @@
 // Topics that turn bad under a running consumer: one that holds a batch which the library cannot read, and one that is deleted and made
 // again. The first ends the library's consumer for good (CRASH without a restart), so ours is built anew; what comes after is read.
 import { Producer as OtherProducer, stringSerializers } from '@platformatic/kafka'
+import kafkajs from 'kafkajs'
 import { describe, expect, test } from 'vitest'
 import { TOPICS } from '#schemas/topics.ts'
 import type { TopicPartition } from '#shared/platform/broker.ts'
 import type { KafkaConfig } from '#shared/platform/kafkajs-client.ts'
 import { openProducer } from '#shared/platform/kafkajs.ts'
 import { createOffsetLedger } from '#shared/platform/offset-ledger.ts'
-import { applyTopics } from '#shared/platform/topics.ts'
+import { applyTopics, verifyTopics } from '#shared/platform/topics.ts'
 import { eventually } from '../support/eventually.ts'
 import { withAdmin } from '../support/offsets.ts'
 import { type LogLine, loggerTo, record, type Recording, silent } from '../support/recording-consumer.ts'
@@ -65,6 +66,38 @@ describe('a batch that the library cannot read', () => {
     await reader.until(() => reader.values().includes('5'))
     expect(reader.values().slice(-2)).toEqual(['4', '5'])
     expect(reader.crashes).toEqual([])
+  })
+})
+
+describe('a topic of an older version', () => {
+  const LAG = 'max.compaction.lag.ms'
+
+  test('is told what it was never told, and keeps what an operator told it', async () => {
+    const config = await place()
+    const name = config.prefix + TOPICS.eventState
+    const tell = (entries: Record<string, string>) =>
+      withAdmin(config.on, async (admin) => {
+        const configEntries = Object.entries(entries).map(([key, value]) => ({ name: key, value }))
+        const resource = { type: kafkajs.ConfigResourceTypes.TOPIC, name, configEntries }
+        await admin.alterConfigs({ validateOnly: false, resources: [resource] })
+      })
+    const states = async () => {
+      const { topics, problems } = await applyTopics({ ...config, partitions: 1 }, silent())
+      return { state: topics.find((topic) => topic.name === name)?.state, problems }
+    }
+    expect(await states()).toEqual({ state: 'unchanged', problems: [] })
+
+    const old = { 'cleanup.policy': 'compact', 'max.message.bytes': '1048588', 'retention.ms': '1234567' }
+    await tell({ ...old, 'delete.retention.ms': '604800000' })
+    const before = await verifyTopics({ ...config, partitions: 1 }, silent())
+    expect(before.problems).toEqual([expect.stringContaining('dirty.ratio'), expect.stringContaining(LAG)])
+    expect(await states()).toEqual({ state: 'changed', problems: [] })
+    expect(await states()).toEqual({ state: 'unchanged', problems: [] })
+
+    await tell({ ...old, [LAG]: '7777777' })
+    const { state, problems } = await states()
+    expect(state).toBe('changed')
+    expect(problems).toEqual([expect.stringContaining(`${LAG}=7777777 instead of`)])
   })
 })
 

@@ -1,9 +1,10 @@
-// Creates the topics of infra/kafka/topics.json and proves that those that exist are as they must be. A wrong partition
-// count or policy is never changed by us: more partitions move keys to other partitions and break their order.
+// Creates the topics of infra/kafka/topics.json and proves that those that exist are as they must be. What a topic was never
+// told is set: it is of an older version. What an operator told it, and its partition count, is never changed by us: more
+// partitions move keys to other partitions and break their order.
 import { readFileSync } from 'node:fs'
 import { setTimeout as delay } from 'node:timers/promises'
 // Node finds only some of the names of this CommonJS module; the others hang on its default export.
-import kafkajs, { type Admin, type ITopicConfig } from 'kafkajs'
+import kafkajs, { type Admin, type ConfigEntries, type ITopicConfig } from 'kafkajs'
 import type { Logger } from './log.ts'
 import { createClient, isBrokerTrouble, type KafkaConfig, kafkaFailure } from './kafkajs-client.ts'
 
@@ -13,10 +14,12 @@ export interface TopicsConfig extends KafkaConfig {
 }
 
 export interface TopicsReport {
-  readonly topics: readonly { readonly name: string; readonly state: 'created' | 'unchanged' | 'missing' }[]
+  readonly topics: readonly { readonly name: string; readonly state: TopicState }[]
   /** What is wrong, one sentence each with what to do; empty when all is well. */
   readonly problems: readonly string[]
 }
+
+export type TopicState = 'created' | 'changed' | 'unchanged' | 'missing'
 
 export interface TopicPlan {
   /** With prefix. */
@@ -31,6 +34,8 @@ export interface TopicFound {
   readonly partitions: number
   readonly replication: number
   readonly config: ReadonlyMap<string, string>
+  /** Which of these the topic was told; the others are the broker's. */
+  readonly told: ReadonlySet<string>
 }
 
 /** From here on a broker may fail without anybody losing anything. */
@@ -43,7 +48,7 @@ const SERVED_POLL_MS = 50
 /** The broker's default of max.message.bytes. */
 const MESSAGE_BYTES_MAX = 1_048_588
 
-/** Creates what is missing, then verifies all. Throws Failure `kafka/unavailable`. */
+/** Creates what is missing, tells topics what they were never told, then verifies all. Throws Failure `kafka/unavailable`. */
 export async function applyTopics(config: TopicsConfig, logger: Logger): Promise<TopicsReport> {
   return withAdmin(config, logger, async (admin) => {
     const plans = planTopics(config, await brokerCount(admin))
@@ -58,9 +63,12 @@ export async function applyTopics(config: TopicsConfig, logger: Logger): Promise
       await untilServed(admin, missing)
     }
     const created = new Set(missing.map(({ name }) => name))
+    const changed = new Set(await tellMissing(admin, plans))
     const { topics, problems } = await verify(admin, plans)
+    const stateOf = (name: string): TopicState | null =>
+      created.has(name) ? 'created' : changed.has(name) ? 'changed' : null
     return {
-      topics: topics.map((topic) => (created.has(topic.name) ? { ...topic, state: 'created' } : topic)),
+      topics: topics.map((topic) => ({ ...topic, state: stateOf(topic.name) ?? topic.state })),
       problems,
     }
   })
@@ -124,6 +132,33 @@ export function topicProblems(plan: TopicPlan, found: TopicFound): readonly stri
   return problems
 }
 
+/** What a topic has to be told: what it was never told and has another value by the broker. Pure. */
+export function untold(plan: TopicPlan, found: TopicFound): Readonly<Record<string, string>> {
+  // Told to a topic with fewer replicas it would refuse every record.
+  const isTooFew = (key: string) => key === 'min.insync.replicas' && found.replication < plan.replication
+  return Object.fromEntries(
+    Object.entries(plan.config).filter(
+      ([key, value]) => !found.told.has(key) && found.config.get(key) !== value && !isTooFew(key),
+    ),
+  )
+}
+
+/** Returns the names of the topics that were told something. */
+async function tellMissing(admin: Admin, plans: readonly TopicPlan[]): Promise<readonly string[]> {
+  const found = await describe(admin, plans)
+  const resources = plans.flatMap((plan) => {
+    const topic = found.get(plan.name)
+    const news = topic ? untold(plan, topic) : {}
+    if (!topic || Object.keys(news).length === 0) return []
+    // The request replaces all that a topic was told, so all of it goes along.
+    const kept = [...topic.told].map((name) => [name, topic.config.get(name) ?? ''] as const)
+    const configEntries = [...kept, ...Object.entries(news)].map(([name, value]) => ({ name, value }))
+    return [{ type: kafkajs.ConfigResourceTypes.TOPIC, name: plan.name, configEntries }]
+  })
+  if (resources.length > 0) await admin.alterConfigs({ validateOnly: false, resources })
+  return resources.map(({ name }) => name)
+}
+
 /**
  * A broker learns of a new topic a moment after the controller has made it: first it knows none of that name, then no leader,
  * then it names itself as the leader and still refuses records, one partition after the other. Each has to answer a request
@@ -160,28 +195,27 @@ async function describe(admin: Admin, plans: readonly TopicPlan[]): Promise<Map<
   const { topics } = await admin.fetchTopicMetadata({ topics: plans.map(({ name }) => name) })
   const { resources } = await admin.describeConfigs({
     includeSynonyms: false,
-    resources: plans.map(({ name, config }) => ({
-      type: kafkajs.ConfigResourceTypes.TOPIC,
-      name,
-      configNames: Object.keys(config),
-    })),
+    resources: plans.map(({ name }) => ({ type: kafkajs.ConfigResourceTypes.TOPIC, name })),
   })
-  const configs = new Map(
-    resources.map(({ resourceName, configEntries }) => [
-      resourceName,
-      new Map(configEntries.map(({ configName, configValue }) => [configName, configValue])),
-    ]),
-  )
+  const configs = new Map(resources.map(({ resourceName, configEntries }) => [resourceName, configEntries]))
   return new Map(
-    topics.map(({ name, partitions }) => [
-      name,
-      {
-        partitions: partitions.length,
-        replication: Math.min(...partitions.map(({ replicas }) => replicas.length)),
-        config: configs.get(name) ?? new Map<string, string>(),
-      },
-    ]),
+    topics.map(({ name, partitions }) => {
+      const entries = configs.get(name) ?? []
+      return [
+        name,
+        {
+          partitions: partitions.length,
+          replication: Math.min(...partitions.map(({ replicas }) => replicas.length)),
+          config: new Map(entries.map(({ configName, configValue }) => [configName, configValue])),
+          told: new Set(entries.filter(isTold).map(({ configName }) => configName)),
+        },
+      ]
+    }),
   )
+}
+
+function isTold({ configSource }: ConfigEntries): boolean {
+  return configSource === kafkajs.ConfigSource.TOPIC_CONFIG
 }
 
 function creationOf(plan: TopicPlan): ITopicConfig {

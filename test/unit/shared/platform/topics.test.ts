@@ -1,6 +1,12 @@
 import { describe, expect, test } from 'vitest'
 import { TOPICS } from '#schemas/topics.ts'
-import { messageBytesMax, planTopics, type TopicFound, topicProblems } from '#shared/platform/topics.ts'
+import {
+  messageBytesMax,
+  planTopics,
+  type TopicFound,
+  topicProblems,
+  untold,
+} from '#shared/platform/topics.ts'
 
 function found(change: Partial<TopicFound> = {}, brokers = 1): TopicFound {
   const [plan] = planTopics({ prefix: '' }, brokers)
@@ -9,6 +15,7 @@ function found(change: Partial<TopicFound> = {}, brokers = 1): TopicFound {
     partitions: plan.partitions,
     replication: plan.replication,
     config: new Map(Object.entries(plan.config)),
+    told: new Set(Object.keys(plan.config)),
     ...change,
   }
 }
@@ -67,6 +74,44 @@ describe('topicProblems', () => {
     expect(problems(found({ config }))).toEqual([
       expect.stringMatching(/cleanup\.policy=compact instead of delete.*kafka-configs\.sh/s),
     ])
+  })
+})
+
+describe('what a topic is told', () => {
+  const [plan] = planTopics({ prefix: '' }, 3)
+  const without = (key: string) => new Set([...found({}, 3).told].filter((name) => name !== key))
+  const config = new Map([...found({}, 3).config, ['retention.ms', '1'], ['min.insync.replicas', '1']])
+
+  test('is what it was never told and has otherwise by the broker', () => {
+    expect(untold(plan!, found({ config, told: without('retention.ms') }, 3))).toEqual({
+      'retention.ms': plan!.config['retention.ms'],
+    })
+  })
+
+  test('is nothing that an operator told it, nor what the broker has as it must be', () => {
+    expect(untold(plan!, found({ config }, 3))).toEqual({})
+    expect(untold(plan!, found({ told: new Set() }, 3))).toEqual({})
+  })
+
+  test('is no number of replicas in step that it does not have', () => {
+    const told = without('min.insync.replicas')
+    expect(untold(plan!, found({ config, told, replication: 1 }, 3))).toEqual({})
+    expect(untold(plan!, found({ config, told, replication: 3 }, 3))).toEqual({ 'min.insync.replicas': '2' })
+  })
+})
+
+describe('how long a title stays on a topic after its event is removed', () => {
+  const configOf = (topic: string) =>
+    planTopics({ prefix: '' }, 1).find(({ name }) => name === topic)?.config ?? {}
+  const DAY_MS = 86_400_000
+
+  test('is bounded by days: changes are kept for 7 and cut by the day, states are cleaned after one', () => {
+    const changed = configOf(TOPICS.eventChanged)
+    expect(Number(changed['retention.ms']) + Number(changed['segment.ms'])).toBe(8 * DAY_MS)
+    const state = configOf(TOPICS.eventState)
+    expect(Number(state['max.compaction.lag.ms'])).toBe(DAY_MS)
+    // A reader that was away for a week still sees the tombstone.
+    expect(Number(state['delete.retention.ms'])).toBe(7 * DAY_MS)
   })
 })
 
