@@ -1,12 +1,22 @@
 // Group commit: one write is outstanding at a time and everything that arrives meanwhile forms the next group.
 // An item is answered `durable` only after the write that carried it has succeeded; it joins only a group whose write has
 // not been sent. Every wait ends by itself: a full queue and the deadline answer without waiting for the other side.
+// An item that is refused for what it is never fails its group.
+import { writeApart } from '#shared/platform/put-aside.ts'
 
-/** `durable`, or why not: nothing of it is certain to be stored then, and the caller is told to come again. */
-export type Commitment = 'durable' | 'overloaded' | 'late' | 'failed' | 'closing'
+/**
+ * `durable`, or why not: nothing of it is certain to be stored then, and the caller is told to come
+ * again. `refused`: this item alone was refused for what it is; coming again will not help.
+ */
+export type Commitment = 'durable' | 'overloaded' | 'late' | 'failed' | 'refused' | 'closing'
 
 export interface GroupCommitOptions<T> {
-  /** Stores a group whole or throws; called with at most `groupMax` items, never twice at a time. */
+  /** What is written, as a label of the metric of what is put aside. */
+  readonly what: string
+  /**
+   * Stores a group whole or throws; called with at most `groupMax` items, never twice at a time.
+   * Repeatable: after a refusal it gets the group again in parts.
+   */
   readonly write: (group: readonly T[]) => Promise<void>
   readonly groupMax: number
   /** Items waiting for their group; one more is refused at once. */
@@ -16,6 +26,8 @@ export interface GroupCommitOptions<T> {
   /** How long closing waits for what is queued and under way. */
   readonly drainMaxMs: number
   readonly onFailure: (error: unknown, items: number) => void
+  /** One item was put aside. */
+  readonly onRefused: (error: unknown, item: T) => void
 }
 
 export interface GroupCommit<T> extends AsyncDisposable {
@@ -44,8 +56,7 @@ export function createGroupCommit<T>(options: GroupCommitOptions<T>): GroupCommi
     while (queue.size > 0) {
       const group = take()
       sending = new Set(group)
-      const commitment = await written(group)
-      for (const waiting of group) waiting.answer(commitment)
+      await writeGroup(options, group)
       sending = new Set()
     }
     loop = null
@@ -59,16 +70,6 @@ export function createGroupCommit<T>(options: GroupCommitOptions<T>): GroupCommi
       queue.delete(waiting)
     }
     return group
-  }
-
-  async function written(group: readonly Waiting<T>[]): Promise<Commitment> {
-    try {
-      await options.write(group.map(({ item }) => item))
-      return 'durable'
-    } catch (error) {
-      options.onFailure(error, group.length)
-      return 'failed'
-    }
   }
 
   function commit(item: T): Promise<Commitment> {
@@ -103,4 +104,20 @@ export function createGroupCommit<T>(options: GroupCommitOptions<T>): GroupCommi
   }
 
   return { commit, depth: () => queue.size + sending.size, [Symbol.asyncDispose]: close }
+}
+
+/** Writes a group and answers each of its items. */
+async function writeGroup<T>(options: GroupCommitOptions<T>, group: readonly Waiting<T>[]): Promise<void> {
+  try {
+    const aside = await writeApart(options.what, group, (part) => options.write(part.map(({ item }) => item)))
+    for (const { item: waiting, error } of aside) {
+      options.onRefused(error, waiting.item)
+      waiting.answer('refused')
+    }
+    // An answer is given once: those put aside have theirs.
+    for (const waiting of group) waiting.answer('durable')
+  } catch (error) {
+    options.onFailure(error, group.length)
+    for (const waiting of group) waiting.answer('failed')
+  }
 }

@@ -1,4 +1,5 @@
 // Rings doorbells: a sync request is answered `durable` only when Kafka has it on all in-sync replicas (group commit).
+// Those of a calendar that is faster than its rate are published together (`coalesce.ts`).
 // It never carries calendar data, so a repeated or late ring costs an empty page and loses nothing.
 import { REQUESTED_TOPIC } from '#schemas/topics.ts'
 import type { CalendarId, ConnectionId, Micros, ProviderId, VendorName } from '#shared/domain/ids.ts'
@@ -10,6 +11,7 @@ import { eventHeaders } from '#shared/platform/envelope.ts'
 import type { Logger } from '#shared/platform/log.ts'
 import { metrics } from '#shared/platform/metrics.ts'
 import { currentTraceparent } from '#shared/platform/telemetry.ts'
+import { createCoalescer, JOIN_WAIT_MAX_MS } from './coalesce.ts'
 import { createGroupCommit, type Commitment } from './group-commit.ts'
 
 export interface Ring {
@@ -38,14 +40,18 @@ export interface PublisherDeps {
 const GROUP_MAX = 500
 /** Four seconds' worth at the 2 500 rings/s one partition leader takes with ease; beyond it a refusal is kinder than a wait. */
 const QUEUE_MAX = 10_000
-/** Vendors count a notification as failed after 3 s (Graph) or so; the rest is theirs and the network's. */
-const WAIT_MAX_MS = 2500
+/**
+ * Vendors count a notification as failed after 3 s (Graph) or so; the rest is theirs and the
+ * network's. With the wait of a joined ring no answer takes more than 2.5 s.
+ */
+const WAIT_MAX_MS = 2500 - JOIN_WAIT_MAX_MS
 /** Callers have their answers when this begins: what is left came too late for them. */
 const DRAIN_MAX_MS = 1000
 
 /** A publisher over an open producer, which the caller closes after it. */
 export function createPublisher(deps: PublisherDeps): Publisher {
   const commits = createGroupCommit<OutboundRecord>({
+    what: 'ring',
     write: (records) => deps.producer.send(records),
     groupMax: GROUP_MAX,
     queueMax: QUEUE_MAX,
@@ -54,18 +60,31 @@ export function createPublisher(deps: PublisherDeps): Publisher {
     onFailure: (error, rings) => {
       deps.logger.warn({ err: error, rings }, 'Kafka did not take a group of rings; their callers come again')
     },
-  })
-  return {
-    ring: async (ring) => {
-      crashPoint('ingress.before-publish')
-      const answer = commits.commit(recordOf(deps, ring))
-      metrics.ingressQueue.record(commits.depth())
-      const commitment = await answer
-      if (commitment === 'durable') crashPoint('ingress.published')
-      metrics.ingressQueue.record(commits.depth())
-      return commitment
+    onRefused: (error, { key }) => {
+      deps.logger.error(
+        { err: error, connectionId: key },
+        'Kafka does not take a ring; its neighbours are published',
+      )
     },
-    [Symbol.asyncDispose]: () => commits[Symbol.asyncDispose](),
+  })
+
+  async function publish(ring: Ring): Promise<Commitment> {
+    crashPoint('ingress.before-publish')
+    const answer = commits.commit(recordOf(deps, ring))
+    metrics.ingressQueue.record(commits.depth())
+    const commitment = await answer
+    if (commitment === 'durable') crashPoint('ingress.published')
+    metrics.ingressQueue.record(commits.depth())
+    return commitment
+  }
+
+  const coalescer = createCoalescer(publish)
+  return {
+    ring: (ring) => coalescer.ring(ring),
+    async [Symbol.asyncDispose]() {
+      await coalescer[Symbol.asyncDispose]()
+      await commits[Symbol.asyncDispose]()
+    },
   }
 }
 

@@ -24,6 +24,7 @@ const DRAIN_MAX_MS = 1000
 /** A writer of refusals over an open database, which the caller closes after it. */
 export function createRefusals(deps: { readonly db: Queryable; readonly logger: Logger }): Refusals {
   const commits = createGroupCommit<HeldRow>({
+    what: 'held',
     write: (rows) => holdRequests(deps.db, rows),
     groupMax: GROUP_MAX,
     queueMax: QUEUE_MAX,
@@ -33,6 +34,12 @@ export function createRefusals(deps: { readonly db: Queryable; readonly logger: 
       deps.logger.warn(
         { err: error, refusals },
         'refusals could not be kept; their callers were told to come again',
+      )
+    },
+    onRefused: (error, { connectionId }) => {
+      deps.logger.error(
+        { err: error, connectionId },
+        'Postgres does not take a refusal; its neighbours are kept',
       )
     },
   })

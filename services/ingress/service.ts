@@ -90,7 +90,8 @@ export async function startIngress(
   const notices = started.use(createChannelNotices({ db: refusalsDb, clock: systemClock, logger }))
 
   const app = createServer({ connectionsMax: config.INGRESS_CONNECTIONS_MAX }, logger)
-  const webhooks = { gates, keys: parseKeyring(config.CHANNEL_TOKEN_KEYS), refusals, publisher, notices }
+  const keys = parseKeyring(config.CHANNEL_TOKEN_KEYS)
+  const webhooks = { gates, keys, clock: systemClock, refusals, publisher, notices }
   registerStartPage(app)
   registerGoogleWebhook(app, webhooks)
   registerMicrosoftWebhook(app, webhooks)

@@ -1,9 +1,12 @@
-// Reads the dead-letter topic into the table that people search. Invariant: an offset is committed after its row is.
+// Reads the dead-letter topic into the table that people search. Invariants: an offset is committed after its row is; a dead letter
+// that the table does not take is left out, with a line in the log, and keeps no other back.
 import { TOPICS } from '#schemas/topics.ts'
 import { connectionId, isUuid, type VendorName } from '#shared/domain/ids.ts'
 import type { Batch, Consumer, ConsumerHandlers, InboundRecord } from '#shared/platform/broker.ts'
 import { createOffsetLedger } from '#shared/platform/offset-ledger.ts'
+import type { Logger } from '#shared/platform/log.ts'
 import type { Queryable } from '#shared/platform/postgres.ts'
+import { writeApart } from '#shared/platform/put-aside.ts'
 import { indexDeadLetters, type DeadLetterEntry } from '#shared/store/dead-letters.ts'
 
 const AT_ONCE = 500
@@ -19,6 +22,7 @@ export interface DeadLetterIndex extends Omit<ConsumerHandlers, 'crashed'> {
 export function createDeadLetterIndex(deps: {
   readonly db: Queryable
   readonly consumer: () => Pick<Consumer, 'pause' | 'resume' | 'held' | 'commit'> | null
+  readonly logger: Logger
 }): DeadLetterIndex {
   const ledger = createOffsetLedger()
   let queue: InboundRecord[] = []
@@ -48,7 +52,13 @@ export function createDeadLetterIndex(deps: {
   async function turn(): Promise<number> {
     const records = queue.slice(0, AT_ONCE)
     if (records.length > 0) {
-      await indexDeadLetters(deps.db, records.map(entryOf))
+      const aside = await writeApart('dead-letter', records.map(entryOf), (entries) =>
+        indexDeadLetters(deps.db, entries),
+      )
+      for (const { item, error } of aside) {
+        const at = { partition: item.partition, offset: String(item.offset) }
+        deps.logger.error({ err: error, ...at }, 'a dead letter cannot be indexed; it stays in its topic')
+      }
       for (const record of records) ledger.complete(record, record.offset)
       queue = queue.filter((record) => !records.includes(record))
       pauseOrResume()
@@ -66,14 +76,14 @@ export function createDeadLetterIndex(deps: {
 
 /** What a dead letter's headers say; whatever is missing or unreadable is left empty, never a reason to stop. */
 export function entryOf(record: InboundRecord): DeadLetterEntry {
-  const header = (name: string) => record.headers.get(`dead-letter-${name}`)
+  const header = (name: string) => storable(record.headers.get(`dead-letter-${name}`))
   const number = (name: string): number | null => {
     const value = Number(header(name) ?? Number.NaN)
     return Number.isSafeInteger(value) ? value : null
   }
   const key = record.key?.toString('utf8').split('/', 1)[0] ?? ''
   const originOffset = number('offset')
-  const originPartition = number('partition')
+  const originPartition = int4(number('partition'))
   const inTopic = originPartition !== null && originPartition >= 0
   const originTopic = header('topic') ?? 'unknown'
   return {
@@ -82,13 +92,22 @@ export function entryOf(record: InboundRecord): DeadLetterEntry {
     connectionId: isUuid(key) ? connectionId(key) : null,
     vendor: VENDOR_OF_TOPIC[originTopic] ?? null,
     code: header('code') ?? 'unknown',
-    attempts: number('attempts') ?? 0,
+    attempts: int4(number('attempts')) ?? 0,
     firstFailedAt: number('first-failed-at'),
     lastFailedAt: number('last-failed-at') ?? record.timestampMs * 1000,
     originTopic,
     originPartition: inTopic ? originPartition : null,
     originOffset: inTopic && originOffset !== null ? BigInt(originOffset) : null,
   }
+}
+
+/** Postgres' text holds no NUL; nobody reads a longer code or topic (Kafka's names have 249 characters). */
+function storable(text: string | undefined): string | undefined {
+  return text?.replaceAll('\0', '\ufffd').slice(0, 256)
+}
+
+function int4(number: number | null): number | null {
+  return number !== null && Math.abs(number) < 2 ** 31 ? number : null
 }
 
 const VENDOR_OF_TOPIC: Readonly<Record<string, VendorName>> = {

@@ -2,9 +2,10 @@
 // confirmed the channel (a change between the last listing and the watch had no notification) and before the row says open,
 // so a crash in between leaves a row that is tried again, never a gap that nobody rings for.
 import { randomUUID } from 'node:crypto'
-import { asFailure, countsAsAttempt, type Failure } from '#shared/domain/failure.ts'
+import { asFailure, countsAsAttempt, Failure } from '#shared/domain/failure.ts'
+import { readChannelId, readResourceId } from '#shared/domain/channel-ids.ts'
 import { signChannelToken, type ChannelKeys } from '#shared/domain/channel-token.ts'
-import type { CalendarId, ConnectionId, VendorName } from '#shared/domain/ids.ts'
+import type { CalendarId, ConnectionId, Micros, VendorName } from '#shared/domain/ids.ts'
 import type { Gates } from '#shared/domain/gates.ts'
 import type { Logger } from '#shared/platform/log.ts'
 import { metrics } from '#shared/platform/metrics.ts'
@@ -21,6 +22,7 @@ import {
   type UnwatchedCalendar,
 } from '#shared/store/channels.ts'
 import type { VendorUse } from '#shared/vendors/uses.ts'
+import type { OpenedChannel } from '#shared/vendors/vendor.ts'
 import { mayRing, ring, type DoorbellDeps, type Ring } from './doorbell.ts'
 import { heedNotices } from './heed-notices.ts'
 import { stopUnneeded } from './stop-channels.ts'
@@ -29,6 +31,14 @@ import { waitMsAfter } from './wait-after.ts'
 
 /** What we ask for; the vendor may grant less (Graph: 10 070 minutes), and what it grants counts. */
 const LIFE_MS = 7 * 24 * 3600 * 1000
+/**
+ * How long a channel may ring under one token, renewals included (ADR 14). Google renews nothing.
+ * Graph gives no promise that a renewal can change clientState, so a subscription is renewed for a
+ * week and then replaced; its last renewal may give it a week more.
+ */
+const TOKEN_LIFE_MS: Readonly<Record<VendorName, number>> = { google: LIFE_MS, microsoft: 2 * LIFE_MS }
+/** A notification may come late: Graph repeats one for four hours. Clocks differ, too. */
+const TOKEN_GRACE_MS = 24 * 3600 * 1000
 /** Whether a channel can be given more life, or has to be replaced by another. */
 const RENEWS: Readonly<Record<VendorName, boolean>> = { google: false, microsoft: true }
 /** Graph opens no channel whose address does not answer, and the webhook's door is shut while its gate is closed. */
@@ -100,15 +110,19 @@ async function tendable(deps: ChannelsDeps): Promise<readonly UnwatchedCalendar[
   }
 }
 
-function mayTend({ gates, vendors }: ChannelsDeps, calendar: UnwatchedCalendar): boolean {
+function mayTend({ gates, vendors, clock }: ChannelsDeps, calendar: UnwatchedCalendar): boolean {
   if (!vendors.has(calendar.vendor) || !mayRing(gates, calendar)) return false
-  return isRenewable(calendar) || !VALIDATES[calendar.vendor] || gates.webhook().state === 'on'
+  return isRenewable(calendar, clock.now()) || !VALIDATES[calendar.vendor] || gates.webhook().state === 'on'
 }
 
+/** A channel never outlives its token: one that would after a renewal is replaced. */
 function isRenewable(
   calendar: UnwatchedCalendar,
+  now: Micros,
 ): calendar is UnwatchedCalendar & { readonly channelId: string } {
-  return calendar.channelId !== null && RENEWS[calendar.vendor]
+  if (calendar.channelId === null || !RENEWS[calendar.vendor]) return false
+  const { tokenEndsAt } = calendar
+  return tokenEndsAt !== null && tokenEndsAt >= now + (LIFE_MS + TOKEN_GRACE_MS) * 1000
 }
 
 async function tendEach(
@@ -121,7 +135,7 @@ async function tendEach(
   const refusedBy = new Set<VendorName>()
   const tended = await workThrough(calendars, limits, async (calendar) => {
     if (!mayTend(deps, calendar)) return false
-    const renewed = isRenewable(calendar) ? await renewOne(deps, calendar, signal) : 'gone'
+    const renewed = isRenewable(calendar, deps.clock.now()) ? await renewOne(deps, calendar, signal) : 'gone'
     if (renewed !== 'gone') return renewed === 'renewed'
     if (refusedBy.has(calendar.vendor)) return false
     const opened = await openOne(deps, calendar, signal)
@@ -154,7 +168,7 @@ async function renewOne(
     }
     // A channel that was to be reauthorized may have been silent for a while.
     if (calendar.isAsked) await ring(deps, 'reconcile', [ringOf(calendar)])
-    await markRenewed(deps.db, channelId, answer.expiresAt)
+    await markRenewed(deps.db, channelId, lifeEnd(deps, answer.expiresAt))
     return 'renewed'
   } catch (error) {
     if (!signal.aborted) await putOff(deps, calendar, null, asFailure(error))
@@ -169,6 +183,7 @@ async function openOne(
 ): Promise<'opened' | 'not-opened' | 'callback-refused'> {
   const { vendor, access } = useOf(deps, calendar)
   const id = randomUUID()
+  const tokenEndsAt = deps.clock.now() + (TOKEN_LIFE_MS[calendar.vendor] + TOKEN_GRACE_MS) * 1000
   if (!(await insertOpening(deps.db, id, calendar))) return 'not-opened'
   try {
     const answer = await access.withToken(calendar.connectionId, signal, (accessToken) =>
@@ -178,7 +193,7 @@ async function openOne(
           channelId: id,
           vendorCalendarId: calendar.vendorCalendarId,
           callbackUrl: `${deps.publicUrl}/api/webhooks/calendar/${calendar.vendor}`,
-          token: signChannelToken(deps.keys, calendar),
+          token: signChannelToken(deps.keys, { ...calendar, endsAt: tokenEndsAt }),
           lifeMs: LIFE_MS,
         },
         signal,
@@ -189,8 +204,9 @@ async function openOne(
       await markPushNotSupported(deps.db, { calendarId: calendar.calendarId, channelId: id }, waitMs)
       return 'not-opened'
     }
+    const opened = wellFormed(deps, calendar.vendor, answer)
     await ring(deps, 'connected', [ringOf(calendar)])
-    await markOpen(deps.db, id, answer)
+    await markOpen(deps.db, id, { ...opened, tokenEndsAt })
     return 'opened'
   } catch (error) {
     // We are asked to stop: whether the vendor opened it is not known. If it did, it is found by its first notification.
@@ -225,6 +241,30 @@ async function putOff(
   // A calendar that is gone, or an account that lets nobody in, is for a unit to find out and to record.
   if (failure.kind === 'gone' || failure.kind === 'unauthorized')
     await ring(deps, 'reconcile', [ringOf(calendar)])
+}
+
+/** What a vendor says of a channel is checked like what a notification says. Throws Failure. */
+function wellFormed(
+  deps: Pick<ChannelsDeps, 'clock'>,
+  vendor: VendorName,
+  answer: Extract<OpenedChannel, { kind: 'opened' }>,
+): { readonly channelId: string; readonly resourceId: string | null; readonly expiresAt: Micros } {
+  const channelId = readChannelId(vendor, answer.channelId)
+  const resourceId = answer.resourceId === null ? null : readResourceId(answer.resourceId)
+  if (channelId === '' || resourceId === '')
+    throw new Failure('vendor/unreadable-answer', 'The vendor opened a channel with ids of no known shape.')
+  return { channelId, resourceId, expiresAt: lifeEnd(deps, answer.expiresAt) }
+}
+
+/**
+ * A vendor may grant less than we asked for, not more. Throws Failure for an end that has passed:
+ * the channel would be opened again in every run.
+ */
+function lifeEnd({ clock }: Pick<ChannelsDeps, 'clock'>, expiresAt: Micros): Micros {
+  const now = clock.now()
+  if (!(expiresAt > now))
+    throw new Failure('vendor/unreadable-answer', 'The vendor gave a channel an end that has passed.')
+  return Math.min(expiresAt, now + LIFE_MS * 1000)
 }
 
 function ringOf({ connectionId, providerId, vendor, calendarId }: UnwatchedCalendar): Ring {

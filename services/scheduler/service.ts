@@ -187,7 +187,7 @@ async function startIndex(
   crashed: (error: unknown) => void,
 ): Promise<AsyncDisposable> {
   const consumerOf: { current: Consumer | null } = { current: null }
-  const index = createDeadLetterIndex({ db, consumer: () => consumerOf.current })
+  const index = createDeadLetterIndex({ db, consumer: () => consumerOf.current, logger })
   const consumer = await openConsumer(
     kafkaOf(config),
     {

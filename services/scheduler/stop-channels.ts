@@ -38,9 +38,9 @@ export async function stopOrphans(deps: StopDeps, signal: AbortSignal): Promise<
   return workThrough(orphans, { ...LIMITS, signal }, async ({ channelId, ...orphan }) => {
     const waitMs = await stopOne(deps, { id: channelId, ...orphan }, signal)
     if (waitMs === null) {
-      await forgetOrphan(deps.db, channelId)
+      await forgetOrphan(deps.db, { ...orphan, channelId })
       deps.logger.info({ vendor: orphan.vendor }, 'a channel that rang and that we did not know was stopped')
-    } else if (waitMs > 0) await putOffOrphan(deps.db, channelId, waitMs)
+    } else if (waitMs > 0) await putOffOrphan(deps.db, { ...orphan, channelId }, waitMs)
     return waitMs === null
   })
 }

@@ -222,7 +222,7 @@ function problemOf(topic: DoorbellTopic, message: TopicMessages[DoorbellTopic]):
   if (message.calendarId !== null && !isUuid(message.calendarId)) return 'calendarId is not a uuid'
   // Postgres text holds no NUL, and its index rows are bounded.
   const key = message.deliveryKey ?? ''
-  return key.includes('\0') || key.length > 1024 ? 'deliveryKey cannot be stored' : null
+  return key.includes('\0') || Buffer.byteLength(key) > 1024 ? 'deliveryKey cannot be stored' : null
 }
 
 function messageOf(message: TopicMessages[DoorbellTopic]): UnitRequest['message'] {

@@ -1,16 +1,17 @@
 // The ingress: how soon a notification is answered, durable in Kafka, by one sender alone and by forty without a pause.
 import { randomUUID } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
-import { signChannelToken } from '#shared/domain/channel-token.ts'
 import { connectionId, providerId } from '#shared/domain/ids.ts'
 import { parseKeyring } from '#shared/platform/crypto.ts'
 import { Secret } from '#shared/platform/env.ts'
 import { percentile } from '../../infra/local/verify.ts'
+import { freshToken } from '../support/channel-token.ts'
 import type { TestStack } from '../support/shared-stack.ts'
 import { quantiles, type BenchResult } from './report.ts'
 import { openBenchSystem, type BenchSystem } from './stack.ts'
 
-const CONNECTIONS = 40
+/** So many that none of them is faster than the rate of its calendar. */
+const CONNECTIONS = 10_000
 const SENDERS = 40
 const WARM_MS = 3_000
 const PHASE_MS = 10_000
@@ -37,7 +38,7 @@ export async function benchIngress(
   await system.start('ingress')
   const ring = parseKeyring(new Secret(system.env['CHANNEL_TOKEN_KEYS'] ?? ''))
   const tokens = ids.map((id) =>
-    signChannelToken(ring, { vendor: 'google', connectionId: id, providerId: provider, calendarId: null }),
+    freshToken(ring, { vendor: 'google', connectionId: id, providerId: provider, calendarId: null }),
   )
   await untilOpen(system, tokens[0]!, signal)
   await phase(system, tokens, { senders: SENDERS, ms: WARM_MS })

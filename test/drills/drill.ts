@@ -2,7 +2,7 @@
 // and a method that does it. The method returns the judge, which sees the closed ledgers; static evidence can never be a PASS.
 import type { CheckResult, InvariantId } from './checkers/check.ts'
 import type { System, SystemOptions } from './environment/system.ts'
-import type { FaultEntry, Ledgers, OwnRequest } from './ledgers/ledgers.ts'
+import type { CalendarName, FaultEntry, Ledgers, OwnRequest } from './ledgers/ledgers.ts'
 
 export type Profile = 'smoke' | 'ci' | 'full'
 export type Verdict = 'PASS' | 'FAIL' | 'INVALID' | 'ABORTED'
@@ -126,6 +126,8 @@ export interface RequestSpec {
   readonly body?: string | Buffer
   /** `<channel>:<number>` of a notification. */
   readonly delivery?: string
+  /** What the notification's token names. */
+  readonly calendar?: CalendarName
 }
 
 /** The system did not do what it should: a FAIL, not a fault of the drill. */

@@ -206,7 +206,7 @@ async function untilStopped(wallMs: number, signal: AbortSignal): Promise<never>
 
 /** One request, with everything that a caller gets to see. Never rejects. */
 export async function sendRequest(origin: string, spec: RequestSpec): Promise<OwnRequest> {
-  const { what, method, path, headers = {}, body, delivery = null } = spec
+  const { what, method, path, headers = {}, body, delivery = null, calendar = null } = spec
   const at = Date.now()
   const began = performance.now()
   const seen = (answer: Pick<OwnRequest, 'status' | 'body' | 'retryAfter'>): OwnRequest => ({
@@ -215,6 +215,7 @@ export async function sendRequest(origin: string, spec: RequestSpec): Promise<Ow
     method,
     path,
     delivery,
+    calendar,
     latencyMs: performance.now() - began,
     ...answer,
   })

@@ -4,7 +4,6 @@
 import { randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { TOPICS } from '#schemas/topics.ts'
-import { signChannelToken } from '#shared/domain/channel-token.ts'
 import { calendarId, connectionId, providerId } from '#shared/domain/ids.ts'
 import { parseKeyring } from '#shared/platform/crypto.ts'
 import { Secret } from '#shared/platform/env.ts'
@@ -12,6 +11,7 @@ import { openDatabase, type Queryable } from '#shared/platform/postgres.ts'
 import { loadConfig } from '../../services/scheduler/config.ts'
 import { forgetOld } from '../../services/scheduler/retention.ts'
 import { startScheduler } from '../../services/scheduler/service.ts'
+import { freshToken } from '../support/channel-token.ts'
 import { expectConverged } from '../support/converged.ts'
 import { eventually } from '../support/eventually.ts'
 import { openReader, quiet, type Reader } from '../support/outbox.ts'
@@ -44,7 +44,7 @@ beforeAll(async () => {
     'select id from external_calendars where connection_id = $1 and selected',
     [account.connectionId],
   )
-  token = signChannelToken(parseKeyring(new Secret(world.env['CHANNEL_TOKEN_KEYS'] ?? '')), {
+  token = freshToken(parseKeyring(new Secret(world.env['CHANNEL_TOKEN_KEYS'] ?? '')), {
     vendor: 'google',
     connectionId: connectionId(account.connectionId),
     providerId: providerId(account.providerId),

@@ -2,7 +2,6 @@
 import { randomBytes, randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
 import { TOPICS } from '#schemas/topics.ts'
-import { signChannelToken } from '#shared/domain/channel-token.ts'
 import type { GateDecision, Gates } from '#shared/domain/gates.ts'
 import { connectionId, providerId } from '#shared/domain/ids.ts'
 import { createChannelNotices } from '../../services/ingress/webhooks/channel-notices.ts'
@@ -19,6 +18,7 @@ import { createPublisher } from '../../services/ingress/publisher.ts'
 import { createRefusals } from '../../services/ingress/refusals.ts'
 import { closeServer, createServer } from '../../services/ingress/server.ts'
 import { registerGoogleWebhook } from '../../services/ingress/webhooks/google.ts'
+import { freshToken } from '../support/channel-token.ts'
 import { eventually } from '../support/eventually.ts'
 import { openReader, quiet, type Reader } from '../support/outbox.ts'
 import { freshDatabase, freshPrefix, testStack, type TestDatabase } from '../support/stack.ts'
@@ -54,8 +54,9 @@ beforeAll(async () => {
   const refusals = owned.use(createRefusals({ db, logger: quiet }))
   const notices = owned.use(createChannelNotices({ db, clock: systemClock, logger: quiet }))
   const app = createServer({ connectionsMax: 100 }, quiet)
-  registerGoogleWebhook(app, { gates, keys, refusals, publisher, notices })
-  registerMicrosoftWebhook(app, { gates, keys, refusals, publisher, notices })
+  const deps = { gates, keys, clock: systemClock, refusals, publisher, notices }
+  registerGoogleWebhook(app, deps)
+  registerMicrosoftWebhook(app, deps)
   url = await app.listen({ port: 0, host: '127.0.0.1' })
   owned.defer(() => closeServer(app, 1000))
 })
@@ -72,7 +73,7 @@ async function aConnection(vendor: 'google' | 'microsoft' = 'microsoft') {
     [provider, vendor, randomUUID()],
   )
   const id = connectionId(row!.id)
-  const token = signChannelToken(keys, { vendor, connectionId: id, providerId: provider, calendarId: null })
+  const token = freshToken(keys, { vendor, connectionId: id, providerId: provider, calendarId: null })
   return { id, token }
 }
 

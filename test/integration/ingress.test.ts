@@ -4,7 +4,6 @@ import { randomBytes, randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { TOPICS } from '#schemas/topics.ts'
 import type { SyncRequested } from '#schemas/messages.gen.ts'
-import { signChannelToken } from '#shared/domain/channel-token.ts'
 import type { GateDecision, Gates } from '#shared/domain/gates.ts'
 import { connectionId, providerId, type ConnectionId, type ProviderId } from '#shared/domain/ids.ts'
 import { openCodec, type Codec } from '#shared/platform/codec.ts'
@@ -14,6 +13,7 @@ import { applySchemas } from '#shared/platform/schemas.ts'
 import { applyTopics } from '#shared/platform/topics.ts'
 import { loadConfig } from '../../services/ingress/config.ts'
 import { startIngress, type Ingress } from '../../services/ingress/service.ts'
+import { freshToken } from '../support/channel-token.ts'
 import { nameless } from '../support/nameless.ts'
 import { eventually } from '../support/eventually.ts'
 import { NOT_ALLOWED, OFF_SYNC, OFF_WEBHOOK, signedBearer } from '../support/literal-ingress.ts'
@@ -115,7 +115,7 @@ function notify({ id, provider }: Row, port = ingress.port): Promise<Response> {
       'x-goog-channel-id': 'channel-1',
       'x-goog-message-number': String(deliveries),
       'x-goog-resource-state': 'exists',
-      'x-goog-channel-token': signChannelToken(ring, {
+      'x-goog-channel-token': freshToken(ring, {
         vendor: 'google',
         connectionId: id,
         providerId: provider,

@@ -45,7 +45,9 @@ describe('channels', () => {
     const idOf = new Map(rows.map((row) => [row.name, row.id]))
     for (const request of vendor.opened) {
       expect(request.callbackUrl).toBe('https://calstream.example/api/webhooks/calendar/google')
-      expect(readChannelToken(world.deps.keys, 'google', request.token)).toMatchObject({
+      expect(
+        readChannelToken(world.deps.keys, 'google', request.token, world.deps.clock.now()),
+      ).toMatchObject({
         connectionId: active,
         calendarId: idOf.get(request.vendorCalendarId),
       })

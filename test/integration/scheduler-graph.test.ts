@@ -1,11 +1,14 @@
 // Channels of a vendor that renews them, validates their address and tells of their life, as Graph does.
+import { randomUUID } from 'node:crypto'
 import { describe, expect, test } from 'vitest'
+import { readChannelToken, V1_ENDS_AT } from '#shared/domain/channel-token.ts'
 import { Failure } from '#shared/domain/failure.ts'
 import type { ConnectionId } from '#shared/domain/ids.ts'
 import type { NoticeKind } from '#shared/store/channel-notices.ts'
 import { tendChannels } from '../../services/scheduler/open-channels.ts'
 import { poll } from '../../services/scheduler/poll.ts'
 import { stopOrphans } from '../../services/scheduler/stop-channels.ts'
+import type { ChannelVendor } from '../support/channel-vendor.ts'
 import { eventually } from '../support/eventually.ts'
 import {
   type ChannelWorldParts,
@@ -120,6 +123,109 @@ describe('channels that can be renewed', () => {
     await world.advance(6 * DAY)
     expect(await tend(world)).toBe(1)
     expect([vendor.opened.length, vendor.renewed.length]).toEqual([1, 1])
+  })
+})
+
+describe('the token of a channel that can be renewed', () => {
+  const tokensOf = (vendor: ChannelVendor) => vendor.opened.map(({ token }) => token)
+
+  test('never ends before the channel: after a week of renewals the channel is replaced by one with another', async () => {
+    const [world, vendor] = await open('graph token')
+    await using _world = world
+    await connectOne(world)
+    for (let day = 0; day < 22; day += 0.5) {
+      await tend(world)
+      await world.advance(2 * MINUTE)
+      await tend(world)
+      const { rows } = await world.db.query<{ id: string; outlived: boolean; tokens: number }>(
+        `select id, expires_at > token_ends_at - interval '23 hours' as outlived from channels`,
+      )
+      expect(rows).toEqual([{ id: [...vendor.open.keys()][0], outlived: false }])
+      await world.advance(0.5 * DAY - 2 * MINUTE)
+    }
+    // Some two a month less one: a week of renewals each, then another.
+    expect(vendor.opened.length).toBeGreaterThanOrEqual(3)
+    expect(vendor.opened.length).toBeLessThanOrEqual(4)
+    expect(vendor.renewed.length).toBeGreaterThan(8)
+    expect(new Set(tokensOf(vendor)).size).toBe(vendor.opened.length)
+    const now = world.deps.clock.now()
+    const read = (token: string) => readChannelToken(world.deps.keys, 'microsoft', token, now)
+    expect(read(tokensOf(vendor)[0]!)).toBeNull()
+    expect(read(tokensOf(vendor).at(-1)!)).not.toBeNull()
+  })
+
+  test('is of the first form after an upgrade: the channel is replaced when its renewal is due', async () => {
+    const [world, vendor] = await open('graph old form')
+    await using _world = world
+    await connectOne(world)
+    await tend(world)
+    await world.db.query('update channels set token_ends_at = null')
+    expect(await tend(world)).toBe(0)
+    await world.advance(1.5 * DAY)
+    expect(await tend(world)).toBe(1)
+    expect([vendor.renewed.length, vendor.opened.length]).toEqual([0, 2])
+    await world.advance(2 * MINUTE)
+    await tend(world)
+    expect([vendor.open.size, vendor.stopped.length]).toEqual([1, 1])
+  })
+
+  test('of the first form is replaced at once when that form is about to end, also of one that lives on', async () => {
+    const [world, vendor] = await open('graph old form ends')
+    await using _world = world
+    await world.advance(Math.max(0, (V1_ENDS_AT - world.deps.clock.now()) / 1000 - DAY))
+    await connectOne(world)
+    await tend(world)
+    expect(await tend(world)).toBe(0)
+    await world.db.query('update channels set token_ends_at = null')
+    expect(await tend(world)).toBe(1)
+    expect(await tend(world)).toBe(0)
+    expect([vendor.renewed.length, vendor.opened.length]).toEqual([0, 2])
+  })
+})
+
+describe('an answer of the vendor', () => {
+  test.each([
+    ['an id with NUL', { channelId: `\u0000${randomUUID().slice(1)}` }],
+    ['an id of a million characters', { channelId: 'a'.repeat(1_000_000) }],
+    ['an id of no shape', { channelId: 'x' }],
+    ['an end that has passed', { expiresAt: 1 }],
+  ])('with %s is a failure that is tried again later, and opens nothing', async (_what, changes) => {
+    const [world, vendor] = await open('graph evil')
+    await using _world = world
+    await connectOne(world)
+    vendor.answers.open = () => ({
+      kind: 'opened',
+      channelId: randomUUID(),
+      resourceId: null,
+      expiresAt: world.deps.clock.now() + 7 * DAY * 1000,
+      ...changes,
+    })
+    expect(await tend(world)).toBe(0)
+    expect(await tend(world)).toBe(0)
+    expect([vendor.opened.length, await world.channels()]).toEqual([1, []])
+    vendor.answers = {}
+    await world.advance(HOUR)
+    expect(await tend(world)).toBe(1)
+  })
+
+  test('that grants a thousand years is taken for what we asked for', async () => {
+    const [world, vendor] = await open('graph ages')
+    await using _world = world
+    await connectOne(world)
+    const ages = () => world.deps.clock.now() + 1000 * 365 * DAY * 1000
+    vendor.answers.open = () => ({
+      kind: 'opened',
+      channelId: randomUUID(),
+      resourceId: null,
+      expiresAt: ages(),
+    })
+    vendor.answers.renew = () => ({ kind: 'renewed', expiresAt: ages() })
+    await tend(world)
+    await world.advance(1.5 * DAY)
+    expect(await tend(world)).toBe(1)
+    await world.advance(1.5 * DAY)
+    expect(await tend(world)).toBe(1)
+    expect(vendor.renewed.length).toBe(2)
   })
 })
 

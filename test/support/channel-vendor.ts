@@ -55,7 +55,7 @@ export function channelVendor(name: VendorName, clock: Clock): ChannelVendor {
       const answer = vendor.answers.open?.(request) ?? {
         kind: 'opened',
         channelId: name === 'google' ? request.channelId : randomUUID(),
-        resourceId: name === 'google' ? `resource of ${request.vendorCalendarId}` : null,
+        resourceId: name === 'google' ? `resource-of-${request.vendorCalendarId.replaceAll(' ', '-')}` : null,
         expiresAt: lifeEnd(),
       }
       if (answer.kind === 'opened') open.set(answer.channelId, request.vendorCalendarId)

@@ -8,7 +8,6 @@ import type { FastifyInstance } from 'fastify'
 import { SignJWT, type JWTPayload } from 'jose'
 import { afterEach } from 'vitest'
 import { TOPIC_SCHEMAS, type SchemaTopic } from '#schemas/topics.ts'
-import { signChannelToken } from '#shared/domain/channel-token.ts'
 import { Failure } from '#shared/domain/failure.ts'
 import type { GateDecision, Gates } from '#shared/domain/gates.ts'
 import { calendarId, connectionId, providerId } from '#shared/domain/ids.ts'
@@ -25,6 +24,7 @@ import { createRefusals } from '../../services/ingress/refusals.ts'
 import { closeServer, createServer } from '../../services/ingress/server.ts'
 import { registerSyncApi, SYNC_API } from '../../services/ingress/api/sync.ts'
 import { GOOGLE_WEBHOOK, registerGoogleWebhook } from '../../services/ingress/webhooks/google.ts'
+import { freshToken } from './channel-token.ts'
 import { rawExchange, rawRequest, type RawAnswer } from './raw-http.ts'
 
 export interface LiteralIngress extends AsyncDisposable {
@@ -96,8 +96,9 @@ export async function startLiteralIngress(ports: LiteralPorts = {}): Promise<Lit
   const refusals = createRefusals({ db, logger })
   const app = createServer({ connectionsMax: 100 }, logger)
   const notices = createChannelNotices({ db, clock: systemClock, logger })
-  registerGoogleWebhook(app, { gates, keys, refusals, publisher, notices })
-  registerMicrosoftWebhook(app, { gates, keys, refusals, publisher, notices })
+  const deps = { gates, keys, clock: systemClock, refusals, publisher, notices }
+  registerGoogleWebhook(app, deps)
+  registerMicrosoftWebhook(app, deps)
   const bearer = createBearerCheck({
     secret: new Secret(JWT_SECRET),
     jwksUrl: undefined,
@@ -114,13 +115,13 @@ export async function startLiteralIngress(ports: LiteralPorts = {}): Promise<Lit
     noticed,
     logged,
     channel,
-    clientState: signChannelToken(keys, { ...channel, vendor: 'microsoft' }),
+    clientState: freshToken(keys, { ...channel, vendor: 'microsoft' }),
     notification: (changes = {}) => ({
       'X-Goog-Channel-ID': 'a0b1c2d3',
       'X-Goog-Message-Number': '10',
       'X-Goog-Resource-ID': 'ret08u3rv24htgh289g',
       'X-Goog-Resource-State': 'exists',
-      'X-Goog-Channel-Token': signChannelToken(keys, channel),
+      'X-Goog-Channel-Token': freshToken(keys, channel),
       ...changes,
     }),
     bearer: (claims) => signedBearer(claims, JWT_SECRET),

@@ -3,6 +3,7 @@
 import { readChannelToken, type ChannelClaims, type ChannelKeys } from '#shared/domain/channel-token.ts'
 import { whyClosed, type GateDecision, type Gates } from '#shared/domain/gates.ts'
 import type { VendorName } from '#shared/domain/ids.ts'
+import type { Clock } from '#shared/platform/clock.ts'
 import type { Publisher } from '../publisher.ts'
 import type { Refusals } from '../refusals.ts'
 import { unavailable, type Problem } from '../server.ts'
@@ -10,6 +11,8 @@ import { unavailable, type Problem } from '../server.ts'
 export interface WebhookDeps {
   readonly gates: Pick<Gates, 'webhook' | 'sync'>
   readonly keys: ChannelKeys
+  /** Tells whether a token has ended. */
+  readonly clock: Clock
   readonly refusals: Pick<Refusals, 'hold'>
   readonly publisher: Pick<Publisher, 'ring'>
 }
@@ -21,7 +24,7 @@ export type Admission =
 export const UNAUTHORIZED: Problem = {
   status: 401,
   error: 'Unauthorized',
-  detail: 'The channel token is missing or not one of ours.',
+  detail: 'The channel token is missing, not one of ours, or has ended.',
 }
 export const NOT_DURABLE = unavailable('The notification could not be stored. Send it again later.')
 
@@ -32,7 +35,8 @@ export const NOT_DURABLE = unavailable('The notification could not be stored. Se
 export async function admit(deps: WebhookDeps, vendor: VendorName, token: string): Promise<Admission> {
   // The gate that needs no identity comes first: while it is closed, a call without a token learns only that.
   const webhook = deps.gates.webhook()
-  const claims = webhook.state === 'unknown' ? null : readChannelToken(deps.keys, vendor, token)
+  const claims =
+    webhook.state === 'unknown' ? null : readChannelToken(deps.keys, vendor, token, deps.clock.now())
   if (webhook.state !== 'on') return refuse(deps, webhook, claims)
   if (claims === null) return { kind: 'refused', problem: UNAUTHORIZED }
   const sync = deps.gates.sync(claims.providerId, claims.connectionId)

@@ -1,17 +1,21 @@
 // What notifications tell about their channels, for the scheduler. Two ways: a lifecycle notice is durable before its 2xx; that a
-// channel rings at all is noted on the side, best effort, so that one which we do not know can be stopped. Invariant: noting
-// waits for nothing, fails nothing and holds a bounded number of channels.
+// channel rings at all is noted on the side, best effort, so that one which we do not know can be
+// stopped. Invariants: noting waits for nothing, fails nothing and holds a bounded number of
+// channels, in all and of each connection; a notice that Postgres refuses keeps no other back.
 import type { ChannelClaims } from '#shared/domain/channel-token.ts'
-import type { VendorName } from '#shared/domain/ids.ts'
+import type { ConnectionId, VendorName } from '#shared/domain/ids.ts'
 import type { Clock } from '#shared/platform/clock.ts'
 import type { Logger } from '#shared/platform/log.ts'
 import { startLoop } from '#shared/platform/loop.ts'
 import type { Queryable } from '#shared/platform/postgres.ts'
+import { writeApart } from '#shared/platform/put-aside.ts'
 import { saveNotices, type ChannelNotice } from '#shared/store/channel-notices.ts'
 import { createGroupCommit } from '../group-commit.ts'
 
 export interface ChannelNotices extends AsyncDisposable {
-  /** Whether these are committed; false is answered 503. Never rejects. */
+  /**
+   * Whether these are committed, or put aside for good; false is answered 503. Never rejects.
+   */
   tell(notices: readonly ChannelNotice[]): Promise<boolean>
   /** A channel rang. `resourceId` as Google names it, else ''. */
   seen(vendor: VendorName, channel: { id: string; resourceId: string }, claims: ChannelClaims): void
@@ -22,9 +26,11 @@ const QUEUE_MAX = 5000
 const WAIT_MAX_MS = 2500
 const DRAIN_MAX_MS = 1000
 const NOTE_EVERY_MS = 5000
-/** Some 4 MB of ids; beyond it the channel that was noted longest ago is noted once more when it rings. */
+/** Some 4 MB of ids; beyond it the connection that was noted longest ago is forgotten. */
 const KNOWN_MAX = 20_000
 const PENDING_MAX = 5000
+/** Of one connection, noted in a day: more than a mailbox has calendars of its own. */
+export const CONNECTION_MAX = 250
 /** A channel is noted once in this time: long enough to cost nothing, short enough to find one that became unknown. */
 const NOTE_AGAIN_MICROS = 24 * 3600 * 1_000_000
 
@@ -33,11 +39,22 @@ export function createChannelNotices(deps: {
   readonly db: Queryable
   readonly clock: Clock
   readonly logger: Logger
+  /** ms between two looks at what rang; 5 000 when absent. */
+  readonly noteEveryMs?: number
 }): ChannelNotices {
-  const { db, clock, logger } = deps
-  const noted = new Map<string, number>()
+  const { db, clock, logger, noteEveryMs = NOTE_EVERY_MS } = deps
+  const noted = createNoted(clock)
   let pending: ChannelNotice[] = []
+
+  function putAside(error: unknown, { vendor, kind, connectionId, channelId }: ChannelNotice): void {
+    logger.error(
+      { err: error, vendor, kind, connectionId, channelId: channelId.slice(0, 64) },
+      'Postgres does not take a notice of a channel; its neighbours are kept',
+    )
+  }
+
   const commits = createGroupCommit<ChannelNotice>({
+    what: 'notice',
     write: (notices) => saveNotices(db, notices),
     groupMax: GROUP_MAX,
     queueMax: QUEUE_MAX,
@@ -46,32 +63,28 @@ export function createChannelNotices(deps: {
     onFailure: (error, notices) => {
       logger.warn({ err: error, notices }, 'lifecycle notices could not be kept; their senders come again')
     },
+    onRefused: putAside,
   })
 
   async function note(): Promise<number> {
     const batch = pending.slice(0, GROUP_MAX)
-    await saveNotices(db, batch)
+    const aside = await writeApart('notice', batch, (part) => saveNotices(db, part))
+    for (const { item, error } of aside) putAside(error, item)
     pending = pending.slice(batch.length)
-    return pending.length > 0 ? 0 : NOTE_EVERY_MS
+    return pending.length > 0 ? 0 : noteEveryMs
   }
 
   function seen(
     vendor: VendorName,
     { id, resourceId }: { id: string; resourceId: string },
-    claims: ChannelClaims,
+    { connectionId }: ChannelClaims,
   ): void {
-    const now = clock.now()
-    const last = noted.get(id)
-    if ((last !== undefined && now - last < NOTE_AGAIN_MICROS) || pending.length >= PENDING_MAX) return
-    noted.delete(id)
-    noted.set(id, now)
-    const [oldest] = noted.keys()
-    if (noted.size > KNOWN_MAX && oldest !== undefined) noted.delete(oldest)
+    if (pending.length >= PENDING_MAX || !noted.isNew(connectionId, id)) return
     pending.push({
       vendor,
       channelId: id,
       kind: 'seen',
-      connectionId: claims.connectionId,
+      connectionId,
       resourceId: resourceId === '' ? null : resourceId,
     })
   }
@@ -81,11 +94,48 @@ export function createChannelNotices(deps: {
     seen,
     tell: async (notices) => {
       const answers = await Promise.all(notices.map((notice) => commits.commit(notice)))
-      return answers.every((answer) => answer === 'durable')
+      // What is refused for what it is would be refused again.
+      return answers.every((answer) => answer === 'durable' || answer === 'refused')
     },
     async [Symbol.asyncDispose]() {
       await loop[Symbol.asyncDispose]()
       await commits[Symbol.asyncDispose]()
     },
   }
+}
+
+interface Noted {
+  /** Whether this channel was not noted in the last day, and is so from now on. */
+  isNew(connection: ConnectionId, channel: string): boolean
+}
+
+/** Which channels were noted when, by connection, so that one that rings under many ids displaces only its own. */
+function createNoted(clock: Clock): Noted {
+  const connections = new Map<ConnectionId, Map<string, number>>()
+  let size = 0
+
+  function isNew(connection: ConnectionId, channel: string): boolean {
+    const now = clock.now()
+    const own = connections.get(connection) ?? new Map<string, number>()
+    const last = own.get(channel)
+    if (last !== undefined && now - last < NOTE_AGAIN_MICROS) return false
+    const [first] = own
+    if (own.size >= CONNECTION_MAX && first !== undefined) {
+      if (now - first[1] < NOTE_AGAIN_MICROS) return false
+      if (own.delete(first[0])) size -= 1
+    }
+    if (own.delete(channel)) size -= 1
+    own.set(channel, now)
+    size += 1
+    connections.delete(connection)
+    connections.set(connection, own)
+    for (const [oldest, its] of connections) {
+      if (size <= KNOWN_MAX) break
+      connections.delete(oldest)
+      size -= its.size
+    }
+    return true
+  }
+
+  return { isNew }
 }

@@ -1,6 +1,7 @@
 // Google's notifications. Invariants: 2xx only once the ring is durable in Kafka; everything is decided from headers, before a body is
 // read.
 import type { FastifyInstance, FastifyRequest } from 'fastify'
+import { readChannelId, readResourceId } from '#shared/domain/channel-ids.ts'
 import type { ChannelClaims } from '#shared/domain/channel-token.ts'
 import { metrics } from '#shared/platform/metrics.ts'
 import { inSpan } from '#shared/platform/telemetry.ts'
@@ -65,24 +66,19 @@ interface GoogleMessage {
   readonly deliveryKey: string
 }
 
-/** Google's documented alphabet and length of a channel id ("Watch: post", `id`). */
-const CHANNEL_ID = /^[A-Za-z0-9\-_+/=]{1,64}$/
 /** "Integer that identifies this message"; 1 for sync, increasing, with gaps. */
 const MESSAGE_NUMBER = /^[1-9]\d{0,18}$/
 /** Known: sync, exists, not_exists. An unknown one is a reason to pull like any other. */
 const RESOURCE_STATE = /^[A-Za-z_-]{1,32}$/
-/** "An opaque ID"; stored, so bounded. */
-const RESOURCE_ID = /^[\x21-\x7e]{1,256}$/
 
 function googleMessage(request: FastifyRequest): GoogleMessage | null {
-  const channel = headerOf(request, 'x-goog-channel-id')
+  const channel = readChannelId('google', headerOf(request, 'x-goog-channel-id'))
   const number = headerOf(request, 'x-goog-message-number')
   const state = headerOf(request, 'x-goog-resource-state')
-  if (!CHANNEL_ID.test(channel) || !MESSAGE_NUMBER.test(number) || !RESOURCE_STATE.test(state)) return null
-  const resource = headerOf(request, 'x-goog-resource-id')
+  if (channel === '' || !MESSAGE_NUMBER.test(number) || !RESOURCE_STATE.test(state)) return null
   return {
     channelId: channel,
-    resourceId: RESOURCE_ID.test(resource) ? resource : '',
+    resourceId: readResourceId(headerOf(request, 'x-goog-resource-id')),
     state,
     deliveryKey: `g:${channel}:${number}`,
   }

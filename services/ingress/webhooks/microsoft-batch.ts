@@ -2,13 +2,14 @@
 // is known. Pure. Invariants: only named own fields of known types are taken over; no item is dropped because a field that does
 // not decide anything is missing or strange.
 import { createHash } from 'node:crypto'
+import { readChannelId } from '#shared/domain/channel-ids.ts'
 
 export type LifecycleEvent = 'missed' | 'subscriptionRemoved' | 'reauthorizationRequired'
 
 export interface MicrosoftItem {
   /** The channel token; '' for none. */
   readonly clientState: string
-  /** Lower case: Graph does not keep the case of ids of subscriptions. '' for none. */
+  /** A guid in lower case; '' for what is none. */
   readonly subscriptionId: string
   /** null for a change; `other` for a lifecycle event that Graph may add one day. */
   readonly lifecycle: LifecycleEvent | 'other' | null
@@ -20,6 +21,14 @@ export type MicrosoftBatch =
   | { readonly kind: 'batch'; readonly items: readonly MicrosoftItem[] }
   | { readonly kind: 'malformed' }
   | { readonly kind: 'too-many' }
+
+/**
+ * Of a field that goes into a delivery key; a longer one counts as missing. Graph documents no bound;
+ * its own have some 200 characters (a resource names a user and an event).
+ */
+const FIELD_MAX = 1024
+/** Of a clientState that is looked at; Graph's own bound is 128. */
+const TOKEN_MAX = 256
 
 /** A batch has no documented size. An item of an event takes some 1 000 bytes, so a full body holds about as many. */
 export const ITEMS_MAX = 1000
@@ -50,7 +59,7 @@ function parse(body: Buffer): unknown {
 
 function itemOf(value: unknown): MicrosoftItem {
   const item = isRecord(value) ? value : {}
-  const subscriptionId = text(item, 'subscriptionId').toLowerCase()
+  const subscriptionId = readChannelId('microsoft', text(item, 'subscriptionId'))
   const event = own(item, 'lifecycleEvent')
   const lifecycle =
     event === undefined || event === null
@@ -59,7 +68,7 @@ function itemOf(value: unknown): MicrosoftItem {
         ? (event as LifecycleEvent)
         : ('other' as const)
   return {
-    clientState: text(item, 'clientState'),
+    clientState: text(item, 'clientState', TOKEN_MAX),
     subscriptionId,
     lifecycle,
     deliveryKey: lifecycle === null ? deliveryKeyOf(item, subscriptionId) : null,
@@ -69,9 +78,9 @@ function itemOf(value: unknown): MicrosoftItem {
 /** The same change of the same subscription has the same key, however Graph spells its ids this time. */
 function deliveryKeyOf(item: Record<string, unknown>, subscriptionId: string): string | null {
   const data = own(item, 'resourceData')
-  const etag = isRecord(data) ? text(data, '@odata.etag') : ''
-  const resource = text(item, 'resource')
-  const changeType = text(item, 'changeType').toLowerCase()
+  const etag = isRecord(data) ? text(data, '@odata.etag', FIELD_MAX) : ''
+  const resource = text(item, 'resource', FIELD_MAX)
+  const changeType = text(item, 'changeType', FIELD_MAX).toLowerCase()
   if (subscriptionId === '' || resource === '' || changeType === '' || etag === '') return null
   const parts = JSON.stringify([subscriptionId, canonicalResource(resource), changeType, etag])
   return `m:${createHash('sha256').update(parts).digest('base64url')}`
@@ -92,7 +101,8 @@ function own(record: Record<string, unknown>, field: string): unknown {
   return Object.hasOwn(record, field) ? record[field] : undefined
 }
 
-function text(record: Record<string, unknown>, field: string): string {
+/** A text of at most `max` characters; '' for anything else. */
+function text(record: Record<string, unknown>, field: string, max = Infinity): string {
   const value = own(record, field)
-  return typeof value === 'string' ? value : ''
+  return typeof value === 'string' && value.length <= max ? value : ''
 }

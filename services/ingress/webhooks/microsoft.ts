@@ -125,8 +125,9 @@ async function admitEach(
 function noticesOf(deps: MicrosoftWebhookDeps, items: readonly MicrosoftItem[]): readonly ChannelNotice[] {
   return items.flatMap(({ lifecycle, subscriptionId, clientState }) => {
     const kind = lifecycle === null ? undefined : NOTICE_OF[lifecycle]
-    const claims = kind && subscriptionId ? readChannelToken(deps.keys, 'microsoft', clientState) : null
-    if (kind === undefined || claims === null) return []
+    if (kind === undefined || subscriptionId === '') return []
+    const claims = readChannelToken(deps.keys, 'microsoft', clientState, deps.clock.now())
+    if (claims === null) return []
     return {
       vendor: 'microsoft' as const,
       channelId: subscriptionId,

@@ -1,8 +1,11 @@
-// The channel token: proof that a notification belongs to a channel that we opened, checked without a lookup.
-// v1.<kid>.<connectionId>.<providerId>.<calendarId>.<mac>: ids as base64url of their 16 bytes (the nil uuid where there is
-// no calendar), mac = HMAC-SHA-256 over vendor, kid and ids, cut to 16 bytes. At most 111 characters, since Graph's
-// clientState holds 128 and Google's token 256. Only the one canonical spelling of a token is accepted, and a token that is
-// missing, malformed, of an unknown key or forged costs the same work.
+// The channel token: proof that a notification belongs to a channel that we opened, checked without
+// a lookup. v2.<kid>.<connectionId>.<providerId>.<calendarId>.<end>.<mac>
+//   ids: base64url of their 16 bytes (the nil uuid where there is no calendar)
+//   end: the hour since 1970 from which it is believed no more, base64url of three bytes (ADR 14)
+//   mac: HMAC-SHA-256 over vendor, kid, ids and end, cut to 16 bytes
+// At most 116 characters: Graph's clientState holds 128, Google's token 256. Only the one canonical
+// spelling of a token is accepted, and one that is missing, malformed, of an unknown key or forged
+// costs the same work. Tokens of the first form, v1, have no end; they end with V1_ENDS_AT.
 import { createHmac, timingSafeEqual } from 'node:crypto'
 import {
   calendarId,
@@ -10,6 +13,7 @@ import {
   providerId,
   type CalendarId,
   type ConnectionId,
+  type Micros,
   type ProviderId,
   type VendorName,
 } from './ids.ts'
@@ -27,24 +31,35 @@ export interface ChannelClaims {
   readonly calendarId: CalendarId | null
 }
 
+/**
+ * Tokens without an end are believed until 1 February 2027, 00:00 UTC. None is signed any more, and
+ * channels that carry one are replaced before then (`unwatchedCalendars`).
+ */
+export const V1_ENDS_AT: Micros = Date.UTC(2027, 1, 1) * 1000
+
 const NIL = '00000000-0000-0000-0000-000000000000'
 const KID = /^[A-Za-z0-9_-]{1,16}$/
 const TOKEN =
-  /^v1\.([A-Za-z0-9_-]{1,16})\.([A-Za-z0-9_-]{22})\.([A-Za-z0-9_-]{22})\.([A-Za-z0-9_-]{22})\.[A-Za-z0-9_-]{22}$/
-const LENGTH_MAX = 111
+  /^(v1|v2)\.([A-Za-z0-9_-]{1,16})\.([A-Za-z0-9_-]{22})\.([A-Za-z0-9_-]{22})\.([A-Za-z0-9_-]{22})(?:\.([A-Za-z0-9_-]{4}))?\.[A-Za-z0-9_-]{22}$/
+const LENGTH_MAX = 116
 const MAC_BYTES = 16
+const END_BYTES = 3
+const HOUR_MICROS = 3_600_000_000
+const NO_END = Buffer.alloc(0)
+
+type Version = 'v1' | 'v2'
 
 /** Stands in for an unknown key so that the work is the same; a match against it is never accepted. */
-const DECOY = { kid: 'decoy', key: Buffer.alloc(32), ids: Buffer.alloc(48) }
+const DECOY = { kid: 'decoy', key: Buffer.alloc(32), ids: Buffer.alloc(48), end: Buffer.alloc(END_BYTES) }
 
 /**
- * The token that a new channel carries, signed with the current key.
- * Throws when the current key id is not 1 to 16 of A-Z a-z 0-9 _ - or its key is missing (a fault of configuration), or
- * when an id is not a uuid.
+ * The token that a new channel carries, signed with the current key; `endsAt` is rounded up to the
+ * hour. Throws when the current key id is not 1 to 16 of A-Z a-z 0-9 _ - or its key is missing (a
+ * fault of configuration), when an id is not a uuid, or when the end is after the year 3883.
  */
 export function signChannelToken(
   ring: ChannelKeys,
-  channel: ChannelClaims & { readonly vendor: VendorName },
+  channel: ChannelClaims & { readonly vendor: VendorName; readonly endsAt: Micros },
 ): string {
   const key = ring.key(ring.current)
   if (key === undefined)
@@ -54,23 +69,34 @@ export function signChannelToken(
     [channel.connectionId, channel.providerId, channel.calendarId ?? NIL].map(bytesOfUuid),
   )
   if (ids.length !== DECOY.ids.length) throw new Error('A channel token is made of three uuids.')
-  return tokenOf(key, ring.current, channel.vendor, ids)
+  const end = Buffer.alloc(END_BYTES)
+  end.writeUIntBE(Math.ceil(channel.endsAt / HOUR_MICROS), 0, END_BYTES)
+  return tokenOf(key, { version: 'v2', kid: ring.current, vendor: channel.vendor, ids, end })
 }
 
 /**
- * What a token says, or null when it is not one of ours for this vendor. The text may be anything that a header can hold;
- * '' stands for a missing one.
+ * What a token says, or null when it is not one of ours for this vendor or has ended by `now`. The
+ * text may be anything; '' stands for a missing one.
  */
-export function readChannelToken(ring: ChannelKeys, vendor: VendorName, token: string): ChannelClaims | null {
+export function readChannelToken(
+  ring: ChannelKeys,
+  vendor: VendorName,
+  token: string,
+  now: Micros,
+): ChannelClaims | null {
   const shape = token.length <= LENGTH_MAX ? TOKEN.exec(token) : null
-  const kid = shape?.[1] ?? DECOY.kid
+  const version = shape?.[1] === 'v1' ? 'v1' : 'v2'
+  const kid = shape?.[2] ?? DECOY.kid
   const key = ring.key(kid)
-  const ids = shape === null ? DECOY.ids : Buffer.concat(shape.slice(2, 5).map(bytesOfText))
-  // The whole token is written anew from what it says and compared as text: a second spelling of the same bytes (the last
-  // character of 22 carries four spare bits) differs from it.
-  const expected = tokenOf(key ?? DECOY.key, kid, vendor, ids)
+  const ids = shape === null ? DECOY.ids : Buffer.concat(shape.slice(3, 6).map(bytesOfText))
+  const end = version === 'v1' ? NO_END : shape === null ? DECOY.end : bytesOfText(shape[6] ?? '')
+  // The whole token is written anew from what it says and compared as text: a second spelling of the
+  // same bytes (the last character of 22 carries four spare bits) differs from it, and so does a v1
+  // with an end or a v2 without.
+  const expected = tokenOf(key ?? DECOY.key, { version, kid, vendor, ids, end })
   const equal = timingSafeEqual(padded(token), padded(expected))
   if (!equal || shape === null || key === undefined) return null
+  if (now >= endOf(end)) return null
   const calendar = uuidOf(ids.subarray(32, 48))
   return {
     connectionId: connectionId(uuidOf(ids.subarray(0, 16))),
@@ -79,14 +105,28 @@ export function readChannelToken(ring: ChannelKeys, vendor: VendorName, token: s
   }
 }
 
-function tokenOf(key: Buffer, kid: string, vendor: VendorName, ids: Buffer): string {
+function endOf(end: Buffer): Micros {
+  return end.length === 0 ? V1_ENDS_AT : end.readUIntBE(0, END_BYTES) * HOUR_MICROS
+}
+
+interface Parts {
+  readonly version: Version
+  readonly kid: string
+  readonly vendor: VendorName
+  readonly ids: Buffer
+  readonly end: Buffer
+}
+
+function tokenOf(key: Buffer, { version, kid, vendor, ids, end }: Parts): string {
   const mac = createHmac('sha256', key)
-    .update(`calstream channel token v1\0${vendor}\0${kid}\0`)
+    .update(`calstream channel token ${version}\0${vendor}\0${kid}\0`)
     .update(ids)
+    .update(end)
     .digest()
     .subarray(0, MAC_BYTES)
-  const fields = [ids.subarray(0, 16), ids.subarray(16, 32), ids.subarray(32, 48), mac]
-  return ['v1', kid, ...fields.map((field) => field.toString('base64url'))].join('.')
+  const named = [ids.subarray(0, 16), ids.subarray(16, 32), ids.subarray(32, 48)]
+  const fields = end.length === 0 ? [...named, mac] : [...named, end, mac]
+  return [version, kid, ...fields.map((field) => field.toString('base64url'))].join('.')
 }
 
 function padded(token: string): Buffer {

@@ -77,6 +77,14 @@ export const metrics = {
     'calendar_sync_oauth',
     'Answers to browsers that connect an account. Labels: vendor, step, outcome',
   ),
+  ringsJoined: counter(
+    'calendar_sync_rings_joined',
+    'Rings beyond the rate of their calendar, published together with others. Labels: reason',
+  ),
+  putAside: counter(
+    'calendar_sync_put_aside',
+    'Items that were refused for what they are, so that their neighbours could be written. Labels: what',
+  ),
   ingressQueue: gauge('calendar_sync_ingress_queue', 'Doorbells that wait for Kafka or are on their way'),
   heldRequests: counter('calendar_sync_held', 'Refusals by a closed gate that were stored. Labels: gate'),
 

@@ -203,6 +203,8 @@ function meaningOf(state: string): { readonly code: FailureCode; readonly connec
       return lost('store/read-only')
     case '53100': // disk_full
       return kept('store/disk-full')
+    case '54000': // program_limit_exceeded: a value is larger than an index takes
+      return kept('store/rejected-data')
     case '57014': // query_canceled: statement_timeout
       return kept('store/unavailable')
     case '3D000': // invalid_catalog_name: the database does not exist (yet)

@@ -1,5 +1,7 @@
-// What the ingress learns about channels and the scheduler has to act on. Invariants: the ingress never looks a channel up; a
-// notice is forgotten at the time that was read, so one that came again in between is acted on again.
+// What the ingress learns about channels and the scheduler has to act on. Invariants: a notice is
+// of the connection whose token told it, and acts on channels of that connection alone; a connection
+// has a bounded number of notices of channels that it does not have; a notice is forgotten at the
+// time that was read, so one that came again in between is acted on again.
 import type { ConnectionId, Micros, ProviderId, VendorName } from '#shared/domain/ids.ts'
 import type { Queryable } from '#shared/platform/postgres.ts'
 
@@ -16,28 +18,52 @@ export interface ChannelNotice {
 }
 
 /**
- * Records notices in one statement; one of a connection that is gone is left out. What was seen before keeps its time, so that it is
- * judged once; a lifecycle notice gets a new one. Throws Failure `store/*`.
+ * Notices of one kind that a connection may have of channels that are not its own: twice what a
+ * scheduler leaves behind when it dies (eight openings at once, `open-channels.ts`).
+ */
+export const UNKNOWN_MAX = 16
+
+/**
+ * Records notices in one statement. Left out are those of a connection that is gone, of channels
+ * that ring and are known, and of unknown channels beyond UNKNOWN_MAX. What was seen before keeps
+ * its time, so that it is judged once; a lifecycle notice gets a new one. Throws Failure `store/*`.
  */
 export async function saveNotices(db: Queryable, notices: readonly ChannelNotice[]): Promise<void> {
-  const once = new Map(notices.map((notice) => [`${notice.kind} ${notice.channelId}`, notice]))
-  const rows = [...once.values()]
+  const keyOf = (one: ChannelNotice) => `${one.connectionId} ${one.kind} ${one.channelId}`
+  const rows = [...new Map(notices.map((notice) => [keyOf(notice), notice])).values()]
   if (rows.length === 0) return
   // Rows are locked in the order of their key, so that two processes with the same notices cannot deadlock.
   await db.query(
-    `insert into channel_notices as held (vendor, channel_id, kind, connection_id, resource_id)
-     select n.vendor, n.channel_id, n.kind, c.id, n.resource_id
-       from unnest($1::text[], $2::text[], $3::text[], $4::uuid[], $5::text[])
-              as n (vendor, channel_id, kind, connection_id, resource_id)
-       join external_calendar_connections c on c.id = n.connection_id and c.vendor = n.vendor
-      order by n.channel_id, n.kind
-     on conflict (channel_id, kind) do update set noticed_at = excluded.noticed_at where held.kind <> 'seen'`,
+    `with told as (
+       select n.vendor, n.channel_id, n.kind, c.id as connection_id, n.resource_id,
+         exists (select from channels where lower(channels.id) = lower(n.channel_id)
+                   and (n.kind = 'seen' or channels.connection_id = c.id)) as is_known,
+         exists (select from channel_notices old where old.connection_id = c.id and old.channel_id = n.channel_id
+                   and old.kind = n.kind) as is_repeated
+         from unnest($1::text[], $2::text[], $3::text[], $4::uuid[], $5::text[])
+                as n (vendor, channel_id, kind, connection_id, resource_id)
+         join external_calendar_connections c on c.id = n.connection_id and c.vendor = n.vendor),
+     counted as (
+       select told.*,
+         row_number() over (partition by connection_id, kind, is_known, is_repeated order by channel_id)
+           + (select count(*) from channel_notices old
+               where old.connection_id = told.connection_id and old.kind = told.kind
+                 and not exists (select from channels where lower(channels.id) = lower(old.channel_id)
+                                   and channels.connection_id = old.connection_id)) as place
+         from told)
+     insert into channel_notices as held (vendor, channel_id, kind, connection_id, resource_id)
+     select vendor, channel_id, kind, connection_id, resource_id from counted
+      where case when is_known then kind <> 'seen' else is_repeated or place <= $6 end
+      order by connection_id, channel_id, kind
+     on conflict (connection_id, channel_id, kind) do update set noticed_at = excluded.noticed_at
+      where held.kind <> 'seen'`,
     [
       rows.map((row) => row.vendor),
       rows.map((row) => row.channelId),
       rows.map((row) => row.kind),
       rows.map((row) => row.connectionId),
       rows.map((row) => row.resourceId),
+      UNKNOWN_MAX,
     ],
   )
 }
@@ -68,12 +94,19 @@ export async function endedChannels(db: Queryable, limit: number): Promise<reado
 /** Forgets channels that the vendor ended; their calendars want others then. */
 export async function deleteEnded(db: Queryable, ended: readonly EndedChannel[]): Promise<void> {
   await db.query(
-    `with forgotten as (
-       delete from channel_notices notice using unnest($1::text[], $2::bigint[]) as read (channel_id, noticed_at)
-        where lower(notice.channel_id) = lower(read.channel_id) and notice.kind = 'removed'
-          and to_micros(notice.noticed_at) = read.noticed_at)
-     delete from channels where id = any($1::text[])`,
-    [ended.map((channel) => channel.channelId), ended.map((channel) => channel.noticedAt)],
+    `with read as (
+       select * from unnest($1::text[], $2::uuid[], $3::bigint[]) as read (channel_id, connection_id, noticed_at)),
+     forgotten as (
+       delete from channel_notices notice using read
+        where lower(notice.channel_id) = lower(read.channel_id) and notice.connection_id = read.connection_id
+          and notice.kind = 'removed' and to_micros(notice.noticed_at) = read.noticed_at)
+     delete from channels channel using read
+      where channel.id = read.channel_id and channel.connection_id = read.connection_id`,
+    [
+      ended.map((channel) => channel.channelId),
+      ended.map((channel) => channel.connectionId),
+      ended.map((channel) => channel.noticedAt),
+    ],
   )
 }
 
@@ -100,7 +133,8 @@ export interface OrphanChannel {
 }
 
 /**
- * Channels that ring although we do not know them, for long enough that nobody is opening them just now, and whose connection
+ * Channels that ring although we do not know them (of no connection at all: nobody's channel is
+ * stopped for another), for long enough that nobody is opening them just now, and whose connection
  * still has credentials and does not back off.
  */
 export async function orphanChannels(
@@ -126,30 +160,43 @@ export async function orphanChannels(
   return rows
 }
 
-export async function forgetOrphan(db: Queryable, channelId: string): Promise<void> {
-  await db.query(`delete from channel_notices where channel_id = $1 and kind = 'seen'`, [channelId])
+type Orphan = Pick<OrphanChannel, 'connectionId' | 'channelId'>
+
+export async function forgetOrphan(db: Queryable, { connectionId, channelId }: Orphan): Promise<void> {
+  await db.query(
+    `delete from channel_notices where connection_id = $1 and channel_id = $2 and kind = 'seen'`,
+    [connectionId, channelId],
+  )
 }
 
 /** An orphan could not be stopped. */
-export async function putOffOrphan(db: Queryable, channelId: string, waitMs: number): Promise<void> {
+export async function putOffOrphan(
+  db: Queryable,
+  { connectionId, channelId }: Orphan,
+  waitMs: number,
+): Promise<void> {
   await db.query(
     `update channel_notices
-        set attempts = attempts + 1, retry_at = calstream_now() + $2::float8 * interval '1 millisecond'
-      where channel_id = $1 and kind = 'seen'`,
-    [channelId, waitMs],
+        set attempts = attempts + 1, retry_at = calstream_now() + $3::float8 * interval '1 millisecond'
+      where connection_id = $1 and channel_id = $2 and kind = 'seen'`,
+    [connectionId, channelId, waitMs],
   )
 }
 
 /**
- * Forgets notices that nobody has to act on: channels that we know, lifecycle notices of ones that we do not, and whatever is
- * older than any channel lives (8 days). @returns how many.
+ * Forgets notices that nobody has to act on: of channels that ring and are known, lifecycle notices
+ * of channels that their connection does not have, and whatever is older than any channel lives
+ * (8 days). @returns how many.
  */
 export async function deleteSettledNotices(db: Queryable, graceSeconds: number): Promise<number> {
   const { rowCount } = await db.query(
     `delete from channel_notices notice
       where notice.noticed_at < calstream_now() - $1 * interval '1 second'
-        and ((notice.kind = 'seen') = exists (select from channels where lower(channels.id) = lower(notice.channel_id))
-             or notice.noticed_at < calstream_now() - interval '8 days')`,
+        and (notice.noticed_at < calstream_now() - interval '8 days'
+             or case notice.kind
+                  when 'seen' then exists (select from channels where lower(channels.id) = lower(notice.channel_id))
+                  else not exists (select from channels where lower(channels.id) = lower(notice.channel_id)
+                                     and channels.connection_id = notice.connection_id) end)`,
     [graceSeconds],
   )
   return rowCount

@@ -1,6 +1,7 @@
 // Channels from the side that opens, renews and stops them. Invariants: the row is there before the vendor is asked, so a channel
 // that we opened and then forgot in a crash is one we know of by its calendar, and another is opened in its place; of two
 // schedulers only one has a calendar's channel in opening; every time is judged by the database clock.
+import { V1_ENDS_AT } from '#shared/domain/channel-token.ts'
 import type { CalendarId, ConnectionId, Micros, ProviderId, VendorName } from '#shared/domain/ids.ts'
 import type { Queryable } from '#shared/platform/postgres.ts'
 
@@ -12,6 +13,8 @@ export interface UnwatchedCalendar {
   readonly vendor: VendorName
   /** A channel that lives and wants to be renewed; null when there is none. */
   readonly channelId: string | null
+  /** When its token is believed no more; null for one of the first form, and without a channel. */
+  readonly tokenEndsAt: Micros | null
   /** The vendor demanded the renewal. */
   readonly isAsked: boolean
   /** Openings and renewals that failed in a row. */
@@ -34,6 +37,7 @@ export interface Channel {
  * id, so that channels opened together are not renewed together. Graph's are renewed about once a day, with four fifths left: it
  * loses subscriptions without a word now and then, and the renewal is what tells. Left out: those being opened right now, those whose last try
  * failed a short while ago, those without push that are asked once a day, and those of connections that back off.
+ * A channel whose token is of the first form wants another at once when that form ends within two days.
  */
 export async function unwatchedCalendars(
   db: Queryable,
@@ -48,14 +52,15 @@ export async function unwatchedCalendars(
     `with clock as materialized (select calstream_now() as now),
      live as (
        select distinct on (channel.calendar_id) channel.id, channel.calendar_id, channel.opened_at, channel.expires_at,
-         channel.renew_asked_at
+         channel.renew_asked_at, channel.token_ends_at
        from channels channel cross join clock
        where channel.status = 'open' and channel.expires_at > clock.now
          and ($1::uuid is null or channel.connection_id = $1)
-       order by channel.calendar_id, channel.expires_at desc)
+       order by channel.calendar_id, channel.opened_at desc)
      select calendar.id as "calendarId", calendar.vendor_calendar_id as "vendorCalendarId",
        connection.id as "connectionId", connection.provider_id as "providerId", connection.vendor,
-       live.id as "channelId", coalesce(live.renew_asked_at is not null, false) as "isAsked",
+       live.id as "channelId", to_micros(live.token_ends_at) as "tokenEndsAt",
+       coalesce(live.renew_asked_at is not null, false) as "isAsked",
        calendar.channel_attempts as attempts
      from external_calendars calendar
      join external_calendar_connections connection on connection.id = calendar.connection_id
@@ -67,13 +72,14 @@ export async function unwatchedCalendars(
        and (calendar.push_supported or calendar.channel_retry_at is not null)
        and (calendar.channel_retry_at is null or calendar.channel_retry_at <= clock.now)
        and (live.id is null or live.renew_asked_at is not null or live.opened_at < connection.connected_at
+            or live.token_ends_at is null and clock.now > from_micros($4) - interval '2 days'
             or live.expires_at - clock.now
                <= (live.expires_at - live.opened_at)
                   * (case connection.vendor when 'microsoft' then 0.8 else 0.2 end
                      + (abs(hashtext(live.id)::bigint) % 1000) / 10000.0))
        and not exists (select from channels where channels.calendar_id = calendar.id and channels.status = 'opening')
      order by calendar.id limit $2`,
-    [filter.connectionId, filter.limit, filter.after],
+    [filter.connectionId, filter.limit, filter.after, V1_ENDS_AT],
   )
   return rows
 }
@@ -99,16 +105,22 @@ export async function insertOpening(
 export async function markOpen(
   db: Queryable,
   id: string,
-  opened: { readonly channelId: string; readonly resourceId: string | null; readonly expiresAt: Micros },
+  opened: {
+    readonly channelId: string
+    readonly resourceId: string | null
+    readonly expiresAt: Micros
+    readonly tokenEndsAt: Micros
+  },
 ): Promise<void> {
   await db.query(
     `with opened as (
        update channels
-          set id = $4, status = 'open', resource_id = $2, opened_at = calstream_now(), expires_at = from_micros($3)
+          set id = $4, status = 'open', resource_id = $2, opened_at = calstream_now(), expires_at = from_micros($3),
+              token_ends_at = from_micros($5)
         where id = $1 returning calendar_id)
      update external_calendars set push_supported = true, channel_attempts = 0, channel_retry_at = null
       where id in (select calendar_id from opened)`,
-    [id, opened.resourceId, opened.expiresAt, opened.channelId],
+    [id, opened.resourceId, opened.expiresAt, opened.channelId, opened.tokenEndsAt],
   )
 }
 

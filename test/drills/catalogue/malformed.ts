@@ -136,7 +136,7 @@ function altered(d: DrillRun, good: string, foreign: string, index: number): str
       return `${good.slice(0, at)}${good[at] === 'A' ? 'B' : 'A'}${good.slice(at + 1)}`
     case 2:
       // The ids of one, the signature of another.
-      return `${good.split('.').slice(0, 5).join('.')}.${foreign.split('.')[5]}`
+      return `${good.split('.').slice(0, -1).join('.')}.${foreign.split('.').at(-1)}`
     case 3:
       return good.replace(/^v1\.[^.]+/, 'v1.unknown')
     default:

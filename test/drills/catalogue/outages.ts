@@ -2,7 +2,7 @@
 import type { Drill } from '../drill.ts'
 import { allOf, met } from '../drill.ts'
 import { recordedFailures, sumOf } from '../checkers/failures.ts'
-import { acknowledged, ringsByKey } from '../checkers/ingress.ts'
+import { acknowledgements, ringsByKey } from '../checkers/ingress.ts'
 import { operatorToken } from '../environment/tokens.ts'
 import { badLine } from '../faults/lines.ts'
 import { isAlive } from '../faults/processes.ts'
@@ -349,7 +349,7 @@ const endpointOutage: Drill = {
             holds('I1', 'I15'),
             met(
               true,
-              `rest ${Math.round(recovered)} ms after the last change, ${acknowledged(ledgers).size} acknowledged`,
+              `rest ${Math.round(recovered)} ms after the last change, ${new Set(acknowledgements(ledgers).map(({ key }) => key)).size} acknowledged`,
             ),
           ),
         },

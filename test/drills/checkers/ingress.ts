@@ -1,26 +1,73 @@
 // I15, I16, I17: what the ingress answers: a 2xx is durable, a repeat changes nothing, trouble of ours is 503 and never 4xx.
 import { createHash } from 'node:crypto'
+import type { SyncRequested } from '#schemas/messages.gen.ts'
 import { TOPICS } from '#schemas/topics.ts'
 import type { GateSwitch } from '../environment/gates.ts'
-import type { Ledgers, WebhookAttempt } from '../ledgers/ledgers.ts'
+import type { CalendarName, Ledgers, WebhookAttempt } from '../ledgers/ledgers.ts'
 import type { Checker, Findings } from './check.ts'
 
 const REQUESTED = [TOPICS.requestedGoogle, TOPICS.requestedMicrosoft]
 /** How long after a switch its old answer may still be given: see OFF_WITHIN_MS, plus what a request takes. */
 const GATE_LAG_MS = 3_000
 
+/** The clocks of vendor, harness and ingress are one; times are read beside the call, not in it. */
+const CLOCK_READ_MS = 100
+
 export const ackMeansDurable: Checker = {
   id: 'I15',
-  title: 'A 2xx means durable: every acknowledged notification is on its topic',
+  title:
+    'A 2xx means durable: every acknowledged notification is on its topic, or a ring without a key for its calendar that was made before the answer',
   check(ledgers): Findings {
     const rung = ringsByKey(ledgers)
-    const acked = acknowledged(ledgers)
+    const acked = acknowledgements(ledgers)
     const isHeld = heldAt(ledgers)
-    const failures = [...acked]
-      .filter(([key, attempt]) => !rung.has(key) && !(attempt?.told && isHeld(attempt)))
-      .map(([key]) => `${key} was answered 202 and is on no topic`)
-    return { checked: acked.size, failures }
+    const isJoined = joinedRings(ledgers)
+    const failures = acked
+      .filter((one) => !rung.has(one.key) && !isJoined(one) && !(one.attempt?.told && isHeld(one.attempt)))
+      .map(({ key }) => `${key} was answered 202, is on no topic and joined no ring of its calendar`)
+    return { checked: new Set(acked.map(({ key }) => key)).size, failures: [...new Set(failures)] }
   },
+}
+
+/**
+ * Whether a ring without a key, of the calendar of this notification, was made while it was under
+ * way: one made before it arrived says nothing of it. Notifications that come faster than the rate of
+ * their calendar share such a ring.
+ */
+export function joinedRings(ledgers: Pick<Ledgers, 'topics' | 'audit'>): (one: Acknowledgement) => boolean {
+  const calendarOf = calendarsByChannel(ledgers)
+  const made = new Map<string, number[]>()
+  for (const topic of REQUESTED)
+    for (const { message } of ledgers.topics.get(topic) ?? []) {
+      const ring = message as unknown as Partial<SyncRequested> | null
+      if (ring?.deliveryKey !== null || ring.reason !== 'webhook') continue
+      const name = nameOf({ connectionId: ring.connectionId ?? '', calendarId: ring.calendarId ?? null })
+      made.set(name, [...(made.get(name) ?? []), (ring.requestedAt ?? 0) / 1000])
+    }
+  return ({ attempt, calendar, from, until }) => {
+    const mine = calendar ?? calendarOf.get(attempt?.channelId.toLowerCase() ?? '')
+    const times = mine === undefined ? [] : (made.get(nameOf(mine)) ?? [])
+    return times.some((at) => at > from - CLOCK_READ_MS && at < until + CLOCK_READ_MS)
+  }
+}
+
+function nameOf({ connectionId, calendarId }: CalendarName): string {
+  return `${connectionId} ${calendarId}`
+}
+
+function calendarsByChannel({ audit }: Pick<Ledgers, 'audit'>): ReadonlyMap<string, CalendarName> {
+  return new Map(
+    audit.flatMap(({ table, connectionId, new: row }) =>
+      table === 'channels' && typeof row?.['id'] === 'string'
+        ? [
+            [
+              row['id'].toLowerCase(),
+              { connectionId: connectionId ?? '', calendarId: String(row['calendar_id']) },
+            ] as const,
+          ]
+        : [],
+    ),
+  )
 }
 
 /**
@@ -28,19 +75,13 @@ export const ackMeansDurable: Checker = {
  * are kept as rows.
  */
 function heldAt({ audit }: Pick<Ledgers, 'audit'>): (attempt: WebhookAttempt) => boolean {
-  const connectionOf = new Map(
-    audit.flatMap(({ table, connectionId, new: row }) =>
-      table === 'channels' && typeof row?.['id'] === 'string'
-        ? [[row['id'].toLowerCase(), connectionId] as const]
-        : [],
-    ),
-  )
+  const calendarOf = calendarsByChannel({ audit })
   const kept = Map.groupBy(
     audit.filter(({ table, op }) => table === 'held_requests' && op !== 'DELETE'),
     ({ connectionId }) => connectionId,
   )
   return ({ channelId, at, latencyMs }) => {
-    const rows = kept.get(connectionOf.get(channelId.toLowerCase()) ?? '') ?? []
+    const rows = kept.get(calendarOf.get(channelId.toLowerCase())?.connectionId ?? '') ?? []
     return rows.some((row) => row.at > at - GATE_LAG_MS && row.at < at + latencyMs + GATE_LAG_MS)
   }
 }
@@ -91,20 +132,38 @@ export const answerContract: Checker = {
   },
 }
 
-/** Keys of the notifications that got a 2xx, without those that only open a channel or tell of one; null: sent by the harness. */
-export function acknowledged({
+/** A notification that got a 2xx. Times: ms since 1970. */
+export interface Acknowledgement {
+  readonly key: string
+  /** null: sent by the harness. */
+  readonly attempt: WebhookAttempt | null
+  /** Where the harness knows it from the token. */
+  readonly calendar: CalendarName | null
+  /** It arrived after this and was answered before that. */
+  readonly from: number
+  readonly until: number
+}
+
+/** The notifications that got a 2xx, without those that only open a channel or tell of one. */
+export function acknowledgements({
   webhooks,
   requests,
-}: Pick<Ledgers, 'webhooks' | 'requests'>): ReadonlyMap<string, WebhookAttempt | null> {
-  const acked = webhooks.filter(({ status }) => status === 202)
-  const own = requests.filter(({ status, delivery }) => status === 202 && delivery !== null)
-  return new Map([
-    ...acked.flatMap((attempt) => {
-      const key = keyOf(attempt)
-      return key === null ? [] : [[key, attempt] as const]
+}: Pick<Ledgers, 'webhooks' | 'requests'>): readonly Acknowledgement[] {
+  return [
+    ...webhooks.flatMap((attempt) => {
+      const key = attempt.status === 202 ? keyOf(attempt) : null
+      const { at, latencyMs, told } = attempt
+      // Google's are noted as they are sent, Graph's when they are answered.
+      const times = told ? { from: at - latencyMs, until: at } : { from: at, until: at + latencyMs }
+      return key === null ? [] : [{ key, attempt, calendar: null, ...times }]
     }),
-    ...own.map(({ delivery }) => [`g:${delivery}`, null] as const),
-  ])
+    ...requests.flatMap(({ status, delivery, calendar = null, at, latencyMs }) => {
+      const times = { from: at, until: at + latencyMs }
+      return status === 202 && delivery !== null
+        ? [{ key: `g:${delivery}`, attempt: null, calendar, ...times }]
+        : []
+    }),
+  ]
 }
 
 const GRAPH_EVENT = /^users(?:\('|\/)([^/']+)(?:'\))?\/events(?:\('|\/)([^/']+)/i

@@ -1,10 +1,11 @@
 // Senders of notifications, honest and hostile, and of bytes that are no HTTP.
-import { signChannelToken, type ChannelKeys } from '#shared/domain/channel-token.ts'
+import type { ChannelKeys } from '#shared/domain/channel-token.ts'
 import { calendarId, connectionId, providerId } from '#shared/domain/ids.ts'
+import { freshToken } from '../../support/channel-token.ts'
 import { rawExchange } from '../../support/raw-http.ts'
 import type { DrillRun } from '../drill.ts'
 import type { ConnectedAccount } from '../environment/accounts.ts'
-import type { OwnRequest } from '../ledgers/ledgers.ts'
+import type { CalendarName, OwnRequest } from '../ledgers/ledgers.ts'
 
 export const GOOGLE_WEBHOOK = '/api/webhooks/calendar/google'
 
@@ -13,7 +14,7 @@ export function channelTokenOf({ system }: DrillRun, account: ConnectedAccount):
   const [kid = '', encoded = ''] = (system.env['CHANNEL_TOKEN_KEYS'] ?? '').split(':')
   const key = Buffer.from(encoded, 'base64')
   const keys: ChannelKeys = { current: kid, key: (name) => (name === kid ? key : undefined) }
-  return signChannelToken(keys, {
+  return freshToken(keys, {
     vendor: account.vendor,
     connectionId: connectionId(account.connectionId),
     providerId: providerId(account.providerId),
@@ -32,6 +33,7 @@ export function notify(
     method: 'POST',
     path: GOOGLE_WEBHOOK,
     delivery: `${message.channel}:${message.number}`,
+    ...namedBy(message.token),
     headers: {
       'x-goog-channel-id': message.channel,
       'x-goog-message-number': String(message.number),
@@ -40,6 +42,17 @@ export function notify(
       ...(message.token === null ? {} : { 'x-goog-channel-token': message.token }),
     },
   })
+}
+
+/** What a token names, read by rules of its own: ids are base64url of 16 bytes, zeros for no calendar. */
+function namedBy(token: string | null): { readonly calendar?: CalendarName } {
+  const [, , connection = '', , calendar = ''] = (token ?? '').split('.')
+  const bytes = [connection, calendar].map((field) => Buffer.from(field, 'base64url'))
+  if (bytes.some(({ length }) => length !== 16)) return {}
+  const [connectionId = '', calendarId = ''] = bytes.map((one) =>
+    one.toString('hex').replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5'),
+  )
+  return { calendar: { connectionId, calendarId: /[^0-]/.test(calendarId) ? calendarId : null } }
 }
 
 /** As many at a time as a vendor's senders would be. */

@@ -24,6 +24,12 @@ export interface ApiCall {
   readonly faultId?: string
 }
 
+/** Whose ring a notification is; a null calendar stands for all of the connection. */
+export interface CalendarName {
+  readonly connectionId: string
+  readonly calendarId: string | null
+}
+
 /** One delivery attempt of a notification. */
 export interface WebhookAttempt {
   readonly seq: number
@@ -118,6 +124,8 @@ export interface OwnRequest {
   readonly retryAfter: string | null
   /** `<channel>:<number>` of a notification. */
   readonly delivery: string | null
+  /** What the token of a notification names. */
+  readonly calendar?: CalendarName | null
 }
 
 export interface Marks {

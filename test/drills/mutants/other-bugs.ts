@@ -57,7 +57,7 @@ export const OTHER_BUGS: readonly Line[] = [
     '2xx before Kafka has the ring',
     'services/ingress/publisher.ts',
     'const commitment = await answer\n',
-    "void answer\n      const commitment = 'durable' as const\n",
+    "void answer\n    const commitment = 'durable' as const\n",
     'OUT-3',
   ],
   [

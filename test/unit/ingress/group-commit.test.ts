@@ -1,26 +1,29 @@
 // Group commit: durable means written, one write at a time, and nobody waits for ever.
 import { setImmediate as turn } from 'node:timers/promises'
 import { describe, expect, test } from 'vitest'
+import { Failure } from '#shared/domain/failure.ts'
 import { createGroupCommit, type GroupCommitOptions } from '../../../services/ingress/group-commit.ts'
 
 interface Write {
   readonly items: readonly number[]
   succeed(): void
-  fail(): void
+  fail(error?: Error): void
 }
 
 /** A store whose writes end when the test says so. */
 function aStore(overrides: Partial<GroupCommitOptions<number>> = {}) {
   const writes: Write[] = []
   const failures: number[] = []
+  const refused: number[] = []
   let outstanding = 0
   let outstandingMax = 0
   const commits = createGroupCommit<number>({
+    what: 'test',
     write: (items) => {
       outstanding += 1
       outstandingMax = Math.max(outstandingMax, outstanding)
       const { promise, resolve, reject } = Promise.withResolvers<void>()
-      writes.push({ items: [...items], succeed: resolve, fail: () => reject(new Error('no')) })
+      writes.push({ items: [...items], succeed: resolve, fail: (error = new Error('no')) => reject(error) })
       return promise.finally(() => {
         outstanding -= 1
       })
@@ -30,6 +33,7 @@ function aStore(overrides: Partial<GroupCommitOptions<number>> = {}) {
     waitMaxMs: 10_000,
     drainMaxMs: 10_000,
     onFailure: (_error, items) => failures.push(items),
+    onRefused: (_error, item) => refused.push(item),
     ...overrides,
   })
   const write = (index: number): Write => {
@@ -37,7 +41,7 @@ function aStore(overrides: Partial<GroupCommitOptions<number>> = {}) {
     if (found === undefined) throw new Error(`there is no write ${index}`)
     return found
   }
-  return { commits, write, writes, failures, outstandingMax: () => outstandingMax }
+  return { commits, write, writes, failures, refused, outstandingMax: () => outstandingMax }
 }
 
 describe('group commit', () => {
@@ -163,5 +167,53 @@ describe('group commit', () => {
     const taken = [commits.commit(1), commits.commit(2)]
     await commits[Symbol.asyncDispose]()
     expect(await Promise.all(taken)).toEqual(['closing', 'closing'])
+  })
+
+  test('puts aside what is refused for what it is, and its neighbours are durable', async () => {
+    const poison = new Set([3, 77])
+    const groups: (readonly number[])[] = []
+    const { commits, refused, failures } = aStore({
+      write: async (items) => {
+        groups.push(items)
+        if (items.some((item) => poison.has(item))) throw new Failure('store/rejected-data')
+      },
+    })
+    const answers = await Promise.all(Array.from({ length: 100 }, (_, item) => commits.commit(item)))
+    expect(answers.flatMap((answer, item) => (answer === 'durable' ? [] : [`${item} ${answer}`]))).toEqual([
+      '3 refused',
+      '77 refused',
+    ])
+    expect([refused, failures]).toEqual([[3, 77], []])
+    // Some 2 × log2(100) writes for each, not one for each item.
+    expect(groups.length).toBeLessThan(35)
+  })
+
+  test('of nothing but poison ends, and the next group is written', async () => {
+    const { commits, refused } = aStore({
+      write: async (items) => {
+        if (items.some((item) => item < 0)) throw new Failure('kafka/rejected')
+      },
+    })
+    expect(await Promise.all([-1, -2, -3].map((item) => commits.commit(item)))).toEqual([
+      'refused',
+      'refused',
+      'refused',
+    ])
+    expect(await commits.commit(1)).toBe('durable')
+    expect(refused).toEqual([-1, -2, -3])
+  })
+
+  test('fails whole when the other side is away, also while a group is taken apart', async () => {
+    let writes = 0
+    const { commits, refused, failures } = aStore({
+      write: async () => {
+        writes += 1
+        throw new Failure(writes <= 2 ? 'store/rejected-data' : 'store/unavailable')
+      },
+    })
+    // The first is a group of its own.
+    const answers = await Promise.all([1, 2, 3].map((item) => commits.commit(item)))
+    expect(answers).toEqual(['refused', 'failed', 'failed'])
+    expect([refused, failures]).toEqual([[1], [2]])
   })
 })

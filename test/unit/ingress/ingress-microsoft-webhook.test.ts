@@ -123,7 +123,7 @@ describe('a batch', () => {
       item(ingress),
       item(ingress, { changeType: 'deleted' }),
       item(ingress, { resource: 'Users/abc/Events/aamkagi1' }),
-      item(ingress, { subscriptionId: 'other' }),
+      item(ingress, { subscriptionId: 'aaaaaaaa-2dc5-4530-97cd-4e7ae6534c07' }),
       item(ingress, { resourceData: { '@odata.etag': 'W/"other"' } }),
     )
     expect(new Set(rings(ingress).map((ring) => ring.deliveryKey)).size).toBe(5)
@@ -221,10 +221,55 @@ describe('a batch', () => {
     const body = JSON.stringify({ value: many })
     expect(body.length).toBeGreaterThan(200_000)
     expect((await raw(ingress, body)).status).toBe(202)
-    expect(ingress.sent).toHaveLength(300)
+    // All of one calendar: some as they come, and the others joined.
+    const before = ingress.sent.length
+    expect(before).toBeLessThan(60)
+    expect(rings(ingress).filter((ring) => ring.deliveryKey !== null).length).toBeGreaterThanOrEqual(20)
+    expect(rings(ingress).at(-1)?.deliveryKey).toBeNull()
     expect((await send(ingress, ...Array.from({ length: 1001 }, () => item(ingress)))).status).toBe(413)
     expect((await send(ingress, item(ingress, { id: 'x'.repeat(1_100_000) }))).status).toBe(413)
-    expect(ingress.sent).toHaveLength(300)
+    expect(ingress.sent).toHaveLength(before)
+  })
+})
+
+describe('an item whose ids have no shape of Graph', () => {
+  const NOT_AN_ID = [
+    ['nothing', ''],
+    ['NUL', `\u0000${SUBSCRIPTION.slice(1)}`],
+    ['a line feed at the end', `${SUBSCRIPTION}\n`],
+    ['another word', 'other'],
+    ['9 000 characters', 'a'.repeat(9_000)],
+    ['a million characters', 'a'.repeat(1_000_000)],
+    ['a number', 7],
+  ] as const
+
+  test.each(NOT_AN_ID)(
+    'a subscription that is %s rings without a key and leaves nothing',
+    async (_what, id) => {
+      const ingress = await start()
+      expect((await send(ingress, item(ingress, { subscriptionId: id }))).status).toBe(202)
+      const removed = { ...lifecycle(ingress, 'subscriptionRemoved'), subscriptionId: id }
+      expect((await send(ingress, removed)).status).toBe(202)
+      expect(rings(ingress).map((ring) => ring.deliveryKey)).toEqual([null, null])
+      expect(ingress.noticed).toEqual([])
+    },
+  )
+
+  test.each([
+    ['a resource', { resource: `Users/abc/Events/${'x'.repeat(1024)}` }],
+    ['a kind of change', { changeType: 'x'.repeat(1025) }],
+    ['an etag', { resourceData: { '@odata.etag': 'x'.repeat(1025) } }],
+  ])('%s beyond 1 024 characters counts as missing', async (_what, changes) => {
+    const ingress = await start()
+    expect((await send(ingress, item(ingress, changes))).status).toBe(202)
+    expect(rings(ingress).map((ring) => ring.deliveryKey)).toEqual([null])
+  })
+
+  test('rings like any other when it has the longest fields that count', async () => {
+    const ingress = await start()
+    const whole = item(ingress, { resourceData: { '@odata.etag': 'x'.repeat(1024) } })
+    expect((await send(ingress, whole)).status).toBe(202)
+    expect(rings(ingress)[0]?.deliveryKey).toMatch(/^m:/)
   })
 })
 
