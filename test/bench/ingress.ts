@@ -11,7 +11,7 @@ import { quantiles, type BenchResult } from './report.ts'
 import { openBenchSystem, type BenchSystem } from './stack.ts'
 
 /** So many that none of them is faster than the rate of its calendar. */
-const CONNECTIONS = 10_000
+const CONNECTIONS = 1500
 const SENDERS = 40
 const WARM_MS = 3_000
 const PHASE_MS = 10_000

@@ -16,7 +16,7 @@ import { openWorld, type World } from '../support/world.ts'
 
 const SENDERS = 40
 /** So many that none of them is faster than its rate, and every key is on the topic. */
-const CONNECTIONS = 4000
+const CONNECTIONS = 400
 /** Accepted before anything happens to the process: pools are warm and groups are full. */
 const TRAFFIC_MIN = 1500
 
