@@ -1,5 +1,5 @@
-// How a demo account is connected: the booking product asks for a link, the person's browser follows it to the vendor, the person
-// consents, and the vendor sends the browser back. The same requests as in production, against the play vendors.
+// How a demo account is connected: the booking product asks for a link, the person's browser follows it and presses its button, the
+// person consents at the vendor, and the vendor sends the browser back. The same requests as in production, against the play vendors.
 import { setTimeout as delay } from 'node:timers/promises'
 import { createBrowser, linkOn } from './browser.ts'
 import { Problem } from './problem.ts'
@@ -12,6 +12,7 @@ export interface Person {
 /** Unleash's own cache and our poll take a second each. */
 const GATE_OPENS_WITHIN_MS = 20_000
 const ASK_AGAIN_MS = 300
+const APP_NAME = 'Demo Bookings'
 const TIMEOUT_MS = 20_000
 
 /** Connects one person's account. Throws a Problem that says at which step it ended. */
@@ -21,7 +22,8 @@ export async function connectByConsent(
   signal: AbortSignal,
 ): Promise<void> {
   const browser = createBrowser(signal)
-  const opened = await browser.open(await connectLink(api, person, signal))
+  const asked = await browser.open(await connectLink(api, person, signal))
+  const opened = (await browser.press(asked, 'Continue to')) ?? asked
   const consent = linkOn(opened, person.email)
   const landed = consent === null ? opened : await browser.open(consent)
   if (landed.url.origin !== new URL(api.url).origin || landed.status !== 200) {
@@ -46,7 +48,7 @@ async function connectLink(
     const response = await fetch(`${api.url}/api/calendar/connect-links`, {
       method: 'POST',
       headers: { 'content-type': 'application/json', authorization: `Bearer ${api.bearer}` },
-      body: JSON.stringify({ vendor: person.vendor }),
+      body: JSON.stringify({ vendor: person.vendor, app_name: APP_NAME }),
       signal: AbortSignal.any([signal, AbortSignal.timeout(TIMEOUT_MS)]),
     })
     const text = await response.text()

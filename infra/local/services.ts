@@ -55,16 +55,7 @@ const VENDOR = [
 const CHANNELS = ['CHANNEL_TOKEN_KEYS', 'PUBLIC_URL'] as const
 
 const NEEDS: Readonly<Record<ServiceName, readonly string[]>> = {
-  ingress: [
-    ...KAFKA,
-    ...GATES,
-    ...VENDOR,
-    ...CHANNELS,
-    'POSTGRES_URL',
-    'API_JWT_SECRET',
-    'INGRESS_PORT',
-    'OAUTH_RETURN_ORIGINS',
-  ],
+  ingress: [...KAFKA, ...GATES, ...VENDOR, ...CHANNELS, 'POSTGRES_URL', 'API_JWT_SECRET', 'INGRESS_PORT'],
   sync: [...KAFKA, ...GATES, ...VENDOR, 'POSTGRES_URL'],
   retry: [...KAFKA, ...GATES],
   relay: [...KAFKA, 'POSTGRES_URL'],
@@ -106,7 +97,6 @@ export function stackEnv({ infrastructure, ports, secrets, rolePasswordsFile }: 
     CHANNEL_TOKEN_KEYS: secrets.channelTokenKeys,
     API_JWT_SECRET: secrets.jwtSecret,
     INGRESS_PORT: String(ports.ingress),
-    OAUTH_RETURN_ORIGINS: RETURN_ORIGINS,
     PUBLIC_URL: `http://127.0.0.1:${ports.ingress}`,
     ADMIN_PORT_INGRESS: String(ports.adminIngress),
     ADMIN_PORT_SYNC: String(ports.adminSync),
@@ -158,7 +148,8 @@ export function startService(
 ): Promise<Component> {
   const env = serviceEnv(name, stack)
   const origins = place.env['OAUTH_RETURN_ORIGINS'] ?? ''
-  if (name === 'ingress' && origins !== '') env['OAUTH_RETURN_ORIGINS'] += `,${origins}`
+  if (name === 'ingress')
+    env['OAUTH_RETURN_ORIGINS'] = origins === '' ? RETURN_ORIGINS : `${RETURN_ORIGINS},${origins}`
   return startNode(
     {
       name,

@@ -24,7 +24,7 @@ import { createChannelNotices } from './webhooks/channel-notices.ts'
 import { ANY_CLAIM, type IngressConfig } from './config.ts'
 import { registerMicrosoftWebhook } from './webhooks/microsoft.ts'
 import { createBrowserCookie } from './oauth/browser-cookie.ts'
-import { FLOW_LIFE_MS } from './oauth/flow.ts'
+import { CHAIN_LIFE_MS } from './oauth/flow.ts'
 import { createFlowTokens } from './oauth/flow-tokens.ts'
 import { registerOAuth } from './oauth/routes.ts'
 import { createPublisher } from './publisher.ts'
@@ -137,7 +137,7 @@ function oauthPorts(config: IngressConfig) {
   return {
     keyring,
     tokens: createFlowTokens(keyring),
-    cookie: createBrowserCookie({ isSecure, lifeMs: FLOW_LIFE_MS }),
+    cookie: createBrowserCookie({ isSecure, lifeMs: CHAIN_LIFE_MS }),
     publicUrl: config.PUBLIC_URL,
     returnOrigins: config.OAUTH_RETURN_ORIGINS,
   }

@@ -3,6 +3,7 @@
 import { randomUUID } from 'node:crypto'
 import pg from 'pg'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import type { GateDecision } from '#shared/domain/gates.ts'
 import { eventually } from '../support/eventually.ts'
 import { actionOn, Person, type IngressWorld } from '../support/ingress-world.ts'
 import { OAuthWorld, RETURN_ORIGIN, type VendorName } from '../support/oauth-world.ts'
@@ -126,6 +127,7 @@ describe.each(VENDORS)('the gate of %s', (vendor) => {
 
   test.each([
     ['GET', start],
+    ['POST', start],
     ['GET', `${start}/callback`],
     ['POST', '/api/calendar/connect-links'],
   ])('switched off is said to strangers at %s %s, unknown is 503', async (method, route) => {
@@ -145,13 +147,18 @@ describe.each(VENDORS)('the gate of %s', (vendor) => {
     const account = await oauth.anAccount(vendor)
     const person = new Person()
     const link = await oauth.linkFor({ vendor, provider })
+    const page = await person.go(link)
     world.said.oauth = () => OFF
     const refused = await person.go(link)
     expect(refused.status).toBe(403)
     expect(refused.text).toContain('<h1>Calendar OAuth not enabled</h1>')
+    expect((await person.press(page)).status).toBe(403)
     world.said.oauth = (named) => (named === undefined ? ON : NOT_LISTED)
     expect((await oauth.askForLink({ vendor, provider })).status).toBe(403)
-    expect((await person.go(link, 'application/json')).status).toBe(403)
+    const notListed = await person.go(link, 'application/json')
+    expect(notListed.status).toBe(403)
+    expect(notListed.text).toContain('not on CALENDAR_ALLOWLIST_PROVIDER_IDS; an operator adds it')
+    expect((await person.press(page)).status).toBe(403)
     world.said.oauth = () => ON
     const back = await person.consent(await person.toConsent(link), account.email)
     const calls = await oauth.tokenCalls()
@@ -250,6 +257,27 @@ describe.each(VENDORS)('connecting again at %s', (vendor) => {
     expect((await oauth.connectionsOf(provider)).map(({ sync_epoch: epoch }) => epoch)).toEqual([1])
   })
 
+  test('whose gate is closed is told when it is read, and not that it is', async () => {
+    const read = async (decision: GateDecision) => {
+      world.said.sync = () => decision
+      const { person, back } = await oauth.atCallback(vendor, randomUUID())
+      const done = await person.go(back)
+      expect(done.status).toBe(200)
+      return done.text
+    }
+    const kept = await read({
+      state: 'off',
+      gate: 'CALENDAR_ALLOWLIST_CONNECTION_IDS',
+      text: 'Connection not allowed',
+    })
+    expect(kept).toContain('is connected. It is read as soon as an operator lets it in.')
+    expect(kept).not.toContain('read next')
+    expect(await read({ state: 'unknown', gate: 'CALENDAR_SYNC_ENABLED' })).toContain(
+      'as soon as our service',
+    )
+    expect(await read(ON)).toContain('is connected and will be read next.')
+  })
+
   test('with another account makes another connection, and the page says so', async () => {
     const provider = randomUUID()
     const [asked, other] = [await oauth.anAccount(vendor), await oauth.anAccount(vendor)]
@@ -290,6 +318,6 @@ describe('without Postgres', () => {
     expect([page.status, page.headers.get('retry-after')]).toEqual([503, '5'])
     expect(page.headers.get('content-type')).toMatch(/^text\/html/)
     person.routes.clear()
-    expect((await person.go(link)).status).toBe(302)
+    expect((await person.follow(link)).status).toBe(303)
   })
 })

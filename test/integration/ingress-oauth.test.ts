@@ -73,8 +73,9 @@ describe.each(VENDORS)('connecting an account at %s', (vendor) => {
     const provider = randomUUID()
     const [one, two] = [await oauth.linkFor({ vendor, provider }), await oauth.linkFor({ vendor, provider })]
     const person = new Person()
-    const start = await person.go(one)
-    expect(start.status).toBe(302)
+    const page = await person.go(one)
+    const start = await person.press(page)
+    expect(start.status).toBe(303)
     const consent = start.location?.searchParams
     expect(consent?.get('response_type')).toBe('code')
     expect(consent?.get('code_challenge_method')).toBe('S256')
@@ -82,13 +83,15 @@ describe.each(VENDORS)('connecting an account at %s', (vendor) => {
     expect(consent?.get('redirect_uri')).toBe(`${world.url}${callback}`)
     expect(start.headers.get('referrer-policy')).toBe('no-referrer')
     expect(start.headers.get('cache-control')).toBe('no-store')
-    const cookie = start.headers.get('set-cookie') ?? ''
+    const cookie = page.headers.get('set-cookie') ?? ''
+    // As long as the link may be tried again: the page after ten minutes still knows the browser.
     expect(cookie).toMatch(
-      /^calstream_oauth=[A-Za-z0-9_-]{43}; Max-Age=600; Path=\/; HttpOnly; SameSite=Lax$/,
+      /^calstream_oauth=[A-Za-z0-9_-]{43}; Max-Age=3600; Path=\/; HttpOnly; SameSite=Lax$/,
     )
     // Two tabs of one browser: both can be finished, each with its own state.
-    const other = await person.go(two)
-    expect(other.headers.get('set-cookie')).toBe(cookie)
+    const otherPage = await person.go(two)
+    expect(otherPage.headers.get('set-cookie')).toBe(cookie)
+    const other = await person.press(otherPage)
     expect(other.location?.searchParams.get('state')).not.toBe(consent?.get('state'))
     expect(other.location?.searchParams.get('code_challenge')).not.toBe(consent?.get('code_challenge'))
     // The verifier rests sealed, and the state names nothing but a row.
@@ -102,10 +105,13 @@ describe.each(VENDORS)('connecting an account at %s', (vendor) => {
   test('over https the cookie is Secure and bound to the host', async () => {
     const https = await world.another({ PUBLIC_URL: 'https://calendars.example.com' })
     const url = new URL(await oauth.linkFor({ vendor, provider: randomUUID() }))
-    const start = await new Person().go(`${https}${url.pathname}${url.search}`)
-    expect(start.headers.get('set-cookie')).toMatch(
-      /^__Host-calstream_oauth=[\w-]{43}; Max-Age=600; Path=\/; HttpOnly; Secure; SameSite=Lax$/,
+    const person = new Person()
+    person.routes.set('https://calendars.example.com', https)
+    const page = await person.go(`https://calendars.example.com${url.pathname}${url.search}`)
+    expect(page.headers.get('set-cookie')).toMatch(
+      /^__Host-calstream_oauth=[\w-]{43}; Max-Age=3600; Path=\/; HttpOnly; Secure; SameSite=Lax$/,
     )
+    const start = await person.press(page)
     expect(start.location?.searchParams.get('redirect_uri')).toBe(`https://calendars.example.com${callback}`)
   })
 
@@ -163,12 +169,12 @@ describe.each(VENDORS)('a link to %s', (vendor) => {
         if (i % 2 === 1) person.routes.set(world.url, oauth.second)
         return person.go(link)
       }),
-    )
+    ).then((pages) => Promise.all(pages.map((page, i) => people[i]!.press(page))))
     expect(steps.map(({ status }) => status).toSorted((a, b) => a - b)).toEqual([
-      302, 401, 401, 401, 401, 401, 401, 401,
+      303, 401, 401, 401, 401, 401, 401, 401,
     ])
-    const winner = people[steps.findIndex(({ status }) => status === 302)]!
-    const consent = steps.find(({ status }) => status === 302)?.location
+    const winner = people[steps.findIndex(({ status }) => status === 303)]!
+    const consent = steps.find(({ status }) => status === 303)?.location
     const done = await winner.go(await winner.consent(consent!, (await oauth.anAccount(vendor)).email))
     expect(done.status).toBe(200)
   })
@@ -198,13 +204,16 @@ describe.each(VENDORS)('a link to %s', (vendor) => {
       ])
       expect(refused.headers.get('set-cookie')).toBeNull()
     }
-    expect((await new Person().go(link)).status).toBe(302)
+    expect((await new Person().follow(link)).status).toBe(303)
     const late = await oauth.linkFor({ vendor, provider })
+    const slow = new Person()
+    const page = await slow.go(late)
     await world.look(
       `update oauth_flows set expires_at = calstream_now() where link_used_at is null and provider_id = $1`,
       [provider],
     )
     expect((await new Person().go(late)).status).toBe(401)
+    expect((await slow.press(page)).status).toBe(401)
   })
 
   test('is given to the provider of the token, or to the one that an operator names', async () => {
@@ -242,7 +251,8 @@ describe.each(VENDORS)('a state of %s', (vendor) => {
     const before = await oauth.traces(provider)
     const again = await person.go(back)
     expect(again.status).toBe(401)
-    expect(again.text).toContain('This sign-in was used already')
+    expect(again.text).toContain('Your calendar was connected with it')
+    expect(actionOn(again, 'Try again')).toBeNull()
     expect(await oauth.traces(provider)).toEqual(before)
     expect(before.connections).toHaveLength(1)
   })

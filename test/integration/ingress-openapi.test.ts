@@ -108,7 +108,7 @@ function startProvocations(vendor: VendorName, route: string): Provocations {
   const link = () => oauth.linkFor({ vendor, provider: randomUUID() })
   return {
     ...broken(route),
-    '302': async () => new Person().go(await link()),
+    '200': async () => new Person().go(await link()),
     '401': () => call(`GET ${route}`),
     '403': () => {
       close()
@@ -118,6 +118,26 @@ function startProvocations(vendor: VendorName, route: string): Provocations {
       const { pathname, search } = new URL(await link())
       return call(`GET ${pathname}${search}`, { at: alone })
     },
+  }
+}
+
+function buttonProvocations(vendor: VendorName, route: string): Provocations {
+  const press = async (at?: string) => {
+    const person = new Person()
+    const page = await person.go(await oauth.linkFor({ vendor, provider: randomUUID() }))
+    if (at !== undefined) person.routes.set(world.url, at)
+    return person.press(page, 'application/json')
+  }
+  return {
+    ...broken(route),
+    '303': () => press(),
+    '401': () => call(`POST ${route}`),
+    '403': () => {
+      close()
+      return call(`POST ${route}`)
+    },
+    '413': () => tooLarge('POST', route),
+    '503': () => press(alone),
   }
 }
 
@@ -233,9 +253,11 @@ function readProvocations(route: string, { good, bad }: { good: string; bad: str
 const PROVOCATIONS: Record<string, () => Provocations> = {
   'POST /api/calendar/connect-links': () => linkProvocations('/api/calendar/connect-links'),
   'GET /api/auth/google/calendar': () => startProvocations('google', '/api/auth/google/calendar'),
+  'POST /api/auth/google/calendar': () => buttonProvocations('google', '/api/auth/google/calendar'),
   'GET /api/auth/google/calendar/callback': () =>
     callbackProvocations('google', '/api/auth/google/calendar/callback'),
   'GET /api/auth/microsoft/calendar': () => startProvocations('microsoft', '/api/auth/microsoft/calendar'),
+  'POST /api/auth/microsoft/calendar': () => buttonProvocations('microsoft', '/api/auth/microsoft/calendar'),
   'GET /api/auth/microsoft/calendar/callback': () =>
     callbackProvocations('microsoft', '/api/auth/microsoft/calendar/callback'),
   'GET /api/calendar/connections': () =>

@@ -80,7 +80,8 @@ async function linkFor(vendor: Vendor): Promise<string> {
 }
 
 async function consent(browser: Browser, vendor: Vendor, email: string): Promise<void> {
-  const opened = await browser.open(await linkFor(vendor))
+  const asked = await browser.open(await linkFor(vendor))
+  const opened = (await browser.press(asked, 'Continue to')) ?? asked
   const choice = linkOn(opened, email)
   const landed = choice === null ? opened : await browser.open(choice)
   answers.push(landed.text)

@@ -169,14 +169,16 @@ export class Person {
   /** Goes wherever `from` points as if it were `to`: a load balancer between two instances. */
   routes = new Map<string, string>()
 
-  async go(url: string | URL, accept = 'text/html'): Promise<Step> {
+  async go(url: string | URL, accept = 'text/html', form?: URLSearchParams): Promise<Step> {
     const target = new URL(url)
     const at = this.routes.get(target.origin)
     const response = await fetch(at === undefined ? target : new URL(target.pathname + target.search, at), {
       redirect: 'manual',
+      ...(form === undefined ? {} : { method: 'POST', body: form }),
       headers: {
         accept,
         cookie: [...this.cookiesOf(target)].map(([name, value]) => `${name}=${value}`).join('; '),
+        ...(form === undefined ? {} : FORM_HEADERS),
       },
       signal: AbortSignal.timeout(CALL_MS),
     })
@@ -201,9 +203,20 @@ export class Person {
     return own
   }
 
+  /** Presses the button of a page; a page without one is the answer itself. */
+  async press(page: Step, accept = 'text/html'): Promise<Step> {
+    const form = formOn(page)
+    return form === null ? page : this.go(form.action, accept, form.fields)
+  }
+
+  /** Follows a link and presses its button. */
+  async follow(link: string | URL): Promise<Step> {
+    return this.press(await this.go(link))
+  }
+
   /** Follows a link as far as the vendor's consent page. Throws when the ingress does not send us there. */
   async toConsent(link: string): Promise<URL> {
-    const step = await this.go(link)
+    const step = await this.follow(link)
     if (step.location === null) throw new Error(`no redirect to consent: ${step.status} ${step.text}`)
     return step.location
   }
@@ -223,6 +236,21 @@ export class Person {
   async connect(link: string, email: string): Promise<Step> {
     return this.go(await this.consent(await this.toConsent(link), email))
   }
+}
+
+/** What browsers say of a form whose page tells no referrer. */
+const FORM_HEADERS = { origin: 'null', 'sec-fetch-site': 'same-origin', 'sec-fetch-mode': 'navigate' }
+
+/** The form of a page: where it goes and what it sends; null when there is none. */
+export function formOn({ text }: Step): { readonly action: string; readonly fields: URLSearchParams } | null {
+  const [, action = '', inside = ''] = /<form method="post" action="([^"]*)">(.*?)<\/form>/s.exec(text) ?? []
+  if (action === '') return null
+  const fields = new URLSearchParams()
+  for (const [, name = '', value = ''] of inside.matchAll(
+    /<input type="hidden" name="([^"]*)" value="([^"]*)">/g,
+  ))
+    fields.append(name, value)
+  return { action, fields }
 }
 
 /** The target of a link on a page, by its words; null when there is none. */

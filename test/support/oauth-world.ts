@@ -11,6 +11,7 @@ export interface Asked {
   readonly vendor: VendorName
   readonly provider: string
   readonly return_to?: string
+  readonly app_name?: string
   readonly connection_id?: string
 }
 
@@ -51,6 +52,7 @@ export class OAuthWorld implements AsyncDisposable {
   /** Gates on, faults gone: as every test finds it. */
   async calm(): Promise<void> {
     this.world.said.oauth = () => ({ state: 'on' })
+    this.world.said.sync = () => ({ state: 'on' })
     await this.world.simulator.admin('DELETE', '/admin/faults')
   }
 

@@ -13,7 +13,7 @@ export interface BrowserCookie {
 const SECRET_BYTES = 32
 const SECRET = /^[A-Za-z0-9_-]{43}$/
 
-/** `lifeMs`: as long as a consent may take. */
+/** `lifeMs`: as long as a link may be tried. */
 export function createBrowserCookie(options: {
   readonly isSecure: boolean
   readonly lifeMs: number

@@ -1,32 +1,35 @@
 // `GET /api/auth/<vendor>/calendar/callback`: the browser comes back. gate → state, once, in the same browser → code → account and
 // calendars → one transaction. Invariants: whoever is refused changes nothing; the state is spent before the code is sent, since
-// a code that arrives twice costs the person the grant (RFC 6749 §4.1.2); whatever goes wrong after that, the person can try again.
-import { timingSafeEqual } from 'node:crypto'
+// a code that arrives twice costs the person the grant (RFC 6749 §4.1.2); whatever goes wrong after that, the person can try
+// again, while no try of the link has connected an account.
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { asFailure, Failure } from '#shared/domain/failure.ts'
 import type { VendorName } from '#shared/domain/ids.ts'
 import { openSecret } from '#shared/platform/crypto.ts'
-import { finishFlow, readFlow, spendState, type Flow } from '#shared/store/oauth-flows.ts'
+import { finishTry, readFlow, spendState, type Flow } from '#shared/store/oauth-flows.ts'
 import type { Vendor } from '#shared/vendors/vendor.ts'
 import { saveAccount, type Connected, type GrantedAccount } from '../connect-account.ts'
 import { allowLongAnswer, type Problem } from '../server.ts'
 import {
+  CONNECTED_ALREADY,
   failedGrant,
   noCalendars,
   partialConsent,
   refusedConsent,
+  START_AGAIN,
   STATE_EXPIRED,
+  STATE_OUTDATED,
   STATE_SPENT,
   STRANGER,
   troublePage,
   VENDOR_NAMES,
   type Explanation,
 } from './explanations.ts'
-import { callbackUrl, VERIFIER_FIELD, type FlowDeps } from './flow.ts'
-import { oauthRefusal } from './gate.ts'
-import { createLink } from './links.ts'
-import { FLOW_HEADERS, sendPage, sendProblemPage, type Action } from './page.ts'
-import { allowedReturn, withOutcome } from './return-to.ts'
+import { callbackUrl, CHAIN_LIFE_MS, VERIFIER_FIELD, type FlowDeps } from './flow.ts'
+import { oauthRefusal, readingOf } from './gate.ts'
+import { FLOW_HEADERS, sendPage, sendProblemPage } from './page.ts'
+import { withOutcome } from './return-to.ts'
+import { isOfBrowser, nextTry, returnOf, wayBack } from './ways-on.ts'
 
 /** Code, account and calendars together; a person does not wait longer, and can try again. */
 const VENDOR_MS_MAX = 20_000
@@ -39,6 +42,8 @@ const SAVES_MAX = 4
 interface Landed {
   readonly flow: Flow
   readonly browserHash: Buffer
+  /** Whether a later try was begun. */
+  readonly isOutdated: boolean
 }
 
 export async function finishConsent(
@@ -51,24 +56,26 @@ export async function finishConsent(
   const landed = await landing(deps, vendorName, { state: query['state'], request })
   if (landed === null) return sendPage(request, reply, { ...STRANGER, actions: [] })
   const { flow } = landed
-  const explain = async (explanation: Explanation): Promise<FastifyReply> => {
-    deps.logger.info({ vendor: vendorName, title: explanation.title }, 'an account was not connected')
-    return sendPage(request, reply, { ...explanation, actions: await waysOn(deps, flow) })
-  }
+  const explain = (explanation: Explanation) => sendExplanation(deps, { flow, explanation }, request, reply)
+  const ended = endedBefore(landed)
+  if (ended !== null) return sendPage(request, reply, { ...ended, actions: wayBack(deps, flow) })
   if (flow.isStateUsed) return explain(STATE_SPENT)
   if (flow.isExpired) return explain(STATE_EXPIRED)
   const closed = oauthRefusal(deps.gates.oauth(flow.providerId))
   if (closed !== null) return sendProblemPage(request, reply, closed)
   const vendor = deps.vendors.get(vendorName)
   if (vendor === undefined) return explain(troublePage(vendorName))
-  const sealedVerifier = await spendState(deps.db, flow.id, landed.browserHash)
-  if (sealedVerifier === null) return explain(STATE_SPENT)
+  const { attempt } = flow
+  const sealedVerifier = await spendState(deps.db, flow.id, { attempt, browserHash: landed.browserHash })
+  // Another callback was faster: what stands now is said.
+  if (sealedVerifier === null) return finishConsent(deps, vendorName, request, reply)
   const { code } = query
   if (typeof code !== 'string' || code === '' || code.length > CODE_MAX)
     return explain(refusedConsent(vendorName, query['error']))
 
   allowLongAnswer(request)
   const outcome = await connect(deps, vendor, { flow, code, sealedVerifier })
+  if (outcome === 'superseded') return finishConsent(deps, vendorName, request, reply)
   if ('closed' in outcome) return sendProblemPage(request, reply, outcome.closed)
   if ('explanation' in outcome) return explain(outcome.explanation)
   return sendConnected(deps, { flow, ...outcome }, request, reply)
@@ -81,14 +88,41 @@ async function landing(
   { state, request }: { readonly state: unknown; readonly request: FastifyRequest },
 ): Promise<Landed | null> {
   const browserHash = deps.cookie.read(request)
-  const id = await deps.tokens.read('state', state)
-  if (id === null || browserHash === null) return null
-  const flow = await readFlow(deps.db, id)
-  if (flow === null || flow.vendor !== vendor || flow.browserHash === null) return null
-  return timingSafeEqual(flow.browserHash, browserHash) ? { flow, browserHash } : null
+  const named = await deps.tokens.read('state', state)
+  if (named === null || browserHash === null) return null
+  const flow = await readFlow(deps.db, named.flow, CHAIN_LIFE_MS)
+  // No state is signed before its try is begun, so one that is ahead belongs to a row of another time.
+  if (flow === null || flow.vendor !== vendor || flow.attempt < named.attempt) return null
+  if (!isOfBrowser(flow, browserHash)) return null
+  return { flow, browserHash, isOutdated: flow.attempt > named.attempt }
+}
+
+/** What is said where no further try is offered. */
+function endedBefore({ flow, isOutdated }: Landed): Explanation | null {
+  if (flow.connectionId !== null) return CONNECTED_ALREADY
+  return isOutdated ? STATE_OUTDATED : null
+}
+
+/** Another try for the same browser and account, and the way back. */
+async function sendExplanation(
+  deps: FlowDeps,
+  { flow, explanation }: { readonly flow: Flow; readonly explanation: Explanation },
+  request: FastifyRequest,
+  reply: FastifyReply,
+): Promise<FastifyReply> {
+  deps.logger.info({ vendor: flow.vendor, title: explanation.title }, 'an account was not connected')
+  const next = await nextTry(deps, flow)
+  const { paragraphs } = explanation
+  return sendPage(request, reply, {
+    ...explanation,
+    paragraphs: next === null ? [...paragraphs, START_AGAIN] : paragraphs,
+    actions: [...(next === null ? [] : [next]), ...wayBack(deps, flow)],
+  })
 }
 
 type Outcome =
+  /** The link connected an account, or a later try was begun, while this one was with the vendor. */
+  | 'superseded'
   | { readonly connected: Connected; readonly label: string | null }
   | { readonly explanation: Explanation }
   | { readonly closed: Problem }
@@ -102,6 +136,7 @@ async function connect(
   try {
     return await exchange(deps, vendor, consent)
   } catch (error) {
+    if (error instanceof Superseded) return 'superseded'
     const failure = error instanceof DOMException ? new Failure('vendor/timeout') : asFailure(error)
     const level = failure.kind === 'defect' || failure.code === 'vendor/client-rejected' ? 'error' : 'warn'
     deps.logger[level]({ err: failure, vendor: vendor.name }, 'an account could not be connected')
@@ -136,17 +171,21 @@ async function exchange(
   return { connected: await save(deps, flow, granted), label: account.label }
 }
 
+/** Ends the transaction that connects: nothing of this try is kept. */
+class Superseded extends Error {}
+
 /** Again when a unit of the connection holds its row: the code is spent, so giving up would cost the person another consent. */
 async function save(deps: FlowDeps, flow: Flow, granted: GrantedAccount): Promise<Connected> {
   const { db: database, codec, keyring } = deps
-  for (let attempt = 1; ; attempt += 1) {
+  for (let save = 1; ; save += 1) {
     try {
-      return await saveAccount({ database, codec, keyring }, granted, (tx, connection) =>
-        finishFlow(tx, flow.id, connection),
-      )
+      return await saveAccount({ database, codec, keyring }, granted, async (tx, connection) => {
+        const { attempt } = flow
+        if (!(await finishTry(tx, flow.id, { attempt, connection }))) throw new Superseded()
+      })
     } catch (error) {
       const isLocked = error instanceof Failure && error.code === 'store/contention'
-      if (!isLocked || attempt === SAVES_MAX) throw error
+      if (!isLocked || save === SAVES_MAX) throw error
     }
   }
 }
@@ -179,32 +218,10 @@ function sendConnected(
           `You were asked to connect ${flow.reconnectsLabel ?? 'an account'} again, but signed in as ${account}. That account is now connected as well; the other one still waits.`,
           'If that is what you wanted, you are done. Otherwise go back to the app and disconnect it there.',
         ]
-      : [`${account} is connected and will be read next.`, 'You can close this page.'],
+      : [
+          `${account} ${readingOf(deps.gates.sync(flow.providerId, connectionId))}`,
+          'You can close this page.',
+        ],
     actions: target === null ? [] : [{ label: 'Go on', href: target }],
   })
-}
-
-/** Another try for the same provider and account, and the way back. Without a database there is only the way back. */
-async function waysOn(deps: FlowDeps, flow: Flow): Promise<readonly Action[]> {
-  const { providerId, vendor, reconnects, returnTo } = flow
-  const link = await createLink(deps, { providerId, vendor, reconnects, returnTo }).catch(
-    (error: unknown) => {
-      deps.logger.warn({ err: error }, 'a person could not be offered another try')
-      return null
-    },
-  )
-  const back = returnOf(deps, flow)
-  return [
-    ...(link === null ? [] : [{ label: 'Try again', href: link.url }]),
-    ...(back === null
-      ? []
-      : [
-          { label: `Go back to ${back.host}`, href: withOutcome(back, { calendar_status: 'not_connected' }) },
-        ]),
-  ]
-}
-
-/** Checked again: the operator may have shortened the list since. */
-function returnOf({ returnOrigins }: FlowDeps, { returnTo }: Flow): URL | null {
-  return returnTo === null ? null : allowedReturn(returnTo, returnOrigins)
 }

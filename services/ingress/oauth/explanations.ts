@@ -5,7 +5,7 @@ import type { VendorName } from '#shared/domain/ids.ts'
 import type { Page } from './page.ts'
 
 /** A page without its actions: whether there is a way to try again depends on the flow. */
-export type Explanation = Omit<Page, 'actions'>
+export type Explanation = Omit<Page, 'actions' | 'form'>
 
 export const VENDOR_NAMES: Readonly<Record<VendorName, string>> = { google: 'Google', microsoft: 'Microsoft' }
 
@@ -16,6 +16,73 @@ export const LINK_REFUSED: Explanation = {
     'A link to connect a calendar works once and for ten minutes.',
     'Go back to the app that you came from and start again there.',
   ],
+}
+
+/** In the browser that followed it. */
+export const LINK_USED: Explanation = {
+  status: 401,
+  title: 'This link was used already',
+  paragraphs: [
+    'You began to connect a calendar with it in this browser. If that is still open in another window, finish it there.',
+    'Otherwise try again.',
+  ],
+}
+
+export const FORM_REFUSED: Explanation = {
+  status: 401,
+  title: 'This page does not work any more',
+  paragraphs: [
+    'It was not opened in this browser, or your browser did not keep our cookie. Nothing was connected.',
+    'Allow cookies and follow your link again.',
+  ],
+}
+
+/** The person reloads, or comes back to, a sign-in that ended well. */
+export const CONNECTED_ALREADY: Explanation = {
+  status: 401,
+  title: 'This sign-in was used already',
+  paragraphs: ['Your calendar was connected with it. Everything is in order and you can close this page.'],
+}
+
+/** An earlier try, whose state is worth nothing since a later one was begun. */
+export const STATE_OUTDATED: Explanation = {
+  status: 401,
+  title: 'This sign-in was used already',
+  paragraphs: [
+    'You began another one in this browser after it. Finish that one, or start again in the app that you came from.',
+  ],
+}
+
+/** Where a page says "try again" and the link has no try left. */
+export const START_AGAIN =
+  'Your link is used up: go back to the app that you came from and start again there.'
+
+export interface Asking {
+  readonly vendor: VendorName
+  /** What the app calls itself. */
+  readonly appName: string | null
+  /** Where the person goes back to. */
+  readonly host: string | null
+  /** The account that is to be connected again. */
+  readonly account: string | null
+}
+
+/** What a person reads before the vendor asks: who wants what, and whose account is connected to whom. */
+export function askingPage({ vendor, appName, host, account }: Asking): Explanation {
+  const name = VENDOR_NAMES[vendor]
+  const app = appName ?? host
+  const who = app ?? 'The app that you came from'
+  return {
+    status: 200,
+    title: `${who} asks to read your ${name} calendar`,
+    paragraphs: [
+      `If you go on, you choose an account at ${name}. Its calendars are then connected to ${app ?? 'that app'}, whoever asked for this link.`,
+      ...(account === null ? [] : [`It asks for ${account}, which was connected before.`]),
+      'We read when your events are, what they are called, where they take place and who invites. We never change or delete anything.',
+      ...(host === null || host === app ? [] : [`Afterwards you go back to ${host}.`]),
+      'You did not ask for this yourself? Then close this page: so far nothing is connected.',
+    ],
+  }
 }
 
 export const STRANGER: Explanation = {

@@ -10,7 +10,7 @@ import type { BrowserCookie } from './browser-cookie.ts'
 import type { FlowTokens } from './flow-tokens.ts'
 
 export interface FlowDeps {
-  readonly gates: Pick<Gates, 'oauth'>
+  readonly gates: Pick<Gates, 'oauth' | 'sync'>
   readonly db: Database
   readonly codec: Pick<Codec, 'encode'>
   readonly keyring: Keyring
@@ -23,8 +23,11 @@ export interface FlowDeps {
   readonly logger: Logger
 }
 
-/** Of a link until it is followed, and of a consent from then on. */
+/** Of a link until it is followed, and of each consent from then on. */
 export const FLOW_LIFE_MS = 600_000
+
+/** Of a link with all its tries, from when the app asked for it. */
+export const CHAIN_LIFE_MS = 3_600_000
 
 /** What a code verifier is sealed for. */
 export const VERIFIER_FIELD = 'code_verifier'

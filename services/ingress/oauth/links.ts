@@ -1,6 +1,6 @@
 // `POST /api/calendar/connect-links`: the app of a provider asks for a link that its person follows to connect an account. A browser
 // that follows a link carries no Bearer, so the link itself says for whom: signed, once, for ten minutes. Invariant: the link
-// is committed before it is given out.
+// is committed before it is given out. Further tries of it are links too, but rows they are none.
 import { randomUUID } from 'node:crypto'
 import type { FastifyInstance, FastifyReply } from 'fastify'
 import type { Gates } from '#shared/domain/gates.ts'
@@ -16,6 +16,7 @@ import { isoOf } from '#shared/domain/instant.ts'
 import type { Queryable } from '#shared/platform/postgres.ts'
 import { readConnectionState } from '#shared/store/connection-status.ts'
 import { createFlow } from '#shared/store/oauth-flows.ts'
+import { cleanLine } from '#shared/vendors/fit.ts'
 import type { Vendors } from '#shared/vendors/index.ts'
 import {
   chooseProvider,
@@ -32,6 +33,9 @@ import { FLOW_LIFE_MS, startPath } from './flow.ts'
 import type { FlowTokens } from './flow-tokens.ts'
 import { oauthRefusal } from './gate.ts'
 import { allowedReturn } from './return-to.ts'
+
+/** It stands in a heading, on a telephone too. */
+const APP_NAME_MAX = 80
 
 export const CONNECT_LINKS = '/api/calendar/connect-links'
 
@@ -73,17 +77,26 @@ export interface AskedLink {
   readonly vendor: VendorName
   readonly reconnects: ConnectionId | null
   readonly returnTo: string | null
+  readonly appName: string | null
 }
 
 /** Commits a flow and signs its link. Throws Failure store/*. */
-export async function createLink(
-  deps: Pick<LinkDeps, 'db' | 'tokens' | 'publicUrl'>,
+async function createLink(
+  deps: LinkDeps,
   asked: AskedLink,
 ): Promise<{ readonly url: string; readonly expiresAt: Micros }> {
   const id = randomUUID()
   const expiresAt = await createFlow(deps.db, { ...asked, id, lifeMs: FLOW_LIFE_MS })
-  const link = await deps.tokens.sign('link', id)
-  return { url: `${deps.publicUrl}${startPath(asked.vendor)}?link=${link}`, expiresAt }
+  return { url: await linkTo(deps, { id, vendor: asked.vendor, attempt: 1 }), expiresAt }
+}
+
+/** The address at which a try of a flow begins; the same each time it is asked for. */
+export async function linkTo(
+  { tokens, publicUrl }: Pick<LinkDeps, 'tokens' | 'publicUrl'>,
+  flow: { readonly id: string; readonly vendor: VendorName; readonly attempt: number },
+): Promise<string> {
+  const link = await tokens.sign('link', { flow: flow.id, attempt: flow.attempt })
+  return `${publicUrl}${startPath(flow.vendor)}?link=${link}`
 }
 
 async function askedLink(
@@ -105,13 +118,27 @@ async function askedLink(
   const returnTo = returnOf(deps, json['return_to'] ?? null)
   if (returnTo === 'refused')
     return { problem: badRequest('return_to is an address on one of the origins in OAUTH_RETURN_ORIGINS.') }
+  const appName = nameOf(json['app_name'] ?? null)
+  if (appName === undefined)
+    return {
+      problem: badRequest(`app_name is one line of 1 to ${APP_NAME_MAX} characters, with a letter in it.`),
+    }
   const reconnects = await reconnected(deps, caller, {
     vendor,
     provider: chosen.provider,
     id: json['connection_id'],
   })
   if (reconnects === 'unknown') return { problem: CONNECTION_NOT_FOUND }
-  return { providerId: chosen.provider, vendor, reconnects, returnTo: returnTo?.href ?? null }
+  return { providerId: chosen.provider, vendor, reconnects, returnTo: returnTo?.href ?? null, appName }
+}
+
+/** undefined when it cannot be shown as it is. */
+function nameOf(asked: unknown): string | null | undefined {
+  if (asked === null) return null
+  if (typeof asked !== 'string') return undefined
+  const name = asked.trim()
+  const isShown = cleanLine(name, APP_NAME_MAX) === name && /[\p{L}\p{N}]/u.test(name)
+  return isShown ? name : undefined
 }
 
 function returnOf({ returnOrigins }: LinkDeps, asked: unknown): URL | null | 'refused' {

@@ -10,41 +10,70 @@ export interface Action {
   readonly href: string
 }
 
+/** One button that asks our own server for something (POST). */
+export interface Form {
+  readonly action: string
+  readonly fields: Readonly<Record<string, string>>
+  readonly button: string
+  /** Where the answer may send the browser besides https: origins of this machine, as a rule none. */
+  readonly targets: readonly string[]
+}
+
 export interface Page {
   readonly status: 200 | Problem['status']
   readonly title: string
   readonly paragraphs: readonly string[]
   /** The first one is what most people want. */
   readonly actions: readonly Action[]
+  readonly form?: Form | undefined
   readonly headers?: Readonly<Record<string, string>> | undefined
 }
 
 const STYLE = `:root{color-scheme:light dark}
-body{font:1.0625rem/1.6 system-ui,sans-serif;margin:0;padding:2rem 1rem}
+body{font:1.0625rem/1.6 system-ui,sans-serif;margin:0;padding:2rem 1rem;overflow-wrap:anywhere}
 main{max-width:34rem;margin:0 auto}
 h1{font-size:1.5rem;line-height:1.25}
 a{display:inline-block;margin:.5rem 1rem .5rem 0;padding:.5rem 0}
 a:first-of-type{padding:.5rem 1rem;border:2px solid currentcolor;border-radius:.375rem}
-a:focus-visible{outline:3px solid currentcolor;outline-offset:3px}`
+button{font:inherit;font-weight:600;margin:.5rem 0;padding:.5rem 1rem;border:2px solid;border-radius:.375rem;cursor:pointer}
+:focus-visible{outline:3px solid currentcolor;outline-offset:3px}`
 
 const STYLE_HASH = createHash('sha256').update(STYLE).digest('base64')
 
 /** For every answer of a flow, redirects too: the address holds a link, a state or a code. */
 export const FLOW_HEADERS = {
   'referrer-policy': 'no-referrer',
-  'content-security-policy': `default-src 'none'; style-src 'sha256-${STYLE_HASH}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'`,
+  'content-security-policy': contentPolicy("'none'"),
   'x-frame-options': 'DENY',
 } as const
+
+function contentPolicy(formAction: string): string {
+  return `default-src 'none'; style-src 'sha256-${STYLE_HASH}'; base-uri 'none'; form-action ${formAction}; frame-ancestors 'none'`
+}
+
+/**
+ * Chrome holds every redirect after a form against form-action (w3c/webappsec-csp issue 8): the vendor, an
+ * organization's own sign-in behind it, our callback and the app. All are https but on one's own machine.
+ */
+function formPolicy({ targets }: Form): string {
+  const origins = targets.map((target) => new URL(target).origin)
+  const inClear = new Set(origins.filter((origin) => origin.startsWith('http:')))
+  return contentPolicy(["'self'", 'https:', ...inClear].join(' '))
+}
 
 /** Answers with a page, or with a problem document where HTML is not taken. */
 export function sendPage(request: FastifyRequest, reply: FastifyReply, page: Page): FastifyReply {
   const { status } = page
-  void reply.headers({ ...FLOW_HEADERS, ...page.headers })
+  const policy = page.form === undefined ? {} : { 'content-security-policy': formPolicy(page.form) }
+  void reply.headers({ ...FLOW_HEADERS, ...policy, ...page.headers })
   if (status !== 200 && !takesHtml(request)) {
     return sendProblem(reply, { status, error: page.title, detail: page.paragraphs.join(' ') })
   }
   return reply.code(status).type('text/html; charset=utf-8').send(render(page))
 }
+
+/** A closed gate, for the person in front of it. */
+const CLOSED = 'Nothing was connected. Tell the people behind the app that you came from.'
 
 /** A problem of a route that people and programs ask. */
 export function sendProblemPage(
@@ -53,14 +82,15 @@ export function sendProblemPage(
   problem: Problem,
 ): FastifyReply {
   const { status, error, detail, headers } = problem
-  return sendPage(request, reply, { status, title: error, paragraphs: [detail], actions: [], headers })
+  const paragraphs = status === 403 ? [detail, CLOSED] : [detail]
+  return sendPage(request, reply, { status, title: error, paragraphs, actions: [], headers })
 }
 
 function takesHtml(request: FastifyRequest): boolean {
   return request.headers.accept?.includes('text/html') ?? false
 }
 
-function render({ title, paragraphs, actions }: Page): string {
+function render({ title, paragraphs, actions, form }: Page): string {
   const links = actions.map(({ label, href }) => `<a href="${escaped(href)}">${escaped(label)}</a>`)
   return `<!doctype html>
 <html lang="en">
@@ -75,10 +105,17 @@ function render({ title, paragraphs, actions }: Page): string {
 <main>
 <h1>${escaped(title)}</h1>
 ${paragraphs.map((text) => `<p>${escaped(text)}</p>`).join('\n')}
-${links.length === 0 ? '' : `<p>${links.join('\n')}</p>\n`}</main>
+${form === undefined ? '' : `${renderForm(form)}\n`}${links.length === 0 ? '' : `<p>${links.join('\n')}</p>\n`}</main>
 </body>
 </html>
 `
+}
+
+function renderForm({ action, fields, button }: Form): string {
+  const hidden = Object.entries(fields).map(
+    ([name, value]) => `<input type="hidden" name="${escaped(name)}" value="${escaped(value)}">`,
+  )
+  return `<form method="post" action="${escaped(action)}">${hidden.join('')}<button>${escaped(button)}</button></form>`
 }
 
 const ENTITIES: Readonly<Record<string, string>> = {

@@ -5,7 +5,7 @@ import type { VendorName } from '#shared/domain/ids.ts'
 import { metrics } from '#shared/platform/metrics.ts'
 import { inSpan } from '#shared/platform/telemetry.ts'
 import { finishConsent } from './callback.ts'
-import { beginConsent } from './consent.ts'
+import { askPerson, beginConsent } from './consent.ts'
 import { callbackPath, startPath, type FlowDeps } from './flow.ts'
 import { oauthRefusal } from './gate.ts'
 import { problemOf } from '../server.ts'
@@ -21,7 +21,13 @@ type Step = (
   reply: FastifyReply,
 ) => Promise<FastifyReply>
 
-/** Start: 302 to consent · 401 · 403 · 503. Callback: 200 or 302 once connected · 400 · 401 · 403 · 503. */
+/** A form of ours has about 250 bytes. */
+const FORM_BYTES_MAX = 4096
+
+/**
+ * Ask: 200 with a button · 401 · 403 · 503. Start: 303 to consent · 401 · 403 · 413 · 503.
+ * Callback: 200 or 302 once connected · 400 · 401 · 403 · 503.
+ */
 export async function registerOAuth(app: FastifyInstance, deps: FlowDeps & LinkDeps): Promise<void> {
   registerConnectLinks(app, deps)
   await app.register(async (scope) => {
@@ -30,21 +36,28 @@ export async function registerOAuth(app: FastifyInstance, deps: FlowDeps & LinkD
       sendProblemPage(request, reply, problemOf(error, deps.logger, request.id)),
     )
     for (const vendor of VENDORS) {
-      route(scope, deps, { vendor, step: 'start', path: startPath(vendor), run: beginConsent })
-      route(scope, deps, { vendor, step: 'callback', path: callbackPath(vendor), run: finishConsent })
+      const [start, callback] = [startPath(vendor), callbackPath(vendor)]
+      route(scope, deps, { vendor, step: 'ask', method: 'GET', path: start, run: askPerson })
+      route(scope, deps, { vendor, step: 'start', method: 'POST', path: start, run: beginConsent })
+      route(scope, deps, { vendor, step: 'callback', method: 'GET', path: callback, run: finishConsent })
     }
   })
 }
 
 interface FlowRoute {
   readonly vendor: VendorName
-  readonly step: 'start' | 'callback'
+  readonly step: 'ask' | 'start' | 'callback'
+  readonly method: 'GET' | 'POST'
   readonly path: string
   readonly run: Step
 }
 
-function route(scope: FastifyInstance, deps: FlowDeps, { vendor, step, path, run }: FlowRoute): void {
-  scope.get(path, {
+function route(scope: FastifyInstance, deps: FlowDeps, flowRoute: FlowRoute): void {
+  const { vendor, step, method, path, run } = flowRoute
+  scope.route({
+    method,
+    url: path,
+    bodyLimit: FORM_BYTES_MAX,
     onRequest: async (request, reply) => {
       const closed = oauthRefusal(deps.gates.oauth())
       if (closed !== null) return sendProblemPage(request, reply, closed)

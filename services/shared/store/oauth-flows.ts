@@ -1,5 +1,7 @@
-// OAuth flows: a link that was asked for, followed once, consented to once. Invariant: each step is one conditional UPDATE by the
-// database clock, so of processes and browsers that race exactly one takes it; whoever is refused changes nothing.
+// OAuth flows: a link that was asked for, followed in one browser, and tried again there if need be.
+// Invariants: each step is one conditional UPDATE by the database clock, so of processes and browsers
+// that race exactly one takes it, and whoever is refused changes nothing; a link is one row, however
+// often it is tried, and connects one account at most.
 import type { ConnectionId, Micros, ProviderId, VendorName } from '#shared/domain/ids.ts'
 import type { Queryable } from '#shared/platform/postgres.ts'
 
@@ -11,6 +13,8 @@ export interface NewFlow {
   readonly reconnects: ConnectionId | null
   /** Where the browser goes at the end; checked by the caller. */
   readonly returnTo: string | null
+  /** What the app calls itself, 1 to 80 characters; checked by the caller. */
+  readonly appName: string | null
   readonly lifeMs: number
 }
 
@@ -22,10 +26,18 @@ export interface Flow {
   /** How people know the account of `reconnects`. */
   readonly reconnectsLabel: string | null
   readonly returnTo: string | null
+  readonly appName: string | null
+  /** Number of the try under way; 0 until the link was followed. */
+  readonly attempt: number
   /** null until the link was followed. */
   readonly browserHash: Buffer | null
   readonly isStateUsed: boolean
+  /** Of the link until it is followed, then of the try under way. */
   readonly isExpired: boolean
+  /** Whether the time of the link with all its tries is over. */
+  readonly isOver: boolean
+  /** What came of it. */
+  readonly connectionId: ConnectionId | null
 }
 
 /** Stores a flow and sweeps some that ended more than an hour ago. @returns when its link expires. */
@@ -35,58 +47,93 @@ export async function createFlow(db: Queryable, flow: NewFlow): Promise<Micros> 
        delete from oauth_flows where id in (
          select id from oauth_flows where expires_at < calstream_now() - interval '1 hour'
           order by expires_at limit 100 for update skip locked))
-     insert into oauth_flows (id, provider_id, vendor, reconnects, return_to, expires_at)
-     values ($1, $2, $3, $4, $5, calstream_now() + $6::float8 * interval '1 millisecond')
+     insert into oauth_flows (id, provider_id, vendor, reconnects, return_to, app_name, expires_at)
+     values ($1, $2, $3, $4, $5, $6, calstream_now() + $7::float8 * interval '1 millisecond')
      returning to_micros(expires_at) as "expiresAt"`,
-    [flow.id, flow.providerId, flow.vendor, flow.reconnects, flow.returnTo, flow.lifeMs],
+    [flow.id, flow.providerId, flow.vendor, flow.reconnects, flow.returnTo, flow.appName, flow.lifeMs],
   )
   const row = rows[0]
   if (!row) throw new Error('insert of an OAuth flow returned no row')
   return row.expiresAt
 }
 
-/** A flow as it stands; null when there is none (any more). */
-export async function readFlow(db: Queryable, id: string): Promise<Flow | null> {
+/** A flow as it stands; null when there is none (any more). `chainLifeMs`: of a link with all its tries. */
+export async function readFlow(db: Queryable, id: string, chainLifeMs: number): Promise<Flow | null> {
   const { rows } = await db.query<Flow>(
     `select f.id, f.provider_id as "providerId", f.vendor, f.reconnects, f.return_to as "returnTo",
+       f.app_name as "appName", f.attempt, f.connection_id as "connectionId",
        coalesce(c.account_label, c.vendor_account_id) as "reconnectsLabel", f.browser_hash as "browserHash",
-       f.state_used_at is not null as "isStateUsed", f.expires_at <= calstream_now() as "isExpired"
+       f.state_used_at is not null as "isStateUsed", f.expires_at <= calstream_now() as "isExpired",
+       f.created_at + $2::float8 * interval '1 millisecond' <= calstream_now() as "isOver"
      from oauth_flows f left join external_calendar_connections c on c.id = f.reconnects
      where f.id = $1`,
-    [id],
+    [id, chainLifeMs],
   )
   return rows[0] ?? null
 }
 
-/** Follows a link: binds the flow to a browser and begins the time for consent. @returns false when it was followed before or expired. */
-export async function followLink(
-  db: Queryable,
-  id: string,
-  consent: { readonly browserHash: Buffer; readonly sealedVerifier: string; readonly lifeMs: number },
-): Promise<boolean> {
+export interface Try {
+  /** 1 for the link itself; each later one needs the browser of the first. */
+  readonly attempt: number
+  readonly browserHash: Buffer
+  readonly sealedVerifier: string
+  readonly lifeMs: number
+  readonly chainLifeMs: number
+}
+
+/**
+ * Begins a try: binds the flow to the browser and begins the time for consent, which ends with the
+ * chain's. The states of earlier tries are worth nothing from then on. @returns false when this try
+ * was begun before, is another browser's or too late, or the link connected an account.
+ */
+export async function beginTry(db: Queryable, id: string, consent: Try): Promise<boolean> {
   const { rowCount } = await db.query(
     `update oauth_flows
-        set link_used_at = calstream_now(), browser_hash = $2, code_verifier = $3,
-            expires_at = calstream_now() + $4::float8 * interval '1 millisecond'
-      where id = $1 and link_used_at is null and expires_at > calstream_now()`,
-    [id, consent.browserHash, consent.sealedVerifier, consent.lifeMs],
+        set attempt = $2, link_used_at = calstream_now(), browser_hash = $3, code_verifier = $4,
+            state_used_at = null,
+            expires_at = least(calstream_now() + $5::float8 * interval '1 millisecond',
+                               created_at + $6::float8 * interval '1 millisecond')
+      where id = $1 and attempt = $2 - 1 and connection_id is null
+        and created_at + $6::float8 * interval '1 millisecond' > calstream_now()
+        and case when attempt = 0 then link_used_at is null and expires_at > calstream_now()
+                 else browser_hash = $3 end`,
+    [id, consent.attempt, consent.browserHash, consent.sealedVerifier, consent.lifeMs, consent.chainLifeMs],
   )
   return rowCount === 1
 }
 
-/** Uses the state of a flow in the browser that followed its link. @returns the sealed code verifier; null when somebody did before, or it expired. */
-export async function spendState(db: Queryable, id: string, browserHash: Buffer): Promise<string | null> {
+/**
+ * Uses the state of a try in the browser that began it. @returns the sealed code verifier; null when
+ * somebody did before, a later try was begun, or it expired.
+ */
+export async function spendState(
+  db: Queryable,
+  id: string,
+  { attempt, browserHash }: Pick<Try, 'attempt' | 'browserHash'>,
+): Promise<string | null> {
   const { rows } = await db.query<{ sealedVerifier: string }>(
     `update oauth_flows
         set state_used_at = calstream_now(), code_verifier = null
-      where id = $1 and browser_hash = $2 and state_used_at is null and expires_at > calstream_now()
+      where id = $1 and attempt = $2 and browser_hash = $3 and state_used_at is null
+        and connection_id is null and expires_at > calstream_now()
       returning old.code_verifier as "sealedVerifier"`,
-    [id, browserHash],
+    [id, attempt, browserHash],
   )
   return rows[0]?.sealedVerifier ?? null
 }
 
-/** Notes what came of a flow, in the transaction that connects. */
-export async function finishFlow(tx: Queryable, id: string, connection: ConnectionId): Promise<void> {
-  await tx.query('update oauth_flows set connection_id = $2 where id = $1', [id, connection])
+/**
+ * Notes what came of a try, in the transaction that connects. @returns false when a later try was
+ * begun or the link connected already: the transaction must then not be committed.
+ */
+export async function finishTry(
+  tx: Queryable,
+  id: string,
+  { attempt, connection }: { readonly attempt: number; readonly connection: ConnectionId },
+): Promise<boolean> {
+  const { rowCount } = await tx.query(
+    'update oauth_flows set connection_id = $3 where id = $1 and attempt = $2 and connection_id is null',
+    [id, attempt, connection],
+  )
+  return rowCount === 1
 }

@@ -2,12 +2,19 @@
 import { randomBytes, randomUUID } from 'node:crypto'
 import { SignJWT } from 'jose'
 import { describe, expect, test } from 'vitest'
+import type { GateName, GateText } from '#shared/domain/gates.ts'
 import { FAILURE_CODES, Failure, type FailureCode } from '#shared/domain/failure.ts'
 import { parseKeyring } from '#shared/platform/crypto.ts'
 import { Secret } from '#shared/platform/env.ts'
-import { failedGrant, refusedConsent } from '../../../services/ingress/oauth/explanations.ts'
+import {
+  type Asking,
+  askingPage,
+  failedGrant,
+  refusedConsent,
+} from '../../../services/ingress/oauth/explanations.ts'
+import { oauthRefusal, readingOf } from '../../../services/ingress/oauth/gate.ts'
 import { createFlowTokens } from '../../../services/ingress/oauth/flow-tokens.ts'
-import { sendPage } from '../../../services/ingress/oauth/page.ts'
+import { sendPage, type Form } from '../../../services/ingress/oauth/page.ts'
 import { allowedReturn, withOutcome } from '../../../services/ingress/oauth/return-to.ts'
 import { createServer } from '../../../services/ingress/server.ts'
 import { silent } from '../../support/recording-consumer.ts'
@@ -20,24 +27,32 @@ describe('a token of a flow', () => {
   const tokens = createFlowTokens(ring(old))
 
   test('names its flow to whoever holds the key, for its own purpose', async () => {
-    const flow = randomUUID()
-    for (const purpose of ['link', 'state'] as const) {
-      const token = await tokens.sign(purpose, flow)
-      expect(await tokens.read(purpose, token)).toBe(flow)
-      expect(await tokens.read(purpose === 'link' ? 'state' : 'link', token)).toBeNull()
-      expect(token.length).toBeLessThan(250)
+    const purposes = ['link', 'form', 'state'] as const
+    for (const purpose of purposes) {
+      const named = { flow: randomUUID(), attempt: 7, browser: randomBytes(32).toString('base64url') }
+      const token = await tokens.sign(purpose, named)
+      expect(await tokens.read(purpose, token)).toEqual(named)
+      for (const other of purposes) if (other !== purpose) expect(await tokens.read(other, token)).toBeNull()
+      expect(token.length).toBeLessThan(300)
     }
+  })
+
+  test('is the same each time, so that asking for another try ten times gives one link', async () => {
+    const named = { flow: randomUUID(), attempt: 2 }
+    expect(await tokens.sign('link', named)).toBe(await tokens.sign('link', named))
+    expect(await tokens.sign('link', { ...named, attempt: 3 })).not.toBe(await tokens.sign('link', named))
   })
 
   test('outlives the arrival of a new key, and not the end of its own', async () => {
     const flow = randomUUID()
-    const token = await tokens.sign('link', flow)
-    expect(await createFlowTokens(ring(`${young},${old}`)).read('link', token)).toBe(flow)
+    const token = await tokens.sign('link', { flow, attempt: 1 })
+    const both = createFlowTokens(ring(`${young},${old}`))
+    expect(await both.read('link', token)).toEqual({ flow, attempt: 1 })
     expect(await createFlowTokens(ring(young)).read('link', token)).toBeNull()
   })
 
   test('that anybody else made or changed is none', async () => {
-    const token = await tokens.sign('link', randomUUID())
+    const token = await tokens.sign('link', { flow: randomUUID(), attempt: 1 })
     const [header = '', payload = '', mac = ''] = token.split('.')
     const none = Buffer.from('{"alg":"none","kid":"k1"}').toString('base64url')
     const other = Buffer.from(JSON.stringify({ jti: randomUUID() })).toString('base64url')
@@ -127,7 +142,7 @@ describe('an address to go back to', () => {
 })
 
 describe('the page', () => {
-  async function page(accept: string) {
+  async function page(accept: string, form?: Form) {
     const app = createServer({ connectionsMax: 10 }, silent())
     app.get('/page', (request, reply) =>
       sendPage(request, reply, {
@@ -135,6 +150,7 @@ describe('the page', () => {
         title: 'No <b>way</b>',
         paragraphs: [`"You" & 'me'`],
         actions: [{ label: 'Go <on>', href: 'https://x.example/?a=1&b="2"' }],
+        form,
         headers: { 'retry-after': '5' },
       }),
     )
@@ -157,7 +173,25 @@ describe('the page', () => {
       'x-frame-options': 'DENY',
       'retry-after': '5',
     })
-    expect(headers['content-security-policy']).toMatch(/default-src 'none'.*frame-ancestors 'none'/)
+    expect(headers['content-security-policy']).toMatch(
+      /^default-src 'none'; style-src 'sha256-[\w+/=]+'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'$/,
+    )
+  })
+
+  test('with a button escapes it too, and lets its answer lead over https and to the places in clear that are named', async () => {
+    const { headers, body } = await page('text/html', {
+      action: 'https://c.example/a"b',
+      fields: { 'f"': '<1>' },
+      button: 'Go & ask',
+      targets: ['https://accounts.example/auth?x=1', 'http://127.0.0.1:4101/auth', 'http://127.0.0.1:4101/x'],
+    })
+    expect(body).toContain(
+      '<form method="post" action="https://c.example/a&quot;b"><input type="hidden" name="f&quot;" value="&lt;1&gt;"><button>Go &amp; ask</button></form>',
+    )
+    expect(headers['content-security-policy']).toContain(
+      "; form-action 'self' https: http://127.0.0.1:4101; frame-ancestors 'none'",
+    )
+    expect(body).not.toMatch(/<script|<img|http-equiv|\son\w+=/)
   })
 
   test('is a problem document for programs, with the same words', async () => {
@@ -165,6 +199,69 @@ describe('the page', () => {
     expect(headers['content-type']).toMatch(/^application\/problem\+json/)
     expect(JSON.parse(body)).toMatchObject({ status: 403, error: 'No <b>way</b>', detail: `"You" & 'me'` })
     expect(headers['retry-after']).toBe('5')
+  })
+})
+
+describe('what a person is asked', () => {
+  const asked = { vendor: 'google', appName: null, host: null, account: null } as const
+  const words = (changes: Partial<Asking>) => {
+    const { title, paragraphs } = askingPage({ ...asked, ...changes })
+    return [title, ...paragraphs].join('\n')
+  }
+
+  test('names the app as it names itself, else where it sends people, else nobody', () => {
+    expect(words({ appName: 'Acme', host: 'app.example.com' })).toMatch(
+      /^Acme asks to read your Google calendar\n.*connected to Acme, (?:.|\n)*back to app\.example\.com/,
+    )
+    expect(words({ host: 'app.example.com' })).toMatch(
+      /^app\.example\.com asks .*\n.*connected to app\.example\.com,/,
+    )
+    expect(words({ vendor: 'microsoft' })).toMatch(
+      /^The app that you came from asks to read your Microsoft calendar/,
+    )
+  })
+
+  test('says whose account it is, that we only read, and how to say no', () => {
+    const text = words({ account: 'ana@example.com' })
+    expect(text).toContain('you choose an account at Google')
+    expect(text).toContain('ana@example.com, which was connected before')
+    expect(text).toContain('never change or delete')
+    expect(text).toContain('close this page')
+  })
+})
+
+describe('a gate', () => {
+  const off = (gate: GateName, text: GateText) => ({ state: 'off', gate, text }) as const
+
+  test('tells an app what is off, and who turns it on', () => {
+    expect(oauthRefusal({ state: 'on' })).toBeNull()
+    expect(oauthRefusal(off('CALENDAR_ALLOWLIST_PROVIDER_IDS', 'Provider not allowed'))).toEqual({
+      status: 403,
+      error: 'Provider not allowed',
+      detail: 'This provider is not on CALENDAR_ALLOWLIST_PROVIDER_IDS; an operator adds it.',
+    })
+    expect(oauthRefusal(off('CALENDAR_OAUTH_ENABLED', 'Calendar OAuth not enabled'))?.detail).toMatch(
+      /switched off \(CALENDAR_OAUTH_ENABLED\); an operator switches it on/,
+    )
+    expect(oauthRefusal({ state: 'unknown', gate: 'CALENDAR_OAUTH_ENABLED' })?.status).toBe(503)
+  })
+
+  test('promises a person who connected nothing that it does not let happen', () => {
+    const next = 'is connected and will be read next.'
+    expect(readingOf({ state: 'on' })).toBe(next)
+    for (const [decision, words] of [
+      [off('CALENDAR_ALLOWLIST_PROVIDER_IDS', 'Provider not allowed'), 'as soon as an operator lets it in'],
+      [
+        off('CALENDAR_ALLOWLIST_CONNECTION_IDS', 'Connection not allowed'),
+        'as soon as an operator lets it in',
+      ],
+      [
+        off('CALENDAR_SYNC_ENABLED', 'Calendar sync not enabled'),
+        'as soon as an operator switches reading on',
+      ],
+      [{ state: 'unknown', gate: 'CALENDAR_SYNC_ENABLED' } as const, 'as soon as our service finds'],
+    ] as const)
+      expect(readingOf(decision)).toMatch(new RegExp(`^is connected\\. It is read ${words}`))
   })
 })
 
