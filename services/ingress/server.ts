@@ -105,7 +105,8 @@ export function createServer(config: ServerConfig, logger: Logger): FastifyInsta
     delete request.headers['content-type']
   })
   app.addHook('onSend', async (request, reply) => {
-    void reply.headers(ofEveryAnswer(request.id))
+    const { 'cache-control': kept, ...rest } = ofEveryAnswer(request.id)
+    void reply.headers(reply.hasHeader('cache-control') ? rest : { ...rest, 'cache-control': kept })
   })
   refuseUnknownRoutes(app)
   return app

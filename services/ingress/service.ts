@@ -96,7 +96,7 @@ export async function startIngress(
   registerGoogleWebhook(app, webhooks)
   registerMicrosoftWebhook(app, webhooks)
   const shared = { gates, db, codec, logger, bearer: createBearerCheck(bearerConfig(config)) }
-  registerApi(app, { ...shared, refusals, publisher })
+  registerApi(app, { ...shared, refusals, publisher, publicUrl: config.PUBLIC_URL })
   await registerOAuth(app, { ...shared, ...oauthPorts(config), vendors: budgetedVendors(config, shared) })
 
   // Not Postgres: notifications do without it while their gates are open, and taking every instance out of the balancer

@@ -1,7 +1,7 @@
 // schemas/openapi.yaml says what the API and the OAuth routes answer: every answer in it is provoked on a real ingress with Postgres.
 import { randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import { holdCalendar } from '../support/held-rows.ts'
+import { holdCalendar, holdEvent } from '../support/held-rows.ts'
 import { Person, type IngressWorld } from '../support/ingress-world.ts'
 import { NOT_ALLOWED, signedBearer } from '../support/literal-ingress.ts'
 import { OAuthWorld, RETURN_ORIGIN, type VendorName } from '../support/oauth-world.ts'
@@ -9,6 +9,7 @@ import {
   documentedOperations,
   documentedQuery,
   isProvokedOnLiterals,
+  openApi,
   wrongAnswer,
 } from '../support/openapi.ts'
 import { rawDialogue, rawExchange, rawRequest } from '../support/raw-http.ts'
@@ -212,6 +213,36 @@ function syncOneProvocations(): Provocations {
   }
 }
 
+function eventsProvocations(): Provocations {
+  const route = (id: string) => `/api/calendar/connections/${id}/events?${SPAN}`
+  return {
+    ...broken(route(randomUUID())),
+    '200': async () => {
+      const { connection, calendar, provider } = await held()
+      const look: IngressWorld['look'] = (sql, values) => world.look(sql, values)
+      await holdEvent(
+        look,
+        { connection, calendar },
+        { start: '2026-05-04T09:00:00Z', end: '2026-05-04T10:00:00Z' },
+      )
+      await holdEvent(look, { connection, calendar }, { start: '2026-05-04', end: '2026-05-05' })
+      return call(`GET ${route(connection)}&limit=1`, { provider })
+    },
+    '400': () => call(`GET ${route(randomUUID())}&after=x`),
+    '401': () => call(`GET ${route(randomUUID())}`, { claims: null }),
+    '404': () => call(`GET ${route(randomUUID())}`),
+    '503': () => call(`GET ${route(randomUUID())}`, { at: alone }),
+  }
+}
+
+function documentProvocations(): Provocations {
+  return {
+    ...broken('/openapi.json'),
+    '200': () => call('GET /openapi.json', { claims: null }),
+    '400': () => call('GET /openapi.json?full=1', { claims: null }),
+  }
+}
+
 function calendarProvocations(): Provocations {
   const route = (connection: string, calendar: string) =>
     `/api/calendar/connections/${connection}/calendars/${calendar}`
@@ -264,6 +295,8 @@ const PROVOCATIONS: Record<string, () => Provocations> = {
     readProvocations('/api/calendar/connections', { good: 'limit=5', bad: 'after=x' }),
   'GET /api/calendar/connections/{id}': () => connectionProvocations('GET', '200'),
   'DELETE /api/calendar/connections/{id}': () => connectionProvocations('DELETE', '204'),
+  'GET /api/calendar/connections/{id}/events': () => eventsProvocations(),
+  'GET /openapi.json': () => documentProvocations(),
   'POST /api/calendar/connections/{id}/sync': () => syncOneProvocations(),
   'PATCH /api/calendar/connections/{id}/calendars/{calendarId}': () => calendarProvocations(),
   'GET /api/calendar/busy': () => readProvocations('/api/calendar/busy', { good: SPAN, bad: 'from=now' }),
@@ -295,6 +328,12 @@ describe('schemas/openapi.yaml', () => {
     },
   )
 
+  test('is served as JSON, whole, with the address of the installation', async () => {
+    const answer = await call('GET /openapi.json', { claims: null })
+    expect(answer.headers.get('content-type')).toBe('application/json; charset=utf-8')
+    expect(JSON.parse(await bodyOf(answer))).toEqual({ ...openApi, servers: [{ url: world.url }] })
+  })
+
   test('every route gives up on a request that does not arrive', async () => {
     const provoked = documented.map(
       async ([operation]) => (await PROVOCATIONS[operation]?.()['408']?.())?.status,
@@ -311,7 +350,8 @@ describe('schemas/openapi.yaml', () => {
     if (provoke === undefined) throw new Error('nothing provokes this answer')
     const answer = await provoke()
     expect(answer.status).toBe(Number(status))
-    expect(answer.headers.get('cache-control')).toBe('no-store')
+    const isPublic = operation.endsWith('/openapi.json') && status === '200'
+    expect(answer.headers.get('cache-control')).toBe(isPublic ? 'public, max-age=300' : 'no-store')
     if (answer.status >= 400)
       expect(answer.headers.get('content-type')).toMatch(/^application\/problem\+json/)
     if (answer.headers.get('content-type')?.includes('json') === true) {

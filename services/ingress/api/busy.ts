@@ -2,30 +2,26 @@
 // is. It is what we hold, at once, and never waits for a vendor; a calendar that may be out of date is said to be stale, and why.
 // Events marked as busy count, tentative ones too: a hold that turns out free costs less than a double booking.
 import type { FastifyInstance, FastifyReply } from 'fastify'
-import {
-  keptWindow,
-  STALE_AFTER_MS,
-  staleReasons,
-  type StaleReason,
-} from '#shared/domain/connection-words.ts'
+import { STALE_AFTER_MS } from '#shared/domain/connection-words.ts'
 import type { Gates } from '#shared/domain/gates.ts'
-import { connectionId, isUuid, type ConnectionId, type Micros, type ProviderId } from '#shared/domain/ids.ts'
+import { connectionId, isUuid, type ConnectionId, type ProviderId } from '#shared/domain/ids.ts'
 import { isoOf } from '#shared/domain/instant.ts'
 import type { Queryable } from '#shared/platform/postgres.ts'
 import { readBusy, type HeldBusy } from '#shared/store/busy.ts'
-import {
-  readConnectionState,
-  readSyncedCalendars,
-  readUnbackedConnections,
-  type CalendarState,
-  type ConnectionState,
-} from '#shared/store/connection-status.ts'
+import { readConnectionState, readSyncedCalendars } from '#shared/store/connection-status.ts'
 import { badRequest, sendProblem, type Problem } from '../server.ts'
 import type { BearerCheck } from './bearer.ts'
 import { chooseProvider, CONNECTION_NOT_FOUND, createCallers, type Caller } from './caller.ts'
-import { takes } from './members.ts'
 import { isKnownZone, mergeSpans, spanOfDays } from './busy-spans.ts'
-import { instantOf } from './times.ts'
+import {
+  askedSpan,
+  calendarReasons,
+  freshnessJson,
+  unbackedReasons,
+  type Span,
+  type Synced,
+} from './freshness.ts'
+import { takes } from './members.ts'
 
 export const BUSY = '/api/calendar/busy'
 
@@ -37,24 +33,11 @@ export interface BusyDeps {
 
 /** Two months: a screen of any booking calendar. */
 const DAYS_MAX = 62
-const DAY_MICROS = 86_400_000_000
 const CALENDARS_MAX = 2000
-/** Each says the same; an app that has more asks for one connection at a time. */
-const UNBACKED_MAX = 100
 
-const SPAN_NEEDED =
-  'from and to are instants with their offset, like 2026-05-04T09:00:00Z or 2026-05-04T09:00:00%2B02:00.'
-
-interface Asked {
+interface Asked extends Span {
   readonly provider: ProviderId
   readonly connection: ConnectionId | null
-  readonly from: Micros
-  readonly to: Micros
-}
-
-interface Synced {
-  readonly calendar: CalendarState
-  readonly connection: ConnectionState
 }
 
 /** 200 · 400 · 401 · 404 · 503. */
@@ -64,23 +47,20 @@ export function registerBusy(app: FastifyInstance, deps: BusyDeps): void {
     onRequest: callers.identify,
     preHandler: takes({ query: ['from', 'to', 'connection_id', 'provider_id'] }),
     handler: async (request, reply) => {
-      const asked = askedSpan(callers.of(request), request.query as Record<string, unknown>)
+      const asked = askedBusy(callers.of(request), request.query as Record<string, unknown>)
       return 'problem' in asked ? sendProblem(reply, asked.problem) : sendBusy(deps, asked, reply)
     },
   })
 }
 
-function askedSpan(caller: Caller, query: Record<string, unknown>): Asked | { readonly problem: Problem } {
+function askedBusy(caller: Caller, query: Record<string, unknown>): Asked | { readonly problem: Problem } {
   const chosen = chooseProvider(caller, query['provider_id'])
   if ('problem' in chosen) return chosen
-  const from = instantOf(query['from'])
-  const to = instantOf(query['to'])
-  if (from === null || to === null) return { problem: badRequest(SPAN_NEEDED) }
-  if (to <= from || to - from > DAYS_MAX * DAY_MICROS)
-    return { problem: badRequest(`to comes after from, by ${DAYS_MAX} days at most.`) }
+  const span = askedSpan(query, DAYS_MAX)
+  if (typeof span === 'string') return { problem: badRequest(span) }
   const id = query['connection_id']
   if (id !== undefined && (typeof id !== 'string' || !isUuid(id))) return { problem: CONNECTION_NOT_FOUND }
-  return { provider: chosen.provider, connection: id === undefined ? null : connectionId(id), from, to }
+  return { provider: chosen.provider, connection: id === undefined ? null : connectionId(id), ...span }
 }
 
 async function sendBusy(deps: BusyDeps, asked: Asked, reply: FastifyReply): Promise<FastifyReply> {
@@ -98,7 +78,7 @@ async function sendBusy(deps: BusyDeps, asked: Asked, reply: FastifyReply): Prom
   }
   const held = await readBusy(deps.db, homes, asked)
   const calendars = synced.map((one) => calendarJson(deps, one, held, asked))
-  const unbacked = await unbackedReasons(deps, asked, synced.length > 0)
+  const unbacked = await unbackedReasons(deps.db, asked, synced.length > 0)
   return reply.send({
     from: isoOf(asked.from),
     to: isoOf(asked.to),
@@ -110,24 +90,6 @@ async function sendBusy(deps: BusyDeps, asked: Asked, reply: FastifyReply): Prom
   })
 }
 
-/** Why the answer says nothing about somebody who was asked about: without it, "not known" would read as "free". */
-async function unbackedReasons(deps: BusyDeps, asked: Asked, isBacked: boolean) {
-  const found = await readUnbackedConnections(deps.db, { ...asked, limit: UNBACKED_MAX })
-  const connected = found.filter(({ status }) => status !== 'disconnected')
-  if (connected.length > 0) {
-    const text = 'No calendar of this account is synced, so nothing is known about it.'
-    return connected.map(({ id }) => ({ code: 'no_calendar_selected', text, connection_id: id }))
-  }
-  // Whoever left beside others who are synced is asked about no more.
-  if (isBacked) return []
-  const text =
-    found.length > 0
-      ? 'The account was disconnected and its events are removed, so nothing is known.'
-      : 'No account is connected, so nothing is known.'
-  const code = found.length > 0 ? 'disconnected' : 'no_connection'
-  return [{ code, text, connection_id: asked.connection }]
-}
-
 function spansJson({ spans, days }: HeldBusy, synced: readonly Synced[], asked: Asked) {
   const zones = new Map(synced.map(({ calendar }) => [calendar.id, calendar.timeZone]))
   const ofDays = days.map((day) => spanOfDays(day, zones.get(day.calendarId) ?? day.timeZone))
@@ -135,19 +97,9 @@ function spansJson({ spans, days }: HeldBusy, synced: readonly Synced[], asked: 
   return mergeSpans(all, asked).map(({ start, end }) => ({ start: isoOf(start), end: isoOf(end) }))
 }
 
-function calendarJson(
-  { gates }: Pick<BusyDeps, 'gates'>,
-  { calendar, connection }: Synced,
-  { days }: HeldBusy,
-  asked: Asked,
-) {
-  const gate = gates.sync(asked.provider, connection.id)
-  const reasons: StaleReason[] = [...staleReasons(calendar, connection, gate)]
-  const kept = keptWindow(calendar)
-  if (kept !== null && (asked.from < kept.from || asked.to > kept.to)) {
-    const text = `Only events from ${isoOf(kept.from)} to ${isoOf(kept.to)} are kept.`
-    reasons.push({ code: 'outside_of_window', text })
-  }
+function calendarJson({ gates }: Pick<BusyDeps, 'gates'>, synced: Synced, { days }: HeldBusy, asked: Asked) {
+  const { calendar } = synced
+  const reasons = [...calendarReasons(gates, asked.provider, synced, asked)]
   const isUnplaced = days.some(
     (day) => day.calendarId === calendar.id && !isKnownZone(calendar.timeZone ?? day.timeZone),
   )
@@ -156,12 +108,5 @@ function calendarJson(
       'Its time zone is not known, so its all-day events count from their first to their last hour anywhere on earth.'
     reasons.push({ code: 'unknown_time_zone', text })
   }
-  return {
-    id: calendar.id,
-    connection_id: calendar.connectionId,
-    name: calendar.name,
-    last_synced_at: isoOf(calendar.lastReadAt),
-    stale: reasons.length > 0,
-    stale_because: reasons,
-  }
+  return freshnessJson(calendar, reasons)
 }

@@ -37,7 +37,7 @@ export interface SelectionDeps {
   readonly codec: Pick<Codec, 'encode'>
 }
 
-const NOT_FOUND: Problem = {
+export const CALENDAR_NOT_FOUND: Problem = {
   status: 404,
   error: 'Calendar not found',
   detail: 'There is no such calendar, or its connection belongs to another provider.',
@@ -59,7 +59,7 @@ export function registerCalendarSelection(app: FastifyInstance, deps: SelectionD
       const selected = jsonObject(request.body)?.['selected']
       if (typeof selected !== 'boolean')
         return sendProblem(reply, badRequest('Send {"selected": true} or {"selected": false} as JSON.'))
-      if (!isUuid(params.id) || !isUuid(params.calendarId)) return sendProblem(reply, NOT_FOUND)
+      if (!isUuid(params.id) || !isUuid(params.calendarId)) return sendProblem(reply, CALENDAR_NOT_FOUND)
       allowLongAnswer(request)
       const choice = {
         owner: ownerFor(callers.of(request)),
@@ -68,7 +68,7 @@ export function registerCalendarSelection(app: FastifyInstance, deps: SelectionD
         selected,
       }
       const outcome = await deps.db.transaction((tx) => choose(deps, tx, choice))
-      if (outcome === 'unknown') return sendProblem(reply, NOT_FOUND)
+      if (outcome === 'unknown') return sendProblem(reply, CALENDAR_NOT_FOUND)
       if (outcome === 'disconnected') return sendProblem(reply, DISCONNECTED)
       return reply.send({ id: choice.calendar, selected })
     },

@@ -1,0 +1,185 @@
+// `GET /api/calendar/connections/:id/events?from&to[&calendar_id&after&limit]`: the events of one connection that are held, page by page, in the
+// order of their start and then of their id, with evidence of how fresh that is. A page begins after an event and not at a number, so
+// what comes and goes between two pages moves nothing else. Another provider's id and an unknown one get the same answer.
+import type { FastifyInstance, FastifyReply } from 'fastify'
+import type { EventTime } from '#shared/domain/event.ts'
+import type { Gates } from '#shared/domain/gates.ts'
+import {
+  calendarId,
+  connectionId,
+  isUuid,
+  type CalendarId,
+  type ConnectionId,
+  type EventId,
+  type ProviderId,
+} from '#shared/domain/ids.ts'
+import { isoOf } from '#shared/domain/instant.ts'
+import type { Queryable } from '#shared/platform/postgres.ts'
+import { readConnectionState, readSyncedCalendars } from '#shared/store/connection-status.ts'
+import { isSelected } from '#shared/store/disconnect.ts'
+import { readEvents, type EventPlace, type EventRow } from '#shared/store/events-read.ts'
+import { badRequest, sendProblem, type Problem } from '../server.ts'
+import type { BearerCheck } from './bearer.ts'
+import { spanOfDays } from './busy-spans.ts'
+import { CALENDAR_NOT_FOUND } from './calendar-selection.ts'
+import { CONNECTION_NOT_FOUND, createCallers, ownerFor } from './caller.ts'
+import { pageSize } from './connection-list.ts'
+import { CONNECTION } from './connections.ts'
+import {
+  askedSpan,
+  calendarReasons,
+  freshnessJson,
+  unbackedReasons,
+  type Span,
+  type Unbacked,
+} from './freshness.ts'
+import { takes } from './members.ts'
+
+export const EVENTS = `${CONNECTION}/events`
+
+export interface EventsDeps {
+  readonly gates: Pick<Gates, 'sync'>
+  readonly bearer: BearerCheck
+  readonly db: Queryable
+}
+
+const PAGE = 100
+export const EVENTS_PAGE_MAX = 500
+/** All that is kept is 395 days. */
+const DAYS_MAX = 400
+/** Of one account; Google lists up to 10 000, people have a few. */
+const CALENDARS_MAX = 1000
+
+interface Asked extends Span {
+  readonly connection: ConnectionId
+  readonly calendar: CalendarId | 'none' | null
+  readonly after: EventPlace | null
+  readonly count: number
+}
+
+/** 200 · 400 · 401 · 404 · 503. */
+export function registerEvents(app: FastifyInstance, deps: EventsDeps): void {
+  const callers = createCallers(deps.bearer)
+  app.get(EVENTS, {
+    onRequest: callers.identify,
+    preHandler: takes({ query: ['from', 'to', 'calendar_id', 'after', 'limit'] }),
+    handler: async (request, reply) => {
+      const { id } = request.params as { id: string }
+      const query = request.query as Record<string, unknown>
+      const asked = askedEvents(id, query)
+      if ('problem' in asked) return sendProblem(reply, asked.problem)
+      const owner = ownerFor(callers.of(request))
+      const found = isUuid(id) ? await readConnectionState(deps.db, owner, asked.connection) : null
+      if (found === null) return sendProblem(reply, CONNECTION_NOT_FOUND)
+      return sendEvents(deps, { ...asked, provider: found.providerId }, reply)
+    },
+  })
+}
+
+function askedEvents(id: string, query: Record<string, unknown>): Asked | { readonly problem: Problem } {
+  const span = askedSpan(query, DAYS_MAX)
+  if (typeof span === 'string') return { problem: badRequest(span) }
+  const count = pageSize(query['limit'] ?? String(PAGE), EVENTS_PAGE_MAX)
+  if (count === null) return { problem: badRequest(`limit is a number from 1 to ${EVENTS_PAGE_MAX}.`) }
+  const after = query['after'] === undefined ? null : placeOf(query['after'])
+  if (after === 'malformed') return { problem: badRequest('after is the next_after of the page before.') }
+  const named = query['calendar_id']
+  const calendar =
+    named === undefined ? null : typeof named === 'string' && isUuid(named) ? calendarId(named) : 'none'
+  return { ...span, connection: connectionId(id), calendar, after, count }
+}
+
+/** `<micros>_<event id>`. */
+const PLACE = /^(-?\d{1,17})_([0-9a-f-]{36})$/
+
+function placeOf(text: unknown): EventPlace | 'malformed' {
+  const [, at, id] = typeof text === 'string' ? (PLACE.exec(text) ?? []) : []
+  if (at === undefined || id === undefined || !isUuid(id)) return 'malformed'
+  return { at: Number(at), id: id as EventId }
+}
+
+async function sendEvents(
+  deps: EventsDeps,
+  asked: Asked & { readonly provider: ProviderId },
+  reply: FastifyReply,
+): Promise<FastifyReply> {
+  const { provider, connection, calendar } = asked
+  const selected =
+    calendar === null || calendar === 'none' ? null : await isSelected(deps.db, connection, calendar)
+  if (calendar !== null && selected === null) return sendProblem(reply, CALENDAR_NOT_FOUND)
+  // What is told of freshness is read before the rows: they may be newer than it says, never older.
+  const all = await readSyncedCalendars(deps.db, { provider, connection, limit: CALENDARS_MAX })
+  const synced = all.filter((one) => calendar === null || one.calendar.id === calendar)
+  const unbacked = await unbackedOf(deps, asked, {
+    isBacked: synced.length > 0,
+    isTakenOut: selected === false,
+  })
+  const calendars = synced.map((one) =>
+    freshnessJson(one.calendar, calendarReasons(deps.gates, provider, one, asked)),
+  )
+  // One more than asked for tells whether there is a next page.
+  const rows = await readEvents(deps.db, {
+    ...asked,
+    calendars: synced.map((one) => one.calendar.id),
+    limit: asked.count + 1,
+  })
+  const page = rows.slice(0, asked.count)
+  const zones = new Map(synced.map((one) => [one.calendar.id, one.calendar.timeZone]))
+  const last = rows.length > asked.count ? page.at(-1) : undefined
+  return reply.send({
+    connection_id: connection,
+    from: isoOf(asked.from),
+    to: isoOf(asked.to),
+    events: page.filter((event) => touches(event, zones.get(event.calendarId) ?? null, asked)).map(eventJson),
+    next_after: last === undefined ? null : `${last.at}_${last.id}`,
+    stale: unbacked.length > 0 || calendars.some(({ stale }) => stale),
+    stale_because: unbacked,
+    calendars,
+  })
+}
+
+async function unbackedOf(
+  deps: EventsDeps,
+  asked: Asked & { readonly provider: ProviderId },
+  { isBacked, isTakenOut }: { readonly isBacked: boolean; readonly isTakenOut: boolean },
+): Promise<readonly Unbacked[]> {
+  const unbacked = await unbackedReasons(deps.db, asked, isBacked)
+  const isExplained = unbacked.some(({ code }) => code !== 'no_connection')
+  if (isBacked || isExplained || !isTakenOut) return unbacked
+  const text = 'This calendar is not synced, so nothing is known about it.'
+  return [{ code: 'no_calendar_selected', text, connection_id: asked.connection }]
+}
+
+/** Whether the days of an all-day event cover any instant of the span, in the zone of its calendar; others were chosen by their instants. */
+function touches({ start, end, timeZone }: EventRow, zone: string | null, span: Span): boolean {
+  if (start.date === null || end.date === null) return true
+  const days = spanOfDays({ startDate: start.date, endDate: end.date }, zone ?? timeZone)
+  return days.start < span.to && days.end > span.from
+}
+
+function eventJson(event: EventRow) {
+  return {
+    id: event.id,
+    calendar_id: event.calendarId,
+    vendor_event_id: event.vendorEventId,
+    title: event.title,
+    status: event.status,
+    busy: event.busy,
+    all_day: event.allDay,
+    start: timeJson(event.start),
+    end: timeJson(event.end),
+    time_zone: event.timeZone,
+    series_id: event.seriesId,
+    original_start: event.originalStart === null ? null : timeJson(event.originalStart),
+    location: event.location,
+    organizer: event.organizer,
+    vendor_updated_at: isoOf(event.vendorUpdatedAt),
+    etag: event.etag,
+    sequence: event.sequence,
+    updated_at: isoOf(event.updatedAt),
+  }
+}
+
+function timeJson({ at, date }: EventTime) {
+  return { at: isoOf(at), date }
+}
