@@ -1,28 +1,78 @@
-// Where the command finds its settings: the environment, and on a developer's machine the running local stack, which
-// writes what its tools need to .calstream/stack.json. A variable that is set always wins.
+// Where the command finds its settings: in the environment, or from the local stack that runs in this folder, which writes what its
+// tools need to .calstream/stack.json. Invariant: the two are never mixed: whoever names one place of an installation (its database,
+// broker, registry or flag server) means that installation, whatever runs in this folder.
 import { existsSync, readFileSync } from 'node:fs'
+import path from 'node:path'
 import { z } from 'zod'
+import { Problem } from './problem.ts'
 
-const STACK_FILE = '.calstream/stack.json'
+const FOLDER = '.calstream'
+const STACK_FILE = 'stack.json'
 const stackFile = z.object({ env: z.record(z.string(), z.string()) })
+
+/** Naming one of these, or one of their _FILE or per-service forms, names an installation. */
+const PLACES = /^(?:KAFKA_BROKERS|POSTGRES_URL|SCHEMA_REGISTRY_URL|UNLEASH_URL)(?:_[A-Z]+)*$/
+
+const NO_STACK =
+  'No stack runs in this folder. Start it: npm start. (Or set POSTGRES_URL … for an installation elsewhere; .env.example lists the settings.)'
 
 export const SERVICES = ['ingress', 'sync', 'retry', 'relay', 'scheduler'] as const
 export type ServiceName = (typeof SERVICES)[number]
 
-/** The environment with the local stack's values behind it, if a stack runs in this folder. */
-export function withLocalStack(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
-  if (env['KAFKA_BROKERS'] || !existsSync(STACK_FILE)) return env
-  const parsed = stackFile.safeParse(readStackFile())
-  return parsed.success ? { ...parsed.data.env, ...env } : env
+/**
+ * The settings of the installation that the environment names, or of the stack in this folder with what else is set before its
+ * values. Throws Problem when there is neither, saying which: not started, still starting, ended without a word, unreadable.
+ */
+export async function installation(env: NodeJS.ProcessEnv, folder = FOLDER): Promise<NodeJS.ProcessEnv> {
+  if (namesPlace(env)) return env
+  const stack = readStackFile(path.join(folder, STACK_FILE))
+  const holder = existsSync(path.join(folder, 'lock.json')) ? await holderOf(folder) : null
+  if (stack !== null && holder !== null) return { ...stack, ...env }
+  // A secret alone makes a token; a command that needs more says what it lacks.
+  if (isSet(env['API_JWT_SECRET']) || isSet(env['API_JWT_SECRET_FILE'])) return env
+  if (holder !== null)
+    throw new Problem(
+      'The stack in this folder is starting or stopping. Wait for "Ready", or start it again once it has stopped: npm start.',
+    )
+  throw new Problem(
+    stack === null
+      ? NO_STACK
+      : `The stack of this folder has ended without a word (${path.join(folder, STACK_FILE)} is of a run whose process is gone). Start it again: npm start.`,
+  )
 }
 
-/** undefined for a file that is no JSON: an error about it would quote the tokens in it. */
-function readStackFile(): unknown {
+/** The same for a service: without an installation it gets the environment as it is, and says by name what it lacks. */
+export async function serviceSettings(env: NodeJS.ProcessEnv): Promise<NodeJS.ProcessEnv> {
+  if (namesPlace(env) || !existsSync(path.join(FOLDER, STACK_FILE))) return env
+  return installation(env)
+}
+
+function namesPlace(env: NodeJS.ProcessEnv): boolean {
+  return Object.entries(env).some(([name, value]) => isSet(value) && PLACES.test(name))
+}
+
+function isSet(value: string | undefined): boolean {
+  return value !== undefined && value !== ''
+}
+
+/** null without the file. Throws Problem when it cannot be read. */
+function readStackFile(file: string): Record<string, string> | null {
+  if (!existsSync(file)) return null
+  const broken = `${file} cannot be read. Stop the stack and start it again: npm start writes the file anew.`
   try {
-    return JSON.parse(readFileSync(STACK_FILE, 'utf8'))
-  } catch {
-    return undefined
+    const parsed = stackFile.safeParse(JSON.parse(readFileSync(file, 'utf8')))
+    if (!parsed.success) throw new Problem(broken)
+    return parsed.data.env
+  } catch (error) {
+    // Stopped at this moment.
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return null
+    throw new Problem(broken)
   }
+}
+
+async function holderOf(folder: string): Promise<number | null> {
+  const { lockHolder } = await import('../../infra/local/lock.ts')
+  return lockHolder(folder)
 }
 
 /**

@@ -1,100 +1,125 @@
-// `calstream connections add|list`: connecting an account by a refresh token that the person already has, and the list.
-import { text } from 'node:stream/consumers'
+// `calstream connections list|show`: how the connected accounts are, the worst first, in the API's words.
 import { z } from 'zod'
-import { isUuid, providerId, type VendorName } from '#shared/domain/ids.ts'
-import { openCodec } from '#shared/platform/codec.ts'
-import { parseKeyring } from '#shared/platform/crypto.ts'
-import {
-  credentialsEnv,
-  kafkaEnv,
-  postgresEnv,
-  readEnv,
-  registryEnv,
-  vendorsEnv,
-} from '#shared/platform/env.ts'
-import { createLogger } from '#shared/platform/log.ts'
-import { openDatabase } from '#shared/platform/postgres.ts'
-import { listConnections } from '#shared/store/status.ts'
-import { createVendors } from '#shared/vendors/index.ts'
-import { TOPICS } from '#schemas/topics.ts'
-import { connectAccount } from '../ingress/service.ts'
-import { openChannelsFor } from '../scheduler/service.ts'
-import { loadConfig as loadSchedulerConfig } from '../scheduler/config.ts'
-import { envOf, urlOf } from './config.ts'
+import { calendarWords, STALE_AFTER_MS } from '#shared/domain/connection-words.ts'
+import { connectionId, isUuid, type VendorName } from '#shared/domain/ids.ts'
+import { isoOf } from '#shared/domain/instant.ts'
+import type { Database } from '#shared/platform/postgres.ts'
+import { readCalendarStates, readConnectionState } from '#shared/store/connection-status.ts'
+import { listConnections, type StateFilter, type StateName } from '#shared/store/status.ts'
+import { lookWithin, seenOf } from './look.ts'
 import type { Output } from './output.ts'
 import { Problem } from './problem.ts'
+import { gateOf, nameOf, openDatabaseOf, type NamedConnection } from './status.ts'
+import { admissionOf, readToggles, type Toggles } from './toggles.ts'
 
-const LIMIT_MS = 60_000
-
-/**
- * Connects an account: commits connection, credentials, calendars and first request together, then opens its channels.
- * The token comes from CALSTREAM_REFRESH_TOKEN or standard input, never from the command line, where others could read it.
- * Several tokens, one a line, connect several accounts; their channels are opened by the scheduler within seconds. Ends
- * with the first account that cannot be connected; those before it are connected, and the command may be repeated.
- */
-export async function addConnection(
-  options: { provider: string; vendor: string },
-  env: NodeJS.ProcessEnv,
-  output: Output,
-): Promise<void> {
-  if (!isUuid(options.provider)) throw new Problem(`--provider must be a uuid, not "${options.provider}".`)
-  const name = vendorOf(options.vendor)
-  const signal = AbortSignal.timeout(LIMIT_MS)
-  const tokens = (env['CALSTREAM_REFRESH_TOKEN'] ?? (await text(process.stdin))).split(/\s+/).filter(Boolean)
-  if (tokens.length === 0)
-    throw new Problem('Give the refresh token on standard input or in CALSTREAM_REFRESH_TOKEN.')
-  const schema = z.object({ ...postgresEnv, ...registryEnv, ...kafkaEnv, ...credentialsEnv, ...vendorsEnv })
-  const config = readEnv(schema, urlOf('ingress', env))
-  const topics = [TOPICS.requestedGoogle, TOPICS.requestedMicrosoft, TOPICS.connectionChanged] as const
-  const vendor = createVendors(config).get(name)
-  if (!vendor) throw new Problem(`The vendor ${name} is not configured. Set its client id and secret.`)
-  const codec = await openCodec(
-    { registryUrl: config.SCHEMA_REGISTRY_URL, prefix: config.KAFKA_PREFIX, topics },
-    signal,
-  )
-  await using database = openDatabase(
-    { url: config.POSTGRES_URL, applicationName: 'calstream-cli', poolMax: 1 },
-    createLogger({ service: 'cli', level: 'warn' }),
-  )
-  const deps = { database, codec, keyring: parseKeyring(config.CREDENTIALS_KEYS), vendor }
-  const provider = providerId(options.provider)
-  const lines = []
-  for (const refreshToken of tokens) {
-    const connected = await connectAccount(deps, { providerId: provider, refreshToken }, signal)
-    lines.push({
-      connection: connected.connectionId,
-      vendor: name,
-      account: connected.vendorAccountId,
-      new: connected.isNew,
-      calendars: connected.calendars,
-    })
-  }
-  const [only, ...more] = lines
-  if (!only || more.length > 0) return output.rows(lines, '')
-  const schedulerConfig = loadSchedulerConfig(envOf('scheduler', env))
-  output.object({ ...only, channels: await openChannelsFor(schedulerConfig, only.connection, signal) })
+export interface ListOptions {
+  readonly state?: readonly string[]
+  readonly vendor?: string
+  readonly provider?: string
+  readonly limit: string
 }
 
-/** Prints connections, those in trouble first. */
+const STATES: readonly StateName[] = [
+  'needs_reauth',
+  'retrying',
+  'late',
+  'unknown',
+  'paused',
+  'disabled',
+  'first_sync',
+  'catching_up',
+  'in_sync',
+  'disconnected',
+]
+
+/** Prints connections, the worst first. Throws Problem for a filter that makes no sense, Failure `store/*`. */
 export async function showConnections(
-  options: { limit: string },
+  options: ListOptions,
   env: NodeJS.ProcessEnv,
   output: Output,
 ): Promise<void> {
-  const limit = z.coerce.number().int().min(1).max(10_000).safeParse(options.limit)
-  if (!limit.success) throw new Problem('--limit must be a number from 1 to 10000.')
-  const config = readEnv(z.object(postgresEnv), urlOf('ingress', env))
-  await using database = openDatabase(
-    { url: config.POSTGRES_URL, applicationName: 'calstream-cli', poolMax: 1 },
-    createLogger({ service: 'cli', level: 'warn' }),
-  )
+  const filter = filterOf(options)
+  const toggles = seenOf(await lookWithin(() => readToggles(env)))
+  await using database = openDatabaseOf(env)
+  const lines = await namedConnections(database, filter, toggles)
+  if (output.isJson)
+    return output.rows(
+      lines.map((line) => ({ ...line })),
+      '',
+    )
   output.rows(
-    (await listConnections(database, limit.data)).map((line) => ({ ...line })),
-    'No account is connected yet.',
+    lines.map(({ account, vendor, state, code, next_try_at, last_synced_at, id }) => ({
+      account,
+      vendor,
+      state,
+      code,
+      next_try_at,
+      last_synced_at,
+      id,
+    })),
+    filter.states === null && filter.vendor === null && filter.provider === null
+      ? 'No account is connected yet.'
+      : 'No connection is like that.',
   )
+  if (lines.length === filter.limit) output.line(`These are the first ${filter.limit}; --limit shows more.`)
 }
 
-function vendorOf(name: string): VendorName {
+/** Prints one connection and its calendars in the API's words. Throws Problem when there is no such. */
+export async function showConnection(id: string, env: NodeJS.ProcessEnv, output: Output): Promise<void> {
+  if (!isUuid(id)) throw new Problem(`A connection is named by its uuid, not "${id}".`)
+  const toggles = seenOf(await lookWithin(() => readToggles(env)))
+  await using database = openDatabaseOf(env)
+  const state = await readConnectionState(database, null, connectionId(id))
+  const filter = { states: null, vendor: null, provider: null, connection: id.toLowerCase(), limit: 1 }
+  const [line] = await namedConnections(database, filter, toggles)
+  if (!line || !state)
+    throw new Problem(`There is no connection ${id}. List them: calstream connections list.`)
+  const gate = gateOf(state, toggles)
+  const found = await readCalendarStates(database, connectionId(id), CALENDARS_MAX)
+  const calendars = found.map((calendar) => ({
+    id: calendar.id,
+    name: calendar.name,
+    ...calendarWords(calendar, state, gate),
+    last_read_at: isoOf(calendar.lastReadAt),
+  }))
+  const { calendars: _count, ...one } = line
+  if (output.isJson) return output.object({ ...one, calendars })
+  output.object(one)
+  output.line('')
+  output.rows(calendars, 'It has no calendars.')
+}
+
+/** Of one account; Google lists up to 10 000, people have a few. */
+const CALENDARS_MAX = 1000
+
+async function namedConnections(
+  database: Database,
+  filter: StateFilter,
+  toggles: Toggles | null,
+): Promise<readonly NamedConnection[]> {
+  const judged = { admission: admissionOf(toggles), staleAfterMs: STALE_AFTER_MS }
+  return (await listConnections(database, judged, filter)).map((line) => nameOf(line, toggles))
+}
+
+function filterOf({ state, vendor, provider, limit }: ListOptions): StateFilter {
+  const count = z.coerce.number().int().min(1).max(10_000).safeParse(limit)
+  if (!count.success) throw new Problem('--limit must be a number from 1 to 10000.')
+  const states = (state ?? []).flatMap((text) => text.split(','))
+  const wrong = states.find((name) => !STATES.some((known) => known === name))
+  if (wrong !== undefined) throw new Problem(`--state must be one of ${STATES.join(', ')}, not "${wrong}".`)
+  if (provider !== undefined && !isUuid(provider))
+    throw new Problem(`--provider must be a uuid, not "${provider}".`)
+  return {
+    states: states.length === 0 ? null : states,
+    vendor: vendor === undefined ? null : vendorOf(vendor),
+    provider: provider?.toLowerCase() ?? null,
+    connection: null,
+    limit: count.data,
+  }
+}
+
+/** Throws Problem for a name that is none. */
+export function vendorOf(name: string): VendorName {
   if (name === 'google' || name === 'microsoft') return name
   throw new Problem(`--vendor must be google or microsoft, not "${name}".`)
 }

@@ -1,4 +1,4 @@
-// `calstream dead-letters list|show|replay`: what was given up, and putting it back. Invariants: what is replayed goes back to its topic
+// `calstream dead-letters list|show|replay|dismiss`: what was given up, and putting it back. Invariants: what is replayed goes back to its topic
 // with its own bytes and headers; it is marked after Kafka has it, so that a crash in between replays it twice and never not at all,
 // and a doorbell that rings twice costs one short transaction. Only doorbells go back: a change record of a shard must not overtake.
 import { z } from 'zod'
@@ -12,6 +12,7 @@ import { type Database, openDatabase } from '#shared/platform/postgres.ts'
 import {
   type DeadLetterFilter,
   type DeadLetterRow,
+  forgetDeadLetters,
   listDeadLetters,
   markReplayed,
 } from '#shared/store/dead-letters.ts'
@@ -38,6 +39,17 @@ export interface DeadLetterOptions {
   readonly all?: boolean
   readonly limit?: string
 }
+
+export interface ReplayOptions extends DeadLetterOptions {
+  readonly dryRun?: boolean
+  /** Those that came back already too. */
+  readonly force?: boolean
+  /** Those that nobody could read too. */
+  readonly anyway?: boolean
+}
+
+/** What nobody could read comes back as another dead letter, as long as its reader is the same. */
+const UNREADABLE = 'message/unreadable'
 
 /** Prints the index, oldest first. Throws Problem for a filter that makes no sense, Failure `store/*`. */
 export async function listLetters(
@@ -81,29 +93,30 @@ export async function showLetter(id: string, env: NodeJS.ProcessEnv, output: Out
 
 /**
  * Puts dead letters back into their topics: those named, or those that a filter picks. One that came back already is left alone
- * unless `force`. Throws Problem when nothing is picked out, or when one could not be put back.
+ * unless `force`, one that nobody could read unless `anyway`. Throws Problem for one that is not there, when nothing is picked
+ * out, or when one could not be put back.
  */
 export async function replayLetters(
   ids: readonly string[],
-  options: DeadLetterOptions & { readonly dryRun?: boolean; readonly force?: boolean },
+  options: ReplayOptions,
   env: NodeJS.ProcessEnv,
   output: Output,
 ): Promise<void> {
   if (ids.length === 0 && (options.filter ?? []).length === 0 && !options.all)
     throw new Problem('Say which: ids like 3/1234, --filter code=message/unreadable, or --all.')
   await using database = open(env)
-  const filter = filterOf(
-    { ...options, all: options.force === true },
-    ids.length === 0 ? null : ids.map(placeOf),
-  )
+  const named = ids.length === 0 ? null : ids.map(placeOf)
+  // Those that are named are all looked at, so that each can be told of.
+  const filter = filterOf({ ...options, all: options.force === true || named !== null }, named)
   const rows = await listDeadLetters(database, filter, REPLAY_MAX)
+  refuseUnknown(named, rows)
   const records = new Map(
     (await readRecords(kafkaOf(env), rows.map(placeIn))).map((record) => [
       `${record.partition}/${record.offset}`,
       record,
     ]),
   )
-  const judged = rows.map((row) => ({ row, ...judge(row, records.get(row.id)) }))
+  const judged = rows.map((row) => ({ row, ...judge(row, records.get(row.id), options) }))
   const back = judged.flatMap(({ row, record }) => (record ? [{ row, record }] : []))
   if (options.dryRun !== true) await putBack(env, database, back)
   output.rows(
@@ -117,7 +130,7 @@ export async function replayLetters(
   )
   if (rows.length === REPLAY_MAX)
     output.line(`These are the first ${REPLAY_MAX}; repeat the command for more.`)
-  const left = judged.filter(({ outcome }) => outcome !== null)
+  const left = judged.filter(({ outcome, isDone }) => outcome !== null && !isDone)
   if (left.length > 0)
     throw new Problem(`${left.length} of ${judged.length} cannot be replayed, as said above.`)
 }
@@ -136,20 +149,57 @@ async function putBack(
   )
 }
 
-/** The record to put back, or why not. */
+/** Takes dead letters off the index; their bytes stay in the topic. Throws Problem for one that is not there. */
+export async function dismissLetters(
+  ids: readonly string[],
+  env: NodeJS.ProcessEnv,
+  output: Output,
+): Promise<void> {
+  const named = ids.map(placeOf)
+  await using database = open(env)
+  const rows = await listDeadLetters(database, filterOf({ all: true }, named), named.length)
+  refuseUnknown(named, rows)
+  await forgetDeadLetters(
+    database,
+    rows.map(({ id }) => id),
+  )
+  output.rows(
+    rows.map(({ id, originTopic, code }) => ({ id, topic: originTopic, code, outcome: 'dismissed' })),
+    '',
+  )
+}
+
+/** Before anything is done: who names one that is not there has mistyped it, or looks at another installation. */
+function refuseUnknown(named: readonly string[] | null, rows: readonly DeadLetterRow[]): void {
+  const unknown = (named ?? []).filter((id) => !rows.some((row) => row.id === id))
+  if (unknown.length > 0)
+    throw new Problem(
+      `There is no dead letter ${unknown.join(', ')}. List them: calstream dead-letters list --all.`,
+    )
+}
+
+/** The record to put back, or why not; `isDone` when there is nothing left to do. */
 function judge(
   row: DeadLetterRow,
   record: InboundRecord | undefined,
-): { readonly record: OutboundRecord | null; readonly outcome: string | null } {
-  const no = (outcome: string) => ({ record: null, outcome })
+  { force = false, anyway = false }: ReplayOptions,
+): { readonly record: OutboundRecord | null; readonly outcome: string | null; readonly isDone: boolean } {
+  const no = (outcome: string, isDone = false) => ({ record: null, outcome, isDone })
+  if (row.replayedAt !== null && !force)
+    return no(`came back already at ${row.replayedAt.toISOString()}; --force puts it back again`, true)
   if (!record) return no('its bytes are older than what the topic keeps')
   const topic = DOORBELLS.find((name) => name === row.originTopic)
   if (topic === undefined)
     return no('it is no doorbell: publishing it again would break the order of its stream')
   if (record.headers.has('dead-letter-key')) return no('its key is no text')
+  if (row.code === UNREADABLE && !anyway)
+    return no(
+      'nobody could read it, so it would come back as another dead letter: dismiss it, or --anyway once its reader can',
+    )
   const own = [...record.headers].filter(([name]) => !name.startsWith('dead-letter-'))
   return {
     outcome: null,
+    isDone: false,
     record: {
       topic,
       key: record.key?.toString('utf8') ?? '',

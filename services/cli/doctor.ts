@@ -1,99 +1,115 @@
-// `calstream doctor`: one line for each dependency, and what to do when it is red. Ends with 1 if anything is.
+// `calstream doctor`: one line for each dependency and each service, and what to do when it is red. Ends with 1 if anything is.
 import { z } from 'zod'
-import {
-  kafkaEnv,
-  postgresEnv,
-  readEnv,
-  registryEnv,
-  unleashEnv,
-  vendorsEnv,
-  ConfigError,
-} from '#shared/platform/env.ts'
+import { kafkaEnv, postgresEnv, readEnv, registryEnv, vendorsEnv, ConfigError } from '#shared/platform/env.ts'
 import { kafkaRoundTrip } from '#shared/platform/kafkajs.ts'
 import { createLogger } from '#shared/platform/log.ts'
 import { verifySchemas } from '#shared/platform/schemas.ts'
 import { verifyTopics } from '#shared/platform/topics.ts'
 import { pendingMigrations } from '#shared/store/migrate.ts'
+import { countFailures } from '#shared/store/status.ts'
 import { createVendors } from '#shared/vendors/index.ts'
-import { GATES } from '#shared/domain/gates.ts'
 import type { VendorName } from '#shared/domain/ids.ts'
 import { urlOf } from './config.ts'
 import { CONSOLE_REMEDY, consolePassword } from './console-password.ts'
+import { lookAtServices, type ServiceLook } from './look-at-services.ts'
+import { fetchWithin, look, lookWithin, seenOf, wordsOf, type Look } from './look.ts'
 import type { Output } from './output.ts'
+import { Problem } from './problem.ts'
+import { openDatabaseOf } from './status.ts'
+import { count, serviceFinding } from './status-report.ts'
+import { describeGates, readToggles } from './toggles.ts'
 
 interface Check {
   readonly name: string
   /** Returns what is well; throws what is not. */
   readonly look: () => Promise<string>
+  /** What to do, unless what was thrown says it. */
   readonly remedy: string
 }
 
-const LIMIT_MS = 10_000
+/** What is not well, with a remedy of its own. */
+class Red extends Error {
+  readonly remedy: string
 
-/** Runs all checks side by side, each for at most 10 s. Sets the exit code. */
-export async function runDoctor(env: NodeJS.ProcessEnv, output: Output): Promise<void> {
-  const lines = await Promise.all(checksOf(env).map(examine))
-  output.rows(lines, '')
-  if (lines.some((line) => line.state !== '✓')) process.exitCode = 1
+  constructor(found: string, remedy: string) {
+    super(found)
+    this.remedy = remedy
+  }
 }
 
-async function examine(check: Check): Promise<{ state: string; what: string; found: string; do: string }> {
+interface Line {
+  readonly ok: boolean
+  readonly what: string
+  readonly found: string
+  readonly do: string
+}
+
+const LIMIT_MS = 10_000
+const FOUND_MAX = 300
+
+/** Runs all checks side by side, each for at most 10 s, a service's for three. Sets the exit code. */
+export async function runDoctor(env: NodeJS.ProcessEnv, output: Output): Promise<void> {
+  const looking = look(() => lookAtServices(env))
+  const checks = checksOf(env, async () => seenOf(await looking) ?? [])
+  const lines = [...(await Promise.all(checks.map(examine))), ...serviceLines(await looking)]
+  const shown = lines.map(({ ok, ...line }) => ({ state: ok ? '✓' : '✗', ...line }))
+  output.rows(output.isJson ? lines.map((line) => ({ ...line })) : shown, '')
+  if (lines.some(({ ok }) => !ok)) process.exitCode = 1
+}
+
+async function examine(check: Check): Promise<Line> {
   try {
-    return { state: '✓', what: check.name, found: await within(check.look()), do: '' }
+    return { ok: true, what: check.name, found: await within(check.look()), do: '' }
   } catch (error) {
-    // A configuration error names its variables line by line; the remedy for it is the message itself.
+    // A configuration error names its variables; the remedy for it is the message itself.
     const remedy = error instanceof ConfigError ? 'set the variables named (see .env.example)' : check.remedy
-    const found = error instanceof Error ? error.message : String(error)
-    return { state: '✗', what: check.name, found: found.replaceAll('\n', '; ').slice(0, 200), do: remedy }
+    const found = wordsOf(error).slice(0, FOUND_MAX)
+    return { ok: false, what: check.name, found, do: error instanceof Red ? error.remedy : remedy }
   }
 }
 
 async function within<T>(work: Promise<T>): Promise<T> {
-  const { promise, reject } = Promise.withResolvers<never>()
-  const timer = setTimeout(() => reject(new Error(`no answer within ${LIMIT_MS / 1000} s`)), LIMIT_MS)
-  return Promise.race([work, promise]).finally(() => clearTimeout(timer))
+  const looked = await lookWithin(
+    () =>
+      work.then(
+        (value) => ({ value }),
+        (error: unknown) => ({ error }),
+      ),
+    LIMIT_MS,
+  )
+  if ('problem' in looked) throw new Problem(looked.problem)
+  if ('error' in looked.seen) throw looked.seen.error
+  return looked.seen.value
 }
 
-function checksOf(env: NodeJS.ProcessEnv): readonly Check[] {
-  const kafka = () => {
-    const config = readEnv(z.object(kafkaEnv), env)
-    return { brokers: config.KAFKA_BROKERS, prefix: config.KAFKA_PREFIX, clientId: 'calstream-doctor' }
-  }
-  const logger = createLogger({ service: 'doctor', level: 'silent' })
+/** A service nobody said the place of is no fault, and no proof either. */
+function serviceLines(looked: Look<readonly ServiceLook[]>): readonly Line[] {
+  if ('problem' in looked)
+    return [{ ok: false, what: 'services', found: looked.problem, do: 'correct the setting named' }]
+  return looked.seen.map((service) => {
+    if (service.state === 'ready') return { ok: true, what: service.name, found: 'ready', do: '' }
+    const finding = serviceFinding(service)
+    return { ok: service.state === 'unknown', what: service.name, found: finding.found, do: finding.do }
+  })
+}
+
+function checksOf(env: NodeJS.ProcessEnv, services: () => Promise<readonly ServiceLook[]>): readonly Check[] {
+  const broker = 'start the broker or correct KAFKA_BROKERS'
+  const registry = 'start the registry or correct SCHEMA_REGISTRY_URL'
   return [
     { name: 'node', look: () => nodeVersion(), remedy: 'install Node 24.12 or newer' },
     {
       name: 'kafka',
-      look: async () => complain(await kafkaRoundTrip(kafka()), 'answers'),
-      remedy: 'start the broker or correct KAFKA_BROKERS',
+      look: async () => complain(await kafkaRoundTrip(kafkaOf(env)), 'answers'),
+      remedy: broker,
     },
-    {
-      name: 'topics',
-      look: async () => {
-        const report = await verifyTopics(kafka(), logger)
-        return complain(report.problems[0] ?? null, `${report.topics.length} as they must be`)
-      },
-      remedy: 'calstream topics apply; a changed partition count needs a new topic version',
-    },
-    {
-      name: 'schemas',
-      look: async () => {
-        const config = readEnv(z.object(registryEnv), env)
-        const registry = { registryUrl: config.SCHEMA_REGISTRY_URL, prefix: kafka().prefix }
-        const report = await verifySchemas(registry, AbortSignal.timeout(LIMIT_MS))
-        return complain(report.problems[0] ?? null, `${report.subjects.length} registered`)
-      },
-      remedy: 'start the registry or correct SCHEMA_REGISTRY_URL, then calstream schemas apply',
-    },
-    {
-      name: 'postgres',
-      look: () => tables(env),
-      remedy: 'start Postgres or correct POSTGRES_URL, then calstream migrate',
-    },
+    { name: 'topics', look: () => topics(env), remedy: broker },
+    { name: 'schemas', look: () => schemas(env), remedy: registry },
+    { name: 'postgres', look: () => tables(env), remedy: 'start Postgres or correct POSTGRES_URL' },
     {
       name: 'flags',
-      look: () => toggles(env),
-      remedy: 'start Unleash, check UNLEASH_TOKEN, then calstream toggles apply',
+      look: () => flags(env),
+      remedy: 'start Unleash, or correct UNLEASH_URL and UNLEASH_TOKEN',
     },
     {
       name: 'console',
@@ -102,12 +118,12 @@ function checksOf(env: NodeJS.ProcessEnv): readonly Check[] {
     },
     {
       name: 'google',
-      look: () => vendor(env, 'google'),
+      look: () => vendor(env, 'google', services),
       remedy: 'check the network path to GOOGLE_API_URL',
     },
     {
       name: 'microsoft',
-      look: () => vendor(env, 'microsoft'),
+      look: () => vendor(env, 'microsoft', services),
       remedy: 'check the network path to MICROSOFT_API_URL',
     },
   ]
@@ -124,40 +140,77 @@ function complain(problem: string | null, fine: string): string {
   return fine
 }
 
+function kafkaOf(env: NodeJS.ProcessEnv) {
+  const config = readEnv(z.object(kafkaEnv), env)
+  return { brokers: config.KAFKA_BROKERS, prefix: config.KAFKA_PREFIX, clientId: 'calstream-doctor' }
+}
+
+/** Topics are judged only where the broker answers: a broker that is away says nothing about them. */
+async function topics(env: NodeJS.ProcessEnv): Promise<string> {
+  if ((await kafkaRoundTrip(kafkaOf(env))) !== null) throw new Error('not known while Kafka does not answer')
+  const report = await verifyTopics(kafkaOf(env), createLogger({ service: 'doctor', level: 'silent' }))
+  const [problem] = report.problems
+  // Each problem ends with its own remedy.
+  if (problem !== undefined)
+    throw new Red(problem, 'as it says; a changed partition count needs a new topic version')
+  return `${report.topics.length} as they must be`
+}
+
+async function schemas(env: NodeJS.ProcessEnv): Promise<string> {
+  const config = readEnv(z.object({ ...registryEnv, KAFKA_PREFIX: kafkaEnv.KAFKA_PREFIX }), env)
+  const registry = { registryUrl: config.SCHEMA_REGISTRY_URL, prefix: config.KAFKA_PREFIX }
+  const report = await verifySchemas(registry, AbortSignal.timeout(LIMIT_MS))
+  const [problem] = report.problems
+  if (problem !== undefined) throw new Red(problem, 'calstream schemas apply')
+  return `${report.subjects.length} registered`
+}
+
 async function tables(env: NodeJS.ProcessEnv): Promise<string> {
   const config = readEnv(z.object(postgresEnv), urlOf('migrate', env))
   const pending = await pendingMigrations(config.POSTGRES_URL)
-  return complain(
-    pending.length > 0 ? `missing migrations: ${pending.join(', ')}` : null,
-    'tables are up to date',
-  )
+  if (pending.length > 0) throw new Red(`missing migrations: ${pending.join(', ')}`, 'calstream migrate')
+  return 'tables are up to date'
 }
 
-async function toggles(env: NodeJS.ProcessEnv): Promise<string> {
-  const config = readEnv(z.object(unleashEnv), env)
-  const answer = await fetch(`${config.UNLEASH_URL.replace(/\/$/, '')}/client/features`, {
-    headers: { authorization: config.UNLEASH_TOKEN.reveal() },
-    signal: AbortSignal.timeout(LIMIT_MS),
-  })
-  if (!answer.ok) throw new Error(`the flag server answered ${answer.status}`)
-  const { features } = (await answer.json()) as { features: readonly { name: string; enabled: boolean }[] }
-  const missing = GATES.filter((gate) => !features.some((feature) => feature.name === gate))
-  const closed = GATES.filter((gate) => features.some((feature) => feature.name === gate && !feature.enabled))
-  return complain(
-    missing.length > 0 ? `missing toggles, read as off: ${missing.join(', ')}` : null,
-    closed.length === 0 ? 'all gates on' : `off: ${closed.join(', ')}`,
-  )
+/** A gate that is off is a decision and no fault; it is told all the same. */
+async function flags(env: NodeJS.ProcessEnv): Promise<string> {
+  const gates = describeGates(await readToggles(env))
+  const missing = gates.filter(({ state }) => state === 'missing').map(({ gate }) => gate)
+  if (missing.length > 0)
+    throw new Red(`missing toggles, read as off: ${missing.join(', ')}`, 'calstream toggles apply')
+  const misshapen = gates.find(({ state }) => state.startsWith('closed'))
+  if (misshapen) throw new Red(`${misshapen.gate} is ${misshapen.state}`, 'see calstream allow --help')
+  const said = gates.filter(({ state }) => state !== 'on').map(({ gate, state }) => `${gate} ${state}`)
+  return ['answers', ...said].join('; ')
 }
 
-async function vendor(env: NodeJS.ProcessEnv, name: VendorName): Promise<string> {
+/** Without a token the right answer is 401: it shows that the API is there, and nothing about its calls. Those tell themselves. */
+async function vendor(
+  env: NodeJS.ProcessEnv,
+  name: VendorName,
+  services: () => Promise<readonly ServiceLook[]>,
+): Promise<string> {
   const config = readEnv(z.object(vendorsEnv), env)
   if (!createVendors(config).has(name)) return 'not configured, so not used'
   const url =
     name === 'google'
       ? new URL('/calendar/v3/users/me/calendarList', config.GOOGLE_API_URL)
       : new URL(`${config.MICROSOFT_API_URL}/v1.0/me/calendars`)
-  const answer = await fetch(url, { redirect: 'error', signal: AbortSignal.timeout(LIMIT_MS) })
-  // Without a token the right answer is 401: it shows that the API is there.
+  const [answer, failures, looked] = await Promise.all([
+    fetchWithin(url, { limitMs: LIMIT_MS }),
+    lookWithin(async () => {
+      await using database = openDatabaseOf(env)
+      return countFailures(database)
+    }),
+    services(),
+  ])
   if (answer.status !== 401) throw new Error(`expected 401 without a token, got ${answer.status}`)
-  return 'answers'
+  const failing = (seenOf(failures) ?? []).filter((one) => one.vendor === name)
+  const failed = failing.map(({ code, connections }) => `${count(connections, 'connection')} with ${code}`)
+  const told = failed.length > 0 ? `; the last sync failed for ${failed.join(', ')}` : ''
+  if (looked.some(({ restingVendors }) => restingVendors.includes(name))) {
+    const found = `answers without a token, but its calls fail, so it is left alone for a while${told}`
+    throw new Red(found, 'it is tried again by itself; look at its status page if it stays')
+  }
+  return `answers${told}`
 }

@@ -1,55 +1,66 @@
 // The command `calstream`: runs the services and operates them. Every command ends with 0 when it did what it says, and
 // loads only what it needs: a relay must not pay for the vendors' SDKs in memory.
+import { readFileSync } from 'node:fs'
 import { Command, CommanderError } from 'commander'
+import { z } from 'zod'
 import { ConfigError } from '#shared/platform/env.ts'
 import { Failure } from '#shared/domain/failure.ts'
-import { SERVICES, withLocalStack } from './config.ts'
-import type { DeadLetterOptions } from './dead-letters.ts'
+import type { AllowOptions } from './allow.ts'
+import { installation, SERVICES, serviceSettings } from './config.ts'
+import type { ListOptions } from './connections.ts'
+import type { DeadLetterOptions, ReplayOptions } from './dead-letters.ts'
 import { complain, createOutput } from './output.ts'
+import type { TailOptions } from './tail.ts'
 
-const env = withLocalStack(process.env)
 const program = new Command('calstream')
   .description('Keeps calendars in Postgres and publishes every change as an ordered stream on Kafka.')
   .option('--json', 'print results as JSON')
+  .version(versionOf(), '-V, --version')
   .configureHelp({ showGlobalOptions: true })
+  .showHelpAfterError('(calstream --help lists the commands, and --help after a command its options.)')
   .exitOverride()
 const output = () => createOutput(program.opts<{ json?: boolean }>().json === true)
+/** The installation's settings; a Problem says so when there is none. */
+const settings = () => installation(process.env)
+const collect = (value: string, before: readonly string[] = []) => [...before, value]
 
 for (const name of SERVICES) {
   program
     .command(name)
     .description(`run the ${name} service`)
-    .action(async () => (await import('./run-services.ts')).runService(name, env))
+    .action(async () =>
+      (await import('./run-services.ts')).runService(name, await serviceSettings(process.env)),
+    )
 }
 program
   .command('all')
   .description('run the five services in one process, for small installs')
-  .action(async () => (await import('./run-services.ts')).runAll(env))
+  .action(async () => (await import('./run-services.ts')).runAll(await serviceSettings(process.env)))
 
 program
   .command('migrate')
   .description('bring the tables up to date; sets role passwords from CALSTREAM_ROLE_PASSWORDS_FILE if given')
-  .action(async () => (await import('./prepare.ts')).prepareTables(env, output()))
+  .action(async () => (await import('./prepare.ts')).prepareTables(await settings(), output()))
 
 const topics = program.command('topics').description('the topics of infra/kafka/topics.json')
 topics
   .command('apply')
   .description('create what is missing, then verify')
-  .action(async () => (await import('./prepare.ts')).prepareTopics('apply', env, output()))
+  .action(async () => (await import('./prepare.ts')).prepareTopics('apply', await settings(), output()))
 topics
   .command('verify')
   .description('compare partitions and policies; changes nothing')
-  .action(async () => (await import('./prepare.ts')).prepareTopics('verify', env, output()))
+  .action(async () => (await import('./prepare.ts')).prepareTopics('verify', await settings(), output()))
 
 const schemas = program.command('schemas').description('the message schemas of schemas/messages')
 schemas
   .command('apply')
   .description('register every schema (BACKWARD_TRANSITIVE)')
-  .action(async () => (await import('./prepare.ts')).prepareSchemas('apply', env, output()))
+  .action(async () => (await import('./prepare.ts')).prepareSchemas('apply', await settings(), output()))
 schemas
   .command('verify')
   .description('check that every schema is registered; changes nothing')
-  .action(async () => (await import('./prepare.ts')).prepareSchemas('verify', env, output()))
+  .action(async () => (await import('./prepare.ts')).prepareSchemas('verify', await settings(), output()))
 
 program
   .command('toggles')
@@ -58,7 +69,40 @@ program
   .description(
     'make missing toggles at the flag server (UNLEASH_ADMIN_TOKEN); what an operator switched stays',
   )
-  .action(async () => (await import('./prepare.ts')).prepareToggles(env, output()))
+  .action(async () => (await import('./prepare.ts')).prepareToggles(await settings(), output()))
+
+program
+  .command('allow')
+  .description('let providers or connections in: put them on the allowlists (UNLEASH_ADMIN_TOKEN)')
+  .option('--provider <id>', 'this provider; may be given several times', collect)
+  .option('--connection <id>', 'this connection; may be given several times', collect)
+  .option('--everybody', 'every provider and every connection; the lists are forgotten')
+  .option('--remove', 'take them off instead; with --everybody: nobody is let in')
+  .addHelpText(
+    'after',
+    `
+A connection is synced when CALENDAR_SYNC_ENABLED is on, its provider is let in and it is let in itself.
+Connecting an account needs its provider and CALENDAR_OAUTH_ENABLED. Services follow within 2 s.`,
+  )
+  .action(async (options: AllowOptions) =>
+    (await import('./allow.ts')).allow(options, await settings(), output()),
+  )
+
+const gates = program.command('gates').description('the six toggles that decide what runs, and for whom')
+gates
+  .command('list')
+  .description('each gate as the services read it')
+  .action(async () => (await import('./allow.ts')).listGates(await settings(), output()))
+for (const verb of ['open', 'close'] as const) {
+  gates
+    .command(`${verb} <name>`)
+    .description(
+      `switch a toggle ${verb === 'open' ? 'on' : 'off'}, for example CALENDAR_SYNC_ENABLED (UNLEASH_ADMIN_TOKEN)`,
+    )
+    .action(async (name: string) =>
+      (await import('./allow.ts')).switchGate(verb, name, await settings(), output()),
+    )
+}
 
 program
   .command('token')
@@ -67,7 +111,7 @@ program
   .option('--operator', 'with the operator scope instead')
   .option('--expires <duration>', 'for example 15m or 8h', '1h')
   .action(async (options: { provider?: string; operator?: boolean; expires: string }) =>
-    (await import('./token.ts')).printToken(options, env, output()),
+    (await import('./token.ts')).printToken(options, await settings(), output()),
   )
 
 const connections = program.command('connections').description('the connected accounts')
@@ -77,22 +121,45 @@ connections
     'connect accounts by refresh tokens, one a line, read from standard input or CALSTREAM_REFRESH_TOKEN',
   )
   .requiredOption('--provider <id>', 'the provider it belongs to (uuid)')
-  .option('--vendor <name>', 'google', 'google')
+  .option('--vendor <name>', 'google or microsoft', 'google')
   .action(async (options: { provider: string; vendor: string }) =>
-    (await import('./connections.ts')).addConnection(options, env, output()),
+    (await import('./add-connection.ts')).addConnection(options, await settings(), output()),
   )
 connections
   .command('list')
-  .description('connections, those in trouble first')
+  .description('connections, the worst first')
+  .option(
+    '--state <state>',
+    'only those: needs_reauth, retrying, late, paused, in_sync …; may be repeated',
+    collect,
+  )
+  .option('--vendor <name>', 'only those of google or microsoft')
+  .option('--provider <id>', 'only those of this provider')
   .option('--limit <n>', 'how many', '100')
-  .action(async (options: { limit: string }) =>
-    (await import('./connections.ts')).showConnections(options, env, output()),
+  .action(async (options: ListOptions) =>
+    (await import('./connections.ts')).showConnections(options, await settings(), output()),
+  )
+connections
+  .command('show <id>')
+  .description('one connection with its calendars: how each is, and what to do')
+  .action(async (id: string) =>
+    (await import('./connections.ts')).showConnection(id, await settings(), output()),
+  )
+
+program
+  .command('tail')
+  .description('print the records of the stream as they come, decoded; Ctrl-C ends it')
+  .option('--topic <name>', 'changed, state or connections', 'changed')
+  .option('--connection <id>', 'only those of this connection')
+  .option('--from <where>', 'latest, or beginning for all that is kept', 'latest')
+  .option('--limit <n>', 'end after so many')
+  .action(async (options: TailOptions) =>
+    (await import('./tail.ts')).tail(options, await settings(), output()),
   )
 
 const letters = program
   .command('dead-letters')
   .description('records that were given up, and putting them back')
-const collect = (value: string, before: readonly string[] = []) => [...before, value]
 const FILTER = 'name=value of code, vendor, topic, connection; may be given several times'
 letters
   .command('list')
@@ -101,18 +168,24 @@ letters
   .option('--all', 'with those that came back already')
   .option('--limit <n>', 'how many', '100')
   .action(async (options: DeadLetterOptions) =>
-    (await import('./dead-letters.ts')).listLetters(options, env, output()),
+    (await import('./dead-letters.ts')).listLetters(options, await settings(), output()),
   )
 letters
   .command('show <id>')
   .description('one of them, by partition/offset, with headers and bytes')
-  .action(async (id: string) => (await import('./dead-letters.ts')).showLetter(id, env, output()))
+  .action(async (id: string) =>
+    (await import('./dead-letters.ts')).showLetter(id, await settings(), output()),
+  )
 letters
   .command('replay [ids...]')
   .description('put doorbells back into their topics, with their own bytes; safe to repeat')
   .option('--filter <name=value>', FILTER, collect)
   .option('--all', 'all that did not come back yet')
   .option('--force', 'also those that came back already')
+  .option(
+    '--anyway',
+    'also those that nobody could read: each becomes another dead letter unless a reader learned to',
+  )
   .option('--dry-run', 'say what would be done')
   .addHelpText(
     'after',
@@ -122,9 +195,14 @@ A notification whose delivery key is recorded is dropped there, since a unit has
 ring of a connection that backs off, which is tried again at the end of its backoff anyway. A connection
 that does not back off is read again when a sync is asked for: POST /api/calendar/sync.`,
   )
-  .action(
-    async (ids: readonly string[], options: DeadLetterOptions & { dryRun?: boolean; force?: boolean }) =>
-      (await import('./dead-letters.ts')).replayLetters(ids, options, env, output()),
+  .action(async (ids: readonly string[], options: ReplayOptions) =>
+    (await import('./dead-letters.ts')).replayLetters(ids, options, await settings(), output()),
+  )
+letters
+  .command('dismiss <ids...>')
+  .description('take them off the index for good; their bytes stay in the topic as long as it keeps them')
+  .action(async (ids: readonly string[]) =>
+    (await import('./dead-letters.ts')).dismissLetters(ids, await settings(), output()),
   )
 
 const keys = program.command('keys').description('the keys that stored credentials are sealed with')
@@ -135,17 +213,17 @@ keys
   )
   .option('--dry-run', 'open everything and count; change nothing')
   .action(async (options: { dryRun?: boolean }) =>
-    (await import('./keys.ts')).rotateKeys({ dryRun: options.dryRun === true }, env, output()),
+    (await import('./keys.ts')).rotateKeys({ dryRun: options.dryRun === true }, await settings(), output()),
   )
 
 program
   .command('doctor')
-  .description('check every dependency and say what to do when one is red')
-  .action(async () => (await import('./doctor.ts')).runDoctor(env, output()))
+  .description('check every dependency and service, and say what to do when one is red')
+  .action(async () => (await import('./doctor.ts')).runDoctor(await settings(), output()))
 program
   .command('status')
-  .description('connections, backlog and freshness on one screen')
-  .action(async () => (await import('./status.ts')).showStatus(env, output()))
+  .description('what is not well, the worst first; then connections, backlog, freshness, services and gates')
+  .action(async () => (await import('./status.ts')).showStatus(await settings(), output()))
 program
   .command('reset')
   .description('delete the data of the local stack in this folder (.calstream)')
@@ -155,11 +233,21 @@ program
     output().line('The local stack is empty; npm start begins afresh.')
   })
 
+// Whoever reads our output may stop reading: `| head -1`.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code !== 'EPIPE') throw error
+  process.exit()
+})
+
 try {
-  await program.parseAsync()
+  // After a command too, as --help is.
+  const asksVersion = process.argv.slice(2).includes('--version')
+  await (asksVersion ? program.parseAsync(['--version'], { from: 'user' }) : program.parseAsync())
 } catch (error) {
   process.exitCode = explain(error)
 }
+// What a part that does not answer still owes us (a socket, a timer) keeps nobody waiting; a service says itself when it is done.
+if (!['all', ...SERVICES].includes(program.args[0] ?? '')) process.exit()
 
 /** One line for a person; a stack only for what should not have happened. Returns the exit code. */
 function explain(error: unknown): number {
@@ -168,4 +256,9 @@ function explain(error: unknown): number {
   else if (error instanceof Error && error.name === 'Problem') complain(error.message)
   else complain(error instanceof Error ? (error.stack ?? error.message) : String(error))
   return 1
+}
+
+function versionOf(): string {
+  const file = new URL('../../package.json', import.meta.url)
+  return z.object({ version: z.string() }).parse(JSON.parse(readFileSync(file, 'utf8'))).version
 }

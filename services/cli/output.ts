@@ -2,6 +2,7 @@
 // Invariant: labels, names and errors are strangers' text, and no character of theirs steers a terminal.
 
 export interface Output {
+  readonly isJson: boolean
   /** Prints rows as an aligned table, or as JSON. */
   rows(rows: readonly Record<string, unknown>[], empty: string): void
   /** Prints one object as `name  value` lines, or as JSON. */
@@ -10,19 +11,34 @@ export interface Output {
   text(value: string): void
   /** Prints a line for a person; nothing with --json. */
   line(text: string): void
+  /** Prints one of many that come one by one: a line for a person, or one line of JSON. */
+  entry(entry: { readonly line: string; readonly document: unknown }): void
+  /** Prints lines for a person, or a document as JSON. */
+  report(lines: () => readonly string[], document: unknown): void
 }
 
 export function createOutput(json: boolean): Output {
   if (json) {
     // What steers a terminal is inside a string of the document, where an escape means the same.
     const print = (value: unknown) => console.log(harmless(JSON.stringify(value, null, 2)))
-    return { rows: print, object: print, text: print, line: () => undefined }
+    return {
+      isJson: true,
+      rows: print,
+      object: print,
+      text: print,
+      line: () => undefined,
+      entry: ({ document }) => console.log(harmless(JSON.stringify(document))),
+      report: (_lines, document) => print(document),
+    }
   }
   return {
+    isJson: false,
     rows: (rows, empty) => console.log(harmless(rows.length === 0 ? empty : tableOf(rows))),
     object: (value) => console.log(harmless(objectOf(value))),
     text: (value) => console.log(harmless(value)),
     line: (text) => console.log(harmless(text)),
+    entry: ({ line }) => console.log(oneLine(line)),
+    report: (lines) => console.log(lines().map(oneLine).join('\n')),
   }
 }
 

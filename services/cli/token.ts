@@ -11,7 +11,7 @@ import { Problem } from './problem.ts'
 export async function printToken(
   options: { provider?: string; operator?: boolean; expires: string },
   env: NodeJS.ProcessEnv,
-  output: Output,
+  output: Pick<Output, 'text'>,
 ): Promise<void> {
   if (!options.operator && !options.provider)
     throw new Problem('Say who the token is for: --provider <id> or --operator.')

@@ -99,11 +99,14 @@ test('a dead letter is listed by its filters, shown with its bytes, and comes ba
     headers: { ce_id: 'the-first-id', 'dead-letter-code': 'message/unreadable' },
   })
 
-  const dry = await run('replay', id, '--dry-run')
+  // Nobody could read it, so putting it back would only make another dead letter.
+  await expect(run('replay', id)).rejects.toThrow(/cannot be replayed/)
+  await expect(run('replay', id, '7/999999')).rejects.toThrow(/There is no dead letter 7\/999999/)
+  const dry = await run('replay', id, '--anyway', '--dry-run')
   expect(dry).toContain('would be replayed')
   expect(await doorbells()).toEqual([])
 
-  expect(await run('replay', id)).toContain('"replayed"')
+  expect(await run('replay', id, '--anyway')).toContain('"replayed"')
   const [back, ...more] = await eventually('the record to come back', async () => {
     const found = await doorbells()
     return found.length > 0 && found
@@ -116,7 +119,7 @@ test('a dead letter is listed by its filters, shown with its bytes, and comes ba
     'replayed-dead-letter': id,
   })
 
-  expect(JSON.parse(await run('replay', id))).toEqual([])
+  expect(await run('replay', id, '--anyway')).toContain('came back already')
   expect(await doorbells()).toHaveLength(1)
   expect((await list('--all')).find((one) => one.id === id)?.replayedAt).not.toBeNull()
   expect((await list()).map(({ code }) => code)).toEqual(['kafka/rejected'])
@@ -126,7 +129,14 @@ test('a record of an ordered stream is not put back, and wrong questions are tol
   await expect(run('replay', '--filter', 'code=kafka/rejected')).rejects.toThrow(/cannot be replayed/)
   expect((await list('--filter', 'code=kafka/rejected'))[0]?.replayedAt).toBeNull()
   await expect(run('replay')).rejects.toThrow(/--filter code=/)
+  await expect(run('dismiss', '0/999999')).rejects.toThrow(/There is no dead letter/)
   await expect(run('show', 'seven')).rejects.toThrow(/partition\/offset/)
   await expect(run('show', '0/999999')).rejects.toThrow(/There is no dead letter/)
   await expect(run('list', '--filter', 'colour=red')).rejects.toThrow(/code, vendor, topic, connection/)
+})
+
+test('a dead letter that is dismissed is not listed any more, and the others are', async () => {
+  const [rejected] = await list('--filter', 'code=kafka/rejected')
+  expect(await run('dismiss', rejected?.id ?? '')).toContain('"dismissed"')
+  expect((await list('--all')).map(({ code }) => code)).toEqual(['message/unreadable'])
 })

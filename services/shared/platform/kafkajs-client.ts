@@ -50,7 +50,7 @@ export async function settledWithin<T>(work: Promise<T>, milliseconds: number, w
   let timer: NodeJS.Timeout | undefined
   const late = new Promise<never>((_resolve, reject) => {
     timer = setTimeout(() => {
-      reject(new Failure('kafka/unavailable', `Kafka did not ${what} within ${milliseconds} ms.`))
+      reject(new Failure('kafka/unavailable', `Kafka did not ${what} within ${spanOf(milliseconds)}.`))
     }, milliseconds)
   })
   try {
@@ -60,6 +60,11 @@ export async function settledWithin<T>(work: Promise<T>, milliseconds: number, w
     // Its end after the deadline interests nobody, but must not count as an unhandled rejection.
     work.catch(() => {})
   }
+}
+
+/** Rounded: what is left of a limit comes with ten decimals. */
+function spanOf(milliseconds: number): string {
+  return milliseconds < 1000 ? `${Math.round(milliseconds)} ms` : `${Math.round(milliseconds / 100) / 10} s`
 }
 
 /** The broker's name of what went wrong (`MESSAGE_TOO_LARGE` …), from anywhere in the chain of causes. */

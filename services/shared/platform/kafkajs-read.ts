@@ -34,7 +34,7 @@ export async function readRecords(
     const wanted = within(places, await admin.fetchTopicOffsets(name))
     const all = Promise.withResolvers<void>()
     if (wanted.size === 0) all.resolve()
-    const timer = setTimeout(() => all.reject(new Error(`no answer within ${WITHIN_MS} ms`)), WITHIN_MS)
+    const timer = setTimeout(() => all.reject(new Error(`no answer within ${WITHIN_MS / 1000} s`)), WITHIN_MS)
     try {
       await consumer.connect()
       await consumer.subscribe({ topics: [name], fromBeginning: true })

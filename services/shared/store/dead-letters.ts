@@ -111,3 +111,8 @@ export async function markReplayed(db: Queryable, ids: readonly string[]): Promi
     [ids],
   )
 }
+
+/** Takes entries off the index for good; the records stay where they are. Throws Failure `store/*`. */
+export async function forgetDeadLetters(db: Queryable, ids: readonly string[]): Promise<void> {
+  await db.query(`delete from dead_letters where partition || '/' || topic_offset = any($1::text[])`, [ids])
+}

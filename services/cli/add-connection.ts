@@ -1,0 +1,77 @@
+// `calstream connections add`: connecting an account by a refresh token that the person already has. In a file of its own, since it
+// loads the vendors' SDKs, which nobody needs who only looks.
+import { text } from 'node:stream/consumers'
+import { z } from 'zod'
+import { isUuid, providerId } from '#shared/domain/ids.ts'
+import { openCodec } from '#shared/platform/codec.ts'
+import { parseKeyring } from '#shared/platform/crypto.ts'
+import {
+  credentialsEnv,
+  kafkaEnv,
+  postgresEnv,
+  readEnv,
+  registryEnv,
+  vendorsEnv,
+} from '#shared/platform/env.ts'
+import { createLogger } from '#shared/platform/log.ts'
+import { openDatabase } from '#shared/platform/postgres.ts'
+import { createVendors } from '#shared/vendors/index.ts'
+import { TOPICS } from '#schemas/topics.ts'
+import { connectAccount } from '../ingress/service.ts'
+import { openChannelsFor } from '../scheduler/service.ts'
+import { loadConfig as loadSchedulerConfig } from '../scheduler/config.ts'
+import { envOf, urlOf } from './config.ts'
+import { vendorOf } from './connections.ts'
+import type { Output } from './output.ts'
+import { Problem } from './problem.ts'
+
+const LIMIT_MS = 60_000
+
+/**
+ * Connects an account: commits connection, credentials, calendars and first request together, then opens its channels.
+ * The token comes from CALSTREAM_REFRESH_TOKEN or standard input, never from the command line, where others could read it.
+ * Several tokens, one a line, connect several accounts; their channels are opened by the scheduler within seconds. Ends
+ * with the first account that cannot be connected; those before it are connected, and the command may be repeated.
+ */
+export async function addConnection(
+  options: { provider: string; vendor: string },
+  env: NodeJS.ProcessEnv,
+  output: Output,
+): Promise<void> {
+  if (!isUuid(options.provider)) throw new Problem(`--provider must be a uuid, not "${options.provider}".`)
+  const name = vendorOf(options.vendor)
+  const signal = AbortSignal.timeout(LIMIT_MS)
+  const tokens = (env['CALSTREAM_REFRESH_TOKEN'] ?? (await text(process.stdin))).split(/\s+/).filter(Boolean)
+  if (tokens.length === 0)
+    throw new Problem('Give the refresh token on standard input or in CALSTREAM_REFRESH_TOKEN.')
+  const schema = z.object({ ...postgresEnv, ...registryEnv, ...kafkaEnv, ...credentialsEnv, ...vendorsEnv })
+  const config = readEnv(schema, urlOf('ingress', env))
+  const topics = [TOPICS.requestedGoogle, TOPICS.requestedMicrosoft, TOPICS.connectionChanged] as const
+  const vendor = createVendors(config).get(name)
+  if (!vendor) throw new Problem(`The vendor ${name} is not configured. Set its client id and secret.`)
+  const codec = await openCodec(
+    { registryUrl: config.SCHEMA_REGISTRY_URL, prefix: config.KAFKA_PREFIX, topics },
+    signal,
+  )
+  await using database = openDatabase(
+    { url: config.POSTGRES_URL, applicationName: 'calstream-cli', poolMax: 1 },
+    createLogger({ service: 'cli', level: 'warn' }),
+  )
+  const deps = { database, codec, keyring: parseKeyring(config.CREDENTIALS_KEYS), vendor }
+  const provider = providerId(options.provider)
+  const lines = []
+  for (const refreshToken of tokens) {
+    const connected = await connectAccount(deps, { providerId: provider, refreshToken }, signal)
+    lines.push({
+      connection: connected.connectionId,
+      vendor: name,
+      account: connected.vendorAccountId,
+      new: connected.isNew,
+      calendars: connected.calendars,
+    })
+  }
+  const [only, ...more] = lines
+  if (!only || more.length > 0) return output.rows(lines, '')
+  const schedulerConfig = loadSchedulerConfig(envOf('scheduler', env))
+  output.object({ ...only, channels: await openChannelsFor(schedulerConfig, only.connection, signal) })
+}

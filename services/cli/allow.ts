@@ -1,0 +1,237 @@
+// `calstream allow` and `calstream gates`: who is let in and what runs, changed at the flag server as an operator would in its
+// console. Invariants: nobody is let in who was not named, so a list that is off with others on it is not switched on by the way;
+// what was done is read back and told.
+import { z } from 'zod'
+import { GATES, type GateName } from '#shared/domain/gates.ts'
+import { connectionId, isUuid } from '#shared/domain/ids.ts'
+import { httpUrl, readEnv, secretText } from '#shared/platform/env.ts'
+import { readConnectionState } from '#shared/store/connection-status.ts'
+import {
+  ALLOWLISTS,
+  type AdminAddress,
+  type Allowlist,
+  letEverybodyIn,
+  setAllowlist,
+  setToggle,
+  standingAllowlist,
+  type StandingAllowlist,
+} from '../../infra/local/seed-toggles.ts'
+import { lookWithin, seenOf, wordsOf } from './look.ts'
+import type { Output } from './output.ts'
+import { Problem } from './problem.ts'
+import { openDatabaseOf } from './status.ts'
+import { describeGates, readToggles } from './toggles.ts'
+
+const LIMIT_MS = 30_000
+const PROVIDERS = 'CALENDAR_ALLOWLIST_PROVIDER_IDS'
+const CONNECTIONS = 'CALENDAR_ALLOWLIST_CONNECTION_IDS'
+
+export interface AllowOptions {
+  readonly provider?: readonly string[]
+  readonly connection?: readonly string[]
+  readonly everybody?: boolean
+  readonly remove?: boolean
+}
+
+/** Lets in or, with `remove`, out. Throws Problem for what cannot be done, ConfigError without the flag server's settings. */
+export async function allow(options: AllowOptions, env: NodeJS.ProcessEnv, output: Output): Promise<void> {
+  const asked = askedOf(options)
+  const address = addressOf(env)
+  const signal = AbortSignal.timeout(LIMIT_MS)
+  const standing = new Map<Allowlist, StandingAllowlist>()
+  // All is judged before anything is changed.
+  for (const { list, ids } of asked) {
+    const before = await reached(() => standingAllowlist(address, list, signal))
+    if (before === null)
+      throw new Problem(`The toggle ${list} is not there yet. Make it: calstream toggles apply.`)
+    refuseSurprise(list, before, ids, options.remove === true)
+    standing.set(list, before)
+  }
+  const done = []
+  for (const { list, ids } of asked) {
+    await reached(() =>
+      change(address, { list, ids, before: standing.get(list)! }, options.remove === true, signal),
+    )
+    const after = await reached(() => standingAllowlist(address, list, signal))
+    done.push({ list, lets_in: after === null ? 'nobody' : whoIsIn(after) })
+  }
+  output.rows(done, '')
+  for (const line of await stillInTheWay(options, env)) output.line(line)
+}
+
+interface Asked {
+  readonly list: Allowlist
+  /** null for everybody. */
+  readonly ids: readonly string[] | null
+}
+
+function askedOf({ provider = [], connection = [], everybody = false }: AllowOptions): readonly Asked[] {
+  const lists = { provider, connection }
+  for (const [name, ids] of Object.entries(lists)) {
+    const wrong = ids.find((id) => !isUuid(id))
+    if (wrong !== undefined) throw new Problem(`--${name} must be a uuid, not "${wrong}".`)
+  }
+  if (everybody && provider.length + connection.length > 0)
+    throw new Problem('--everybody goes without --provider and --connection.')
+  if (everybody) return [PROVIDERS, CONNECTIONS].map((list) => ({ list, ids: null }) as Asked)
+  const low = (ids: readonly string[]) => [...new Set(ids.map((id) => id.toLowerCase()))]
+  const asked: readonly Asked[] = [
+    { list: PROVIDERS, ids: low(provider) },
+    { list: CONNECTIONS, ids: low(connection) },
+  ]
+  const named = asked.filter(({ ids }) => ids!.length > 0)
+  if (named.length === 0) throw new Problem('Say who: --provider <id>, --connection <id> or --everybody.')
+  return named
+}
+
+function refuseSurprise(
+  list: Allowlist,
+  before: StandingAllowlist,
+  ids: readonly string[] | null,
+  isRemoval: boolean,
+): void {
+  if (ids === null) return
+  if (before.form === 'other')
+    throw new Problem(
+      `${list} is no plain list, so it lets nobody in. Put it right in the console of Unleash, or begin anew: calstream allow --everybody --remove.`,
+    )
+  if (isRemoval && before.form === 'everybody' && before.enabled)
+    throw new Problem(
+      `${list} lets everybody in, so nobody can be taken out alone. Begin a list: calstream allow --everybody --remove, then allow those who stay.`,
+    )
+  const others = lowered(before).filter((id) => !ids.includes(id))
+  if (!isRemoval && !before.enabled && (others.length > 0 || before.form === 'everybody'))
+    throw new Problem(
+      `${list} is switched off, and switching it on lets ${before.form === 'everybody' ? 'everybody' : `${others.length} more`} in. If that is meant: calstream gates open ${list}. To begin a new list: calstream allow --everybody --remove.`,
+    )
+}
+
+async function change(
+  address: AdminAddress,
+  { list, ids, before }: Asked & { readonly before: StandingAllowlist },
+  isRemoval: boolean,
+  signal: AbortSignal,
+): Promise<void> {
+  if (ids === null)
+    return isRemoval ? setAllowlist(address, list, [], signal) : letEverybodyIn(address, list, signal)
+  const listed = lowered(before)
+  if (isRemoval) {
+    const left = listed.filter((id) => !ids.includes(id))
+    if (left.length === listed.length) return
+    // A list that is off stays off with those who are left on it.
+    await setAllowlist(address, list, left, signal)
+    if (!before.enabled && left.length > 0) await setToggle(address, list, false, signal)
+    return
+  }
+  if (before.form === 'everybody') return
+  if (before.enabled && ids.every((id) => listed.includes(id))) return
+  await setAllowlist(address, list, [...new Set([...listed, ...ids])], signal)
+}
+
+function lowered({ ids }: StandingAllowlist): readonly string[] {
+  return ids.map((id) => id.trim().toLowerCase())
+}
+
+function whoIsIn({ enabled, form, ids }: StandingAllowlist): string {
+  if (!enabled) return 'nobody'
+  if (form === 'everybody') return form
+  return form === 'list' ? `${ids.length} by id` : 'nobody'
+}
+
+/** What else keeps them out, since a connection needs the switch and both lists. Only told, and only what can be seen. */
+async function stillInTheWay(options: AllowOptions, env: NodeJS.ProcessEnv): Promise<readonly string[]> {
+  const address = addressOf(env)
+  const signal = AbortSignal.timeout(LIMIT_MS)
+  if (options.remove === true || options.everybody === true) return []
+  const [providers, connections] = await Promise.all(
+    [PROVIDERS, CONNECTIONS].map((list) => standingAllowlist(address, list as Allowlist, signal)),
+  )
+  const isOpen = (one: StandingAllowlist | null | undefined) =>
+    one?.enabled === true && one.form === 'everybody'
+  const lines: string[] = []
+  if ((options.provider ?? []).length > 0 && !isOpen(connections))
+    lines.push(
+      `Its connections are let in one by one by ${CONNECTIONS}: calstream connections list --provider <id>, then calstream allow --connection <id>.`,
+    )
+  if (isOpen(providers)) return lines
+  for (const id of options.connection ?? []) {
+    const provider = await providerOf(id, env)
+    if (provider !== null && !(providers?.enabled && lowered(providers).includes(provider)))
+      lines.push(`Its provider is not let in yet: calstream allow --provider ${provider}`)
+  }
+  return lines
+}
+
+async function providerOf(id: string, env: NodeJS.ProcessEnv): Promise<string | null> {
+  const found = await lookWithin(async () => {
+    await using database = openDatabaseOf(env)
+    return readConnectionState(database, null, connectionId(id))
+  })
+  return seenOf(found)?.providerId ?? null
+}
+
+/** Prints every gate as the services read it. */
+export async function listGates(env: NodeJS.ProcessEnv, output: Output): Promise<void> {
+  const lines = describeGates(await readToggles(env))
+  output.rows(
+    lines.map(({ gate, state, isOpen }) => ({ gate, open: isOpen, state })),
+    '',
+  )
+}
+
+/** Switches one toggle on or off. Throws Problem for a name that is none, and for a list that would let nobody in. */
+export async function switchGate(
+  verb: 'open' | 'close',
+  name: string,
+  env: NodeJS.ProcessEnv,
+  output: Output,
+): Promise<void> {
+  const gate = GATES.find((known) => known === name.toUpperCase())
+  if (gate === undefined) throw new Problem(`There is no gate ${name}. There are: ${GATES.join(', ')}.`)
+  const address = addressOf(env)
+  const signal = AbortSignal.timeout(LIMIT_MS)
+  if (verb === 'open' && isAllowlist(gate)) {
+    const before = await reached(() => standingAllowlist(address, gate, signal))
+    if (before === null || before.form === 'empty')
+      throw new Problem(`${gate} has nobody on it yet; see calstream allow --help.`)
+    if (before.form === 'other')
+      throw new Problem(
+        `${gate} is no plain list, so it would let nobody in. Put it right in the console of Unleash.`,
+      )
+  }
+  await reached(() => setToggle(address, gate, verb === 'open', signal))
+  output.object({ gate, toggle: verb === 'open' ? 'on' : 'off', services: 'follow within 2 s' })
+}
+
+function isAllowlist(gate: GateName): gate is Allowlist {
+  return gate in ALLOWLISTS
+}
+
+function addressOf(env: NodeJS.ProcessEnv): AdminAddress {
+  const config = readEnv(
+    z.object({
+      UNLEASH_URL: httpUrl('address of the Unleash API, ending in /api'),
+      UNLEASH_ADMIN_TOKEN: secretText('an admin token of Unleash'),
+    }),
+    env,
+  )
+  return {
+    consoleUrl: config.UNLEASH_URL.replace(/\/api$/, ''),
+    tokens: { admin: config.UNLEASH_ADMIN_TOKEN.reveal() },
+  }
+}
+
+/** What the flag server refused, or that it is away, in words for the person who asked. */
+async function reached<T>(work: () => Promise<T>): Promise<T> {
+  try {
+    return await work()
+  } catch (error) {
+    const text = wordsOf(error)
+    if (/^unleash answered 40[13] /.test(text))
+      throw new Problem('The flag server refuses UNLEASH_ADMIN_TOKEN. Give it an admin token of Unleash.')
+    if (text.startsWith('unleash answered 404 '))
+      throw new Problem('The toggle is not there yet. Make it: calstream toggles apply.')
+    if (text.startsWith('unleash answered ')) throw new Problem(`The flag server refused: ${text}`)
+    throw new Problem(`The flag server cannot be asked: ${text}. Start it or correct UNLEASH_URL.`)
+  }
+}

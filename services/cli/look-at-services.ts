@@ -1,0 +1,87 @@
+// The five services as their operators' ports tell: ready, not ready and why, or silent. A process that is frozen or gone answers
+// nothing, which is the whole point of asking it.
+import { z } from 'zod'
+import { SERVICES, type ServiceName } from './config.ts'
+import { fetchWithin, wordsOf } from './look.ts'
+import { Problem } from './problem.ts'
+
+export interface ServiceLook {
+  readonly name: ServiceName
+  /** null: nobody said where it is. */
+  readonly url: string | null
+  readonly state: 'ready' | 'not ready' | 'silent' | 'unknown'
+  /** What is wrong, one sentence each; empty when it is ready. */
+  readonly problems: readonly string[]
+  /** Vendors that this process leaves alone for a while, since their calls fail. */
+  readonly restingVendors: readonly string[]
+}
+
+const readiness = z.object({ status: z.string(), dependencies: z.record(z.string(), z.string()) })
+
+/** Asks every process, side by side. Never rejects for one that does not answer. Throws Problem for an address that is none. */
+export async function lookAtServices(env: NodeJS.ProcessEnv): Promise<readonly ServiceLook[]> {
+  const places = SERVICES.flatMap((name) => urlsOf(name, env).map((url) => ({ name, url })))
+  return Promise.all(places.map(({ name, url }) => lookAt(name, url)))
+}
+
+/** ADMIN_URL_<SERVICE> (several processes: separated by commas), else the port on this machine that ADMIN_PORT_<SERVICE> names. */
+export function urlsOf(name: ServiceName, env: NodeJS.ProcessEnv): readonly (string | null)[] {
+  const suffix = name.toUpperCase()
+  const urls = (env[`ADMIN_URL_${suffix}`] ?? '').split(',').map((url) => url.trim())
+  const named = urls.filter((url) => url !== '')
+  const wrong = named.find((url) => !/^https?:$/.test(URL.parse(url)?.protocol ?? ''))
+  if (wrong !== undefined)
+    throw new Problem(`ADMIN_URL_${suffix} cannot be used: it is no http address, like http://${name}:9464.`)
+  if (named.length > 0) return named.map((url) => url.replace(/\/+$/, ''))
+  const port = env[`ADMIN_PORT_${suffix}`] ?? ''
+  return [/^[1-9]\d{0,4}$/.test(port) ? `http://127.0.0.1:${port}` : null]
+}
+
+function notTold(name: ServiceName): ServiceLook {
+  const problems = [`nobody said where it is: set ADMIN_URL_${name.toUpperCase()}`]
+  return { name, url: null, state: 'unknown', problems, restingVendors: [] }
+}
+
+async function lookAt(name: ServiceName, url: string | null): Promise<ServiceLook> {
+  if (url === null) return notTold(name)
+  const metrics = fetchWithin(`${url}/metrics`).then(
+    ({ status, text }) => (status === 200 ? restingVendors(text) : []),
+    () => [],
+  )
+  try {
+    const answer = await fetchWithin(`${url}/readyz`)
+    const parsed = readiness.safeParse(answer.json())
+    if (!parsed.success)
+      return {
+        name,
+        url,
+        state: 'silent',
+        problems: [`what answers at ${hostOf(url)} is another program`],
+        restingVendors: [],
+      }
+    const problems = Object.entries(parsed.data.dependencies)
+      .filter(([, text]) => text !== 'ok')
+      .map(([dependency, text]) => `${dependency}: ${text.replace(/\.$/, '')}`)
+    const state = answer.status === 200 ? 'ready' : 'not ready'
+    return { name, url, state, problems, restingVendors: await metrics }
+  } catch (error) {
+    return {
+      name,
+      url,
+      state: 'silent',
+      problems: [`${wordsOf(error)} at ${hostOf(url)}`],
+      restingVendors: [],
+    }
+  }
+}
+
+/** Without what else an address may hold: a name and a password. */
+function hostOf(url: string): string {
+  return URL.parse(url)?.host ?? 'its address'
+}
+
+/** Of the text format of Prometheus: the vendors whose breaker stands open. */
+export function restingVendors(text: string): readonly string[] {
+  const open = text.matchAll(/^calendar_sync_vendor_breaker\{([^}]*)\} 1(?:\s|$)/gm)
+  return [...new Set([...open].flatMap(([, labels]) => /\bvendor="([^"]*)"/.exec(labels ?? '')?.[1] ?? []))]
+}

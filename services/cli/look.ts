@@ -1,0 +1,110 @@
+// Looking at parts that may not answer: every look ends, and its end is told in words that a person can use.
+import { z } from 'zod'
+import { Failure } from '#shared/domain/failure.ts'
+import { ConfigError } from '#shared/platform/env.ts'
+import { Problem } from './problem.ts'
+
+/** Above the 2 s in which a service's /readyz is certain to answer while the service lives. */
+export const LOOK_MAX_MS = 2_800
+
+/** What was seen, or why it could not be. */
+export type Look<T> = { readonly seen: T } | { readonly problem: string }
+
+/** Never rejects and never takes longer than the limit; the loser is left to end by itself. */
+export async function lookWithin<T>(work: () => Promise<T>, limitMs = LOOK_MAX_MS): Promise<Look<T>> {
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<Look<T>>((resolve) => {
+    timer = setTimeout(() => resolve({ problem: `no answer within ${limitMs / 1000} s` }), limitMs)
+  })
+  return Promise.race([look(work), late]).finally(() => clearTimeout(timer))
+}
+
+/** The same for work that ends by itself. */
+export async function look<T>(work: () => Promise<T>): Promise<Look<T>> {
+  try {
+    return { seen: await work() }
+  } catch (error) {
+    return { problem: wordsOf(error) }
+  }
+}
+
+export function seenOf<T>(look: Look<T>): T | null {
+  return 'seen' in look ? look.seen : null
+}
+
+export function problemOf(look: Look<unknown>): string | null {
+  return 'problem' in look ? look.problem : null
+}
+
+/** Any error in one line without the names of libraries. */
+export function wordsOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error)
+  if (error instanceof ConfigError) return error.problems.join('; ')
+  if (error instanceof Failure || error.name === 'Problem') return oneLine(error.message)
+  if (error.name === 'TimeoutError' || error.name === 'AbortError') return 'no answer in time'
+  return oneLine(socketWords(error) ?? error.message)
+}
+
+const SOCKET_WORDS: Readonly<Record<string, string>> = {
+  ECONNREFUSED: 'nothing listens there',
+  ENOTFOUND: 'its name is not known',
+  EAI_AGAIN: 'its name cannot be looked up',
+  ECONNRESET: 'it closed the connection',
+  EHOSTUNREACH: 'no way leads there',
+  ENETUNREACH: 'no way leads there',
+  ETIMEDOUT: 'no answer in time',
+  UND_ERR_SOCKET: 'it closed the connection',
+  UND_ERR_CONNECT_TIMEOUT: 'no answer in time',
+}
+
+/** fetch() hides what happened in its cause, and for several addresses in the first of the causes. */
+function socketWords(error: Error): string | null {
+  const cause = error.cause instanceof AggregateError ? error.cause.errors[0] : error.cause
+  const code = z.object({ code: z.string() }).safeParse(cause ?? error)
+  if (code.success) return SOCKET_WORDS[code.data.code] ?? code.data.code
+  return cause instanceof Error ? cause.message : null
+}
+
+function oneLine(text: string): string {
+  return text.replaceAll(/\s*\n\s*/g, '; ')
+}
+
+export interface Answer {
+  readonly status: number
+  readonly text: string
+  /** undefined for what is no JSON. */
+  json(): unknown
+}
+
+/** Nothing that we look at has more to say; a stranger behind a wrong address may. */
+const ANSWER_BYTES_MAX = 8 * 1024 * 1024
+
+/** One GET with a limit on its whole time and size. Throws a Problem that says what happened, without the address. */
+export async function fetchWithin(
+  url: string | URL,
+  { headers = {}, limitMs = LOOK_MAX_MS }: { headers?: Record<string, string>; limitMs?: number } = {},
+): Promise<Answer> {
+  try {
+    const response = await fetch(url, { headers, redirect: 'error', signal: AbortSignal.timeout(limitMs) })
+    const parts: Uint8Array[] = []
+    let bytes = 0
+    for await (const part of response.body ?? []) {
+      bytes += part.length
+      if (bytes > ANSWER_BYTES_MAX) throw new Problem('its answer is too long')
+      parts.push(part)
+    }
+    const text = Buffer.concat(parts).toString('utf8')
+    return { status: response.status, text, json: () => parsed(text) }
+  } catch (error) {
+    const isLate = error instanceof Error && error.name === 'TimeoutError'
+    throw new Problem(isLate ? `no answer within ${limitMs / 1000} s` : wordsOf(error))
+  }
+}
+
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
+}
