@@ -99,7 +99,7 @@ describe('trouble', () => {
         )
         const rows = JSON.parse(doctor.stdout) as { ok: boolean; what: string }[]
         expect(rows.filter(({ ok }) => !ok).map(({ what }) => what)).toContain(name)
-        expect(rows.find(({ what }) => what === 'kafka')?.ok).toBe(true)
+        expect(rows.find(({ what }) => what === 'node')?.ok).toBe(true)
         expect(doctor.code).toBe(1)
       } finally {
         services[name]?.resume()
