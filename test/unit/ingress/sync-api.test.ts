@@ -170,6 +170,11 @@ describe('the sync API', () => {
       const answer = await askForOne(closed, where, A_CONNECTION.id, { scope: 'operator' })
       expect([answer.status, problemOf(answer)['error']]).toEqual([403, 'Calendar sync not enabled'])
       expect(closed.held).toEqual([[[A_CONNECTION.id], ['CALENDAR_SYNC_ENABLED']]])
+      // Of an app's other connections none is held for a request about one, where the path names it.
+      const another = { id: randomUUID(), vendor: 'google', status: 'active' }
+      const own = await start({ sync: OFF_SYNC, database: [A_CONNECTION, another] })
+      expect((await askForOne(own, where, A_CONNECTION.id)).status).toBe(403)
+      expect(own.held.flatMap(([ids]) => ids)).toHaveLength(where === 'path' ? 1 : 2)
       const restricted = await start({ sync: NOT_ALLOWED, database: [A_CONNECTION] })
       const refused = await askForOne(restricted, where, A_CONNECTION.id)
       expect([refused.status, problemOf(refused)['error']]).toEqual([403, 'Connection not allowed'])
