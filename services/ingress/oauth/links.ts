@@ -58,7 +58,7 @@ export function registerConnectLinks(app: FastifyInstance, deps: LinkDeps): void
       const closed = oauthRefusal(deps.gates.oauth())
       return closed === null ? callers.identify(request, reply) : sendProblem(reply, closed)
     },
-    preHandler: takes({ body: ['vendor', 'provider_id', 'connection_id', 'return_to'] }),
+    preHandler: takes({ body: ['vendor', 'provider_id', 'connection_id', 'return_to', 'app_name'] }),
     handler: async (request, reply) => {
       const asked = await askedLink(deps, callers.of(request), request.body)
       if ('problem' in asked) return sendProblem(reply, asked.problem)
