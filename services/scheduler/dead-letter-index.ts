@@ -29,7 +29,8 @@ export function createDeadLetterIndex(deps: {
   let paused = false
 
   function received(batch: Batch): void {
-    queue.push(...batch.records.filter((record) => ledger.add(record, record.offset)))
+    // One by one: as arguments of one call a hundred thousand of them do not fit on the stack.
+    for (const record of batch.records) if (ledger.add(record, record.offset)) queue.push(record)
     pauseOrResume()
   }
 

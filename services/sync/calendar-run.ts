@@ -2,6 +2,7 @@
 // continuing its page token keeps it; window, cursor and generation stand still over a run; a cursor that expires twice without
 // having been of use rests, longer each time.
 import type { CalendarId, Micros } from '#shared/domain/ids.ts'
+import { PAGE_SHRINKS_MAX } from '#shared/domain/page-limits.ts'
 import { windowAt, type Window } from '#shared/domain/window.ts'
 import type { CalendarRow, Checkpoint } from '#shared/store/calendars.ts'
 
@@ -17,6 +18,8 @@ export interface CalendarRun {
   /** Database clock. */
   readonly startedAt: Micros
   readonly resyncStreak: number
+  /** How often in a row a page was too large; each time a tenth of the items is asked for, from then on. */
+  readonly shrunk: number
   /** It goes on from a checkpoint, so it may have listed before its requests rang. */
   readonly isResumed: boolean
 }
@@ -30,7 +33,7 @@ const REST_MAX_MS = 6 * 60 * MINUTE_MS
 /** The run to begin or continue at `now` (database clock); null while the calendar has to rest before its next full read. */
 export function beginRun(calendar: CalendarRow, now: Micros): CalendarRun | null {
   const { checkpoint, resyncStreak } = calendar
-  if (checkpoint !== null) return { ...checkpoint, calendar, resyncStreak, isResumed: true }
+  if (checkpoint !== null) return { shrunk: 0, ...checkpoint, calendar, resyncStreak, isResumed: true }
   const isFull = isFullReadDue(calendar, now)
   if (isFull && isResting(calendar, now)) return null
   return isFull ? fullRun(calendar, calendar.generation, now) : changesRun(calendar, now)
@@ -60,6 +63,11 @@ export function restartRun(run: CalendarRun, now: Micros): CalendarRun | null {
   return { ...fullRun(run.calendar, run.generation, now), resyncStreak: 1 }
 }
 
+/** The same place with smaller pages, after one that was too large; null when even the smallest are. */
+export function withSmallerPages(run: CalendarRun): CalendarRun | null {
+  return run.shrunk < PAGE_SHRINKS_MAX ? { ...run, shrunk: run.shrunk + 1 } : null
+}
+
 /** How long a calendar rests after its cursor expired `streak` + 1 times in a row. */
 export function restMs(streak: number): number {
   return Math.min(REST_MAX_MS, REST_MS * 2 ** (streak - 1))
@@ -72,8 +80,8 @@ export function followUp(run: CalendarRun, cursor: string): CalendarRun {
 
 /** What to store of a run. */
 export function checkpointOf(run: CalendarRun): Checkpoint {
-  const { cursor, pageToken, endCursor, window, generation, startedAt } = run
-  return { cursor, pageToken, endCursor, window, generation, startedAt }
+  const { cursor, pageToken, endCursor, window, generation, startedAt, shrunk } = run
+  return { cursor, pageToken, endCursor, window, generation, startedAt, shrunk }
 }
 
 function isFullReadDue(calendar: CalendarRow, now: Micros): boolean {
@@ -113,6 +121,7 @@ function newRun(
     pageToken: null,
     endCursor: null,
     startedAt: now,
+    shrunk: 0,
     isResumed: false,
   }
 }

@@ -8,7 +8,7 @@ import type { VendorName } from '#shared/domain/ids.ts'
 import { metrics } from '#shared/platform/metrics.ts'
 import type { CalendarRow } from '#shared/store/calendars.ts'
 import type { CursorExpired, Page } from '#shared/vendors/vendor.ts'
-import type { CalendarRun } from './calendar-run.ts'
+import { withSmallerPages, type CalendarRun } from './calendar-run.ts'
 import type { Turn } from './lanes.ts'
 import { interruption, type Interruption, type Unit, type UnitDeps } from './unit.ts'
 
@@ -18,8 +18,36 @@ const BUDGET_SPREAD_MS = 250
 /** Refusals of our own, with the time at which the call fits. */
 const PACED: ReadonlySet<FailureCode> = new Set(['vendor/budget-spent', 'vendor/recovering'])
 
+/** The page is too large, and smaller ones have not all been tried: an expected outcome, not a failure. */
+export interface TooLarge {
+  readonly kind: 'too-large'
+  /** Where to go on. */
+  readonly smaller: CalendarRun
+}
+
 /** Fetches the page at which a run stands. Throws Failure; when the turn is stopped or taken away, that signal's reason. */
 export async function fetchPage(
+  deps: UnitDeps,
+  unit: Unit,
+  run: CalendarRun,
+  turn: Turn,
+): Promise<Page | CursorExpired | Interruption | TooLarge> {
+  try {
+    return await fetchSized(deps, unit, run, turn)
+  } catch (error) {
+    if (!(error instanceof Failure) || error.code !== 'vendor/answer-too-large') throw error
+    const smaller = withSmallerPages(run)
+    if (smaller === null) throw error
+    const { connectionId } = unit.connection
+    deps.logger.info(
+      { connectionId, calendarId: run.calendar.calendarId, shrunk: smaller.shrunk },
+      'a page was too large and is asked for with a tenth of its items',
+    )
+    return { kind: 'too-large', smaller }
+  }
+}
+
+async function fetchSized(
   deps: UnitDeps,
   unit: Unit,
   run: CalendarRun,
@@ -32,6 +60,7 @@ export async function fetchPage(
     cursor: run.cursor,
     pageToken: run.pageToken,
     window: run.window,
+    shrunk: run.shrunk,
   }
   const page = await paced(deps, signal, () =>
     access.withToken(

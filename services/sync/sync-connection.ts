@@ -6,6 +6,7 @@ import { crashPoint } from '#shared/platform/crash-point.ts'
 import { metrics } from '#shared/platform/metrics.ts'
 import type { CalendarRow } from '#shared/store/calendars.ts'
 import { readHeld } from '#shared/store/events.ts'
+import { processRoom } from '#shared/vendors/room.ts'
 import type { Page } from '#shared/vendors/vendor.ts'
 import { beginRun, fullReadReason, isPutOff, type CalendarRun } from './calendar-run.ts'
 import { claimUnit } from './claim-unit.ts'
@@ -89,25 +90,37 @@ async function syncCalendar(
       run = await sweepResync(deps, unit, { run, endCursor, isLast })
       continue
     }
-    // 2. Fetch one page of changes from the vendor.
-    crashPoint('sync.before-fetch')
-    const page = await fetchPage(deps, unit, run, turn)
-    crashPoint('sync.fetched')
-    if (page.kind === 'held' || page.kind === 'handed-over') return page
-    if (page.kind === 'cursor-expired') {
-      run = await restartRead(deps, unit, run)
-      continue
-    }
-    // 3. Plan: what the page changes in what we hold (pure).
-    const plan = await planFetched(deps, run, page)
-    crashPoint('sync.planned')
-    const late = isPageLate(deps, unit, turn)
-    if (late !== null) return late
-    // 4. Persist rows, messages and the place in the run in one transaction.
-    run = await persistPage(deps, unit, { run, plan, next: page.next, isLast })
+    // What a page holds counts towards the room of this process until it is stored.
+    const at = { run, isLast }
+    const step = await processRoom.hold(() => syncPage(deps, unit, at, turn))
+    if (step.kind !== 'on') return step
+    run = step.run
     // 5. Repeat; a run that was resumed makes one more pass from its new cursor.
   }
   return null
+}
+
+/** Steps 2 to 4 with one page. @returns why it stopped, or where the calendar goes on; null when it has been read. */
+async function syncPage(
+  deps: UnitDeps,
+  unit: Unit,
+  { run, isLast }: { readonly run: CalendarRun; readonly isLast: boolean },
+  turn: Turn,
+): Promise<Interruption | { readonly kind: 'on'; readonly run: CalendarRun | null }> {
+  // 2. Fetch one page of changes from the vendor.
+  crashPoint('sync.before-fetch')
+  const page = await fetchPage(deps, unit, run, turn)
+  crashPoint('sync.fetched')
+  if (page.kind === 'held' || page.kind === 'handed-over') return page
+  if (page.kind === 'cursor-expired') return { kind: 'on', run: await restartRead(deps, unit, run) }
+  if (page.kind === 'too-large') return { kind: 'on', run: page.smaller }
+  // 3. Plan: what the page changes in what we hold (pure).
+  const plan = await planFetched(deps, run, page)
+  crashPoint('sync.planned')
+  const late = isPageLate(deps, unit, turn)
+  if (late !== null) return late
+  // 4. Persist rows, messages and the place in the run in one transaction.
+  return { kind: 'on', run: await persistPage(deps, unit, { run, plan, next: page.next, isLast }) }
 }
 
 /** One calendar after the other; the failure of one does not keep the others from being read. */

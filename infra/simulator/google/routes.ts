@@ -12,6 +12,7 @@ import { importEvent, listInstances, moveEvent } from './event-copies.ts'
 import { queryFreeBusy } from './free-busy.ts'
 import { listEvents, type ListDeps } from './list-events.ts'
 import { authorize, issueToken, type OAuthDeps, revokeToken } from './oauth.ts'
+import { partial } from './partial.ts'
 import { type Opening, opens } from './scopes.ts'
 import { edit, getEvent, insert, remove } from './write-events.ts'
 
@@ -200,7 +201,7 @@ export const GOOGLE_ROUTES: readonly Route<GoogleContext>[] = [
 ]
 
 function withAccount(opening: Opening, handle: Scoped): Route<GoogleContext>['handle'] {
-  return (context, params) => {
+  return async (context, params) => {
     const { deps, call } = context
     const bearer = /^Bearer (.+)$/i.exec(call.headers.authorization ?? '')
     const claims = deps.oauth.tokens.readAccess(bearer?.[1] ?? '')
@@ -208,7 +209,7 @@ function withAccount(opening: Opening, handle: Scoped): Route<GoogleContext>['ha
     const live = claims?.era === account?.era && claims && claims.expiresAt > deps.world.now()
     if (!live || !account || account.revoked) return googleError('authError')
     if (!opens(claims.scope, opening)) return googleError('insufficientPermissions')
-    return handle(context, account, params)
+    return partial(await handle(context, account, params), call.query)
   }
 }
 

@@ -12,6 +12,7 @@ import { graphError } from './errors.ts'
 import { type GraphEvent, type Preferences, showEvent } from './event-shape.ts'
 import { expand, expandedIds, readFilter } from './extended-properties.ts'
 import type { Located } from './locate.ts'
+import { misnamed, project } from './select.ts'
 
 export interface EventDeps {
   readonly world: World
@@ -32,7 +33,8 @@ export function readEvent(
   if (docOf(target).at > world.now() - knobs.microsoft.invisibleForMs) return graphError('ErrorItemNotFound')
   const ids = expandedIds(call.query.get('$expand'))
   if (ids === 'unsupported') return graphError('ErrorInvalidUrlQuery')
-  return shown(project(show(calendar, target, prefer, ids), call.query), prefer)
+  const event = show(calendar, target, prefer, ids)
+  return misnamed(event, call.query) ?? shown(project(event, call.query), prefer)
 }
 
 /** GET …/events/{id}/instances: occurrences and exceptions in the window, whole. */
@@ -137,6 +139,8 @@ function paged(deps: EventDeps, events: readonly GraphEvent[], call: Call, prefe
   const next = new URLSearchParams(call.query)
   next.set('$skip', String(skip + top))
   const more = skip + top < events.length
+  const problem = misnamed(events[0], call.query)
+  if (problem) return problem
   return {
     status: 200,
     headers: { 'preference-applied': prefer.applied.join(', ') },
@@ -147,15 +151,6 @@ function paged(deps: EventDeps, events: readonly GraphEvent[], call: Call, prefe
     },
     note: { items: page.length },
   }
-}
-
-/** What `$select` leaves; the id, the annotations and what was expanded always stay. */
-function project(event: GraphEvent, query: URLSearchParams): GraphEvent {
-  const select = query.get('$select')?.split(',')
-  if (!select) return event
-  const stays = (name: string) =>
-    select.includes(name) || name === 'id' || name === 'singleValueExtendedProperties' || name.startsWith('@')
-  return Object.fromEntries(Object.entries(event).filter(([name]) => stays(name)))
 }
 
 function windowOf(query: URLSearchParams): readonly [number, number] | null {

@@ -4,6 +4,7 @@ import type { Answer, Call } from '../http.ts'
 import { digest } from '../random.ts'
 import type { Calendar } from '../world/calendar.ts'
 import type { Account } from '../world/entries.ts'
+import { misnamed, project } from './select.ts'
 
 const TOP_DEFAULT = 10
 
@@ -33,6 +34,9 @@ export function listCalendars(
   call: Call,
 ): Answer {
   const all = [...account.calendars.values()].filter((calendar) => !calendar.gone)
+  const rows = all.map(calendarRow)
+  const problem = misnamed(rows[0], call.query)
+  if (problem) return problem
   const top = Number(call.query.get('$top') ?? TOP_DEFAULT) || TOP_DEFAULT
   const skip = Number(call.query.get('$skip') ?? 0) || 0
   const next = new URLSearchParams(call.query)
@@ -42,7 +46,7 @@ export function listCalendars(
     body: {
       '@odata.context': `${origin()}/v1.0/$metadata#users('me')/calendars`,
       ...(skip + top < all.length ? { '@odata.nextLink': `${origin()}${call.path}?${next.toString()}` } : {}),
-      value: all.slice(skip, skip + top).map(calendarRow),
+      value: rows.slice(skip, skip + top).map((row) => project(row, call.query)),
     },
   }
 }

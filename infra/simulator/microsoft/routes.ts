@@ -13,6 +13,7 @@ import { listEvents, listInstances, listView, readEvent } from './events.ts'
 import { type Located, locate } from './locate.ts'
 import { authorize, type EntraDeps, issueToken } from './oauth.ts'
 import { calendarRow, listCalendars, userOf } from './people.ts'
+import { misnamed, project } from './select.ts'
 import { getSchedule } from './schedule.ts'
 import { listSubscriptions, onSubscription, subscribe, type SubscriptionDeps } from './subscriptions.ts'
 import { createEvent, mayWrite, moveEvent, removeEvent, updateEvent, type WriteDeps } from './write-events.ts'
@@ -69,7 +70,10 @@ export const MICROSOFT_ROUTES: readonly Route<MicrosoftContext>[] = [
   graph(
     'GET /me',
     'read',
-    forAccount('User.Read', ({ deps }, account) => ({ status: 200, body: userOf(deps, account) })),
+    forAccount('User.Read', ({ deps, call }, account) => {
+      const user = userOf(deps, account)
+      return misnamed(user, call.query) ?? { status: 200, body: project(user, call.query) }
+    }),
   ),
   graph(
     'GET /me/calendars',

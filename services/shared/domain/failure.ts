@@ -1,6 +1,7 @@
 // The one error class, its code table and the one decision about what happens next. Adapters and store translate at the
 // border; inside, nobody looks at an HTTP status or a SQLSTATE.
 import type { Micros } from './ids.ts'
+import { ANSWER_BYTES_MAX, ANSWER_VALUES_MAX, PAGE_ITEMS_MAX } from './page-limits.ts'
 
 export type FailureKind =
   | 'transient'
@@ -39,7 +40,7 @@ export const FAILURE_CODES = {
   'vendor/answer-too-large': {
     kind: 'invalid',
     scope: 'calendar',
-    text: 'The vendor sent more than 64 MB in one answer, so it was cut off. Check the calendar for abuse.',
+    text: `The vendor sent more than ${ANSWER_BYTES_MAX / 1024 / 1024} MB, ${PAGE_ITEMS_MAX} items or ${ANSWER_VALUES_MAX} values in one answer, also when asked for fewer items, so it was cut off. The other calendars go on. Check the calendar for abuse.`,
   },
   'vendor/throttled': {
     kind: 'throttled',
@@ -185,6 +186,11 @@ export const FAILURE_CODES = {
     kind: 'defect',
     scope: 'connection',
     text: 'Eight units in a row of this connection ended without any page or outcome. Look at the logs of the sync service.',
+  },
+  'sync/no-room': {
+    kind: 'throttled',
+    scope: 'connection',
+    text: 'Large answers of vendors filled the room that this process has for them. The connection is tried again by itself; look for calendars with very large events if it lasts.',
   },
   'internal/defect': {
     kind: 'defect',

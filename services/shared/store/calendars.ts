@@ -16,6 +16,8 @@ export interface Checkpoint {
   readonly generation: number
   /** Database clock when the run began. */
   readonly startedAt: Micros
+  /** How often its pages were too large; absent is 0. */
+  readonly shrunk?: number
 }
 
 export interface CalendarRow {

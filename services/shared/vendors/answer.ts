@@ -2,6 +2,8 @@
 // checked. Both adapters and the OAuth client read through here.
 import type { z } from 'zod'
 import { Failure } from '#shared/domain/failure.ts'
+import { PAGE_ITEMS_MAX } from '#shared/domain/page-limits.ts'
+import { isPathSegment, isPlainText } from './fit.ts'
 
 /** An answer whose body was read to its end. */
 export interface Answer {
@@ -37,9 +39,24 @@ export function readAs<S extends z.ZodType>(
   )
 }
 
+/** The items of an answer. Throws Failure `vendor/answer-too-large` when they are too many to work on in one turn. */
+export function boundedItems<T>(items: readonly T[]): readonly T[] {
+  if (items.length <= PAGE_ITEMS_MAX) return items
+  throw new Failure('vendor/answer-too-large')
+}
+
+/**
+ * An id as one segment of a path. Throws Failure `vendor/rejected` for `.` and `..`, which lead to another resource in every
+ * spelling that a URL knows (url.spec.whatwg.org/#double-dot-path-segment), and for what cannot be written in a URL at all.
+ */
+export function pathSegment(id: string, vendor: string): string {
+  if (isPathSegment(id)) return encodeURIComponent(id)
+  throw new Failure('vendor/rejected', `${vendor} gave an id that cannot stand in an address.`)
+}
+
 /** A page token or cursor that can be kept. Throws Failure `vendor/unreadable-answer` otherwise. */
 export function storableToken(token: string, vendor: string): string {
-  if (token.length <= TOKEN_MAX && !token.includes('\0') && token.isWellFormed()) return token
+  if (token.length <= TOKEN_MAX && isPlainText(token)) return token
   throw new Failure('vendor/unreadable-answer', `${vendor} sent a token that cannot be stored.`)
 }
 

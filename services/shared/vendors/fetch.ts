@@ -1,92 +1,166 @@
-// The one way out to a vendor. Every call ends: at 30 s, at 64 MB, or when the caller gives up. Redirects are never
-// followed (a bearer token would go with them) and nothing is tried twice: the sync service decides about retry.
-// Both SDKs buffer without limit (an endless body took 1.8 GB in 3 s), so the cap sits here, under them.
+// The one way out to a vendor. Every call ends: at 30 s, at 16 MB, or when the caller gives up. Redirects are never followed (a bearer
+// token would go with them) and nothing is tried twice: the sync service decides about retry. What arrives takes room of the
+// process (room.ts); a wait for that is ours, so the vendor's time stands still meanwhile.
+// Both SDKs buffer without limit (an endless body took 1.8 GB in 3 s), so the caps sit here, under them.
 import { Failure } from '#shared/domain/failure.ts'
 import type { Micros } from '#shared/domain/ids.ts'
+import { ANSWER_BYTES_MAX, ANSWER_VALUES_MAX } from '#shared/domain/page-limits.ts'
+import { createValueCounter } from './json-values.ts'
+import { processRoom, type Holder, type Room } from './room.ts'
 
 export const CALL_TIMEOUT_MS = 30_000
-export const ANSWER_BYTES_MAX = 64 * 1024 * 1024
 /** A vendor that names a date years away is wrong or hostile; a day keeps the connection alive. */
 export const RETRY_AFTER_MAX_MS = 24 * 60 * 60 * 1000
 
 export interface FetchLimits {
   readonly timeoutMs?: number
   readonly bytesMax?: number
+  readonly room?: Room
 }
 
 export type BoundedFetch = (input: string | URL | Request, init?: RequestInit) => Promise<Response>
 
 /**
  * A fetch with a deadline for headers and body together, and a cap on the decoded body.
- * Its calls reject with a Failure (`vendor/unavailable`, `vendor/timeout`, `vendor/unreadable-answer` for a redirect or a
- * body that breaks off, `vendor/answer-too-large`), or with the reason of `init.signal` when that aborts. The same holds
- * for reading the body of the answer.
+ * Its calls reject with a Failure (`vendor/unavailable`, `vendor/timeout`, `vendor/unreadable-answer` for a redirect, a status
+ * that HTTP does not know or a body that breaks off, `vendor/answer-too-large`, `sync/no-room`), or with the reason of
+ * `init.signal` when that aborts. The same holds for reading the body of the answer.
  */
 export function createBoundedFetch(limits: FetchLimits = {}): BoundedFetch {
-  const timeoutMs = limits.timeoutMs ?? CALL_TIMEOUT_MS
-  const bytesMax = limits.bytesMax ?? ANSWER_BYTES_MAX
+  const { timeoutMs = CALL_TIMEOUT_MS, bytesMax = ANSWER_BYTES_MAX, room = processRoom } = limits
   return async (input, init = {}) => {
     const caller = init.signal ?? null
-    const deadline = new AbortController()
-    // Cleared at the end of the body: a timer that runs on holds 4 kB of its call for 30 s.
-    const timer = setTimeout(() => deadline.abort(), timeoutMs).unref()
-    const waits: Waits = { caller, deadline: deadline.signal, timeoutMs, end: () => clearTimeout(timer) }
+    const deadline = startDeadline(timeoutMs)
+    const waits: Waits = { caller, deadline, timeoutMs }
     const signal = caller === null ? deadline.signal : AbortSignal.any([deadline.signal, caller])
     let response: Response
     try {
       response = await fetch(input, { ...init, signal, redirect: 'manual' })
     } catch (error) {
-      waits.end()
+      deadline.end()
       throw unreached(error, waits)
     }
-    if (response.status >= 300 && response.status < 400 && response.status !== 304) {
-      waits.end()
+    const problem = problemOf(response, bytesMax)
+    if (problem !== null) {
+      deadline.end()
       await response.body?.cancel().catch(() => {})
-      throw new Failure(
-        'vendor/unreadable-answer',
-        `The vendor answered ${response.status}, a redirect, which is never followed. Check the vendor URL that is configured.`,
-      )
+      throw problem
     }
     if (response.body === null) {
-      waits.end()
+      deadline.end()
       return response
     }
-    const body = limitBody(response.body, bytesMax, waits)
-    const { status, statusText, headers } = response
-    return new Response(body, { status, statusText, headers })
+    const body = limitBody(response.body, { bytesMax, waits, ...room.holder() })
+    return new Response(body, { status: response.status, headers: response.headers })
+  }
+}
+
+/** Why the body of this answer is not read at all; null when it is. */
+function problemOf({ status, headers }: Response, bytesMax: number): Failure | null {
+  if (status >= 300 && status < 400 && status !== 304) {
+    return new Failure(
+      'vendor/unreadable-answer',
+      `The vendor answered ${status}, a redirect, which is never followed. Check the vendor URL that is configured.`,
+    )
+  }
+  // RFC 9110 §15; a Response of the platform cannot be made of others.
+  if (status < 200 || status > 599) {
+    return new Failure(
+      'vendor/unreadable-answer',
+      `The vendor answered ${status}, which is no status of a finished HTTP answer.`,
+    )
+  }
+  return Number(headers.get('content-length')) > bytesMax ? new Failure('vendor/answer-too-large') : null
+}
+
+interface Deadline {
+  readonly signal: AbortSignal
+  /** Stops the clock while it is not the vendor whom we wait for. */
+  pause(): void
+  resume(): void
+  /** At the end of the body: a timer that runs on holds 4 kB of its call for 30 s. */
+  end(): void
+}
+
+function startDeadline(timeoutMs: number): Deadline {
+  const over = new AbortController()
+  let leftMs = timeoutMs
+  let startedAt = performance.now()
+  const start = () => setTimeout(() => over.abort(), leftMs).unref()
+  let timer = start()
+  return {
+    signal: over.signal,
+    pause() {
+      clearTimeout(timer)
+      leftMs = Math.max(0, leftMs - (performance.now() - startedAt))
+    },
+    resume() {
+      startedAt = performance.now()
+      timer = start()
+    },
+    end: () => clearTimeout(timer),
   }
 }
 
 interface Waits {
   readonly caller: AbortSignal | null
-  readonly deadline: AbortSignal
+  readonly deadline: Deadline
   readonly timeoutMs: number
-  readonly end: () => void
 }
 
-function limitBody(source: ReadableStream<Uint8Array>, bytesMax: number, waits: Waits) {
+interface BodyLimits {
+  readonly bytesMax: number
+  readonly waits: Waits
+  readonly holder: Holder
+  readonly isOwn: boolean
+}
+
+function limitBody(source: ReadableStream<Uint8Array>, limits: BodyLimits): ReadableStream<Uint8Array> {
+  const { bytesMax, waits, holder, isOwn } = limits
   const reader = source.getReader()
+  const countValues = createValueCounter()
   let bytes = 0
+  let hasWaited = false
+  const end = () => {
+    waits.deadline.end()
+    if (isOwn) holder.end()
+  }
+  const takeRoom = async (size: number) => {
+    const wait = holder.take(size, waits.caller)
+    if (wait === null) return
+    hasWaited = true
+    waits.deadline.pause()
+    try {
+      await wait
+    } finally {
+      waits.deadline.resume()
+    }
+  }
   return new ReadableStream<Uint8Array>({
     async pull(controller) {
       try {
         const { done, value } = await reader.read()
         if (done) {
-          waits.end()
+          end()
           return controller.close()
         }
         bytes += value.byteLength
-        if (bytes > bytesMax) throw new Failure('vendor/answer-too-large')
+        if (bytes > bytesMax || countValues(value) > ANSWER_VALUES_MAX)
+          throw new Failure('vendor/answer-too-large')
+        await takeRoom(value.byteLength)
         controller.enqueue(value)
       } catch (error) {
-        const failure = brokenOff(error, waits)
-        waits.end()
+        // A vendor that lost patience while we had no room did nothing wrong.
+        const broken = brokenOff(error, waits)
+        const isOurs = hasWaited && broken instanceof Failure && broken.code === 'vendor/unreadable-answer'
+        const failure = isOurs ? new Failure('sync/no-room') : broken
+        end()
         controller.error(failure)
         await reader.cancel(failure).catch(() => {})
       }
     },
     cancel: (reason) => {
-      waits.end()
+      end()
       return reader.cancel(reason)
     },
   })
@@ -116,7 +190,7 @@ function brokenOff(error: unknown, waits: Waits): unknown {
 
 function endedWait({ caller, deadline, timeoutMs }: Waits): unknown {
   if (caller?.aborted) return caller.reason
-  if (!deadline.aborted) return undefined
+  if (!deadline.signal.aborted) return undefined
   return new Failure('vendor/timeout', `The vendor did not answer within ${timeoutMs / 1000} s.`)
 }
 

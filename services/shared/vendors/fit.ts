@@ -1,9 +1,12 @@
 // A vendor's text and times made fit for Postgres and Kafka; pure, and the same for every vendor.
 //
-// What is bent, and how: NUL is dropped and a lone surrogate becomes U+FFFD (Postgres stores neither); title and location are
-// cut at 1 024 characters, organizer and the name of an account at 320, zone at 128, etag at 256; an end before the start (imported calendars have
+// What is bent, and how: control characters but tab and line breaks are dropped (Postgres stores no NUL, and an ESC
+// commands the terminal that shows it), so are the marks that turn the direction of all text behind them (UAX #9), and a
+// lone surrogate becomes U+FFFD; title and location are cut at 1 024 characters, organizer and the name of an account at
+// 320, zone at 128, etag at 256; an end before the start (imported calendars have
 // them) becomes the start, for all-day events the day after it (RFC 5545 §3.6.1); a time outside 1684 … 2255 moves to that
-// edge, because microseconds are exact only in there. Ids are never bent: one that cannot be stored makes its item unreadable.
+// edge, because microseconds are exact only in there. Ids are never bent: one that cannot be stored, or sent
+// back as it is, makes its item unreadable.
 import type { Micros } from '#shared/domain/ids.ts'
 import type { PageItem } from './vendor.ts'
 
@@ -19,6 +22,9 @@ export const ACCOUNT_ID_MAX = 320
 export const LABEL_MAX = 320
 /** 2255-06-05T23:47:34Z and its mirror: whole seconds inside the range in which a number counts microseconds exactly. */
 const MICROS_MAX = 9_007_199_254_000_000
+
+/** All of Cc but tab, line feed and carriage return, and the embeddings, overrides and isolates of bidirectional text. */
+const UNFIT = /[\0-\x08\x0B\x0C\x0E-\x1F\x7F-\x9F\u202A-\u202E\u2066-\u2069]/g
 
 export type MappedItem =
   | { readonly kind: 'item'; readonly item: PageItem }
@@ -96,7 +102,12 @@ export function clean(source: string | null | undefined, max: number): string | 
   // Cutting first leaves at most one half pair at the end, which is then dropped rather than replaced.
   const cut = source.slice(0, max)
   const whole = source.length > max && /[\uD800-\uDBFF]$/.test(cut) ? cut.slice(0, -1) : cut
-  return whole.replaceAll('\0', '').toWellFormed()
+  return whole.replaceAll(UNFIT, '').toWellFormed()
+}
+
+/** Without controls, direction marks and half characters: text that can be stored, logged and shown as it is. */
+export function isPlainText(source: string): boolean {
+  return source.isWellFormed() && !/[\p{Cc}\u202A-\u202E\u2066-\u2069]/u.test(source)
 }
 
 /** Controls (ESC, line ends) and what turns the direction of the text that follows: UAX #9 §2.1, §2.2, §2.4. */
@@ -128,9 +139,16 @@ export function isPresent<T>(value: T | null | undefined): value is T {
   return value !== null && value !== undefined
 }
 
-/** Whether an index of Postgres can hold the id as it is. */
+/** Whether an index of Postgres can hold the id as it is, and an address name it. */
 export function isStorableId(id: string): boolean {
-  return Buffer.byteLength(id) <= ID_BYTES_MAX && !id.includes('\0') && id.isWellFormed()
+  return (
+    id.length <= ID_BYTES_MAX && Buffer.byteLength(id) <= ID_BYTES_MAX && isPlainText(id) && isPathSegment(id)
+  )
+}
+
+/** Whether the id, encoded, names itself in an address and nothing above it. */
+export function isPathSegment(id: string): boolean {
+  return id !== '' && id !== '.' && id !== '..' && id.isWellFormed()
 }
 
 /** An item that costs nobody else its page. */

@@ -25,6 +25,8 @@ export interface PageRequest {
   /** The vendor's page token of an unfinished run, with the same cursor and window as its first page. */
   readonly pageToken: string | null
   readonly window: Window
+  /** How often in a row this page was too large: each time a tenth of the items is asked for. 0 unless given. */
+  readonly shrunk?: number
 }
 
 export type PageItem =
@@ -132,7 +134,8 @@ export interface Vendor {
   listCalendars(accessToken: string, signal: AbortSignal, each?: EachCall): Promise<readonly VendorCalendar[]>
   /**
    * One page of changes; a few calls of the vendor at most, so that a gate may be asked between pages. Throws Failure;
-   * `vendor/not-yet-readable` when the vendor tells of a change that it does not show yet.
+   * `vendor/not-yet-readable` when the vendor tells of a change that it does not show yet, `vendor/answer-too-large` when the
+   * page is to be asked for again with `shrunk` one higher.
    */
   fetchPage(
     accessToken: string,

@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { calendarId } from '#shared/domain/ids.ts'
+import { PAGE_SHRINKS_MAX } from '#shared/domain/page-limits.ts'
 import { windowAt } from '#shared/domain/window.ts'
 import type { CalendarRow } from '#shared/store/calendars.ts'
 import {
@@ -12,6 +13,7 @@ import {
   isPutOff,
   restartRun,
   restMs,
+  withSmallerPages,
 } from '../../../services/sync/calendar-run.ts'
 
 const HOUR = 3_600_000_000
@@ -60,7 +62,7 @@ describe('a run', () => {
     }
     const run = beginRun(calendar({ cursor: null, checkpoint, generation: 5 }), NOW)
     expect(run).toMatchObject({ ...checkpoint, isResumed: true })
-    expect(run && checkpointOf(run)).toEqual(checkpoint)
+    expect(run && checkpointOf(run)).toEqual({ ...checkpoint, shrunk: 0 })
     expect(run && followUp(run, 'end')).toMatchObject({ cursor: 'end', pageToken: null, isResumed: false })
   })
 })
@@ -126,4 +128,16 @@ describe('a sweep that was put off', () => {
     expect(run && fullReadReason(run)).toBe('second-look')
     expect(isPutOff(row, NOW + HOUR)).toBe(false)
   })
+})
+
+test('pages become smaller as often as a page may be asked for again, and stay so over the checkpoint', () => {
+  const run = beginRun(calendar({ cursor: 'c', lastFullSync: NOW }), NOW)
+  let smaller = run
+  for (let shrunk = 1; shrunk <= PAGE_SHRINKS_MAX; shrunk += 1) {
+    smaller = smaller && withSmallerPages(smaller)
+    expect(smaller).toEqual({ ...run, shrunk })
+  }
+  expect(smaller && withSmallerPages(smaller)).toBeNull()
+  const checkpoint = smaller && { ...checkpointOf(smaller), pageToken: 'p' }
+  expect(beginRun(calendar({ checkpoint }), NOW)).toMatchObject({ shrunk: PAGE_SHRINKS_MAX, isResumed: true })
 })

@@ -6,11 +6,20 @@ import type { calendar_v3, MethodOptions } from 'googleapis/build/src/apis/calen
 import type { z } from 'zod'
 import { Failure } from '#shared/domain/failure.ts'
 import type { Micros } from '#shared/domain/ids.ts'
+import { shrunkSize } from '#shared/domain/page-limits.ts'
 import { systemClock, type Clock } from '#shared/platform/clock.ts'
 import { ConfigError, type Secret } from '#shared/platform/env.ts'
-import { brokenLibrary, failureInside, readAs, storableToken, type Answer } from '../answer.ts'
+import {
+  boundedItems,
+  brokenLibrary,
+  failureInside,
+  pathSegment,
+  readAs,
+  storableToken,
+  type Answer,
+} from '../answer.ts'
 import { createBoundedFetch } from '../fetch.ts'
-import { isAccountId } from '../fit.ts'
+import { clampMicros, isAccountId } from '../fit.ts'
 import { createOAuth, type OAuthSettings } from '../oauth.ts'
 import {
   sendAtOnce,
@@ -27,10 +36,18 @@ import {
 } from '../vendor.ts'
 import { failureOfAnswer, readProblem, type CallSubject } from './errors.ts'
 import { mapCalendar, mapEvent } from './map.ts'
-import { wireCalendarPage, wireChannel, wireEventPage } from './wire.ts'
+import { googleMask } from '../wire-fields.ts'
+import { wireCalendar, wireCalendarPage, wireChannel, wireEvent, wireEventPage } from './wire.ts'
 
 /** The most that events.list gives; fewer and empty pages are normal. */
 const EVENTS_PER_PAGE = 2500
+/** What is read, and nothing else: descriptions, attendees and attachments are never sent. They are filtered after the query, so tokens of before stay good. */
+const FIELDS = {
+  events: `nextPageToken,nextSyncToken,items(${googleMask(wireEvent)})`,
+  calendars: `nextPageToken,items(${googleMask(wireCalendar)})`,
+  calendar: googleMask(wireCalendar),
+  channel: googleMask(wireChannel),
+} as const
 /** The most that calendarList.list gives. */
 const CALENDARS_PER_PAGE = 250
 /** 10 000 calendars; a list that goes on is a loop. */
@@ -135,7 +152,7 @@ function through(call: Call, each: EachCall = sendAtOnce): Call {
 /** The primary calendar's id is the address of the account. */
 async function account(call: Call, accessToken: string, signal: AbortSignal): Promise<VendorAccount> {
   const outcome = await call({ accessToken, subject: 'account' }, signal, (api, options) =>
-    api.calendarList.get({ calendarId: 'primary' }, options),
+    api.calendarList.get({ calendarId: 'primary', fields: FIELDS.calendar }, options),
   )
   if (outcome.kind === 'refused') throw outcome.failure
   const primary = mapCalendar(outcome.data)
@@ -155,7 +172,11 @@ async function listCalendars(
   const found: VendorCalendar[] = []
   let pageToken: string | undefined
   for (let page = 0; page < CALENDAR_PAGES_MAX; page += 1) {
-    const params = { maxResults: CALENDARS_PER_PAGE, ...(pageToken === undefined ? {} : { pageToken }) }
+    const params = {
+      maxResults: CALENDARS_PER_PAGE,
+      fields: FIELDS.calendars,
+      ...(pageToken === undefined ? {} : { pageToken }),
+    }
     const outcome = await call({ accessToken, subject: 'account' }, signal, (api, options) =>
       api.calendarList.list(params, options),
     )
@@ -164,7 +185,8 @@ async function listCalendars(
       vendor: VENDOR,
       what: 'calendar list',
     })
-    found.push(...(items ?? []).flatMap((item) => mapCalendar(item) ?? []))
+    found.push(...boundedItems(items ?? []).flatMap((item) => mapCalendar(item) ?? []))
+    boundedItems(found)
     if (!nextPageToken) return found
     pageToken = nextPageToken
   }
@@ -190,7 +212,7 @@ async function fetchPage(
   const page = readAs(wireEventPage, outcome.data, { vendor: VENDOR, what: 'page of events' })
   const items: PageItem[] = []
   const unreadable: { vendorEventId: string | null; problem: string }[] = []
-  for (const raw of page.items ?? []) {
+  for (const raw of boundedItems(page.items ?? [])) {
     const mapped = mapEvent(raw)
     if (mapped.kind === 'item') items.push(mapped.item)
     else unreadable.push({ vendorEventId: mapped.vendorEventId, problem: mapped.problem })
@@ -199,18 +221,23 @@ async function fetchPage(
 }
 
 function pageParams(request: PageRequest): calendar_v3.Params$Resource$Events$List {
-  const { vendorCalendarId, cursor, pageToken, window } = request
+  const { vendorCalendarId, cursor, pageToken, window, shrunk = 0 } = request
   return {
-    calendarId: vendorCalendarId,
+    calendarId: calendarId(vendorCalendarId),
     singleEvents: true,
-    maxResults: EVENTS_PER_PAGE,
-    // We keep no attendees; 200 of them on each of 2 500 events would come near the cap of one answer.
-    maxAttendees: 1,
+    maxResults: shrunkSize(EVENTS_PER_PAGE, shrunk),
+    fields: FIELDS.events,
     ...(cursor === null
       ? { timeMin: toRfc3339(window.from), timeMax: toRfc3339(window.to) }
       : { syncToken: cursor }),
     ...(pageToken === null ? {} : { pageToken }),
   }
+}
+
+/** The SDK encodes it, and lets through what would lead elsewhere. Throws Failure `vendor/rejected` for that. */
+function calendarId(id: string): string {
+  pathSegment(id, VENDOR)
+  return id
 }
 
 /** 410, or a 400 about the token that we sent: one that Google no longer knows, for example after it slept in a checkpoint. */
@@ -257,7 +284,10 @@ async function openChannel(
     params: { ttl: String(Math.floor(request.lifeMs / 1000)) },
   }
   const outcome = await call({ accessToken, subject: 'calendar' }, signal, (api, options) =>
-    api.events.watch({ calendarId: request.vendorCalendarId, requestBody }, options),
+    api.events.watch(
+      { calendarId: calendarId(request.vendorCalendarId), fields: FIELDS.channel, requestBody },
+      options,
+    ),
   )
   if (outcome.kind === 'refused') {
     if (readProblem(outcome.answer.data)?.reason === 'pushNotSupportedForRequestedResource')
@@ -274,7 +304,7 @@ async function openChannel(
       'Google opened a channel with another id than the one asked for.',
     )
   }
-  return { kind: 'opened', channelId: id, resourceId, expiresAt: expiration * 1000 }
+  return { kind: 'opened', channelId: id, resourceId, expiresAt: clampMicros(expiration * 1000) }
 }
 
 async function stopChannel(

@@ -4,6 +4,7 @@
 import type { CalendarEvent, EventTime } from '#shared/domain/event.ts'
 import {
   clean,
+  cleanLine,
   dayAfter,
   ETAG_MAX,
   isDate,
@@ -47,7 +48,7 @@ export function mapCalendar(raw: unknown): VendorCalendar | null {
   if (deleted || accessRole === 'none') return null
   return {
     vendorCalendarId: id,
-    name: clean(summaryOverride ?? summary, TITLE_MAX),
+    name: cleanLine(summaryOverride ?? summary, TITLE_MAX),
     timeZone: clean(timeZone, ZONE_MAX),
     accessRole: clean(accessRole, ZONE_MAX),
     primary: primary ?? false,

@@ -45,10 +45,10 @@ export const wireCalendar = z.object({
   deleted: z.boolean().nullish().catch(null),
 })
 
-/** `expiration` is an int64, so a string; Google's own example shows a number. */
+/** `expiration` is an int64, so a string; Google's own example shows a number. Both ids are sent back in a body and stored. */
 export const wireChannel = z.object({
   id: z.string().min(1),
-  resourceId: z.string().min(1),
+  resourceId: z.string().regex(/^[!-~]{1,512}$/),
   expiration: z.coerce.number().int().positive(),
 })
 

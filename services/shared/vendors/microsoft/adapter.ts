@@ -3,9 +3,10 @@
 // Source: https://learn.microsoft.com/graph/api/overview and https://learn.microsoft.com/graph/change-notifications-overview
 import { Failure } from '#shared/domain/failure.ts'
 import type { Micros } from '#shared/domain/ids.ts'
+import { withoutEndSlashes } from '#shared/platform/address.ts'
 import { systemClock, type Clock } from '#shared/platform/clock.ts'
 import type { Secret } from '#shared/platform/env.ts'
-import { readAs } from '../answer.ts'
+import { boundedItems, pathSegment, readAs } from '../answer.ts'
 import { cleanLine, isAccountId, isPresent, LABEL_MAX, parseInstant } from '../fit.ts'
 import { createOAuth, type OAuthSettings } from '../oauth.ts'
 import type {
@@ -16,9 +17,10 @@ import type {
   VendorAccount,
   VendorCalendar,
 } from '../vendor.ts'
+import { odataSelect } from '../wire-fields.ts'
 import { createGraph, through, type Graph, type Outcome } from './call.ts'
 import { readProblem } from './errors.ts'
-import { wirePage, wireSubscription, wireUser } from './wire.ts'
+import { wireCalendar, wirePage, wireSubscription, wireUser } from './wire.ts'
 
 const VENDOR = 'Microsoft'
 const SCOPE = 'offline_access User.Read Calendars.Read'
@@ -62,7 +64,7 @@ export function createMicrosoft(config: MicrosoftConfig, clock: Clock = systemCl
 }
 
 function oauthSettings(config: MicrosoftConfig): OAuthSettings {
-  const endpoint = `${config.loginUrl.replace(/\/+$/, '')}/${encodeURIComponent(config.tenant)}/oauth2/v2.0`
+  const endpoint = `${withoutEndSlashes(config.loginUrl)}/${encodeURIComponent(config.tenant)}/oauth2/v2.0`
   return {
     vendor: VENDOR,
     authUrl: `${endpoint}/authorize`,
@@ -84,7 +86,7 @@ function oauthSettings(config: MicrosoftConfig): OAuthSettings {
 
 /** The account's id is stable; its address is not. */
 async function account(graph: Graph, accessToken: string, signal: AbortSignal): Promise<VendorAccount> {
-  const query = { $select: 'id,displayName,mail,userPrincipalName' }
+  const query = { $select: odataSelect(wireUser) }
   const outcome = await graph.call({ accessToken, subject: 'account', path: '/me', query }, signal)
   if (outcome.kind === 'refused') throw outcome.failure
   const user = readAs(wireUser, outcome.data, { vendor: VENDOR, what: 'user' })
@@ -104,13 +106,14 @@ async function listCalendars(
   let path = '/me/calendars'
   let query: Record<string, string> = {
     $top: String(CALENDARS_PER_PAGE),
-    $select: 'id,name,isDefaultCalendar,canEdit,canShare',
+    $select: odataSelect(wireCalendar),
   }
   for (let page = 0; page < CALENDAR_PAGES_MAX; page += 1) {
     const outcome = await graph.call({ accessToken, subject: 'account', path, query }, signal)
     if (outcome.kind === 'refused') throw outcome.failure
     const data = readAs(wirePage, outcome.data, { vendor: VENDOR, what: 'calendar list' })
-    found.push(...data.value.flatMap((item) => mapCalendar(item) ?? []))
+    found.push(...boundedItems(data.value).flatMap((item) => mapCalendar(item) ?? []))
+    boundedItems(found)
     const next = data['@odata.nextLink']
     if (!next) return found
     path = graph.linkHere(next)
@@ -137,7 +140,7 @@ async function openChannel(
     changeType: 'created,updated,deleted',
     notificationUrl: request.callbackUrl,
     lifecycleNotificationUrl: request.callbackUrl,
-    resource: `me/calendars/${encodeURIComponent(request.vendorCalendarId)}/events`,
+    resource: `me/calendars/${pathSegment(request.vendorCalendarId, VENDOR)}/events`,
     expirationDateTime: expiration(clock, request.lifeMs),
     clientState: request.token,
   }
@@ -195,7 +198,7 @@ async function stopChannel(
 const CHANNEL = { vendor: VENDOR, what: 'subscription' }
 
 function subscriptionPath(channelId: string): string {
-  return `/subscriptions/${encodeURIComponent(channelId)}`
+  return `/subscriptions/${pathSegment(channelId, VENDOR)}`
 }
 
 /** Which code comes with an expired or unknown subscription is not documented; the status is. */

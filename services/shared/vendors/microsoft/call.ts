@@ -4,6 +4,7 @@
 // Source: https://learn.microsoft.com/graph/sdks/customize-client
 import type { Client, Context, GraphRequest } from '@microsoft/microsoft-graph-client'
 import { Failure } from '#shared/domain/failure.ts'
+import { withoutEndSlashes } from '#shared/platform/address.ts'
 import type { Clock } from '#shared/platform/clock.ts'
 import { brokenLibrary, parseJson, type Answer } from '../answer.ts'
 import { createBoundedFetch } from '../fetch.ts'
@@ -42,7 +43,7 @@ export interface Graph {
 
 /** Graph below this address; a path of the address is kept. */
 export function createGraph(apiUrl: string, clock: Clock): Graph {
-  const base = new URL(`${apiUrl.replace(/\/+$/, '')}/${VERSION}/`)
+  const base = new URL(`${withoutEndSlashes(apiUrl)}/${VERSION}/`)
   const send = createBoundedFetch()
   return {
     async call(request, signal) {
@@ -70,7 +71,9 @@ export function createGraph(apiUrl: string, clock: Clock): Graph {
     const leadsHere =
       url !== null &&
       url.origin === base.origin &&
+      // A fetch refuses an address with either, and neither was ever part of a link.
       url.username === '' &&
+      url.password === '' &&
       url.pathname.startsWith(base.pathname) &&
       url.hash === ''
     return leadsHere ? link : null
@@ -87,7 +90,7 @@ type Send = ReturnType<typeof createBoundedFetch>
 async function ask(send: Send, base: URL, request: GraphCall, signal: AbortSignal): Promise<Response> {
   const { Client, ResponseType } = await import('@microsoft/microsoft-graph-client')
   const { path, method = 'GET', body = {} } = request
-  const isLink = /^https?:/.test(path)
+  const isLink = /^https?:/i.test(path)
   let thrown: unknown
   const client: Client = Client.initWithMiddleware({
     baseUrl: base.href.slice(0, -`/${VERSION}/`.length),

@@ -2,8 +2,9 @@
 // link leaves the configured Graph. Source: https://learn.microsoft.com/graph/delta-query-events
 import type { z } from 'zod'
 import { Failure } from '#shared/domain/failure.ts'
+import { shrunkSize } from '#shared/domain/page-limits.ts'
 import type { Clock } from '#shared/platform/clock.ts'
-import { readAs } from '../answer.ts'
+import { boundedItems, pathSegment, readAs } from '../answer.ts'
 import type { Page, PageItem, PageRequest } from '../vendor.ts'
 import type { Graph } from './call.ts'
 import { isTokenExpired } from './errors.ts'
@@ -15,7 +16,8 @@ const VENDOR = 'Microsoft'
 const EVENTS_PER_PAGE = 200
 /** Headers are not in the token of a link, so they go with every call. Bodies are not kept; as text they are smaller. */
 export const PREFER_EVENTS = 'outlook.timezone="UTC", IdType="ImmutableId", outlook.body-content-type="text"'
-const PREFER_DELTA = `odata.maxpagesize=${EVENTS_PER_PAGE}, ${PREFER_EVENTS}`
+const preferDelta = (shrunk = 0) =>
+  `odata.maxpagesize=${shrunkSize(EVENTS_PER_PAGE, shrunk)}, ${PREFER_EVENTS}`
 
 export interface DeltaDeps {
   readonly graph: Graph
@@ -46,20 +48,23 @@ export async function callDelta(
       accessToken,
       subject: 'calendar',
       path,
-      prefer: PREFER_DELTA,
+      prefer: preferDelta(request.shrunk),
       ...(token === null ? { query: windowQuery(request) } : {}),
     },
     signal,
   )
-  if (outcome.kind === 'ok')
-    return readAs(wirePage, outcome.data, { vendor: VENDOR, what: 'page of changes' })
+  if (outcome.kind === 'ok') {
+    const page = readAs(wirePage, outcome.data, { vendor: VENDOR, what: 'page of changes' })
+    boundedItems(page.value)
+    return page
+  }
   if (token !== null && isTokenExpired(outcome.answer)) return 'expired'
   throw outcome.failure
 }
 
 /** Calendar-scoped, because `/me/events` knows the events of one's own calendars only. */
 export function calendarPath({ vendorCalendarId }: PageRequest): string {
-  return `/me/calendars/${encodeURIComponent(vendorCalendarId)}`
+  return `/me/calendars/${pathSegment(vendorCalendarId, VENDOR)}`
 }
 
 /** The window as Graph's list calls take it. */

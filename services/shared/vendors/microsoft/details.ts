@@ -3,9 +3,11 @@
 // delta and its other answers need not agree at the same moment: while a difference is young, the page is tried again later.
 import { Failure } from '#shared/domain/failure.ts'
 import type { Micros } from '#shared/domain/ids.ts'
+import { PAGE_ITEMS_MAX, shrunkSize } from '#shared/domain/page-limits.ts'
 import { isOutside } from '#shared/domain/window.ts'
-import { readAs } from '../answer.ts'
+import { pathSegment, readAs } from '../answer.ts'
 import type { Page, PageItem } from '../vendor.ts'
+import { odataSelect } from '../wire-fields.ts'
 import type { Outcome } from './call.ts'
 import {
   calendarPath,
@@ -23,17 +25,16 @@ import { placeAfter, versionKey, type Details, type PendingSeries, type Place } 
 import { wireEvent, wirePage } from './wire.ts'
 
 const VENDOR = 'Microsoft'
-/** Bounds how much stands behind one turn of the port; how many calls run at a time is for the caller to say. */
+/** Bounds how much stands behind one turn of the port, which is one alone where that was too large; how many calls run at a time is for the caller to say. */
 const AT_ONCE = 3
 /** How long two places of Graph may tell differently of a change before that is taken for the truth. */
 const LAG_MICROS = 60_000_000
 /** A daily series has 395 occurrences in the window, and Outlook has no shorter step. */
 const INSTANCES_PER_PAGE = 500
+/** Nothing large is asked of them, and a series has to end within its pages. */
+const INSTANCES_PER_PAGE_MIN = 50
 const INSTANCE_PAGES_MAX = 64
-const FIELDS = [
-  'id,subject,type,isAllDay,isCancelled,showAs,start,end,originalStartTimeZone,originalEndTimeZone',
-  'seriesMasterId,originalStart,location,organizer,lastModifiedDateTime',
-].join(',')
+const FIELDS = odataSelect(wireEvent)
 
 interface Found {
   readonly items: readonly PageItem[]
@@ -49,8 +50,9 @@ export async function readDetails(
   place: Place & { readonly details: Details },
 ): Promise<Page | 'expired'> {
   const { details } = place
-  const removed = details.removed.slice(0, AT_ONCE)
-  const series = details.series.slice(0, AT_ONCE - removed.length)
+  const atOnce = asking.request.shrunk ? 1 : AT_ONCE
+  const removed = details.removed.slice(0, atOnce)
+  const series = details.series.slice(0, atOnce - removed.length)
   const found = await Promise.all([
     ...removed.map((id) => lookFor(deps, asking, id, details)),
     ...series.map((one) => readSeries(deps, asking, one)),
@@ -132,7 +134,7 @@ async function readOne(
   { accessToken, request, signal }: Asking,
   id: string,
 ): Promise<unknown> {
-  const path = `${calendarPath(request)}/events/${encodeURIComponent(id)}`
+  const path = `${calendarPath(request)}/events/${pathSegment(id, VENDOR)}`
   const query = { $select: FIELDS }
   const outcome = await graph.call(
     { accessToken, subject: 'calendar', path, query, prefer: PREFER_EVENTS },
@@ -146,21 +148,24 @@ async function readInstances(
   { accessToken, request, signal }: Asking,
   seriesId: string,
 ): Promise<readonly unknown[] | 'missing'> {
-  const rows: unknown[] = []
-  let path = `${calendarPath(request)}/events/${encodeURIComponent(seriesId)}/instances`
+  const pages: (readonly unknown[])[] = []
+  let rows = 0
+  let path = `${calendarPath(request)}/events/${pathSegment(seriesId, VENDOR)}/instances`
   let query: Record<string, string> = {
     ...windowQuery(request),
     $select: FIELDS,
-    $top: String(INSTANCES_PER_PAGE),
+    $top: String(Math.max(INSTANCES_PER_PAGE_MIN, shrunkSize(INSTANCES_PER_PAGE, request.shrunk ?? 0))),
   }
   for (let page = 0; page < INSTANCE_PAGES_MAX; page += 1) {
     const call = { accessToken, subject: 'calendar', path, query, prefer: PREFER_EVENTS } as const
     const outcome = await graph.call(call, signal)
     if (outcome.kind === 'refused') return orMissing(outcome)
     const data = readAs(wirePage, outcome.data, { vendor: VENDOR, what: 'list of occurrences' })
-    rows.push(...data.value)
+    pages.push(data.value)
+    rows += data.value.length
+    if (rows > PAGE_ITEMS_MAX) throw new Failure('vendor/answer-too-large')
     const next = data['@odata.nextLink']
-    if (!next) return rows
+    if (!next) return pages.flat()
     path = graph.linkHere(next)
     query = {}
   }

@@ -5,6 +5,7 @@ import type { CalendarEvent, EventTime } from '#shared/domain/event.ts'
 import type { Micros } from '#shared/domain/ids.ts'
 import {
   clean,
+  cleanLine,
   dayAfter,
   ETAG_MAX,
   isDate,
@@ -66,7 +67,7 @@ export function mapCalendar(raw: unknown): VendorCalendar | null {
   const { id, name, isDefaultCalendar, canEdit, canShare } = parsed.data
   return {
     vendorCalendarId: id,
-    name: clean(name, TITLE_MAX),
+    name: cleanLine(name, TITLE_MAX),
     // Graph keeps the zone with the mailbox, and each event names its own.
     timeZone: null,
     accessRole: canShare ? 'owner' : canEdit ? 'writer' : 'reader',

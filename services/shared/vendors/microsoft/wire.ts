@@ -55,7 +55,10 @@ export const wireUser = z.object({
   userPrincipalName: text,
 })
 
-export const wireSubscription = z.object({ id: z.string().min(1).max(256), expirationDateTime: z.string() })
+export const wireSubscription = z.object({
+  id: z.string().regex(/^[!-~]{1,256}$/),
+  expirationDateTime: z.string(),
+})
 
 /** learn.microsoft.com/graph/errors; the inner error is spelled in two ways and may nest. */
 export const wireError = z.object({ error: z.object({ code: text, message: text }) })

@@ -4,7 +4,7 @@
 import windowsZones from 'cldr-core/supplemental/windowsZones.json' with { type: 'json' }
 import { Temporal } from 'temporal-polyfill'
 import type { Micros } from '#shared/domain/ids.ts'
-import { clampMicros, parseInstant } from '../fit.ts'
+import { clampMicros, parseInstant, ZONE_MAX } from '../fit.ts'
 
 /** More distinct names than this come from nobody but an abuser. */
 const KNOWN_MAX = 2000
@@ -21,6 +21,8 @@ const known = new Map<string, string | null>()
 
 /** The IANA name of a zone, in ICU's canonical form; null if neither Windows nor IANA knows it (custom zones of Outlook). */
 export function ianaZoneOf(name: string): string | null {
+  // A name of a megabyte would be kept.
+  if (name.length > ZONE_MAX) return null
   const cached = known.get(name)
   if (cached !== undefined) return cached
   const zone = canonical(

@@ -23,7 +23,8 @@ describe('a page of events', () => {
       Array.from({ length: 3 }, () => '/calendar/v3/calendars/ana%40example.com/events'),
     )
     const queries = seen.map(({ url }) => Object.fromEntries(url.searchParams))
-    const always = { singleEvents: 'true', maxResults: '2500', maxAttendees: '1' }
+    const fields = expect.stringMatching(/^nextPageToken,nextSyncToken,items\(id,/)
+    const always = { singleEvents: 'true', maxResults: '2500', fields }
     const window = { timeMin: '2026-10-21T12:00:00.000Z', timeMax: '2027-11-20T12:00:00.000Z' }
     expect(queries).toEqual([
       { ...always, ...window },
@@ -98,7 +99,7 @@ describe('a page of events', () => {
     expect(seen).toHaveLength(1)
   })
 
-  test('that never ends is cut at 64 MB', async () => {
+  test('that never ends is cut', async () => {
     const { vendor } = await google((response) => {
       const chunk = Buffer.alloc(1024 * 1024, '[')
       const more = () => {
