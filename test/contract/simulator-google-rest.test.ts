@@ -281,3 +281,41 @@ describe('what Google leaves open', () => {
     expect(await stop(sdk)).toBe('404 notFound')
   })
 })
+
+describe('a partial response', () => {
+  it('has what `fields` names, in any nesting, and the rest not', async () => {
+    await using setting = await open()
+    const { sdk } = setting
+    await sdk.events.insert({
+      calendarId,
+      requestBody: { ...DAILY, recurrence: null, summary: 'a', description: 'b' },
+    })
+    const list = async (fields?: string) =>
+      (await sdk.events.list({ calendarId, ...(fields && { fields }) })).data
+    const whole = await list()
+    expect(whole.items?.[0]).toMatchObject({ summary: 'a', description: 'b' })
+    const part = await list('nextSyncToken,items(id,start(dateTime),organizer/email)')
+    expect(Object.keys(part)).toEqual(['items', 'nextSyncToken'])
+    expect(part.items).toEqual([
+      {
+        id: whole.items?.[0]?.id,
+        organizer: { email: whole.items?.[0]?.organizer?.email },
+        start: { dateTime: whole.items?.[0]?.start?.dateTime },
+      },
+    ])
+    expect(await list('*')).toEqual(await list())
+    expect(Object.keys((await sdk.calendarList.list({ fields: 'items/id' })).data.items?.[0] ?? {})).toEqual([
+      'id',
+    ])
+  })
+
+  it('is refused for a selection that names no field or cannot be read; errors come whole', async () => {
+    await using setting = await open()
+    const { sdk } = setting
+    for (const fields of ['items(idd)', 'items(id', 'items(id))', 'items()', ',', 'items(id,)']) {
+      const outcome = await refused(sdk.events.list({ calendarId, fields }))
+      expect([fields, outcome]).toEqual([fields, '400 invalid'])
+    }
+    expect(await refused(sdk.events.list({ calendarId: 'nobody', fields: 'items(id)' }))).toBe('404 notFound')
+  })
+})

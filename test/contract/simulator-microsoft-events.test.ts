@@ -57,6 +57,16 @@ describe('events', () => {
     expect(answer.headers.get('preference-applied')).toBe(`outlook.timezone="UTC", ${IMMUTABLE}`)
     const body = (await answer.json()) as Row
     expect(Object.keys(body).toSorted()).toEqual(['@odata.etag', 'id', 'subject'])
+    const { graph } = world.mailbox
+    expect(await refusedAs(graph.api(`/me/events/${id}`).query({ $select: 'id,subjekt' }).get())).toBe(
+      '400 BadRequest',
+    )
+    const calendars = await graph.api('/me/calendars').query({ $select: 'name' }).get()
+    expect(Object.keys(calendars.value[0])).toEqual(['id', 'name'])
+    expect(await refusedAs(graph.api('/me/calendars').query({ $select: 'title' }).get())).toBe(
+      '400 BadRequest',
+    )
+    expect(await graph.api('/me').query({ $select: 'mail' }).get()).not.toHaveProperty('displayName')
   })
 
   test('all day begin and end at midnight, and are refused otherwise', async () => {

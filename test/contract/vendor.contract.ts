@@ -5,6 +5,7 @@ import { createServer, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { FailureCode } from '#shared/domain/failure.ts'
+import { ANSWER_BYTES_MAX } from '#shared/domain/page-limits.ts'
 import {
   everythingIn,
   failureOf,
@@ -319,9 +320,22 @@ function declareHostile(world: () => VendorWorld): void {
       'vendor/unreadable-answer',
     ],
     [
-      '50 MB of nothing',
-      (response) => response.end(Buffer.alloc(50 * 1024 * 1024, ' ')),
+      'as much nothing as an answer may have',
+      (response) => response.end(Buffer.alloc(ANSWER_BYTES_MAX, ' ')),
       'vendor/unreadable-answer',
+    ],
+    [
+      'a byte more than that',
+      (response) => response.end(Buffer.alloc(ANSWER_BYTES_MAX + 1, ' ')),
+      'vendor/answer-too-large',
+    ],
+    [
+      'a million removals',
+      (response) => {
+        const rows = `[${'{"id":"r","status":"cancelled","@removed":{}},'.repeat(1_000_000).slice(0, -1)}]`
+        response.end(`{"items":${rows},"value":${rows}}`)
+      },
+      'vendor/answer-too-large',
     ],
     ['a body without end', forever, 'vendor/answer-too-large'],
   ]

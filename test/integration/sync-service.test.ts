@@ -3,6 +3,7 @@ import { Kafka, logLevel } from 'kafkajs'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import type { SyncRequested } from '#schemas/messages.gen.ts'
 import { REQUESTED_TOPIC } from '#schemas/topics.ts'
+import { PAGE_SHRINKS_MAX, shrunkSize } from '#shared/domain/page-limits.ts'
 import type { Producer } from '#shared/platform/broker.ts'
 import { openProducer } from '#shared/platform/kafkajs.ts'
 import { loadConfig } from '../../services/sync/config.ts'
@@ -74,6 +75,19 @@ async function lag(): Promise<number> {
       committed?.partitions.map(({ partition, offset }) => [partition, Math.max(0, Number(offset))]),
     )
     return ends.reduce((sum, { partition, high }) => sum + Number(high) - (next.get(partition) ?? 0), 0)
+  } finally {
+    await admin.disconnect()
+  }
+}
+
+/** Who is in the group: another id is another member, which came because the one before was dropped. */
+async function members(): Promise<string[]> {
+  const kafka = new Kafka({ brokers: testStack().brokers.split(','), logLevel: logLevel.NOTHING })
+  const admin = kafka.admin()
+  await admin.connect()
+  try {
+    const { groups } = await admin.describeGroups([`${world.world.prefix}calstream-sync`])
+    return groups.flatMap((group) => group.members.map(({ memberId }) => memberId))
   } finally {
     await admin.disconnect()
   }
@@ -153,6 +167,35 @@ describe('the sync service', () => {
     await caughtUp()
     expect(await world.calls()).toEqual([])
     expect(await world.sql('select gate from held_requests')).toEqual([{ gate: 'CALENDAR_SYNC_ENABLED' }])
+  })
+
+  test('keeps its place in the group and its neighbours going while a calendar sends pages of 300 000 rows', async () => {
+    const huge = await world.connect({ eventsPerCalendar: 30 })
+    const neighbours = [await world.connect(), await world.connect(), await world.connect()]
+    await world.fault({ match: { accountId: huge.accountId }, swell: { copies: 10_000 } })
+    await start()
+    await ring(neighbours[0]!, { reason: 'connected' })
+    await caughtUp()
+    const before = await members()
+    expect(before).toHaveLength(1)
+    await world.calls()
+    for (const account of [huge, ...neighbours]) await ring(account, { reason: 'connected' })
+    await caughtUp()
+    for (const account of neighbours) expect(await world.differences(account)).toEqual([])
+    expect(await world.connection(huge)).toMatchObject({
+      status: 'active',
+      last_error: { code: 'vendor/answer-too-large' },
+    })
+    const sizes = (await world.calls(huge)).map(({ query }) => Number(query['maxResults']))
+    expect(sizes).toEqual(Array.from({ length: PAGE_SHRINKS_MAX + 1 }, (_, i) => shrunkSize(2500, i)))
+    expect(await members()).toEqual(before)
+
+    // Control: the pages alone kept it back.
+    await world.noFaults()
+    await world.endBackoff(huge)
+    await ring(huge, { reason: 'connected' })
+    await caughtUp()
+    expect(await world.differences(huge)).toEqual([])
   })
 
   test('waits with a ring that came before its time, and does not call before it', async () => {

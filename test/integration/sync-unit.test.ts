@@ -1,6 +1,7 @@
 // Units one by one, on real Postgres, registry, adapter and play vendor: what they read, write and tell.
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { TOPICS } from '#schemas/topics.ts'
+import { ANSWER_BYTES_MAX, PAGE_ITEMS_MAX } from '#shared/domain/page-limits.ts'
 import { openSyncWorld, READ, type SyncWorld } from '../support/sync-world.ts'
 import type { Account } from '../support/world.ts'
 
@@ -230,5 +231,44 @@ describe('a calendar that is gone', () => {
     await world.fault({ respond: { status: 404, reason: 'notFound' } })
     expect(await world.sync(account)).toEqual({ kind: 'failed', code: 'vendor/unavailable' })
     expect(await world.rowVersions(account)).toEqual(before)
+  })
+})
+
+describe('a page that is too large', () => {
+  const sizesOf = async (account: Account) =>
+    (await world.calls(account)).map(({ query }) => Number(query['maxResults']))
+
+  test('is asked for with fewer items until it fits, and the run goes on with those', async () => {
+    const account = await world.connect({ eventsPerCalendar: 60 })
+    await world.calls()
+    // With a tenth and all 60 events it is too large still, with 25 it is not.
+    const swell = { bytesPerItem: Math.ceil(ANSWER_BYTES_MAX / 40) }
+    await world.fault({ match: { accountId: account.accountId }, swell })
+    expect(await world.sync(account)).toEqual(READ)
+    expect(await world.differences(account)).toEqual([])
+    const [usual, tenth, ...others] = await sizesOf(account)
+    expect([usual, tenth]).toEqual([2500, 250])
+    expect(others.length).toBeGreaterThan(2)
+    expect(new Set(others)).toEqual(new Set([25]))
+    await world.noFaults()
+    expect(await world.sync(account)).toEqual(READ)
+    expect((await sizesOf(account))[0]).toBe(2500)
+  })
+
+  test('with any number of items fails its calendar, and the next one is read', async () => {
+    const account = await world.connect({ calendars: 2, eventsPerCalendar: 30 })
+    const [huge, other] = account.calendars
+    await world.fault({ match: { calendarId: huge!.id }, swell: { copies: PAGE_ITEMS_MAX } })
+    expect(await world.sync(account)).toEqual({ kind: 'failed', code: 'vendor/answer-too-large' })
+    const held = await world.sql<{ id: string }>(
+      `select distinct c.vendor_calendar_id as id from external_calendar_events e
+         join external_calendars c on c.id = e.calendar_id where e.connection_id = $1`,
+      [account.connectionId],
+    )
+    expect(held).toEqual([{ id: other!.id }])
+    await world.noFaults()
+    await world.endBackoff(account)
+    expect(await world.sync(account)).toEqual(READ)
+    expect(await world.differences(account)).toEqual([])
   })
 })

@@ -107,6 +107,12 @@ export const faultBody = z.strictObject({
   endless: z.boolean().optional(),
   contentType: z.string().min(1).optional(),
   truncate: z.boolean().optional(),
+  swell: z
+    .strictObject({
+      copies: z.int().min(1).max(1_000_000).optional(),
+      bytesPerItem: count.max(10_000_000).optional(),
+    })
+    .optional(),
   html: z.boolean().optional(),
 })
 

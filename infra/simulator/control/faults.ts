@@ -46,6 +46,8 @@ export interface FaultSpec {
   readonly contentType?: string
   /** Sends half of the real answer and closes. */
   readonly truncate?: boolean
+  /** Sends the real answer with its items so many times, or with so much text beside each of them, whatever was asked for. */
+  readonly swell?: { readonly copies?: number; readonly bytesPerItem?: number }
   /** Answers an HTML page, status 502 unless `respond` says otherwise. */
   readonly html?: boolean
 }

@@ -38,6 +38,7 @@ export async function breakAnswer(
     response.socket?.resetAndDestroy()
     return 0
   }
+  if (fault?.swell) return swell(call, answer, fault.swell, stopped)
   const typed = fault?.contentType
     ? { ...answer, headers: { ...answer.headers, 'content-type': fault.contentType } }
     : answer
@@ -73,6 +74,41 @@ export function pause(ms: number, signal: AbortSignal): Promise<void> {
     const timer = setTimeout(done, ms)
     signal.addEventListener('abort', done)
   })
+}
+
+/**
+ * The answer with more of what its list holds, piece by piece and without a length: the other calls of this process go on, and a
+ * client learns how much it is only by reading. One without a list is sent as it is.
+ */
+async function swell(
+  call: Call,
+  answer: Answer,
+  fault: NonNullable<Fault['swell']>,
+  stopped: AbortSignal,
+): Promise<number> {
+  const { response } = call.raw
+  const { copies = 1, bytesPerItem = 0 } = fault
+  const body = (typeof answer.body === 'object' && answer.body !== null ? answer.body : {}) as Record<
+    string,
+    unknown
+  >
+  const list = Object.keys(body).find((name) => Array.isArray(body[name]))
+  if (list === undefined) {
+    send(response, answer)
+    return answer.status
+  }
+  const { [list]: items, ...others } = body
+  const more = bytesPerItem === 0 ? {} : { description: 'x'.repeat(bytesPerItem) }
+  const pieces = (items as readonly object[]).map((item) => JSON.stringify({ ...item, ...more }))
+  const whole = pieces.join(',')
+  response.writeHead(answer.status, { 'content-type': 'application/json; charset=UTF-8', ...answer.headers })
+  response.write(`${JSON.stringify({ kind: '', ...others }).slice(0, -1)},"${list}":[`)
+  for (let copy = 0; copy < copies && pieces.length > 0; copy += 1) {
+    if (response.destroyed || stopped.aborted) return 0
+    if (!response.write(copy === 0 ? whole : `,${whole}`)) await drained(call)
+  }
+  response.end(']}')
+  return answer.status
 }
 
 /** Half of the answer, and then white space for as long as somebody reads. */

@@ -24,7 +24,7 @@ export const LABEL_MAX = 320
 const MICROS_MAX = 9_007_199_254_000_000
 
 /** All of Cc but tab, line feed and carriage return, and the embeddings, overrides and isolates of bidirectional text. */
-const UNFIT = /[\0-\x08\x0B\x0C\x0E-\x1F\x7F-\x9F\u202A-\u202E\u2066-\u2069]/g
+const UNFIT = /(?![\t\n\r])[\p{Cc}\u202A-\u202E\u2066-\u2069]/gu
 
 export type MappedItem =
   | { readonly kind: 'item'; readonly item: PageItem }
