@@ -288,7 +288,7 @@ describe('a partial response', () => {
     const { sdk } = setting
     await sdk.events.insert({
       calendarId,
-      requestBody: { ...DAILY, recurrence: null, summary: 'a', description: 'b' },
+      requestBody: { start: DAILY.start, end: DAILY.end, summary: 'a', description: 'b' },
     })
     const list = async (fields?: string) =>
       (await sdk.events.list({ calendarId, ...(fields && { fields }) })).data
