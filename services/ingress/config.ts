@@ -15,6 +15,7 @@ import {
   vendorsEnv,
   wholeNumber,
 } from '#shared/platform/env.ts'
+import { isNetwork } from './sockets/addresses.ts'
 
 /** RFC 7518 §3.2: the key of HS256 has at least the size of its hash. */
 const SECRET_BYTES_MIN = 32
@@ -31,7 +32,11 @@ export const ANY_CLAIM = 'any'
 
 const PORT = 'port of the webhooks and the API; 0 takes a free one'
 const HOST = 'interface of that port; 0.0.0.0 inside a container'
-const CONNECTIONS = 'sockets open at a time; one more is closed at once'
+const CONNECTIONS = 'sockets open at a time; for one more, the one that keeps us waiting longest is closed'
+const PER_ADDRESS =
+  'the same of one address (of IPv6: of its first 64 bits); vendors and proxies send much from few'
+const PROXIES =
+  'addresses or networks like 10.0.0.0/8 of your proxies, separated by commas; their X-Forwarded-For is believed'
 const SECRET =
   'the secret that signs bearer tokens, at least 32 bytes; leave it unset where API_JWKS_URL is set'
 
@@ -87,6 +92,15 @@ function neededWithKeys(claim: 'API_JWT_ISSUER' | 'API_JWT_AUDIENCE') {
   }
 }
 
+function networkList(expected: string) {
+  const error = 'it has an entry that is neither an address nor a network'
+  return z
+    .string({ error })
+    .transform((value) => value.split(',').map((part) => part.trim()))
+    .refine((parts) => parts.every(isNetwork), { error })
+    .describe(expected)
+}
+
 const schema = z
   .object({
     ...kafkaEnv,
@@ -104,6 +118,10 @@ const schema = z
     INGRESS_CONNECTIONS_MAX: wholeNumber(CONNECTIONS, { min: 10, max: 100_000 })
       .default(2000)
       .describe(CONNECTIONS),
+    INGRESS_CONNECTIONS_PER_ADDRESS_MAX: wholeNumber(PER_ADDRESS, { min: 1, max: 100_000 })
+      .default(500)
+      .describe(PER_ADDRESS),
+    INGRESS_TRUSTED_PROXIES: networkList(PROXIES).default([]).describe(PROXIES),
     ...bearerEnv,
     API_JWKS_URL: httpUrl('address of the keys that sign bearer tokens').optional(),
   })

@@ -1,6 +1,7 @@
 // The HTTP server: limits, and one form for every refusal. Invariants: nothing a caller sends makes it hold more than
-// 8 kB of header and 64 kB of body (a batch of notifications: 1 MB) or wait longer than REQUEST_TIMEOUT_MS for them; trouble of ours is always
-// 503 + Retry-After, which is what vendors repeat, never a 4xx and never a 500; a refusal tells no stack, SQL or path.
+// 8 kB of header and 64 kB of body (a batch of notifications: 1 MB) or wait longer than REQUEST_TIMEOUT_MS for them, and what all
+// of them send together is bounded by sockets/; trouble of ours is always 503 + Retry-After, which is what vendors repeat,
+// never a 4xx and never a 500; a refusal tells no stack, SQL or path.
 import { STATUS_CODES, type ServerResponse } from 'node:http'
 import type { Duplex } from 'node:stream'
 import Fastify, {
@@ -13,6 +14,11 @@ import { Failure } from '#shared/domain/failure.ts'
 import type { Logger } from '#shared/platform/log.ts'
 import { currentTraceId } from '#shared/platform/telemetry.ts'
 import { REQUEST_ID, requestIdOf } from './request-id.ts'
+import { GuardedResponse, guardEntrance } from './sockets/entrance.ts'
+import { GuardedSocket } from './sockets/guarded-socket.ts'
+import { boundForwarded } from './sockets/proxied.ts'
+import { BodyRefused, readBodies } from './sockets/read-body.ts'
+import { createTurnedAway } from './sockets/turned-away.ts'
 
 /** An RFC 9457 problem document; `error` is the sentence that apps compare, `detail` tells a person what to do. */
 export interface Problem {
@@ -23,22 +29,29 @@ export interface Problem {
 }
 
 export interface ServerConfig {
-  /** Sockets open at a time; one more is closed at once. */
+  /** Sockets open at a time; for one more, the one that keeps us waiting longest is closed. */
   readonly connectionsMax: number
+  /** Of one address (IPv6: of its first 64 bits); as many as in all when absent. */
+  readonly connectionsPerAddressMax?: number
+  /** Addresses or networks of proxies in front, whose X-Forwarded-For is believed. */
+  readonly trustedProxies?: readonly string[]
 }
 
 const BODY_BYTES_MAX = 65_536
 const HEADER_BYTES_MAX = 8192
-const HEADERS_TIMEOUT_MS = 2000
-const REQUEST_TIMEOUT_MS = 3000
 /** Node looks for requests out of time this often; its default of 30 s would let a slow one live for half a minute. */
-const TIMEOUT_CHECK_MS = 500
+const TIMEOUT_CHECK_MS = 250
+/** With the check above, whoever has sent no whole head after 2 s is let go, the first byte included. */
+const HEADERS_TIMEOUT_MS = 1750
+const REQUEST_TIMEOUT_MS = 3000
 /** A socket on which nothing moves; longer than any answer takes, shorter than Node's endless default. */
 const SILENT_SOCKET_MS = 10_000
 /** Most proxies give up after a minute. */
 const LONG_ANSWER_MS = 30_000
 const KEEP_ALIVE_MS = 15_000
 const RETRY_AFTER_S = 5
+/** The longest queue that Linux grants unless told otherwise (net.core.somaxconn); Node's 511 overflow in a flood. */
+export const LISTEN_BACKLOG = 4096
 
 /** The problem for trouble of ours. */
 export function unavailable(detail: string): Problem {
@@ -69,6 +82,8 @@ function ofEveryAnswer(requestId: string): Record<string, string> {
 /** A server without routes that does not listen yet. Routes take their body as a Buffer (or none), whatever its type. */
 export function createServer(config: ServerConfig, logger: Logger): FastifyInstance {
   const responses = new WeakMap<Duplex, ServerResponse>()
+  const { connectionsMax, connectionsPerAddressMax = connectionsMax, trustedProxies = [] } = config
+  const away = createTurnedAway(logger)
   const app = Fastify({
     bodyLimit: BODY_BYTES_MAX,
     requestTimeout: REQUEST_TIMEOUT_MS,
@@ -76,9 +91,11 @@ export function createServer(config: ServerConfig, logger: Logger): FastifyInsta
     keepAliveTimeout: KEEP_ALIVE_MS,
     exposeHeadRoutes: false,
     genReqId: ({ headers }) => requestIdOf(headers),
+    trustProxy: trustedProxies.length > 0 ? [...trustedProxies] : false,
     // What still arrives on an open socket while we stop is handled in full, then its socket is closed.
     return503OnClosing: false,
     http: {
+      ServerResponse: GuardedResponse,
       maxHeaderSize: HEADER_BYTES_MAX,
       headersTimeout: HEADERS_TIMEOUT_MS,
       requestTimeout: REQUEST_TIMEOUT_MS,
@@ -88,15 +105,18 @@ export function createServer(config: ServerConfig, logger: Logger): FastifyInsta
       // Fastify runs no hook for these.
       sendProblem(reply.headers(ofEveryAnswer(reply.request.id)), badRequest('The URL cannot be read.'))
     },
-    clientErrorHandler: (error, socket) => refuseUnparsed(error, socket, responses.get(socket)),
+    clientErrorHandler: (error: Error & { code?: string }, socket) => {
+      const reason = error.code === 'ERR_HTTP_REQUEST_TIMEOUT' ? 'too_slow' : 'unreadable'
+      if (error.code !== 'ECONNRESET') away.count(reason)
+      refuseUnparsed(error, socket, responses.get(socket))
+    },
   })
-  app.server.maxConnections = config.connectionsMax
+  guardEntrance(app.server, { connectionsMax, connectionsPerAddressMax, trustedProxies }, away)
   app.server.on('request', (request, response) => responses.set(request.socket, response))
   app.server.on('connect', (_request, socket) => writeRaw(socket, methodNotAllowed('POST')))
-  app.server.on('drop', () => logger.warn({ connectionsMax: config.connectionsMax }, 'a socket was refused'))
 
   app.removeAllContentTypeParsers()
-  app.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, body, done) => done(null, body))
+  readBodies(app)
   app.setErrorHandler((error: FastifyError, request, reply) =>
     sendProblem(reply, problemOf(error, logger, request.id)),
   )
@@ -108,6 +128,10 @@ export function createServer(config: ServerConfig, logger: Logger): FastifyInsta
     const { 'cache-control': kept, ...rest } = ofEveryAnswer(request.id)
     void reply.headers(reply.hasHeader('cache-control') ? rest : { ...rest, 'cache-control': kept })
   })
+  if (trustedProxies.length > 0)
+    boundForwarded(app, connectionsPerAddressMax, (reply) =>
+      sendProblem(reply, unavailable('Too many requests of this address are open. Send it again later.')),
+    )
   refuseUnknownRoutes(app)
   return app
 }
@@ -162,7 +186,7 @@ export function allowLongAnswer(request: FastifyRequest): void {
 
 /** What a caller is told of an error that nobody handled; the log has the rest. */
 export function problemOf(error: FastifyError, logger: Logger, requestId: string): Problem {
-  if (error.code === 'FST_ERR_CTP_BODY_TOO_LARGE') return tooLarge()
+  if (error instanceof BodyRefused) return bodyProblem(error)
   const status = error.statusCode ?? 500
   if (status >= 400 && status < 500) return badRequest('The request cannot be read.')
   const expected = error instanceof Failure && error.kind === 'transient'
@@ -171,6 +195,19 @@ export function problemOf(error: FastifyError, logger: Logger, requestId: string
     'a request failed; the caller was told to come again',
   )
   return unavailable('Something on our side failed. Send the request again later.')
+}
+
+function bodyProblem({ why }: BodyRefused): Problem {
+  switch (why) {
+    case 'too_large':
+      return tooLarge()
+    case 'too_slow':
+      return { status: 408, error: 'Request timeout', detail: 'The body came too slowly. Send it again.' }
+    case 'no_room':
+      return unavailable('Too much is under way. Send it again later.')
+    case 'broken':
+      return badRequest('The request cannot be read.')
+  }
 }
 
 function tooLarge(): Problem {
@@ -215,8 +252,9 @@ function writeRaw(socket: Duplex, problem: Problem): void {
     connection: 'close',
   }
   const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`)
-  socket.end(`HTTP/1.1 ${problem.status} ${STATUS_CODES[problem.status]}\r\n${lines.join('')}\r\n${body}`)
-  // end() waits for the other side to take it; a socket that never does is cut by its inactivity timeout.
+  const words = `HTTP/1.1 ${problem.status} ${STATUS_CODES[problem.status]}\r\n${lines.join('')}\r\n${body}`
+  if (socket instanceof GuardedSocket) socket.leave(words)
+  else socket.destroy()
 }
 
 /** What finds a request in our logs and traces. */

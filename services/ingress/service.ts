@@ -29,7 +29,7 @@ import { createFlowTokens } from './oauth/flow-tokens.ts'
 import { registerOAuth } from './oauth/routes.ts'
 import { createPublisher } from './publisher.ts'
 import { createRefusals } from './refusals.ts'
-import { closeServer, createServer } from './server.ts'
+import { closeServer, createServer, LISTEN_BACKLOG, type ServerConfig } from './server.ts'
 import { registerStartPage } from './start-page.ts'
 import { registerGoogleWebhook } from './webhooks/google.ts'
 
@@ -89,7 +89,7 @@ export async function startIngress(
   const refusals = started.use(createRefusals({ db: refusalsDb, logger }))
   const notices = started.use(createChannelNotices({ db: refusalsDb, clock: systemClock, logger }))
 
-  const app = createServer({ connectionsMax: config.INGRESS_CONNECTIONS_MAX }, logger)
+  const app = createServer(socketsOf(config), logger)
   const keys = parseKeyring(config.CHANNEL_TOKEN_KEYS)
   const webhooks = { gates, keys, clock: systemClock, refusals, publisher, notices }
   registerStartPage(app)
@@ -143,10 +143,18 @@ function oauthPorts(config: IngressConfig) {
   }
 }
 
+function socketsOf(config: IngressConfig): ServerConfig {
+  return {
+    connectionsMax: config.INGRESS_CONNECTIONS_MAX,
+    connectionsPerAddressMax: config.INGRESS_CONNECTIONS_PER_ADDRESS_MAX,
+    trustedProxies: config.INGRESS_TRUSTED_PROXIES,
+  }
+}
+
 async function listen(app: FastifyInstance, config: IngressConfig): Promise<void> {
   const { INGRESS_HOST: host, INGRESS_PORT: port } = config
   try {
-    await app.listen({ port, host })
+    await app.listen({ port, host, backlog: LISTEN_BACKLOG })
   } catch (error) {
     const reason = error instanceof Error && 'code' in error ? String(error.code) : String(error)
     const text = `The port ${host}:${port} cannot be opened (${reason}). Set INGRESS_PORT and INGRESS_HOST.`

@@ -21,7 +21,7 @@ import { createChannelNotices } from '../../services/ingress/webhooks/channel-no
 import { registerMicrosoftWebhook } from '../../services/ingress/webhooks/microsoft.ts'
 import { createPublisher } from '../../services/ingress/publisher.ts'
 import { createRefusals } from '../../services/ingress/refusals.ts'
-import { closeServer, createServer } from '../../services/ingress/server.ts'
+import { closeServer, createServer, type ServerConfig } from '../../services/ingress/server.ts'
 import { registerSyncApi, SYNC_API } from '../../services/ingress/api/sync.ts'
 import { GOOGLE_WEBHOOK, registerGoogleWebhook } from '../../services/ingress/webhooks/google.ts'
 import { freshToken } from './channel-token.ts'
@@ -49,6 +49,7 @@ export interface LiteralPorts {
   readonly webhook?: GateDecision
   readonly sync?: GateDecision
   readonly send?: (records: readonly OutboundRecord[]) => Promise<void>
+  readonly sockets?: Partial<ServerConfig>
   /** Rows of external_calendar_connections of the one provider; 'down' for a database that is away. */
   readonly database?: 'down' | readonly { id: string; vendor: string; status: string }[]
 }
@@ -94,7 +95,7 @@ export async function startLiteralIngress(ports: LiteralPorts = {}): Promise<Lit
   }
   const publisher = createPublisher({ producer: { send }, codec: { encode }, clock: systemClock, logger })
   const refusals = createRefusals({ db, logger })
-  const app = createServer({ connectionsMax: 100 }, logger)
+  const app = createServer({ connectionsMax: 100, ...ports.sockets }, logger)
   const notices = createChannelNotices({ db, clock: systemClock, logger })
   const deps = { gates, keys, clock: systemClock, refusals, publisher, notices }
   registerGoogleWebhook(app, deps)

@@ -1,7 +1,6 @@
 // Notifications of Microsoft Graph: batches whose tokens are in their body. Invariants: 2xx only once every good item is durable, a
-// lifecycle item in Kafka and as a row; a closed gate keeps what is signed before it says 403; bodies under way hold a bounded
-// number of bytes, since nobody is known before they are read.
-import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+// lifecycle item in Kafka and as a row; a closed gate keeps what is signed before it says 403.
+import type { FastifyInstance, FastifyReply } from 'fastify'
 import { readChannelToken, type ChannelClaims } from '#shared/domain/channel-token.ts'
 import { metrics } from '#shared/platform/metrics.ts'
 import { inSpan } from '#shared/platform/telemetry.ts'
@@ -9,7 +8,7 @@ import type { ChannelNotice, NoticeKind } from '#shared/store/channel-notices.ts
 import type { ChannelNotices } from './channel-notices.ts'
 import { ITEMS_MAX, readMicrosoftBatch, type LifecycleEvent, type MicrosoftItem } from './microsoft-batch.ts'
 import type { Ring } from '../publisher.ts'
-import { badRequest, sendProblem, unavailable, type Problem } from '../server.ts'
+import { badRequest, sendProblem, type Problem } from '../server.ts'
 import { admit, NOT_DURABLE, UNAUTHORIZED, type Admission, type WebhookDeps } from './admit.ts'
 
 export const MICROSOFT_WEBHOOK = '/api/webhooks/calendar/microsoft'
@@ -18,8 +17,6 @@ export type MicrosoftWebhookDeps = WebhookDeps & { readonly notices: Pick<Channe
 
 /** More than other routes take: Graph repeats what it could not deliver unchanged, so a batch refused as too large is lost. */
 const BODY_BYTES_MAX = 1_048_576
-/** Of all batches that are being received or handled. */
-const UNDER_WAY_BYTES_MAX = 32 * BODY_BYTES_MAX
 /** Graph's own have some 200 characters. */
 const VALIDATION_TOKEN_MAX = 2048
 
@@ -33,20 +30,6 @@ const NOTICE_OF: Partial<Record<LifecycleEvent | 'other', NoticeKind>> = {
  * ones are dropped and counted) · 400 · 401 when all are bad · 403 when a gate refused all good ones · 413 · 503.
  */
 export function registerMicrosoftWebhook(app: FastifyInstance, deps: MicrosoftWebhookDeps): void {
-  let underWay = 0
-
-  /** Takes the body's bytes out of the allowance until the answer is gone or the socket closed. */
-  function isRoom(request: FastifyRequest, reply: FastifyReply): boolean {
-    const declared = Number(request.headers['content-length'] ?? BODY_BYTES_MAX)
-    const bytes = Math.min(BODY_BYTES_MAX, Number.isFinite(declared) ? declared : BODY_BYTES_MAX)
-    if (underWay + bytes > UNDER_WAY_BYTES_MAX) return false
-    underWay += bytes
-    reply.raw.once('close', () => {
-      underWay -= bytes
-    })
-    return true
-  }
-
   app.post(MICROSOFT_WEBHOOK, {
     bodyLimit: BODY_BYTES_MAX,
     onRequest: async (request, reply) => {
@@ -58,8 +41,6 @@ export function registerMicrosoftWebhook(app: FastifyInstance, deps: MicrosoftWe
         const admission = await admit(deps, 'microsoft', '')
         if (admission.kind === 'refused') return sendProblem(reply, admission.problem)
       }
-      if (!isRoom(request, reply))
-        return sendProblem(reply, unavailable('Too much is under way. Send it again later.'))
     },
     onResponse: async (_request, reply) => {
       const labels = { vendor: 'microsoft', outcome: String(reply.statusCode) }

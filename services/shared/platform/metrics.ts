@@ -126,6 +126,10 @@ export const metrics = {
   ),
   connections: gauge('calendar_sync_connections', 'Connections. Labels: vendor, state'),
 
+  socketsTurnedAway: counter(
+    'calendar_sync_sockets_turned_away',
+    'Sockets of the ingress that were refused, gave way or sent no good request. Labels: reason',
+  ),
   gateDecisions: counter('calendar_sync_gate_decisions', 'Answers of gates. Labels: gate, state'),
   gateState: gauge(
     'calendar_sync_gate_state',

@@ -49,11 +49,13 @@ test('everything that is wrong is named at once, and no value is repeated', () =
     API_JWT_SECRET: secret,
     INGRESS_PORT: '99999',
     INGRESS_CONNECTIONS_MAX: 'many',
+    INGRESS_TRUSTED_PROXIES: '10.0.0.0/8, 10.0.0.0/99',
   })
   expect(problems.map((problem) => problem.split(' ', 1).join()).toSorted()).toEqual([
     'API_JWT_SECRET',
     'INGRESS_CONNECTIONS_MAX',
     'INGRESS_PORT',
+    'INGRESS_TRUSTED_PROXIES',
   ])
   expect(problems.join('\n')).not.toContain(secret)
 })
@@ -112,4 +114,10 @@ test('addresses to go back to are whole origins, each listed, none of them hidde
     'http://localhost:*/x',
   ])
     expect(problemsOf({ ...GOOD, OAUTH_RETURN_ORIGINS: bad }), bad).toHaveLength(1)
+})
+
+test('proxies are addresses or networks, none unless they are named', () => {
+  expect(loadConfig(GOOD).INGRESS_TRUSTED_PROXIES).toEqual([])
+  const env = { ...GOOD, INGRESS_TRUSTED_PROXIES: '10.0.0.0/8, 2001:db8::1' }
+  expect(loadConfig(env).INGRESS_TRUSTED_PROXIES).toEqual(['10.0.0.0/8', '2001:db8::1'])
 })

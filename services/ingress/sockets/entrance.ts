@@ -1,0 +1,53 @@
+// Where sockets come in: each gets a place and a guard before HTTP sees it. The server goes on owning
+// what it listens on, its limits of time and its shutdown.
+import { ServerResponse, type IncomingMessage, type Server } from 'node:http'
+import type { Socket } from 'node:net'
+import { inNetworks } from './addresses.ts'
+import { GuardedSocket } from './guarded-socket.ts'
+import { createPlaces } from './places.ts'
+import { createTurns } from './turns.ts'
+import type { TurnedAway } from './turned-away.ts'
+
+export interface EntranceOptions {
+  /** Sockets open at a time. */
+  readonly connectionsMax: number
+  /** Of one client. */
+  readonly connectionsPerAddressMax: number
+  /** Addresses or networks of proxies in front. */
+  readonly trustedProxies: readonly string[]
+}
+
+/**
+ * For `ServerResponse` of http.createServer: Node makes one for each request, also for those that it refuses
+ * by itself and tells nobody of, so this is where a guarded socket learns of all.
+ */
+export class GuardedResponse<R extends IncomingMessage = IncomingMessage> extends ServerResponse<R> {
+  constructor(...args: ConstructorParameters<typeof ServerResponse<R>>) {
+    super(...args)
+    const [request] = args
+    if (request.socket instanceof GuardedSocket) request.socket.opened(request, this)
+  }
+}
+
+/** Puts the guard in front of the server's own listener. The server was made with `ServerResponse: GuardedResponse`. */
+export function guardEntrance(server: Server, options: EntranceOptions, away: TurnedAway): void {
+  const places = createPlaces(
+    {
+      max: options.connectionsMax,
+      perClientMax: options.connectionsPerAddressMax,
+      isTrusted: inNetworks(options.trustedProxies),
+    },
+    away,
+  )
+  const turns = createTurns()
+  const speakHttp = server.listeners('connection')
+  server.removeAllListeners('connection')
+  server.on('connection', (accepted: Socket) => {
+    const socket = new GuardedSocket(accepted, turns)
+    if (!places.enter(socket)) {
+      socket.destroy()
+      return
+    }
+    for (const listener of speakHttp) listener.call(server, socket)
+  })
+}
