@@ -36,7 +36,9 @@ export type Postgres = Component & PostgresAddress
 const SUPERUSER = 'postgres'
 /** The same file that Compose runs. */
 const OWN_DATABASE = path.resolve(import.meta.dirname, '../postgres/own-database.sql')
-const READY_TIMEOUT_MS = 60_000
+const READY_TIMEOUT_MS = 180_000
+/** Idle it is 0.01 s; with thirty processes to a core it was more than 2 s. */
+const CONNECT_TIMEOUT_MS = 20_000
 /** Fast shutdown ends sessions and writes a checkpoint: 0.05 s idle. */
 const STOP_WITHIN_MS = 4_000
 /** For backends of a killed server to let go of its shared memory. */
@@ -73,7 +75,7 @@ export async function runStatement(url: string, text: string): Promise<readonly 
 }
 
 async function withSession<T>(url: string, work: (client: pg.Client) => Promise<T>): Promise<T> {
-  const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: 2_000 })
+  const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: CONNECT_TIMEOUT_MS })
   client.on('error', ignoreLostSession)
   try {
     await client.connect()

@@ -42,7 +42,7 @@ export interface UnleashAddress {
 export type Unleash = Component & UnleashAddress
 
 /** A first start runs all migrations: 5.7 s idle. */
-const READY_TIMEOUT_MS = 120_000
+const READY_TIMEOUT_MS = 240_000
 const STOP_WITHIN_MS = 3_000
 
 /**
