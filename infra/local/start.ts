@@ -23,11 +23,19 @@ import { ProcessLedger } from './processes.ts'
 import { Progress, seconds } from './progress.ts'
 import { keptSecrets, type StackSecrets, writeRolePasswords } from './secrets.ts'
 import { seedToggles, type ToggleSeed } from './seed-toggles.ts'
-import { SERVICE_PORTS, SERVICES, stackEnv, type StackEnv, startService, startSimulator } from './services.ts'
+import {
+  SERVICE_PORTS,
+  type ServiceName,
+  SERVICES,
+  stackEnv,
+  type StackEnv,
+  startService,
+  startSimulator,
+} from './services.ts'
 import { simulatorAdmin } from './simulator-admin.ts'
 import { addressLines, thingsToTry } from './start-words.ts'
 import { holdFolder, removeStackFile, STACK_FOLDER, writeStackFile } from './stack-folder.ts'
-import { keepRunning } from './supervise.ts'
+import { keepRunning, startedInTheEnd } from './supervise.ts'
 import { parsedOrUsage } from './usage.ts'
 
 const options = parsedOrUsage(import.meta.filename, process.argv.slice(2), parseDemoOptions)
@@ -145,7 +153,7 @@ async function startStack(place: StackPlace, signal: AbortSignal): Promise<Start
       seedToggles(infrastructure.unleash, seed, either),
     )
     await Promise.all(begun)
-    begun.push(...SERVICES.map((name) => add(services, name, startService(name, env, place, either))))
+    begun.push(...SERVICES.map((name) => add(services, name, startServiceInTheEnd(name, env, place, either))))
     await Promise.all(begun)
     const urls = urlsOf(env, infrastructure)
     writeStackFile(place.folder, { urls, pids: place.ledger.pids(), env })
@@ -158,6 +166,18 @@ async function startStack(place: StackPlace, signal: AbortSignal): Promise<Start
   } finally {
     clearInterval(telling)
   }
+}
+
+function startServiceInTheEnd(
+  name: ServiceName,
+  env: StackEnv,
+  place: StackPlace,
+  signal: AbortSignal,
+): Promise<Component> {
+  return startedInTheEnd(() => startService(name, env, place, signal), {
+    failed: (reason) => progress.line(`${name} did not start and is started again: ${reason}`),
+    signal,
+  })
 }
 
 /** On a slow machine a start takes minutes: what is missing is said, so that nobody takes it for stuck. */

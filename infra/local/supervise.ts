@@ -40,7 +40,37 @@ async function keepOne(component: Component, events: SuperviseEvents, signal: Ab
       )
     await delay(PAUSE_MS)
     if (signal.aborted) return new Promise<never>(() => {})
-    await component.restart(signal)
+    await startedInTheEnd(() => component.restart(signal), {
+      failed: (reason) => events.ended(component, reason),
+      signal,
+    })
     events.back(component)
+  }
+}
+
+/** A machine that is busy with other things makes one start fail, not this many. */
+const STARTS_MAX = 5
+const START_PAUSE_MS = 1_000
+
+/**
+ * What a start resolves with, tried again when it fails: a part may give up while what it stands on is slow. Throws the error of
+ * the last try, or the first once the signal has fired. `failed` hears the last line of each reason.
+ */
+export async function startedInTheEnd<T>(
+  start: () => Promise<T>,
+  how: { readonly failed: (reason: string) => void; readonly signal: AbortSignal },
+): Promise<T> {
+  for (let tries = 1; ; tries += 1) {
+    try {
+      return await start()
+    } catch (error) {
+      if (how.signal.aborted || tries === STARTS_MAX) throw error
+      const [last = ''] = (error instanceof Error ? error.message : String(error))
+        .trim()
+        .split('\n')
+        .slice(-1)
+      how.failed(last)
+      await delay(START_PAUSE_MS, undefined, { signal: how.signal })
+    }
   }
 }

@@ -61,7 +61,8 @@ async function connectAsReadmeSays(bash: (lines: string) => Promise<string>, sta
   expect(others).toEqual([])
   const { url } = JSON.parse((await bash(ask ?? '')).trim().split('\n').at(-1) ?? '') as { url: string }
   const browser = createBrowser(AbortSignal.timeout(TIMEOUT_MS))
-  const people = await browser.open(url)
+  const asked = await browser.open(url)
+  const people = (await browser.press(asked, 'Continue to')) ?? asked
   const consent = linkOn(people, 'a new account')
   expect(consent, people.text).not.toBeNull()
   const consentedAt = Date.now()
