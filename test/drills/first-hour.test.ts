@@ -25,7 +25,7 @@ test(
       changesPerSecond: 20,
       loadMs: 3_000,
       async meanwhile(round, start) {
-        if (round === 0) await connectAsReadmeSays(clone.bash, start)
+        if (round === 0) await connectAsReadmeSays(clone, start)
         // The next start finds what an operator left.
         if (round === 1) await switchSync(clone, false)
       },
@@ -55,11 +55,11 @@ function switchSync(clone: FreshClone, on: boolean): Promise<void> {
 }
 
 /** Runs README's own lines; the browser does what stands between them. */
-async function connectAsReadmeSays(bash: (lines: string) => Promise<string>, start: RunningStart) {
+async function connectAsReadmeSays(clone: FreshClone, start: RunningStart): Promise<void> {
   expect(start.output()).toContain('npx calstream tail')
   const [ask, look, ...others] = readmeBlocks('Connect accounts')
   expect(others).toEqual([])
-  const { url } = JSON.parse((await bash(ask ?? '')).trim().split('\n').at(-1) ?? '') as { url: string }
+  const { url } = JSON.parse((await clone.bash(ask ?? '')).trim().split('\n').at(-1) ?? '') as { url: string }
   const browser = createBrowser(AbortSignal.timeout(TIMEOUT_MS))
   const asked = await browser.open(url)
   const people = (await browser.press(asked, 'Continue to')) ?? asked
@@ -71,7 +71,7 @@ async function connectAsReadmeSays(bash: (lines: string) => Promise<string>, sta
 
   // A new shell: the values of the first block are needed again, its last line is not.
   const values = (ask ?? '').split('\n').filter((line) => /^[A-Z]+=/.test(line))
-  const records = await bash([...values, asJson(look ?? '')].join('\n'))
+  const records = await clone.bash([...values, asJson(look ?? '')].join('\n'))
   const times = records
     .trim()
     .split('\n')
