@@ -10,6 +10,7 @@ import { installation, SERVICES, serviceSettings } from './config.ts'
 import type { ListOptions } from './connections.ts'
 import type { DeadLetterOptions, ReplayOptions } from './dead-letters.ts'
 import { complain, createOutput } from './output.ts'
+import { Problem } from './problem.ts'
 import type { TailOptions } from './tail.ts'
 
 const program = new Command('calstream')
@@ -228,7 +229,10 @@ program
   .command('reset')
   .description('delete the data of the local stack in this folder (.calstream)')
   .action(async () => {
-    const { resetStack } = await import('../../infra/local/reset.ts')
+    const { resetStack } = await import('../../infra/local/reset.ts').catch((error: unknown) => {
+      if ((error as NodeJS.ErrnoException).code !== 'ERR_MODULE_NOT_FOUND') throw error
+      throw new Problem('This installation has no local stack: a container holds the services alone.')
+    })
     await resetStack()
     output().line('The local stack is empty; npm start begins afresh.')
   })
