@@ -5,6 +5,7 @@ import { TOPICS } from '#schemas/topics.ts'
 import type { GateDecision, Gates } from '#shared/domain/gates.ts'
 import { connectionId, providerId } from '#shared/domain/ids.ts'
 import { createChannelNotices } from '../../services/ingress/webhooks/channel-notices.ts'
+import { UNKNOWN_MAX } from '#shared/store/channel-notices.ts'
 import { systemClock } from '#shared/platform/clock.ts'
 import { openCodec, type Codec } from '#shared/platform/codec.ts'
 import { parseKeyring } from '#shared/platform/crypto.ts'
@@ -190,4 +191,57 @@ test('a closed gate leaves a held row and the lifecycle notice, and rings nobody
   webhook = { state: 'on' }
   expect((await send(change(token, 'W/"3"'))).status).toBe(202)
   expect(await ringsOf(id, 1)).toHaveLength(1)
+})
+
+test('a notice and a refusal that Postgres refuses are put aside, and their neighbours are rows', async () => {
+  const neighbours = await Promise.all(Array.from({ length: 20 }, () => aConnection()))
+  await using notices = createChannelNotices({ db, clock: systemClock, logger: quiet })
+  const told = (id: string, channelId: string) =>
+    ({
+      vendor: 'microsoft',
+      channelId,
+      kind: 'removed',
+      connectionId: connectionId(id),
+      resourceId: null,
+    }) as const
+  // The first is a group of its own; these wait for it and are one.
+  const answers = await Promise.all([
+    notices.tell([told(neighbours[0]!.id, randomUUID())]),
+    ...neighbours.map(({ id }) => notices.tell([told(id, randomUUID())])),
+    notices.tell([told(neighbours[3]!.id, 'a\0b')]),
+    // No index row holds it: 9 000 characters that do not compress.
+    notices.tell([told(neighbours[4]!.id, randomBytes(4_500).toString('hex'))]),
+  ])
+  expect(answers).toEqual(answers.map(() => true))
+  for (const { id } of neighbours.slice(1)) expect(await noticesOf(id)).toHaveLength(1)
+
+  await using refusals = createRefusals({ db, logger: quiet })
+  const ids = neighbours.map(({ id }) => connectionId(id))
+  const kept = await Promise.all(
+    [ids[0]!, ...ids, connectionId('no uuid')].map((id) => refusals.hold([id], 'CALENDAR_SYNC_ENABLED')),
+  )
+  // It cannot be kept, so nobody may say 403 for it.
+  expect(kept).toEqual([...kept.slice(0, -1).map(() => true), false])
+  for (const id of ids)
+    expect(
+      await look(database.url(), 'select gate from held_requests where connection_id = $1', [id]),
+    ).toHaveLength(1)
+})
+
+test('5 000 rings with one token are some records with few keys, and 16 notices of unknown channels', async () => {
+  const { id, token } = await aConnection()
+  const batches = Array.from({ length: 5 }, (_, batch) =>
+    send(
+      ...Array.from({ length: 1000 }, (_item, n) => ({
+        ...change(token, `W/"${batch} ${n}"`),
+        subscriptionId: randomUUID(),
+      })),
+    ),
+  )
+  for (const answer of await Promise.all(batches)) expect(answer.status).toBe(202)
+  await eventually('those that are noted', async () => (await noticesOf(id)).length > 0)
+  expect(await noticesOf(id)).toHaveLength(UNKNOWN_MAX)
+  const rings = await ringsOf(id, 21)
+  expect(rings.length).toBeLessThan(500)
+  expect(rings.at(-1)?.deliveryKey).toBeNull()
 })
