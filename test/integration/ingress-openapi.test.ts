@@ -6,6 +6,7 @@ import { Person, type IngressWorld } from '../support/ingress-world.ts'
 import { NOT_ALLOWED, signedBearer } from '../support/literal-ingress.ts'
 import { OAuthWorld, RETURN_ORIGIN, type VendorName } from '../support/oauth-world.ts'
 import {
+  documentedBody,
   documentedOperations,
   documentedQuery,
   isProvokedOnLiterals,
@@ -314,17 +315,18 @@ describe('schemas/openapi.yaml', () => {
 
   const filtered = documented.map(([operation]) => operation).filter((one) => one.includes(' /api/calendar/'))
   test.each(filtered)(
-    '%s takes the members of a query that are listed, and names them to who asks for another',
+    '%s takes the members that are listed, and names them to who sends another',
     async (operation) => {
-      const known = documentedQuery(operation)
       const route = operation.replaceAll(/\{\w+\}/g, randomUUID())
-      const answer = await call(`${route}?colour=red`)
-      const { detail } = JSON.parse(await bodyOf(answer)) as { detail: string }
-      expect(answer.status).toBe(400)
-      expect(detail).toContain('"colour" is not known here.')
-      for (const name of known) expect(detail).toContain(name)
-      if (known.length === 0) expect(detail).toContain('This route takes nothing in its query.')
-      else expect(detail.split(' takes ')[1]?.slice(0, -1).split(', ').toSorted()).toEqual(known.toSorted())
+      const named = async (path: string, body?: unknown) => {
+        const answer = await call(path, body === undefined ? {} : { body })
+        const { detail } = JSON.parse(await bodyOf(answer)) as { detail: string }
+        expect([answer.status, detail]).toEqual([400, expect.stringContaining('"colour" is not known here.')])
+        return (/ takes (?!nothing)(.*)\.$/.exec(detail)?.[1]?.split(', ') ?? []).toSorted()
+      }
+      expect(await named(`${route}?colour=red`)).toEqual(documentedQuery(operation).toSorted())
+      if (!/^(POST|PATCH)/.test(operation)) return
+      expect(await named(route, { colour: 'red' })).toEqual(documentedBody(operation).toSorted())
     },
   )
 

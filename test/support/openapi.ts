@@ -54,6 +54,12 @@ export function documentedQuery(name: string): readonly string[] {
     .map((one) => one.name)
 }
 
+/** The names of the members that the JSON body of an operation takes. */
+export function documentedBody(name: string): readonly string[] {
+  const media = operations().get(name)?.operation.requestBody?.content['application/json']
+  return Object.keys((media?.schema as { properties?: object } | undefined)?.properties ?? {})
+}
+
 /** What is wrong with the JSON of an answer, by the schema of its operation and status; null when nothing is, or it has none. */
 export function wrongAnswer(name: string, status: string, body: unknown): string | null {
   const known = operations().get(name)
