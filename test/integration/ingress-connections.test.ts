@@ -231,8 +231,12 @@ describe('disconnecting', () => {
     const provider = randomUUID()
     const held = await holdCalendar(look, { provider })
     await holdMany(look, held, 1203)
+    await look(`insert into held_requests (connection_id, gate) values ($1, 'CALENDAR_SYNC_ENABLED')`, [
+      held.connection,
+    ])
     const before = await stateOf(held.connection)
     expect((await world.api('DELETE', `${CONNECTIONS}/${held.connection}`, { provider })).status).toBe(204)
+    expect(await look('select from held_requests where connection_id = $1', [held.connection])).toEqual([])
 
     expect(await stateOf(held.connection)).toEqual({
       status: 'disconnected',

@@ -4,8 +4,13 @@ import { randomUUID } from 'node:crypto'
 import pg from 'pg'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import type { GateDecision } from '#shared/domain/gates.ts'
+import { connectionId } from '#shared/domain/ids.ts'
+import { Secret } from '#shared/platform/env.ts'
+import { openDatabase } from '#shared/platform/postgres.ts'
+import { erasableConnections, eraseAccount } from '#shared/store/erasure.ts'
 import { eventually } from '../support/eventually.ts'
 import { actionOn, Person, type IngressWorld } from '../support/ingress-world.ts'
+import { quiet } from '../support/outbox.ts'
 import { OAuthWorld, RETURN_ORIGIN, type VendorName } from '../support/oauth-world.ts'
 
 let oauth: OAuthWorld
@@ -227,6 +232,41 @@ describe.each(VENDORS)('connecting again at %s', (vendor) => {
       expect(after.outbox).toEqual([{ count: 4 }])
     },
   )
+
+  test('after it was erased is connecting anew: the old one keeps its end, and no page speaks of another', async () => {
+    const provider = randomUUID()
+    const account = await oauth.anAccount(vendor)
+    await new Person().connect(await oauth.linkFor({ vendor, provider }), account.email)
+    const [first] = await oauth.connectionsOf(provider)
+    const id = connectionId(first?.id ?? '')
+    expect((await world.api('DELETE', `/api/calendar/connections/${id}`, { provider })).status).toBe(204)
+    await using db = openDatabase(
+      { url: new Secret(world.database.url('calstream_scheduler')), applicationName: 'erasure', poolMax: 1 },
+      quiet,
+    )
+    const [erasable] = (await erasableConnections(db, 100)).filter((one) => one.connectionId === id)
+    expect(await eraseAccount(db, erasable!)).toBe(true)
+
+    const read = async () => {
+      const answer = await world.api('GET', '/api/calendar/connections', { provider })
+      const { connections } = (await answer.json()) as {
+        connections: readonly { id: string; account: string | null; status: string }[]
+      }
+      return connections.map(({ account: name, status }) => ({ name, status }))
+    }
+    expect(await read()).toEqual([{ name: null, status: 'disconnected' }])
+
+    const person = new Person()
+    const link = await oauth.linkFor({ vendor, provider, connection_id: id })
+    const consent = await person.toConsent(link)
+    expect(consent.searchParams.get('login_hint')).toBeNull()
+    const done = await person.go(await person.consent(consent, account.email))
+    expect(done.text).toContain('Your calendar is connected')
+    expect((await read()).toSorted((a, b) => a.status.localeCompare(b.status))).toEqual([
+      { name: account.email, status: 'active' },
+      { name: null, status: 'disconnected' },
+    ])
+  })
 
   test('waits for a unit that holds the connection, instead of asking the person again', async () => {
     const provider = randomUUID()
