@@ -1,6 +1,6 @@
 // `calstream status`, `doctor`, `connections` and `tail` over real services: what is frozen, closed or backing off is named, the
 // state that is counted in the database is the one the API says, and what a person reads of the stream is what was published.
-import { execFile } from 'node:child_process'
+import { execFile, spawn } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
 import path from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -34,7 +34,10 @@ let admin: Readonly<Record<string, string>>
 beforeAll(async () => {
   world = await openWorld({ label: 'cli_status' })
   account = await world.connect({ eventsPerCalendar: 3 })
-  const started = await Promise.all(SERVICES.map((name) => world.start(name)))
+  const starting = SERVICES.map((name) => world.start(name))
+  // All have ended before one that failed is told, or the world would be gone before the others belong to it.
+  await Promise.allSettled(starting)
+  const started = await Promise.all(starting)
   services = Object.fromEntries(started.map((service, at) => [SERVICES[at] ?? '', service]))
   admin = Object.fromEntries(
     started.map((service, at) => [`ADMIN_URL_${SERVICES[at]?.toUpperCase()}`, world.adminUrl(service)]),
@@ -206,4 +209,22 @@ test('tail prints what was published of one connection, decoded, and ends at its
     records.map(({ message }) => [message['connectionId'], message['change'], message['sequence']]),
   ).toEqual([1, 2, 3].map((sequence) => [account.connectionId, 'upserted', sequence]))
   expect((await run(args)).stdout).toMatch(/^\d\d:\d\d:\d\dZ .* #1 google upserted "/)
+})
+
+test('tail without a limit ends, without a word, when nobody reads it any more', async () => {
+  const argv = [path.join(ROOT, 'services/cli/main.ts'), '--json', 'tail', '--from', 'beginning']
+  const child = spawn(process.execPath, argv, {
+    cwd: ROOT,
+    env: { PATH: process.env['PATH'], ...world.env },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+  const said: string[] = []
+  child.stderr.on('data', (data: Buffer) => said.push(String(data)))
+  child.stdout.destroy()
+  try {
+    const code = await new Promise((resolve) => child.on('close', resolve))
+    expect([code, said.join('')]).toEqual([0, ''])
+  } finally {
+    child.kill('SIGKILL')
+  }
 })
