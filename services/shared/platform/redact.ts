@@ -20,8 +20,8 @@ const SHAPES: readonly RegExp[] = [
   // JSON web tokens, whatever their parts: base64 of `{"`.
   /\beyJ[\w.-]{8,}/g,
   /\b(?:Bearer|Basic)\s+[\w.~+/=-]{8,}/gi,
-  // Our own: channel tokens and sealed credentials.
-  /\bv1\.[\w-]{1,16}\.[\w-]{16,}\.[\w.-]+/g,
+  // Our own: channel tokens (v1 and v2) and sealed credentials (v1).
+  /\bv[12]\.[\w-]{1,16}\.[\w-]{16,}\.[\w.-]+/g,
   // name=value of forms and queries, "name":"value" of JSON, also JSON inside a JSON string.
   /(?<=\b(?:access_token|refresh_token|id_token|client_secret|code_verifier|assertion|password|clientState)(?:=|\\*"\s*:\s*\\*"))[^"\\&\s]+/gi,
 ]

@@ -2,6 +2,8 @@
 import vm from 'node:vm'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import { signChannelToken } from '#shared/domain/channel-token.ts'
+import { calendarId, connectionId, providerId } from '#shared/domain/ids.ts'
 import { redact } from '#shared/platform/redact.ts'
 
 /** A quadratic pattern needs hours for a text of this length, a linear one some 50 ms. */
@@ -16,6 +18,7 @@ function withinDeadline(work: () => unknown): void {
 /** Of these all patterns are made. */
 const PIECES = [
   'v1.',
+  'v2.',
   'eyJ',
   '://',
   '@',
@@ -81,6 +84,23 @@ describe('the cost of a text grows with its length and no faster', () => {
       ),
     ).toThrow(/timed out/)
   })
+})
+
+test('a channel token is hidden in any text, also one of the first form', () => {
+  const keys = { current: 'k1', key: () => Buffer.alloc(32, 1) }
+  const id = '0197a000-0000-7000-8000-000000000001'
+  const token = signChannelToken(keys, {
+    vendor: 'google',
+    connectionId: connectionId(id),
+    providerId: providerId(id),
+    calendarId: calendarId(id),
+    endsAt: 1_800_000_000_000_000,
+  })
+  const [, kid, ...ids] = token.split('.')
+  for (const text of [token, ['v1', kid, ...ids.toSpliced(3, 1)].join('.')]) {
+    expect(redact(`the vendor said ${text} is odd`)).toBe('the vendor said [secret] is odd')
+  }
+  expect(redact('calendar.sync.requested.v2.more')).toBe('calendar.sync.requested.v2.more')
 })
 
 describe('the password of an address', () => {
