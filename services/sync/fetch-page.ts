@@ -7,6 +7,7 @@ import { Failure, type FailureCode } from '#shared/domain/failure.ts'
 import type { VendorName } from '#shared/domain/ids.ts'
 import { metrics } from '#shared/platform/metrics.ts'
 import type { CalendarRow } from '#shared/store/calendars.ts'
+import { processRoom } from '#shared/vendors/room.ts'
 import type { CursorExpired, Page } from '#shared/vendors/vendor.ts'
 import { withSmallerPages, type CalendarRun } from './calendar-run.ts'
 import type { Turn } from './lanes.ts'
@@ -68,11 +69,21 @@ async function fetchSized(
       signal,
       async (token) =>
         interruption(deps, unit, turn) ??
-        (await timed(unit, 'page', () => vendor.fetchPage(token, request, signal))),
+        (await timed(unit, 'page', () => fetchAnew(() => vendor.fetchPage(token, request, signal)))),
     ),
   )
   if (page.kind === 'page' && page.unreadable.length > 0) reportUnreadable(deps, unit, page)
   return page
+}
+
+/** Of a page that is asked for again, after a refreshed token or a wait for the budget, nothing is in hand any more. */
+async function fetchAnew<T>(call: () => Promise<T>): Promise<T> {
+  try {
+    return await call()
+  } catch (error) {
+    processRoom.forget()
+    throw error
+  }
 }
 
 /** Whether the account's own list agrees that a calendar is gone: a single answer must not empty a calendar. */

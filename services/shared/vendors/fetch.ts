@@ -50,7 +50,7 @@ export function createBoundedFetch(limits: FetchLimits = {}): BoundedFetch {
       deadline.end()
       return response
     }
-    const body = limitBody(response.body, { bytesMax, waits, ...room.holder() })
+    const body = limitBody(response.body, { bytesMax, waits, holder: room.holder() })
     return new Response(body, { status: response.status, headers: response.headers })
   }
 }
@@ -88,6 +88,7 @@ function startDeadline(timeoutMs: number): Deadline {
   let startedAt = performance.now()
   const start = () => setTimeout(() => over.abort(), leftMs).unref()
   let timer = start()
+  let isEnded = false
   return {
     signal: over.signal,
     pause() {
@@ -95,10 +96,15 @@ function startDeadline(timeoutMs: number): Deadline {
       leftMs = Math.max(0, leftMs - (performance.now() - startedAt))
     },
     resume() {
+      // The body may have been given up meanwhile.
+      if (isEnded) return
       startedAt = performance.now()
       timer = start()
     },
-    end: () => clearTimeout(timer),
+    end() {
+      isEnded = true
+      clearTimeout(timer)
+    },
   }
 }
 
@@ -112,19 +118,20 @@ interface BodyLimits {
   readonly bytesMax: number
   readonly waits: Waits
   readonly holder: Holder
-  readonly isOwn: boolean
 }
 
 function limitBody(source: ReadableStream<Uint8Array>, limits: BodyLimits): ReadableStream<Uint8Array> {
-  const { bytesMax, waits, holder, isOwn } = limits
+  const { bytesMax, waits, holder } = limits
   const reader = source.getReader()
   const countValues = createValueCounter()
   let bytes = 0
   let hasWaited = false
   const end = () => {
     waits.deadline.end()
-    if (isOwn) holder.end()
+    holder.end()
   }
+  // Whoever never reads the body to its end holds nothing longer than a call may take.
+  waits.deadline.signal.addEventListener('abort', () => holder.end(), { once: true })
   const takeRoom = async (size: number) => {
     const wait = holder.take(size, waits.caller)
     if (wait === null) return

@@ -35,15 +35,20 @@ export interface Holder {
    * rejects with, Failure `vendor/answer-too-large` or `sync/no-room`, or the reason of the signal.
    */
   take(bytes: number, signal: AbortSignal | null): Promise<void> | null
-  /** Gives everything back; more than once does no harm. */
+  /** This call, or the page, needs it no more: the last one gives everything back. More than once does no harm. */
   end(): void
 }
 
 export interface Room {
-  /** Runs the work; what its calls receive counts until the work is done, not only until it was read. */
+  /**
+   * Runs the work; what its calls receive counts until the work is done and, where it gave up on some of them, until those
+   * have ended too.
+   */
   hold<T>(work: () => Promise<T>): Promise<T>
-  /** The holder that calls made here and now belong to; a new one outside of `hold`, which the caller has to end. */
-  holder(): { readonly holder: Holder; readonly isOwn: boolean }
+  /** Gives back what the page around here has in hand: it is asked for anew, and nothing of it was kept. */
+  forget(): void
+  /** The holder that a call made here and now belongs to: of the page around it, else its own. The caller ends it. */
+  holder(): Holder
   /** Bytes in hand, as reserved. */
   taken(): number
   /** Who waits now. */
@@ -58,17 +63,20 @@ export function createRoom(limits: RoomLimits = ROOM_LIMITS): Room {
   const open = () => new AnswerHolder(limits, { small, large })
   return {
     async hold(work) {
-      const holder = open()
+      const page = open()
+      const holder = page.share()
       try {
-        return await scope.run(holder, work)
+        return await scope.run(page, work)
       } finally {
+        page.isOver = true
         holder.end()
       }
     },
+    forget: () => scope.getStore()?.forget(),
     holder() {
-      const current = scope.getStore()
-      // A refresh of a token may outlive the call that began it.
-      return current && !current.isEnded ? { holder: current, isOwn: false } : { holder: open(), isOwn: true }
+      const page = scope.getStore()
+      // A refresh of a token may outlive the page that began it.
+      return (page && !page.isOver ? page : open()).share()
     },
     taken: () => small.taken() + large.taken(),
     waiting: () => small.waiting() + large.waiting(),
@@ -80,12 +88,14 @@ interface Pools {
   readonly large: Pool
 }
 
-class AnswerHolder implements Holder {
+class AnswerHolder {
   readonly #limits: RoomLimits
   readonly #pools: Pools
   #bytes = 0
   #isLarge = false
-  isEnded = false
+  #sharers = 0
+  /** The page is done; calls of it that it gave up on may still end. */
+  isOver = false
   /** Several calls of one page may outgrow the small share at the same time. */
   #growth: Promise<void> | null = null
 
@@ -94,9 +104,30 @@ class AnswerHolder implements Holder {
     this.#pools = pools
   }
 
-  take(bytes: number, signal: AbortSignal | null): Promise<void> | null {
+  share(): Holder {
+    this.#sharers += 1
+    let isEnded = false
+    return {
+      take: (bytes, signal) => this.#take(bytes, signal),
+      end: () => {
+        if (isEnded) return
+        isEnded = true
+        this.#sharers -= 1
+        if (this.#sharers === 0) this.forget()
+      },
+    }
+  }
+
+  forget(): void {
+    if (this.#isLarge) this.#pools.large.give(this.#limits.largeMax)
+    else this.#pools.small.give(this.#bytes)
+    this.#bytes = 0
+    this.#isLarge = false
+  }
+
+  #take(bytes: number, signal: AbortSignal | null): Promise<void> | null {
     if (this.#bytes + bytes > this.#limits.largeMax) throw new Failure('vendor/answer-too-large')
-    if (this.#growth) return this.#growth.then(() => this.take(bytes, signal) ?? undefined)
+    if (this.#growth) return this.#growth.then(() => this.#take(bytes, signal) ?? undefined)
     if (this.#isLarge) {
       this.#bytes += bytes
       return null
@@ -112,15 +143,8 @@ class AnswerHolder implements Holder {
     return room.then(() => void this.#grown(bytes))
   }
 
-  end(): void {
-    if (this.isEnded) return
-    this.isEnded = true
-    if (this.#isLarge) this.#pools.large.give(this.#limits.largeMax)
-    else this.#pools.small.give(this.#bytes)
-  }
-
   #becomeLarge(bytes: number): null {
-    if (this.isEnded) {
+    if (this.#sharers === 0) {
       this.#pools.large.give(this.#limits.largeMax)
       return null
     }
@@ -131,7 +155,7 @@ class AnswerHolder implements Holder {
   }
 
   #grown(bytes: number): null {
-    if (this.isEnded) this.#pools.small.give(bytes)
+    if (this.#sharers === 0) this.#pools.small.give(bytes)
     else if (this.#isLarge) {
       // It became large while it waited for a little.
       this.#pools.small.give(bytes)

@@ -3,6 +3,7 @@ import { expect, test } from 'vitest'
 import { Failure } from '#shared/domain/failure.ts'
 import type { GateDecision } from '#shared/domain/gates.ts'
 import { systemClock } from '#shared/platform/clock.ts'
+import { processRoom, ROOM_LIMITS } from '#shared/vendors/room.ts'
 import type { CalendarRun } from '../../../services/sync/calendar-run.ts'
 import { fetchPage } from '../../../services/sync/fetch-page.ts'
 import type { Turn } from '../../../services/sync/lanes.ts'
@@ -13,10 +14,16 @@ const PAGE = { kind: 'page', items: [], unreadable: [] }
 /** A vendor that tells the first call to come back `waitMs` later. */
 function setup(waitMs: number) {
   const asked: number[] = []
+  /** Bytes in hand when a call begins. */
+  const inHand: number[] = []
   let gate: GateDecision = { state: 'on' }
   const vendor = {
     async fetchPage() {
       asked.push(performance.now())
+      inHand.push(processRoom.taken())
+      const holder = processRoom.holder()
+      await holder.take(ROOM_LIMITS.smallMax, null)
+      holder.end()
       if (asked.length === 1)
         throw new Failure('vendor/recovering', undefined, { retryAt: systemClock.now() + waitMs * 1_000 })
       return PAGE
@@ -40,6 +47,7 @@ function setup(waitMs: number) {
   const turn = { signal: still, stopping: still } as unknown as Turn
   return {
     asked,
+    inHand,
     fetch: () => fetchPage(deps, unit, run, turn),
     close: () => (gate = { state: 'off', gate: 'CALENDAR_SYNC_ENABLED', text: 'Calendar sync not enabled' }),
   }
@@ -50,6 +58,17 @@ test('a call waits for its turn and goes out then', async () => {
   expect(await fetch()).toBe(PAGE)
   expect(asked).toHaveLength(2)
   expect(asked[1]! - asked[0]!).toBeGreaterThan(75)
+})
+
+test('a page that is asked for again has nothing of the first try in hand', async () => {
+  const { inHand, fetch } = setup(1)
+  await processRoom.hold(async () => {
+    await fetch()
+    // Control: the page itself is in hand until it is stored.
+    expect(processRoom.taken()).toBe(ROOM_LIMITS.smallMax)
+  })
+  expect(inHand).toEqual([0, 0])
+  expect(processRoom.taken()).toBe(0)
 })
 
 test('a gate that closes while it waits keeps it from going out', async () => {

@@ -62,7 +62,7 @@ describe('the room for answers', () => {
   test("that is not there in time is our trouble: the vendor's time stands still meanwhile", async () => {
     const room = createRoom(LIMITS)
     const timeoutMs = LIMITS.waitMs / 2
-    const blocker = room.holder().holder
+    const blocker = room.holder()
     await blocker.take(2 * MB, null)
     const { url } = await served(2 * MB)
     vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] })
@@ -96,7 +96,7 @@ describe('the room for answers', () => {
 
   test('for which a vendor does not wait is our trouble too', async () => {
     const room = createRoom(LIMITS)
-    const blocker = room.holder().holder
+    const blocker = room.holder()
     await blocker.take(2 * MB, null)
     const hangUp = Promise.withResolvers<void>()
     const { url } = await serve((_request, response) => {
@@ -113,7 +113,7 @@ describe('the room for answers', () => {
 
   test('is waited for no longer than the caller wants', async () => {
     const room = createRoom(LIMITS)
-    const blocker = room.holder().holder
+    const blocker = room.holder()
     await blocker.take(2 * MB, null)
     const { url } = await served(2 * MB)
     const reason = new Error('the gate closed')
@@ -125,5 +125,60 @@ describe('the room for answers', () => {
     await expect(body).rejects.toBe(reason)
     blocker.end()
     expect(room.taken()).toBe(0)
+  })
+
+  test('of a page that failed is kept for the calls that it gave up on, until they have ended', async () => {
+    const room = createRoom(LIMITS)
+    const bounded = createBoundedFetch({ room })
+    const goOn = Promise.withResolvers<void>()
+    const slow = await serve((_request, response) => {
+      response.writeHead(200).write(Buffer.alloc(MB / 2))
+      void goOn.promise.then(() => response.end(Buffer.alloc(2 * MB)))
+    })
+    const given = Promise.withResolvers<Promise<string>>()
+    const page = room.hold(async () => {
+      const body = (await bounded(slow.url)).text()
+      while (room.taken() < MB / 2) await nextTurn()
+      given.resolve(body)
+      throw new Error('another call of this page failed')
+    })
+    await expect(page).rejects.toThrow('another call')
+    expect(room.taken()).toBe(MB / 2)
+    const blocker = room.holder()
+    await blocker.take(2 * MB, null)
+    goOn.resolve()
+    // What comes now takes room like any other, so it waits while there is none.
+    while (room.waiting() === 0) await nextTurn()
+    blocker.end()
+    expect((await await given.promise).length).toBe(2.5 * MB)
+    expect(room.taken()).toBe(0)
+  })
+
+  test('of a page that is asked for again holds the last try alone', async () => {
+    const room = createRoom(LIMITS)
+    const bounded = createBoundedFetch({ room })
+    const { url } = await served(3 * MB)
+    await room.hold(async () => {
+      for (let i = 0; i < 3; i += 1) {
+        room.forget()
+        expect(room.taken()).toBe(0)
+        await (await bounded(url)).text()
+        expect(room.taken()).toBe(LIMITS.largeMax)
+      }
+      // Control: together they are too much for one page.
+      const more = failureOf(bounded(url).then((response) => response.text()))
+      expect((await more).code).toBe('vendor/answer-too-large')
+    })
+    expect(room.taken()).toBe(0)
+  })
+
+  test('of a body that nobody reads is given back when the call would have ended', async () => {
+    const room = createRoom(LIMITS)
+    const { url } = await served(MB)
+    const unread = await createBoundedFetch({ room, timeoutMs: 300 })(url)
+    expect(unread.status).toBe(200)
+    while (room.taken() === 0) await nextTurn()
+    while (room.taken() > 0) await nextTurn()
+    expect(unread.bodyUsed).toBe(false)
   })
 })
