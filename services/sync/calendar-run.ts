@@ -2,7 +2,7 @@
 // continuing its page token keeps it; window, cursor and generation stand still over a run; a cursor that expires twice without
 // having been of use rests, longer each time.
 import type { CalendarId, Micros } from '#shared/domain/ids.ts'
-import { PAGE_SHRINKS_MAX } from '#shared/domain/page-limits.ts'
+import { grownAgain, shrunkFurther } from '#shared/domain/page-limits.ts'
 import { windowAt, type Window } from '#shared/domain/window.ts'
 import type { CalendarRow, Checkpoint } from '#shared/store/calendars.ts'
 
@@ -18,7 +18,7 @@ export interface CalendarRun {
   /** Database clock. */
   readonly startedAt: Micros
   readonly resyncStreak: number
-  /** How often in a row a page was too large; each time a tenth of the items is asked for, from then on. */
+  /** How far its pages are shrunk, because one was too large: a tenth of the items for each 1, back in small steps. */
   readonly shrunk: number
   /** It goes on from a checkpoint, so it may have listed before its requests rang. */
   readonly isResumed: boolean
@@ -60,12 +60,19 @@ export function fullReadReason(run: CalendarRun): 'first' | 'second-look' | 'due
 /** The vendor discarded the cursor: a full read from the start; null when that came twice in a row. */
 export function restartRun(run: CalendarRun, now: Micros): CalendarRun | null {
   if (run.resyncStreak > 0) return null
-  return { ...fullRun(run.calendar, run.generation, now), resyncStreak: 1 }
+  // Of the same size from its first page on: a vendor may take a page token of another size for an expired one.
+  return { ...fullRun(run.calendar, run.generation, now), resyncStreak: 1, shrunk: run.shrunk }
 }
 
 /** The same place with smaller pages, after one that was too large; null when even the smallest are. */
 export function withSmallerPages(run: CalendarRun): CalendarRun | null {
-  return run.shrunk < PAGE_SHRINKS_MAX ? { ...run, shrunk: run.shrunk + 1 } : null
+  const shrunk = shrunkFurther(run.shrunk)
+  return shrunk === null ? null : { ...run, shrunk }
+}
+
+/** The next page, a little larger again where pages were shrunk. */
+export function nextPage(run: CalendarRun, pageToken: string): CalendarRun {
+  return { ...run, pageToken, shrunk: grownAgain(run.shrunk) }
 }
 
 /** How long a calendar rests after its cursor expired `streak` + 1 times in a row. */

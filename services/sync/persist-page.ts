@@ -8,7 +8,7 @@ import { saveCheckpoint, saveCursor } from '#shared/store/calendars.ts'
 import { deleteEvents, refreshEvents, upsertEvents } from '#shared/store/events.ts'
 import { insertOutbox } from '#shared/store/outbox.ts'
 import type { Page } from '#shared/vendors/vendor.ts'
-import { checkpointOf, followUp, type CalendarRun } from './calendar-run.ts'
+import { checkpointOf, followUp, nextPage, type CalendarRun } from './calendar-run.ts'
 import { closeUnit } from './end-unit.ts'
 import { changeMessages, type RowChange } from './publish-changes.ts'
 import { writeFenced, type FencedWrite, type Unit, type UnitDeps } from './unit.ts'
@@ -51,7 +51,7 @@ export async function persistPage(
 
 /** A full read that has seen its last page goes on with the sweep; a resumed read of changes with one more pass. */
 function placeAfter(run: CalendarRun, next: Page['next']): CalendarRun | null {
-  if (next.kind === 'more') return { ...run, pageToken: next.pageToken }
+  if (next.kind === 'more') return nextPage(run, next.pageToken)
   if (run.cursor === null) return { ...run, pageToken: null, endCursor: next.cursor }
   return run.isResumed ? followUp(run, next.cursor) : null
 }

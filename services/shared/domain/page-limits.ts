@@ -9,8 +9,20 @@ export const PAGE_ITEMS_MAX = 10_000
 export const ANSWER_VALUES_MAX = 500_000
 /** How often a page is asked for again with a tenth of its items. */
 export const PAGE_SHRINKS_MAX = 2
+/** How much of a shrinking each stored page takes back: the next asks for a quarter more, ten for ten times as many. */
+const PAGE_GROWTH = 0.1
 
-/** How many items to ask for when that many pages in a row were too large. */
+/** How far pages are shrunk after one more was too large; null when they are at their smallest. */
+export function shrunkFurther(shrunk: number): number | null {
+  return shrunk < PAGE_SHRINKS_MAX ? Math.min(PAGE_SHRINKS_MAX, shrunk + 1) : null
+}
+
+/** How far they still are after one of them was stored: few places of a calendar are dense, and they pass. */
+export function grownAgain(shrunk: number): number {
+  return Math.max(0, Math.round((shrunk - PAGE_GROWTH) * 10) / 10)
+}
+
+/** How many items to ask for when pages are shrunk that far: a tenth for each 1. */
 export function shrunkSize(usual: number, shrunk: number): number {
   return Math.max(1, Math.floor(usual / 10 ** shrunk))
 }

@@ -16,7 +16,7 @@ export interface Checkpoint {
   readonly generation: number
   /** Database clock when the run began. */
   readonly startedAt: Micros
-  /** How often its pages were too large; absent is 0. */
+  /** How far its pages are shrunk; absent is 0. */
   readonly shrunk?: number
 }
 

@@ -25,7 +25,7 @@ export interface PageRequest {
   /** The vendor's page token of an unfinished run, with the same cursor and window as its first page. */
   readonly pageToken: string | null
   readonly window: Window
-  /** How often in a row this page was too large: each time a tenth of the items is asked for. 0 unless given. */
+  /** How far the page is shrunk, 0 … PAGE_SHRINKS_MAX: a tenth of the items for each 1. 0 unless given. */
   readonly shrunk?: number
 }
 
@@ -135,7 +135,7 @@ export interface Vendor {
   /**
    * One page of changes; a few calls of the vendor at most, so that a gate may be asked between pages. Throws Failure;
    * `vendor/not-yet-readable` when the vendor tells of a change that it does not show yet, `vendor/answer-too-large` when the
-   * page is to be asked for again with `shrunk` one higher.
+   * page is to be asked for again with a larger `shrunk`.
    */
   fetchPage(
     accessToken: string,

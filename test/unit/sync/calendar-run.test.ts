@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { calendarId } from '#shared/domain/ids.ts'
-import { PAGE_SHRINKS_MAX } from '#shared/domain/page-limits.ts'
+import { PAGE_SHRINKS_MAX, shrunkSize } from '#shared/domain/page-limits.ts'
 import { windowAt } from '#shared/domain/window.ts'
 import type { CalendarRow } from '#shared/store/calendars.ts'
 import {
@@ -11,6 +11,7 @@ import {
   fullReadReason,
   isFullRead,
   isPutOff,
+  nextPage,
   restartRun,
   restMs,
   withSmallerPages,
@@ -140,4 +141,24 @@ test('pages become smaller as often as a page may be asked for again, and stay s
   expect(smaller && withSmallerPages(smaller)).toBeNull()
   const checkpoint = smaller && { ...checkpointOf(smaller), pageToken: 'p' }
   expect(beginRun(calendar({ checkpoint }), NOW)).toMatchObject({ shrunk: PAGE_SHRINKS_MAX, isResumed: true })
+})
+
+test('pages that were made smaller grow again with each that is stored, and none is forgotten by a resync', () => {
+  const run = beginRun(calendar({ cursor: null, lastFullSync: null }), NOW)!
+  let page = withSmallerPages(withSmallerPages(run)!)!
+  expect(restartRun(page, NOW)).toMatchObject({ pageToken: null, shrunk: PAGE_SHRINKS_MAX })
+  const sizes: number[] = []
+  for (let i = 0; page.shrunk > 0; i += 1) {
+    sizes.push(shrunkSize(2500, page.shrunk))
+    page = nextPage(page, `page ${i}`)
+  }
+  expect(sizes).toHaveLength(20)
+  expect(sizes[0]).toBe(25)
+  expect(sizes[10]).toBe(250)
+  expect(sizes).toEqual(sizes.toSorted((a, b) => a - b))
+  expect(nextPage(page, 'last')).toEqual({ ...run, pageToken: 'last' })
+  // One that is too large on the way is shrunk to a tenth again, and to no less than the smallest.
+  const halfway = { ...page, shrunk: 1.3 }
+  expect(withSmallerPages(halfway)).toEqual({ ...halfway, shrunk: PAGE_SHRINKS_MAX })
+  expect(withSmallerPages({ ...page, shrunk: 0.3 })).toMatchObject({ shrunk: 1.3 })
 })
