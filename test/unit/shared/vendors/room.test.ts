@@ -150,7 +150,7 @@ describe('the room for answers', () => {
     // What comes now takes room like any other, so it waits while there is none.
     while (room.waiting() === 0) await nextTurn()
     blocker.end()
-    expect((await await given.promise).length).toBe(2.5 * MB)
+    expect((await given.promise).length).toBe(2.5 * MB)
     expect(room.taken()).toBe(0)
   })
 
