@@ -276,7 +276,9 @@ function freshWords({
   last_notification_at: last,
 }: Omit<Freshness, 'vendor'>): string {
   const looked =
-    oldest === null ? 'none is in sync' : `all that should be in sync were so within ${span(oldest)}`
+    oldest === null
+      ? 'none is in sync'
+      : `all that should be in sync were so within ${span(oldest)}, first reads aside`
   const rang = last === null ? 'no notification of late' : `last notification worked at ${last}`
   return `${looked}; ${rang}`
 }

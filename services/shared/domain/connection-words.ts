@@ -25,6 +25,8 @@ export const CONNECTION_STATES = [
 export interface ConnectionFacts {
   readonly status: ConnectionStatus
   readonly syncNeeded: boolean
+  /** When the person last connected the account. */
+  readonly connectedAt: Micros
   readonly lastSyncedAt: Micros | null
   readonly lastError: { readonly message: string } | null
   readonly backoffUntil: Micros | null
@@ -64,7 +66,7 @@ const STALE_AFTER_MINUTES = STALE_AFTER_MS / 60_000
 
 /** `gate`: whether its sync may run at the moment. */
 export function connectionWords(connection: ConnectionFacts, gate: GateDecision): Words {
-  const { status, now, backoffUntil, lastError, lastSyncedAt } = connection
+  const { status, now, backoffUntil, lastError, lastSyncedAt, connectedAt } = connection
   if (status !== 'active') return inactiveWords(status, lastError?.message)
   if (gate.state !== 'on') return gateWords(gate)
   if (lastError !== null || isAhead(backoffUntil, now)) {
@@ -75,6 +77,8 @@ export function connectionWords(connection: ConnectionFacts, gate: GateDecision)
       next_step: `It is tried again by itself.${when}`,
     }
   }
+  // A first read that does not end is as late as any other.
+  if (isLongAgo(lastSyncedAt ?? connectedAt, now)) return lateWords(connection)
   if (lastSyncedAt === null) {
     return {
       state: 'first_sync',
@@ -82,18 +86,23 @@ export function connectionWords(connection: ConnectionFacts, gate: GateDecision)
       next_step: NOTHING,
     }
   }
-  if (isLongAgo(lastSyncedAt, now)) {
-    return {
-      state: 'late',
-      summary: `Last in sync at ${isoOf(lastSyncedAt)}, more than ${STALE_AFTER_MINUTES} minutes ago.`,
-      next_step: 'If it stays so, an operator looks whether sync and scheduler run (calstream doctor).',
-    }
-  }
   if (isBehind(connection)) {
     const summary = `There is more to read than was read. Last in sync at ${isoOf(lastSyncedAt)}.`
     return { state: 'catching_up', summary, next_step: NOTHING }
   }
   return { state: 'in_sync', summary: `In sync. Last looked at ${isoOf(lastSyncedAt)}.`, next_step: NOTHING }
+}
+
+function lateWords({ lastSyncedAt, connectedAt }: ConnectionFacts): Words {
+  const since =
+    lastSyncedAt === null
+      ? `Connected at ${isoOf(connectedAt)} and not read to the end since`
+      : `Last in sync at ${isoOf(lastSyncedAt)}`
+  return {
+    state: 'late',
+    summary: `${since}, more than ${STALE_AFTER_MINUTES} minutes ago.`,
+    next_step: 'If it stays so, an operator looks whether sync and scheduler run (calstream doctor).',
+  }
 }
 
 function gateWords(gate: Exclude<GateDecision, { state: 'on' }>): Words {

@@ -44,7 +44,7 @@ export interface ConnectionLine extends ConnectionFacts {
  */
 const JUDGED = `clock as materialized (select calstream_now() as now),
   judged as (
-    select c.id, c.provider_id, c.vendor, c.vendor_account_id, c.account_label, c.status, c.sync_needed, c.last_synced_at,
+    select c.id, c.provider_id, c.vendor, c.vendor_account_id, c.account_label, c.status, c.sync_needed, c.connected_at, c.last_synced_at,
       c.error_count, c.last_error, c.backoff_until, clock.now, held.gate as held_by,
       case
         when c.status <> 'active' then c.status
@@ -52,8 +52,8 @@ const JUDGED = `clock as materialized (select calstream_now() as now),
         when $1::text = 'off' or ($2::uuid[] is not null and provider.id is null)
           or ($3::uuid[] is not null and listed.id is null) then 'paused'
         when c.last_error is not null or c.backoff_until > clock.now then 'retrying'
+        when coalesce(c.last_synced_at, c.connected_at) < clock.now - $4::float8 * interval '1 ms' then 'late'
         when c.last_synced_at is null then 'first_sync'
-        when c.last_synced_at < clock.now - $4::float8 * interval '1 ms' then 'late'
         when c.sync_needed or held.gate is not null then 'catching_up'
         else 'in_sync'
       end as state
@@ -80,7 +80,7 @@ export async function listConnections(
           error_count desc, last_synced_at nulls first, id
         limit $9)
      select id, provider_id as "providerId", vendor, coalesce(account_label, vendor_account_id, '(erased)') as account, state, status,
-       sync_needed as "syncNeeded", to_micros(last_synced_at) as "lastSyncedAt", error_count as "errorCount",
+       sync_needed as "syncNeeded", to_micros(connected_at) as "connectedAt", to_micros(last_synced_at) as "lastSyncedAt", error_count as "errorCount",
        last_error as "lastError", to_micros(backoff_until) as "backoffUntil", to_micros(now) as now,
        held_by is not null as "isHeld",
        (select count(*)::int from external_calendars k where k.connection_id = picked.id and k.selected) as calendars,

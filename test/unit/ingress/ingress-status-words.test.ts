@@ -52,7 +52,11 @@ const ERROR = { code: 'vendor/unavailable', message: 'It is down.', at: '2026-05
 describe('a connection', () => {
   test.each([
     ['in_sync', {}, ON],
-    ['first_sync', { lastSyncedAt: null, syncNeeded: true }, ON],
+    ['first_sync', { lastSyncedAt: null, syncNeeded: true, connectedAt: NOW - MINUTE }, ON],
+    ['first_sync', { lastSyncedAt: null, connectedAt: NOW - STALE_AFTER_MS * 1000 }, ON],
+    // A first read that never ends is no calm state.
+    ['late', { lastSyncedAt: null, connectedAt: NOW - STALE_AFTER_MS * 1000 - 1 }, ON],
+    ['in_sync', { connectedAt: NOW - 1000 * MINUTE }, ON],
     ['catching_up', { syncNeeded: true }, ON],
     ['retrying', { syncNeeded: true, lastError: ERROR }, ON],
     ['retrying', { lastError: ERROR, backoffUntil: NOW + MINUTE }, ON],
