@@ -233,40 +233,48 @@ describe.each(VENDORS)('connecting again at %s', (vendor) => {
     },
   )
 
-  test('after it was erased is connecting anew: the old one keeps its end, and no page speaks of another', async () => {
-    const provider = randomUUID()
-    const account = await oauth.anAccount(vendor)
-    await new Person().connect(await oauth.linkFor({ vendor, provider }), account.email)
-    const [first] = await oauth.connectionsOf(provider)
-    const id = connectionId(first?.id ?? '')
-    expect((await world.api('DELETE', `/api/calendar/connections/${id}`, { provider })).status).toBe(204)
-    await using db = openDatabase(
-      { url: new Secret(world.database.url('calstream_scheduler')), applicationName: 'erasure', poolMax: 1 },
-      quiet,
-    )
-    const [erasable] = (await erasableConnections(db, 100)).filter((one) => one.connectionId === id)
-    expect(await eraseAccount(db, erasable!)).toBe(true)
+  test.each(['before', 'after'])(
+    'by a link of %s it was erased is connecting anew: the old one keeps its end, and no page speaks of another',
+    async (asked) => {
+      const provider = randomUUID()
+      const account = await oauth.anAccount(vendor)
+      await new Person().connect(await oauth.linkFor({ vendor, provider }), account.email)
+      const [first] = await oauth.connectionsOf(provider)
+      const id = connectionId(first?.id ?? '')
+      expect((await world.api('DELETE', `/api/calendar/connections/${id}`, { provider })).status).toBe(204)
+      const early = await oauth.linkFor({ vendor, provider, connection_id: id })
+      await using db = openDatabase(
+        {
+          url: new Secret(world.database.url('calstream_scheduler')),
+          applicationName: 'erasure',
+          poolMax: 1,
+        },
+        quiet,
+      )
+      const [erasable] = (await erasableConnections(db, 100)).filter((one) => one.connectionId === id)
+      expect(await eraseAccount(db, erasable!)).toBe(true)
 
-    const read = async () => {
-      const answer = await world.api('GET', '/api/calendar/connections', { provider })
-      const { connections } = (await answer.json()) as {
-        connections: readonly { id: string; account: string | null; status: string }[]
+      const read = async () => {
+        const answer = await world.api('GET', '/api/calendar/connections', { provider })
+        const { connections } = (await answer.json()) as {
+          connections: readonly { id: string; account: string | null; status: string }[]
+        }
+        return connections.map(({ account: name, status }) => ({ name, status }))
       }
-      return connections.map(({ account: name, status }) => ({ name, status }))
-    }
-    expect(await read()).toEqual([{ name: null, status: 'disconnected' }])
+      expect(await read()).toEqual([{ name: null, status: 'disconnected' }])
 
-    const person = new Person()
-    const link = await oauth.linkFor({ vendor, provider, connection_id: id })
-    const consent = await person.toConsent(link)
-    expect(consent.searchParams.get('login_hint')).toBeNull()
-    const done = await person.go(await person.consent(consent, account.email))
-    expect(done.text).toContain('Your calendar is connected')
-    expect((await read()).toSorted((a, b) => a.status.localeCompare(b.status))).toEqual([
-      { name: account.email, status: 'active' },
-      { name: null, status: 'disconnected' },
-    ])
-  })
+      const person = new Person()
+      const link = asked === 'before' ? early : await oauth.linkFor({ vendor, provider, connection_id: id })
+      const consent = await person.toConsent(link)
+      expect(consent.searchParams.get('login_hint')).toBeNull()
+      const done = await person.go(await person.consent(consent, account.email))
+      expect(done.text).toContain('Your calendar is connected')
+      expect((await read()).toSorted((a, b) => a.status.localeCompare(b.status))).toEqual([
+        { name: account.email, status: 'active' },
+        { name: null, status: 'disconnected' },
+      ])
+    },
+  )
 
   test('waits for a unit that holds the connection, instead of asking the person again', async () => {
     const provider = randomUUID()

@@ -22,6 +22,7 @@ export interface Flow {
   readonly id: string
   readonly providerId: ProviderId
   readonly vendor: VendorName
+  /** null, too, once the account was erased: it is nobody's, so whoever connects is connected anew. */
   readonly reconnects: ConnectionId | null
   /** How people know the account of `reconnects`. */
   readonly reconnectsLabel: string | null
@@ -60,7 +61,8 @@ export async function createFlow(db: Queryable, flow: NewFlow): Promise<Micros> 
 /** A flow as it stands; null when there is none (any more). `chainLifeMs`: of a link with all its tries. */
 export async function readFlow(db: Queryable, id: string, chainLifeMs: number): Promise<Flow | null> {
   const { rows } = await db.query<Flow>(
-    `select f.id, f.provider_id as "providerId", f.vendor, f.reconnects, f.return_to as "returnTo",
+    `select f.id, f.provider_id as "providerId", f.vendor, f.return_to as "returnTo",
+       case when c.vendor_account_id is not null then f.reconnects end as reconnects,
        f.app_name as "appName", f.attempt, f.connection_id as "connectionId",
        coalesce(c.account_label, c.vendor_account_id) as "reconnectsLabel", f.browser_hash as "browserHash",
        f.state_used_at is not null as "isStateUsed", f.expires_at <= calstream_now() as "isExpired",
