@@ -12,14 +12,26 @@ export interface Members {
 /** Longer names are cut in the answer. */
 const NAME_MAX = 40
 
-/** A preHandler that answers 400 to a member that is not listed, or that comes twice. A body that is no JSON object is left to the handler. */
+/**
+ * A preHandler that answers 400 to a member that is not listed, or that comes twice. A body that is no JSON object is left to the
+ * handler, and refused where none is taken.
+ */
 export function takes({ query = [], body = [] }: Members) {
   return async (request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply | undefined> => {
     const problem =
-      oddMember(request.query as Record<string, unknown>, query, 'query') ??
-      oddMember(jsonObject(request.body) ?? {}, body, 'body')
+      oddMember(request.query as Record<string, unknown>, query, 'query') ?? oddBody(request.body, body)
     return problem === null ? undefined : sendProblem(reply, problem)
   }
+}
+
+function oddBody(given: unknown, known: readonly string[]): Problem | null {
+  const object = jsonObject(given)
+  if (object !== null) return oddMember(object, known, 'body')
+  return known.length > 0 ? null : badRequest(takesNothingIn('body'))
+}
+
+function takesNothingIn(where: 'query' | 'body'): string {
+  return `This route takes nothing in its ${where}.`
 }
 
 function oddMember(
@@ -30,10 +42,7 @@ function oddMember(
   for (const [name, value] of Object.entries(given)) {
     const told = name.length > NAME_MAX ? `${name.slice(0, NAME_MAX)}…` : name
     if (!known.includes(name)) {
-      const choice =
-        known.length === 0
-          ? `This route takes nothing in its ${where}.`
-          : `Its ${where} takes ${known.join(', ')}.`
+      const choice = known.length === 0 ? takesNothingIn(where) : `Its ${where} takes ${known.join(', ')}.`
       return badRequest(`"${told}" is not known here. ${choice}`)
     }
     // In a query it comes as a list; a member of a body that should be none is its route's to refuse.

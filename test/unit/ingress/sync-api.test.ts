@@ -205,7 +205,11 @@ describe('the sync API', () => {
     ])
     const inQuery = '"full" is not known here. This route takes nothing in its query.'
     expect(await detailOf(`${SYNC_API}?full=1`)).toEqual([400, inQuery])
+    const one = SYNC_ONE.replace(':id', A_CONNECTION.id)
+    for (const body of ['[1]', '"full"', 'full=1', '{'])
+      expect(await detailOf(one, body)).toEqual([400, 'This route takes nothing in its body.'])
     expect(ingress.sent).toHaveLength(0)
+    expect((await detailOf(one, '{}'))[0]).toBe(202)
   })
 
   test('holds the active connections of the provider before the 403 of a closed gate', async () => {
