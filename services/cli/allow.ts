@@ -172,7 +172,7 @@ async function providerOf(id: string, env: NodeJS.ProcessEnv): Promise<string | 
 
 /** Prints every gate as the services read it. */
 export async function listGates(env: NodeJS.ProcessEnv, output: Output): Promise<void> {
-  const lines = describeGates(await readToggles(env))
+  const lines = describeGates(await reached(() => readToggles(env)))
   output.rows(
     lines.map(({ gate, state, isOpen }) => ({ gate, open: isOpen, state })),
     '',

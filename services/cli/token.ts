@@ -15,6 +15,9 @@ export async function printToken(
 ): Promise<void> {
   if (!options.operator && !options.provider)
     throw new Problem('Say who the token is for: --provider <id> or --operator.')
+  // The stronger of two would be given to an app by a slip.
+  if (options.operator && options.provider)
+    throw new Problem('A token is for a provider or an operator: give one of --provider and --operator.')
   if (options.provider && !isUuid(options.provider))
     throw new Problem(`--provider must be a uuid, not "${options.provider}".`)
   const settings = readEnv(z.object({ ...bearerEnv, API_JWT_SECRET: secretText() }), env)

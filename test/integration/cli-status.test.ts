@@ -114,8 +114,20 @@ describe('trouble', () => {
     const closed = await status({ CALENDAR_SYNC_ENABLED: 'false' })
     expect(whats(closed)).toEqual(expect.arrayContaining(['CALENDAR_SYNC_ENABLED', 'paused']))
     expect(closed.connections_in_trouble).toEqual([])
-    const unknown = await status({ UNLEASH_URL: 'http://127.0.0.1:1/api' })
+    const away = { UNLEASH_URL: 'http://127.0.0.1:1/api' }
+    const [unknown, doctor, gates] = await Promise.all([
+      status(away),
+      run(['--json', 'doctor'], away),
+      run(['gates', 'list'], away),
+    ])
     expect(whats(unknown)).toContain('gates')
+    // What nobody could ask is not said to have a password that everybody knows.
+    const rows = JSON.parse(doctor.stdout) as { ok: boolean; what: string; do: string }[]
+    expect(rows.find(({ what }) => what === 'console')).toMatchObject({
+      ok: false,
+      do: expect.stringMatching(/^start Unleash or correct UNLEASH_URL/) as string,
+    })
+    expect([gates.code, gates.stderr]).toEqual([1, expect.stringMatching(/^The flag server cannot be asked/)])
     expect(whats(await status({ ADMIN_URL_RELAY: '' }))).toContain('relay')
   })
 
@@ -170,13 +182,15 @@ test('the state that the database counts is the one that the words say, for ever
             `calstream_now() + interval '1 hour'`,
             `calstream_now() - interval '1 s'`,
           ])
-            ways.push(
-              `(gen_random_uuid(), 'google', gen_random_uuid()::text, '${state}', ${synced}, ${needed}, ${error}, ${backoff})`,
-            )
+            for (const connected of ['calstream_now()', `calstream_now() - interval '31 minutes'`])
+              ways.push(
+                `(gen_random_uuid(), 'google', gen_random_uuid()::text, '${state}', ${synced}, ${needed}, ${error}, ${backoff}, ${connected})`,
+              )
   await runStatement(
     url,
     `insert into external_calendar_connections
-       (provider_id, vendor, vendor_account_id, status, last_synced_at, sync_needed, last_error, backoff_until)
+       (provider_id, vendor, vendor_account_id, status, last_synced_at, sync_needed, last_error, backoff_until,
+        connected_at)
      values ${ways.join(',')}`,
   )
   const filter = { states: null, vendor: null, provider: null, connection: null, limit: 1000 }

@@ -8,7 +8,7 @@ import { BEARER_LIFE_MAX_S } from '../../../services/ingress/config.ts'
 const secret = 'a-secret-of-thirty-two-bytes-or-more'
 const provider = 'A9F0E61A-137D-4A2D-9C5F-2A8A0F1C6A10'
 
-async function printed(expires: string, env: NodeJS.ProcessEnv = {}): Promise<string> {
+async function printed(expires: string, env: NodeJS.ProcessEnv = {}, operator = false): Promise<string> {
   const lines: string[] = []
   const nothing = () => undefined
   const output = {
@@ -17,7 +17,7 @@ async function printed(expires: string, env: NodeJS.ProcessEnv = {}): Promise<st
     line: nothing,
     text: (text: string) => void lines.push(text),
   }
-  await printToken({ provider, expires }, { API_JWT_SECRET: secret, ...env }, output)
+  await printToken({ provider, expires, operator }, { API_JWT_SECRET: secret, ...env }, output)
   return lines.join('\n')
 }
 
@@ -45,3 +45,7 @@ test.each(['25h', '365 days', '0s', '-1h', '1h ago', 'soon', '', '1e400 years'])
     await expect(refused).rejects.toMatchObject({ name: 'Problem' })
   },
 )
+
+test('a token that is asked for a provider and an operator is neither', async () => {
+  await expect(printed('1h', {}, true)).rejects.toThrow('one of --provider and --operator')
+})
