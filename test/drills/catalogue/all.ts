@@ -7,6 +7,7 @@ import { DATABASE } from './database.ts'
 import { DISCONNECTING } from './disconnecting.ts'
 import { DOORS } from './doors.ts'
 import { FLAG_SERVER } from './flag-server.ts'
+import { FLOODS } from './flood.ts'
 import { GRACEFUL_DEGRADATION } from './graceful-degradation.ts'
 import { INGRESS } from './ingress.ts'
 import { KILLS } from './kills.ts'
@@ -34,6 +35,7 @@ const DRILLS: readonly Drill[] = [
   ...DISCONNECTING,
   ...MALFORMED,
   ...INGRESS,
+  ...FLOODS,
   ...VENDORS,
   ...KILLS,
   ...CRASHES,

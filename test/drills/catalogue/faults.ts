@@ -136,6 +136,7 @@ export const FAULT_CATALOGUE: readonly CatalogueEntry[] = [
   ['W14', 'message numbers that go backwards or skip', ''],
   ['W15', 'slow loris', ''],
   ['W16', 'storm during an outage of Kafka', ''],
+  ['W17', 'flood: pipelines unread, silent and half-open sockets, bodies that never end', ''],
   ['F1', 'flag off in mid-operation', ''],
   ['F2', 'allowlist entry removed while syncing', ''],
   ['F3', 'all four flags off', ''],

@@ -26,6 +26,8 @@ export interface LaunchOptions {
   readonly tree: string
   readonly place: StackPlace
   readonly note: (event: ProcessEvent) => void
+  /** For Node, beyond those of every service. */
+  readonly nodeOptions?: readonly string[]
   /** For the first start only, see platform/crash-point.ts. */
   readonly crashAt?: string
 }
@@ -162,7 +164,7 @@ export class ServiceProcess implements AsyncDisposable {
   }
 
   async #launch(signal: AbortSignal): Promise<Child> {
-    const { service, instance, place, tree } = this.#options
+    const { service, instance, place, tree, nodeOptions = [] } = this.#options
     this.#starts += 1
     const began = performance.now()
     const env = labelled(serviceEnv(service, this.#options.env), `${instance}#${this.#starts}`)
@@ -171,7 +173,7 @@ export class ServiceProcess implements AsyncDisposable {
       {
         name: instance,
         command: process.execPath,
-        args: [...NODE_OPTIONS, path.join(tree, 'services', service, 'main.ts')],
+        args: [...NODE_OPTIONS, ...nodeOptions, path.join(tree, 'services', service, 'main.ts')],
         env: { ...nodeEnv(place), ...env, ...(crashAt === undefined ? {} : { CALSTREAM_CRASH_AT: crashAt }) },
         cwd: tree,
         logFile: logFileOf(place, instance),

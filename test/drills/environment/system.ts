@@ -40,6 +40,8 @@ export interface SystemOptions {
   readonly latencyMs?: number
   /** How many processes of each service; one each by default, 0 leaves it out. */
   readonly processes?: Partial<Readonly<Record<ServiceName, number>>>
+  /** Options of Node for the processes of a service. */
+  readonly nodeOptions?: Partial<Readonly<Record<ServiceName, readonly string[]>>>
   /** More settings for every service. */
   readonly env?: Readonly<Record<string, string>>
   /** Root of the services' tree; the repository by default. */
@@ -75,6 +77,7 @@ export class System implements AsyncDisposable {
   readonly services: ServiceProcess[] = []
   readonly #place: StackPlace
   readonly #tree: string
+  readonly #nodeOptions: NonNullable<SystemOptions['nodeOptions']>
   readonly #owned: AsyncDisposableStack
 
   constructor(parts: {
@@ -88,6 +91,7 @@ export class System implements AsyncDisposable {
     lines: SystemLines
     databaseUrl: string
     tree: string
+    nodeOptions: NonNullable<SystemOptions['nodeOptions']>
     owned: AsyncDisposableStack
   }) {
     this.stack = parts.stack
@@ -101,6 +105,7 @@ export class System implements AsyncDisposable {
     this.databaseUrl = parts.databaseUrl
     this.#place = parts.place
     this.#tree = parts.tree
+    this.#nodeOptions = parts.nodeOptions
     this.#owned = parts.owned
   }
 
@@ -130,6 +135,7 @@ export class System implements AsyncDisposable {
       instance,
       env: { ...this.env, [`ADMIN_PORT_${service.toUpperCase()}`]: String(admin) },
       tree: this.#tree,
+      nodeOptions: this.#nodeOptions[service] ?? [],
       place: this.#place,
       note: (event) => this.processEvents.push(event),
       ...(crashAt === undefined ? {} : { crashAt }),
@@ -225,6 +231,7 @@ export async function openSystem(stack: DrillStack, options: SystemOptions): Pro
     lines,
     databaseUrl: stack.postgres.url(database),
     tree: options.tree ?? REPOSITORY,
+    nodeOptions: options.nodeOptions ?? {},
     owned: owned.move(),
   })
   try {

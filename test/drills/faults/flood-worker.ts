@@ -49,6 +49,8 @@ const OPENINGS: Record<FloodKind, Opening> = {
 
 const spec = workerData as FloodSpec
 const open = new Map<Socket, number>()
+/** Who was told that nothing more comes. */
+const told = new Set<Socket>()
 const lived: number[] = []
 const statuses: Record<string, number> = {}
 let opened = 0
@@ -62,6 +64,8 @@ function stranger(): void {
   const socket = connect({
     port: spec.port,
     host: '127.0.0.1',
+    // A stranger never closes because it was told that all is said.
+    allowHalfOpen: true,
     // Every address of 127.0.0.0/8 is this machine.
     localAddress: `127.9.${Math.floor(client / 250)}.${1 + (client % 250)}`,
   })
@@ -79,10 +83,13 @@ function stranger(): void {
     socket.once('close', () => {
       connected -= 1
     })
+    // Only a byte more tells it whether the other side is gone or just silent.
+    socket.once('end', () => told.add(socket))
   })
   socket.on('close', () => {
     lived.push(performance.now() - (open.get(socket) ?? 0))
     open.delete(socket)
+    told.delete(socket)
   })
 }
 
@@ -91,6 +98,7 @@ const DEAF_MS = 4_000
 let due = 0
 const tick = setInterval(() => {
   due = Math.min(due + (spec.perSecond * TICK_MS) / 1000, spec.perSecond)
+  for (const socket of told) socket.write('?')
   for (; due >= 1 && open.size < spec.sockets; due -= 1) stranger()
   if (spec.kind !== 'pipelined') return
   const now = performance.now()

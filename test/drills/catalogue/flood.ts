@@ -1,0 +1,276 @@
+// FLOOD: strangers who cost the ingress sockets, memory and time, and honest notifications beside them.
+import { readdirSync } from 'node:fs'
+import type { Drill, DrillRun, Finding } from '../drill.ts'
+import { allOf, met } from '../drill.ts'
+import { startFlood, type FloodReport, type FloodSpec } from '../faults/flood.ts'
+import { channelTokenOf, notify, share } from '../faults/senders.ts'
+import type { Ledgers, OwnRequest, ProcessSample } from '../ledgers/ledgers.ts'
+import { liveMemory } from '../ledgers/live-memory.ts'
+
+/** What Node may use for objects, and what the process may have resident. */
+const HEAP_MB = 256
+const RESIDENT_MB_MAX = 256
+const ANSWERED_MS_MAX = 3_000
+/** Silence costs 2 s, a slow request 3 s; the rest is for a busy machine. */
+const LET_GO_MS_MAX = 5_000
+/** Defaults of INGRESS_CONNECTIONS_MAX and INGRESS_CONNECTIONS_PER_ADDRESS_MAX. */
+const SOCKETS_MAX = 2_000
+const OF_ONE_MAX = 500
+/** Descriptors of a process come and go by so many: pools, the metrics' reader, the inspector. */
+const DESCRIPTORS_SLACK = 60
+/** What is live after a garbage collection differs by so much from one rest to the next. */
+const LIVE_MB_SLACK = 16
+const LINE_EVERY_MS = 10_000
+const HONEST_EVERY_MS = 50
+/** One honest notification in so many is a batch of this size. */
+const LARGE_EVERY = 10
+const LARGE_BYTES = 200_000
+const MICROSOFT_WEBHOOK = '/api/webhooks/calendar/microsoft'
+
+type Wave = Omit<FloodSpec, 'port'>
+
+const WAVES: readonly Wave[] = [
+  { kind: 'pipelined', sockets: 2_000, perSecond: 1_000, clients: 20 },
+  { kind: 'silent', sockets: 3_000, perSecond: 1_000, clients: 1 },
+  { kind: 'silent', sockets: 3_000, perSecond: 1_000, clients: 200 },
+  { kind: 'half a head', sockets: 3_000, perSecond: 1_000, clients: 40 },
+  { kind: 'announced', sockets: 3_000, perSecond: 1_000, clients: 40 },
+  { kind: 'drip', sockets: 3_000, perSecond: 1_000, clients: 40 },
+  { kind: 'nearly whole', sockets: 1_000, perSecond: 400, clients: 40 },
+  { kind: 'nearly whole, large', sockets: 60, perSecond: 20, clients: 40 },
+]
+
+/** Of each wave, in the profile ci. */
+const WAVE_MS = 5_000
+const STRANGERS_MIN = 5_000
+
+interface Past {
+  readonly wave: Wave
+  readonly report: FloodReport
+  readonly honest: readonly OwnRequest[]
+  readonly from: number
+  readonly to: number
+}
+
+const flood: Drill = {
+  id: 'FLOOD',
+  title: 'Strangers flood the port: unread pipelines, silence, half requests, bodies that never end',
+  report: 'ingress',
+  criteria: {
+    'FLOOD-1': `The ingress never ends, with a heap of ${HEAP_MB} MB`,
+    'FLOOD-2': `Its resident memory stays below ${RESIDENT_MB_MAX} MB`,
+    'FLOOD-3': `Signed notifications of both vendors are accepted all the time, in each flood with p99 ≤ ${ANSWERED_MS_MAX / 1000} s`,
+    'FLOOD-4': `Who sends nothing, half a head or a slow body is gone within ${LET_GO_MS_MAX / 1000} s, though it does not close itself`,
+    'FLOOD-5': `One address has at most ${OF_ONE_MAX} sockets, all together ${SOCKETS_MAX}`,
+    'FLOOD-6': `Back to rest: sockets are closed, and what is live in memory is within ${LIVE_MB_SLACK} MB of before`,
+    'FLOOD-7': `Sockets turned away are one log line in ${LINE_EVERY_MS / 1000} s`,
+  },
+  faults: ['W15', 'W17'],
+  profiles: ['ci', 'full'],
+  system: () => ({
+    connections: 4,
+    microsoft: 2,
+    eventsPerCalendar: 10,
+    latencyMs: 10,
+    nodeOptions: { ingress: [`--max-old-space-size=${HEAP_MB}`] },
+  }),
+  invariants: ['I15', 'I17', 'I23'],
+  wallMs: 300_000,
+  recoverWithinMs: 60_000,
+  limits:
+    'Loopback: strangers and honest senders share the processors with the ingress, and no line is full.',
+  async run(d) {
+    const before = await rest(d)
+    const past: Past[] = []
+    for (const wave of WAVES) past.push(await outlast(d, wave))
+    await d.converged(60_000)
+    const after = await settled(d, before.descriptors)
+    return ({ ledgers }) => {
+      const samples = ledgers.samples.filter(({ instance }) => instance === 'ingress-1')
+      return {
+        criteria: {
+          'FLOOD-1': neverEnded(ledgers),
+          'FLOOD-2': residentOf(samples, past),
+          'FLOOD-3': allOf(...past.map(answered)),
+          'FLOOD-4': allOf(...past.filter(({ wave }) => isSlow(wave)).map(letGo)),
+          'FLOOD-5': bounded(samples, past, before.descriptors),
+          'FLOOD-6': atRest(before, after),
+          'FLOOD-7': toldOnce(ledgers, past),
+        },
+        witnesses: [
+          {
+            name: 'strangers',
+            need: STRANGERS_MIN,
+            got: past.reduce((sum, { report }) => sum + report.opened, 0),
+          },
+        ],
+        numbers: {
+          strangers: past.reduce((sum, { report }) => sum + report.opened, 0),
+          honest: past.reduce((sum, { honest }) => sum + honest.length, 0),
+          p99Ms: Math.round(Math.max(...past.map(({ honest }) => p99(honest)))),
+          residentMb: Math.round(Math.max(...samples.map(({ rssMb }) => rssMb))),
+        },
+      }
+    }
+  },
+}
+
+/** One wave, with honest notifications of both vendors beside it from its beginning to its end. */
+async function outlast(d: DrillRun, wave: Wave): Promise<Past> {
+  const from = Date.now()
+  const until = from + WAVE_MS * (d.profile === 'ci' ? 1 : 4)
+  const port = Number(d.system.env['INGRESS_PORT'])
+  const honest: Promise<OwnRequest>[] = []
+  let report: FloodReport | null = null
+  await d.strike(
+    { fault: 'W17', action: `${wave.kind}, ${wave.clients} clients`, target: 'ingress' },
+    async () => {
+      const strangers = startFlood({ ...wave, port })
+      while (Date.now() < until && !d.signal.aborted) {
+        honest.push(one(d, honest.length))
+        await d.lasting(HONEST_EVERY_MS)
+      }
+      report = await strangers.stop()
+    },
+  )
+  if (report === null) throw new Error('a flood gave no report')
+  const past = { wave, report, honest: await Promise.all(honest), from, to: Date.now() }
+  d.say(`${wave.kind} of ${wave.clients}: ${answered(past).evidence}`)
+  return past
+}
+
+let number = 1_000
+
+function one(d: DrillRun, at: number): Promise<OwnRequest> {
+  const isGoogle = at % 2 === 0
+  const account = d.system.accounts.find(({ vendor }) => vendor === (isGoogle ? 'google' : 'microsoft'))
+  if (!account) throw new Error('the drill needs an account of each vendor')
+  const token = channelTokenOf(d, account)
+  number += 1
+  if (isGoogle) return notify(d, 'honest', { channel: 'drill-flood', number, token })
+  const item = {
+    subscriptionId: '7f105c7d-2dc5-4530-97cd-4e7ae6534c07',
+    clientState: token,
+    changeType: 'updated',
+    resource: 'x'.repeat(at % LARGE_EVERY === 1 ? LARGE_BYTES : 100),
+    resourceData: { '@odata.etag': `W/"${number}"` },
+  }
+  return d.request({
+    what: 'honest',
+    method: 'POST',
+    path: MICROSOFT_WEBHOOK,
+    // Every other one comes as a newcomer.
+    headers: at % 4 === 1 ? { connection: 'close' } : {},
+    body: JSON.stringify({ value: [item] }),
+  })
+}
+
+interface Rest {
+  readonly liveMb: number
+  readonly descriptors: number
+}
+
+async function rest(d: DrillRun): Promise<Rest> {
+  const { pid } = d.system.one('ingress')
+  const live = await liveMemory(d.system)
+  const liveMb = live.find(({ instance }) => instance === 'ingress-1')?.mb ?? Number.NaN
+  return { liveMb, descriptors: descriptorsOf(pid) }
+}
+
+/** Linux only, as the samples are; elsewhere the drill is no proof of this. */
+function descriptorsOf(pid: number): number {
+  return readdirSync(`/proc/${pid}/fd`).length
+}
+
+/** Kept-alive sockets of honest senders last 16 s; everything else is gone before. */
+async function settled(d: DrillRun, descriptors: number): Promise<Rest> {
+  const isBack = () => descriptorsOf(d.system.one('ingress').pid) <= descriptors + DESCRIPTORS_SLACK
+  await d.until('the sockets are closed', isBack, 30_000).catch(() => undefined)
+  return rest(d)
+}
+
+function p99(honest: readonly OwnRequest[]): number {
+  return share(
+    honest.map(({ latencyMs }) => latencyMs),
+    0.99,
+  )
+}
+
+function answered({ wave, honest }: Past): Finding {
+  const accepted = honest.filter(({ status }) => status === 202).length
+  const others = [...new Set(honest.map(({ status }) => status))].filter((status) => status !== 202)
+  return met(
+    accepted === honest.length && p99(honest) <= ANSWERED_MS_MAX,
+    `${wave.kind} (${wave.clients} clients): ${accepted} of ${honest.length} accepted, p99 ${Math.round(p99(honest))} ms` +
+      (others.length > 0 ? `, others ${others.join()}` : ''),
+  )
+}
+
+function isSlow({ kind }: Wave): boolean {
+  return kind === 'silent' || kind === 'half a head' || kind === 'announced' || kind === 'drip'
+}
+
+function letGo({ wave, report: { lived } }: Past): Finding {
+  const longest = share(lived, 0.99)
+  return met(
+    lived.length > 0 && longest <= LET_GO_MS_MAX,
+    `${wave.kind} (${wave.clients} clients): ${lived.length} let go, p99 after ${Math.round(longest)} ms`,
+  )
+}
+
+function neverEnded(ledgers: Ledgers): Finding {
+  const ends = ledgers.processes.filter(
+    ({ instance, event }) => instance === 'ingress-1' && event === 'ended',
+  )
+  return met(ends.length === 0, `${ends.length} ends${ends.map(({ detail }) => `, ${detail}`).join('')}`)
+}
+
+function residentOf(samples: readonly ProcessSample[], past: readonly Past[]): Finding {
+  const peaks = past.map(({ wave, from, to }) => ({
+    wave,
+    mb: peakOf(samples, from, to, ({ rssMb }) => rssMb),
+  }))
+  return met(
+    samples.length > 0 && peaks.every(({ mb }) => mb <= RESIDENT_MB_MAX),
+    peaks.map(({ wave, mb }) => `${wave.kind} ${Math.round(mb)} MB`).join(', '),
+  )
+}
+
+function bounded(samples: readonly ProcessSample[], past: readonly Past[], before: number): Finding {
+  return allOf(
+    ...past.map(({ wave, from, to }) => {
+      const most = peakOf(samples, from, to, ({ descriptors }) => descriptors) - before
+      const bound = Math.min(SOCKETS_MAX, wave.clients * OF_ONE_MAX)
+      return met(most <= bound + DESCRIPTORS_SLACK, `${wave.clients} clients had ${most} of ${bound}`)
+    }),
+  )
+}
+
+function peakOf(
+  samples: readonly ProcessSample[],
+  from: number,
+  to: number,
+  of: (sample: ProcessSample) => number,
+): number {
+  return Math.max(0, ...samples.filter(({ at }) => at >= from && at <= to).map(of))
+}
+
+function atRest(before: Rest, after: Rest): Finding {
+  return met(
+    after.descriptors <= before.descriptors + DESCRIPTORS_SLACK &&
+      after.liveMb <= before.liveMb + LIVE_MB_SLACK,
+    `descriptors ${before.descriptors} → ${after.descriptors}, live ${before.liveMb.toFixed(1)} → ${after.liveMb.toFixed(1)} MB`,
+  )
+}
+
+function toldOnce(ledgers: Ledgers, past: readonly Past[]): Finding {
+  const lines = ledgers.logs.filter(({ fields }) => fields?.['msg'] === 'sockets were turned away').length
+  const ms = (past.at(-1)?.to ?? 0) - (past[0]?.from ?? 0)
+  const most = Math.ceil(ms / LINE_EVERY_MS) + 2
+  return met(
+    lines > 0 && lines <= most,
+    `${lines} lines in ${Math.round(ms / 1000)} s, at most ${most} allowed`,
+  )
+}
+
+export const FLOODS: readonly Drill[] = [flood]
