@@ -1,10 +1,7 @@
 // Whoever sent more before it read its answer waits behind everybody else. Without turns, 2 000 sockets
 // full of requests put 2 000 of them before each request of a sender that waits for its answers.
 
-/** Requests that were sent ahead, in one turn of the event loop; in between, others are read. */
-const PER_TURN = 4
-
-/** Tasks that are carried out a few at a time, first come first served. */
+/** Tasks that are carried out one in a turn of the event loop, first come first served. */
 export interface Turns {
   /** A task that is waiting already is not taken twice. */
   take(task: () => void): void
@@ -14,13 +11,10 @@ export function createTurns(): Turns {
   const waiting = new Set<() => void>()
 
   function turn(): void {
-    let left = PER_TURN
-    for (const task of waiting) {
-      if (left === 0) break
-      left -= 1
-      waiting.delete(task)
-      task()
-    }
+    const [task] = waiting
+    if (task === undefined) return
+    waiting.delete(task)
+    task()
     if (waiting.size > 0) setImmediate(turn)
   }
 

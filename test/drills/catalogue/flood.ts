@@ -74,7 +74,10 @@ const flood: Drill = {
     latencyMs: 10,
     nodeOptions: { ingress: [`--max-old-space-size=${HEAP_MB}`] },
   }),
-  invariants: ['I15', 'I17', 'I23'],
+  invariants: ['I15', 'I17'],
+  without: {
+    I20: 'thousands of sockets are what it is about; FLOOD-2, FLOOD-5 and FLOOD-6 have its bounds',
+  },
   wallMs: 300_000,
   recoverWithinMs: 60_000,
   limits:
