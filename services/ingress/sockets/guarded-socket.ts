@@ -66,8 +66,10 @@ export class GuardedSocket extends Duplex {
     this.#unanswered += 1
     response.once('close', () => {
       this.#unanswered -= 1
-      if (this.#kept.length > 0 && request.complete) this.#turns.take(this.#passLater)
-      else this.#pass()
+      if (this.#kept.length === 0 || !request.complete) return this.#pass()
+      // Until its turn it has no answer open and may give way: full pipelines never hold all places.
+      this.#tell()
+      this.#turns.take(this.#passLater)
     })
   }
 

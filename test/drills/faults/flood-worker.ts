@@ -13,6 +13,10 @@ const MICROSOFT = '/api/webhooks/calendar/microsoft'
 const PATHS = [MICROSOFT, '/api/webhooks/calendar/google', '/api/calendar/sync', '/nowhere']
 const CHUNK = 64_000
 
+/** Whose body is read before anybody knows who sends it. */
+const isRead = (at: number) =>
+  spec.kind === 'announced' ? at % 2 === 0 || pathOf(at >> 1) === MICROSOFT : pathOf(at) === MICROSOFT
+
 /** What a stranger sends once it is connected; `at` is how many came before it. */
 type Opening = (at: number) => readonly (string | Buffer)[]
 
@@ -52,6 +56,7 @@ const open = new Map<Socket, number>()
 /** Who was told that nothing more comes. */
 const told = new Set<Socket>()
 const lived: number[] = []
+const livedRead: number[] = []
 const statuses: Record<string, number> = {}
 let opened = 0
 let connected = 0
@@ -87,7 +92,9 @@ function stranger(): void {
     socket.once('end', () => told.add(socket))
   })
   socket.on('close', () => {
-    lived.push(performance.now() - (open.get(socket) ?? 0))
+    const ms = performance.now() - (open.get(socket) ?? 0)
+    lived.push(ms)
+    if (isRead(at)) livedRead.push(ms)
     open.delete(socket)
     told.delete(socket)
   })
@@ -116,7 +123,8 @@ parentPort?.once('message', () => {
     kind: spec.kind,
     opened,
     most,
-    lived: lived.toSorted((a, b) => a - b),
+    lived,
+    livedRead,
     statuses,
   }
   for (const socket of open.keys()) socket.destroy()

@@ -32,8 +32,10 @@ export interface FloodReport {
   readonly opened: number
   /** Of those that listen: how many were connected at a time at most. */
   readonly most: number
-  /** How long each was connected before the ingress closed it, in ms, ascending. */
+  /** How long each was connected before the ingress closed it, in ms. */
   readonly lived: readonly number[]
+  /** The same of those whose body the ingress was reading. */
+  readonly livedRead: readonly number[]
   readonly statuses: Readonly<Record<string, number>>
 }
 

@@ -303,4 +303,45 @@ export const OTHER_BUGS: readonly Line[] = [
     'DOORS',
     'ci',
   ],
+  [
+    'bytes-not-held',
+    'Bytes go to the parser while an answer is open',
+    'services/ingress/sockets/guarded-socket.ts',
+    '    while (this.#kept.length > 0 && this.readableLength === 0 && !this.#isAnswering()) this.#passPiece()\n',
+    '    if (this.#kept.length > 0) this.push(this.#kept)\n    this.#kept = NOTHING\n',
+    'FLOOD',
+    'ci',
+  ],
+  [
+    'room-by-announcement',
+    'Bodies count by what they announce',
+    'services/ingress/sockets/read-body.ts',
+    '    return readBody(request, payload, (giveUp) => Object.assign(share, room.open(giveUp)))\n',
+    `    const bytes = Number(request.headers['content-length'] ?? 1048576)
+    if ((room.announced ?? 0) + bytes > 33554432) throw new BodyRefused('no_room')
+    room.announced = (room.announced ?? 0) + bytes
+    answers.get(request)?.once('close', () => (room.announced -= bytes))
+    return readBody(request, payload, (giveUp) => Object.assign(share, room.open(giveUp)))
+`,
+    'FLOOD',
+    'ci',
+  ],
+  [
+    'nobody-gives-way',
+    'A socket that keeps us waiting keeps its place',
+    'services/ingress/sockets/places.ts',
+    '    if (visitor === undefined) return false\n    leave(visitor)\n',
+    '    if (visitor === undefined || clientsOf.has(visitor)) return false\n    leave(visitor)\n',
+    'FLOOD',
+    'ci',
+  ],
+  [
+    'slow-bodies-stay',
+    'A body that comes too slowly is not given up',
+    'services/ingress/sockets/body-room.ts',
+    "        if (body.bytes * 1000 < SLOWEST_BYTES_PER_S * ms) giveUp(body, 'too_slow')\n",
+    '',
+    'FLOOD',
+    'ci',
+  ],
 ]

@@ -173,6 +173,16 @@ describe('places', () => {
     await eventually('one gave way', () => idle.filter(({ isOver }) => isOver()).length === 1)
   })
 
+  test('of pipelines that nobody reads are given to whoever comes', async () => {
+    const ingress = await start({ sockets: { connectionsMax: 10 } })
+    const ahead = 'POST /api/webhooks/calendar/google HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(2_000)
+    const full = await Promise.all(
+      Array.from({ length: 10 }, (_, n) => talk(ingress.port, ahead, `127.0.1.${1 + (n % 2)}`)),
+    )
+    for (const { socket } of full) socket.pause()
+    for (let n = 0; n < 5; n += 1) expect((await notify(ingress)).status).toBe(202)
+  })
+
   test('one client has so many and no more, while another gets in', async () => {
     const ingress = await start({ sockets: { connectionsMax: 50, connectionsPerAddressMax: 5 } })
     const mine = await Promise.all(Array.from({ length: 12 }, () => talk(ingress.port, '', '127.0.1.1')))
