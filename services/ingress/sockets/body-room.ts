@@ -7,9 +7,9 @@ export const KIB = 1024
 /** A body up to here is small: of a batch of Graph's as a rule, of everything else always. */
 export const SMALL_BODY_BYTES = 64 * KIB
 /** Of all bodies. */
-export const ROOM_BYTES = 32 * KIB * KIB
+export const ROOM_BYTES = 16 * KIB * KIB
 /** Of what large bodies have beyond their first 64 kB. */
-export const LARGE_ROOM_BYTES = 24 * KIB * KIB
+export const LARGE_ROOM_BYTES = 10 * KIB * KIB
 /** The slowest that a body may come, on average, once a second has passed. */
 export const SLOWEST_BYTES_PER_S = 16 * KIB
 export const GRACE_MS = 1000

@@ -43,6 +43,7 @@ export function guardEntrance(server: Server, options: EntranceOptions, away: Tu
   const speakHttp = server.listeners('connection')
   server.removeAllListeners('connection')
   server.on('connection', (accepted: Socket) => {
+    turns.accepted()
     const socket = new GuardedSocket(accepted, turns)
     if (!places.enter(socket)) {
       socket.destroy()

@@ -1,27 +1,46 @@
 // Whoever sent more before it read its answer waits behind everybody else. Without turns, 2 000 sockets
 // full of requests put 2 000 of them before each request of a sender that waits for its answers.
 
+/**
+ * libuv accepts one socket in a turn of the event loop (since 1.45), so the queue of newcomers is as long
+ * as turns are. While sockets come in, a task waits; but so many turns at most.
+ */
+const ACCEPTED_PER_TASK = 16
+
 /** Tasks that are carried out one in a turn of the event loop, first come first served. */
 export interface Turns {
   /** A task that is waiting already is not taken twice. */
   take(task: () => void): void
+  /** A socket was accepted, so others may stand behind it. */
+  accepted(): void
 }
 
-export function createTurns(): Turns {
+/** @param soon carries out what it gets in the next turn of the event loop */
+export function createTurns(soon: (task: () => void) => unknown = setImmediate): Turns {
   const waiting = new Set<() => void>()
+  let isAccepting = false
+  let accepted = 0
 
   function turn(): void {
-    const [task] = waiting
-    if (task === undefined) return
-    waiting.delete(task)
-    task()
-    if (waiting.size > 0) setImmediate(turn)
+    if (isAccepting && accepted < ACCEPTED_PER_TASK) accepted += 1
+    else {
+      accepted = 0
+      const [task] = waiting
+      if (task === undefined) return
+      waiting.delete(task)
+      task()
+    }
+    isAccepting = false
+    if (waiting.size > 0) soon(turn)
   }
 
   return {
     take(task) {
       waiting.add(task)
-      if (waiting.size === 1) setImmediate(turn)
+      if (waiting.size === 1) soon(turn)
+    },
+    accepted() {
+      isAccepting = true
     },
   }
 }

@@ -12,7 +12,7 @@ const HEAP_MB = 256
 const RESIDENT_MB_MAX = 256
 const ANSWERED_MS_MAX = 3_000
 /** Silence costs 2 s, a slow request 3 s, last words 0.25 s; the rest is for a busy machine. */
-const LET_GO_MS_MAX = 4_000
+const LET_GO_MS_MAX = 4_500
 /** A body has a second of grace and 0.5 s until it is seen and told; Node's own limit comes at 3 s. */
 const GIVEN_UP_MS_MAX = 2_500
 /** Defaults of INGRESS_CONNECTIONS_MAX and INGRESS_CONNECTIONS_PER_ADDRESS_MAX. */
@@ -89,9 +89,13 @@ const flood: Drill = {
   async run(d) {
     const before = await rest(d)
     const past: Past[] = []
-    for (const wave of WAVES) past.push(await outlast(d, wave))
+    for (const wave of WAVES) {
+      past.push(await outlast(d, wave))
+      // Sockets of one wave are none of the next.
+      await settled(d, before.descriptors)
+    }
     await d.converged(60_000)
-    const after = await settled(d, before.descriptors)
+    const after = await rest(d)
     return ({ ledgers }) => {
       const samples = ledgers.samples.filter(({ instance }) => instance === 'ingress-1')
       return {
@@ -202,10 +206,9 @@ function descriptorsOf(pid: number): number {
 }
 
 /** Kept-alive sockets of honest senders last 16 s; everything else is gone before. */
-async function settled(d: DrillRun, descriptors: number): Promise<Rest> {
+async function settled(d: DrillRun, descriptors: number): Promise<void> {
   const isBack = () => descriptorsOf(d.system.one('ingress').pid) <= descriptors + DESCRIPTORS_SLACK
   await d.until('the sockets are closed', isBack, 30_000).catch(() => undefined)
-  return rest(d)
 }
 
 function p99(honest: readonly OwnRequest[]): number {
