@@ -32,7 +32,7 @@ const MICROSOFT_WEBHOOK = '/api/webhooks/calendar/microsoft'
 type Wave = Omit<FloodSpec, 'port'>
 
 const WAVES: readonly Wave[] = [
-  { kind: 'pipelined', sockets: 2_000, perSecond: 1_000, clients: 20 },
+  { kind: 'pipelined', sockets: 2_000, perSecond: 500, clients: 20 },
   { kind: 'silent', sockets: 3_000, perSecond: 1_000, clients: 1 },
   { kind: 'silent', sockets: 3_000, perSecond: 1_000, clients: 200 },
   { kind: 'half a head', sockets: 3_000, perSecond: 1_000, clients: 40 },
