@@ -5,7 +5,7 @@
  * libuv accepts one socket in a turn of the event loop (since 1.45), so the queue of newcomers is as long
  * as turns are. While sockets come in, a task waits; but so many turns at most.
  */
-const ACCEPTED_PER_TASK = 16
+export const ACCEPTED_PER_TASK = 16
 
 /** Tasks that are carried out one in a turn of the event loop, first come first served. */
 export interface Turns {

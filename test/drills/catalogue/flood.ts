@@ -14,7 +14,7 @@ const ANSWERED_MS_MAX = 3_000
 /** Silence costs 2 s, a slow request 3 s, last words 0.25 s; the rest is for a busy machine. */
 const LET_GO_MS_MAX = 4_500
 /** A body has a second of grace and 0.5 s until it is seen and told; Node's own limit comes at 3 s. */
-const GIVEN_UP_MS_MAX = 2_500
+const GIVEN_UP_MS_MAX = 2_800
 /** Defaults of INGRESS_CONNECTIONS_MAX and INGRESS_CONNECTIONS_PER_ADDRESS_MAX. */
 const SOCKETS_MAX = 2_000
 const OF_ONE_MAX = 500

@@ -14,6 +14,7 @@ import type { Activity } from '../../../services/ingress/sockets/guarded-socket.
 import { leadingLineEnds, nextPiece, type Stage } from '../../../services/ingress/sockets/pieces.ts'
 import { createPlaces, type Visitor } from '../../../services/ingress/sockets/places.ts'
 import type { Reason } from '../../../services/ingress/sockets/turned-away.ts'
+import { ACCEPTED_PER_TASK, createTurns } from '../../../services/ingress/sockets/turns.ts'
 
 /** All pieces of a text that arrives in these parts, while the stage stays the same. */
 function piecesOf(parts: readonly string[], stage: Stage): string[] {
@@ -352,5 +353,40 @@ describe('the room for bodies', () => {
         expect(room.held).toEqual({ bytes: 0, large: 0, arriving: 0 })
       }),
     )
+  })
+})
+
+describe('turns', () => {
+  /** Carries out one turn of the event loop at a time. */
+  function loop(): { soon: (task: () => void) => void; turn: () => void } {
+    const due: (() => void)[] = []
+    return { soon: (task) => void due.push(task), turn: () => due.shift()?.() }
+  }
+
+  test('carry out one task each, first come first served', () => {
+    const { soon, turn } = loop()
+    const turns = createTurns(soon)
+    const done: number[] = []
+    for (const n of [1, 2, 3]) turns.take(() => void done.push(n))
+    turn()
+    expect(done).toEqual([1])
+    turn()
+    turn()
+    expect(done).toEqual([1, 2, 3])
+  })
+
+  test('go to newcomers first, but not for ever', () => {
+    const { soon, turn } = loop()
+    const turns = createTurns(soon)
+    let isDone = false
+    turns.take(() => (isDone = true))
+    for (let n = 0; n < ACCEPTED_PER_TASK; n += 1) {
+      turns.accepted()
+      turn()
+      expect(isDone).toBe(false)
+    }
+    turns.accepted()
+    turn()
+    expect(isDone).toBe(true)
   })
 })
