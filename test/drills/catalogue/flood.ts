@@ -37,7 +37,8 @@ const WAVES: readonly Wave[] = [
   { kind: 'silent', sockets: 3_000, perSecond: 1_000, clients: 200 },
   { kind: 'half a head', sockets: 3_000, perSecond: 1_000, clients: 40 },
   { kind: 'announced', sockets: 3_000, perSecond: 1_000, clients: 40 },
-  { kind: 'drip', sockets: 3_000, perSecond: 1_000, clients: 40 },
+  // Fewer than there are places: nobody has to give way, so FLOOD-5 tells of the rate alone.
+  { kind: 'drip', sockets: 1_800, perSecond: 1_000, clients: 40 },
   { kind: 'nearly whole', sockets: 1_000, perSecond: 400, clients: 40 },
   { kind: 'nearly whole, large', sockets: 60, perSecond: 20, clients: 40 },
 ]
