@@ -36,7 +36,7 @@ export interface OAuthAnswer {
 export const DAY_MS = 86_400_000
 export const IMMUTABLE = 'IdType="ImmutableId"'
 const PREFER = `odata.maxpagesize=50, outlook.timezone="UTC", ${IMMUTABLE}`
-const CALL_MS_MAX = 20_000
+const CALL_MS_MAX = 60_000
 /** One today for a whole file, whatever midnight does. */
 const TODAY = Date.now()
 
