@@ -79,3 +79,22 @@ test('a channel of somebody else is never stopped as the orphan of who names it,
   expect(vendor.stopped.length).toBe(UNKNOWN_MAX)
   expect([...vendor.open.keys()]).toEqual([theirs])
 })
+
+test('a channel that rings while it is being opened is noted: who opens it may die before its row says open', async () => {
+  const [world] = await openChannelWorld('google', 'rung while opening')
+  await using _world = world
+  const [owner] = await world.connect({})
+  const [calendar] = await world.addCalendars(owner!, 'a')
+  const seen = (channelId: string) =>
+    ({ vendor: 'google', channelId, kind: 'seen', connectionId: owner!, resourceId: 'r' }) as const
+  const noted = async () =>
+    (await world.db.query<{ id: string }>('select channel_id as id from channel_notices order by 1')).rows
+  for (const status of ['opening', 'open', 'stopping'])
+    await world.db.query(
+      `insert into channels (id, connection_id, calendar_id, vendor, status, opened_at, expires_at)
+       values ($1, $2, $3, 'google', $1, now(), now() + interval '1 day')`,
+      [status, owner, calendar],
+    )
+  await saveNotices(world.db, ['opening', 'open', 'stopping'].map(seen))
+  expect(await noted()).toEqual([{ id: 'opening' }])
+})

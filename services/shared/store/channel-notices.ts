@@ -25,8 +25,10 @@ export const UNKNOWN_MAX = 16
 
 /**
  * Records notices in one statement. Left out are those of a connection that is gone, of channels
- * that ring and are known, and of unknown channels beyond UNKNOWN_MAX. What was seen before keeps
- * its time, so that it is judged once; a lifecycle notice gets a new one. Throws Failure `store/*`.
+ * that ring and are known, and of unknown channels beyond UNKNOWN_MAX. One that is being opened is
+ * not known yet: Google rings it before its row says open, and whoever opens it may die in between.
+ * What was seen before keeps its time, so that it is judged once; a lifecycle notice gets a new one.
+ * Throws Failure `store/*`.
  */
 export async function saveNotices(db: Queryable, notices: readonly ChannelNotice[]): Promise<void> {
   const keyOf = (one: ChannelNotice) => `${one.connectionId} ${one.kind} ${one.channelId}`
@@ -37,7 +39,8 @@ export async function saveNotices(db: Queryable, notices: readonly ChannelNotice
     `with told as (
        select n.vendor, n.channel_id, n.kind, c.id as connection_id, n.resource_id,
          exists (select from channels where lower(channels.id) = lower(n.channel_id)
-                   and (n.kind = 'seen' or channels.connection_id = c.id)) as is_known,
+                   and (n.kind = 'seen' and channels.status <> 'opening'
+                        or n.kind <> 'seen' and channels.connection_id = c.id)) as is_known,
          exists (select from channel_notices old where old.connection_id = c.id and old.channel_id = n.channel_id
                    and old.kind = n.kind) as is_repeated
          from unnest($1::text[], $2::text[], $3::text[], $4::uuid[], $5::text[])
