@@ -1,12 +1,13 @@
 // A vendor's text and times made fit for Postgres and Kafka; pure, and the same for every vendor.
 //
-// What is bent, and how: control characters but tab and line breaks are dropped (Postgres stores no NUL, and an ESC
-// commands the terminal that shows it), so are the marks that turn the direction of all text behind them (UAX #9), and a
-// lone surrogate becomes U+FFFD; title and location are cut at 1 024 characters, organizer and the name of an account at
-// 320, zone at 128, etag at 256; an end before the start (imported calendars have
-// them) becomes the start, for all-day events the day after it (RFC 5545 §3.6.1); a time outside 1684 … 2255 moves to that
-// edge, because microseconds are exact only in there. Ids are never bent: one that cannot be stored, or sent
-// back as it is, makes its item unreadable.
+// What is bent, and how: control characters but tab and line breaks are dropped (Postgres stores no
+// NUL, and an ESC commands the terminal that shows it), and a lone surrogate becomes U+FFFD. Marks of
+// direction stay, since titles in Hebrew or Arabic need them (UAX #9); names that are shown in a line
+// lose them (`cleanLine`). Title and location are cut at 1 024 characters, organizer and the name of
+// an account at 320, zone at 128, etag at 256. An end before the start (imported calendars have them)
+// becomes the start, for all-day events the day after it (RFC 5545 §3.6.1). A time outside 1684 … 2255
+// moves to that edge, because microseconds are exact only in there. Ids are never bent: one that
+// cannot be stored, or sent back as it is, makes its item unreadable.
 import type { Micros } from '#shared/domain/ids.ts'
 import type { PageItem } from './vendor.ts'
 
@@ -23,8 +24,8 @@ export const LABEL_MAX = 320
 /** 2255-06-05T23:47:34Z and its mirror: whole seconds inside the range in which a number counts microseconds exactly. */
 const MICROS_MAX = 9_007_199_254_000_000
 
-/** All of Cc but tab, line feed and carriage return, and the embeddings, overrides and isolates of bidirectional text. */
-const UNFIT = /(?![\t\n\r])[\p{Cc}\u202A-\u202E\u2066-\u2069]/gu
+/** All of Cc but tab, line feed and carriage return. */
+const UNFIT = /(?![\t\n\r])\p{Cc}/gu
 
 export type MappedItem =
   | { readonly kind: 'item'; readonly item: PageItem }

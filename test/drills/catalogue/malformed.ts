@@ -138,7 +138,7 @@ function altered(d: DrillRun, good: string, foreign: string, index: number): str
       // The ids of one, the signature of another.
       return `${good.split('.').slice(0, -1).join('.')}.${foreign.split('.').at(-1)}`
     case 3:
-      return good.replace(/^v1\.[^.]+/, 'v1.unknown')
+      return good.replace(/^(v\d)\.[^.]+/, '$1.unknown')
     default:
       return randomBytes(80).toString('base64url')
   }
