@@ -75,10 +75,15 @@ function versionOf(etag: string): number {
   return Number(etag.replaceAll(/\D/g, ''))
 }
 
-/** Freshness as a person reads it: of how many changes, since those that did not arrive have none. */
-export function describeFreshness({ samplesMs }: Freshness, changes: number): string {
+/**
+ * Freshness as a person reads it: of how many changes, since those that did not arrive have none.
+ * @param atEnd everything has arrived that ever will: the others had nothing to tell.
+ */
+export function describeFreshness({ samplesMs }: Freshness, changes: number, atEnd = false): string {
   const [p50, p95, p99] = [0.5, 0.95, 0.99].map((share) => percentile(samplesMs, share))
-  const arrived = `${samplesMs.length} of ${changes} arrived`
+  const others = changes - samplesMs.length
+  const rest = atEnd && others > 0 ? ` (${others} lie outside the window or were undone at once)` : ''
+  const arrived = `${samplesMs.length} of ${changes} arrived${rest}`
   return `${arrived}, p50 ${secondsOf(p50)}, p95 ${secondsOf(p95)}, p99 ${secondsOf(p99)}`
 }
 

@@ -105,7 +105,7 @@ async function showConvergence(stack: DemoStack, options: DemoOptions, signal: A
     events: live.check.events,
     changes: { create: count('create'), update: count('update'), delete: count('delete') },
     load: `${options.changesPerSecond} changes/s for ${options.durationMs / 1000} s, vendor latency ${LATENCY_MS} ms`,
-    freshness: describeFreshness(live.freshness, live.changes.length),
+    freshness: describeFreshness(live.freshness, live.changes.length, true),
     repeats: live.check.repeats,
     memory: peakMemory(stack.pids()),
   })

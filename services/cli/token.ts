@@ -2,8 +2,8 @@
 import { decodeJwt, SignJWT } from 'jose'
 import { z } from 'zod'
 import { isUuid } from '#shared/domain/ids.ts'
-import { readEnv, secretText } from '#shared/platform/env.ts'
-import { ANY_CLAIM, BEARER_LIFE_MAX_S, bearerEnv } from '../ingress/config.ts'
+import { readEnv } from '#shared/platform/env.ts'
+import { ANY_CLAIM, BEARER_LIFE_MAX_S, bearerEnv, bearerSecret } from '../ingress/config.ts'
 import type { Output } from './output.ts'
 import { Problem } from './problem.ts'
 
@@ -20,7 +20,7 @@ export async function printToken(
     throw new Problem('A token is for a provider or an operator: give one of --provider and --operator.')
   if (options.provider && !isUuid(options.provider))
     throw new Problem(`--provider must be a uuid, not "${options.provider}".`)
-  const settings = readEnv(z.object({ ...bearerEnv, API_JWT_SECRET: secretText() }), env)
+  const settings = readEnv(z.object({ ...bearerEnv, API_JWT_SECRET: bearerSecret }), env)
   const claims = options.operator ? { scope: 'operator' } : { provider_id: options.provider?.toLowerCase() }
   const unsigned = new SignJWT(claims).setProtectedHeader({ alg: 'HS256' }).setIssuedAt()
   const { API_JWT_ISSUER: issuer = ANY_CLAIM, API_JWT_AUDIENCE: audience = ANY_CLAIM } = settings

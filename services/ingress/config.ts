@@ -67,14 +67,14 @@ function originList(expected: string) {
     .describe(expected)
 }
 
+/** What signs bearer tokens. */
+export const bearerSecret = secretText()
+  .refine((secret) => Buffer.byteLength(secret.reveal()) >= SECRET_BYTES_MIN, { error: 'it is too short' })
+  .describe(SECRET)
+
 /** The settings of bearer tokens that whoever makes one needs too. */
 export const bearerEnv = {
-  API_JWT_SECRET: secretText()
-    .refine((secret) => Buffer.byteLength(secret.reveal()) >= SECRET_BYTES_MIN, {
-      error: 'it is too short',
-    })
-    .optional()
-    .describe(SECRET),
+  API_JWT_SECRET: bearerSecret.optional().describe(SECRET),
   API_JWT_ISSUER: text(ISSUER).optional().describe(ISSUER),
   API_JWT_AUDIENCE: text(AUDIENCE).optional().describe(AUDIENCE),
 }

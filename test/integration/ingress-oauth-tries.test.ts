@@ -139,6 +139,8 @@ describe('the button', () => {
     ['Acme\0', 400],
     ['Acme\u202Ecod.exe', 400],
     ['Acme\uD800', 400],
+    ['Ac\u200Bme', 400],
+    ['Acme\uFEFF', 400],
     [7, 400],
     [['Acme'], 400],
     ['a'.repeat(80), 201],

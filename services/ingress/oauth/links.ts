@@ -137,7 +137,9 @@ function nameOf(asked: unknown): string | null | undefined {
   if (asked === null) return null
   if (typeof asked !== 'string') return undefined
   const name = asked.trim()
-  const isShown = cleanLine(name, APP_NAME_MAX) === name && /[\p{L}\p{N}]/u.test(name)
+  // Joiners (U+200C, U+200D) belong to letters of some scripts; nothing else invisible does.
+  const isVisible = !/(?![\u200C\u200D])\p{Cf}/u.test(name) && /[\p{L}\p{N}]/u.test(name)
+  const isShown = cleanLine(name, APP_NAME_MAX) === name && isVisible
   return isShown ? name : undefined
 }
 

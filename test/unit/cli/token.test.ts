@@ -49,3 +49,8 @@ test.each(['25h', '365 days', '0s', '-1h', '1h ago', 'soon', '', '1e400 years'])
 test('a token that is asked for a provider and an operator is neither', async () => {
   await expect(printed('1h', {}, true)).rejects.toThrow('one of --provider and --operator')
 })
+
+test('a secret that the API would refuse signs nothing', async () => {
+  await expect(printed('1h', { API_JWT_SECRET: 'x'.repeat(31) })).rejects.toThrow('API_JWT_SECRET')
+  await expect(printed('1h', { API_JWT_SECRET: 'x'.repeat(32) })).resolves.toMatch(/^ey/)
+})

@@ -73,6 +73,8 @@ test.each([
 test('freshness says of how many changes it speaks, also when none arrived', () => {
   const seven = { samplesMs: [100, 200, 300, 400, 500, 600, 700], uncovered: [] }
   expect(describeFreshness(seven, 60)).toBe('7 of 60 arrived, p50 0.40 s, p95 0.70 s, p99 0.70 s')
+  expect(describeFreshness(seven, 60, true)).toContain('7 of 60 arrived (53 lie outside the window')
+  expect(describeFreshness(seven, 7, true)).toMatch(/^7 of 7 arrived, p50/)
   expect(describeFreshness({ samplesMs: [], uncovered: [] }, 60)).toBe('0 of 60 arrived, p50 –, p95 –, p99 –')
 })
 
