@@ -12,6 +12,7 @@ import type { CursorExpired, Page } from '#shared/vendors/vendor.ts'
 import { withSmallerPages, type CalendarRun } from './calendar-run.ts'
 import type { Turn } from './lanes.ts'
 import { interruption, type Interruption, type Unit, type UnitDeps } from './unit.ts'
+import { nextSeries, openSeries, withSeries, type ReadSeries } from './whole-series.ts'
 
 /** Longer than the steps of any budget; a unit that would wait longer gives its slot to others. */
 const BUDGET_WAIT_MAX_MS = 5_000
@@ -54,6 +55,8 @@ async function fetchSized(
   run: CalendarRun,
   turn: Turn,
 ): Promise<Page | CursorExpired | Interruption> {
+  const left = openSeries(run)
+  if (left !== null) return nextSeries(deps, run, left, seriesReader(deps, unit, turn))
   const { vendor, access } = vendorOf(deps, unit.connection.vendor)
   const signal = AbortSignal.any([turn.signal, turn.stopping])
   const request = {
@@ -72,8 +75,29 @@ async function fetchSized(
         (await timed(unit, 'page', () => fetchAnew(() => vendor.fetchPage(token, request, signal)))),
     ),
   )
-  if (page.kind === 'page' && page.unreadable.length > 0) reportUnreadable(deps, unit, page)
-  return page
+  if (page.kind !== 'page') return page
+  if (page.unreadable.length > 0) reportUnreadable(deps, unit, page)
+  return withSeries(deps, run, page, seriesReader(deps, unit, turn))
+}
+
+/** One series read whole, behind the gates. Nothing of the page that touched it is forgotten when the call is made again. */
+function seriesReader(deps: UnitDeps, unit: Unit, turn: Turn): ReadSeries {
+  const { vendor, access } = vendorOf(deps, unit.connection.vendor)
+  const signal = AbortSignal.any([turn.signal, turn.stopping])
+  return (request) =>
+    paced(deps, signal, () =>
+      access.withToken(
+        unit.connection.connectionId,
+        signal,
+        async (token) =>
+          interruption(deps, unit, turn) ??
+          (await timed(unit, 'series', async () => {
+            if (vendor.fetchSeries === undefined)
+              throw new Failure('internal/defect', 'A vendor whose series cannot be read names one.')
+            return vendor.fetchSeries(token, request, signal)
+          })),
+      ),
+    )
 }
 
 /** Of a page that is asked for again, after a refreshed token or a wait for the budget, nothing is in hand any more. */

@@ -279,9 +279,9 @@ export class SyncWorld implements AsyncDisposable {
     return compareHoldings('Postgres', truth.holdings, rows, truth.mayDiffer)
   }
 
-  /** events.list calls since the last question; of this account alone where calls that a test before gave up may still end. */
-  async calls(of?: Account): Promise<readonly SeenRequest[]> {
-    const path = encodeURIComponent('/events$')
+  /** events.list calls since the last question, unless the pattern names others; of this account alone where calls that a test before gave up may still end. */
+  async calls(of?: Account, pattern = '/events$'): Promise<readonly SeenRequest[]> {
+    const path = encodeURIComponent(pattern)
     const { requests, next } = await this.world.admin<{ requests: SeenRequest[]; next: number }>(
       'GET',
       `/admin/requests?path=${path}&after=${this.#seen}`,

@@ -15,6 +15,7 @@ export const KNOB_ROUTES: readonly Route<AdminContext>[] = [
   group('grants', BODIES.grantsBody),
   group('quota', BODIES.quotaBody),
   group('cursors', BODIES.cursorsBody),
+  group('series', BODIES.seriesBody),
   group('channels', BODIES.channelsBody),
   group('paging', BODIES.pagingBody),
   group('microsoft', BODIES.microsoftBody),

@@ -159,6 +159,11 @@ export const cursorsBody = z.strictObject({
   lagMs: z.number().min(0).max(3_600_000).optional(),
 })
 
+export const seriesBody = z.strictObject({
+  toldShare: z.number().min(0).max(1).optional(),
+  tombstones: z.enum(['whole', 'sparse', 'series']).optional(),
+})
+
 export const channelsBody = z.strictObject({
   lifeSecondsMax: z.int().min(1).optional(),
   stopDelayMs: z.number().min(0).max(86_400_000).optional(),
@@ -248,6 +253,7 @@ export const BODY_OF: Readonly<Record<string, z.ZodType>> = {
   'POST /admin/quota': quotaBody,
   'POST /admin/grants': grantsBody,
   'POST /admin/cursors': cursorsBody,
+  'POST /admin/series': seriesBody,
   'POST /admin/channels': channelsBody,
   'POST /admin/paging': pagingBody,
   'POST /admin/cursors/expire': expireBody,

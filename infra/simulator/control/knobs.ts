@@ -82,6 +82,14 @@ export interface CursorKnobs {
   lagMs: number
 }
 
+/** How Google tells that occurrences of a series ended: public reports have it in part only. */
+export interface SeriesKnobs {
+  /** Share of the ended occurrences that get a tombstone, the earliest first. */
+  toldShare: number
+  /** Each with its series, each by its id alone, or one of the series alone. */
+  tombstones: 'whole' | 'sparse' | 'series'
+}
+
 /** What Google leaves open about channels. */
 export interface ChannelKnobs {
   /** The longest life that is given; seven days are the default, more is not documented. */
@@ -100,6 +108,7 @@ export interface Knobs {
   readonly grants: GrantKnobs
   readonly quota: QuotaKnobs
   readonly cursors: CursorKnobs
+  readonly series: SeriesKnobs
   readonly channels: ChannelKnobs
   readonly microsoft: MicrosoftKnobs
   readonly paging: { shortPages: PageKnob; emptyPages: PageKnob; pageSizeMax: number }
@@ -143,6 +152,7 @@ export function defaultKnobs(latencyMs: number): Knobs {
     grants: { refreshTokenSeconds: null, rotate: false },
     quota: { perUserPerMinute: null, perProjectPerMinute: null, answer: 'alternate', retryAfter: false },
     cursors: { lifeSeconds: null, keepsWindow: true, lagMs: 0 },
+    series: { toldShare: 1, tombstones: 'whole' },
     channels: { lifeSecondsMax: 604_800, stopDelayMs: 0, foreignStop: 404 },
     microsoft: {
       deltaLagMs: 0,

@@ -172,6 +172,11 @@ export const MANUAL: readonly ManualGroup[] = [
         body: { lifeSeconds: 3600 },
       },
       {
+        route: 'POST /admin/series',
+        about: 'How much Google tells of occurrences that ended with a change of their series.',
+        body: { toldShare: 0.5, tombstones: 'sparse' },
+      },
+      {
         route: 'POST /admin/channels',
         about: 'How long Google channels live, and how they stop.',
         body: { lifeSecondsMax: 3600 },

@@ -160,7 +160,11 @@ function itemsOf(
   const listed =
     run.since === null
       ? filterItems(listAll(calendar, run.selection), run.query)
-      : listChanges(calendar, run.selection, run.since, page.asOf)
+      : listChanges(calendar, run.selection, {
+          since: run.since,
+          until: page.asOf,
+          told: deps.knobs.series,
+        })
   keepRun(deps.runs, `${run.key}/${page.asOf}`, listed)
   return { items: listed, index: ordered ? page.index : indexAfter(listed, page.last) }
 }

@@ -9,6 +9,7 @@ import {
   wireEvent,
   wireTombstone,
 } from '../world/event-doc.ts'
+import type { SeriesKnobs } from '../control/knobs.ts'
 import type { ItemKey } from './tokens.ts'
 
 export interface ListItem extends ItemKey {
@@ -41,15 +42,18 @@ export function listAll(calendar: Calendar, selection: Selection): ListItem[] {
   return items.toSorted(byKey)
 }
 
-/**
- * What a reader who has seen everything up to `since` does not know yet: new states, and tombstones for what ended. A document
- * that changed again after `until` belongs to the increment after that.
- */
+/** What an increment covers: a document that changed again after `until` belongs to the one after that. */
+export interface Increment {
+  readonly since: number
+  readonly until?: number
+  readonly told?: SeriesKnobs
+}
+
+/** What a reader who has seen everything up to `since` does not know yet: new states, and tombstones for what ended. */
 export function listChanges(
   calendar: Calendar,
   selection: Selection,
-  since: number,
-  until = Infinity,
+  { since, until = Infinity, told = { toldShare: 1, tombstones: 'whole' } }: Increment,
 ): ListItem[] {
   const items: ListItem[] = []
   for (const doc of changedSince(calendar, since)) {
@@ -58,7 +62,7 @@ export function listChanges(
     if (isSeries(doc)) items.push(...seriesItems(calendar, doc, selection))
     else if (!doc.deleted) items.push(single(calendar, doc))
     else if (!selection.singleEvents || !calendar.ghosts.has(doc.id)) items.push(tombstone(calendar, doc))
-    if (selection.singleEvents) items.push(...ghostItems(calendar, doc, since))
+    if (selection.singleEvents) items.push(...ghostItems(calendar, doc, since, told))
   }
   return items.toSorted(byKey)
 }
@@ -90,14 +94,16 @@ function seriesItems(calendar: Calendar, doc: EventDoc, selection: Selection): L
   }))
 }
 
-function ghostItems(calendar: Calendar, doc: EventDoc, since: number): ListItem[] {
-  const ghosts = [...(calendar.ghosts.get(doc.id)?.values() ?? [])].filter((ghost) => ghost.seq > since)
-  return ghosts.map((ghost) => ({
+function ghostItems(calendar: Calendar, doc: EventDoc, since: number, told: SeriesKnobs): ListItem[] {
+  const ended = [...(calendar.ghosts.get(doc.id)?.values() ?? [])].filter((ghost) => ghost.seq > since)
+  if (ended.length > 0 && doc.deleted && told.tombstones === 'series') return [tombstone(calendar, doc)]
+  const earliest = ended.toSorted((a, b) => a.start - b.start)
+  return earliest.slice(0, Math.ceil(ended.length * told.toldShare)).map((ghost) => ({
     ord: doc.ord,
     at: ghost.start,
     id: ghost.id,
     version: ghost.version,
-    render: () => wireTombstone(ghost, ghost, calendar),
+    render: () => wireTombstone(ghost, told.tombstones === 'sparse' ? null : ghost, calendar),
   }))
 }
 

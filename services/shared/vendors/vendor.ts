@@ -41,10 +41,32 @@ export interface Page {
   readonly items: readonly PageItem[]
   /** Items that could not be read: quarantined and counted, never a reason to drop the page. */
   readonly unreadable: readonly { readonly vendorEventId: string | null; readonly problem: string }[]
+  /** Series of which the page may tell only a part: to be read whole by `fetchSeries`. None where items tell all. */
+  readonly touched?: readonly SeriesTouch[]
   readonly next:
     | { readonly kind: 'more'; readonly pageToken: string }
     | { readonly kind: 'end'; readonly cursor: string }
 }
+
+export interface SeriesTouch {
+  readonly seriesId: string
+  /** The page shows something that lives of it. Else it matters only to whoever holds some of it. */
+  readonly isLive: boolean
+}
+
+export interface SeriesRequest {
+  readonly vendorCalendarId: string
+  readonly seriesId: string
+  readonly window: Window
+  /** An occurrence that is held and would go with the series: looked for before the series is taken for gone. */
+  readonly witness: string | null
+}
+
+export type SeriesAnswer =
+  /** All that there is of the series in the window; nothing, when it is gone. */
+  | { readonly kind: 'whole'; readonly items: readonly PageItem[]; readonly unreadable: Page['unreadable'] }
+  /** Two answers contradict each other, or there is more than is worth reading: only what the page told counts. */
+  | { readonly kind: 'unsure' }
 
 /** The vendor discarded the cursor: an expected outcome, not a failure. */
 export interface CursorExpired {
@@ -143,6 +165,13 @@ export interface Vendor {
     signal: AbortSignal,
     each?: EachCall,
   ): Promise<Page | CursorExpired>
+  /** A series as a whole, in a bounded number of calls. Only where pages name series as touched. Throws Failure. */
+  fetchSeries?(
+    accessToken: string,
+    request: SeriesRequest,
+    signal: AbortSignal,
+    each?: EachCall,
+  ): Promise<SeriesAnswer>
   /** A fresh access token. Throws Failure `vendor/grant-revoked` when the person has to connect again. */
   refresh(refreshToken: string, signal: AbortSignal): Promise<Grant>
   /** Throws Failure; `vendor/callback-refused` when the vendor tried our address and did not like the answer. */

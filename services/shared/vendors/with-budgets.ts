@@ -79,6 +79,7 @@ export function withBudgets(vendor: Vendor, deps: BudgetedVendorDeps): BudgetedV
     calls(token, signal, (each) => each(send))
   const login = <T>(mailbox: ConnectionId | null, signal: AbortSignal, send: () => Promise<T>) =>
     guarded(guard, { mailbox, door: 'login', share: 'live' }, signal, (each) => each(send))
+  const fetchSeries = vendor.fetchSeries?.bind(vendor)
   return {
     name: vendor.name,
     consentUrl: (request) => vendor.consentUrl(request),
@@ -91,6 +92,10 @@ export function withBudgets(vendor: Vendor, deps: BudgetedVendorDeps): BudgetedV
       calls(token, signal, (each) => vendor.listCalendars(token, signal, each)),
     fetchPage: (token, request, signal) =>
       calls(token, signal, (each) => vendor.fetchPage(token, request, signal, each), shareOf(request)),
+    ...(fetchSeries && {
+      fetchSeries: (token, request, signal) =>
+        calls(token, signal, (each) => fetchSeries(token, request, signal, each)),
+    }),
     openChannel: (token, request, signal) =>
       call(token, signal, () => vendor.openChannel(token, request, signal)),
     renewChannel: (token, channel, signal) =>

@@ -41,7 +41,7 @@ function live(calendar: Calendar): Map<string, string> {
 
 /** What a reader holds who applies increments to what it held. */
 function fold(held: Map<string, string>, calendar: Calendar, since: number): void {
-  for (const item of listChanges(calendar, SINGLE, since)) {
+  for (const item of listChanges(calendar, SINGLE, { since })) {
     const event = item.render()
     if (event['status'] === 'cancelled') held.delete(item.id)
     else held.set(item.id, JSON.stringify(event))
@@ -98,7 +98,7 @@ describe('increments', () => {
 
   it('contain nothing when nothing changed', () => {
     const { world, calendar } = oneCalendar(10)
-    expect(listChanges(calendar, SINGLE, world.seq)).toEqual([])
+    expect(listChanges(calendar, SINGLE, { since: world.seq })).toEqual([])
   })
 
   it('end the occurrences of a series that was moved, and show the new ones', () => {
@@ -140,7 +140,7 @@ describe('increments', () => {
     const target = findEvent(calendar, eventId)
     if (!target) throw new Error('the event is missing')
     replaceEvent(world, calendar, target, { ...TIMES, recurrence: ['RRULE:FREQ=DAILY;COUNT=2'] })
-    const ids = listChanges(calendar, SINGLE, since).map((item) => item.id)
+    const ids = listChanges(calendar, SINGLE, { since }).map((item) => item.id)
     expect(ids).toEqual([`${eventId}_20261201T100000Z`, `${eventId}_20261202T100000Z`])
   })
 
@@ -156,7 +156,7 @@ describe('increments', () => {
       version: 2,
       removedEventIds: [`${eventId}_20261202T100000Z`],
     })
-    expect(listChanges(calendar, SINGLE, since).map((item) => item.render())).toMatchObject([
+    expect(listChanges(calendar, SINGLE, { since }).map((item) => item.render())).toMatchObject([
       {
         status: 'cancelled',
         recurringEventId: eventId,

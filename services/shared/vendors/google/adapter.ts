@@ -1,42 +1,31 @@
-// Google Calendar API v3 behind the vendor port. The SDK builds the requests; its retries, redirects and token refresh are off,
-// and everything it throws is translated by errors.ts before it leaves. Concrete occurrences are read (singleEvents=true), and
-// the window is named on a full read only: Google forbids it beside a sync token.
+// Google Calendar API v3 behind the vendor port. Concrete occurrences are read (singleEvents=true), and the window is named on a
+// full read only: Google forbids it beside a sync token.
 // Source: https://developers.google.com/workspace/calendar/api/guides/sync and …/guides/push
-import type { calendar_v3, MethodOptions } from 'googleapis/build/src/apis/calendar/index.js'
+import type { calendar_v3 } from 'googleapis/build/src/apis/calendar/index.js'
 import type { z } from 'zod'
 import { Failure } from '#shared/domain/failure.ts'
-import type { Micros } from '#shared/domain/ids.ts'
 import { shrunkSize } from '#shared/domain/page-limits.ts'
 import { systemClock, type Clock } from '#shared/platform/clock.ts'
 import { ConfigError, type Secret } from '#shared/platform/env.ts'
-import {
-  boundedItems,
-  brokenLibrary,
-  failureInside,
-  pathSegment,
-  readAs,
-  storableToken,
-  type Answer,
-} from '../answer.ts'
-import { createBoundedFetch } from '../fetch.ts'
+import { boundedItems, readAs, storableToken, type Answer } from '../answer.ts'
 import { clampMicros, isAccountId } from '../fit.ts'
 import { createOAuth, type OAuthSettings } from '../oauth.ts'
-import {
-  sendAtOnce,
-  type ChannelRequest,
-  type CursorExpired,
-  type EachCall,
-  type OpenedChannel,
-  type Page,
-  type PageItem,
-  type PageRequest,
-  type Vendor,
-  type VendorAccount,
-  type VendorCalendar,
+import type {
+  ChannelRequest,
+  CursorExpired,
+  OpenedChannel,
+  Page,
+  PageItem,
+  PageRequest,
+  Vendor,
+  VendorAccount,
+  VendorCalendar,
 } from '../vendor.ts'
-import { failureOfAnswer, readProblem, type CallSubject } from './errors.ts'
-import { mapCalendar, mapEvent } from './map.ts'
 import { googleMask } from '../wire-fields.ts'
+import { calendarId, createCaller, through, toRfc3339, VENDOR, type Call } from './call.ts'
+import { readProblem } from './errors.ts'
+import { mapCalendar, mapEvent } from './map.ts'
+import { fetchSeries, touchedSeries } from './series.ts'
 import { wireCalendar, wireCalendarPage, wireChannel, wireEvent, wireEventPage } from './wire.ts'
 
 /** The most that events.list gives; fewer and empty pages are normal. */
@@ -52,7 +41,6 @@ const FIELDS = {
 const CALENDARS_PER_PAGE = 250
 /** 10 000 calendars; a list that goes on is a loop. */
 const CALENDAR_PAGES_MAX = 40
-const VENDOR = 'Google'
 /** All that we read: the calendar list, events and their channels. */
 const SCOPE = 'https://www.googleapis.com/auth/calendar.readonly'
 
@@ -80,6 +68,8 @@ export function createGoogle(config: GoogleConfig, clock: Clock = systemClock): 
     listCalendars: (accessToken, signal, each) => listCalendars(through(call, each), accessToken, signal),
     fetchPage: (accessToken, request, signal, each) =>
       fetchPage(through(call, each), accessToken, request, signal),
+    fetchSeries: (accessToken, request, signal, each) =>
+      fetchSeries(through(call, each), accessToken, request, signal),
     openChannel: (accessToken, request, signal) => openChannel(call, accessToken, request, signal),
     // Google has no renewal: developers.google.com/workspace/calendar/api/guides/push#renew
     renewChannel: async () => ({ kind: 'gone' }),
@@ -102,51 +92,6 @@ function oauthSettings(config: GoogleConfig): OAuthSettings {
     consent: { access_type: 'offline', prompt: 'consent' },
     tokenParameters: {},
   }
-}
-
-type Call = (
-  who: { readonly accessToken: string; readonly subject: CallSubject },
-  signal: AbortSignal,
-  work: (api: calendar_v3.Calendar, options: MethodOptions) => Promise<{ readonly data: unknown }>,
-) => Promise<Outcome>
-
-/** A refusal stays a value here, because some are expected: only the caller of `call` knows which. */
-type Outcome =
-  | { readonly kind: 'ok'; readonly data: unknown }
-  | { readonly kind: 'refused'; readonly answer: Answer; readonly failure: Failure }
-
-function createCaller(rootUrl: string, clock: Clock): Call {
-  const fetchImplementation = createBoundedFetch()
-  let client: Promise<calendar_v3.Calendar> | undefined
-  // The deep import takes 115 ms and 72 MB where the whole package takes 945 ms and 168 MB; loaded when first used.
-  const load = () =>
-    import('googleapis/build/src/apis/calendar/index.js').then(({ calendar }) =>
-      calendar({
-        version: 'v3',
-        rootUrl,
-        retry: false,
-        redirect: 'error',
-        responseType: 'json',
-        fetchImplementation,
-      }),
-    )
-  return async ({ accessToken, subject }, signal, work) => {
-    signal.throwIfAborted()
-    const api = await (client ??= load())
-    try {
-      const { data } = await work(api, { signal, headers: { Authorization: `Bearer ${accessToken}` } })
-      return { kind: 'ok', data }
-    } catch (error) {
-      if (signal.aborted) throw signal.reason
-      const answer = answerOf(error)
-      if (answer === null) throw failureInside(error) ?? brokenLibrary('The Google SDK', error)
-      return { kind: 'refused', answer, failure: failureOfAnswer(answer, subject, clock.now()) }
-    }
-  }
-}
-
-function through(call: Call, each: EachCall = sendAtOnce): Call {
-  return (who, signal, work) => each(() => call(who, signal, work))
 }
 
 /** The primary calendar's id is the address of the account. */
@@ -212,12 +157,17 @@ async function fetchPage(
   const page = readAs(wireEventPage, outcome.data, { vendor: VENDOR, what: 'page of events' })
   const items: PageItem[] = []
   const unreadable: { vendorEventId: string | null; problem: string }[] = []
-  for (const raw of boundedItems(page.items ?? [])) {
+  const rows = boundedItems(page.items ?? [])
+  // A full read shows by itself what there is of each series.
+  const { touched, masters } = touchedSeries(request.cursor === null ? [] : rows)
+  for (const raw of rows) {
     const mapped = mapEvent(raw)
-    if (mapped.kind === 'item') items.push(mapped.item)
-    else unreadable.push({ vendorEventId: mapped.vendorEventId, problem: mapped.problem })
+    if (mapped.kind === 'unreadable')
+      unreadable.push({ vendorEventId: mapped.vendorEventId, problem: mapped.problem })
+    else if (mapped.item.kind !== 'event' || !masters.has(mapped.item.event.vendorEventId))
+      items.push(mapped.item)
   }
-  return { kind: 'page', items, unreadable, next: nextOf(page, request) }
+  return { kind: 'page', items, unreadable, touched, next: nextOf(page, request) }
 }
 
 function pageParams(request: PageRequest): calendar_v3.Params$Resource$Events$List {
@@ -232,12 +182,6 @@ function pageParams(request: PageRequest): calendar_v3.Params$Resource$Events$Li
       : { syncToken: cursor }),
     ...(pageToken === null ? {} : { pageToken }),
   }
-}
-
-/** The SDK encodes it, and lets through what would lead elsewhere. Throws Failure `vendor/rejected` for that. */
-function calendarId(id: string): string {
-  pathSegment(id, VENDOR)
-  return id
 }
 
 /** 410, or a 400 about the token that we sent: one that Google no longer knows, for example after it slept in a checkpoint. */
@@ -320,16 +264,4 @@ async function stopChannel(
   const { status, data } = outcome.answer
   if ((status === 404 || status === 410) && readProblem(data) !== null) return
   throw outcome.failure
-}
-
-/** The HTTP answer inside an error of the SDK; null if there was none, or none that could be read to its end. */
-function answerOf(error: unknown): Answer | null {
-  if (typeof error !== 'object' || error === null || !('response' in error)) return null
-  const { response } = error
-  if (!(response instanceof Response) || !('data' in response)) return null
-  return { status: response.status, headers: response.headers, data: response.data }
-}
-
-function toRfc3339(micros: Micros): string {
-  return new Date(Math.floor(micros / 1000)).toISOString()
 }

@@ -9,7 +9,7 @@ import { retryAtOf } from '../fetch.ts'
 import { wireError } from './wire.ts'
 
 /** What the failed call was about: an error of the same number means different things. */
-export type CallSubject = 'account' | 'calendar' | 'channel'
+export type CallSubject = 'account' | 'calendar' | 'channel' | 'series'
 
 interface Problem {
   readonly reason: string
@@ -80,6 +80,7 @@ function codeOfForbidden(reason: string, subject: CallSubject): FailureCode {
       return 'vendor/client-rejected'
     case 'forbidden':
     case 'requiredAccessLevel':
+      if (subject === 'series') return 'vendor/rejected'
       return subject === 'account' ? 'vendor/access-denied' : 'vendor/calendar-gone'
     default:
       return 'vendor/rejected'

@@ -17,6 +17,8 @@ export const wireEvent = z.object({
   start: wireTime,
   end: wireTime,
   recurringEventId: text,
+  /** Of a series as such, which an expanded list does not show. */
+  recurrence: z.array(z.string()).nullish().catch(null),
   originalStartTime: wireTime,
   organizer: z.object({ email: text, displayName: text }).nullish().catch(null),
 })

@@ -1,0 +1,146 @@
+// Series of Google. A change of a series after which fewer, other or no occurrences exist is told only in part: of a weekly series
+// that was deleted, half a year of tombstones came and no more (github.com/googleapis/google-api-ruby-client issue 860, 2020). So a
+// page names the series that it touches, and each of them is read whole from events.instances.
+// Source: https://developers.google.com/workspace/calendar/api/v3/reference/events/instances (read 2026-11-29)
+import type { Failure } from '#shared/domain/failure.ts'
+import { PAGE_ITEMS_MAX } from '#shared/domain/page-limits.ts'
+import { boundedItems, pathSegment, readAs } from '../answer.ts'
+import type { PageItem, SeriesAnswer, SeriesRequest, SeriesTouch } from '../vendor.ts'
+import { googleMask } from '../wire-fields.ts'
+import { calendarId, toRfc3339, VENDOR, type Call, type Outcome } from './call.ts'
+import { readProblem } from './errors.ts'
+import { mapEvent } from './map.ts'
+import { wireEvent, wireEventPage } from './wire.ts'
+
+/** The most that events.instances gives. */
+const INSTANCES_PER_PAGE = 2500
+/** An hourly series has 9 480 occurrences in the window. */
+const INSTANCE_PAGES_MAX = 8
+const FIELDS = `nextPageToken,items(${googleMask(wireEvent)})`
+/** `<series>_<start of the occurrence>`: a date, or a time in UTC. */
+const OCCURRENCE_ID = /^(.+)_\d{8}(?:T\d{6}Z?)?$/
+/** "This and all following" splits a series: the later part is `<series>_R<start>`. */
+const SPLIT_ID = /^(.+)_R\d{8}(?:T\d{6}Z?)?$/
+
+const wireTouch = wireEvent.pick({ id: true, status: true, recurringEventId: true, recurrence: true })
+
+/**
+ * The series that an incremental page touches, each once: by an occurrence, by a tombstone of one or of the series itself, by a
+ * single event under the id of what was a series, and by a part that was split off. `masters`: items that are a series as such,
+ * which is no event. Pure.
+ */
+export function touchedSeries(items: readonly unknown[]): {
+  readonly touched: readonly SeriesTouch[]
+  readonly masters: ReadonlySet<string>
+} {
+  const touched = new Map<string, boolean>()
+  const masters = new Set<string>()
+  const touch = (seriesId: string, isLive: boolean) => {
+    touched.set(seriesId, isLive || (touched.get(seriesId) ?? false))
+    const root = SPLIT_ID.exec(seriesId)?.[1]
+    if (root !== undefined && !touched.has(root)) touched.set(root, false)
+  }
+  for (const raw of items) {
+    const { data } = wireTouch.safeParse(raw)
+    if (data === undefined) continue
+    const { id, status, recurringEventId, recurrence } = data
+    const isLive = status !== 'cancelled'
+    if (recurringEventId) touch(recurringEventId, isLive)
+    else {
+      const isMaster = isLive && (recurrence?.length ?? 0) > 0
+      if (isMaster) masters.add(id)
+      touch(id, isMaster)
+      const series = isLive ? undefined : OCCURRENCE_ID.exec(id)?.[1]
+      if (series !== undefined) touch(series, false)
+    }
+  }
+  return { touched: [...touched].map(([seriesId, isLive]) => ({ seriesId, isLive })), masters }
+}
+
+/** The port's `fetchSeries`. */
+export async function fetchSeries(
+  call: Call,
+  accessToken: string,
+  request: SeriesRequest,
+  signal: AbortSignal,
+): Promise<SeriesAnswer> {
+  const items: PageItem[] = []
+  const unreadable: SeriesWhole['unreadable'][number][] = []
+  let pageToken: string | undefined
+  for (let page = 0; page < INSTANCE_PAGES_MAX; page += 1) {
+    const outcome = await instances(call, { accessToken, request, pageToken }, signal)
+    if (outcome.kind === 'refused')
+      return await withoutSeries(call, accessToken, { request, outcome }, signal)
+    const answer = readAs(wireEventPage, outcome.data, { vendor: VENDOR, what: 'list of occurrences' })
+    for (const raw of boundedItems(answer.items ?? [])) {
+      const mapped = mapEvent(raw)
+      if (mapped.kind === 'unreadable')
+        unreadable.push({ vendorEventId: mapped.vendorEventId, problem: mapped.problem })
+      else if (mapped.item.kind === 'event') items.push(mapped.item)
+    }
+    if (items.length > PAGE_ITEMS_MAX) return { kind: 'unsure' }
+    if (!answer.nextPageToken) return { kind: 'whole', items, unreadable }
+    pageToken = answer.nextPageToken
+  }
+  return { kind: 'unsure' }
+}
+
+type SeriesWhole = Extract<SeriesAnswer, { kind: 'whole' }>
+
+function instances(
+  call: Call,
+  asked: {
+    readonly accessToken: string
+    readonly request: SeriesRequest
+    readonly pageToken: string | undefined
+  },
+  signal: AbortSignal,
+): Promise<Outcome> {
+  const { accessToken, request, pageToken } = asked
+  pathSegment(request.seriesId, VENDOR)
+  const params = {
+    calendarId: calendarId(request.vendorCalendarId),
+    eventId: request.seriesId,
+    timeMin: toRfc3339(request.window.from),
+    timeMax: toRfc3339(request.window.to),
+    maxResults: INSTANCES_PER_PAGE,
+    fields: FIELDS,
+    ...(pageToken === undefined ? {} : { pageToken }),
+  }
+  return call({ accessToken, subject: 'series' }, signal, (api, options) =>
+    api.events.instances(params, options),
+  )
+}
+
+/**
+ * Google does not know the series, or not as one. It ends nothing while the witness lives: somebody who is invited to single
+ * occurrences of another's series has those and no series. Throws Failure for any other refusal.
+ */
+async function withoutSeries(
+  call: Call,
+  accessToken: string,
+  asked: { readonly request: SeriesRequest; readonly outcome: Outcome & { kind: 'refused' } },
+  signal: AbortSignal,
+): Promise<SeriesAnswer> {
+  const { request, outcome } = asked
+  if (!isNoSeries(outcome)) throw outcome.failure
+  const { vendorCalendarId, witness } = request
+  if (witness === null) return { kind: 'unsure' }
+  pathSegment(witness, VENDOR)
+  const params = { calendarId: calendarId(vendorCalendarId), eventId: witness, fields: 'id,status' }
+  const found = await call({ accessToken, subject: 'series' }, signal, (api, options) =>
+    api.events.get(params, options),
+  )
+  if (found.kind === 'refused' && !isNoSeries(found)) throw found.failure
+  const isThere = found.kind === 'ok' && wireTouch.safeParse(found.data).data?.status !== 'cancelled'
+  return isThere ? { kind: 'unsure' } : { kind: 'whole', items: [], unreadable: [] }
+}
+
+function isNoSeries({
+  answer,
+}: {
+  readonly answer: { status: number; data: unknown }
+  failure: Failure
+}): boolean {
+  return [400, 404, 410].includes(answer.status) && readProblem(answer.data) !== null
+}

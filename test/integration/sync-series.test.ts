@@ -1,0 +1,113 @@
+// Series of Google are read whole once a page touches them: whatever part of a change is told, what is held equals what there is.
+import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
+import type { Account } from '../support/world.ts'
+import { openSyncWorld, READ, turnOf, type SyncWorld } from '../support/sync-world.ts'
+import { SERIES_PER_STEP } from '../../services/sync/whole-series.ts'
+
+let world: SyncWorld
+
+beforeAll(async () => {
+  world = await openSyncWorld('sync series')
+})
+afterAll(() => world[Symbol.asyncDispose]())
+beforeEach(async () => {
+  await world.calm()
+  await told({ toldShare: 1, tombstones: 'whole' })
+})
+
+const told = (knobs: object) => world.world.admin('POST', '/admin/series', knobs)
+
+/** A weekly series, read. */
+async function weekly(count: number): Promise<[Account, string]> {
+  const account = await world.synced({ eventsPerCalendar: 0 })
+  const { id } = await world.addEvent(account, { recurrence: [`RRULE:FREQ=WEEKLY;COUNT=${count}`] })
+  expect(await world.sync(account)).toEqual(READ)
+  expect(await seriesRows(account)).toBe(count)
+  await reads(account)
+  return [account, id]
+}
+
+const seriesRows = async (account: Account) =>
+  (
+    await world.sql(
+      'select event_id from external_calendar_events where connection_id = $1 and series_id is not null',
+      [account.connectionId],
+    )
+  ).length
+
+/** Calls for a whole series since the last question. */
+const reads = async (account: Account) => (await world.calls(account, '/instances$')).length
+
+test.each([
+  ['half of its tombstones', { toldShare: 0.5 }],
+  ['two of its tombstones, which do not name it', { toldShare: 0.05, tombstones: 'sparse' }],
+  ['one tombstone of its own', { tombstones: 'series' }],
+])('a deleted series that is told by %s leaves nothing behind', async (_what, knobs) => {
+  const [account, series] = await weekly(40)
+  await told(knobs)
+  await world.deleteEvent(account, series)
+  expect(await world.sync(account)).toEqual(READ)
+  expect(await seriesRows(account)).toBe(0)
+  expect(await world.differences(account)).toEqual([])
+  expect(await reads(account)).toBe(1)
+})
+
+test('a series that became shorter, or a single event, is as it is at the vendor, though no end was told', async () => {
+  const [account, series] = await weekly(40)
+  await told({ toldShare: 0 })
+  await world.changeEvent(account, series, { recurrence: ['RRULE:FREQ=WEEKLY;COUNT=7'] })
+  await world.sync(account)
+  expect(await seriesRows(account)).toBe(7)
+  await world.changeEvent(account, series, { recurrence: null })
+  await world.sync(account)
+  expect(await seriesRows(account)).toBe(0)
+  expect(await world.differences(account)).toEqual([])
+})
+
+test('fifty occurrences of a series in a page cost one more call; events that are no series cost none', async () => {
+  const [account, series] = await weekly(50)
+  await world.changeEvent(account, series, { location: 'Garden' })
+  await world.sync(account)
+  expect(await reads(account)).toBe(1)
+  expect(await world.differences(account)).toEqual([])
+  const { id } = await world.addEvent(account)
+  await world.sync(account)
+  await world.deleteEvent(account, id)
+  await world.sync(account)
+  expect(await reads(account)).toBe(0)
+})
+
+test('more series than a step takes are read in the next ones, by another unit where the first one has to stop', async () => {
+  const account = await world.synced({ eventsPerCalendar: 0 })
+  const series: string[] = []
+  for (let i = 0; i < 2 * SERIES_PER_STEP + 1; i += 1)
+    series.push((await world.addEvent(account, { recurrence: ['RRULE:FREQ=WEEKLY;COUNT=5'] })).id)
+  await world.sync(account)
+  expect(await reads(account)).toBe(series.length)
+  await told({ toldShare: 0.2 })
+  for (const id of series) await world.deleteEvent(account, id)
+  const { turn, stop } = turnOf()
+  // The second of the steps is under way when the process is asked to stop.
+  await world.fault({ match: { path: '/instances$' }, skip: SERIES_PER_STEP, times: 1, delayMs: 2_000 })
+  const ended = await world.slowly(world.sync(account, [{}], turn), async () => stop.abort(new Error('stop')))
+  expect(ended).toEqual({ kind: 'handed-over' })
+  // Of those that are left, the page itself told the end of one occurrence in five.
+  expect(await seriesRows(account)).toBe(4 * (series.length - SERIES_PER_STEP))
+  await world.noFaults()
+  expect(await world.sync(account, [{ reason: 'continue' }])).toEqual(READ)
+  expect(await seriesRows(account)).toBe(0)
+  expect(await world.differences(account)).toEqual([])
+})
+
+test('a series that cannot be read fails the page; nothing of it is stored and the place stays', async () => {
+  const [account, series] = await weekly(4)
+  await told({ toldShare: 0.5 })
+  await world.deleteEvent(account, series)
+  await world.fault({ match: { path: '/instances$' }, respond: { status: 503, reason: 'backendError' } })
+  expect(await world.sync(account)).toMatchObject({ kind: 'failed' })
+  expect(await seriesRows(account)).toBe(4)
+  await world.noFaults()
+  await world.endBackoff(account)
+  await world.sync(account)
+  expect(await seriesRows(account)).toBe(0)
+})
