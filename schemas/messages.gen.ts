@@ -34,6 +34,29 @@ export interface EventTime {
   date: string | null
 }
 
+export type Response =
+  | 'unknown'
+  | 'none'
+  | 'organizer'
+  | 'accepted'
+  | 'tentative'
+  | 'declined'
+  | 'needs_action'
+
+export type EventKind =
+  | 'unknown'
+  | 'default'
+  | 'out_of_office'
+  | 'focus_time'
+  | 'working_location'
+  | 'birthday'
+  | 'from_gmail'
+  | 'task'
+
+export type ShownAs = 'unknown' | 'free' | 'tentative' | 'busy' | 'out_of_office' | 'working_elsewhere'
+
+export type Visibility = 'unknown' | 'default' | 'public' | 'private' | 'confidential'
+
 export interface Event {
   title: string | null
   status: EventStatus
@@ -48,6 +71,10 @@ export interface Event {
   organizer: string | null
   updatedAt: number | null
   etag: string | null
+  response: Response
+  kind: EventKind
+  showAs: ShownAs
+  visibility: Visibility
 }
 
 /** One event was upserted or removed. Ordered per connection by sequence (the header ce_sequence carries the same number). */

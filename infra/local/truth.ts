@@ -37,6 +37,7 @@ interface WireEvent {
   readonly summary?: string
   readonly location?: string
   readonly transparency?: string
+  readonly attendees?: readonly { readonly self?: boolean; readonly responseStatus?: string }[]
   readonly start: WireTime
   readonly end: WireTime
   readonly recurringEventId?: string
@@ -88,7 +89,7 @@ function imageOf(event: WireEvent): EventImage {
   return {
     title: event.summary ?? null,
     status: event.status,
-    busy: event.transparency !== 'transparent',
+    busy: event.transparency !== 'transparent' && !event.attendees?.some(isDeclined),
     allDay: event.start.date !== undefined,
     start: time(event.start),
     end: time(event.end),
@@ -100,6 +101,10 @@ function imageOf(event: WireEvent): EventImage {
     updatedAt: Date.parse(event.updated) * 1000,
     etag: event.etag,
   }
+}
+
+function isDeclined({ self, responseStatus }: { self?: boolean; responseStatus?: string }): boolean {
+  return self === true && responseStatus === 'declined'
 }
 
 function time({ date, dateTime }: WireTime): number | string {

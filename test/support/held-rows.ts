@@ -1,5 +1,6 @@
 // Connections, calendars and events put straight into the tables, as superuser, for tests of what is told about them.
 import { randomUUID } from 'node:crypto'
+import { HASH_VERSION } from '#shared/domain/content-hash.ts'
 import { calendarId, eventIdOf } from '#shared/domain/ids.ts'
 
 type Look = <R extends object>(sql: string, values?: readonly unknown[]) => Promise<R[]>
@@ -49,6 +50,11 @@ export interface HeldTimes {
   readonly busy?: boolean
   readonly status?: 'confirmed' | 'tentative'
   readonly zone?: string | null
+  readonly response?: string
+  readonly kind?: string
+  readonly showAs?: string
+  /** 1: written before answers were kept. */
+  readonly hashVersion?: number
 }
 
 /** One event; dates (YYYY-MM-DD) make it last all day. */
@@ -59,8 +65,8 @@ export async function holdEvent(look: Look, held: HeldCalendar, times: HeldTimes
   const at = allDay ? [null, null, times.start, times.end] : [times.start, times.end, null, null]
   await look(
     `insert into external_calendar_events (event_id, connection_id, calendar_id, vendor_event_id, status, busy, all_day,
-       start_at, end_at, start_date, end_date, time_zone, content_hash, hash_version, generation, sequence)
-     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, '\\x00', 1, 1, 1)`,
+       start_at, end_at, start_date, end_date, time_zone, response, kind, show_as, hash_version, content_hash, generation, sequence)
+     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, '\\x00', 1, 1)`,
     [
       eventId,
       held.connection,
@@ -71,6 +77,10 @@ export async function holdEvent(look: Look, held: HeldCalendar, times: HeldTimes
       allDay,
       ...at,
       times.zone ?? null,
+      times.response ?? null,
+      times.kind ?? null,
+      times.showAs ?? null,
+      times.hashVersion ?? HASH_VERSION,
     ],
   )
   return eventId
@@ -82,7 +92,7 @@ export async function holdMany(look: Look, held: HeldCalendar, count: number): P
     `insert into external_calendar_events (event_id, connection_id, calendar_id, vendor_event_id, title, status, busy, all_day,
        start_at, end_at, content_hash, hash_version, generation, sequence)
      select gen_random_uuid(), $1, $2, 'event-' || n, 'Meeting ' || n, 'confirmed', true, false,
-       clock.now + n * interval '1 hour', clock.now + (n + 1) * interval '1 hour', sha256(n::text::bytea), 1, 1, n
+       clock.now + n * interval '1 hour', clock.now + (n + 1) * interval '1 hour', sha256(n::text::bytea), 2, 1, n
      from (select calstream_now() as now offset 0) clock, generate_series(1, $3::int) n`,
     [held.connection, held.calendar, count],
   )

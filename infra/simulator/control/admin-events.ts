@@ -44,7 +44,7 @@ export const EVENT_ROUTES: readonly Route<AdminContext>[] = [
         return { status: 409, body: { error: `The calendar already has or had an event ${id}.` } }
       }
       const generated = generateFields(deps.random, calendar, deps.world.now())
-      const fields = body['start'] === undefined ? { ...generated, ...clean(body) } : clean(body)
+      const fields = body['start'] === undefined ? { ...generated, ...told(body) } : told(body)
       const change = insertEvent(
         deps.world,
         calendar,
@@ -60,7 +60,7 @@ export const EVENT_ROUTES: readonly Route<AdminContext>[] = [
     handle: ({ deps, call }, params) => {
       const calendar = calendarOf(deps, params)
       const target = targetOf(calendar, params)
-      const patch = clean(parseBody(fieldsBody, call.body))
+      const patch = told(parseBody(fieldsBody, call.body))
       if (Object.keys(patch).length === 0) return show(mutate(deps.world, calendar, target, deps.random))
       const fields = valid(merge(withoutCanary(fieldsOf(calendar, target)), patch), calendar)
       return show(replaceEvent(deps.world, calendar, target, fields))
@@ -128,6 +128,16 @@ export const EVENT_ROUTES: readonly Route<AdminContext>[] = [
     },
   },
 ]
+
+/** What a client may write, and what only the vendor's own programs write: somebody else's invitation, a kind of event. */
+function told(body: Fields): Fields {
+  const { organizer, eventType } = body
+  const own = {
+    ...(organizer === undefined ? {} : { organizer }),
+    ...(eventType === undefined ? {} : { eventType }),
+  }
+  return { ...clean(body), ...own }
+}
 
 /** The calendar that a path names; throws NotFound. */
 export function calendarOf(deps: AdminDeps, params: Params): Calendar {

@@ -219,6 +219,7 @@ export const microsoftBody = z.strictObject({
   renewalValidates: z.boolean().optional(),
   accessOutlivesRevocation: z.boolean().optional(),
   invisibleForMs: z.number().min(0).max(600_000).optional(),
+  mailboxZone: z.string().min(1).nullable().optional(),
 })
 
 export const lifecycleBody = z.strictObject({

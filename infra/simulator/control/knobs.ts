@@ -70,6 +70,8 @@ export interface MicrosoftKnobs {
   invisibleForMs: number
   /** Where access is not evaluated continuously, tokens live on until they end. */
   accessOutlivesRevocation: boolean
+  /** What mailboxes call their zone, also a name that nobody knows; null = the Windows name of the default calendar's. */
+  mailboxZone: string | null
 }
 
 /** What Google leaves open about sync tokens. */
@@ -174,6 +176,7 @@ export function defaultKnobs(latencyMs: number): Knobs {
       renewalValidates: false,
       invisibleForMs: 0,
       accessOutlivesRevocation: false,
+      mailboxZone: null,
     },
     paging: { shortPages: 'sometimes', emptyPages: 'sometimes', pageSizeMax: 2500 },
     notifications: {

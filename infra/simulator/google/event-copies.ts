@@ -15,6 +15,7 @@ import type { World } from '../world/world.ts'
 import { googleError } from './errors.ts'
 import { type Head, headOf } from './list-events.ts'
 import { listAll } from './list-items.ts'
+import { shownTo } from './shown-event.ts'
 import { check, clean } from './write-events.ts'
 
 const INSTANCES_MAX = 2500
@@ -61,7 +62,7 @@ export function listInstances(calendar: Calendar, eventId: string, query: URLSea
   const showDeleted = query.get('showDeleted') === 'true'
   const all = isSeries(doc)
     ? listAll(calendar, { singleEvents: true, showDeleted, timeMin, timeMax })
-        .map((item) => item.render())
+        .map((item) => shownTo(calendar, query, item.render()))
         .filter((event) => event['recurringEventId'] === eventId)
     : []
   const original = query.get('originalStart')

@@ -3,6 +3,7 @@
 import { type Answer, type Call, readObject } from '../http.ts'
 import { instantOf, formatIn, isZone } from '../world/zones.ts'
 import type { Calendar } from '../world/calendar.ts'
+import type { WireEvent } from '../world/event-doc.ts'
 import type { Account } from '../world/entries.ts'
 import type { World } from '../world/world.ts'
 import { googleError } from './errors.ts'
@@ -54,7 +55,7 @@ function busySpans(calendar: Calendar, window: Span): readonly Span[] {
   const selection = { singleEvents: true, showDeleted: false, timeMin: window.start, timeMax: window.end }
   const spans = listAll(calendar, selection)
     .map((item) => item.render())
-    .filter((event) => event['transparency'] !== 'transparent' && event['status'] !== 'cancelled')
+    .filter(blocks)
     .map((event) => ({ start: edge(event['start'], calendar), end: edge(event['end'], calendar) }))
     .toSorted((a, b) => a.start - b.start)
   const merged: Span[] = []
@@ -67,6 +68,17 @@ function busySpans(calendar: Calendar, window: Span): readonly Span[] {
     start: Math.max(start, window.start),
     end: Math.min(end, window.end),
   }))
+}
+
+/**
+ * Events block unless they say otherwise (events#transparency). The person's own "no" frees the time, an invitation that waits for an answer
+ * does not (support.google.com/calendar/answer/37135), and where somebody works never blocks (…/guides/calendar-status).
+ */
+function blocks(event: WireEvent): boolean {
+  const attendees = (event['attendees'] ?? []) as readonly { self?: boolean; responseStatus?: string }[]
+  const said = attendees.filter(({ self }) => self === true).map(({ responseStatus }) => responseStatus)
+  if (event['status'] === 'cancelled' || said.includes('declined')) return false
+  return event['transparency'] !== 'transparent' && event['eventType'] !== 'workingLocation'
 }
 
 function edge(time: unknown, calendar: Calendar): number {

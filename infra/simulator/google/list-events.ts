@@ -10,6 +10,7 @@ import { googleError } from './errors.ts'
 import { hasProperties } from './extended-properties.ts'
 import { indexAfter, listAll, listChanges, type ListItem } from './list-items.ts'
 import { planPage } from './page-plan.ts'
+import { shownTo } from './shown-event.ts'
 import type { PageClaims, SyncClaims, TokenMint } from './tokens.ts'
 import { etagOf } from '../world/event-doc.ts'
 import { digest } from '../random.ts'
@@ -85,7 +86,11 @@ export function listEvents(deps: ListDeps, calendar: Calendar, query: URLSearchP
     : closeRun(deps, calendar, run, page)
   return {
     status: 200,
-    body: { ...headOf(calendar), items: shown.map((item) => item.render()), ...next },
+    body: {
+      ...headOf(calendar),
+      items: shown.map((item) => shownTo(calendar, query, item.render())),
+      ...next,
+    },
     note: { items: shown.length, ...('nextSyncToken' in next ? { syncTokenOut: next.nextSyncToken } : {}) },
   }
 }

@@ -8,6 +8,8 @@ import type {
   EventType,
   FreeBusyStatus,
   PatternedRecurrence,
+  ResponseType,
+  Sensitivity,
 } from '@microsoft/microsoft-graph-types'
 import { type EventDoc, type Holder, isSeries, occurrenceId, seriesStarts } from '../world/event-doc.ts'
 import { parseRule, type Rule } from '../world/recurrence.ts'
@@ -81,6 +83,8 @@ export function showEvent(
   const id =
     occurrenceStart === undefined ? doc.id : occurrenceId(doc.id, occurrenceStart, times?.allDay ?? false)
   const person = { name: holder.email, address: holder.email }
+  const response = responseOf(fields)
+  const zoneName = text('originalStartTimeZone') ?? windowsName(zone)
   return {
     '@odata.etag': graphEtag(doc),
     id: shownId(id, folder, prefer.immutableIds),
@@ -89,8 +93,8 @@ export function showEvent(
     changeKey: graphEtag(doc).slice(3, -1),
     categories: [],
     transactionId: text('transactionId'),
-    originalStartTimeZone: windowsName(zone),
-    originalEndTimeZone: windowsName(zone),
+    originalStartTimeZone: zoneName,
+    originalEndTimeZone: zoneName,
     iCalUId: `${doc.masterId ?? doc.id}@outlook.com`,
     reminderMinutesBeforeStart: 15,
     isReminderOn: true,
@@ -98,13 +102,13 @@ export function showEvent(
     subject: text('summary'),
     bodyPreview: description.slice(0, 255),
     importance: 'normal',
-    sensitivity: 'normal',
+    sensitivity: sensitivityOf(fields),
     isAllDay: times?.allDay ?? false,
     isCancelled: fields['isCancelled'] === true,
-    isOrganizer: true,
+    isOrganizer: response === 'organizer',
     responseRequested: true,
     seriesMasterId: seriesMasterOf(doc, folder, prefer.immutableIds, occurrenceStart),
-    showAs: showAsOf(fields),
+    showAs: showAsOf(fields, response),
     type: typeOf(doc, occurrenceStart),
     webLink: `https://outlook.office365.com/owa/?itemid=${encodeURIComponent(id)}`,
     onlineMeetingUrl: null,
@@ -113,7 +117,7 @@ export function showEvent(
     allowNewTimeProposals: true,
     hideAttendees: false,
     isDraft: false,
-    responseStatus: { response: 'organizer', time: '0001-01-01T00:00:00Z' },
+    responseStatus: { response, time: response === 'organizer' ? NEVER : utc(doc.at) },
     body: { contentType: 'text', content: description },
     ...spanOf(doc, prefer.zone, occurrenceStart),
     location: { displayName: text('location') ?? '', locationType: 'default' },
@@ -121,7 +125,7 @@ export function showEvent(
     recurrence: occurrenceStart === undefined && isSeries(doc) ? recurrenceOf(doc, zone) : null,
     attendees: [],
     organizer: { emailAddress: person },
-    ...originalStart(doc, occurrenceStart),
+    ...originalStart(doc, holder, occurrenceStart),
   }
 }
 
@@ -173,7 +177,31 @@ const STATUSES: readonly FreeBusyStatus[] = [
   'unknown',
 ]
 
-function showAsOf(fields: EventDoc['fields']): FreeBusyStatus {
+const NEVER = '0001-01-01T00:00:00Z'
+const RESPONSES: readonly ResponseType[] = [
+  'none',
+  'organizer',
+  'tentativelyAccepted',
+  'accepted',
+  'declined',
+  'notResponded',
+]
+const SENSITIVITIES: readonly Sensitivity[] = ['normal', 'personal', 'private', 'confidential']
+
+/** learn.microsoft.com/graph/api/resources/responsestatus; events that nobody else made are the person's own. */
+function responseOf(fields: EventDoc['fields']): ResponseType {
+  const told = (fields['responseStatus'] as { response?: unknown } | undefined)?.response
+  return RESPONSES.find((response) => response === told) ?? 'organizer'
+}
+
+function sensitivityOf(fields: EventDoc['fields']): Sensitivity {
+  const told = fields['sensitivity'] ?? fields['visibility']
+  return SENSITIVITIES.find((one) => one === told) ?? 'normal'
+}
+
+/** A declined event that a mailbox keeps is kept as free, as people report it; no page of Microsoft's says so. */
+function showAsOf(fields: EventDoc['fields'], response: ResponseType): FreeBusyStatus {
+  if (response === 'declined') return 'free'
   const written = STATUSES.find((status) => status === fields['showAs'])
   if (written !== undefined) return written
   if (fields['transparency'] === 'transparent') return 'free'
@@ -203,8 +231,11 @@ function utc(at: number): string {
   return `${new Date(at).toISOString().slice(0, 23)}0000Z`
 }
 
-function originalStart(doc: EventDoc, occurrenceStart?: number) {
-  const at = occurrenceStart ?? doc.originalStart
+/** Of an all-day event the instant at which its day begins in the mailbox's zone. */
+function originalStart(doc: EventDoc, holder: Holder, occurrenceStart?: number) {
+  const wall = occurrenceStart ?? doc.originalStart
+  const allDay = occurrenceStart === undefined ? doc.originalAllDay : doc.times?.allDay
+  const at = wall !== null && allDay ? instantOf(holder.timeZone, wall) : wall
   return at === null || (occurrenceStart === undefined && doc.masterId === null)
     ? {}
     : { originalStart: utc(at) }

@@ -32,6 +32,7 @@ export function fieldsFrom(body: Body, before: Fields, calendar: Calendar): Part
     ...(location ? { location: location.displayName ?? '' } : {}),
     ...(text ? { description: text.content ?? '' } : {}),
     ...(typeof body['showAs'] === 'string' ? { showAs: body['showAs'] } : {}),
+    ...(typeof body['sensitivity'] === 'string' ? { sensitivity: body['sensitivity'] } : {}),
     ...('isCancelled' in body ? { isCancelled: body['isCancelled'] } : {}),
     ...(typeof body['transactionId'] === 'string' ? { transactionId: body['transactionId'] } : {}),
     ...repeats.fields,

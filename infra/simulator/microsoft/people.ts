@@ -1,10 +1,11 @@
 // The mailbox's owner and the list of calendars: learn.microsoft.com/graph/api/user-get and …/user-list-calendars.
-import type { Calendar as GraphCalendar, User } from '@microsoft/microsoft-graph-types'
+import type { Calendar as GraphCalendar, MailboxSettings, User } from '@microsoft/microsoft-graph-types'
 import type { Answer, Call } from '../http.ts'
 import { digest } from '../random.ts'
 import type { Calendar } from '../world/calendar.ts'
 import type { Account } from '../world/entries.ts'
 import { misnamed, project } from './select.ts'
+import { windowsName } from './zone-names.ts'
 
 const TOP_DEFAULT = 10
 
@@ -25,6 +26,18 @@ export function userOf({ seed }: { readonly seed: string }, account: Account) {
     mail: account.email,
     userPrincipalName: account.email,
   } satisfies User & { readonly '@odata.context': string }
+}
+
+/** learn.microsoft.com/graph/api/user-get-mailboxsettings; the zone of the default calendar unless another name is given. */
+export function mailboxSettings(account: Account, zoneName: string | null) {
+  const primary = [...account.calendars.values()].find((calendar) => calendar.primary && !calendar.gone)
+  return {
+    '@odata.context': "https://graph.microsoft.com/v1.0/$metadata#users('me')/mailboxSettings",
+    archiveFolder: '',
+    timeZone: zoneName ?? windowsName(primary?.timeZone ?? 'UTC'),
+    dateFormat: 'M/d/yyyy',
+    timeFormat: 'h:mm tt',
+  } satisfies MailboxSettings & { readonly '@odata.context': string }
 }
 
 /** GET /me/calendars */
@@ -67,6 +80,12 @@ export function calendarRow(calendar: Calendar): GraphCalendar {
     defaultOnlineMeetingProvider: 'teamsForBusiness',
     isTallyingResponses: true,
     isRemovable: !calendar.primary,
-    owner: { name: calendar.email, address: calendar.email },
+    owner: ownerOf(calendar),
   }
+}
+
+/** Calendars of others stand in the list under the address of whoever shares them. */
+function ownerOf({ id, email, accessRole }: Calendar) {
+  const address = accessRole === 'owner' ? email : `owner-${digest(id, 8)}@example.com`
+  return { name: address, address }
 }

@@ -12,7 +12,7 @@ import { type Preferences, readPreferences } from './event-shape.ts'
 import { listEvents, listInstances, listView, readEvent } from './events.ts'
 import { type Located, locate } from './locate.ts'
 import { authorize, type EntraDeps, issueToken } from './oauth.ts'
-import { calendarRow, listCalendars, userOf } from './people.ts'
+import { calendarRow, listCalendars, mailboxSettings, userOf } from './people.ts'
 import { misnamed, project } from './select.ts'
 import { getSchedule } from './schedule.ts'
 import { listSubscriptions, onSubscription, subscribe, type SubscriptionDeps } from './subscriptions.ts'
@@ -73,6 +73,14 @@ export const MICROSOFT_ROUTES: readonly Route<MicrosoftContext>[] = [
     forAccount('User.Read', ({ deps, call }, account) => {
       const user = userOf(deps, account)
       return misnamed(user, call.query) ?? { status: 200, body: project(user, call.query) }
+    }),
+  ),
+  graph(
+    'GET /me/mailboxSettings',
+    'read',
+    forAccount('MailboxSettings.Read', ({ deps, call }, account) => {
+      const settings = mailboxSettings(account, deps.knobs.microsoft.mailboxZone)
+      return misnamed(settings, call.query) ?? { status: 200, body: project(settings, call.query) }
     }),
   ),
   graph(

@@ -4,6 +4,7 @@ import type { FreeBusyStatus, ScheduleInformation } from '@microsoft/microsoft-g
 import { type Answer, type Call, readObject } from '../http.ts'
 import type { Calendar } from '../world/calendar.ts'
 import { findEvent } from '../world/edit.ts'
+import { bounds } from '../world/event-doc.ts'
 import type { Account } from '../world/entries.ts'
 import type { World } from '../world/world.ts'
 import { listAll } from '../google/list-items.ts'
@@ -116,8 +117,10 @@ function busyOf(calendar: Calendar, { from, to }: Asked): readonly Busy[] {
     const [doc, start] = target.kind === 'document' ? [target.doc] : [target.master, target.start]
     const shown = showEvent(doc, calendar, { zone: 'UTC', immutableIds: true }, start)
     const { showAs, subject, location } = shown
-    const [begin, end] = [instantOfTime(shown.start), instantOfTime(shown.end)]
-    if (begin === null || end === null || !showAs || showAs === 'free') return []
+    const { times } = doc
+    if (!times || !showAs || showAs === 'free') return []
+    // A day is one of the mailbox's zone, whatever zone an answer is told in.
+    const { start: begin, end } = bounds(times, calendar, start)
     const place = location?.displayName ?? ''
     return [{ start: begin, end, status: showAs, subject: subject ?? null, location: place }]
   })

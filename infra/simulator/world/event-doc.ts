@@ -124,6 +124,7 @@ export function wireEvent(doc: EventDoc, holder: Holder, occurrenceStart?: numbe
     updated: new Date(doc.at).toISOString(),
     creator: person,
     organizer: person,
+    eventType: 'default',
     ...rest,
     ...(doc.times ? wireTimes(doc.times, holder, occurrenceStart) : {}),
     ...(occurrenceStart === undefined && recurrence !== undefined ? { recurrence } : {}),
@@ -131,7 +132,6 @@ export function wireEvent(doc: EventDoc, holder: Holder, occurrenceStart?: numbe
     iCalUID: doc.fields['iCalUID'] ?? `${doc.masterId ?? doc.id}@google.com`,
     sequence: doc.version - 1,
     reminders: { useDefault: true },
-    eventType: 'default',
   }
 }
 

@@ -175,6 +175,10 @@ function eventJson(event: EventRow) {
     organizer: event.organizer,
     vendor_updated_at: isoOf(event.vendorUpdatedAt),
     etag: event.etag,
+    response: event.response,
+    kind: event.kind,
+    show_as: event.showAs,
+    visibility: event.visibility,
     sequence: event.sequence,
     updated_at: isoOf(event.updatedAt),
   }

@@ -5,7 +5,9 @@ import { createHash } from 'node:crypto'
 import type { CalendarEvent } from './event.ts'
 
 /** Raise it when the fields or their order change: rows with another version are written anew when they are next read. */
-export const HASH_VERSION = 1
+export const HASH_VERSION = 2
+/** Rows of an older version know nothing of answers, kinds and mailboxes' zones: what they say of busy is doubted. */
+export const BUSY_KNOWN_SINCE = 2
 
 /** 32 bytes (SHA-256 over the fields as JSON, in this order). */
 export function contentHash(event: CalendarEvent): Buffer {
@@ -27,6 +29,10 @@ export function contentHash(event: CalendarEvent): Buffer {
     event.organizer,
     event.updatedAt,
     event.etag,
+    event.response,
+    event.kind,
+    event.showAs,
+    event.visibility,
   ]
   return createHash('sha256').update(JSON.stringify(fields)).digest()
 }

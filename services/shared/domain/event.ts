@@ -5,15 +5,52 @@ export type EventTime =
   | { readonly at: Micros; readonly date: null }
   | { readonly at: null; readonly date: string }
 
+/** What the person answered to an invitation; `none` where nobody asked, or no answer is told. */
+export const RESPONSES = ['none', 'organizer', 'accepted', 'tentative', 'declined', 'needs_action'] as const
+export type Response = (typeof RESPONSES)[number]
+
+/** What sort of entry it is; Microsoft has `default` alone. `unknown`: a kind that came after us. */
+export const EVENT_KINDS = [
+  'default',
+  'out_of_office',
+  'focus_time',
+  'working_location',
+  'birthday',
+  'from_gmail',
+  'task',
+  'unknown',
+] as const
+export type EventKind = (typeof EVENT_KINDS)[number]
+
+/** As what it shows the person to others, whatever the person answered. */
+export const SHOWN_AS = [
+  'free',
+  'tentative',
+  'busy',
+  'out_of_office',
+  'working_elsewhere',
+  'unknown',
+] as const
+export type ShownAs = (typeof SHOWN_AS)[number]
+
+/** Who may read more than the times. Microsoft's `personal` is `private` too. */
+export const VISIBILITIES = ['default', 'public', 'private', 'confidential'] as const
+export type Visibility = (typeof VISIBILITIES)[number]
+
 export interface CalendarEvent {
   readonly vendorEventId: string
   readonly title: string | null
   readonly status: 'confirmed' | 'tentative'
+  /** By `isBusy`. */
   readonly busy: boolean
+  readonly response: Response
+  readonly kind: EventKind
+  readonly showAs: ShownAs
+  readonly visibility: Visibility
   readonly allDay: boolean
   readonly start: EventTime
   readonly end: EventTime
-  /** IANA name that the vendor gave, if any. */
+  /** IANA name; an offset like +05:30 where nothing else is known of an all-day event's zone. */
   readonly timeZone: string | null
   /** Vendor id of the series that this occurrence belongs to. */
   readonly seriesId: string | null
@@ -22,4 +59,24 @@ export interface CalendarEvent {
   readonly organizer: string | null
   readonly updatedAt: Micros | null
   readonly etag: string | null
+}
+
+/**
+ * Whether an event blocks time, as the vendors themselves answer by default. Pure.
+ *
+ * Declined is free: Google leaves declined events out of freeBusy, Outlook keeps them as free.
+ * Where somebody works blocks nothing: Google's working locations have to be transparent, and
+ * getSchedule's view counts working elsewhere as 0. Tentative and not yet answered events do
+ * block at Google; Microsoft calls them tentative, and a hold that turns out free costs less than
+ * a double booking. Sources, read 2026-11-29: developers.google.com/workspace/calendar/api/guides/
+ * calendar-status and …/v3/reference/events#transparency, learn.microsoft.com/graph/api/resources/
+ * scheduleinformation and …/scheduleitem.
+ */
+export function isBusy({
+  response,
+  kind,
+  showAs,
+}: Pick<CalendarEvent, 'response' | 'kind' | 'showAs'>): boolean {
+  if (response === 'declined' || kind === 'working_location') return false
+  return showAs !== 'free' && showAs !== 'working_elsewhere'
 }

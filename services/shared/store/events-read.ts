@@ -1,5 +1,5 @@
 // Events as the app of a provider reads them: a page in the order of their start, then of their id. Reads only.
-import type { EventTime } from '#shared/domain/event.ts'
+import type { EventKind, EventTime, Response, ShownAs, Visibility } from '#shared/domain/event.ts'
 import type { CalendarId, ConnectionId, EventId, Micros } from '#shared/domain/ids.ts'
 import type { Queryable } from '#shared/platform/postgres.ts'
 
@@ -25,6 +25,11 @@ export interface EventRow extends EventPlace {
   readonly organizer: string | null
   readonly vendorUpdatedAt: Micros | null
   readonly etag: string | null
+  /** null, like the next three: not read since these are kept. */
+  readonly response: Response | null
+  readonly kind: EventKind | null
+  readonly showAs: ShownAs | null
+  readonly visibility: Visibility | null
   readonly sequence: number
   readonly updatedAt: Micros
 }
@@ -51,7 +56,8 @@ const COLUMNS = `event_id as id, calendar_id as "calendarId", vendor_event_id as
   time_zone as "timeZone", series_id as "seriesId",
   case when original_start_at is not null or original_start_date is not null
        then jsonb_build_object('at', to_micros(original_start_at), 'date', original_start_date) end as "originalStart",
-  location, organizer, to_micros(vendor_updated_at) as "vendorUpdatedAt", etag, sequence, to_micros(updated_at) as "updatedAt"`
+  location, organizer, to_micros(vendor_updated_at) as "vendorUpdatedAt", etag,
+  response, kind, show_as as "showAs", visibility, sequence, to_micros(updated_at) as "updatedAt"`
 
 /**
  * Timed events by the index events_busy, all-day ones by events_busy_dates, each in order and no more than fit a page. A row comparison alone

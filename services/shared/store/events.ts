@@ -64,6 +64,10 @@ const COLUMNS: Readonly<Record<string, readonly [type: string, value: (write: Ev
   organizer: ['text', ({ event }) => event.organizer],
   vendor_updated_at: ['micros', ({ event }) => event.updatedAt],
   etag: ['text', ({ event }) => event.etag],
+  response: ['text', ({ event }) => event.response],
+  kind: ['text', ({ event }) => event.kind],
+  show_as: ['text', ({ event }) => event.showAs],
+  visibility: ['text', ({ event }) => event.visibility],
   content_hash: ['bytea', (write) => write.hash],
   sequence: ['bigint', (write) => write.sequence],
 }

@@ -1,5 +1,5 @@
 // What is asked of a vendor is what is read of its answers: the names come from the schema that reads them, so a field cannot be
-// read without being asked for, and nothing else (descriptions, attendees, attachments) is sent at all. Pure.
+// read without being asked for, and nothing else (descriptions, other attendees, attachments) is sent at all. Pure.
 import { z } from 'zod'
 
 /** The names of an object's fields, each with those of the objects inside it. Annotations (@…) come by themselves and are left out. */
@@ -30,10 +30,10 @@ export function odataSelect(schema: z.ZodObject): string {
     .join(',')
 }
 
-/** Without what a schema wraps around another: optional, nullable, a fallback. */
+/** Without what a schema wraps around another: optional, nullable, a fallback, a list of it. */
 function innermost(piece: unknown): unknown {
   let at = piece
   while (at instanceof z.ZodOptional || at instanceof z.ZodNullable || at instanceof z.ZodCatch)
     at = at.unwrap()
-  return at
+  return at instanceof z.ZodArray ? innermost(at.element) : at
 }

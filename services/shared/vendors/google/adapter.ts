@@ -30,7 +30,7 @@ import { wireCalendar, wireCalendarPage, wireChannel, wireEvent, wireEventPage }
 
 /** The most that events.list gives; fewer and empty pages are normal. */
 const EVENTS_PER_PAGE = 2500
-/** What is read, and nothing else: descriptions, attendees and attachments are never sent. They are filtered after the query, so tokens of before stay good. */
+/** What is read, and nothing else: descriptions, other attendees and attachments are never sent. They are filtered after the query, so tokens of before stay good. */
 const FIELDS = {
   events: `nextPageToken,nextSyncToken,items(${googleMask(wireEvent)})`,
   calendars: `nextPageToken,items(${googleMask(wireCalendar)})`,
@@ -177,6 +177,8 @@ function pageParams(request: PageRequest): calendar_v3.Params$Resource$Events$Li
     singleEvents: true,
     maxResults: shrunkSize(EVENTS_PER_PAGE, shrunk),
     fields: FIELDS.events,
+    // "If there are more than the specified number of attendees, only the participant is returned."
+    maxAttendees: 1,
     ...(cursor === null
       ? { timeMin: toRfc3339(window.from), timeMax: toRfc3339(window.to) }
       : { syncToken: cursor }),

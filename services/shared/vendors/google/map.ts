@@ -1,7 +1,15 @@
 // Google's event becomes ours; pure. An all-day event stays a date, a timed one becomes an exact instant, and text is made fit
 // for Postgres and Kafka. An item that cannot be read is returned as such and costs nobody else its page.
 // What is bent, and how, is said in fit.ts; an end that is missing counts as one before the start.
-import type { CalendarEvent, EventTime } from '#shared/domain/event.ts'
+import {
+  isBusy,
+  VISIBILITIES,
+  type CalendarEvent,
+  type EventKind,
+  type EventTime,
+  type Response,
+  type ShownAs,
+} from '#shared/domain/event.ts'
 import {
   clean,
   cleanLine,
@@ -19,6 +27,24 @@ import {
 } from '../fit.ts'
 import type { VendorCalendar } from '../vendor.ts'
 import { wireCalendar, wireEvent, type WireEvent, type WireTime } from './wire.ts'
+
+/** developers.google.com/workspace/calendar/api/v3/reference/events#attendees.responseStatus, read 2026-11-29. */
+const ANSWERS = new Map<string, Response>([
+  ['accepted', 'accepted'],
+  ['declined', 'declined'],
+  ['tentative', 'tentative'],
+  ['needsAction', 'needs_action'],
+])
+/** The same page, eventType. */
+const KINDS = new Map<string, EventKind>([
+  ['default', 'default'],
+  ['outOfOffice', 'out_of_office'],
+  ['focusTime', 'focus_time'],
+  ['workingLocation', 'working_location'],
+  ['birthday', 'birthday'],
+  ['fromGmail', 'from_gmail'],
+  ['task', 'task'],
+])
 
 /** One item of events.list. Never throws, whatever it is given. */
 export function mapEvent(raw: unknown): MappedItem {
@@ -62,11 +88,14 @@ interface Times {
 }
 
 function toEvent(wire: WireEvent, seriesId: string | null, { allDay, start, end }: Times): CalendarEvent {
+  const claim = claimOf(wire)
   return {
     vendorEventId: wire.id,
     title: clean(wire.summary, TITLE_MAX),
     status: wire.status === 'tentative' ? 'tentative' : 'confirmed',
-    busy: wire.transparency !== 'transparent',
+    ...claim,
+    busy: isBusy(claim),
+    visibility: VISIBILITIES.find((one) => one === wire.visibility) ?? 'default',
     allDay,
     start,
     end,
@@ -78,6 +107,32 @@ function toEvent(wire: WireEvent, seriesId: string | null, { allDay, start, end 
     updatedAt: wire.updated ? parseInstant(wire.updated) : null,
     etag: clean(wire.etag, ETAG_MAX),
   }
+}
+
+type Claim = Pick<CalendarEvent, 'response' | 'kind' | 'showAs'>
+
+function claimOf(wire: WireEvent): Claim {
+  const response = responseOf(wire)
+  const kind = wire.eventType ? (KINDS.get(wire.eventType) ?? 'unknown') : 'default'
+  return { response, kind, showAs: showAsOf(wire, response, kind) }
+}
+
+/** The entry that stands for this calendar is `self`; whoever made the event need not be among those asked. */
+function responseOf({ attendees, organizer }: WireEvent): Response {
+  const self = attendees?.find((one) => one?.self)
+  if (!self) return organizer?.self ? 'organizer' : 'none'
+  const response = ANSWERS.get(self.responseStatus ?? '') ?? 'none'
+  // Whoever asks need not answer.
+  const isOwn = self.organizer && (response === 'accepted' || response === 'needs_action')
+  return isOwn ? 'organizer' : response
+}
+
+/** Google tells free or not, and by other fields what else would be told at Microsoft. */
+function showAsOf(wire: WireEvent, response: Response, kind: EventKind): ShownAs {
+  if (wire.transparency === 'transparent') return 'free'
+  if (kind === 'out_of_office') return 'out_of_office'
+  const isOpen = response === 'tentative' || response === 'needs_action'
+  return isOpen || wire.status === 'tentative' ? 'tentative' : 'busy'
 }
 
 /** Start and end, or why they cannot be read. */

@@ -4,6 +4,8 @@ import { z } from 'zod'
 
 const text = z.string().nullish().catch(null)
 
+const flag = z.boolean().nullish().catch(null)
+
 const wireTime = z.object({ date: text, dateTime: text, timeZone: text }).nullish().catch(null)
 
 export const wireEvent = z.object({
@@ -20,7 +22,14 @@ export const wireEvent = z.object({
   /** Of a series as such, which an expanded list does not show. */
   recurrence: z.array(z.string()).nullish().catch(null),
   originalStartTime: wireTime,
-  organizer: z.object({ email: text, displayName: text }).nullish().catch(null),
+  organizer: z.object({ email: text, displayName: text, self: flag }).nullish().catch(null),
+  /** Asked for with maxAttendees=1, which leaves the person's own entry. */
+  attendees: z
+    .array(z.object({ self: flag, organizer: flag, responseStatus: text }).nullish().catch(null))
+    .nullish()
+    .catch(null),
+  eventType: text,
+  visibility: text,
 })
 export type WireEvent = z.output<typeof wireEvent>
 export type WireTime = NonNullable<z.output<typeof wireTime>>
@@ -43,8 +52,8 @@ export const wireCalendar = z.object({
   summaryOverride: text,
   timeZone: text,
   accessRole: text,
-  primary: z.boolean().nullish().catch(null),
-  deleted: z.boolean().nullish().catch(null),
+  primary: flag,
+  deleted: flag,
 })
 
 /** `expiration` is an int64, so a string; Google's own example shows a number. Both ids are sent back in a body and stored. */

@@ -1,7 +1,14 @@
 // Graph's event becomes ours; pure. An all-day event stays a date, a timed one becomes an exact instant, and text is made fit for
 // Postgres and Kafka (fit.ts says how). An item that cannot be read is returned as such and costs nobody else its page. Times are
 // asked for in UTC; one that comes in another zone is read in that zone.
-import type { CalendarEvent, EventTime } from '#shared/domain/event.ts'
+import {
+  isBusy,
+  type CalendarEvent,
+  type EventTime,
+  type Response,
+  type ShownAs,
+  type Visibility,
+} from '#shared/domain/event.ts'
 import type { Micros } from '#shared/domain/ids.ts'
 import {
   clean,
@@ -19,6 +26,28 @@ import {
 import type { VendorCalendar } from '../vendor.ts'
 import { wireCalendar, wireEvent, type WireEvent, type WireTime } from './wire.ts'
 import { dateIn, ianaZoneOf, instantIn } from './zones.ts'
+
+/** learn.microsoft.com/graph/api/resources/responsestatus, read 2026-11-29. */
+const ANSWERS = new Map<string, Response>([
+  ['organizer', 'organizer'],
+  ['accepted', 'accepted'],
+  ['tentativelyAccepted', 'tentative'],
+  ['declined', 'declined'],
+  ['notResponded', 'needs_action'],
+])
+/** learn.microsoft.com/graph/api/resources/event (showAs, sensitivity), read 2026-11-29. */
+const STATUSES = new Map<string, ShownAs>([
+  ['free', 'free'],
+  ['tentative', 'tentative'],
+  ['busy', 'busy'],
+  ['oof', 'out_of_office'],
+  ['workingElsewhere', 'working_elsewhere'],
+])
+const SENSITIVITIES = new Map<string, Visibility>([
+  ['personal', 'private'],
+  ['private', 'private'],
+  ['confidential', 'confidential'],
+])
 
 /** A row of a delta: what it is about, and, where it is an event of its own, the event. */
 export type DeltaRow =
@@ -103,11 +132,18 @@ interface Times {
 
 function toEvent(wire: WireEvent, seriesId: string | null, times: Times): CalendarEvent {
   const organizer = wire.organizer?.emailAddress
+  const claim = {
+    response: ANSWERS.get(wire.responseStatus?.response ?? '') ?? 'none',
+    kind: 'default',
+    showAs: STATUSES.get(wire.showAs ?? '') ?? 'unknown',
+  } as const
   return {
     vendorEventId: wire.id,
     title: clean(wire.subject, TITLE_MAX),
     status: wire.showAs === 'tentative' ? 'tentative' : 'confirmed',
-    busy: wire.showAs !== 'free' && wire.showAs !== 'workingElsewhere',
+    ...claim,
+    busy: isBusy(claim),
+    visibility: SENSITIVITIES.get(wire.sensitivity ?? '') ?? 'default',
     allDay: wire.isAllDay ?? false,
     start: times.start,
     end: times.end,

@@ -19,6 +19,8 @@ export const wireEvent = z.object({
   isAllDay: flag,
   isCancelled: flag,
   showAs: text,
+  responseStatus: z.object({ response: text }).nullish().catch(null),
+  sensitivity: text,
   start: wireTime,
   end: wireTime,
   originalStartTimeZone: text,

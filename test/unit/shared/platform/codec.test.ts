@@ -88,6 +88,39 @@ const REQUEST: SyncRequested = {
   requestedAt: 1_700_000_000_123_456,
 }
 
+const UPSERTED: EventChanged = {
+  eventId: 'e',
+  connectionId: REQUEST.connectionId,
+  providerId: REQUEST.providerId,
+  calendarId: 'k',
+  vendor: 'google',
+  vendorEventId: 'v',
+  change: 'upserted',
+  removalReason: null,
+  sequence: 7,
+  observedAt: 5,
+  vendorUpdatedAt: null,
+  event: {
+    title: 'Check-up',
+    status: 'confirmed',
+    busy: false,
+    allDay: false,
+    start: { at: 1, date: null },
+    end: { at: 2, date: null },
+    timeZone: null,
+    seriesId: null,
+    originalStart: null,
+    location: null,
+    organizer: null,
+    updatedAt: null,
+    etag: '"1"',
+    response: 'declined',
+    kind: 'default',
+    showAs: 'busy',
+    visibility: 'private',
+  },
+}
+
 /** A later version of SyncRequested, as another release of ours would write it. */
 function laterSchema(): { fields: unknown[] } & Record<string, unknown> {
   const schema = JSON.parse(JSON.stringify(schemaOf(TOPIC)).replace('"held"', '"held","tomorrow"'))
@@ -190,6 +223,29 @@ describe('decode', () => {
     const { asOf: _dropped, ...old } = REQUEST
     const value = written(5, registry.schemas.get(5), old)
     expect(await codec.decode(TOPIC, value)).toEqual({ kind: 'message', message: REQUEST })
+  })
+
+  test('reads an event of before answers were told; a reader of before reads one of now', async () => {
+    const { codec, registry } = await open()
+    const added = ['response', 'kind', 'showAs', 'visibility']
+    const now = schemaOf(EVENTS)
+    const before: unknown = JSON.parse(JSON.stringify(now), (_key, value) =>
+      value?.name === 'Event'
+        ? { ...value, fields: value.fields.filter((field: { name: string }) => !added.includes(field.name)) }
+        : value,
+    )
+    registry.schemas.set(79, before)
+    const decoded = await codec.decode(EVENTS, written(79, before, UPSERTED))
+    const unknown = { response: 'unknown', kind: 'unknown', showAs: 'unknown', visibility: 'unknown' }
+    expect(decoded).toEqual({
+      kind: 'message',
+      message: { ...UPSERTED, event: { ...UPSERTED.event, ...unknown } },
+    })
+    const reader = avro.Type.forSchema(before as avro.Schema)
+    const writer = avro.Type.forSchema(now as unknown as avro.Schema)
+    const told: EventChanged = reader.fromBuffer(writer.toBuffer(UPSERTED), reader.createResolver(writer))
+    expect(told.event).toMatchObject({ title: 'Check-up', busy: false, etag: '"1"' })
+    for (const name of added) expect(told.event).not.toHaveProperty(name)
   })
 
   test('asks the registry once for a schema, however many records it wrote', async () => {
@@ -309,6 +365,10 @@ function anyEventChanged(): fc.Arbitrary<EventChanged> {
     organizer: optional,
     updatedAt: fc.option(micros, { nil: null }),
     etag: optional,
+    response: fc.constantFrom('unknown', 'none', 'accepted', 'declined', 'needs_action'),
+    kind: fc.constantFrom('unknown', 'default', 'focus_time', 'working_location'),
+    showAs: fc.constantFrom('unknown', 'free', 'busy', 'out_of_office'),
+    visibility: fc.constantFrom('unknown', 'default', 'private'),
   })
   return fc.record({
     eventId: text,

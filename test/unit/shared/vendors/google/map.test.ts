@@ -32,6 +32,10 @@ describe('an event of Google', () => {
       title: 'Check-up',
       status: 'confirmed',
       busy: true,
+      response: 'none',
+      kind: 'default',
+      showAs: 'busy',
+      visibility: 'default',
       allDay: false,
       start: { at: Date.UTC(2026, 11, 1, 10) * 1000, date: null },
       end: { at: Date.UTC(2026, 11, 1, 10, 30) * 1000, date: null },
@@ -65,6 +69,65 @@ describe('an event of Google', () => {
       seriesId: 'abc123',
       originalStart: { at: Date.UTC(2026, 11, 1, 10) * 1000, date: null },
     })
+  })
+
+  test.each([
+    ['accepted', {}, 'accepted', 'busy', true],
+    ['declined', {}, 'declined', 'busy', false],
+    ['tentative', {}, 'tentative', 'tentative', true],
+    ['needsAction', {}, 'needs_action', 'tentative', true],
+    ['accepted', { organizer: true }, 'organizer', 'busy', true],
+    ['needsAction', { organizer: true }, 'organizer', 'busy', true],
+    ['declined', { organizer: true }, 'declined', 'busy', false],
+    ['somethingNew', {}, 'none', 'busy', true],
+    ['constructor', {}, 'none', 'busy', true],
+    [5, {}, 'none', 'busy', true],
+  ])('answered with %j by %j is %s, shown as %s, busy %s', (responseStatus, more, response, showAs, busy) => {
+    const others = [{ email: 'x@example.com', responseStatus: 'declined' }, null, 7]
+    const attendees = [...others, { email: 'ana@example.com', self: true, responseStatus, ...more }]
+    expect(eventOf({ ...TIMED, attendees })).toMatchObject({ response, showAs, busy })
+    // The answers of others say nothing of this person.
+    expect(eventOf({ ...TIMED, attendees: others })).toMatchObject({ response: 'none', busy: true })
+  })
+
+  test('that is transparent is free, whatever else it says', () => {
+    for (const responseStatus of ['accepted', 'tentative', 'needsAction', 'declined']) {
+      const attendees = [{ self: true, responseStatus }]
+      const raw = { ...TIMED, attendees, transparency: 'transparent', eventType: 'outOfOffice' }
+      expect(eventOf(raw)).toMatchObject({ showAs: 'free', busy: false, kind: 'out_of_office' })
+    }
+  })
+
+  test('of the person alone is the own of its organizer', () => {
+    expect(eventOf({ ...TIMED, organizer: { email: 'a@example.com', self: true } }).response).toBe(
+      'organizer',
+    )
+    expect(eventOf(TIMED).response).toBe('none')
+  })
+
+  test.each([
+    ['outOfOffice', 'out_of_office', 'out_of_office', true],
+    ['focusTime', 'focus_time', 'busy', true],
+    ['workingLocation', 'working_location', 'busy', false],
+    ['birthday', 'birthday', 'busy', true],
+    ['fromGmail', 'from_gmail', 'busy', true],
+    ['task', 'task', 'busy', true],
+    ['default', 'default', 'busy', true],
+    ['__proto__', 'unknown', 'busy', true],
+    [null, 'default', 'busy', true],
+  ])('of type %j is of kind %s, shown as %s, busy %s', (eventType, kind, showAs, busy) => {
+    expect(eventOf({ ...TIMED, eventType })).toMatchObject({ kind, showAs, busy })
+  })
+
+  test.each([
+    ['private', 'private'],
+    ['confidential', 'confidential'],
+    ['public', 'public'],
+    ['default', 'default'],
+    [undefined, 'default'],
+    ['secret', 'default'],
+  ])('with visibility %j is %s', (visibility, kept) => {
+    expect(eventOf({ ...TIMED, visibility }).visibility).toBe(kept)
   })
 
   test('that is transparent leaves the person free; one without transparency does not', () => {

@@ -28,6 +28,10 @@ describe('an event of Graph', () => {
       title: 'lunch',
       status: 'confirmed',
       busy: true,
+      response: 'none',
+      kind: 'default',
+      showAs: 'busy',
+      visibility: 'default',
       allDay: false,
       start: at('2026-12-01T10:00:00Z'),
       end: at('2026-12-01T11:00:00Z'),
@@ -52,6 +56,30 @@ describe('an event of Graph', () => {
     ['something new', true, 'confirmed'],
   ])('shown as %s is busy: %s, %s', (showAs, busy, status) => {
     expect(mapped({ showAs })).toMatchObject({ busy, status })
+  })
+
+  test.each([
+    ['organizer', 'organizer', true],
+    ['accepted', 'accepted', true],
+    ['tentativelyAccepted', 'tentative', true],
+    ['declined', 'declined', false],
+    ['notResponded', 'needs_action', true],
+    ['none', 'none', true],
+    ['valueOf', 'none', true],
+    [null, 'none', true],
+  ])('answered with %j is %s, busy %s', (response, kept, busy) => {
+    expect(mapped({ showAs: 'busy', responseStatus: { response } })).toMatchObject({ response: kept, busy })
+  })
+
+  test.each([
+    ['normal', 'default'],
+    ['personal', 'private'],
+    ['private', 'private'],
+    ['confidential', 'confidential'],
+    [undefined, 'default'],
+    ['toString', 'default'],
+  ])('of sensitivity %j is %s', (sensitivity, visibility) => {
+    expect(mapped({ sensitivity })).toMatchObject({ visibility, kind: 'default' })
   })
 
   test.each([
