@@ -104,6 +104,7 @@ function instances(
     timeMin: toRfc3339(request.window.from),
     timeMax: toRfc3339(request.window.to),
     maxResults: INSTANCES_PER_PAGE,
+    maxAttendees: 1,
     fields: FIELDS,
     ...(pageToken === undefined ? {} : { pageToken }),
   }

@@ -82,13 +82,16 @@ describe('an event of Google', () => {
     ['somethingNew', {}, 'none', 'busy', true],
     ['constructor', {}, 'none', 'busy', true],
     [5, {}, 'none', 'busy', true],
-  ])('answered with %j by %j is %s, shown as %s, busy %s', (responseStatus, more, response, showAs, busy) => {
-    const others = [{ email: 'x@example.com', responseStatus: 'declined' }, null, 7]
-    const attendees = [...others, { email: 'ana@example.com', self: true, responseStatus, ...more }]
-    expect(eventOf({ ...TIMED, attendees })).toMatchObject({ response, showAs, busy })
-    // The answers of others say nothing of this person.
-    expect(eventOf({ ...TIMED, attendees: others })).toMatchObject({ response: 'none', busy: true })
-  })
+  ])(
+    'answered with %j by %j is %s, shown as %s, busy %s',
+    (responseStatus, more, ...[response, showAs, busy]) => {
+      const others = [{ email: 'x@example.com', responseStatus: 'declined' }, null, 7]
+      const attendees = [...others, { email: 'ana@example.com', self: true, responseStatus, ...more }]
+      expect(eventOf({ ...TIMED, attendees })).toMatchObject({ response, showAs, busy })
+      // The answers of others say nothing of this person.
+      expect(eventOf({ ...TIMED, attendees: others })).toMatchObject({ response: 'none', busy: true })
+    },
+  )
 
   test('that is transparent is free, whatever else it says', () => {
     for (const responseStatus of ['accepted', 'tentative', 'needsAction', 'declined']) {
