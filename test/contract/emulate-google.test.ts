@@ -104,7 +104,7 @@ describe('consent at an independent Google', () => {
     expect(grant).toMatchObject({
       accessToken: expect.stringMatching(/^google_/),
       refreshToken: expect.stringMatching(/^google_refresh_/),
-      scope: 'https://www.googleapis.com/auth/calendar.readonly',
+      scope: 'openid https://www.googleapis.com/auth/calendar.readonly',
       missingScopes: [],
     })
     const refreshed = await vendor.refresh(grant.refreshToken, deadline())

@@ -8,6 +8,7 @@ describeVendor(
   'Google',
   {
     throttlesWith403: true,
+    tellsMissingScopes: true,
     hasCalendarsWithoutPush: true,
     revokes: true,
     accessEndsWithGrant: true,

@@ -102,11 +102,11 @@ describe('a refresh', () => {
   test.each([
     ['invalid_grant', 400, 'vendor/grant-revoked'],
     ['interaction_required', 400, 'vendor/grant-revoked'],
-    ['conditional_access', 400, 'vendor/grant-revoked'],
+    ['conditional_access', 400, 'vendor/admin-required'],
     ['consent_required', 400, 'vendor/grant-revoked'],
     ['login_required', 400, 'vendor/grant-revoked'],
     ['invalid_client', 401, 'vendor/client-rejected'],
-    ['unauthorized_client', 400, 'vendor/client-rejected'],
+    ['unauthorized_client', 400, 'vendor/admin-required'],
     ['temporarily_unavailable', 503, 'vendor/unavailable'],
     ['temporarily_unavailable', 400, 'vendor/unavailable'],
     ['server_error', 500, 'vendor/unavailable'],

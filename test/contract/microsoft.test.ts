@@ -6,6 +6,7 @@ describeVendor(
   'Microsoft',
   {
     throttlesWith403: false,
+    tellsMissingScopes: false,
     hasCalendarsWithoutPush: true,
     revokes: false,
     accessEndsWithGrant: false,

@@ -48,7 +48,7 @@ function declareTrouble(world: () => VendorWorld, features: VendorFeatures): voi
   const codes: readonly (readonly [Trouble, FailureCode])[] = [
     ['token-rejected', 'vendor/token-rejected'],
     ['throttled', 'vendor/throttled'],
-    ['scope-missing', 'vendor/access-denied'],
+    ['scope-missing', features.tellsMissingScopes ? 'vendor/access-denied' : 'vendor/call-refused'],
     ['calendar-gone', 'vendor/calendar-gone'],
     ['server-error', 'vendor/unavailable'],
     ['html', 'vendor/unavailable'],

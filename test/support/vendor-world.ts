@@ -7,6 +7,8 @@ import type { Page, PageItem, Vendor } from '#shared/vendors/vendor.ts'
 export interface VendorFeatures {
   /** A throttled account may be told so by a 403 as well as by a 429. */
   readonly throttlesWith403: boolean
+  /** A token without the scope is refused in a word that is about nothing else. */
+  readonly tellsMissingScopes: boolean
   /** Some calendars never ring. */
   readonly hasCalendarsWithoutPush: boolean
   /** A grant can be given back. */

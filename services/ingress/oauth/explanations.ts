@@ -183,7 +183,8 @@ export function failedGrant(vendor: VendorName, failure: Failure): Explanation {
       ],
     }
   }
-  const isRefused = code === 'vendor/access-denied' || code === 'vendor/token-rejected'
+  const { kind } = failure
+  const isRefused = kind === 'unauthorized' || kind === 'refused' || code === 'vendor/token-rejected'
   return isRefused ? notAllowedThere(vendor) : troublePage(vendor)
 }
 

@@ -11,6 +11,8 @@ import {
 const WHAT_FOLLOWS: Readonly<Record<Disposition, string>> = {
   retry: 'Tried again by itself, after a pause that grows.',
   park: 'The connection waits as `needs_reauth` until the person connects again.',
+  judge:
+    'Tried again by itself, after a pause that grows. Refused for half an hour with several fresh tokens, and alone in that, the connection waits as `needs_reauth`; it is asked about every hour, later every day, and goes on by itself.',
   disable: 'The calendar is left out and its events are removed; the others go on.',
   abandon: 'Nothing was written. Whoever took over does the work.',
   'dead-letter': 'The record is copied to the dead-letter topic as it is, and its neighbours go on.',

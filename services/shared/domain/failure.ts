@@ -7,12 +7,13 @@ export type FailureKind =
   | 'transient'
   | 'throttled'
   | 'unauthorized'
+  | 'refused'
   | 'gone'
   | 'conflict'
   | 'invalid'
   | 'defect'
 export type FailureScope = 'message' | 'calendar' | 'connection' | 'vendor' | 'process'
-export type Disposition = 'retry' | 'park' | 'disable' | 'abandon' | 'dead-letter' | 'crash'
+export type Disposition = 'retry' | 'park' | 'judge' | 'disable' | 'abandon' | 'dead-letter' | 'crash'
 
 interface CodeEntry {
   readonly kind: FailureKind
@@ -82,10 +83,40 @@ export const FAILURE_CODES = {
     scope: 'connection',
     text: 'The account does not allow what the sync needs. The person has to connect again and grant calendar access.',
   },
+  'vendor/admin-required': {
+    kind: 'unauthorized',
+    scope: 'connection',
+    text: 'The organization of the account does not let us in. An administrator there has to act; when they have, it goes on by itself.',
+  },
+  'vendor/call-refused': {
+    kind: 'refused',
+    scope: 'calendar',
+    text: 'The vendor refuses this calendar, in words that say nothing of the account as a whole. It is tried again by itself, ever more rarely.',
+  },
+  'vendor/account-refused': {
+    kind: 'refused',
+    scope: 'connection',
+    text: 'The vendor refuses everything of this account, also with a fresh token, without a documented reason. It is tried again by itself. It waits for a person only when that lasts, and goes on by itself when the vendor lets it in again.',
+  },
+  'vendor/no-mailbox': {
+    kind: 'refused',
+    scope: 'connection',
+    text: 'The vendor says that the account has no calendar at the moment: no licence, a suspended user, or a calendar service that is switched off. An administrator of the account can change that. It is tried again by itself.',
+  },
+  'vendor/token-refused': {
+    kind: 'refused',
+    scope: 'connection',
+    text: 'The vendor gives no access token for this account, without a documented reason. It is tried again by itself. It waits for a person only when that lasts, and goes on by itself when the vendor lets it in again.',
+  },
+  'vendor/refusing-all': {
+    kind: 'throttled',
+    scope: 'vendor',
+    text: 'The vendor refuses many accounts one after the other, so the trouble is with the vendor or with our app there, and no person can mend it. Work goes on by itself as soon as one call is let in; look at the vendor status page and at the settings of the app.',
+  },
   'vendor/client-rejected': {
     kind: 'transient',
     scope: 'vendor',
-    text: 'The vendor rejected our client id or secret. An operator has to correct the credentials of the app.',
+    text: 'The vendor refuses our app: its client id or secret, or a calendar API that is switched off in its project. An operator has to correct that at the vendor; no person has to connect again.',
   },
   'vendor/calendar-gone': {
     kind: 'gone',
@@ -208,11 +239,20 @@ export class Failure extends Error {
   readonly kind: FailureKind
   readonly scope: FailureScope
   readonly retryAt: Micros | undefined
+  /** The number that the vendor gives its reason, as AADSTS700016. */
+  readonly number: number | undefined
+  /** Of a failure that parks: the same grant may be good again without the person, so it is worth asking now and then. */
+  readonly mayHeal: boolean
 
   constructor(
     code: FailureCode,
     message?: string,
-    options: { cause?: unknown; retryAt?: Micros | undefined } = {},
+    options: {
+      cause?: unknown
+      retryAt?: Micros | undefined
+      number?: number | undefined
+      mayHeal?: boolean
+    } = {},
   ) {
     super(
       message ?? FAILURE_CODES[code].text,
@@ -222,6 +262,8 @@ export class Failure extends Error {
     this.kind = FAILURE_CODES[code].kind
     this.scope = FAILURE_CODES[code].scope
     this.retryAt = options.retryAt
+    this.number = options.number
+    this.mayHeal = options.mayHeal ?? false
   }
 }
 
@@ -233,7 +275,8 @@ export function asFailure(error: unknown): Failure {
 }
 
 /**
- * What happens after a failure; the only place that decides it.
+ * What happens after a failure; the only place that decides it. `judge`: whether it parks depends on what else was refused, and for
+ * how long (sync/judge-refusal.ts).
  * Throttling and our own outages retry without counting as attempts (see countsAsAttempt).
  */
 export function disposition(failure: Failure): Disposition {
@@ -243,6 +286,8 @@ export function disposition(failure: Failure): Disposition {
       return 'retry'
     case 'unauthorized':
       return 'park'
+    case 'refused':
+      return failure.scope === 'connection' ? 'judge' : 'retry'
     case 'gone':
       return 'disable'
     case 'conflict':
@@ -256,14 +301,24 @@ export function disposition(failure: Failure): Disposition {
   }
 }
 
-/** Whether a failed unit adds to error_count: being throttled and outages of ours do not. */
+/** Whether a failed unit adds to error_count: being throttled, outages of ours, and refusals that may be everybody's do not. */
 export function countsAsAttempt(failure: Failure): boolean {
-  return failure.kind !== 'throttled' && failure.scope !== 'process'
+  if (failure.kind === 'throttled' || failure.scope === 'process') return false
+  return disposition(failure) !== 'judge' && failure.code !== 'vendor/client-rejected'
+}
+
+/**
+ * Whether the pause after it grows with the failures before: not where we ourselves kept the call back, since the moment that
+ * `retryAt` names is then known and a call in vain costs the vendor nothing.
+ */
+export function growsBackoff({ code }: Pick<Failure, 'code'>): boolean {
+  return code !== 'vendor/refusing-all' && code !== 'vendor/recovering'
 }
 
 const GRAVITY: Readonly<Record<FailureKind, number>> = {
-  unauthorized: 7,
-  defect: 6,
+  unauthorized: 8,
+  defect: 7,
+  refused: 6,
   invalid: 5,
   gone: 4,
   throttled: 3,
@@ -281,5 +336,10 @@ export function worstOf(failures: readonly [Failure, ...Failure[]]): Failure {
   const retryAt = floors.length === 0 ? undefined : Math.max(...floors)
   return retryAt === worst.retryAt
     ? worst
-    : new Failure(worst.code, worst.message, { cause: worst.cause, retryAt })
+    : new Failure(worst.code, worst.message, {
+        cause: worst.cause,
+        retryAt,
+        number: worst.number,
+        mayHeal: worst.mayHeal,
+      })
 }

@@ -49,7 +49,7 @@ export interface Access {
   invalidate(connectionId: ConnectionId, rejected: string): void
   /**
    * Runs a vendor call with a token. If the vendor rejects the token, it is refreshed and the call repeated once; a second
-   * rejection is `vendor/access-denied`.
+   * rejection is `vendor/call-refused`: it says nothing of the person.
    */
   withToken<T>(
     connectionId: ConnectionId,
@@ -107,10 +107,7 @@ export function openAccess(deps: AccessDeps): Access {
         return await work(second)
       } catch (error) {
         if (!isTokenRejected(error)) throw error
-        throw new Failure(
-          'vendor/access-denied',
-          'The vendor rejects even a fresh access token of this account.',
-        )
+        throw new Failure('vendor/call-refused', 'The vendor rejects even a fresh access token.')
       }
     },
   }

@@ -1,7 +1,8 @@
 // The OAuth 2.0 client of both vendors: where a person consents, and what the token endpoint and revocation endpoint are asked.
 // Authorization code with PKCE S256; endpoints are configured, never discovered. Each call is one request through boundedFetch, and
-// whatever goes wrong is a Failure without code, token or secret in it. Identity tokens are not asked for and not read.
-// Source: RFC 6749, RFC 7636, RFC 7009; error words of the vendors beside each table entry.
+// whatever goes wrong is a Failure without code, token or secret in it. What the words of a refusal mean is in grant-words.ts; what
+// is not there is our trouble or the vendor's, never the person's. Of an identity token the subject alone is read.
+// Source: RFC 6749, RFC 7636, RFC 7009.
 import {
   allowInsecureRequests,
   authorizationCodeGrant,
@@ -12,24 +13,31 @@ import {
   tokenRevocation,
   type ClientAuth,
 } from 'openid-client'
+import { decodeJwt } from 'jose'
 import { z } from 'zod'
 import { Failure, type FailureCode } from '#shared/domain/failure.ts'
-import type { Micros } from '#shared/domain/ids.ts'
+import type { Micros, VendorName } from '#shared/domain/ids.ts'
 import type { Clock } from '#shared/platform/clock.ts'
 import type { Secret } from '#shared/platform/env.ts'
 import { brokenLibrary, failureInside, parseJson, readAs, reasonWord, type Answer } from './answer.ts'
 import { createBoundedFetch, retryAtOf } from './fetch.ts'
-import { cleanLine } from './fit.ts'
+import { clampMicros, cleanLine } from './fit.ts'
+import { grantWordOf, type GrantWord, type Refusal } from './grant-words.ts'
 import type { CodeGrant, ConsentRequest, Grant, Vendor } from './vendor.ts'
 
 /** A token answer has a few kB. */
 const GRANT_BYTES_MAX = 1024 * 1024
 const TOKEN_MAX = 16_384
 const LIFE_SECONDS_MAX = 86_400
+/** Of a token whose life is not told or makes no sense: soon renewed, and a 401 renews it sooner. */
+const LIFE_SECONDS_UNKNOWN = 300
+/** Numbers of a refusal that are looked at; Entra names one or two. */
+const NUMBERS_MAX = 8
 /** What is kept of the scopes; those that we ask for have about 100 characters. */
 const SCOPE_MAX = 4096
 
 export interface OAuthSettings {
+  readonly name: VendorName
   /** As people know it: Google, Microsoft. */
   readonly vendor: string
   readonly authUrl: string
@@ -42,13 +50,19 @@ export interface OAuthSettings {
   readonly scope: string
   /** Scopes without which nothing works, each with the wider ones that include it. */
   readonly needed: readonly { readonly scope: string; readonly widerScopes: readonly string[] }[]
+  /** The plain name of a scope, so that two spellings of one can be compared. */
+  readonly plainScope: (scope: string) => string
+  /** Who may sign the identity tokens whose `sub` is the account; empty where another call names the account. */
+  readonly subjectIssuers: readonly string[]
+  /** Where an administrator approves the app for an organization; null where there is no such page. */
+  readonly approvalUrl: string | null
   /** More parameters of the consent page. */
   readonly consent: Readonly<Record<string, string>>
   /** More parameters of the token endpoint. */
   readonly tokenParameters: Readonly<Record<string, string>>
 }
 
-export type OAuthClient = Pick<Vendor, 'consentUrl' | 'exchangeCode' | 'refresh' | 'revoke'>
+export type OAuthClient = Pick<Vendor, 'approvalUrl' | 'consentUrl' | 'exchangeCode' | 'refresh' | 'revoke'>
 
 /** RFC 6749 §A.12, §A.17: visible ASCII; a line end in one would be a header of its own. */
 const wireToken = z
@@ -56,44 +70,57 @@ const wireToken = z
   .max(TOKEN_MAX)
   .regex(/^[\x20-\x7E]+$/)
 
+const seconds = z.coerce.number().positive().finite()
+
 const wireGrant = z.object({
   access_token: wireToken,
-  expires_in: z.coerce.number().positive(),
+  // RFC 6749 §5.1 recommends it alone.
+  expires_in: seconds.catch(LIFE_SECONDS_UNKNOWN),
   refresh_token: wireToken.nullish(),
   scope: z.string().nullish().catch(null),
+  // Google: only of a grant that ends, as those of a project in testing do after 7 days.
+  refresh_token_expires_in: seconds.nullish().catch(null),
 })
 
-/** RFC 6749 §5.2. */
-const wireGrantError = z.object({ error: z.string() })
+const word = z.string().max(200).optional().catch(undefined)
+
+/** RFC 6749 §5.2, and what the vendors put beside it. */
+const wireGrantError = z.object({
+  error: z.string(),
+  error_description: z.string().catch(''),
+  error_subtype: word,
+  error_codes: z.array(z.int().positive()).catch([]),
+})
 
 /** The client of one vendor. Where its endpoints may lie is for the settings to say (platform/address.ts). */
 export function createOAuth(settings: OAuthSettings, clock: Clock): OAuthClient {
-  const { revokeUrl, vendor } = settings
+  const { revokeUrl } = settings
   const ask = createAsk(settings, clock)
   return {
+    approvalUrl: settings.approvalUrl,
     consentUrl: (request) => consentUrl(settings, request),
     exchangeCode: ({ code, codeVerifier, redirectUri }, signal) => {
       const callback = new URL(redirectUri)
       callback.searchParams.set('code', code)
       return ask(signal, 'exchange', async (client) => {
-        const data = await authorizationCodeGrant(
-          client,
+        await authorizationCodeGrant(
+          client.configuration,
           callback,
           { pkceCodeVerifier: codeVerifier },
           { ...settings.tokenParameters },
         )
-        return codeGrantOf(settings, data, clock.now())
+        return codeGrantOf(settings, client.told(), clock.now())
       })
     },
     refresh: (refreshToken, signal) =>
       ask(signal, 'refresh', async (client) => {
-        const data = await refreshTokenGrant(client, refreshToken, { ...settings.tokenParameters })
-        const grant = withFitScope(grantOf(vendor, data, clock.now()))
+        await refreshTokenGrant(client.configuration, refreshToken, { ...settings.tokenParameters })
+        const grant = withFitScope(grantOf(settings, client.told(), clock.now()))
         return grant.refreshToken === refreshToken ? { ...grant, refreshToken: null } : grant
       }),
     async revoke(refreshToken, signal) {
       if (revokeUrl === null) return
-      await ask(signal, 'revoke', (client) => tokenRevocation(client, refreshToken))
+      await ask(signal, 'revoke', ({ configuration }) => tokenRevocation(configuration, refreshToken))
     },
   }
 }
@@ -113,30 +140,33 @@ function consentUrl(settings: OAuthSettings, request: ConsentRequest): string {
 }
 
 type Purpose = 'exchange' | 'refresh' | 'revoke'
-type Ask = <T>(
-  signal: AbortSignal,
-  purpose: Purpose,
-  work: (client: Configuration) => Promise<T>,
-) => Promise<T>
+/** The client of one call, and what the vendor told it, as it came. */
+interface Client {
+  readonly configuration: Configuration
+  readonly told: () => unknown
+}
+type Ask = <T>(signal: AbortSignal, purpose: Purpose, work: (client: Client) => Promise<T>) => Promise<T>
 
 function createAsk(settings: OAuthSettings, clock: Clock): Ask {
   const send = createBoundedFetch({ bytesMax: GRANT_BYTES_MAX })
   return async (signal, purpose, work) => {
     let answered = false
+    let told: unknown
     // One configuration per call, so that the signal of a caller ends this call and no other.
-    const client = configurationOf(settings, purpose)
-    client.timeout = undefined
-    client[customFetch] = async (url, options) => {
+    const configuration = configurationOf(settings, purpose)
+    configuration.timeout = undefined
+    configuration[customFetch] = async (url, options) => {
       const response = await send(url, { ...(options as RequestInit), signal })
       const text = await response.text()
       answered = true
       const answer = { status: response.status, headers: response.headers, data: parseJson(text) }
       if (purpose === 'revoke' && isGone(answer)) return new Response(null)
-      if (!response.ok) throw failureOfGrant(answer, settings.vendor, clock.now())
-      return new Response(withoutIdentity(answer.data), { headers: { 'content-type': 'application/json' } })
+      if (!response.ok) throw failureOfGrant(answer, settings, purpose, clock.now())
+      told = answer.data
+      return new Response(bareGrant(told), { headers: { 'content-type': 'application/json' } })
     }
     try {
-      return await work(client)
+      return await work({ configuration, told: () => told })
     } catch (error) {
       if (signal.aborted) throw signal.reason
       const failure = failureInside(error)
@@ -150,9 +180,28 @@ function createAsk(settings: OAuthSettings, clock: Clock): Ask {
   }
 }
 
-/** An identity token comes with scopes that the person gave to other parts of the app; its checks must not cost us the grant. */
-function withoutIdentity(data: unknown): string {
-  return JSON.stringify(data, (key, value: unknown) => (key === 'id_token' ? undefined : value)) ?? ''
+/** The checks of the library on an identity token, a life or an end that is odd must not cost us the grant. */
+const NOT_CHECKED = new Set(['id_token', 'expires_in', 'refresh_token_expires_in'])
+
+function bareGrant(data: unknown): string {
+  return JSON.stringify(data, (key, value: unknown) => (NOT_CHECKED.has(key) ? undefined : value)) ?? ''
+}
+
+/**
+ * Whose grant it is, as the identity token that came with it says; null when none did, or it is for somebody else. Its signature is
+ * not checked: it came over TLS straight from the token endpoint (OpenID Connect Core §3.1.3.7, 6).
+ */
+function subjectOf({ subjectIssuers, clientId }: OAuthSettings, data: unknown): string | null {
+  const token = z.object({ id_token: z.string() }).safeParse(data)
+  if (!token.success || subjectIssuers.length === 0) return null
+  try {
+    const { iss = '', aud, sub = '' } = decodeJwt(token.data.id_token)
+    const isOurs = subjectIssuers.includes(iss) && [aud].flat().includes(clientId)
+    // OpenID Connect Core §2: at most 255 ASCII characters.
+    return isOurs && /^[!-~]{1,255}$/.test(sub) ? sub : null
+  } catch {
+    return null
+  }
 }
 
 function configurationOf(settings: OAuthSettings, purpose: Purpose = 'refresh'): Configuration {
@@ -174,19 +223,23 @@ function configurationOf(settings: OAuthSettings, purpose: Purpose = 'refresh'):
 
 const tokenAlone: ClientAuth = () => undefined
 
-function grantOf(vendor: string, data: unknown, now: Micros): Grant {
-  const grant = readAs(wireGrant, data, { vendor, what: 'token' })
-  const seconds = Math.min(Math.floor(grant.expires_in), LIFE_SECONDS_MAX)
+function grantOf(settings: OAuthSettings, data: unknown, now: Micros): Grant {
+  const grant = readAs(wireGrant, data, { vendor: settings.vendor, what: 'token' })
+  const life = Math.min(Math.ceil(grant.expires_in), LIFE_SECONDS_MAX)
+  const left = grant.refresh_token_expires_in ?? null
   return {
     accessToken: grant.access_token,
-    accessExpiresAt: now + seconds * 1_000_000,
+    accessExpiresAt: now + life * 1_000_000,
     refreshToken: grant.refresh_token ?? null,
     scope: grant.scope ?? null,
+    subject: subjectOf(settings, data),
+    endsAt: left === null ? null : clampMicros(now + Math.floor(left * 1_000_000)),
   }
 }
 
-function codeGrantOf({ vendor, needed }: OAuthSettings, data: unknown, now: Micros): CodeGrant {
-  const { refreshToken, ...grant } = grantOf(vendor, data, now)
+function codeGrantOf(settings: OAuthSettings, data: unknown, now: Micros): CodeGrant {
+  const { vendor, needed, plainScope } = settings
+  const { refreshToken, ...grant } = grantOf(settings, data, now)
   if (refreshToken === null) {
     throw new Failure('vendor/access-denied', `${vendor} gave no lasting access to this account.`)
   }
@@ -206,11 +259,6 @@ function withFitScope<G extends { readonly scope: string | null }>(grant: G): G 
   return { ...grant, scope: cleanLine(grant.scope, SCOPE_MAX) }
 }
 
-/** Microsoft names a scope with or without its resource, in either case. */
-function plainScope(scope: string): string {
-  return scope.toLowerCase().replace(/^https:\/\/graph\.microsoft\.com\//, '')
-}
-
 /** A token that the vendor does not know (any more) is what a revocation wants. */
 function isGone({ status, data }: Answer): boolean {
   const parsed = wireGrantError.safeParse(data)
@@ -218,44 +266,57 @@ function isGone({ status, data }: Answer): boolean {
 }
 
 /** The refusals of a token or revocation endpoint as a Failure. `now` in µs: the base of Retry-After. */
-export function failureOfGrant(answer: Answer, vendor: string, now: Micros): Failure {
-  const parsed = wireGrantError.safeParse(answer.data)
-  const error = parsed.success ? parsed.data.error : undefined
-  return new Failure(
-    codeOfGrant(answer.status, error),
-    `${vendor}'s token endpoint answered ${answer.status} ${reasonWord(error)}.`,
-    { retryAt: retryAtOf(answer.headers, now) },
-  )
+export function failureOfGrant(
+  answer: Answer,
+  settings: Pick<OAuthSettings, 'name' | 'vendor' | 'approvalUrl'>,
+  purpose: Purpose,
+  now: Micros,
+): Failure {
+  const refusal = refusalOf(answer)
+  const retryAt = retryAtOf(answer.headers, now)
+  const meant = isPassing(answer.status) ? null : grantWordOf(settings.name, refusal)
+  const code = codeOfGrant(refusal, meant, purpose)
+  const number = meant?.number ?? refusal.numbers[0]
+  const named = number === undefined ? reasonWord(refusal.error) : `(AADSTS${number})`
+  const text =
+    meant === null || purpose !== 'refresh'
+      ? `${settings.vendor}'s token endpoint answered ${answer.status} ${named}.`
+      : `${settings.vendor}: ${meant.says} ${named}. ${todoOf(meant, settings)}`
+  return new Failure(code, text, { retryAt, number, mayHeal: meant?.mayHeal ?? true })
 }
 
-function codeOfGrant(status: number, error: string | undefined): FailureCode {
+function todoOf({ todo, asksApproval }: GrantWord, { approvalUrl }: Pick<OAuthSettings, 'approvalUrl'>) {
+  return asksApproval === true && approvalUrl !== null ? `${todo.replace(/\.$/, '')}: ${approvalUrl}` : todo
+}
+
+function refusalOf({ status, data }: Answer): Refusal {
+  const parsed = wireGrantError.safeParse(data)
+  if (!parsed.success) return { status, error: undefined, subtype: undefined, description: '', numbers: [] }
+  const { error, error_description: description, error_subtype: subtype, error_codes: codes } = parsed.data
+  // A proxy may drop what is not in the RFC; the text begins with the number.
+  const told = /^AADSTS(\d{4,10})\b/.exec(description)?.[1]
+  const numbers = codes.length > 0 || told === undefined ? codes : [Number(told)]
+  return { status, error, subtype, description, numbers: numbers.slice(0, NUMBERS_MAX) }
+}
+
+function isPassing(status: number): boolean {
+  return status === 429 || status === 408 || status >= 500
+}
+
+function codeOfGrant(
+  { status, error = '' }: Refusal,
+  meant: GrantWord | null,
+  purpose: Purpose,
+): FailureCode {
   if (status === 429) return 'vendor/throttled'
   if (status === 408 || status >= 500) return 'vendor/unavailable'
-  switch (error) {
-    case undefined:
-      return 'vendor/unreadable-answer'
-    case 'invalid_grant':
-    // Entra ID: the person has to be there again. learn.microsoft.com/entra/identity-platform/reference-error-codes
-    case 'interaction_required':
-    case 'consent_required':
-    case 'login_required':
-      return 'vendor/grant-revoked'
-    case 'invalid_client':
-    case 'unauthorized_client':
-    case 'redirect_uri_mismatch':
-    case 'deleted_client':
-    case 'disabled_client':
-      return 'vendor/client-rejected'
-    case 'access_denied':
-    case 'admin_policy_enforced':
-    case 'org_internal':
-    case 'invalid_scope':
-      return 'vendor/access-denied'
-    case 'temporarily_unavailable':
-    case 'server_error':
-    case 'internal_failure':
-      return 'vendor/unavailable'
-    default:
-      return 'vendor/rejected'
-  }
+  if (meant !== null) return meant.code
+  // Google tells the rate limit of its token endpoint as a 403, in HTML or JSON (reports since 2019); words that
+  // mean more were looked up before.
+  if (status === 403 || /rate_?limit|slow_down|too_?many/i.test(error)) return 'vendor/throttled'
+  if (error === '') return 'vendor/unreadable-answer'
+  if (/^(?:temporarily_unavailable|server_error|internal_failure)$/.test(error)) return 'vendor/unavailable'
+  if (purpose === 'revoke') return 'vendor/rejected'
+  // Of a code, which nobody can use twice, it says that the person has to consent again.
+  return purpose === 'exchange' && error === 'invalid_grant' ? 'vendor/grant-revoked' : 'vendor/token-refused'
 }

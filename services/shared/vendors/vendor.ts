@@ -79,6 +79,10 @@ export interface Grant {
   /** Set when the vendor rotated it: store it before the access token is used. */
   readonly refreshToken: string | null
   readonly scope: string | null
+  /** The account, where the vendor names it in the grant: stable for ever, unlike an address. */
+  readonly subject?: string | null
+  /** When the grant ends whatever is done, where the vendor says so. */
+  readonly endsAt?: Micros | null
 }
 
 /** What a person sees of the account that they connect. */
@@ -139,6 +143,8 @@ export const sendAtOnce: EachCall = (send) => send()
 
 export interface Vendor {
   readonly name: VendorName
+  /** Where an administrator approves the app for a whole organization; null where there is no such page. */
+  readonly approvalUrl?: string | null
   /** Where the person's browser goes to consent. Pure. */
   consentUrl(request: ConsentRequest): string
   /**
@@ -172,7 +178,10 @@ export interface Vendor {
     signal: AbortSignal,
     each?: EachCall,
   ): Promise<SeriesAnswer>
-  /** A fresh access token. Throws Failure `vendor/grant-revoked` when the person has to connect again. */
+  /**
+   * A fresh access token. Throws Failure: `vendor/grant-revoked` or `vendor/admin-required` on the documented words of
+   * grant-words.ts alone, `vendor/token-refused` on any others.
+   */
   refresh(refreshToken: string, signal: AbortSignal): Promise<Grant>
   /** Throws Failure; `vendor/callback-refused` when the vendor tried our address and did not like the answer. */
   openChannel(accessToken: string, request: ChannelRequest, signal: AbortSignal): Promise<OpenedChannel>

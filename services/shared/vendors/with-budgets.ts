@@ -82,6 +82,7 @@ export function withBudgets(vendor: Vendor, deps: BudgetedVendorDeps): BudgetedV
   const fetchSeries = vendor.fetchSeries?.bind(vendor)
   return {
     name: vendor.name,
+    approvalUrl: vendor.approvalUrl ?? null,
     consentUrl: (request) => vendor.consentUrl(request),
     exchangeCode: (code, signal) => login(null, signal, () => vendor.exchangeCode(code, signal)),
     refresh: (token, signal, connectionId) =>

@@ -42,7 +42,11 @@ const CALENDARS_PER_PAGE = 250
 /** 10 000 calendars; a list that goes on is a loop. */
 const CALENDAR_PAGES_MAX = 40
 /** All that we read: the calendar list, events and their channels. */
-const SCOPE = 'https://www.googleapis.com/auth/calendar.readonly'
+const CALENDAR_SCOPE = 'https://www.googleapis.com/auth/calendar.readonly'
+/** `openid` brings the identity token: its `sub` stays when the person's address changes. Source, read 2026-11-29:
+ * https://developers.google.com/identity/openid-connect/openid-connect#an-id-tokens-payload */
+const SCOPE = `openid ${CALENDAR_SCOPE}`
+const ISSUERS = ['https://accounts.google.com', 'accounts.google.com']
 
 export interface GoogleConfig {
   /** Origin of the API, without a path: the SDK drops one silently. */
@@ -79,14 +83,18 @@ export function createGoogle(config: GoogleConfig, clock: Clock = systemClock): 
 
 function oauthSettings(config: GoogleConfig): OAuthSettings {
   return {
+    name: 'google',
     vendor: VENDOR,
+    approvalUrl: null,
+    subjectIssuers: ISSUERS,
+    plainScope: (scope) => scope.toLowerCase(),
     authUrl: config.authUrl,
     tokenUrl: config.tokenUrl,
     revokeUrl: config.revokeUrl,
     clientId: config.clientId,
     clientSecret: config.clientSecret,
     scope: SCOPE,
-    needed: [{ scope: SCOPE, widerScopes: ['https://www.googleapis.com/auth/calendar'] }],
+    needed: [{ scope: CALENDAR_SCOPE, widerScopes: ['https://www.googleapis.com/auth/calendar'] }],
     // Without prompt=consent a second consent brings no refresh token. Without include_granted_scopes
     // the token may read calendars and nothing else that the person ever gave to the same client.
     consent: { access_type: 'offline', prompt: 'consent' },

@@ -6,6 +6,7 @@ import { Failure, type FailureCode } from '#shared/domain/failure.ts'
 import type { Micros } from '#shared/domain/ids.ts'
 import { reasonWord, type Answer } from '../answer.ts'
 import { retryAtOf } from '../fetch.ts'
+import { SCOPE_INSUFFICIENT } from '../grant-words.ts'
 import { wireError } from './wire.ts'
 
 /** What the failed call was about: an error of the same number means different things. */
@@ -18,6 +19,18 @@ interface Problem {
   readonly location: string
 }
 
+/**
+ * The project of our client, and nobody's account. Source, read 2026-11-29: google.rpc.ErrorReason,
+ * https://github.com/googleapis/googleapis/blob/master/google/api/error_reason.proto
+ */
+const OUR_PROJECT: ReadonlySet<string> = new Set([
+  'accessNotConfigured',
+  'SERVICE_DISABLED',
+  'BILLING_DISABLED',
+  'CONSUMER_SUSPENDED',
+  'CONSUMER_INVALID',
+])
+
 /** Google asks for hours of silence after these two; without Retry-After an hour is the floor. */
 const LONG_WAIT_MICROS = 3_600_000_000
 
@@ -26,7 +39,9 @@ export function readProblem(data: unknown): Problem | null {
   const parsed = wireError.safeParse(data)
   if (!parsed.success) return null
   const { errors, details, status, message } = parsed.data.error
-  const detail = details?.find((entry) => entry.reason === 'ACCESS_TOKEN_SCOPE_INSUFFICIENT')?.reason
+  const detail = details?.find(
+    ({ reason }) => reason === SCOPE_INSUFFICIENT || OUR_PROJECT.has(reason ?? ''),
+  )?.reason
   const reason = detail ?? errors?.[0]?.reason ?? status ?? 'unknown'
   const [first] = errors ?? []
   return { reason, message: first?.message ?? message ?? '', location: first?.location ?? '' }
@@ -61,6 +76,7 @@ function codeOf(status: number, problem: Problem | null, subject: CallSubject): 
 }
 
 function codeOfForbidden(reason: string, subject: CallSubject): FailureCode {
+  if (OUR_PROJECT.has(reason)) return 'vendor/client-rejected'
   switch (reason) {
     case 'rateLimitExceeded':
     case 'userRateLimitExceeded':
@@ -71,18 +87,19 @@ function codeOfForbidden(reason: string, subject: CallSubject): FailureCode {
     case 'dailyLimitExceeded':
     case 'dailyLimitExceededUnreg':
       return 'vendor/quota-exhausted'
-    case 'insufficientPermissions':
-    case 'ACCESS_TOKEN_SCOPE_INSUFFICIENT':
-    case 'domainPolicy':
-    case 'notACalendarUser':
+    case SCOPE_INSUFFICIENT:
       return 'vendor/access-denied'
-    case 'accessNotConfigured':
-      return 'vendor/client-rejected'
+    case 'notACalendarUser':
+      return 'vendor/no-mailbox'
+    // Of a user, a domain or a project, and not of this grant: they pass, or last, and are judged then.
+    case 'insufficientPermissions':
+    case 'domainPolicy':
+      return 'vendor/call-refused'
     case 'forbidden':
     case 'requiredAccessLevel':
       if (subject === 'series') return 'vendor/rejected'
-      return subject === 'account' ? 'vendor/access-denied' : 'vendor/calendar-gone'
+      return subject === 'account' ? 'vendor/call-refused' : 'vendor/calendar-gone'
     default:
-      return 'vendor/rejected'
+      return 'vendor/call-refused'
   }
 }

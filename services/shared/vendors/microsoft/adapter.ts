@@ -23,7 +23,16 @@ import { readProblem } from './errors.ts'
 import { wireCalendar, wirePage, wireSubscription, wireUser } from './wire.ts'
 
 const VENDOR = 'Microsoft'
-const SCOPE = 'offline_access User.Read Calendars.Read'
+const GRAPH_SCOPES = ['User.Read', 'Calendars.Read']
+/**
+ * Graph of the national clouds. There a scope is asked for with its resource, since a bare one means the worldwide Graph.
+ * Source, read 2026-11-29: https://learn.microsoft.com/graph/deployments
+ */
+const NATIONAL_GRAPHS = new Set([
+  'graph.microsoft.us',
+  'dod-graph.microsoft.us',
+  'microsoftgraph.chinacloudapi.cn',
+])
 const CALENDARS_PER_PAGE = 100
 /** 4 000 calendars; a list that goes on is a loop. */
 const CALENDAR_PAGES_MAX = 40
@@ -64,24 +73,53 @@ export function createMicrosoft(config: MicrosoftConfig, clock: Clock = systemCl
 }
 
 function oauthSettings(config: MicrosoftConfig): OAuthSettings {
-  const endpoint = `${withoutEndSlashes(config.loginUrl)}/${encodeURIComponent(config.tenant)}/oauth2/v2.0`
+  const login = withoutEndSlashes(config.loginUrl)
+  const endpoint = `${login}/${encodeURIComponent(config.tenant)}/oauth2/v2.0`
+  const scope = scopeAt(config.apiUrl)
   return {
+    name: 'microsoft',
     vendor: VENDOR,
+    approvalUrl: approvalUrl(config),
+    subjectIssuers: [],
+    plainScope,
     authUrl: `${endpoint}/authorize`,
     tokenUrl: `${endpoint}/token`,
     // There is none for a single grant: a person takes it back at myaccount.microsoft.com.
     revokeUrl: null,
     clientId: config.clientId,
     clientSecret: config.clientSecret,
-    scope: SCOPE,
+    scope,
     // offline_access is not named in an answer; the refresh token is its proof.
     needed: [
       { scope: 'User.Read', widerScopes: ['User.ReadWrite', 'User.Read.All'] },
       { scope: 'Calendars.Read', widerScopes: ['Calendars.ReadWrite'] },
     ],
     consent: { response_mode: 'query', prompt: 'select_account' },
-    tokenParameters: { scope: SCOPE },
+    tokenParameters: { scope },
   }
+}
+
+/** What is asked of the person, in the names that the configured cloud understands. */
+function scopeAt(apiUrl: string): string {
+  const { host, origin } = new URL(apiUrl)
+  const resource = NATIONAL_GRAPHS.has(host) ? `${origin}/` : ''
+  return ['offline_access', ...GRAPH_SCOPES.map((scope) => `${resource}${scope}`)].join(' ')
+}
+
+/** Microsoft names a scope with or without its resource, which is an address or the id of an app, in either case. */
+function plainScope(scope: string): string {
+  return scope.toLowerCase().replace(/^.*\//, '')
+}
+
+/**
+ * The page of a tenant's administrator. Source, read 2026-11-29:
+ * https://learn.microsoft.com/entra/identity/enterprise-apps/grant-admin-consent#construct-the-url-for-granting-tenant-wide-admin-consent
+ */
+function approvalUrl({ loginUrl, tenant, clientId }: MicrosoftConfig): string {
+  // Personal accounts have no administrator, so the page wants an organization.
+  const organization = /^(?:common|consumers)$/.test(tenant) ? 'organizations' : tenant
+  const path = `${encodeURIComponent(organization)}/adminconsent`
+  return `${withoutEndSlashes(loginUrl)}/${path}?client_id=${encodeURIComponent(clientId)}`
 }
 
 /** The account's id is stable; its address is not. */

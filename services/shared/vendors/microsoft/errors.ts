@@ -52,7 +52,7 @@ function codeOf(status: number, problem: Problem | null, subject: CallSubject): 
   if (status === 429 || status === 509 || isThrottling(problem)) return 'vendor/throttled'
   if (status === 408 || status >= 500) return 'vendor/unavailable'
   if (problem === null) return 'vendor/unreadable-answer'
-  if (/^Mailbox(?:NotEnabled|NotSupported)ForRESTAPI$/i.test(problem.code)) return 'vendor/access-denied'
+  if (/^Mailbox(?:NotEnabled|NotSupported)ForRESTAPI$/i.test(problem.code)) return 'vendor/no-mailbox'
   switch (status) {
     case 401:
       return 'vendor/token-rejected'
@@ -81,11 +81,11 @@ function isThrottling(problem: Problem | null): boolean {
   )
 }
 
-/** Outlook's own "access denied" is also said of a calendar that is no longer shared; all others are about the grant. */
+/** Outlook's own "access denied" is also said of a calendar that is no longer shared; no other is documented to be about the grant. */
 function codeOfForbidden(code: string, subject: CallSubject): FailureCode {
   return subject === 'calendar' && /^Error(?:AccessDenied|ItemNotFound|FolderNotFound)$/i.test(code)
     ? 'vendor/calendar-gone'
-    : 'vendor/access-denied'
+    : 'vendor/call-refused'
 }
 
 /** Whether an error body says in Graph's own words that the thing is not there. */

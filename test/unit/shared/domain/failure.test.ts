@@ -17,6 +17,12 @@ describe('a failure', () => {
     ['vendor/throttled', 'retry', false],
     ['vendor/quota-exhausted', 'retry', false],
     ['vendor/grant-revoked', 'park', true],
+    ['vendor/admin-required', 'park', true],
+    ['vendor/account-refused', 'judge', false],
+    ['vendor/token-refused', 'judge', false],
+    ['vendor/call-refused', 'retry', true],
+    ['vendor/client-rejected', 'retry', false],
+    ['vendor/refusing-all', 'retry', false],
     ['vendor/calendar-gone', 'disable', true],
     ['vendor/cursor-expired-again', 'retry', true],
     ['store/unavailable', 'retry', false],
@@ -32,7 +38,7 @@ describe('a failure', () => {
   })
 
   test.each(CODES)('%s has a disposition and a text that tells a person what to do', (code) => {
-    expect(disposition(new Failure(code))).toMatch(/^(?:retry|park|disable|abandon|dead-letter|crash)$/)
+    expect(disposition(new Failure(code))).toMatch(/^(?:retry|park|judge|disable|abandon|dead-letter|crash)$/)
     expect(FAILURE_CODES[code].text.length).toBeGreaterThan(20)
   })
 

@@ -183,7 +183,7 @@ describe('a call with a token', () => {
   test('that is rejected twice is a matter for the person, not for a third try', async () => {
     const { access, log } = setup({ access: 'stale' })
     const rejected = access.withToken(ID, signal, () => Promise.reject(new Failure('vendor/token-rejected')))
-    expect(await codeOf(rejected)).toBe('vendor/access-denied')
+    expect(await codeOf(rejected)).toBe('vendor/call-refused')
     expect(log.filter((line) => line.startsWith('refresh'))).toHaveLength(1)
   })
 

@@ -17,6 +17,7 @@ const GRANT = {
   scope: 'calendar.read profile',
   token_type: 'Bearer',
 }
+const ISSUER = 'https://accounts.example'
 const CODE = { code: 'code-1', codeVerifier: 'verifier-1', redirectUri: 'http://127.0.0.1:9/back' }
 
 interface Seen {
@@ -56,7 +57,11 @@ async function endpoint(status: number, body: unknown, overrides: Partial<OAuthS
   })
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
   const settings: OAuthSettings = {
+    name: 'google',
     vendor: 'Google',
+    approvalUrl: null,
+    subjectIssuers: [ISSUER],
+    plainScope: (scope) => scope.toLowerCase().replace(/^.*\//, ''),
     authUrl: `${url}/consent`,
     tokenUrl: `${url}/token`,
     revokeUrl: `${url}/revoke`,
@@ -109,6 +114,8 @@ describe('a code', () => {
       refreshToken: 'refresh-1',
       scope: 'calendar.read profile',
       missingScopes: [],
+      subject: null,
+      endsAt: null,
     })
     expect(seen).toEqual([
       {
@@ -154,14 +161,53 @@ describe('a code', () => {
 
   test('an identity token that nobody asked for costs nothing', async () => {
     const { oauth } = await endpoint(200, { ...GRANT, id_token: 'neither.signed.nor-read' })
-    expect((await oauth.exchangeCode(CODE, signal)).accessToken).toBe('access-1')
+    expect(await oauth.exchangeCode(CODE, signal)).toMatchObject({ accessToken: 'access-1', subject: null })
+  })
+
+  test.each([
+    ['names the account', { sub: '117' }, '117'],
+    ['is of another app', { sub: '117', aud: 'other' }, null],
+    ['is of somebody else', { sub: '117', iss: 'https://elsewhere.example' }, null],
+    ['names nobody', {}, null],
+    ['names nobody that can be stored', { sub: 'a\0b' }, null],
+  ])('an identity token that %s', async (_what, claims, subject) => {
+    const idToken = unsigned({ iss: ISSUER, aud: 'cid', ...claims })
+    const { oauth } = await endpoint(200, { ...GRANT, id_token: idToken })
+    expect((await oauth.exchangeCode(CODE, signal)).subject).toBe(subject)
+    expect((await oauth.refresh('refresh-1', signal)).subject).toBe(subject)
+  })
+
+  test.each([
+    ['a number', 1800, 1800],
+    ['text', '1800', 1800],
+    ['text that is none', 'soon', 300],
+    ['missing', undefined, 300],
+    ['null', null, 300],
+    ['nought', 0, 300],
+    ['negative', -5, 300],
+    ['without end', 1e300, 86_400],
+    ['an object', {}, 300],
+  ])('a life that is %s costs no grant', async (_what, expiresIn, seconds) => {
+    const { oauth } = await endpoint(200, { ...GRANT, expires_in: expiresIn })
+    for (const grant of [await oauth.exchangeCode(CODE, signal), await oauth.refresh('refresh-1', signal)])
+      expect(grant.accessExpiresAt).toBe(NOW + seconds * 1_000_000)
+  })
+
+  test.each([
+    [604_799, NOW + 604_799_000_000],
+    ['604799', NOW + 604_799_000_000],
+    [-1, null],
+    ['never', null],
+    [undefined, null],
+  ])('a grant that ends in %s says so', async (left, endsAt) => {
+    const { oauth } = await endpoint(200, { ...GRANT, refresh_token_expires_in: left })
+    expect((await oauth.exchangeCode(CODE, signal)).endsAt).toBe(endsAt)
+    expect((await oauth.refresh('refresh-1', signal)).endsAt).toBe(endsAt)
   })
 
   test.each([
     [{ ...GRANT, token_type: 'mac' }],
     [{ ...GRANT, token_type: undefined }],
-    [{ ...GRANT, expires_in: 'soon' }],
-    [{ ...GRANT, expires_in: undefined }],
     [{ ...GRANT, scope: 7 }],
     [{ ...GRANT, access_token: '' }],
     [{ ...GRANT, access_token: 'access-1\r\nx: y' }],
@@ -238,27 +284,36 @@ describe('a revocation', () => {
   })
 })
 
-describe('an answer of the token endpoint', () => {
+describe('a refusal of the token endpoint', () => {
+  const SETTINGS = { name: 'google', vendor: 'Google', approvalUrl: null } as const
+  const refused = (status: number, data: unknown, purpose: 'refresh' | 'exchange' | 'revoke' = 'refresh') =>
+    failureOfGrant({ status, data, headers: new Headers() }, SETTINGS, purpose, NOW)
+
   test.each([
-    [
-      400,
-      { error: 'invalid_grant', error_description: 'Token has been expired or revoked.' },
-      'vendor/grant-revoked',
-    ],
-    [401, { error: 'invalid_client' }, 'vendor/client-rejected'],
-    [400, { error: 'unauthorized_client' }, 'vendor/client-rejected'],
-    [400, { error: 'admin_policy_enforced' }, 'vendor/access-denied'],
-    [400, { error: 'invalid_request' }, 'vendor/rejected'],
     [429, undefined, 'vendor/throttled'],
     [503, { error: 'temporarily_unavailable' }, 'vendor/unavailable'],
+    [503, { error: 'invalid_grant' }, 'vendor/unavailable'],
     [400, { error: 'temporarily_unavailable' }, 'vendor/unavailable'],
     [400, '<html>', 'vendor/unreadable-answer'],
     [401, undefined, 'vendor/unreadable-answer'],
-    [400, { error: 'interaction_required', suberror: 'basic_action' }, 'vendor/grant-revoked'],
-    [400, { error: 'consent_required' }, 'vendor/grant-revoked'],
-    [400, { error: 'login_required' }, 'vendor/grant-revoked'],
-    [400, { error: 'redirect_uri_mismatch' }, 'vendor/client-rejected'],
+    [403, undefined, 'vendor/throttled'],
+    [403, { error: 'rate_limit_exceeded' }, 'vendor/throttled'],
+    [403, { error: { code: 403, status: 'RESOURCE_EXHAUSTED' } }, 'vendor/throttled'],
+    [400, { error: 'slow_down' }, 'vendor/throttled'],
+    [400, { error: 'invalid_request' }, 'vendor/token-refused'],
+    [404, { error: 'not_found' }, 'vendor/token-refused'],
   ])('%i %j is %s', (status, data, code) => {
-    expect(failureOfGrant({ status, data, headers: new Headers() }, 'Google', NOW).code).toBe(code)
+    expect(refused(status, data).code).toBe(code)
+  })
+
+  test('of a code says that the person has to consent again, whatever the text', () => {
+    const data = { error: 'invalid_grant', error_description: 'Account disabled: try again.' }
+    expect(refused(400, data, 'exchange').code).toBe('vendor/grant-revoked')
+    expect(refused(400, data, 'refresh').code).toBe('vendor/token-refused')
   })
 })
+
+function unsigned(claims: object): string {
+  const part = (value: object) => Buffer.from(JSON.stringify(value)).toString('base64url')
+  return `${part({ alg: 'none' })}.${part(claims)}.`
+}

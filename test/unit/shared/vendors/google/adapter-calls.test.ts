@@ -46,7 +46,7 @@ test('consent is asked for calendars alone: not for what else the person gave to
       loginHint: null,
     }),
   )
-  expect(asked.searchParams.get('scope')).toBe('https://www.googleapis.com/auth/calendar.readonly')
+  expect(asked.searchParams.get('scope')).toBe('openid https://www.googleapis.com/auth/calendar.readonly')
   expect(asked.searchParams.get('access_type')).toBe('offline')
   expect(asked.searchParams.has('include_granted_scopes')).toBe(false)
 })
@@ -66,6 +66,8 @@ describe('a refresh', () => {
       accessExpiresAt: NOW + 3_599_000_000,
       refreshToken: null,
       scope: 'calendar',
+      subject: null,
+      endsAt: null,
     })
     expect((await vendor.refresh('r0', signal)).refreshToken).toBe('r1')
     expect(seen[0]).toMatchObject({

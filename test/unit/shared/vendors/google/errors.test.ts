@@ -26,11 +26,11 @@ describe('an answer of the calendar API', () => {
     [403, 'rateLimitExceeded', 'account', 'vendor/throttled'],
     [403, 'quotaExceeded', 'calendar', 'vendor/throttled'],
     [403, 'dailyLimitExceeded', 'calendar', 'vendor/quota-exhausted'],
-    [403, 'insufficientPermissions', 'calendar', 'vendor/access-denied'],
+    [403, 'insufficientPermissions', 'calendar', 'vendor/call-refused'],
     [403, 'accessNotConfigured', 'account', 'vendor/client-rejected'],
     [403, 'forbidden', 'calendar', 'vendor/calendar-gone'],
-    [403, 'forbidden', 'account', 'vendor/access-denied'],
-    [403, 'somethingNew', 'calendar', 'vendor/rejected'],
+    [403, 'forbidden', 'account', 'vendor/call-refused'],
+    [403, 'somethingNew', 'calendar', 'vendor/call-refused'],
     [404, 'notFound', 'calendar', 'vendor/calendar-gone'],
     [404, 'notFound', 'account', 'vendor/rejected'],
     [408, 'timeout', 'calendar', 'vendor/unavailable'],
@@ -52,6 +52,12 @@ describe('an answer of the calendar API', () => {
       },
     }
     expect(failureOfAnswer(answer(403, data), 'calendar', NOW).code).toBe('vendor/access-denied')
+  })
+
+  test.each(['SERVICE_DISABLED', 'CONSUMER_SUSPENDED'])('with %s is about our project', (reason) => {
+    const error = { code: 403, status: 'PERMISSION_DENIED', errors: [{ reason: 'forbidden' }] }
+    const data = { error: { ...error, details: [{ reason: 'something' }, { reason }] } }
+    expect(failureOfAnswer(answer(403, data), 'calendar', NOW).code).toBe('vendor/client-rejected')
   })
 
   test('that is a page of a proxy gives nothing up: it is tried again', () => {

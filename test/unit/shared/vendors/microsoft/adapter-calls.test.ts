@@ -1,5 +1,7 @@
 // Everything of Microsoft's adapter besides pages, from literal answers: account, calendars, subscriptions and consent.
 import { describe, expect, test } from 'vitest'
+import { Secret } from '#shared/platform/env.ts'
+import { createMicrosoft } from '#shared/vendors/microsoft/adapter.ts'
 import { failureOf, json, NOW, signal, type Answer } from '../../../../support/answering-google.ts'
 import { CALENDAR, microsoft, problem, routes } from '../../../../support/answering-microsoft.ts'
 
@@ -19,8 +21,8 @@ describe('an account', () => {
 
   test.each([
     ['no id', json({ displayName: 'x' }), 'vendor/unreadable-answer'],
-    ['no mailbox', problem(404, 'MailboxNotEnabledForRESTAPI'), 'vendor/access-denied'],
-    ['no consent', problem(403, 'Authorization_RequestDenied'), 'vendor/access-denied'],
+    ['no mailbox', problem(404, 'MailboxNotEnabledForRESTAPI'), 'vendor/no-mailbox'],
+    ['no consent', problem(403, 'Authorization_RequestDenied'), 'vendor/call-refused'],
   ] as const)('with %s is a failure', async (_what, answer, code) => {
     const { vendor } = await microsoft(answer)
     expect((await failureOf(vendor.account('token', signal))).code).toBe(code)
@@ -121,7 +123,7 @@ describe('a channel', () => {
       'vendor/callback-refused',
     ],
     ['a malformed request', problem(400, 'InvalidRequest', 'No.'), 'vendor/rejected'],
-    ['a missing scope', problem(403, 'Authorization_RequestDenied'), 'vendor/access-denied'],
+    ['a missing scope', problem(403, 'Authorization_RequestDenied'), 'vendor/call-refused'],
     ['throttling', problem(429, 'TooManyRequests'), 'vendor/throttled'],
     ['an end that is none', json({ id: 'x', expirationDateTime: 'soon' }, 201), 'vendor/unreadable-answer'],
     ['no id', json({ expirationDateTime: '2026-11-20T13:00:00Z' }, 201), 'vendor/unreadable-answer'],
@@ -198,4 +200,60 @@ test('consent is asked of the tenant; a refresh names the scopes and tells of th
   expect((await vendor.exchangeCode(code, signal)).missingScopes).toEqual([])
   await vendor.revoke('r1', signal)
   expect(seen).toHaveLength(2)
+})
+
+describe('clouds', () => {
+  const ASKED = { redirectUri: 'http://127.0.0.1:9/back', state: 's', codeChallenge: 'c', loginHint: null }
+  const at = (apiUrl: string, loginUrl: string, tenant = 'common') =>
+    createMicrosoft({ apiUrl, loginUrl, tenant, clientId: 'cid', clientSecret: new Secret('secret') })
+
+  test.each([
+    ['https://graph.microsoft.com', 'offline_access User.Read Calendars.Read'],
+    [
+      'https://graph.microsoft.us',
+      'offline_access https://graph.microsoft.us/User.Read https://graph.microsoft.us/Calendars.Read',
+    ],
+    [
+      'https://dod-graph.microsoft.us/',
+      'offline_access https://dod-graph.microsoft.us/User.Read https://dod-graph.microsoft.us/Calendars.Read',
+    ],
+    [
+      'https://microsoftgraph.chinacloudapi.cn',
+      'offline_access https://microsoftgraph.chinacloudapi.cn/User.Read https://microsoftgraph.chinacloudapi.cn/Calendars.Read',
+    ],
+  ])('%s is asked for by its own scopes', (apiUrl, scope) => {
+    const consent = new URL(at(apiUrl, 'https://login.example').consentUrl(ASKED))
+    expect(consent.searchParams.get('scope')).toBe(scope)
+  })
+
+  test.each([
+    'https://graph.microsoft.com/',
+    'https://graph.microsoft.com//',
+    'https://graph.microsoft.us/',
+    'https://microsoftgraph.chinacloudapi.cn/',
+    '00000003-0000-0000-c000-000000000000/',
+    '',
+  ])('a scope that is named as %sCalendars.Read is not missing', async (resource) => {
+    const grant = {
+      access_token: 'a1',
+      expires_in: 3599,
+      refresh_token: 'r1',
+      scope: `${resource}Calendars.Read ${resource}User.Read openid`,
+      token_type: 'Bearer',
+    }
+    const { vendor } = await microsoft(routes({ '/login/common/oauth2/v2.0/token': json(grant) }))
+    const code = { code: 'c', codeVerifier: 'v', redirectUri: ASKED.redirectUri }
+    expect((await vendor.exchangeCode(code, signal)).missingScopes).toEqual([])
+  })
+
+  test.each([
+    ['common', 'organizations'],
+    ['consumers', 'organizations'],
+    ['contoso.example', 'contoso.example'],
+  ])('the administrator of %s approves at %s', (tenant, organization) => {
+    const vendor = at('https://graph.microsoft.us', 'https://login.microsoftonline.us/', tenant)
+    expect(vendor.approvalUrl).toBe(
+      `https://login.microsoftonline.us/${organization}/adminconsent?client_id=cid`,
+    )
+  })
 })
