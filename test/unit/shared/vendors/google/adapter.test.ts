@@ -24,7 +24,7 @@ describe('a page of events', () => {
     )
     const queries = seen.map(({ url }) => Object.fromEntries(url.searchParams))
     const fields = expect.stringMatching(/^nextPageToken,nextSyncToken,items\(id,/)
-    const always = { singleEvents: 'true', maxResults: '2500', fields }
+    const always = { singleEvents: 'true', maxResults: '2500', maxAttendees: '1', fields }
     const window = { timeMin: '2026-10-21T12:00:00.000Z', timeMax: '2027-11-20T12:00:00.000Z' }
     expect(queries).toEqual([
       { ...always, ...window },

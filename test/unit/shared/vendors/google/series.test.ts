@@ -105,6 +105,7 @@ describe('a series', () => {
       timeMin: '2026-10-21T12:00:00.000Z',
       timeMax: '2027-11-20T12:00:00.000Z',
       maxResults: '2500',
+      maxAttendees: '1',
       fields: expect.stringMatching(/^nextPageToken,items\(id,/),
     }
     expect([first, second]).toEqual([asked, { ...asked, pageToken: 'p2' }])
