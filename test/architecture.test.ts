@@ -239,6 +239,42 @@ describe('the house', () => {
   })
 })
 
+describe('the play vendors of test/field', () => {
+  /** Beyond Node and each other. What stands in for a vendor has nothing from anybody, or a belief could be shared. */
+  const MAY_IMPORT = {
+    vendors: /^(?:node:|\.\/)/,
+    cases: /^(?:node:|\.\/|\.\.\/support\/|vitest$|jose$|\.\.\/\.\.\/infra\/local\/browser\.ts$)/,
+  }
+
+  function strangers(file: string, source: string): string[] {
+    const allowed = file.includes('/vendors/') ? MAY_IMPORT.vendors : MAY_IMPORT.cases
+    return importsOf(source)
+      .filter(({ specifier }) => !allowed.test(specifier))
+      .map(({ specifier }) => `${file} imports ${specifier}`)
+  }
+
+  test('share nothing with the simulator and nothing with the product', () => {
+    const folder = path.join(ROOT, 'test/field')
+    const files = readdirSync(folder, { recursive: true, encoding: 'utf8' }).filter((name) =>
+      name.endsWith('.ts'),
+    )
+    expect(files.length).toBeGreaterThan(5)
+    expect(
+      files.flatMap((name) => strangers(`test/field/${name}`, readFileSync(path.join(folder, name), 'utf8'))),
+    ).toEqual([])
+  })
+
+  test.each([
+    ['test/field/vendors/x.ts', `import { a } from '../../../infra/simulator/random.ts'`],
+    ['test/field/vendors/x.ts', `import { a } from '../../support/eventually.ts'`],
+    ['test/field/vendors/x.ts', `import { a } from '#shared/domain/event.ts'`],
+    ['test/field/x.test.ts', `import { a } from '../../infra/simulator/random.ts'`],
+    ['test/field/x.test.ts', `import { a } from '../../services/sync/unit.ts'`],
+  ])('may not have, in %s, %s', (file, source) => {
+    expect(strangers(file, source)).toHaveLength(1)
+  })
+})
+
 describe('the dependencies', () => {
   const manifest: {
     dependencies: Record<string, string>

@@ -1,4 +1,4 @@
-// Four projects, from fast to real: unit (no process, no network), contract, integration and drill. The last three share
+// Five projects, from fast to real: unit (no process, no network), contract, integration, field and drill. The last four share
 // one local stack, which support/global-setup.ts starts once for the whole run; a unit run never starts Java.
 import { fileURLToPath } from 'node:url'
 import { defineConfig, type TestProjectInlineConfiguration } from 'vitest/config'
@@ -25,7 +25,8 @@ export default defineConfig({
       // Files share one broker and one database server, so a small machine runs two at a time; drills measure, so they run alone.
       onTheStack('contract', 1, 2),
       onTheStack('integration', 2, 2),
-      onTheStack('drill', 3, 1),
+      onTheStack('field', 3, 2),
+      onTheStack('drill', 4, 1),
     ],
   },
 })

@@ -14,7 +14,7 @@ import { parsedOrUsage } from './usage.ts'
 const ROOT = path.resolve(import.meta.dirname, '../..')
 /** Name → script of package.json. */
 const CHECKS = { typecheck: 'typecheck', lint: 'lint', format: 'format:check' } as const
-const PROJECTS = ['unit', 'contract', 'integration', 'drill'] as const
+const PROJECTS = ['unit', 'contract', 'integration', 'field', 'drill'] as const
 type Check = keyof typeof CHECKS
 type Project = (typeof PROJECTS)[number]
 

@@ -18,7 +18,6 @@ import { loadConfig as loadSync } from '../../services/sync/config.ts'
 import { startSync } from '../../services/sync/service.ts'
 import { serviceEnv, type ServiceName } from '../../infra/local/services.ts'
 import type { Span } from './backoff-calls.ts'
-import type { World } from './world.ts'
 
 const QUIET_LOOKS = 2
 const LOOK_MS = 10
@@ -31,9 +30,16 @@ const EVERYTHING_ON: Gates = {
   oauth: () => ({ state: 'on' }),
 }
 
+/** The services' settings and the clock of the vendors that they ask. */
+export interface TimedWorld {
+  readonly env: Readonly<Record<string, string>>
+  /** Moves the clock of the vendors on, by `ms`. */
+  moveVendors(ms: number): Promise<void>
+}
+
 /** See openSimulatedDays. */
 export class SimulatedDays implements AsyncDisposable {
-  readonly world: World
+  readonly world: TimedWorld
   readonly #database: pg.Client
   readonly #owned: AsyncDisposableStack
   readonly #clock: { shiftMs: number }
@@ -44,7 +50,7 @@ export class SimulatedDays implements AsyncDisposable {
   readonly jumps: Span[] = []
 
   constructor(parts: {
-    world: World
+    world: TimedWorld
     database: pg.Client
     owned: AsyncDisposableStack
     clock: { shiftMs: number }
@@ -65,7 +71,7 @@ export class SimulatedDays implements AsyncDisposable {
   /** Moves every clock on. The vendor goes first: what it rings on the way finds the product a little behind, as in life. */
   async advance(ms: number): Promise<void> {
     const from = this.now() + ms
-    await this.world.admin('POST', '/admin/clock', { advanceMs: ms })
+    await this.world.moveVendors(ms)
     this.#clock.shiftMs += ms
     await this.#database.query(`update simulated_clock set shift = $1 * interval '1 millisecond'`, [
       this.#clock.shiftMs,
@@ -105,8 +111,8 @@ export class SimulatedDays implements AsyncDisposable {
   }
 }
 
-/** Starts the five services of a world on one clock that can be moved on. The world's simulator must be of this process. */
-export async function openSimulatedDays(world: World, signal: AbortSignal): Promise<SimulatedDays> {
+/** Starts the five services of a world on one clock that can be moved on. Its vendors must be of this process. */
+export async function openSimulatedDays(world: TimedWorld, signal: AbortSignal): Promise<SimulatedDays> {
   await using owned = new AsyncDisposableStack()
   const database = new pg.Client({
     connectionString: world.env['POSTGRES_URL'],

@@ -155,6 +155,11 @@ export class World implements AsyncDisposable {
     return this.simulator.admin<T>(method, route, body)
   }
 
+  /** Moves the play vendor's clock on. */
+  async moveVendors(ms: number): Promise<void> {
+    await this.admin('POST', '/admin/clock', { advanceMs: ms })
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#owned.disposeAsync()
   }
@@ -163,6 +168,28 @@ export class World implements AsyncDisposable {
 /** Opens a world: database, topics, schemas and vendor are there, no service runs yet. */
 export async function openWorld(options: WorldOptions): Promise<World> {
   const owned = new AsyncDisposableStack()
+  const simulator = owned.use(
+    await startTestSimulator({
+      seed: options.simulator?.seed ?? options.label,
+      latencyMs: options.simulator?.latencyMs ?? 0,
+      clientId: CLIENT.id,
+      clientSecret: CLIENT.secret,
+    }),
+  )
+  const vendors = { google: simulator.googleUrl, microsoft: simulator.microsoftUrl }
+  const { prefix, env, database } = await openPlace(options, vendors, owned)
+  return new World({ simulator, env, database, owned, prefix })
+}
+
+/**
+ * What services need beside vendors: a database, topics and schemas of their own, and the settings of all five.
+ * `vendors` has the addresses of the play vendors. Everything opened ends with `owned`.
+ */
+export async function openPlace(
+  options: Omit<WorldOptions, 'simulator'>,
+  vendors: { readonly google: string; readonly microsoft: string },
+  owned: AsyncDisposableStack,
+): Promise<{ readonly prefix: string; readonly env: Record<string, string>; readonly database: Database }> {
   const stack = testStack()
   const prefix = freshPrefix()
   const own: TestDatabase | undefined = options.databaseUrl
@@ -178,14 +205,6 @@ export async function openWorld(options: WorldOptions): Promise<World> {
   ])
   const problems = [...topics.problems, ...schemas.problems]
   if (problems.length > 0) throw new Error(problems.join('\n'))
-  const simulator = owned.use(
-    await startTestSimulator({
-      seed: options.simulator?.seed ?? options.label,
-      latencyMs: options.simulator?.latencyMs ?? 0,
-      clientId: CLIENT.id,
-      clientSecret: CLIENT.secret,
-    }),
-  )
   const database = owned.use(
     openDatabase(
       { url: new Secret(url('calstream_ingress')), applicationName: 'calstream-test', poolMax: 2 },
@@ -210,14 +229,14 @@ export async function openWorld(options: WorldOptions): Promise<World> {
     API_JWT_SECRET: randomBytes(32).toString('hex'),
     INGRESS_PORT: String(ingress),
     PUBLIC_URL: `http://127.0.0.1:${ingress}`,
-    ...vendorUrls(simulator.googleUrl, simulator.microsoftUrl),
+    ...vendorUrls(vendors.google, vendors.microsoft),
     GOOGLE_CLIENT_ID: CLIENT.id,
     GOOGLE_CLIENT_SECRET: CLIENT.secret,
     MICROSOFT_CLIENT_ID: CLIENT.id,
     MICROSOFT_CLIENT_SECRET: CLIENT.secret,
     ...options.env,
   }
-  return new World({ simulator, env, database, owned, prefix })
+  return { prefix, env, database }
 }
 
 /** One row per query, for a test's own look at the tables as superuser. */

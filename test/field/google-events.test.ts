@@ -1,0 +1,117 @@
+// What Google says of events, as people who run calendar sync reported it: whatever it sends, busy time is right.
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { openProduct, type Case, type Product } from './product.ts'
+import type { Item } from './vendors/google.ts'
+
+let product: Product
+
+beforeAll(async () => {
+  product = await openProduct('field_google_events')
+})
+
+afterAll(async () => {
+  await product?.[Symbol.asyncDispose]()
+})
+
+/** Ana, her own calendar with these events, connected and read. */
+async function ana(story: Case, name: string, ...items: readonly Item[]) {
+  const account = product.google.account(name)
+  const own = account.calendar(`${name}@example.com`, { primary: true }).holds(...items)
+  const connection = await story.connected(account)
+  return { account, own, connection }
+}
+
+test('a weekly series without an end comes as thousands of occurrences: what lies in the window is held', async () => {
+  await using story = await product.begin()
+  const { make } = story
+  const { own, connection } = await ana(story, 'endless-series', make.google('first', 1, 9))
+  const weeks = Array.from({ length: 3800 }, (_, week) => week)
+  own.changes(...weeks.map((week) => make.googleOccurrence('mondays', 3 + week * 7, 8)))
+  own.changes(...weeks.map((week) => make.googleOccurrence('fridays', 7 + week * 7, 8)))
+  await story.ring(own)
+  await story.until('both series are there', async () => (await story.held(connection)).length > 100)
+  await product.work()
+  // 365 days ahead: 52 of each.
+  expect((await story.held(connection)).length).toBeLessThan(110)
+})
+
+test('a cancelled occurrence that is an id and little else, and a cancelled event with all its details, are gone', async () => {
+  await using story = await product.begin()
+  const { make } = story
+  const series = [1, 2, 3].map((day) => make.googleOccurrence('standup', day, 11))
+  const { own } = await ana(story, 'tombstones', ...series, make.google('review', 4, 9))
+  await story.busyBecomes(['+1 11:00-12:00', '+2 11:00-12:00', '+3 11:00-12:00', '+4 09:00-10:00'])
+  own.loses(String(series[1]!['id']), 'review')
+  own.tells({ kind: 'calendar#event', etag: '"1"', id: series[1]!['id'], status: 'cancelled' })
+  const recurrence = ['RRULE:FREQ=WEEKLY;UNTIL=20361231T000000Z']
+  own.tells(make.google('review', 4, 9, { status: 'cancelled', privateCopy: true, recurrence }))
+  await story.ring(own)
+  await story.busyBecomes(['+1 11:00-12:00', '+3 11:00-12:00'])
+})
+
+test('an event that is moved away and back between two looks is where it was', async () => {
+  await using story = await product.begin()
+  const { make } = story
+  const { own } = await ana(story, 'there-and-back', make.google('lunch', 1, 12))
+  own.tells({ id: 'lunch', status: 'cancelled' }).changes(make.google('lunch', 1, 12))
+  own.changes(make.google('marker', 2, 9))
+  await story.ring(own)
+  await story.busyBecomes(['+1 12:00-13:00', '+2 09:00-10:00'])
+})
+
+test('a day off begins with the first moment of the day in the zone of its calendar, however that is called', async () => {
+  await using story = await product.begin()
+  const { make } = story
+  // Zones without summer time, and for old and new names of one zone their equality.
+  const zones = {
+    'Asia/Calcutta': '18:30',
+    'Etc/GMT+8': '08:00',
+    GMT: '00:00',
+    'America/Buenos_Aires': '03:00',
+  }
+  const strange = ['tzone://Microsoft/Custom', '(GMT+01:00) Berlin', 'GMT+02:00', 'Customized Time Zone']
+  const account = product.google.account('zones')
+  account.calendar('zones@example.com', { primary: true })
+  ;[...Object.keys(zones), ...strange, 'Europe/Kyiv', 'Europe/Kiev'].forEach((timeZone, i) =>
+    account
+      .calendar(`zone${i}@group.calendar.google.com`, { timeZone })
+      .holds(make.googleDay(`day${i}`, 3 + i * 4)),
+  )
+  await story.connected(account)
+  const busy = await story.busy()
+  expect(busy.slice(0, 4).map((span) => span.slice(-11, -6))).toEqual(Object.values(zones))
+  // Where a zone has no meaning, the day of everybody on earth: from UTC+14 to UTC-12.
+  expect(busy.slice(4, 8)).toEqual(strange.map((_, i) => `+${18 + i * 4} 10:00-12:00`))
+  const [kyiv, kiev] = busy.slice(8).map((span) => span.slice(-11))
+  expect(kyiv).toBe(kiev)
+})
+
+test('working locations and birthdays are free, out of office, focus time and what came by mail are busy', async () => {
+  await using story = await product.begin()
+  const { make } = story
+  const free = { transparency: 'transparent' }
+  await ana(
+    story,
+    'kinds',
+    make.googleDay('home', 1, {
+      ...free,
+      eventType: 'workingLocation',
+      workingLocationProperties: { type: 'homeOffice' },
+    }),
+    make.google('office', 2, 8, { ...free, eventType: 'workingLocation', summary: undefined }),
+    make.googleDay('birthday', 3, { ...free, eventType: 'birthday', visibility: 'private' }),
+    make.google('away', 5, 9, {
+      eventType: 'outOfOffice',
+      outOfOfficeProperties: { autoDeclineMode: 'declineAllConflictingInvitations' },
+    }),
+    make.google('focus', 8, 10, {
+      eventType: 'focusTime',
+      focusTimeProperties: { chatStatus: 'doNotDisturb' },
+    }),
+    make.google('flight', 9, 6, {
+      eventType: 'fromGmail',
+      source: { url: 'https://mail.google.com/x', title: 'mail' },
+    }),
+  )
+  expect(await story.busy()).toEqual(['+5 09:00-10:00', '+8 10:00-11:00', '+9 06:00-07:00'])
+})
