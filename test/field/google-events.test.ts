@@ -115,3 +115,82 @@ test('working locations and birthdays are free, out of office, focus time and wh
   )
   expect(await story.busy()).toEqual(['+5 09:00-10:00', '+8 10:00-11:00', '+9 06:00-07:00'])
 })
+
+const self = (responseStatus: string): Item => ({
+  attendees: [
+    { email: 'boss@example.com', organizer: true, responseStatus: 'accepted' },
+    { email: 'ana@example.com', self: true, responseStatus },
+    { email: 'carl@example.com', responseStatus: 'declined' },
+  ],
+})
+
+test('an invitation that the person declined does not block; one without an answer does', async () => {
+  await using story = await product.begin()
+  const { make } = story
+  const answers = ['accepted', 'declined', 'tentative', 'needsAction']
+  const events = answers.map((answer, i) => make.google(answer, 1, 9 + i * 2, self(answer)))
+  const dayOff = make.googleDay('declined-day', 3, self('declined'))
+  const series = [5, 6].map((day) =>
+    make.googleOccurrence('weekly', day, 9, self(day === 5 ? 'declined' : 'accepted')),
+  )
+  const { own } = await ana(story, 'invited', ...events, dayOff, ...series)
+  await story.busyBecomes(['+1 09:00-10:00', '+1 13:00-14:00', '+1 15:00-16:00', '+6 09:00-10:00'])
+  own.changes(make.google('accepted', 1, 9, self('declined')))
+  await story.ring(own)
+  await story.busyBecomes(['+1 13:00-14:00', '+1 15:00-16:00', '+6 09:00-10:00'])
+  own.changes(make.google('declined', 1, 11, self('accepted')))
+  await story.ring(own)
+  await story.busyBecomes(['+1 11:00-12:00', '+1 13:00-14:00', '+1 15:00-16:00', '+6 09:00-10:00'])
+})
+
+test('a series that is deleted and told only for half a year is gone at once, all of it', async () => {
+  await using story = await product.begin()
+  const { make } = story
+  const singles = Array.from({ length: 30 }, (_, i) => make.google(`single${i}`, 2 + i, 15))
+  const series = Array.from({ length: 51 }, (_, i) => make.googleOccurrence('weekly', 4 + i * 7, 10))
+  const { own, connection } = await ana(story, 'half-told', ...singles, ...series)
+  expect(await story.held(connection)).toHaveLength(81)
+  for (const [i, one] of series.entries()) {
+    const { id, recurringEventId, originalStartTime } = one
+    own.loses(String(id))
+    if (i < 26) own.tells({ id, recurringEventId, originalStartTime, status: 'cancelled' })
+  }
+  await story.ring(own)
+  await story.until('no occurrence is left', async () => (await story.held(connection)).length === 30)
+  expect(await story.busy(4 + 26 * 7, 5 + 26 * 7)).toEqual([])
+})
+
+test('a series that is told as gone by its own id alone takes its occurrences along', async () => {
+  await using story = await product.begin()
+  const { make } = story
+  const doomed = [1, 2, 3].map((day) => make.googleOccurrence('doomed', day, 9))
+  const kept = [1, 3].map((day) => make.googleOccurrence('kept', day, 11))
+  const { own } = await ana(story, 'series-tombstone', ...doomed, ...kept)
+  own.loses(...doomed.map(({ id }) => String(id))).tells({ id: 'doomed', status: 'cancelled' })
+  await story.ring(own)
+  await story.busyBecomes(['+1 11:00-12:00', '+3 11:00-12:00'])
+})
+
+test('a series that is cut in two, of which one occurrence is told: the first half ends, the second is there', async () => {
+  await using story = await product.begin()
+  const { make } = story
+  const before = [1, 8, 15, 22].map((day) => make.googleOccurrence('gym', day, 9))
+  const { own } = await ana(story, 'cut-series', ...before)
+  // "This and following": the rest is a new series under an id that continues the old one.
+  const rest = `gym_R${String(before[2]!['id']).slice('gym_'.length)}`
+  const after = [15, 22].map((day) => make.googleOccurrence(rest, day, 18))
+  own.loses(...before.slice(2).map(({ id }) => String(id)))
+  own.holds(...after).tells(after[0]!)
+  await story.ring(own)
+  await story.busyBecomes(['+1 09:00-10:00', '+8 09:00-10:00', '+15 18:00-19:00', '+22 18:00-19:00'])
+})
+
+test('a series that becomes a single event is that event and no occurrence', async () => {
+  await using story = await product.begin()
+  const { make } = story
+  const series = [1, 2, 3].map((day) => make.googleOccurrence('once', day, 9))
+  const { own } = await ana(story, 'series-to-single', ...series)
+  own.loses(...series.map(({ id }) => String(id))).changes(make.google('once', 1, 9))
+  await story.ring(own)
+  await story.busyBecomes(['+1 09:00-10:00'])
+})

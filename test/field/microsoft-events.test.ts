@@ -70,3 +70,19 @@ test('an event that is told as removed and is nowhere is gone', async () => {
   await story.ringGraph(account, own)
   await story.busyBecomes(['+1 19:00-20:00'])
 })
+
+test('while a removal is doubted, other calendars of the account do not wait', async () => {
+  await using story = await product.begin()
+  const { make } = story
+  const account = product.microsoft.account('doubted')
+  const own = account.calendar('own-doubted', { isDefaultCalendar: true }).holds(make.graph('lunch', 1, 12))
+  const side = account.calendar('side-doubted')
+  await story.connected(account)
+  own.tells({ id: 'lunch', '@removed': { reason: 'deleted' } })
+  await story.ringGraph(account, own)
+  await product.work()
+  side.changes(make.graph('meanwhile', 2, 9))
+  await story.ringGraph(account, side)
+  // No time has passed.
+  await story.busyBecomes(['+1 12:00-13:00', '+2 09:00-10:00'])
+})
