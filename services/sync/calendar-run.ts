@@ -1,10 +1,12 @@
 // Where a unit stands in reading one calendar. Pure. Invariants: every start of a full read takes a new generation and only
-// continuing its page token keeps it; window, cursor and generation stand still over a run; a cursor that expires twice without
-// having been of use rests, longer each time.
+// continuing its page token keeps it; window, cursor, generation and way of listing stand still over a run; a cursor that expires
+// twice without having been of use rests, longer each time; a page token that expires takes its run back to the cursor, once.
 import type { CalendarId, Micros } from '#shared/domain/ids.ts'
 import { grownAgain, shrunkFurther } from '#shared/domain/page-limits.ts'
+import type { Reading } from '#shared/domain/reading.ts'
 import { windowAt, type Window } from '#shared/domain/window.ts'
 import type { CalendarRow, Checkpoint } from '#shared/store/calendars.ts'
+import { keptProgress, NO_PROGRESS_YET, progressOf, type Progress } from './run-progress.ts'
 
 export interface CalendarRun {
   readonly calendar: CalendarRow
@@ -20,6 +22,12 @@ export interface CalendarRun {
   readonly resyncStreak: number
   /** How far its pages are shrunk, because one was too large: a tenth of the items for each 1, back in small steps. */
   readonly shrunk: number
+  readonly reading: Reading
+  /** Its page token expired once, and it began again at its cursor. */
+  readonly wentBack: boolean
+  /** Pages that it has stored. */
+  readonly pages: number
+  readonly progress: Progress
   /** It goes on from a checkpoint, so it may have listed before its requests rang. */
   readonly isResumed: boolean
 }
@@ -30,10 +38,21 @@ const DAY_MICROS = 86_400_000_000
 export const REST_MS = 10 * MINUTE_MS
 const REST_MAX_MS = 6 * 60 * MINUTE_MS
 
+const BEGINNING = {
+  shrunk: 0,
+  reading: 'usual',
+  wentBack: false,
+  pages: 0,
+  progress: NO_PROGRESS_YET,
+} satisfies Partial<CalendarRun>
+
 /** The run to begin or continue at `now` (database clock); null while the calendar has to rest before its next full read. */
 export function beginRun(calendar: CalendarRow, now: Micros): CalendarRun | null {
   const { checkpoint, resyncStreak } = calendar
-  if (checkpoint !== null) return { shrunk: 0, ...checkpoint, calendar, resyncStreak, isResumed: true }
+  if (checkpoint !== null) {
+    const progress = progressOf(checkpoint.progress)
+    return { ...BEGINNING, ...checkpoint, calendar, resyncStreak, progress, isResumed: true }
+  }
   const isFull = isFullReadDue(calendar, now)
   if (isFull && isResting(calendar, now)) return null
   return isFull ? fullRun(calendar, calendar.generation, now) : changesRun(calendar, now)
@@ -51,17 +70,35 @@ export function isPutOff(calendar: CalendarRow, now: Micros): boolean {
 }
 
 /** Why a full read begins with this run, for counting; null when it does not begin one. */
-export function fullReadReason(run: CalendarRun): 'first' | 'second-look' | 'due' | null {
+export function fullReadReason(run: CalendarRun): 'first' | 'second-look' | 'plain' | 'due' | null {
   if (run.cursor !== null || run.isResumed) return null
   if (run.calendar.lastFullSync === null) return 'first'
-  return run.calendar.sweepBelow === null ? 'due' : 'second-look'
+  if (run.calendar.sweepBelow !== null) return 'second-look'
+  return run.reading === 'plain' ? 'plain' : 'due'
 }
 
-/** The vendor discarded the cursor: a full read from the start; null when that came twice in a row. */
+/**
+ * The vendor discarded what it was sent. A page token of changes: back to the cursor, which it need not have meant. Else a full
+ * read from the start; null when that came twice in a row.
+ */
 export function restartRun(run: CalendarRun, now: Micros): CalendarRun | null {
+  const back = backToCursor(run)
+  if (back !== null) return back
   if (run.resyncStreak > 0) return null
   // Of the same size from its first page on: a vendor may take a page token of another size for an expired one.
-  return { ...fullRun(run.calendar, run.generation, now), resyncStreak: 1, shrunk: run.shrunk }
+  const { shrunk, reading } = run
+  return { ...fullRun(run.calendar, run.generation, now), resyncStreak: 1, shrunk, reading }
+}
+
+/** The run from its cursor again; null when it stands there, has none, or did so before. */
+export function backToCursor(run: CalendarRun): CalendarRun | null {
+  if (run.cursor === null || run.pageToken === null || run.wentBack) return null
+  return { ...run, pageToken: null, wentBack: true, progress: NO_PROGRESS_YET }
+}
+
+/** A full read from the start in another way, because the place of `run` is dead. */
+export function fromTheStart(run: CalendarRun, reading: Reading, now: Micros): CalendarRun {
+  return { ...fullRun(run.calendar, run.generation, now), resyncStreak: run.resyncStreak, reading }
 }
 
 /** The same place with smaller pages, after one that was too large; null when even the smallest are. */
@@ -72,7 +109,7 @@ export function withSmallerPages(run: CalendarRun): CalendarRun | null {
 
 /** The next page, a little larger again where pages were shrunk. */
 export function nextPage(run: CalendarRun, pageToken: string): CalendarRun {
-  return { ...run, pageToken, shrunk: grownAgain(run.shrunk) }
+  return { ...run, pageToken, shrunk: grownAgain(run.shrunk), pages: run.pages + 1 }
 }
 
 /** How long a calendar rests after its cursor expired `streak` + 1 times in a row. */
@@ -82,17 +119,27 @@ export function restMs(streak: number): number {
 
 /** One more pass from the new cursor, after a run that was resumed: it sees what changed since that run began. */
 export function followUp(run: CalendarRun, cursor: string): CalendarRun {
-  return { ...run, cursor, pageToken: null, endCursor: null, isResumed: false }
+  return {
+    ...run,
+    ...BEGINNING,
+    reading: run.reading,
+    cursor,
+    pageToken: null,
+    endCursor: null,
+    isResumed: false,
+  }
 }
 
 /** What to store of a run. */
 export function checkpointOf(run: CalendarRun): Checkpoint {
-  const { cursor, pageToken, endCursor, window, generation, startedAt, shrunk } = run
-  return { cursor, pageToken, endCursor, window, generation, startedAt, shrunk }
+  const { cursor, pageToken, endCursor, window, generation, startedAt, shrunk, reading, wentBack, pages } =
+    run
+  const place = { cursor, pageToken, endCursor, window, generation, startedAt }
+  return { ...place, shrunk, reading, wentBack, pages, progress: keptProgress(run.progress) }
 }
 
 function isFullReadDue(calendar: CalendarRow, now: Micros): boolean {
-  if (calendar.cursor === null || calendar.lastFullSync === null) return true
+  if (calendar.cursor === null || calendar.lastFullSync === null || calendar.reading === 'plain') return true
   if (calendar.sweepBelow !== null) return !isResting(calendar, now)
   return now >= calendar.lastFullSync + rollAfterMicros(calendar.calendarId)
 }
@@ -107,28 +154,30 @@ function rollAfterMicros(calendar: CalendarId): Micros {
 }
 
 function fullRun(calendar: CalendarRow, after: number, now: Micros): CalendarRun {
-  return newRun(calendar, now, { cursor: null, generation: after + 1, window: windowAt(now) })
+  const isUsualDue = calendar.usualFrom !== null && calendar.usualFrom <= now
+  const reading = isUsualDue ? 'usual' : calendar.reading
+  return newRun(calendar, now, { cursor: null, generation: after + 1, window: windowAt(now), reading })
 }
 
 function changesRun(calendar: CalendarRow, now: Micros): CalendarRun {
-  const { cursor, generation, lastFullSync } = calendar
-  return newRun(calendar, now, { cursor, generation, window: windowAt(lastFullSync ?? now) })
+  const { cursor, generation, lastFullSync, reading } = calendar
+  return newRun(calendar, now, { cursor, generation, window: windowAt(lastFullSync ?? now), reading })
 }
 
 function newRun(
   calendar: CalendarRow,
   now: Micros,
-  from: Pick<CalendarRun, 'cursor' | 'generation' | 'window'>,
+  from: Pick<CalendarRun, 'cursor' | 'generation' | 'window' | 'reading'>,
 ): CalendarRun {
   const { resyncStreak } = calendar
   return {
+    ...BEGINNING,
     ...from,
     calendar,
     resyncStreak,
     pageToken: null,
     endCursor: null,
     startedAt: now,
-    shrunk: 0,
     isResumed: false,
   }
 }

@@ -3,6 +3,7 @@
 // until a second full read agrees. A calendar that is gone loses its events the same way, chunk by chunk.
 import { Failure } from '#shared/domain/failure.ts'
 import type { CalendarId, EventId } from '#shared/domain/ids.ts'
+import { plainRestMs, USUAL_AGAIN_MS } from '#shared/domain/reading.ts'
 import { crashPoint } from '#shared/platform/crash-point.ts'
 import { metrics } from '#shared/platform/metrics.ts'
 import { coolDown, deselectCalendar, saveFullRead, type CalendarRow } from '#shared/store/calendars.ts'
@@ -27,14 +28,16 @@ export interface Sweep {
 }
 
 /**
- * The vendor discarded the cursor: a full read from the start. When that came twice in a row the calendar rests instead, and
+ * The vendor discarded the cursor: a full read from the start. Of a page token: the run goes back to its cursor first. When that came twice in a row the calendar rests instead, and
  * this throws Failure `vendor/cursor-expired-again`.
  */
 export async function restartRead(deps: UnitDeps, unit: Unit, run: CalendarRun): Promise<CalendarRun> {
   const restarted = restartRun(run, unit.connection.now)
+  const { vendor } = unit.connection
   if (restarted !== null) {
     crashPoint('sync.read-restarted')
-    metrics.resyncs.add(1, { vendor: unit.connection.vendor, reason: 'cursor-expired' })
+    if (restarted.cursor === null) metrics.resyncs.add(1, { vendor, reason: 'cursor-expired' })
+    else metrics.placesDropped.add(1, { vendor, place: 'page', code: 'expired' })
     return restarted
   }
   const rest = { restMs: restMs(run.resyncStreak), resyncStreak: run.resyncStreak + 1 }
@@ -45,17 +48,19 @@ export async function restartRead(deps: UnitDeps, unit: Unit, run: CalendarRun):
 /** Sweeps one chunk. @returns where the calendar goes on from here; null when it is done. Throws Failure `store/*`. */
 export async function sweepResync(deps: UnitDeps, unit: Unit, sweep: Sweep): Promise<CalendarRun | null> {
   const { run, endCursor } = sweep
-  const { calendarId, sweepBelow } = run.calendar
+  const { calendarId } = run.calendar
   const stale: StaleRows = {
     calendarId,
     generation: run.generation,
-    confirmedBelow: sweepBelow ?? 0,
+    confirmedBelow: confirmedBelow(run),
     window: run.window,
   }
   const isPutOff = looksLikeMassDelete(await countUnseen(deps.db, stale))
   const rows = await readStale(deps.db, stale, { spare: isPutOff, limit: CHUNK })
   const isEnd = rows.length < CHUNK
-  const after = !isEnd ? run : run.isResumed ? followUp(run, endCursor) : null
+  // What changed while a resumed plain listing ran is in the next one: it is never far, and there is no cursor to ask from.
+  const isPlain = run.reading === 'plain'
+  const after = !isEnd ? run : run.isResumed && !isPlain ? followUp(run, endCursor) : null
   await writeFenced(deps, unit, rows.length, async (write) => {
     const removals = rows.map((row) => ({
       ...row,
@@ -64,12 +69,15 @@ export async function sweepResync(deps: UnitDeps, unit: Unit, sweep: Sweep): Pro
     await removeRows(deps, unit, { calendarId, removals }, write)
     unit.progress.changes += rows.length
     if (!isEnd) return
-    const putOff = isPutOff ? { resyncAfterMs: REST_MS } : null
+    const restMs = Math.max(isPutOff ? REST_MS : 0, isPlain ? plainRestMs(run.pages + 1) : 0)
     await saveFullRead(write.tx, calendarId, {
-      cursor: endCursor,
+      cursor: isPlain ? null : endCursor,
       generation: run.generation,
       startedAt: run.startedAt,
-      putOff,
+      isPutOff,
+      restMs: restMs > 0 ? restMs : null,
+      reading: run.reading,
+      usualAgainMs: USUAL_AGAIN_MS,
     })
     unit.progress.isPutOff ||= isPutOff
     if (after === null && sweep.isLast) await closeUnit(deps, unit, write)
@@ -78,6 +86,11 @@ export async function sweepResync(deps: UnitDeps, unit: Unit, sweep: Sweep): Pro
   crashPoint('sync.sweep-committed')
   if (isEnd && isPutOff) warnOfMassDelete(deps, unit, run.calendar)
   return after
+}
+
+/** Only a read that began after the rest is a second look: another may have begun sooner, because a place was dead. */
+function confirmedBelow({ calendar, startedAt }: CalendarRun): number {
+  return startedAt >= (calendar.resyncAfter ?? 0) ? (calendar.sweepBelow ?? 0) : 0
 }
 
 function looksLikeMassDelete({ unseen, all }: { readonly unseen: number; readonly all: number }): boolean {

@@ -11,8 +11,9 @@ import type { Page } from '#shared/vendors/vendor.ts'
 import { beginRun, fullReadReason, isPutOff, type CalendarRun } from './calendar-run.ts'
 import { claimUnit } from './claim-unit.ts'
 import { closeUnit, handOver, holdUnit } from './end-unit.ts'
-import { fetchPage, isGone } from './fetch-page.ts'
+import { isGone } from './fetch-page.ts'
 import type { Turn } from './lanes.ts'
+import { fetchOrLeave } from './leave-place.ts'
 import { persistPage } from './persist-page.ts'
 import { endBroken } from './record-failure.ts'
 import { removeCalendar, restartRead, sweepResync } from './sweep-resync.ts'
@@ -104,12 +105,12 @@ async function syncCalendar(
 async function syncPage(
   deps: UnitDeps,
   unit: Unit,
-  { run, isLast }: { readonly run: CalendarRun; readonly isLast: boolean },
+  { run: before, isLast }: { readonly run: CalendarRun; readonly isLast: boolean },
   turn: Turn,
 ): Promise<Interruption | { readonly kind: 'on'; readonly run: CalendarRun | null }> {
-  // 2. Fetch one page of changes from the vendor.
+  // 2. Fetch one page of changes from the vendor; where its place is dead, from another place.
   crashPoint('sync.before-fetch')
-  const page = await fetchPage(deps, unit, run, turn)
+  const { run, page } = await fetchOrLeave(deps, unit, before, turn)
   crashPoint('sync.fetched')
   if (page.kind === 'held' || page.kind === 'handed-over') return page
   if (page.kind === 'cursor-expired') return { kind: 'on', run: await restartRead(deps, unit, run) }

@@ -133,6 +133,11 @@ export const FAILURE_CODES = {
     scope: 'calendar',
     text: 'The vendor discarded the cursor twice in a row. The calendar is read again after a pause.',
   },
+  'vendor/no-progress': {
+    kind: 'transient',
+    scope: 'calendar',
+    text: 'The vendor handed out page after page of this calendar with nothing new in them, so its reading was broken off. It is tried again in pages of another size, and then by a plain listing, by itself. The other calendars go on.',
+  },
   'vendor/not-yet-readable': {
     kind: 'transient',
     scope: 'calendar',

@@ -47,6 +47,10 @@ export const metrics = {
     'Items of pages that could not be read. Labels: vendor',
   ),
   resyncs: counter('calendar_sync_resyncs', 'Full reads that began. Labels: vendor, reason'),
+  placesDropped: counter(
+    'calendar_sync_places_dropped',
+    'Places that were left because the vendor answers there no more. Labels: vendor, place (page, cursor, start, run), code',
+  ),
   vendorCalls: counter('calendar_sync_vendor_calls', 'Calls to vendors. Labels: vendor, call, outcome'),
   vendorRefusals: counter(
     'calendar_sync_vendor_refusals',

@@ -1,6 +1,7 @@
 // Calendars as a unit reads and moves them. Invariant: the cursor moves only in the transaction that holds the rows it covers;
 // the checkpoint of an unfinished run likewise. Callers fence first.
 import type { CalendarId, ConnectionId, Micros } from '#shared/domain/ids.ts'
+import type { Reading } from '#shared/domain/reading.ts'
 import type { Window } from '#shared/domain/window.ts'
 import type { Queryable } from '#shared/platform/postgres.ts'
 
@@ -18,6 +19,18 @@ export interface Checkpoint {
   readonly startedAt: Micros
   /** How far its pages are shrunk; absent is 0. */
   readonly shrunk?: number
+  /** How the run lists; absent is usual. */
+  readonly reading?: Reading
+  /** It went back to its cursor, because a page token had expired. */
+  readonly wentBack?: boolean
+  /** Pages that the run has stored. */
+  readonly pages?: number
+  /** What it was told so far, as short hashes. */
+  readonly progress?: {
+    readonly seen: readonly (readonly [id: string, version: string])[]
+    readonly told: number
+    readonly idle: number
+  }
 }
 
 export interface CalendarRow {
@@ -36,6 +49,16 @@ export interface CalendarRow {
   readonly resyncStreak: number
   /** The vendor lists it no more: its events are to be removed, not read. */
   readonly isUnlisted: boolean
+  /** How it is listed when a new run begins. */
+  readonly reading: Reading
+  /** From then on a full read tries the usual way again; null while it is read so. */
+  readonly usualFrom: Micros | null
+  /** Failures in a row at the place where it stands, and when the first was. */
+  readonly placeFailures: number
+  readonly placeFailingSince: Micros | null
+  /** Reads from the start in a row that a dead place asked for, and before when there is no other. */
+  readonly freshStarts: number
+  readonly freshAfter: Micros | null
 }
 
 /** The calendars of a connection that are synced, in a fixed order. */
@@ -47,7 +70,9 @@ export async function readCalendars(
     `select id as "calendarId", vendor_calendar_id as "vendorCalendarId", cursor, checkpoint, generation,
        to_micros(last_full_sync) as "lastFullSync", sweep_below as "sweepBelow",
        to_micros(resync_after) as "resyncAfter", resync_streak as "resyncStreak",
-       removal_reason is not null as "isUnlisted"
+       removal_reason is not null as "isUnlisted", reading, to_micros(usual_from) as "usualFrom",
+       place_failures as "placeFailures", to_micros(place_failing_since) as "placeFailingSince",
+       fresh_starts as "freshStarts", to_micros(fresh_after) as "freshAfter"
      from external_calendars where connection_id = $1 and selected order by created_at, id`,
     [connection],
   )
@@ -62,7 +87,9 @@ export async function saveCheckpoint(
 ): Promise<void> {
   await tx.query(
     `update external_calendars
-        set checkpoint = $2, generation = $3, resync_streak = $4, updated_at = calstream_now() where id = $1`,
+        set checkpoint = $2, generation = $3, resync_streak = $4, place_failures = 0, place_failing_since = null,
+            updated_at = calstream_now()
+      where id = $1`,
     [calendar, JSON.stringify(checkpoint), checkpoint.generation, resyncStreak],
   )
 }
@@ -71,18 +98,25 @@ export async function saveCheckpoint(
 export async function saveCursor(tx: Queryable, calendar: CalendarId, cursor: string): Promise<void> {
   await tx.query(
     `update external_calendars
-        set cursor = $2, checkpoint = null, resync_streak = 0, last_read_at = calstream_now(), updated_at = calstream_now()
+        set cursor = $2, checkpoint = null, resync_streak = 0, place_failures = 0, place_failing_since = null,
+            fresh_starts = 0, fresh_after = null, last_read_at = calstream_now(), updated_at = calstream_now()
       where id = $1`,
     [calendar, cursor],
   )
 }
 
 export interface FullRead {
-  readonly cursor: string
+  /** null after a plain listing: the next read is one too. */
+  readonly cursor: string | null
+  readonly reading: Reading
   readonly generation: number
   readonly startedAt: Micros
-  /** Set when the sweep was put off: read fully again after `resyncAfterMs`, which then decides. */
-  readonly putOff: { readonly resyncAfterMs: number } | null
+  /** Set when the sweep was put off: the next full read decides. */
+  readonly isPutOff: boolean
+  /** No full read for so long; null: none is owed. */
+  readonly restMs: number | null
+  /** For how long it is read so before the usual way is tried again. */
+  readonly usualAgainMs: number
 }
 
 /** At the end of a full read, with the last chunk of its sweep. */
@@ -90,10 +124,23 @@ export async function saveFullRead(tx: Queryable, calendar: CalendarId, read: Fu
   await tx.query(
     `update external_calendars
         set cursor = $2, checkpoint = null, generation = $3, last_full_sync = from_micros($4), last_read_at = from_micros($4),
-            sweep_below = case when $5::float8 is null then null else $3::bigint end,
-            resync_after = calstream_now() + $5::float8 * interval '1 millisecond', updated_at = calstream_now()
+            sweep_below = case when $5::boolean then $3::bigint end,
+            resync_after = calstream_now() + $6::float8 * interval '1 millisecond', reading = $7,
+            usual_from = case when $7 = 'usual' then null when reading = $7 then usual_from
+                              else calstream_now() + $8::float8 * interval '1 millisecond' end,
+            fresh_starts = case when $7 = 'plain' then 0 else fresh_starts end,
+            place_failures = 0, place_failing_since = null, updated_at = calstream_now()
       where id = $1`,
-    [calendar, read.cursor, read.generation, read.startedAt, read.putOff?.resyncAfterMs ?? null],
+    [
+      calendar,
+      read.cursor,
+      read.generation,
+      read.startedAt,
+      read.isPutOff,
+      read.restMs,
+      read.reading,
+      read.usualAgainMs,
+    ],
   )
 }
 
@@ -109,6 +156,50 @@ export async function coolDown(
             resync_streak = $3, updated_at = calstream_now()
       where id = $1`,
     [calendar, restMs, resyncStreak],
+  )
+}
+
+/** A run led nowhere: its place is given up, its cursor too unless `keepsCursor`, and the next run lists in another way. */
+export async function giveUpRun(
+  tx: Queryable,
+  calendar: CalendarId,
+  run: { readonly keepsCursor: boolean; readonly reading: Reading; readonly usualAgainMs: number },
+): Promise<void> {
+  await tx.query(
+    `update external_calendars
+        set checkpoint = null, cursor = case when $2::boolean then cursor end, reading = $3,
+            usual_from = case when $3 = 'usual' then null else calstream_now() + $4::float8 * interval '1 millisecond' end,
+            place_failures = 0, place_failing_since = null, updated_at = calstream_now()
+      where id = $1`,
+    [calendar, run.keepsCursor, run.reading, run.usualAgainMs],
+  )
+}
+
+/** One more failure at the place where a calendar stands. `triedMs`: a read from the start was tried too, and rests so long. */
+export async function savePlaceFailure(
+  tx: Queryable,
+  calendar: CalendarId,
+  triedMs: number | null,
+): Promise<void> {
+  await tx.query(
+    `update external_calendars
+        set place_failures = place_failures + 1, place_failing_since = coalesce(place_failing_since, calstream_now()),
+            fresh_starts = fresh_starts + case when $2::float8 is null then 0 else 1 end,
+            fresh_after = coalesce(calstream_now() + $2::float8 * interval '1 millisecond', fresh_after),
+            updated_at = calstream_now()
+      where id = $1`,
+    [calendar, triedMs],
+  )
+}
+
+/** A read from the start took the place of a dead one. The next such waits `restMs`. */
+export async function saveFreshStart(tx: Queryable, calendar: CalendarId, restMs: number): Promise<void> {
+  await tx.query(
+    `update external_calendars
+        set fresh_starts = fresh_starts + 1, fresh_after = calstream_now() + $2::float8 * interval '1 millisecond',
+            place_failures = 0, place_failing_since = null, updated_at = calstream_now()
+      where id = $1`,
+    [calendar, restMs],
   )
 }
 

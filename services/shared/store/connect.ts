@@ -71,7 +71,11 @@ export async function putCredentials(
   )
 }
 
-/** Stores the calendar list of an account. A calendar that had vanished and is listed again is selected again. */
+/**
+ * Stores the calendar list of an account. A calendar that had vanished and is listed again is selected again. No place of before is
+ * trusted: runs begin anew, in the usual way and without rests, and what was ill is read from the start. The second look that a
+ * suspicious sweep waits for keeps its time.
+ */
 export async function putCalendars(
   tx: Queryable,
   connection: ConnectionId,
@@ -89,7 +93,11 @@ export async function putCalendars(
      on conflict on constraint calendars_once do update
         set name = excluded.name, time_zone = excluded.time_zone, access_role = excluded.access_role,
             selected = c.selected or c.removal_reason is not null, removal_reason = null, missing_since = null,
-            updated_at = calstream_now()
+            checkpoint = null,
+            cursor = case when c.place_failures = 0 and c.resync_streak = 0 and c.reading = 'usual' then c.cursor end,
+            resync_after = case when c.sweep_below is not null then c.resync_after end, resync_streak = 0,
+            reading = 'usual', usual_from = null, place_failures = 0, place_failing_since = null,
+            fresh_starts = 0, fresh_after = null, updated_at = calstream_now()
      returning id, vendor_calendar_id as "vendorCalendarId"`,
     [
       connection,

@@ -4,6 +4,7 @@
 // call rejects with the signal's reason. `vendor/token-rejected` asks for a fresh access token: access.ts handles it.
 import type { CalendarEvent } from '#shared/domain/event.ts'
 import type { Micros, VendorName } from '#shared/domain/ids.ts'
+import type { Reading } from '#shared/domain/reading.ts'
 
 export interface Window {
   readonly from: Micros
@@ -27,6 +28,8 @@ export interface PageRequest {
   readonly window: Window
   /** How far the page is shrunk, 0 … PAGE_SHRINKS_MAX: a tenth of the items for each 1. 0 unless given. */
   readonly shrunk?: number
+  /** How the calendar is listed; `usual` unless given. A page token belongs to the way of its run. `plain` takes no cursor. */
+  readonly reading?: Reading
 }
 
 export type PageItem =
@@ -43,8 +46,11 @@ export interface Page {
   readonly unreadable: readonly { readonly vendorEventId: string | null; readonly problem: string }[]
   /** Series of which the page may tell only a part: to be read whole by `fetchSeries`. None where items tell all. */
   readonly touched?: readonly SeriesTouch[]
+  /** What the answer named, also where no items come of it: by this a run sees whether it gets anywhere. The items unless given. */
+  readonly named?: readonly { readonly id: string; readonly version: string | null }[]
   readonly next:
     | { readonly kind: 'more'; readonly pageToken: string }
+    /** `cursor` is PLAIN_END after a plain listing, which has none. */
     | { readonly kind: 'end'; readonly cursor: string }
 }
 
@@ -68,7 +74,10 @@ export type SeriesAnswer =
   /** Two answers contradict each other, or there is more than is worth reading: only what the page told counts. */
   | { readonly kind: 'unsure' }
 
-/** The vendor discarded the cursor: an expected outcome, not a failure. */
+/**
+ * The vendor discarded the cursor or the page token, whichever was sent last: an expected outcome, not a failure. Any 410 says so,
+ * and the vendor's words for it say so wherever they stand in an error.
+ */
 export interface CursorExpired {
   readonly kind: 'cursor-expired'
 }

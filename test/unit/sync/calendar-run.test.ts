@@ -16,6 +16,7 @@ import {
   restMs,
   withSmallerPages,
 } from '../../../services/sync/calendar-run.ts'
+import { UNTROUBLED } from '../../support/untroubled.ts'
 
 const HOUR = 3_600_000_000
 const NOW = 500_000 * HOUR
@@ -32,6 +33,7 @@ function calendar(changes: Partial<CalendarRow> = {}): CalendarRow {
     resyncAfter: null,
     resyncStreak: 0,
     isUnlisted: false,
+    ...UNTROUBLED,
     ...changes,
   }
 }
@@ -63,7 +65,7 @@ describe('a run', () => {
     }
     const run = beginRun(calendar({ cursor: null, checkpoint, generation: 5 }), NOW)
     expect(run).toMatchObject({ ...checkpoint, isResumed: true })
-    expect(run && checkpointOf(run)).toEqual({ ...checkpoint, shrunk: 0 })
+    expect(run && checkpointOf(run)).toMatchObject({ ...checkpoint, shrunk: 0 })
     expect(run && followUp(run, 'end')).toMatchObject({ cursor: 'end', pageToken: null, isResumed: false })
   })
 })
@@ -156,7 +158,7 @@ test('pages that were made smaller grow again with each that is stored, and none
   expect(sizes[0]).toBe(25)
   expect(sizes[10]).toBe(250)
   expect(sizes).toEqual(sizes.toSorted((a, b) => a - b))
-  expect(nextPage(page, 'last')).toEqual({ ...run, pageToken: 'last' })
+  expect(nextPage(page, 'last')).toEqual({ ...run, pageToken: 'last', pages: 21 })
   // One that is too large on the way is shrunk to a tenth again, and to no less than the smallest.
   const halfway = { ...page, shrunk: 1.3 }
   expect(withSmallerPages(halfway)).toEqual({ ...halfway, shrunk: PAGE_SHRINKS_MAX })

@@ -5,6 +5,7 @@ import { calendarId, connectionId, providerId } from '#shared/domain/ids.ts'
 import type { CalendarRow } from '#shared/store/calendars.ts'
 import type { ClaimedConnection } from '#shared/store/connections.ts'
 import { judgeClaim, type ClaimView } from '../../../services/sync/claim-rules.ts'
+import { UNTROUBLED } from '../../support/untroubled.ts'
 
 const CONNECTION = connectionId('0197a000-0000-7000-8000-00000000000c')
 const SECOND = 1_000_000
@@ -22,6 +23,7 @@ function calendar(n: number): CalendarRow {
     resyncAfter: null,
     resyncStreak: 0,
     isUnlisted: false,
+    ...UNTROUBLED,
   }
 }
 

@@ -5,6 +5,7 @@ import type { calendar_v3 } from 'googleapis/build/src/apis/calendar/index.js'
 import type { z } from 'zod'
 import { Failure } from '#shared/domain/failure.ts'
 import { shrunkSize } from '#shared/domain/page-limits.ts'
+import { PLAIN_END, type Reading } from '#shared/domain/reading.ts'
 import { systemClock, type Clock } from '#shared/platform/clock.ts'
 import { ConfigError, type Secret } from '#shared/platform/env.ts'
 import { boundedItems, readAs, storableToken, type Answer } from '../answer.ts'
@@ -23,13 +24,18 @@ import type {
 } from '../vendor.ts'
 import { googleMask } from '../wire-fields.ts'
 import { calendarId, createCaller, through, toRfc3339, VENDOR, type Call } from './call.ts'
-import { readProblem } from './errors.ts'
+import { readProblem, saysFullSync } from './errors.ts'
 import { mapCalendar, mapEvent } from './map.ts'
 import { fetchSeries, touchedSeries } from './series.ts'
 import { wireCalendar, wireCalendarPage, wireChannel, wireEvent, wireEventPage } from './wire.ts'
 
-/** The most that events.list gives; fewer and empty pages are normal. */
-const EVENTS_PER_PAGE = 2500
+/** 2 500 is the most that events.list gives; fewer and empty pages are normal. */
+const EVENTS_PER_PAGE: Readonly<Record<Reading, number>> = {
+  usual: 2500,
+  'other-pages': 1000,
+  'small-pages': 250,
+  plain: 500,
+}
 /** What is read, and nothing else: descriptions, other attendees and attachments are never sent. They are filtered after the query, so tokens of before stay good. */
 const FIELDS = {
   events: `nextPageToken,nextSyncToken,items(${googleMask(wireEvent)})`,
@@ -175,15 +181,24 @@ async function fetchPage(
     else if (mapped.item.kind !== 'event' || !masters.has(mapped.item.event.vendorEventId))
       items.push(mapped.item)
   }
-  return { kind: 'page', items, unreadable, touched, next: nextOf(page, request) }
+  return { kind: 'page', items, unreadable, touched, named: namedIn(rows), next: nextOf(page, request) }
+}
+
+/** The rows of a page as they came: some are left to the reading of their series. */
+function namedIn(rows: readonly unknown[]): NonNullable<Page['named']> {
+  return rows.flatMap((raw) => {
+    const { id, etag, status } = wireEvent.safeParse(raw).data ?? {}
+    return id === undefined ? [] : [{ id, version: `${status ?? ''} ${etag ?? ''}` }]
+  })
 }
 
 function pageParams(request: PageRequest): calendar_v3.Params$Resource$Events$List {
-  const { vendorCalendarId, cursor, pageToken, window, shrunk = 0 } = request
+  const { vendorCalendarId, pageToken, window, shrunk = 0, reading = 'usual' } = request
+  const cursor = reading === 'plain' ? null : request.cursor
   return {
     calendarId: calendarId(vendorCalendarId),
     singleEvents: true,
-    maxResults: shrunkSize(EVENTS_PER_PAGE, shrunk),
+    maxResults: shrunkSize(EVENTS_PER_PAGE[reading], shrunk),
     fields: FIELDS.events,
     // "If there are more than the specified number of attendees, only the participant is returned."
     maxAttendees: 1,
@@ -194,12 +209,17 @@ function pageParams(request: PageRequest): calendar_v3.Params$Resource$Events$Li
   }
 }
 
-/** 410, or a 400 about the token that we sent: one that Google no longer knows, for example after it slept in a checkpoint. */
+/**
+ * Any 410, Google's words for an expired token under another number, or a 400 about the token that we sent: one that Google no
+ * longer knows, for example after it slept in a checkpoint.
+ * Source: developers.google.com/workspace/calendar/api/guides/errors, "410: Gone", seen 2026-11.
+ */
 function isCursorExpired(answer: Answer, { cursor, pageToken }: PageRequest): boolean {
-  const problem = readProblem(answer.data)
-  if (problem === null) return false
   if (answer.status === 410) return true
-  if (answer.status !== 400 || (cursor === null && pageToken === null)) return false
+  if (cursor === null && pageToken === null) return false
+  if (saysFullSync(answer.data)) return true
+  const problem = readProblem(answer.data)
+  if (problem === null || answer.status !== 400) return false
   return (
     /^(?:page|sync)Token$/.test(problem.location) || /\binvalid (?:page|sync) ?token\b/i.test(problem.message)
   )
@@ -209,13 +229,12 @@ function nextOf(page: z.output<typeof wireEventPage>, request: PageRequest): Pag
   const { nextPageToken, nextSyncToken } = page
   if (nextPageToken) {
     if (nextPageToken === request.pageToken) {
-      throw new Failure(
-        'vendor/unreadable-answer',
-        'Google named the page that it just sent as the next one.',
-      )
+      throw new Failure('vendor/no-progress', 'Google named the page that it just sent as the next one.')
     }
     return { kind: 'more', pageToken: storableToken(nextPageToken, VENDOR) }
   }
+  // A plain listing is taken when tokens lead nowhere, so none of it is kept.
+  if (request.reading === 'plain') return { kind: 'end', cursor: PLAIN_END }
   if (nextSyncToken) return { kind: 'end', cursor: storableToken(nextSyncToken, VENDOR) }
   // Seen when a filter forbids sync tokens; without a cursor every later change would be missed in silence.
   throw new Failure(

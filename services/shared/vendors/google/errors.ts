@@ -47,6 +47,16 @@ export function readProblem(data: unknown): Problem | null {
   return { reason, message: first?.message ?? message ?? '', location: first?.location ?? '' }
 }
 
+/** Whether an error says in any of its reasons that a full sync is due, whatever its number. */
+export function saysFullSync(data: unknown): boolean {
+  const parsed = wireError.safeParse(data)
+  if (!parsed.success) return false
+  const { errors, details } = parsed.data.error
+  return [...(errors ?? []), ...(details ?? [])].some(({ reason }) =>
+    /^(?:fullSyncRequired|updatedMinTooLongAgo)$/i.test(reason ?? ''),
+  )
+}
+
 /** Any answer that is not a success, as a Failure. `now` in µs: the base of Retry-After. */
 export function failureOfAnswer(answer: Answer, subject: CallSubject, now: Micros): Failure {
   const problem = readProblem(answer.data)

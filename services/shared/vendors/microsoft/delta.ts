@@ -3,6 +3,7 @@
 import type { z } from 'zod'
 import { Failure } from '#shared/domain/failure.ts'
 import { shrunkSize } from '#shared/domain/page-limits.ts'
+import type { Reading } from '#shared/domain/reading.ts'
 import type { Clock } from '#shared/platform/clock.ts'
 import { boundedItems, pathSegment, readAs } from '../answer.ts'
 import type { Page, PageItem, PageRequest } from '../vendor.ts'
@@ -13,11 +14,18 @@ import { mergePending, versionKey, type Details, type PendingSeries } from './pa
 import { wirePage } from './wire.ts'
 
 const VENDOR = 'Microsoft'
-const EVENTS_PER_PAGE = 200
+/** Graph names no greatest page of a delta; a daily series has 395 occurrences in the window, which 1 000 hold. */
+const EVENTS_PER_PAGE: Readonly<Record<Exclude<Reading, 'plain'>, number>> = {
+  usual: 200,
+  'other-pages': 1000,
+  'small-pages': 50,
+}
 /** Headers are not in the token of a link, so they go with every call. Bodies are not kept; as text they are smaller. */
 export const PREFER_EVENTS = 'outlook.timezone="UTC", IdType="ImmutableId", outlook.body-content-type="text"'
-const preferDelta = (shrunk = 0) =>
-  `odata.maxpagesize=${shrunkSize(EVENTS_PER_PAGE, shrunk)}, ${PREFER_EVENTS}`
+function preferDelta({ shrunk = 0, reading = 'usual' }: PageRequest): string {
+  const usual = EVENTS_PER_PAGE[reading === 'plain' ? 'usual' : reading]
+  return `odata.maxpagesize=${shrunkSize(usual, shrunk)}, ${PREFER_EVENTS}`
+}
 
 export interface DeltaDeps {
   readonly graph: Graph
@@ -48,7 +56,7 @@ export async function callDelta(
       accessToken,
       subject: 'calendar',
       path,
-      prefer: preferDelta(request.shrunk),
+      prefer: preferDelta(request),
       ...(token === null ? { query: windowQuery(request) } : {}),
     },
     signal,
@@ -83,10 +91,7 @@ export function nextOf(graph: Graph, data: DeltaPage, current: string | null): D
   }
   graph.linkHere(link)
   if (next && next === current) {
-    throw new Failure(
-      'vendor/unreadable-answer',
-      'Microsoft named the page that it just sent as the next one.',
-    )
+    throw new Failure('vendor/no-progress', 'Microsoft named the page that it just sent as the next one.')
   }
   return { kind: next ? 'more' : 'end', link }
 }

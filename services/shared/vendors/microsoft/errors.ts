@@ -34,15 +34,34 @@ export function failureOfAnswer(answer: Answer, subject: CallSubject, now: Micro
   )
 }
 
+/** Graph's words for a sync state that it no longer has. Source: learn.microsoft.com/graph/delta-query-overview, seen 2026-11. */
+const EXPIRY =
+  /^(?:resync(?:Required|ChangesApplyDifferences|ChangesUploadDifferences)|fullSyncRequired|(?:Error)?syncState(?:NotFound|Invalid|Expired|Corrupt))$/i
+/** More than any answer nests. */
+const INNER_MAX = 8
+
+/** The codes of an error and of the errors inside it, the outermost first. */
+function codesOf(data: unknown): readonly string[] {
+  const parsed = wireError.safeParse(data)
+  if (!parsed.success) return []
+  const codes = [parsed.data.error.code ?? '']
+  let at: unknown = parsed.data.error.innerError ?? parsed.data.error.innererror
+  for (let depth = 0; depth < INNER_MAX && typeof at === 'object' && at !== null; depth += 1) {
+    const { code, innerError, innererror } = at as Record<string, unknown>
+    if (typeof code === 'string') codes.push(code)
+    at = innerError ?? innererror
+  }
+  return codes
+}
+
 /**
- * Whether Graph no longer knows the token of a delta link. Outlook's tokens live as long as its cache has room; the documented
- * answer is 410, and 400 and 404 with a code or message about the sync state are seen too.
+ * Whether Graph no longer knows the token of a delta link. Outlook's tokens live as long as its cache has room. The documented
+ * answer is 410, whatever its body; the words for it also come under other numbers and inside other errors.
  */
 export function isTokenExpired({ status, data }: Answer): boolean {
+  if (status === 410 || codesOf(data).some((code) => EXPIRY.test(code))) return true
   const problem = readProblem(data)
-  if (problem === null) return false
-  if (status === 410) return true
-  if (status !== 400 && status !== 404) return false
+  if (problem === null || (status !== 400 && status !== 404)) return false
   // A bad access token is a 401, so a message about a token is about the one in the link.
   return /sync ?state|resync|fullsync|token/i.test(`${problem.code} ${problem.message}`)
 }

@@ -14,14 +14,17 @@ import {
   type SortedRows,
 } from './delta.ts'
 import { readDetails } from './details.ts'
+import { readPlainly } from './plain.ts'
 import { placeAfter, readPlace, type Details, type Place } from './page-token.ts'
+import { wireEvent } from './wire.ts'
 
 /** More removals than this in one page are a clearing up: they are believed without a look at each. */
 const REMOVALS_LOOKED_AT_MAX = 40
 
 /** The port's `fetchPage`. */
 export async function fetchPage(deps: DeltaDeps, asking: Asking): Promise<Page | CursorExpired> {
-  const { pageToken } = asking.request
+  const { pageToken, reading } = asking.request
+  if (reading === 'plain') return readPlainly(deps.graph, asking)
   const place = pageToken === null ? START : readPlace(pageToken)
   if (place === null) return { kind: 'cursor-expired' }
   if (place.details === null) return readDelta(deps, asking, place)
@@ -41,8 +44,19 @@ async function readDelta(deps: DeltaDeps, asking: Asking, place: Place): Promise
     kind: 'page',
     items: [...sorted.items, ...details.items],
     unreadable: sorted.unreadable,
+    named: namedIn(data.value),
     next: placeAfter({ link: null, details: details.open, seen: place.seen }, onward),
   }
+}
+
+/** The rows of a page as they came: of a series that was read before they bring no items. */
+function namedIn(rows: readonly unknown[]): NonNullable<Page['named']> {
+  return rows.flatMap((raw) => {
+    const wire = wireEvent.safeParse(raw).data
+    if (wire === undefined) return []
+    const isRemoved = wire['@removed'] !== undefined && wire['@removed'] !== null
+    return [{ id: wire.id, version: isRemoved ? 'removed' : (wire['@odata.etag'] ?? null) }]
+  })
 }
 
 /** What is left open by a page, and what can be said at once. */

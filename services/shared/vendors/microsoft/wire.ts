@@ -62,5 +62,12 @@ export const wireSubscription = z.object({
   expirationDateTime: z.string(),
 })
 
-/** learn.microsoft.com/graph/errors; the inner error is spelled in two ways and may nest. */
-export const wireError = z.object({ error: z.object({ code: text, message: text }) })
+/** learn.microsoft.com/graph/errors; the inner error is spelled in two ways and may nest: errors.ts reads it. */
+export const wireError = z.object({
+  error: z.object({
+    code: text,
+    message: text,
+    innerError: z.unknown().optional(),
+    innererror: z.unknown().optional(),
+  }),
+})

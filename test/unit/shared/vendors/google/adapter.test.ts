@@ -62,7 +62,6 @@ describe('a page of events', () => {
 
   test.each([
     ['ends without any token', { items: [EVENT] }],
-    ['names itself as the next', { items: [EVENT], nextPageToken: 'p1' }],
     ['has items that are no list', { items: {}, nextSyncToken: 's' }],
     ['carries a token that cannot be stored', { items: [], nextSyncToken: 'a\0b' }],
     ['is a list', []],
@@ -71,6 +70,31 @@ describe('a page of events', () => {
     const { vendor } = await google(json(body))
     const failure = await failureOf(vendor.fetchPage('t', { ...FULL, pageToken: 'p1' }, signal))
     expect(failure.code).toBe('vendor/unreadable-answer')
+  })
+
+  test('that names itself as the next gets nowhere', async () => {
+    const { vendor } = await google(json({ items: [EVENT], nextPageToken: 'p1' }))
+    const failure = await failureOf(vendor.fetchPage('t', { ...FULL, pageToken: 'p1' }, signal))
+    expect(failure.code).toBe('vendor/no-progress')
+  })
+
+  test.each([
+    ['usual', '2500'],
+    ['other-pages', '1000'],
+    ['small-pages', '250'],
+    ['plain', '500'],
+  ] as const)('read %s asks for %s items', async (reading, maxResults) => {
+    const { vendor, seen } = await google(json({ items: [], nextSyncToken: 's' }))
+    await vendor.fetchPage('t', { ...FULL, reading }, signal)
+    expect(Object.fromEntries(seen[0]!.url.searchParams)).toMatchObject({ maxResults })
+  })
+
+  test('of a plain listing sends no cursor and keeps none', async () => {
+    const { vendor, seen } = await google(json({ items: [EVENT], nextSyncToken: 's' }))
+    const page = await vendor.fetchPage('t', { ...FULL, cursor: 'c', reading: 'plain' }, signal)
+    expect(page).toMatchObject({ next: { kind: 'end', cursor: 'plain' } })
+    expect([...seen[0]!.url.searchParams.keys()]).toEqual(expect.arrayContaining(['timeMin', 'timeMax']))
+    expect(seen[0]!.url.searchParams.has('syncToken')).toBe(false)
   })
 
   test.each([
@@ -120,6 +144,8 @@ describe('a page of events', () => {
   test.each([
     ['410 fullSyncRequired', problem(410, 'fullSyncRequired')],
     ['410 updatedMinTooLongAgo', problem(410, 'updatedMinTooLongAgo')],
+    ['410 of anybody', ((response) => response.writeHead(410).end('<html>')) as Answer],
+    ['500 with the word for it', problem(500, 'fullSyncRequired')],
     ['400 about the sync token', problem(400, 'invalid', 'Invalid sync token value.')],
     ['400 about the page token', problem(400, 'invalid', 'Invalid pageToken.')],
     ['400 that names the parameter', problem(400, 'invalid', 'Parameters do not match.', 'syncToken')],

@@ -95,7 +95,7 @@ describe('links', () => {
 
   test('a page that names itself as the next is refused', async () => {
     const { vendor } = await microsoft(routes({ [DELTA]: page([], { more: 'same' }) }))
-    expect((await failureOf(readAll(vendor))).code).toBe('vendor/unreadable-answer')
+    expect((await failureOf(readAll(vendor))).code).toBe('vendor/no-progress')
   })
 
   test.each([
@@ -138,10 +138,14 @@ describe('a cursor', () => {
       problem(400, 'ErrorInvalidIdMalformed', 'Id is malformed.'),
       'vendor/rejected',
     ],
-    ['410 of a proxy', ((r) => r.writeHead(410).end('<html>')) as Answer, 'vendor/unreadable-answer'],
   ] as const)('answered %s is not', async (_what, answer, code) => {
     const { vendor, url } = await microsoft(answer)
     expect((await failureOf(vendor.fetchPage('token', since(url), signal))).code).toBe(code)
+  })
+
+  test('expires with any 410, whoever wrote its body', async () => {
+    const { vendor, url } = await microsoft((response) => response.writeHead(410).end('<html>'))
+    expect(await vendor.fetchPage('token', since(url), signal)).toEqual({ kind: 'cursor-expired' })
   })
 
   test('does not expire where none was sent', async () => {

@@ -82,6 +82,10 @@ describe('an answer of Graph', () => {
   })
 })
 
+const inner = (innerError: unknown) => ({ error: { code: 'UnknownError', message: '', innerError } })
+const nested = (depth: number, at: object): object =>
+  depth === 0 ? at : { innerError: nested(depth - 1, at) }
+
 describe('the token of a delta', () => {
   test.each([
     [410, body('SyncStateNotFound'), true],
@@ -93,10 +97,17 @@ describe('the token of a delta', () => {
     [400, body('BadRequest', 'The delta token is not valid.'), true],
     [400, body('ErrorInvalidIdMalformed', 'Id is malformed.'), false],
     [404, body('ErrorItemNotFound'), false],
-    [403, body('SyncStateNotFound'), false],
-    [500, body('SyncStateNotFound'), false],
-    [410, '<html>', false],
-    [410, undefined, false],
+    [410, '<html>', true],
+    [410, undefined, true],
+    [403, body('SyncStateNotFound'), true],
+    [500, body('SyncStateNotFound'), true],
+    [503, inner({ code: 'resyncRequired' }), true],
+    [500, inner({ innererror: { innerError: { code: 'syncStateInvalid' } } }), true],
+    [400, { error: { code: 'x', message: '', innererror: { code: 'ErrorSyncStateNotFound' } } }, true],
+    [500, inner({ code: 'ErrorInternalServerError' }), false],
+    [403, body('ErrorAccessDenied', 'The sync state token says resync.'), false],
+    [500, inner('resyncRequired'), false],
+    [500, inner(nested(40, { code: 'resyncRequired' })), false],
   ])('%i %j is gone: %s', (status, data, expired) => {
     expect(isTokenExpired(answer(status, data))).toBe(expired)
   })

@@ -1,0 +1,43 @@
+// How a calendar is listed, and what is tried next when one way leads nowhere. Pure. A plain listing asks for the window as it is
+// and not for changes, so it gives no cursor: a calendar that can be read in no other way is listed again and again.
+
+/**
+ * `usual`: changes, in the pages that the vendor serves best. `other-pages`, `small-pages`: the same in pages of another size.
+ * `plain`: the window as it is.
+ */
+export type Reading = 'usual' | 'other-pages' | 'small-pages' | 'plain'
+
+/** How long a calendar is read in another way before the usual one is tried again, at its next full read. */
+export const USUAL_AGAIN_MS = 24 * 60 * 60 * 1000
+/** Between two plain listings, for each page that one took: ten calls an hour for a calendar that cannot be read otherwise. */
+export const PLAIN_REST_PER_PAGE_MS = 6 * 60 * 1000
+/** A large calendar may cost more, so that it is never older than this. */
+export const PLAIN_REST_MAX_MS = 60 * 60 * 1000
+
+/**
+ * The next way after a run that got nowhere. Other pages come first: Graph is reported to repeat itself when a daily series does
+ * not fit into one of its pages (github.com/microsoftgraph, seen 2026-11). A calendar that only a plain listing could read stays
+ * with it when a try of the usual way ends so again.
+ */
+export function readingAfterNoProgress(tried: Reading, known: Reading): Reading {
+  if (known === 'plain' && tried !== 'plain') return 'plain'
+  if (tried === 'plain') return 'usual'
+  return tried === 'other-pages' ? 'plain' : 'other-pages'
+}
+
+/** Stands where a cursor would after a plain listing; no vendor is ever sent it. */
+export const PLAIN_END = 'plain'
+
+const FROM_THE_START: readonly Reading[] = ['small-pages', 'plain', 'usual']
+
+/** The way of the `nth` (from 0) read from the start because a place was dead: never the one that has just failed. */
+export function readingFromStart(nth: number, failed: Reading): Reading {
+  const at = nth % FROM_THE_START.length
+  const reading = FROM_THE_START[at]!
+  return reading === failed ? FROM_THE_START[(at + 1) % FROM_THE_START.length]! : reading
+}
+
+/** How long a calendar rests after a plain listing of so many pages. */
+export function plainRestMs(pages: number): number {
+  return Math.min(PLAIN_REST_MAX_MS, Math.max(1, pages) * PLAIN_REST_PER_PAGE_MS)
+}

@@ -1,0 +1,151 @@
+// A page, or a better place. Invariants: a place is left only for one that has answered in the same unit; failures at a place are
+// counted in the calendar's row, and the first page that is stored forgets them; a run that gets nowhere loses its place and is
+// begun again in another way of listing.
+import { Failure } from '#shared/domain/failure.ts'
+import { readingAfterNoProgress, USUAL_AGAIN_MS } from '#shared/domain/reading.ts'
+import { metrics } from '#shared/platform/metrics.ts'
+import { giveUpRun, saveFreshStart, savePlaceFailure } from '#shared/store/calendars.ts'
+import type { CursorExpired, Page } from '#shared/vendors/vendor.ts'
+import type { CalendarRun } from './calendar-run.ts'
+import { fetchPage, type TooLarge } from './fetch-page.ts'
+import type { Turn } from './lanes.ts'
+import { freshRestMs, otherPlaces, placeOf, tellsOfPlace } from './place-rules.ts'
+import { leadsNowhere, weighPage, type Told } from './run-progress.ts'
+import { writeFenced, type Interruption, type Unit, type UnitDeps } from './unit.ts'
+
+type Fetched = Page | CursorExpired | Interruption | TooLarge
+
+/** An answer, and the run that it belongs to. */
+export interface At {
+  readonly run: CalendarRun
+  readonly page: Fetched
+}
+
+/** When nothing but a plain listing is left and that gets nowhere either, the calendar is tried once an hour. */
+const NOWHERE_AT_ALL_MICROS = 3_600_000_000
+
+/** A look at other places that none of them answered costs little, and may come again sooner than a read. */
+const TRY_AGAIN_MAX_MS = 3_600_000
+
+/**
+ * The page at which a run stands, or at the place that the run is taken to because its own is dead. Throws what `fetchPage` throws;
+ * Failure `vendor/no-progress` when the run leads nowhere.
+ */
+export async function fetchOrLeave(deps: UnitDeps, unit: Unit, run: CalendarRun, turn: Turn): Promise<At> {
+  try {
+    return progressed(run, await fetchPage(deps, unit, run, turn))
+  } catch (error) {
+    if (!(error instanceof Failure)) throw error
+    if (error.code === 'vendor/no-progress') await begunAnew(deps, unit, run, error)
+    if (!tellsOfPlace(error)) throw error
+    return leave(deps, unit, { run, failure: error }, turn)
+  }
+}
+
+/** Asks the other places, the nearest first. Throws the failure of the own one when none of them answers. */
+async function leave(
+  deps: UnitDeps,
+  unit: Unit,
+  { run, failure }: { readonly run: CalendarRun; readonly failure: Failure },
+  turn: Turn,
+): Promise<At> {
+  const { calendarId, freshStarts } = run.calendar
+  const others = otherPlaces(run, unit.connection.now)
+  const restMs = freshRestMs(freshStarts + 1)
+  for (const other of others) {
+    const page = await answerOf(() => fetchPage(deps, unit, other, turn))
+    if (page === null) continue
+    if (page.kind === 'page' || page.kind === 'too-large') {
+      if (other.cursor === null)
+        await writeFenced(deps, unit, 0, ({ tx }) => saveFreshStart(tx, calendarId, restMs))
+      noteLeft(deps, unit, run, { other, code: failure.code })
+      return progressed(other, page)
+    }
+    return { run: other, page }
+  }
+  const triedMs = others.length === 0 ? null : Math.min(restMs, TRY_AGAIN_MAX_MS)
+  await writeFenced(deps, unit, 0, ({ tx }) => savePlaceFailure(tx, calendarId, triedMs))
+  throw failure
+}
+
+/** null: this place does not answer either. A cursor that has expired is one that does not. */
+async function answerOf(call: () => Promise<Fetched>): Promise<Fetched | null> {
+  try {
+    const answer = await call()
+    return answer.kind === 'cursor-expired' ? null : answer
+  } catch (error) {
+    if (error instanceof Failure && tellsOfPlace(error)) return null
+    throw error
+  }
+}
+
+/** What the page adds to the progress of its run. Throws Failure `vendor/no-progress`. */
+function progressed(run: CalendarRun, page: Fetched): At {
+  if (page.kind !== 'page') return { run, page }
+  const progress = weighPage(run.progress, toldBy(page))
+  if (page.next.kind === 'more' && leadsNowhere(progress)) throw new Failure('vendor/no-progress')
+  return { run: { ...run, progress }, page }
+}
+
+function toldBy(page: Page): readonly Told[] {
+  const items = page.items.map((item): Told => {
+    switch (item.kind) {
+      case 'event':
+        return { id: item.event.vendorEventId, version: item.event.etag }
+      case 'removed':
+        return { id: item.vendorEventId, version: item.reason }
+      case 'series':
+        return { id: `series ${item.seriesId}`, version: item.vendorEventIds.join('\n') }
+      default:
+        return item satisfies never
+    }
+  })
+  const unreadable = page.unreadable.flatMap(({ vendorEventId: id }) =>
+    id === null ? [] : [{ id, version: null }],
+  )
+  return page.named ?? [...items, ...unreadable]
+}
+
+/** Gives the place of a run up that leads nowhere, and throws the failure. */
+async function begunAnew(deps: UnitDeps, unit: Unit, run: CalendarRun, failure: Failure): Promise<never> {
+  const { calendarId, reading: known } = run.calendar
+  const reading = readingAfterNoProgress(run.reading, known)
+  await writeFenced(deps, unit, 0, ({ tx }) =>
+    giveUpRun(tx, calendarId, {
+      // The changes since it are asked for once more, in other pages; a plain listing needs none.
+      keepsCursor: run.cursor !== null && reading !== 'plain',
+      reading,
+      usualAgainMs: USUAL_AGAIN_MS,
+    }),
+  )
+  const { connectionId, vendor } = unit.connection
+  metrics.placesDropped.add(1, { vendor, place: 'run', code: failure.code })
+  deps.logger.warn(
+    { connectionId, calendarId, told: run.progress.told, tried: run.reading, next: reading },
+    'a run brought nothing new any more and was broken off; the calendar is read in another way',
+  )
+  if (run.reading !== 'plain') throw failure
+  throw new Failure(failure.code, failure.message, { retryAt: deps.clock.now() + NOWHERE_AT_ALL_MICROS })
+}
+
+function noteLeft(
+  { logger }: Pick<UnitDeps, 'logger'>,
+  { connection }: Unit,
+  run: CalendarRun,
+  { other, code }: { readonly other: CalendarRun; readonly code: string },
+): void {
+  const { connectionId, vendor } = connection
+  const place = placeOf(run)
+  metrics.placesDropped.add(1, { vendor, place, code })
+  logger.warn(
+    {
+      connectionId,
+      calendarId: run.calendar.calendarId,
+      place,
+      code,
+      next: placeOf(other),
+      by: other.reading,
+    },
+    'the vendor goes on failing at one place and answers at another, so the calendar goes on there',
+  )
+}

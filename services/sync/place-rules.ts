@@ -1,0 +1,62 @@
+// When a place is dead, and where a calendar goes on instead. Pure. A place is where a run stands: a page token, a cursor, or the
+// start. A vendor that fails everywhere says nothing about a place, so nothing is dropped by counting alone: other places are asked
+// in the same unit, right after the one that failed again, and only one that answers takes its place. In an outage none answers,
+// and a fleet keeps its cursors.
+import type { Failure, FailureCode } from '#shared/domain/failure.ts'
+import type { Micros } from '#shared/domain/ids.ts'
+import { readingFromStart } from '#shared/domain/reading.ts'
+import { backToCursor, fromTheStart, type CalendarRun } from './calendar-run.ts'
+
+/** One failure may be chance; the third in a row, each after a backoff, is not. */
+export const PLACE_FAILURES = 3
+/** Where failures are rare, because tries are, fewer are enough when they lie so far apart. */
+export const PLACE_AGE_MS = 60 * 60 * 1000
+const PLACE_FAILURES_OLD = 2
+/** After each read from the start the next one waits twice as long: seven in the first day, then four a day. */
+const FRESH_REST_MS = 30 * 60 * 1000
+const FRESH_REST_MAX_MS = 6 * 60 * 60 * 1000
+
+/** What a vendor says of one call. The rest is about the account, our limits, or a change that is a moment old. */
+const OF_A_PLACE: ReadonlySet<FailureCode> = new Set([
+  'vendor/unavailable',
+  'vendor/timeout',
+  'vendor/unreadable-answer',
+  'vendor/answer-too-large',
+  'vendor/rejected',
+  'vendor/call-refused',
+  'vendor/calendar-gone',
+])
+
+/** Whether a failed call for a page counts against the place that it asked for. */
+export function tellsOfPlace({ code }: Failure): boolean {
+  return OF_A_PLACE.has(code)
+}
+
+/** What a place is called in metrics and logs. */
+export type PlaceKind = 'page' | 'cursor' | 'start'
+
+export function placeOf({ pageToken, cursor }: CalendarRun): PlaceKind {
+  if (pageToken !== null) return 'page'
+  return cursor === null ? 'start' : 'cursor'
+}
+
+/**
+ * Where to look instead, after one more failure at the place of `run`: nowhere while it is too early to tell; else its cursor, then
+ * the start with another way of listing, unless the last such read is too near or a full read is not allowed yet.
+ * @param now database clock.
+ */
+export function otherPlaces(run: CalendarRun, now: Micros): readonly CalendarRun[] {
+  const { placeFailures, placeFailingSince, freshAfter, freshStarts, resyncAfter } = run.calendar
+  const failures = placeFailures + 1
+  const isOld = now - (placeFailingSince ?? now) >= PLACE_AGE_MS * 1000
+  if (failures < (isOld ? PLACE_FAILURES_OLD : PLACE_FAILURES)) return []
+  if (now < Math.max(freshAfter ?? 0, resyncAfter ?? 0)) return []
+  const cursor = backToCursor(run)
+  const start = fromTheStart(run, readingFromStart(freshStarts, run.reading), now)
+  return cursor === null ? [start] : [cursor, start]
+}
+
+/** How long the next read from the start waits after the `nth` (from 1) in a row. */
+export function freshRestMs(nth: number): number {
+  return Math.min(FRESH_REST_MAX_MS, FRESH_REST_MS * 2 ** (nth - 1))
+}

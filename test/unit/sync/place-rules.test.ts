@@ -1,0 +1,144 @@
+// When a place counts as dead, and where a calendar goes on.
+import { describe, expect, test } from 'vitest'
+import { FAILURE_CODES, Failure, type FailureCode } from '#shared/domain/failure.ts'
+import { calendarId } from '#shared/domain/ids.ts'
+import {
+  plainRestMs,
+  PLAIN_REST_MAX_MS,
+  readingAfterNoProgress,
+  readingFromStart,
+  type Reading,
+} from '#shared/domain/reading.ts'
+import type { CalendarRow } from '#shared/store/calendars.ts'
+import { beginRun, nextPage, restartRun } from '../../../services/sync/calendar-run.ts'
+import {
+  freshRestMs,
+  otherPlaces,
+  PLACE_FAILURES,
+  placeOf,
+  tellsOfPlace,
+} from '../../../services/sync/place-rules.ts'
+import { UNTROUBLED } from '../../support/untroubled.ts'
+
+const MINUTE = 60_000_000
+const HOUR = 60 * MINUTE
+const NOW = 500_000 * HOUR
+
+function calendar(changes: Partial<CalendarRow> = {}): CalendarRow {
+  return {
+    calendarId: calendarId('0197a000-0000-7000-8000-000000000001'),
+    vendorCalendarId: 'primary',
+    cursor: 'cursor',
+    checkpoint: null,
+    generation: 4,
+    lastFullSync: NOW - HOUR,
+    sweepBelow: null,
+    resyncAfter: null,
+    resyncStreak: 0,
+    isUnlisted: false,
+    ...UNTROUBLED,
+    ...changes,
+  }
+}
+
+const DEAD = { placeFailures: PLACE_FAILURES - 1, placeFailingSince: NOW - MINUTE }
+const atCursor = (changes: Partial<CalendarRow> = {}) => beginRun(calendar(changes), NOW)!
+const atPage = (changes: Partial<CalendarRow> = {}) => nextPage(atCursor(changes), 'page 2')
+const places = (run: ReturnType<typeof atCursor>) =>
+  otherPlaces(run, NOW).map((other) => `${placeOf(other)} ${other.reading}`)
+
+describe('a place', () => {
+  test('is kept while it failed once or twice', () => {
+    expect(places(atPage())).toEqual([])
+    expect(places(atPage({ placeFailures: PLACE_FAILURES - 2, placeFailingSince: NOW - MINUTE }))).toEqual([])
+  })
+
+  test('that failed three times is left for the cursor, and that for the start', () => {
+    expect(places(atPage(DEAD))).toEqual(['cursor usual', 'start small-pages'])
+    expect(places(atCursor(DEAD))).toEqual(['start small-pages'])
+    expect(places(atCursor({ ...DEAD, cursor: null }))).toEqual(['start small-pages'])
+  })
+
+  test('that failed twice in an hour is left too', () => {
+    expect(places(atPage({ placeFailures: 1, placeFailingSince: NOW - HOUR }))).toHaveLength(2)
+    expect(places(atPage({ placeFailures: 1, placeFailingSince: NOW - HOUR + 1 }))).toEqual([])
+  })
+
+  test('of a run that went back to its cursor before is left for the start', () => {
+    const back = restartRun(atPage(DEAD), NOW)!
+    expect(placeOf(back)).toBe('cursor')
+    expect(places(nextPage(back, 'page 2 again'))).toEqual(['start small-pages'])
+  })
+
+  test('is not left for the start before the last such read has rested, nor before a second look is due', () => {
+    expect(places(atPage({ ...DEAD, freshAfter: NOW + 1 }))).toEqual([])
+    expect(places(atPage({ ...DEAD, freshAfter: NOW }))).toHaveLength(2)
+    expect(places(atPage({ ...DEAD, sweepBelow: 4, resyncAfter: NOW + 1 }))).toEqual([])
+  })
+
+  test('takes a read from the start under a new generation', () => {
+    const [, start] = otherPlaces(atPage(DEAD), NOW)
+    expect(start).toMatchObject({ cursor: null, pageToken: null, generation: 5, isResumed: false })
+  })
+})
+
+test('reads from the start are few a day, each in another way', () => {
+  const hours = [0]
+  while (hours.at(-1)! < 48) hours.push(hours.at(-1)! + freshRestMs(hours.length) / 3_600_000)
+  expect(hours.filter((at) => at < 24).length).toBeLessThanOrEqual(7)
+  expect(hours.filter((at) => at >= 24 && at < 48).length).toBeLessThanOrEqual(4)
+  expect([0, 1, 2, 3].map((nth) => readingFromStart(nth, 'other-pages'))).toEqual([
+    'small-pages',
+    'plain',
+    'usual',
+    'small-pages',
+  ])
+  for (const failed of ['usual', 'small-pages', 'plain'] as const)
+    for (const nth of [0, 1, 2]) expect(readingFromStart(nth, failed)).not.toBe(failed)
+})
+
+test('what is about the account, our limits or a young change counts against no place', () => {
+  const counted = (code: FailureCode) => tellsOfPlace(new Failure(code))
+  expect(
+    (['vendor/unavailable', 'vendor/timeout', 'vendor/calendar-gone', 'vendor/rejected'] as const).filter(
+      counted,
+    ),
+  ).toHaveLength(4)
+  const others = (Object.keys(FAILURE_CODES) as FailureCode[]).filter((code) => {
+    const { kind, scope } = FAILURE_CODES[code]
+    return kind === 'throttled' || kind === 'unauthorized' || scope === 'process' || scope === 'connection'
+  })
+  expect(others).toContain('vendor/circuit-open')
+  expect(
+    [...others, 'vendor/not-yet-readable' as const, 'vendor/no-progress' as const].filter(counted),
+  ).toEqual([])
+})
+
+describe('a run that got nowhere', () => {
+  test('is followed by one in other pages, then by a plain listing, then by a usual one', () => {
+    const ways: Reading[] = ['usual']
+    for (let n = 0; n < 3; n += 1) ways.push(readingAfterNoProgress(ways.at(-1)!, ways.at(-1)!))
+    expect(ways).toEqual(['usual', 'other-pages', 'plain', 'usual'])
+  })
+
+  test('of a calendar that only a plain listing could read is followed by that', () => {
+    expect(readingAfterNoProgress('usual', 'plain')).toBe('plain')
+    expect(readingAfterNoProgress('plain', 'plain')).toBe('usual')
+  })
+})
+
+describe('a calendar that is listed plainly', () => {
+  const plain = calendar({ cursor: null, reading: 'plain', usualFrom: NOW + HOUR })
+
+  test('is listed whole each time, and in the usual way once a day', () => {
+    expect(beginRun(plain, NOW)).toMatchObject({ cursor: null, generation: 5, reading: 'plain' })
+    expect(beginRun(plain, NOW + HOUR)).toMatchObject({ cursor: null, reading: 'usual' })
+  })
+
+  test('rests in between, longer when it is large, and not for ever', () => {
+    expect(plainRestMs(1)).toBe(360_000)
+    expect(plainRestMs(5)).toBe(1_800_000)
+    expect(plainRestMs(5_000)).toBe(PLAIN_REST_MAX_MS)
+    expect(beginRun({ ...plain, resyncAfter: NOW + 1 }, NOW)).toBeNull()
+  })
+})
