@@ -119,7 +119,7 @@ export interface SyncRequested {
 
 export type RetryReason = 'unknown' | 'retry' | 'continue' | 'recheck'
 
-/** Ring the doorbell of this connection when due. Key: connectionId. */
+/** Ring the doorbell of this connection, or of one of its calendars, when due. Key: connectionId. */
 export interface SyncRetryScheduled {
   connectionId: string
   providerId: string
@@ -129,5 +129,6 @@ export interface SyncRetryScheduled {
   dueAt: number
   reason: RetryReason
   code: string | null
+  calendarId: string | null
   requestedAt: number
 }

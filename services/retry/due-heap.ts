@@ -1,17 +1,17 @@
-// What waits to be rung, by due time; one record per connection. Invariant: of two records of a connection the one of the
-// highest epoch stays (of the same unit the earlier), so a connection is rung for its latest unit and a stale record costs
-// nothing. Every change is O(log n). Pure: it has no clock and knows no Kafka.
-import type { ConnectionId, Micros } from '#shared/domain/ids.ts'
+// What waits to be rung, by due time; one record per thing that is rung. Invariant: of two records of the same thing the one of
+// the highest epoch stays (of the same unit the earlier), so it is rung for its latest unit and a stale record costs nothing. Every change is O(log n). Pure: it has no clock and knows no Kafka.
+import type { Micros } from '#shared/domain/ids.ts'
 
 export interface Waiting {
-  readonly connectionId: ConnectionId
+  /** What is rung: a connection, or one calendar of it, for one kind of reason. */
+  readonly subject: string
   readonly epoch: number
   readonly dueAt: Micros
 }
 
 export class DueHeap<T extends Waiting> {
   readonly #items: T[] = []
-  readonly #places = new Map<ConnectionId, number>()
+  readonly #places = new Map<string, number>()
 
   get size(): number {
     return this.#items.length
@@ -22,9 +22,9 @@ export class DueHeap<T extends Waiting> {
     return this.#items[0]?.dueAt ?? null
   }
 
-  /** @returns the record that need not be rung any more: one that was replaced, or the offered one; null when the connection had none. */
+  /** @returns the record that need not be rung any more: one that was replaced, or the offered one; null when there was none. */
   offer(item: T): T | null {
-    const place = this.#places.get(item.connectionId)
+    const place = this.#places.get(item.subject)
     if (place === undefined) {
       this.#set(this.#items.length, item)
       this.#rise(this.#items.length - 1)
@@ -34,7 +34,7 @@ export class DueHeap<T extends Waiting> {
     if (!wins(item, before)) return item
     this.#set(place, item)
     this.#sink(place)
-    this.#rise(this.#places.get(item.connectionId)!)
+    this.#rise(this.#places.get(item.subject)!)
     return before
   }
 
@@ -57,7 +57,7 @@ export class DueHeap<T extends Waiting> {
   #removeFirst(): T {
     const first = this.#items[0]!
     const last = this.#items.pop()!
-    this.#places.delete(first.connectionId)
+    this.#places.delete(first.subject)
     if (this.#items.length > 0) {
       this.#set(0, last)
       this.#sink(0)
@@ -96,7 +96,7 @@ export class DueHeap<T extends Waiting> {
 
   #set(place: number, item: T): void {
     this.#items[place] = item
-    this.#places.set(item.connectionId, place)
+    this.#places.set(item.subject, place)
   }
 }
 

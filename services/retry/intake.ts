@@ -1,10 +1,10 @@
 // From the retry topics into the heap, eagerly: a record that is due in an hour never stands before one that is due now.
-// Invariant: a record is complete only when it was rung, was superseded by a later unit of its connection, or lies in the
+// Invariant: a record is complete only when it was rung, was superseded by a later unit's for the same thing, or lies in the
 // dead-letter topic; until then its offset holds the watermark, so a crash reads it again.
 import { performance } from 'node:perf_hooks'
 import type { SchemaTopic, TopicMessages } from '#schemas/topics.ts'
 import { TOPICS } from '#schemas/topics.ts'
-import { connectionId, type ConnectionId, type Micros } from '#shared/domain/ids.ts'
+import type { Micros } from '#shared/domain/ids.ts'
 import type {
   Batch,
   Consumer,
@@ -28,7 +28,7 @@ type Scheduled = TopicMessages[RetryTopic]
 
 /** What waits for its time: the message, and where its record stands. */
 export interface Scheduling {
-  readonly connectionId: ConnectionId
+  readonly subject: string
   readonly epoch: number
   readonly dueAt: Micros
   readonly message: Scheduled & { readonly vendor: 'google' | 'microsoft' }
@@ -140,7 +140,7 @@ function problemOf(message: Scheduled): string | null {
 
 function schedulingOf({ record, holding }: Received, message: Scheduling['message']): Scheduling {
   return {
-    connectionId: connectionId(message.connectionId),
+    subject: subjectOf(message),
     epoch: message.epoch,
     dueAt: message.dueAt,
     message,
@@ -149,6 +149,14 @@ function schedulingOf({ record, holding }: Received, message: Scheduling['messag
     holding,
     traceparent: record.headers.get('traceparent'),
   }
+}
+
+/**
+ * A later unit speaks for an earlier one where both ring for the same: a calendar's ring says nothing about its siblings, and a
+ * recheck nothing about a backoff.
+ */
+function subjectOf({ connectionId, calendarId, reason }: Scheduling['message']): string {
+  return `${connectionId} ${calendarId ?? 'all'} ${reason}`
 }
 
 function nameOf(at: TopicPartition): string {

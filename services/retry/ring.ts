@@ -58,7 +58,7 @@ function ringOf(codec: Codec, item: Scheduling, now: Micros): OutboundRecord {
     providerId: message.providerId,
     vendor: message.vendor,
     reason: reasonOf(message.reason),
-    calendarId: null,
+    calendarId: message.calendarId,
     deliveryKey: null,
     // A recheck is satisfied by a full listing that began after its due time.
     asOf: message.reason === 'recheck' ? message.dueAt : null,

@@ -1,14 +1,15 @@
 // Step 1 of a unit. Invariant: a unit that runs holds a new epoch, committed; one that does not run leaves the epoch as it was, so
 // it disturbs nobody.
 import { performance } from 'node:perf_hooks'
-import { connectionId, type ConnectionId } from '#shared/domain/ids.ts'
+import type { Failure } from '#shared/domain/failure.ts'
+import { connectionId, type CalendarId, type ConnectionId, type Micros } from '#shared/domain/ids.ts'
 import { metrics } from '#shared/platform/metrics.ts'
-import { readCalendars } from '#shared/store/calendars.ts'
+import { readCalendars, type CalendarRow } from '#shared/store/calendars.ts'
 import { bumpEpoch, type ClaimedConnection } from '#shared/store/connections.ts'
 import { recordedKeys } from '#shared/store/dedupe.ts'
 import { holdRequests } from '#shared/store/held-requests.ts'
 import { isFullRead } from './calendar-run.ts'
-import { judgeClaim, type Verdict } from './claim-rules.ts'
+import { isIll, judgeClaim, type Verdict } from './claim-rules.ts'
 import type { Turn } from './lanes.ts'
 import { closedGate, type Unit, type UnitDeps, type UnitEnd, type UnitRequest } from './unit.ts'
 
@@ -62,10 +63,11 @@ async function tryClaim(
         closedGate: closedGate(deps.gates, connection),
       })
       if (verdict.kind !== 'run') throw new NotRun(verdict)
-      if (slot === 'live' && verdict.scope.some((calendar) => isFullRead(calendar, connection.now))) {
+      const run = slot === 'live' ? withoutIllBackfill(verdict, connection.now) : verdict
+      if (slot === 'live' && run.scope.some((calendar) => isFullRead(calendar, connection.now))) {
         throw new NotRun({ kind: 'backfill' })
       }
-      return { kind: 'claimed', unit: unitOf(connection, verdict, requests) }
+      return { kind: 'claimed', unit: unitOf({ connection, calendars, requests }, run) }
     })
   } catch (error) {
     if (error instanceof NotRun) return error.end
@@ -78,12 +80,36 @@ export function keysOf(requests: readonly UnitRequest[]): readonly string[] {
   return [...new Set(requests.flatMap(({ message }) => message.deliveryKey ?? []))]
 }
 
+type Run = Extract<Verdict, { readonly kind: 'run' }>
+
+/** A sibling does not wait for a backfill slot because an ill calendar needs one: that calendar gets a unit of its own. */
+function withoutIllBackfill(run: Run, now: Micros): Run {
+  const waits = (calendar: CalendarRow) => isIll(calendar) && isFullRead(calendar, now)
+  if (run.scope.every(waits)) return run
+  return {
+    ...run,
+    scope: run.scope.filter((calendar) => !waits(calendar)),
+    early: [...run.early, ...run.scope.filter(waits)],
+  }
+}
+
 function unitOf(
-  connection: ClaimedConnection,
-  { scope, readsAll, isNotified }: Extract<Verdict, { kind: 'run' }>,
-  requests: readonly UnitRequest[],
+  of: {
+    readonly connection: ClaimedConnection
+    readonly calendars: readonly CalendarRow[]
+    readonly requests: readonly UnitRequest[]
+  },
+  { scope, early, isNotified }: Run,
 ): Unit {
   const startedAt = performance.now()
-  const progress = { changes: 0, pages: 0, isPutOff: false, isClosed: false, openAt: startedAt }
-  return { connection, requests, scope, readsAll, isNotified, startedAt, progress }
+  const progress = {
+    changes: 0,
+    pages: 0,
+    done: new Set<CalendarId>(),
+    failed: new Map<CalendarId, Failure>(),
+    putOff: new Set<CalendarId>(),
+    isClosed: false,
+    openAt: startedAt,
+  }
+  return { ...of, scope, left: early, isNotified, startedAt, progress }
 }

@@ -5,57 +5,94 @@ import { TOPICS } from '#schemas/topics.ts'
 import type { GateName } from '#shared/domain/gates.ts'
 import { crashPoint } from '#shared/platform/crash-point.ts'
 import { metrics } from '#shared/platform/metrics.ts'
+import { oweReads } from '#shared/store/calendar-failures.ts'
 import { clearConnection, markDirty, touchConnection } from '#shared/store/connections.ts'
 import { recordKeys } from '#shared/store/dedupe.ts'
 import { holdRequests } from '#shared/store/held-requests.ts'
 import { insertOutbox, type OutboxMessage } from '#shared/store/outbox.ts'
 import { keysOf } from './claim-unit.ts'
+import { calendarRing, saveIllCalendars, type Form } from './ill-calendars.ts'
+import { judgeEnd } from './judge-end.ts'
 import { connectionMessage } from './publish-changes.ts'
 import { writeFenced, type FencedWrite, type Unit, type UnitDeps, type UnitEnd } from './unit.ts'
 
 /** A change may be readable only some seconds after its notification. */
 const RECHECK_MS = 20_000
 
-/** Writes the outcome of a unit that has read what it was asked for; part of its last write. */
+/**
+ * Writes the outcome of a unit that has come to the end of its scope; part of its last write. Calendars that failed are recorded
+ * as failing alone: who calls it with such has asked `judgeEnd` whether a sibling is well.
+ */
 export async function closeUnit(
-  deps: Pick<UnitDeps, 'codec'>,
+  deps: Pick<UnitDeps, 'codec' | 'clock'>,
   unit: Unit,
   write: FencedWrite,
+  form: Form = 'whole',
 ): Promise<void> {
-  const { connection, progress, readsAll } = unit
+  const { connection, progress } = unit
   const { tx } = write
-  if (progress.isPutOff) await markDirty(tx, connection.connectionId)
-  else if (readsAll) await clearConnection(tx, connection.connectionId, connection.now)
+  const verdict = judgeEnd({ ...unit, ...progress })
+  if (verdict.kind === 'all-put-off') await markDirty(tx, connection.connectionId)
+  else if (verdict.kind === 'well' && verdict.isListed)
+    await clearConnection(tx, connection.connectionId, connection.now)
   else await touchConnection(tx, connection.connectionId)
-  await recordKeys(tx, connection.connectionId, keysOf(unit.requests))
+  await oweReads(tx, [...progress.putOff])
+  await saveIllCalendars(deps, unit, write, form)
+  if (form === 'whole') await recordKeys(tx, connection.connectionId, keysOf(unit.requests))
   const foundNothing = progress.changes === 0 && progress.pages > 0
-  if (unit.isNotified && foundNothing) await insertOutbox(tx, [recheck(deps, unit, write)])
+  const rings = unit.isNotified && foundNothing ? [recheck(deps, unit, write)] : []
+  await insertOutbox(tx, [...rings, ...ringsOfLeft(deps, unit, write)])
   progress.isClosed = true
 }
 
 /** A gate closed: the refusal becomes a durable row, which the scheduler rings when the gate is open again. */
-export async function holdUnit(deps: Pick<UnitDeps, 'db'>, unit: Unit, gate: GateName): Promise<UnitEnd> {
+export async function holdUnit(
+  deps: Pick<UnitDeps, 'db' | 'codec' | 'clock'>,
+  unit: Unit,
+  gate: GateName,
+): Promise<UnitEnd> {
   const { connectionId } = unit.connection
-  await writeFenced(deps, unit, 0, ({ tx }) => holdRequests(tx, [{ connectionId, gate }]))
+  await writeFenced(deps, unit, 0, async (write) => {
+    await holdRequests(write.tx, [{ connectionId, gate }])
+    await saveIllCalendars(deps, unit, write, 'whole')
+  })
   crashPoint('sync.held')
   metrics.heldRequests.add(1, { gate })
   return { kind: 'held', gate }
 }
 
-/** Passes the rest on to a later unit, which is rung after `waitMs`; this unit's requests are answered by it. */
+/**
+ * Passes the calendars that it has not come to the end of on to a later unit, which is rung after `waitMs`; this unit's requests
+ * are answered by it.
+ */
 export async function handOver(
-  deps: Pick<UnitDeps, 'db' | 'codec'>,
+  deps: Pick<UnitDeps, 'db' | 'codec' | 'clock'>,
   unit: Unit,
   waitMs: number,
 ): Promise<UnitEnd> {
-  const { connectionId } = unit.connection
+  const { connection, calendars, scope, progress } = unit
+  const { connectionId } = connection
+  const rest = scope
+    .map(({ calendarId }) => calendarId)
+    .filter((id) => !progress.done.has(id) && !progress.failed.has(id))
   await writeFenced(deps, unit, 0, async (write) => {
-    await markDirty(write.tx, connectionId)
+    const isAll = connection.syncNeeded || rest.length === calendars.length
+    if (isAll) await markDirty(write.tx, connectionId)
+    await oweReads(write.tx, [...(isAll ? [] : rest), ...progress.putOff])
+    await saveIllCalendars(deps, unit, write, 'whole')
     await recordKeys(write.tx, connectionId, keysOf(unit.requests))
-    await insertOutbox(write.tx, [ring(deps, unit, write, { reason: 'continue', waitMs })])
+    const rings = [ring(deps, unit, write, { reason: 'continue', waitMs })]
+    await insertOutbox(write.tx, [...rings, ...ringsOfLeft(deps, unit, write)])
   })
   crashPoint('sync.handed-over')
   return { kind: 'handed-over' }
+}
+
+function ringsOfLeft(deps: Pick<UnitDeps, 'codec'>, unit: Unit, write: FencedWrite): OutboxMessage[] {
+  return unit.left.map(({ calendarId, backoffUntil }) => {
+    const due = { calendarId, backoffUntil: Math.max(backoffUntil ?? 0, write.now) }
+    return calendarRing(deps, unit, write, { ...due, reason: 'retry' })
+  })
 }
 
 function recheck(deps: Pick<UnitDeps, 'codec'>, unit: Unit, write: FencedWrite): OutboxMessage {
@@ -78,6 +115,7 @@ function ring(
     dueAt: now + Math.round(waitMs * 1000),
     reason,
     code: null,
+    calendarId: null,
     requestedAt: now,
   }
   return connectionMessage(deps, TOPICS.retry30s, message, {

@@ -8,7 +8,7 @@ import type { VendorName } from '#shared/domain/ids.ts'
 import { metrics } from '#shared/platform/metrics.ts'
 import type { CalendarRow } from '#shared/store/calendars.ts'
 import { processRoom } from '#shared/vendors/room.ts'
-import type { CursorExpired, Page } from '#shared/vendors/vendor.ts'
+import type { CursorExpired, Page, Vendor } from '#shared/vendors/vendor.ts'
 import { withSmallerPages, type CalendarRun } from './calendar-run.ts'
 import type { Turn } from './lanes.ts'
 import { interruption, type Interruption, type Unit, type UnitDeps } from './unit.ts'
@@ -27,7 +27,18 @@ export interface TooLarge {
   readonly smaller: CalendarRun
 }
 
-/** Fetches the page at which a run stands. Throws Failure; when the turn is stopped or taken away, that signal's reason. */
+/** A call that did not come to be, because the account's token could not be had: no fault of the calendar. */
+export class AccountTrouble extends Error {
+  override readonly name = 'AccountTrouble'
+  readonly failure: Failure
+
+  constructor(failure: Failure) {
+    super(failure.message, { cause: failure })
+    this.failure = failure
+  }
+}
+
+/** Fetches the page at which a run stands. Throws Failure or AccountTrouble; when the turn is stopped or taken away, that signal's reason. */
 export async function fetchPage(
   deps: UnitDeps,
   unit: Unit,
@@ -57,8 +68,6 @@ async function fetchSized(
 ): Promise<Page | CursorExpired | Interruption> {
   const left = openSeries(run)
   if (left !== null) return nextSeries(deps, run, left, seriesReader(deps, unit, turn))
-  const { vendor, access } = vendorOf(deps, unit.connection.vendor)
-  const signal = AbortSignal.any([turn.signal, turn.stopping])
   const request = {
     vendorCalendarId: run.calendar.vendorCalendarId,
     cursor: run.cursor,
@@ -66,14 +75,8 @@ async function fetchSized(
     window: run.window,
     shrunk: run.shrunk,
   }
-  const page = await paced(deps, signal, () =>
-    access.withToken(
-      unit.connection.connectionId,
-      signal,
-      async (token) =>
-        interruption(deps, unit, turn) ??
-        (await timed(unit, 'page', () => fetchAnew(() => vendor.fetchPage(token, request, signal)))),
-    ),
+  const page = await call(deps, unit, turn, (vendor, token, signal) =>
+    timed(unit, 'page', () => fetchAnew(() => vendor.fetchPage(token, request, signal))),
   )
   if (page.kind !== 'page') return page
   if (page.unreadable.length > 0) reportUnreadable(deps, unit, page)
@@ -82,21 +85,13 @@ async function fetchSized(
 
 /** One series read whole, behind the gates. Nothing of the page that touched it is forgotten when the call is made again. */
 function seriesReader(deps: UnitDeps, unit: Unit, turn: Turn): ReadSeries {
-  const { vendor, access } = vendorOf(deps, unit.connection.vendor)
-  const signal = AbortSignal.any([turn.signal, turn.stopping])
   return (request) =>
-    paced(deps, signal, () =>
-      access.withToken(
-        unit.connection.connectionId,
-        signal,
-        async (token) =>
-          interruption(deps, unit, turn) ??
-          (await timed(unit, 'series', async () => {
-            if (vendor.fetchSeries === undefined)
-              throw new Failure('internal/defect', 'A vendor whose series cannot be read names one.')
-            return vendor.fetchSeries(token, request, signal)
-          })),
-      ),
+    call(deps, unit, turn, (vendor, token, signal) =>
+      timed(unit, 'series', async () => {
+        if (vendor.fetchSeries === undefined)
+          throw new Failure('internal/defect', 'A vendor whose series cannot be read names one.')
+        return vendor.fetchSeries(token, request, signal)
+      }),
     )
 }
 
@@ -117,21 +112,46 @@ export async function isGone(
   calendar: CalendarRow,
   turn: Turn,
 ): Promise<boolean | Interruption> {
-  const { vendor, access } = vendorOf(deps, unit.connection.vendor)
-  const signal = AbortSignal.any([turn.signal, turn.stopping])
-  const listed = await paced(deps, signal, () =>
-    access.withToken(
-      unit.connection.connectionId,
-      signal,
-      async (token) =>
-        interruption(deps, unit, turn) ??
-        (await timed(unit, 'list', () => vendor.listCalendars(token, signal))),
-    ),
+  const listed = await call(deps, unit, turn, (vendor, token, signal) =>
+    timed(unit, 'list', () => vendor.listCalendars(token, signal)),
   )
   if ('kind' in listed) return listed
   const found = listed.find(({ vendorCalendarId }) => vendorCalendarId === calendar.vendorCalendarId)
   // Who may see only busy times cannot list events any more.
   return found === undefined || found.accessRole === 'freeBusyReader'
+}
+
+/** One call with a token, behind gates and budget. Throws what it throws, and AccountTrouble when there was no token for it. */
+async function call<T>(
+  deps: UnitDeps,
+  unit: Unit,
+  turn: Turn,
+  work: (vendor: Vendor, token: string, signal: AbortSignal) => Promise<T>,
+): Promise<T | Interruption> {
+  const { vendor, access } = vendorOf(deps, unit.connection.vendor)
+  const signal = AbortSignal.any([turn.signal, turn.stopping])
+  return paced(deps, signal, async () => {
+    let calls = 0
+    let refusal: unknown
+    try {
+      return await access.withToken(unit.connection.connectionId, signal, async (token) => {
+        const stop = interruption(deps, unit, turn)
+        if (stop !== null) return stop
+        calls += 1
+        try {
+          return await work(vendor, token, signal)
+        } catch (error) {
+          refusal = error
+          throw error
+        }
+      })
+    } catch (error) {
+      // A second call with a fresh token that was refused as well is about what was called.
+      const isOfCall = error === refusal || calls > 1
+      if (isOfCall || !(error instanceof Failure) || PACED.has(error.code)) throw error
+      throw new AccountTrouble(error)
+    }
+  })
 }
 
 /**
@@ -141,11 +161,11 @@ export async function isGone(
 async function paced<T>(
   { clock }: Pick<UnitDeps, 'clock'>,
   signal: AbortSignal,
-  call: () => Promise<T>,
+  attempt: () => Promise<T>,
 ): Promise<T> {
   for (;;) {
     try {
-      return await call()
+      return await attempt()
     } catch (error) {
       if (!(error instanceof Failure) || !PACED.has(error.code)) throw error
       const waitMs = ((error.retryAt ?? 0) - clock.now()) / 1000
@@ -165,7 +185,7 @@ function vendorOf(deps: UnitDeps, name: VendorName) {
   return found
 }
 
-async function timed<T>({ connection }: Unit, call: string, work: () => Promise<T>): Promise<T> {
+async function timed<T>({ connection }: Unit, name: string, work: () => Promise<T>): Promise<T> {
   const startedAt = performance.now()
   let outcome = 'error'
   try {
@@ -173,7 +193,7 @@ async function timed<T>({ connection }: Unit, call: string, work: () => Promise<
     outcome = 'ok'
     return result
   } finally {
-    const labels = { vendor: connection.vendor, call }
+    const labels = { vendor: connection.vendor, call: name }
     metrics.vendorCalls.add(1, { ...labels, outcome })
     metrics.vendorCallSeconds.record((performance.now() - startedAt) / 1000, labels)
   }

@@ -29,6 +29,8 @@ export async function runUnit(
   metrics.syncLatencyMs.record(ms, { vendor, outcome: end.kind })
   const line = { connectionId, vendor, requests: requests.length, ms: Math.round(ms), ...end }
   if (end.kind === 'failed') deps.logger.warn(line, 'unit failed')
+  else if (end.kind === 'partly')
+    deps.logger.warn(line, 'calendars could not be read beside others that could')
   else if (end.kind === 'blocked') deps.logger.warn(line, 'unit waits for Postgres')
   else deps.logger.debug(line, 'unit ended')
   return turnEnd(end)
@@ -38,7 +40,10 @@ export async function runUnit(
 export function countFromZero(vendors: Iterable<VendorName>): void {
   for (const vendor of vendors) {
     for (const outcome of ['done', 'failed']) metrics.syncRuns.add(0, { vendor, outcome })
-    for (const code of Object.keys(FAILURE_CODES)) metrics.syncFailures.add(0, { vendor, code })
+    for (const code of Object.keys(FAILURE_CODES)) {
+      metrics.syncFailures.add(0, { vendor, code })
+      metrics.calendarFailures.add(0, { vendor, code })
+    }
     metrics.itemsProcessed.add(0, { vendor })
   }
 }
@@ -47,6 +52,7 @@ function turnEnd(end: UnitEnd): TurnEnd {
   switch (end.kind) {
     case 'done':
     case 'failed':
+    case 'partly':
     case 'held':
     case 'handed-over':
       return { kind: 'complete' }

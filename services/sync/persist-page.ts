@@ -4,6 +4,7 @@ import type { EventId } from '#shared/domain/ids.ts'
 import type { Plan } from '#shared/domain/plan.ts'
 import { crashPoint } from '#shared/platform/crash-point.ts'
 import { metrics } from '#shared/platform/metrics.ts'
+import { clearIfIll } from '#shared/store/calendar-failures.ts'
 import { saveCheckpoint, saveCursor } from '#shared/store/calendars.ts'
 import { deleteEvents, refreshEvents, upsertEvents } from '#shared/store/events.ts'
 import { insertOutbox } from '#shared/store/outbox.ts'
@@ -40,6 +41,7 @@ export async function persistPage(
     crashPoint('sync.place-saved')
     unit.progress.pages += 1
     unit.progress.changes += changes
+    if (after === null) await clearIfIll(write.tx, run.calendar)
     if (after === null && page.isLast) await closeUnit(deps, unit, write)
     crashPoint('sync.before-commit')
   })

@@ -1,28 +1,45 @@
 // A failed unit, recorded. Invariant: the failure, the backoff and the next ring commit together under the fence, and only then
-// are the unit's requests done. One dead letter per streak is a signal to a person; the sweep keeps trying every hour.
+// are the unit's requests done. What one calendar met is that calendar's (ill-calendars.ts) as long as a sibling is well; what the
+// account met, or all calendars at once, is the connection's. One dead letter per streak is a signal to a person; tries go on
+// every hour.
 import { TOPICS } from '#schemas/topics.ts'
 import { backoffMs } from '#shared/domain/backoff.ts'
-import { asFailure, countsAsAttempt, disposition, Failure, FAILURE_CODES } from '#shared/domain/failure.ts'
+import { asFailure, countsAsAttempt, disposition, Failure } from '#shared/domain/failure.ts'
 import { shardOf } from '#shared/domain/ids.ts'
 import { crashPoint } from '#shared/platform/crash-point.ts'
 import { deadLetterRecord } from '#shared/platform/dead-letter.ts'
 import { metrics } from '#shared/platform/metrics.ts'
-import { redact } from '#shared/platform/redact.ts'
-import { currentTraceparent } from '#shared/platform/telemetry.ts'
+import { saveCalendarFailures, waitTogether } from '#shared/store/calendar-failures.ts'
 import { saveFailure, type RecordedFailure } from '#shared/store/connections.ts'
 import { recordKeys } from '#shared/store/dedupe.ts'
 import { insertOutbox, type OutboxMessage } from '#shared/store/outbox.ts'
 import { keysOf } from './claim-unit.ts'
+import { closeUnit } from './end-unit.ts'
+import {
+  bandOf,
+  DEAD_LETTER_AT,
+  failedCalendars,
+  floorMs,
+  saveIllCalendars,
+  textOf,
+  traceId,
+  type Form,
+} from './ill-calendars.ts'
+import { judgeEnd } from './judge-end.ts'
 import type { Turn } from './lanes.ts'
 import { connectionMessage } from './publish-changes.ts'
-import { writeFenced, type Unit, type UnitDeps, type UnitEnd } from './unit.ts'
+import { writeFenced, type FencedWrite, type Unit, type UnitDeps, type UnitEnd } from './unit.ts'
 
-const DEAD_LETTER_AT = 12
 const HOUR_MS = 3_600_000
-const MESSAGE_MAX = 500
 
 type Deps = Pick<UnitDeps, 'db' | 'codec' | 'clock'>
 type Saved = Awaited<ReturnType<typeof saveFailure>>
+
+/** Whose failure it is, and whether it may park: a refusal that only some of the calendars met may not. */
+interface Blame {
+  readonly scope: RecordedFailure['scope']
+  readonly mayPark: boolean
+}
 
 /**
  * How a unit ends that broke off: abandoned, blocked, or failed and recorded as such. Never rejects.
@@ -41,76 +58,92 @@ export async function endBroken(
   if (failure.kind === 'defect') deps.logger.error({ err: error }, 'a unit met a fault of calstream')
   if (unit === null) return { kind: 'abandoned' }
   try {
-    return await recordFailure(deps, unit, failure)
+    return await recordFailure(deps, unit, failure, { scope: 'account', mayPark: true })
   } catch (second) {
     // What cannot even be recorded leaves the requests to be done again.
     return endBroken(deps, null, turn, second)
   }
 }
 
-/** Records why a unit failed and when it is tried again. Throws Failure `store/*` when that could not be written. */
-export async function recordFailure(deps: Deps, unit: Unit, failure: Failure): Promise<UnitEnd> {
-  try {
-    await write(deps, unit, failure, 'whole')
-  } catch (error) {
-    if (!(error instanceof Failure) || error.code !== 'store/rejected-data') throw error
-    // Postgres refused a text in it. The bare code is ours and can always be stored; the keys only save work.
-    await write(deps, unit, failure, 'bare')
-  }
-  metrics.syncFailures.add(1, { vendor: unit.connection.vendor, code: failure.code })
-  return { kind: 'failed', code: failure.code }
+/** The end of a unit of which calendars could not be read. Throws Failure `store/*` when that could not be written. */
+export async function endIll(deps: Deps, unit: Unit): Promise<UnitEnd> {
+  const verdict = judgeEnd({ ...unit, ...unit.progress })
+  if (verdict.kind === 'all-ill')
+    return recordFailure(deps, unit, verdict.failure, { scope: 'calendars', mayPark: verdict.isRefused })
+  await writeFormed(deps, unit, (write, form) => closeUnit(deps, unit, write, form))
+  const [first] = unit.progress.failed.values()
+  return { kind: 'partly', code: first?.code ?? 'internal/defect', calendars: unit.progress.failed.size }
 }
 
-async function write(deps: Deps, unit: Unit, failure: Failure, form: 'whole' | 'bare'): Promise<void> {
-  const { connection } = unit
-  const record = recordOf(deps, unit, failure, form)
-  await writeFenced(deps, unit, 0, async ({ tx }) => {
+async function recordFailure(deps: Deps, unit: Unit, failure: Failure, blame: Blame): Promise<UnitEnd> {
+  await writeFormed(deps, unit, async (write, form) => {
+    const { tx } = write
+    const record = recordOf(deps, unit, { failure, blame, form })
     const saved = await saveFailure(tx, record)
-    if (form === 'whole') await recordKeys(tx, connection.connectionId, keysOf(unit.requests))
+    if (blame.scope === 'account') await saveIllCalendars(deps, unit, write, form)
+    else await saveTogether(tx, unit, { form, saved })
+    if (form === 'whole') await recordKeys(tx, unit.connection.connectionId, keysOf(unit.requests))
     await insertOutbox(tx, messagesOf(deps, unit, record, saved))
     crashPoint('sync.failure-before-commit')
   })
   crashPoint('sync.failure-committed')
+  metrics.syncFailures.add(1, { vendor: unit.connection.vendor, code: failure.code })
+  return { kind: 'failed', code: failure.code }
 }
 
-function recordOf(deps: Deps, unit: Unit, failure: Failure, form: 'whole' | 'bare'): RecordedFailure {
-  const { connection } = unit
-  const isParked = disposition(failure) === 'park'
+async function writeFormed(
+  deps: Deps,
+  unit: Unit,
+  work: (write: FencedWrite, form: Form) => Promise<void>,
+): Promise<void> {
+  try {
+    await writeFenced(deps, unit, 0, (write) => work(write, 'whole'))
+  } catch (error) {
+    if (!(error instanceof Failure) || error.code !== 'store/rejected-data') throw error
+    // Postgres refused a text in it. The bare code is ours and can always be stored; the keys only save work.
+    await writeFenced(deps, unit, 0, (write) => work(write, 'bare'))
+  }
+}
+
+/** All calendars at once: each remembers its streak, and they wait together for the ring of their connection. */
+async function saveTogether(
+  tx: FencedWrite['tx'],
+  unit: Unit,
+  { form, saved }: { readonly form: Form; readonly saved: Saved },
+): Promise<void> {
+  const waitsMs = Math.max(0, ((saved.backoffUntil ?? saved.now) - saved.now) / 1000)
+  await saveCalendarFailures(
+    tx,
+    failedCalendars(unit, form, () => waitsMs),
+  )
+  await waitTogether(tx, unit.connection.connectionId, saved.backoffUntil ?? saved.now)
+}
+
+function recordOf(
+  deps: Deps,
+  { connection }: Unit,
+  { failure, blame, form }: { readonly failure: Failure; readonly blame: Blame; readonly form: Form },
+): RecordedFailure {
+  const isParked = blame.mayPark && disposition(failure) === 'park'
   const errorCount = connection.errorCount + (countsAsAttempt(failure) ? 1 : 0)
   const attempt = connection.failures + 1
   return {
     connectionId: connection.connectionId,
     errorCount,
-    error: {
-      code: failure.code,
-      message: form === 'whole' ? messageOf(failure) : '',
-      attempt,
-      traceId: currentTraceparent()?.split('-')[1] ?? null,
-    },
+    scope: blame.scope,
+    error: { code: failure.code, message: textOf(failure, form), attempt, traceId: traceId() },
     backoffMs: isParked ? null : waitMs(deps, failure, { errorCount, attempt }),
     status: isParked ? 'needs_reauth' : 'active',
   }
 }
 
-/** `retryAt` is by our clock, backoff by the database's: what counts is how far it is ahead. */
 function waitMs(
   { clock }: Deps,
   failure: Failure,
   { errorCount, attempt }: { readonly errorCount: number; readonly attempt: number },
 ): number {
-  const floorMs =
-    failure.retryAt === undefined ? 0 : Math.max(0, Math.ceil((failure.retryAt - clock.now()) / 1000))
-  const backoff = backoffMs({ attempt, floorMs, random: Math.random() })
+  const backoff = backoffMs({ attempt, floorMs: floorMs(clock, failure), random: Math.random() })
   return errorCount >= DEAD_LETTER_AT ? Math.max(HOUR_MS, backoff) : backoff
-}
-
-/** Our own text, cleaned. The text of a defect comes from anywhere, so it stays in the log. */
-function messageOf(failure: Failure): string {
-  const text = failure.code === 'internal/defect' ? FAILURE_CODES[failure.code].text : failure.message
-  return redact(text)
-    .replaceAll(/\p{Cc}/gu, ' ')
-    .slice(0, MESSAGE_MAX)
-    .toWellFormed()
 }
 
 function messagesOf(deps: Deps, unit: Unit, record: RecordedFailure, saved: Saved): readonly OutboxMessage[] {
@@ -135,15 +168,11 @@ function retryMessage(deps: Deps, unit: Unit, record: RecordedFailure, saved: Sa
       dueAt: saved.backoffUntil ?? saved.now,
       reason: 'retry',
       code: record.error.code,
+      calendarId: null,
       requestedAt: saved.now,
     },
     { type: 'calendar.sync.retry-scheduled.v1', at: saved.now },
   )
-}
-
-function bandOf(waitMs: number): typeof TOPICS.retry30s | typeof TOPICS.retry10m | typeof TOPICS.retry6h {
-  if (waitMs <= 30_000) return TOPICS.retry30s
-  return waitMs <= 600_000 ? TOPICS.retry10m : TOPICS.retry6h
 }
 
 function parkMessage(deps: Deps, unit: Unit, record: RecordedFailure, saved: Saved): OutboxMessage {

@@ -6,6 +6,7 @@ import type { CalendarId, EventId } from '#shared/domain/ids.ts'
 import { plainRestMs, USUAL_AGAIN_MS } from '#shared/domain/reading.ts'
 import { crashPoint } from '#shared/platform/crash-point.ts'
 import { metrics } from '#shared/platform/metrics.ts'
+import { clearIfIll } from '#shared/store/calendar-failures.ts'
 import { coolDown, deselectCalendar, saveFullRead, type CalendarRow } from '#shared/store/calendars.ts'
 import { countUnseen, deleteEvents, readAny, readStale, type StaleRows } from '#shared/store/events.ts'
 import { insertOutbox } from '#shared/store/outbox.ts'
@@ -41,8 +42,11 @@ export async function restartRead(deps: UnitDeps, unit: Unit, run: CalendarRun):
     return restarted
   }
   const rest = { restMs: restMs(run.resyncStreak), resyncStreak: run.resyncStreak + 1 }
-  await writeFenced(deps, unit, 0, ({ tx }) => coolDown(tx, run.calendar.calendarId, rest))
-  throw new Failure('vendor/cursor-expired-again')
+  const now = await writeFenced(deps, unit, 0, async ({ tx }) => {
+    await coolDown(tx, run.calendar.calendarId, rest)
+    return deps.clock.now()
+  })
+  throw new Failure('vendor/cursor-expired-again', undefined, { retryAt: now + rest.restMs * 1000 })
 }
 
 /** Sweeps one chunk. @returns where the calendar goes on from here; null when it is done. Throws Failure `store/*`. */
@@ -79,7 +83,8 @@ export async function sweepResync(deps: UnitDeps, unit: Unit, sweep: Sweep): Pro
       reading: run.reading,
       usualAgainMs: USUAL_AGAIN_MS,
     })
-    unit.progress.isPutOff ||= isPutOff
+    if (isPutOff) unit.progress.putOff.add(calendarId)
+    if (after === null) await clearIfIll(write.tx, run.calendar)
     if (after === null && sweep.isLast) await closeUnit(deps, unit, write)
     crashPoint('sync.sweep-before-commit')
   })

@@ -1,6 +1,6 @@
 // One connection brought up to date: claim, fetch, plan, persist, repeat. Safe to repeat at any point: the message that started it
 // is a doorbell and carries no data, the cursor moves only with the rows it covers, and the epoch fences whoever was overtaken.
-import { asFailure, Failure, worstOf } from '#shared/domain/failure.ts'
+import { asFailure, Failure, isOfCalendar } from '#shared/domain/failure.ts'
 import { planPage, rowsToHold, type Plan } from '#shared/domain/plan.ts'
 import { crashPoint } from '#shared/platform/crash-point.ts'
 import { metrics } from '#shared/platform/metrics.ts'
@@ -11,11 +11,11 @@ import type { Page } from '#shared/vendors/vendor.ts'
 import { beginRun, fullReadReason, isPutOff, type CalendarRun } from './calendar-run.ts'
 import { claimUnit } from './claim-unit.ts'
 import { closeUnit, handOver, holdUnit } from './end-unit.ts'
-import { isGone } from './fetch-page.ts'
+import { AccountTrouble, isGone } from './fetch-page.ts'
 import type { Turn } from './lanes.ts'
 import { fetchOrLeave } from './leave-place.ts'
 import { persistPage } from './persist-page.ts'
-import { endBroken } from './record-failure.ts'
+import { endBroken, endIll } from './record-failure.ts'
 import { removeCalendar, restartRead, sweepResync } from './sweep-resync.ts'
 import {
   interruption,
@@ -53,15 +53,25 @@ export async function syncConnection(
     if (claim.kind !== 'claimed') return claim
     unit = claim.unit
     crashPoint('sync.claimed')
-    if (unit.connection.unfinished >= UNFINISHED_MAX) throw new Failure('sync/unfinished')
+    if (unit.connection.unfinished >= UNFINISHED_MAX) return await endUnfinished(deps, unit)
     if (turn.slot === 'none') return await handOver(deps, unit, noSlotWaitMs(turn))
     const stop = await syncCalendars(deps, unit, turn)
     if (stop?.kind === 'held') return await holdUnit(deps, unit, stop.gate)
     if (stop?.kind === 'handed-over') return await handOver(deps, unit, 0)
+    if (unit.progress.failed.size > 0) return await endIll(deps, unit)
     return { kind: 'done', why: 'read' }
   } catch (error) {
     return endBroken(deps, unit, turn, error)
   }
+}
+
+/** Whatever ends these units is met by the calendars that they read; a sibling may have nothing to do with it. */
+async function endUnfinished(deps: UnitDeps, unit: Unit): Promise<UnitEnd> {
+  const failure = new Failure('sync/unfinished')
+  if (unit.scope.length === 0) throw failure
+  deps.logger.error({ err: failure }, 'a unit met a fault of calstream')
+  for (const { calendarId } of unit.scope) unit.progress.failed.set(calendarId, failure)
+  return endIll(deps, unit)
 }
 
 function noSlotWaitMs({ waiting = 0 }: Turn): number {
@@ -126,26 +136,33 @@ async function syncPage(
 
 /** One calendar after the other; the failure of one does not keep the others from being read. */
 async function syncCalendars(deps: UnitDeps, unit: Unit, turn: Turn): Promise<Interruption | null> {
-  const failures: Failure[] = []
+  const { done, failed } = unit.progress
   for (const calendar of unit.scope) {
-    const isLast = calendar === unit.scope.at(-1) && failures.length === 0
+    const isLast = calendar === unit.scope.at(-1) && failed.size === 0
     try {
       const stop = await syncOrRemove(deps, unit, { calendar, isLast }, turn)
       if (stop !== null) return stop
+      done.add(calendar.calendarId)
     } catch (error) {
       // A stop cuts calls off: they reject with its reason, which is no Failure.
-      if (turn.stopping.aborted && !turn.signal.aborted && !(error instanceof Failure)) {
-        return { kind: 'handed-over' }
-      }
-      const failure = asFailure(error)
-      if (turn.signal.aborted || endsUnit(failure)) throw error
-      failures.push(failure)
+      const isCutOff = !(error instanceof Failure || error instanceof AccountTrouble)
+      if (turn.stopping.aborted && !turn.signal.aborted && isCutOff) return { kind: 'handed-over' }
+      failed.set(calendar.calendarId, failureOfCalendar(deps, turn, error))
     }
   }
-  const [first, ...others] = failures
-  if (first) throw worstOf([first, ...others])
-  if (!unit.progress.isClosed) await writeFenced(deps, unit, 0, (write) => closeUnit(deps, unit, write))
+  if (!unit.progress.isClosed && failed.size === 0)
+    await writeFenced(deps, unit, 0, (write) => closeUnit(deps, unit, write))
   return null
+}
+
+/** What a calendar met while it was read. Throws what is not its own but ends the unit. */
+function failureOfCalendar(deps: UnitDeps, turn: Turn, error: unknown): Failure {
+  if (turn.signal.aborted) throw error
+  if (error instanceof AccountTrouble) throw error.failure
+  const failure = asFailure(error)
+  if (!isOfCalendar(failure)) throw error
+  if (failure.kind === 'defect') deps.logger.error({ err: error }, 'a calendar met a fault of calstream')
+  return failure
 }
 
 /** A calendar that is gone at the vendor is removed, which is no failure. */
@@ -163,18 +180,27 @@ async function syncOrRemove(
     return await syncCalendar(deps, unit, one, turn)
   } catch (error) {
     if (!(error instanceof Failure) || error.kind !== 'gone') throw error
+    if (wasListedLately(one.calendar)) throw new Failure('vendor/unavailable', LISTED_AND_GONE)
     const gone = await isGone(deps, unit, one.calendar, turn)
     if (typeof gone !== 'boolean') return gone
-    if (!gone)
-      throw new Failure('vendor/unavailable', 'The vendor lists a calendar and says that it does not exist.')
+    if (!gone) throw new Failure('vendor/unavailable', LISTED_AND_GONE)
     await removeCalendar(deps, unit, one.calendar)
     return null
   }
 }
 
+const LISTED_AND_GONE = 'The vendor lists a calendar and says that it does not exist.'
+/** From here on tries are half an hour apart at least. */
+const TRIES_WITHOUT_LIST = 6
+
+/** The list was asked at the first failure, and is compared once an hour by itself: each call to an ill calendar counts. */
+function wasListedLately({ failures }: CalendarRow): boolean {
+  return failures > 0 && failures < TRIES_WITHOUT_LIST
+}
+
 function noteBeginning(unit: Unit, calendar: CalendarRow, run: CalendarRun | null): void {
   const { vendor, now } = unit.connection
-  unit.progress.isPutOff ||= run === null || isPutOff(calendar, now)
+  if (run === null || isPutOff(calendar, now)) unit.progress.putOff.add(calendar.calendarId)
   const reason = run && fullReadReason(run)
   if (reason !== null) metrics.resyncs.add(1, { vendor, reason })
 }
@@ -185,10 +211,4 @@ async function planFetched(deps: UnitDeps, run: CalendarRun, page: Page): Promis
   const { window, generation } = run
   const held = await readHeld(deps.db, calendarId, rowsToHold(page.items, unreadable), window)
   return planPage({ calendarId, items: page.items, unreadable, held, window, generation })
-}
-
-/** Whether going on with the next calendar would be pointless or rude. */
-function endsUnit(failure: Failure): boolean {
-  if (failure.scope === 'process') return true
-  return failure.kind === 'conflict' || failure.kind === 'throttled' || failure.kind === 'unauthorized'
 }

@@ -3,7 +3,8 @@
 import { performance } from 'node:perf_hooks'
 import type { SyncRequested } from '#schemas/messages.gen.ts'
 import type { GateName, Gates } from '#shared/domain/gates.ts'
-import type { VendorName } from '#shared/domain/ids.ts'
+import type { Failure } from '#shared/domain/failure.ts'
+import type { CalendarId, VendorName } from '#shared/domain/ids.ts'
 import type { InboundRecord } from '#shared/platform/broker.ts'
 import type { Clock } from '#shared/platform/clock.ts'
 import type { Codec } from '#shared/platform/codec.ts'
@@ -33,10 +34,12 @@ export interface UnitDeps {
 export interface Unit {
   readonly connection: ClaimedConnection
   readonly requests: readonly UnitRequest[]
-  /** The calendars to read. */
+  /** All calendars of the connection that are synced, as they stood at the claim. */
+  readonly calendars: readonly CalendarRow[]
+  /** Those to read, in this order. */
   readonly scope: readonly CalendarRow[]
-  /** The scope is every calendar: only then may the unit clear `sync_needed`. */
-  readonly readsAll: boolean
+  /** Their own ring came with this unit, which cannot read them now: it rings for them again. */
+  readonly left: readonly CalendarRow[]
   /** A notification asked for it, so finding nothing is suspicious. */
   readonly isNotified: boolean
   /** performance.now() at the claim. */
@@ -49,8 +52,12 @@ export interface Progress {
   /** Event rows written or removed. */
   changes: number
   pages: number
-  /** A calendar waits for a full read that is not due yet, so `sync_needed` has to stay. */
-  isPutOff: boolean
+  /** Calendars of the scope that were read to their end. */
+  readonly done: Set<CalendarId>
+  /** Calendars that could not be read, and why. */
+  readonly failed: Map<CalendarId, Failure>
+  /** Calendars that wait for a full read which is not due yet: they stay owed. */
+  readonly putOff: Set<CalendarId>
   /** The outcome is written. */
   isClosed: boolean
   /** performance.now() when the gates were last seen open. */
@@ -64,6 +71,8 @@ export type UnitEnd =
       readonly why: 'read' | 'satisfied' | 'parked' | 'backing-off' | 'unknown-connection'
     }
   | { readonly kind: 'failed'; readonly code: string }
+  /** Some calendars could not be read, which is recorded in their rows; what else was asked for was read. */
+  | { readonly kind: 'partly'; readonly code: string; readonly calendars: number }
   | { readonly kind: 'held'; readonly gate: GateName }
   | { readonly kind: 'handed-over' }
   /** It wrote nothing more; its requests are still to be done. */

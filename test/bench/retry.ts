@@ -113,6 +113,7 @@ async function fill(
         dueAt: dueAt * 1000,
         reason: 'retry',
         code: 'vendor/unavailable',
+        calendarId: null,
         requestedAt: at,
       })
       const headers = eventHeaders({ type: 'bench.v1', source: '/bench', key: connectionId, at })

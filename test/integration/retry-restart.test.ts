@@ -76,6 +76,7 @@ async function schedule(waiting: readonly Waiting[]): Promise<void> {
         dueAt,
         reason,
         code: null,
+        calendarId: null,
         requestedAt: at,
       })
       const headers = eventHeaders({ type: 'test.v1', source: '/test', key: connectionId, at })

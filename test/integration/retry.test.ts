@@ -92,6 +92,7 @@ function scheduled(changes: Partial<SyncRetryScheduled> = {}): SyncRetrySchedule
     dueAt: now() + SECOND,
     reason: 'retry',
     code: 'vendor/unavailable',
+    calendarId: null,
     requestedAt: now(),
     ...changes,
   }
@@ -178,27 +179,33 @@ describe('retry', () => {
     })
   })
 
-  test('keeps only the record of the highest epoch of a connection', async () => {
+  test('keeps of what rings for the same only the record of the highest epoch', async () => {
     await using world = await openWorld()
     await using bell = await openBell(world)
     const connectionId = randomUUID()
-    const stale = scheduled({ connectionId, epoch: 3, dueAt: now() + SECOND, reason: 'retry' })
-    const newest = scheduled({ connectionId, epoch: 5, dueAt: now() + 2 * SECOND, reason: 'recheck' })
-    const older = scheduled({ connectionId, epoch: 4, dueAt: now() + SECOND, reason: 'continue' })
+    const calendarId = randomUUID()
+    const stale = scheduled({ connectionId, epoch: 3, dueAt: now() + SECOND })
+    const newest = scheduled({ connectionId, epoch: 5, dueAt: now() + 2 * SECOND })
+    const older = scheduled({ connectionId, epoch: 4, dueAt: now() + SECOND })
+    const ofCalendar = scheduled({ connectionId, epoch: 2, dueAt: now() + 2 * SECOND, calendarId })
+    const recheck = scheduled({ connectionId, epoch: 2, dueAt: now() + 2 * SECOND, reason: 'recheck' })
     const control = scheduled({ dueAt: now() + 3 * SECOND })
     await world.put(
       [TOPICS.retry30s, stale],
       [TOPICS.retry30s, newest],
       [TOPICS.retry30s, older],
+      [TOPICS.retry30s, ofCalendar],
+      [TOPICS.retry30s, recheck],
       [TOPICS.retry30s, control],
     )
     await using _retry = await start(world)
     await eventually('the last one is rung', async () =>
       (await bell.rung()).some((ring) => ring.connectionId === control.connectionId),
     )
-    expect(
-      (await bell.rung()).filter((ring) => ring.connectionId === connectionId).map((ring) => ring.reason),
-    ).toEqual(['recheck'])
+    const rung = (await bell.rung()).filter((ring) => ring.connectionId === connectionId)
+    expect(rung.map((ring) => `${ring.reason} ${ring.calendarId ?? 'all'}`).toSorted()).toEqual(
+      ['recheck all', 'retry all', `retry ${calendarId}`].toSorted(),
+    )
   })
 
   test('rings nothing while the jobs gate is closed, and everything that became due meanwhile once it opens', async () => {

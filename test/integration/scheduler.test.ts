@@ -49,6 +49,53 @@ describe('the sweep', () => {
     expect(await sweep(world.deps, NEVER)).toBe(0)
   })
 
+  test('rings exactly the calendars that owe a read by themselves and are due for 30 s, each by its name', async () => {
+    await using world = await openSchedulerWorld('sweep calendars')
+    const ago = (seconds: number) => `calstream_now() - interval '${seconds} seconds'`
+    const old = { updated_at: ago(900), read_needed: 'true' }
+    const rest = { resync_after: ago(-600), cursor: 'null' }
+    const table: readonly (readonly [string, boolean, Record<string, string>])[] = [
+      ['no backoff, written long ago', true, old],
+      ['no backoff, written just now', false, { ...old, updated_at: ago(25) }],
+      ['backoff over for 35 s', true, { ...old, backoff_until: ago(35) }],
+      ['backoff over for 25 s', false, { ...old, backoff_until: ago(25) }],
+      ['backoff to come', false, { ...old, backoff_until: ago(-600) }],
+      ['owes nothing', false, { ...old, read_needed: 'false' }],
+      ['rung 50 s ago', false, { ...old, rung_at: ago(50) }],
+      ['rung 70 s ago', true, { ...old, rung_at: ago(70) }],
+      ['not selected', false, { ...old, selected: 'false' }],
+      ['rests before its full read', false, { ...old, ...rest }],
+      ['has rested', true, { ...old, ...rest, resync_after: ago(40) }],
+      ['rests, and can read changes', true, { ...old, resync_after: ago(-600), cursor: `'c'` }],
+      ['rests before its second look', false, { ...old, ...rest, cursor: `'c'`, sweep_below: '2' }],
+    ]
+    const [well, dirty, parked] = await world.connect(
+      {},
+      { sync_needed: 'true', backoff_until: ago(-600) },
+      { status: `'needs_reauth'` },
+    )
+    const ids = await world.addCalendars(well!, ...table.map(([name]) => name))
+    for (const [index, [, , columns]] of table.entries()) {
+      const changes = Object.entries(columns).map(([column, value]) => `${column} = ${value}`)
+      await world.db.query(`update external_calendars set ${changes.join()} where id = $1`, [ids[index]])
+    }
+    // Their connection is rung as a whole, or not at all.
+    for (const id of [dirty, parked]) await world.addCalendars(id!, 'owed too')
+    await world.db.query(
+      `update external_calendars set read_needed = true, updated_at = ${ago(900)} where connection_id = any($1::uuid[])`,
+      [[dirty, parked]],
+    )
+    const expected = table.filter(([, rings]) => rings).map(([name]) => name)
+    expect(await sweep(world.deps, NEVER)).toBe(expected.length)
+    await eventually('they are rung', async () => (await world.rung()).length >= expected.length)
+    const rung = await world.rung()
+    const names = table
+      .filter((_row, index) => rung.some((ring) => ring.calendarId === ids[index]))
+      .map(([name]) => name)
+    expect(names).toEqual(expected)
+    expect(await sweep(world.deps, NEVER)).toBe(0)
+  })
+
   test('leaves what is behind a closed gate overdue, and rings it once the gate is open', async () => {
     await using world = await openSchedulerWorld('sweep gate')
     await world.connect({ sync_needed: 'true', updated_at: `calstream_now() - interval '1 hour'` })

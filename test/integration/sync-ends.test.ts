@@ -240,7 +240,8 @@ describe('a failure', () => {
       match: { path: `${encodeURIComponent(account.calendars[0]!.id)}/events$` },
       respond: { status: 500 },
     })
-    expect(await world.sync(account)).toEqual({ kind: 'failed', code: 'vendor/unavailable' })
+    const ill = { kind: 'partly', code: 'vendor/unavailable', calendars: 1 }
+    expect(await world.sync(account)).toEqual(ill)
     const rows = await world.sql<{ cursor: string | null }>(
       'select cursor from external_calendars where connection_id = $1 order by created_at, id',
       [account.connectionId],

@@ -320,9 +320,11 @@ export class SyncWorld implements AsyncDisposable {
   /** As if the time had passed: also what the vendor asked all processes to wait. */
   async endBackoff(account: Account): Promise<void> {
     await this.sql('delete from call_budgets')
-    await this.sql(`update external_calendar_connections set backoff_until = null where id = $1`, [
-      account.connectionId,
+    for (const [table, key] of [
+      ['external_calendar_connections', 'id'],
+      ['external_calendars', 'connection_id'],
     ])
+      await this.sql(`update ${table} set backoff_until = null where ${key} = $1`, [account.connectionId])
   }
 
   /** The rows of a connection as bytes of what may change: equal before and after means that nothing was written to them. */

@@ -1,4 +1,4 @@
-// What a calendar's row says of places and ways of listing while nothing is wrong with them.
+// What a calendar's row says of places, ways of listing and failures while nothing is wrong with them.
 import type { CalendarRow } from '#shared/store/calendars.ts'
 
 export const UNTROUBLED = {
@@ -8,4 +8,9 @@ export const UNTROUBLED = {
   placeFailingSince: null,
   freshStarts: 0,
   freshAfter: null,
+  readNeeded: false,
+  failures: 0,
+  errorCount: 0,
+  lastCode: null,
+  backoffUntil: null,
 } as const satisfies Partial<CalendarRow>

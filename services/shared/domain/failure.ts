@@ -223,6 +223,11 @@ export const FAILURE_CODES = {
     scope: 'connection',
     text: 'Eight units in a row of this connection ended without any page or outcome. Look at the logs of the sync service.',
   },
+  'sync/gave-way': {
+    kind: 'throttled',
+    scope: 'calendar',
+    text: 'The calendar could not be read before and was slow to answer again, while a change of another calendar of the account waited. It is tried again by itself.',
+  },
   'sync/no-room': {
     kind: 'throttled',
     scope: 'connection',
@@ -305,6 +310,25 @@ export function disposition(failure: Failure): Disposition {
       return failure.kind satisfies never
   }
 }
+
+/**
+ * Whether a failure that was met while one calendar was read is that calendar's alone, whatever its scope says in general: a vendor
+ * that is down is met by every calendar, and then it is the connection's. What concerns the grant, the quota of the mailbox, our
+ * store or the unit itself never is.
+ */
+export function isOfCalendar(failure: Failure): boolean {
+  if (failure.scope === 'process' || failure.kind === 'conflict') return false
+  if (failure.kind === 'throttled' || failure.kind === 'refused') return failure.scope === 'calendar'
+  return !OF_CONNECTION.has(failure.code)
+}
+
+const OF_CONNECTION: ReadonlySet<FailureCode> = new Set([
+  'vendor/grant-revoked',
+  'vendor/admin-required',
+  'vendor/client-rejected',
+  'credentials/unreadable',
+  'store/contention',
+])
 
 /** Whether a failed unit adds to error_count: being throttled, outages of ours, and refusals that may be everybody's do not. */
 export function countsAsAttempt(failure: Failure): boolean {

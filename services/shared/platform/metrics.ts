@@ -26,6 +26,10 @@ const MILLISECONDS = [
 export const metrics = {
   syncRuns: counter('calendar_sync_runs', 'Units that ended. Labels: vendor, outcome'),
   syncFailures: counter('calendar_sync_failures', 'Units that ended as failed. Labels: vendor, code'),
+  calendarFailures: counter(
+    'calendar_sync_calendar_failures',
+    'Calendars that could not be read while siblings could. Labels: vendor, code',
+  ),
   // The exporter appends _total to a counter; this name has to stay as it is, so it is an up-down counter that only grows.
   itemsProcessed: growing(
     'calendar_sync_items_processed',

@@ -92,6 +92,7 @@ export async function saveCalendarList(
     `update external_calendars
         set cursor = case when id = any($2::uuid[]) then null else cursor end,
             checkpoint = case when id = any($2::uuid[]) then null else checkpoint end,
+            backoff_until = case when id = any($2::uuid[]) then null else backoff_until end,
             missing_since = case when id = any($3::uuid[]) then calstream_now() else missing_since end,
             removal_reason = case when id = any($4::uuid[]) then 'vendor/calendar-gone' else removal_reason end,
             updated_at = calstream_now()

@@ -1,5 +1,5 @@
 // Calendars as a unit reads and moves them. Invariant: the cursor moves only in the transaction that holds the rows it covers;
-// the checkpoint of an unfinished run likewise. Callers fence first.
+// the checkpoint of an unfinished run likewise. Callers fence first. What fails is in calendar-failures.ts.
 import type { CalendarId, ConnectionId, Micros } from '#shared/domain/ids.ts'
 import type { Reading } from '#shared/domain/reading.ts'
 import type { Window } from '#shared/domain/window.ts'
@@ -59,6 +59,16 @@ export interface CalendarRow {
   /** Reads from the start in a row that a dead place asked for, and before when there is no other. */
   readonly freshStarts: number
   readonly freshAfter: Micros | null
+  /** It owes a read by itself, whatever its connection owes. */
+  readonly readNeeded: boolean
+  /** Reads that failed in a row, also those that do not count. More than 0: it is ill. */
+  readonly failures: number
+  /** Counted failures in a row. */
+  readonly errorCount: number
+  /** Code of the last failure; null while it is well. */
+  readonly lastCode: string | null
+  /** It is not read before this (database clock). */
+  readonly backoffUntil: Micros | null
 }
 
 /** The calendars of a connection that are synced, in a fixed order. */
@@ -72,7 +82,8 @@ export async function readCalendars(
        to_micros(resync_after) as "resyncAfter", resync_streak as "resyncStreak",
        removal_reason is not null as "isUnlisted", reading, to_micros(usual_from) as "usualFrom",
        place_failures as "placeFailures", to_micros(place_failing_since) as "placeFailingSince",
-       fresh_starts as "freshStarts", to_micros(fresh_after) as "freshAfter"
+       fresh_starts as "freshStarts", to_micros(fresh_after) as "freshAfter", read_needed as "readNeeded", failures,
+       error_count as "errorCount", last_error ->> 'code' as "lastCode", to_micros(backoff_until) as "backoffUntil"
      from external_calendars where connection_id = $1 and selected order by created_at, id`,
     [connection],
   )
@@ -208,6 +219,7 @@ export async function deselectCalendar(tx: Queryable, calendar: CalendarId, reas
   await tx.query(
     `update external_calendars
         set selected = false, removal_reason = $2, missing_since = null, cursor = null, checkpoint = null, sweep_below = null,
+            read_needed = false, failures = 0, error_count = 0, last_error = null, failing_since = null, backoff_until = null,
             updated_at = calstream_now()
       where id = $1`,
     [calendar, reason],

@@ -36,7 +36,8 @@ export interface Channel {
  * the person has connected again since (another grant), or little life is left: a fifth of it, plus up to a tenth by the channel's
  * id, so that channels opened together are not renewed together. Graph's are renewed about once a day, with four fifths left: it
  * loses subscriptions without a word now and then, and the renewal is what tells. Left out: those being opened right now, those whose last try
- * failed a short while ago, those without push that are asked once a day, and those of connections that back off.
+ * failed a short while ago, those without push that are asked once a day, those of connections that back off, and those that are
+ * ill: a calendar that cannot be read needs no bell, and gets it back as soon as it can.
  * A channel whose token is of the first form wants another at once when that form ends within two days.
  */
 export async function unwatchedCalendars(
@@ -67,7 +68,7 @@ export async function unwatchedCalendars(
      cross join clock
      left join live on live.calendar_id = calendar.id
      where connection.status = 'active' and calendar.selected and calendar.removal_reason is null
-       and (connection.backoff_until is null or connection.backoff_until <= clock.now)
+       and (connection.backoff_until is null or connection.backoff_until <= clock.now) and calendar.failures = 0
        and ($1::uuid is null or connection.id = $1) and ($3::uuid is null or calendar.id > $3)
        and (calendar.push_supported or calendar.channel_retry_at is not null)
        and (calendar.channel_retry_at is null or calendar.channel_retry_at <= clock.now)

@@ -75,6 +75,7 @@ export async function putCredentials(
  * Stores the calendar list of an account. A calendar that had vanished and is listed again is selected again. No place of before is
  * trusted: runs begin anew, in the usual way and without rests, and what was ill is read from the start. The second look that a
  * suspicious sweep waits for keeps its time.
+ * Whatever failed before says nothing: the whole connection owes a read.
  */
 export async function putCalendars(
   tx: Queryable,
@@ -86,6 +87,7 @@ export async function putCalendars(
     accessRole: string | null
   }[],
 ): Promise<readonly { id: CalendarId; vendorCalendarId: string }[]> {
+  await forgetTrouble(tx, connection)
   const { rows } = await tx.query<{ id: CalendarId; vendorCalendarId: string }>(
     `insert into external_calendars as c (connection_id, vendor_calendar_id, name, time_zone, access_role)
      select $1, l.vendor_calendar_id, l.name, l.time_zone, l.access_role
@@ -108,4 +110,15 @@ export async function putCalendars(
     ],
   )
   return rows
+}
+
+/** Whatever a calendar met under the grant of before says nothing about this one. */
+async function forgetTrouble(tx: Queryable, connection: ConnectionId): Promise<void> {
+  await tx.query(
+    `update external_calendars
+        set read_needed = false, failures = 0, error_count = 0, last_error = null, failing_since = null, backoff_until = null,
+            channel_attempts = 0, channel_retry_at = case when push_supported then null else channel_retry_at end
+      where connection_id = $1`,
+    [connection],
+  )
 }

@@ -17,6 +17,8 @@ export interface ClaimedConnection {
   readonly failures: number
   readonly failingSince: Micros | null
   readonly backoffUntil: Micros | null
+  /** Error and backoff are those of all its calendars, each of which has its own; else they are the account's. */
+  readonly isAllIll: boolean
   /** The epoch of this claim. */
   readonly epoch: number
   /** Claims since the last page or outcome, this one included. */
@@ -39,7 +41,7 @@ export async function bumpEpoch(tx: Queryable, connection: ConnectionId): Promis
       returning id as "connectionId", provider_id as "providerId", vendor, status, sync_needed as "syncNeeded",
         error_count as "errorCount", coalesce((last_error ->> 'attempt')::int, 0) as failures,
         to_micros(failing_since) as "failingSince", to_micros(backoff_until) as "backoffUntil",
-        sync_epoch as epoch, unfinished, to_micros(listed_from) as "listedFrom",
+        coalesce(last_error ->> 'scope' = 'calendars', false) as "isAllIll", sync_epoch as epoch, unfinished, to_micros(listed_from) as "listedFrom",
         to_micros(calstream_now()) as now`,
     [connection],
   )
@@ -75,7 +77,10 @@ export async function fence(
   return row
 }
 
-/** After a unit that read all calendars to their end: nothing is owed any more. `listedFrom`: database clock at its start. */
+/**
+ * After a unit that read every calendar to its end that was due: the connection owes nothing any more. A calendar that is ill,
+ * or waits for its second look, owes it in its own row. `listedFrom`: database clock at its start.
+ */
 export async function clearConnection(
   tx: Queryable,
   connection: ConnectionId,
@@ -109,6 +114,8 @@ export interface RecordedFailure {
   readonly connectionId: ConnectionId
   /** The streak of counted failures, this one included if it counts. */
   readonly errorCount: number
+  /** Whose failure it is: the account's, or that of all its calendars at once. */
+  readonly scope: 'account' | 'calendars'
   readonly error: {
     readonly code: string
     readonly message: string
@@ -130,7 +137,7 @@ export async function saveFailure(
     `update external_calendar_connections
         set status = $6, sync_needed = true, error_count = $2,
             last_error = jsonb_build_object('code', $3::text, 'message', $4::text, 'at', to_jsonb(clock.now),
-              'attempt', $5::int, 'traceId', $8::text),
+              'attempt', $5::int, 'traceId', $8::text, 'scope', $9::text),
             failing_since = coalesce(failing_since, clock.now),
             backoff_until = clock.now + $7::float8 * interval '1 millisecond'
        from (select calstream_now() as now) clock
@@ -146,6 +153,7 @@ export async function saveFailure(
       failed.status,
       failed.backoffMs,
       failed.error.traceId,
+      failed.scope,
     ],
   )
   const row = rows[0]

@@ -65,7 +65,8 @@ export async function endConnection(tx: Queryable, connection: ConnectionId, rem
   await tx.query(
     `update external_calendars
         set cursor = null, checkpoint = null, last_full_sync = null, last_read_at = null, sweep_below = null,
-            resync_after = null, resync_streak = 0, updated_at = calstream_now()
+            resync_after = null, resync_streak = 0, read_needed = false, failures = 0, error_count = 0, last_error = null,
+            failing_since = null, backoff_until = null, updated_at = calstream_now()
       where connection_id = $1`,
     [connection],
   )
@@ -103,7 +104,8 @@ export async function selectCalendar(tx: Queryable, calendar: CalendarId, select
   await tx.query(
     `update external_calendars
         set selected = $2, removal_reason = null, cursor = null, checkpoint = null, last_full_sync = null, last_read_at = null,
-            sweep_below = null, resync_after = null, resync_streak = 0, updated_at = calstream_now()
+            sweep_below = null, resync_after = null, resync_streak = 0, read_needed = false, failures = 0, error_count = 0,
+            last_error = null, failing_since = null, backoff_until = null, updated_at = calstream_now()
       where id = $1`,
     [calendar, selected],
   )

@@ -35,6 +35,44 @@ export async function overdueConnections(
   return rows
 }
 
+export interface OwedCalendar extends DueConnection {
+  readonly calendarId: CalendarId
+}
+
+/**
+ * Calendars that owe a read by themselves, while their connection owes nothing as a whole: those whose backoff or rest (or, without
+ * one, last write) is more than 30 s past and that the sweep did not ring for 60 s; in id order from after `after`. The same as
+ * `isOwedNow` of the claim's rules.
+ */
+export async function overdueCalendars(
+  db: Queryable,
+  after: CalendarId | null,
+  limit: number,
+): Promise<readonly OwedCalendar[]> {
+  const { rows } = await db.query<OwedCalendar>(
+    `select c.id as "connectionId", c.provider_id as "providerId", c.vendor, k.id as "calendarId",
+       to_micros(calstream_now()) as "readAt"
+     from external_calendars k join external_calendar_connections c on c.id = k.connection_id
+     where k.selected and k.read_needed and c.status = 'active' and not c.sync_needed
+       and greatest(coalesce(k.backoff_until, k.updated_at),
+             case when k.checkpoint is null and (k.cursor is null or k.sweep_below is not null) then k.resync_after end)
+           < calstream_now() - interval '30 seconds'
+       and (k.rung_at is null or k.rung_at < calstream_now() - interval '60 seconds')
+       and ($1::uuid is null or k.id > $1)
+     order by k.id limit $2`,
+    [after, limit],
+  )
+  return rows
+}
+
+export async function markCalendarsRung(db: Queryable, ids: readonly CalendarId[]): Promise<void> {
+  await db.query(
+    `update external_calendars set rung_at = calstream_now()
+     where id in (select id from external_calendars where id = any($1::uuid[]) order by id for no key update skip locked)`,
+    [ids],
+  )
+}
+
 export async function markRung(db: Queryable, ids: readonly ConnectionId[]): Promise<void> {
   await db.query(
     `update external_calendar_connections set rung_at = calstream_now()
@@ -78,7 +116,7 @@ export interface PollableCalendar extends DueConnection {
 
 /**
  * The calendars without a channel that lives, of the next `limit` connections where one of them is due to be polled; by connection,
- * from after `after`. A connection that owes a whole unit, or backs off, is rung by others.
+ * from after `after`. A connection that owes a whole unit, or backs off, is rung by others, and so is a calendar.
  */
 export async function pollableCalendars(
   db: Queryable,
@@ -91,6 +129,7 @@ export async function pollableCalendars(
        select calendar.id, calendar.connection_id, calendar.poll_at
        from external_calendars calendar cross join clock
        where calendar.selected and calendar.removal_reason is null and ($1::uuid is null or calendar.connection_id > $1)
+         and calendar.failures = 0 and not calendar.read_needed
          and not exists (select from channels where channels.calendar_id = calendar.id
                            and channels.status = 'open' and channels.expires_at > clock.now)),
      due as (

@@ -1,16 +1,11 @@
 // The heap against a model that sorts: same winners, same order.
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { connectionId } from '#shared/domain/ids.ts'
 import { DueHeap, type Waiting } from '../../../services/retry/due-heap.ts'
 
-const a = connectionId('00000000-0000-4000-8000-00000000000a')
-const b = connectionId('00000000-0000-4000-8000-00000000000b')
-const item = (connection: typeof a, epoch: number, dueAt: number) => ({
-  connectionId: connection,
-  epoch,
-  dueAt,
-})
+const a = 'a'
+const b = 'b'
+const item = (subject: string, epoch: number, dueAt: number): Waiting => ({ subject, epoch, dueAt })
 
 describe('the due-time heap', () => {
   test('gives what is due, earliest first, and nothing before its time', () => {
@@ -59,23 +54,23 @@ describe('the due-time heap', () => {
         const model = new Map<string, Waiting>()
         for (const step of steps) {
           if (step.kind === 'offer') {
-            const offered = item(connectionId(`c${step.id}`), step.epoch, step.dueAt)
-            const before = model.get(offered.connectionId)
+            const offered = item(`c${step.id}`, step.epoch, step.dueAt)
+            const before = model.get(offered.subject)
             const wins =
               !before ||
               offered.epoch > before.epoch ||
               (offered.epoch === before.epoch && offered.dueAt < before.dueAt)
             expect(heap.offer(offered)).toBe(wins ? (before ?? null) : offered)
-            if (wins) model.set(offered.connectionId, offered)
+            if (wins) model.set(offered.subject, offered)
           } else if (step.kind === 'take') {
             const taken = heap.takeDue(step.now, step.max)
             const due = [...model.values()]
               .filter((one) => one.dueAt <= step.now)
               .sort((x, y) => x.dueAt - y.dueAt)
             expect(taken.map((one) => one.dueAt)).toEqual(due.slice(0, step.max).map((one) => one.dueAt))
-            for (const one of taken) expect(model.delete(one.connectionId)).toBe(true)
+            for (const one of taken) expect(model.delete(one.subject)).toBe(true)
           } else {
-            heap.removeIf((one) => one.connectionId === `c${step.id}`)
+            heap.removeIf((one) => one.subject === `c${step.id}`)
             model.delete(`c${step.id}`)
           }
           expect(heap.size).toBe(model.size)

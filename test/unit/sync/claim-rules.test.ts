@@ -11,7 +11,7 @@ const CONNECTION = connectionId('0197a000-0000-7000-8000-00000000000c')
 const SECOND = 1_000_000
 const NOW = 1_000_000 * SECOND
 
-function calendar(n: number): CalendarRow {
+function calendar(n: number, changes: Partial<CalendarRow> = {}): CalendarRow {
   return {
     calendarId: calendarId(`0197a000-0000-7000-8000-00000000000${n}`),
     vendorCalendarId: `calendar ${n}`,
@@ -24,6 +24,7 @@ function calendar(n: number): CalendarRow {
     resyncStreak: 0,
     isUnlisted: false,
     ...UNTROUBLED,
+    ...changes,
   }
 }
 
@@ -40,6 +41,7 @@ function connection(changes: Partial<ClaimedConnection> = {}): ClaimedConnection
     failures: 0,
     failingSince: null,
     backoffUntil: null,
+    isAllIll: false,
     epoch: 2,
     unfinished: 1,
     listedFrom: NOW - 60 * SECOND,
@@ -72,7 +74,7 @@ function judge(view: Partial<ClaimView> & { readonly requests: readonly SyncRequ
   })
   switch (verdict.kind) {
     case 'run':
-      return `run ${verdict.scope.map((one) => one.vendorCalendarId).join(' + ')}${verdict.readsAll ? ' = all' : ''}`
+      return `run ${names(verdict.scope)}${verdict.early.length > 0 ? `, early ${names(verdict.early)}` : ''}`
     case 'done':
       return verdict.why
     case 'early':
@@ -84,7 +86,11 @@ function judge(view: Partial<ClaimView> & { readonly requests: readonly SyncRequ
   }
 }
 
-const ALL = 'run calendar 1 + calendar 2 = all'
+function names(calendars: readonly CalendarRow[]): string {
+  return calendars.map((one) => one.vendorCalendarId).join(' + ')
+}
+
+const ALL = 'run calendar 1 + calendar 2'
 const one = { calendarId: CALENDARS[0]!.calendarId }
 
 describe('a connection', () => {
@@ -173,5 +179,81 @@ describe('the scope', () => {
   test('is not widened by requests that are satisfied', () => {
     const requests = [request('sweep'), request('webhook', one)]
     expect(judge({ requests })).toBe('run calendar 1')
+  })
+})
+
+describe('an ill calendar', () => {
+  const ill = (seconds: number, changes: Partial<CalendarRow> = {}) =>
+    calendar(1, { failures: 3, readNeeded: true, backoffUntil: NOW + seconds * SECOND, ...changes })
+  const well = CALENDARS[1]!
+  const ring = (row: CalendarRow) => request('webhook', { calendarId: row.calendarId })
+  const retry = (row: CalendarRow | null) =>
+    request('retry', { calendarId: row === null ? null : row.calendarId })
+
+  test('in its backoff is left out: a ring for its sibling, or for all, reads the sibling at once', () => {
+    const calendars = [ill(600), well]
+    expect(judge({ calendars, requests: [ring(well)] })).toBe('run calendar 2')
+    expect(judge({ calendars, requests: [request('api')] })).toBe('run calendar 2')
+    const syncNeeded = connection({ syncNeeded: true })
+    expect(judge({ calendars, requests: [request('connected')], connection: syncNeeded })).toBe(
+      'run calendar 2',
+    )
+  })
+
+  test.each([
+    [0, 'run calendar 1'],
+    [1, 'early 1000'],
+    [30, 'early 30000'],
+    [31, 'backing-off'],
+  ])('whose own ring comes %i s before its time: %s', (seconds, verdict) => {
+    const calendars = [ill(seconds), well]
+    expect(judge({ calendars, requests: [retry(calendars[0]!)] })).toBe(verdict)
+    expect(judge({ calendars, requests: [ring(calendars[0]!)] })).toBe(verdict)
+  })
+
+  test('whose own ring is a little early beside another that runs gets it again', () => {
+    const calendars = [ill(5), well]
+    expect(judge({ calendars, requests: [ring(well), retry(calendars[0]!)] })).toBe(
+      'run calendar 2, early calendar 1',
+    )
+    // Its retry is scheduled for later, so the ring of now was of no use.
+    const later = [ill(600), well]
+    expect(judge({ calendars: later, requests: [ring(well), retry(later[0]!)] })).toBe('run calendar 2')
+    // A notification of it is no ring that anything rests on.
+    expect(judge({ calendars, requests: [ring(well), ring(calendars[0]!)] })).toBe('run calendar 2')
+  })
+
+  test('that is due is read last, whatever rang', () => {
+    const calendars = [ill(0), well, calendar(3)]
+    expect(judge({ calendars, requests: [request('api')] })).toBe('run calendar 2 + calendar 3 + calendar 1')
+    expect(judge({ calendars, requests: [ring(calendars[0]!), ring(calendars[2]!), request('api')] })).toBe(
+      'run calendar 3 + calendar 2 + calendar 1',
+    )
+  })
+
+  test('owes its own read: a retry without a name reads what is owed and due, not the others', () => {
+    expect(judge({ calendars: [ill(0), well], requests: [retry(null)] })).toBe('run calendar 1')
+    expect(judge({ calendars: [ill(600), well], requests: [retry(null)] })).toBe('satisfied')
+    const wellAgain = calendar(1)
+    expect(judge({ calendars: [wellAgain, well], requests: [retry(wellAgain)] })).toBe('satisfied')
+    expect(judge({ calendars: [ill(0), well], requests: [retry(well)] })).toBe('satisfied')
+  })
+
+  test('whose account backs off waits with it; when all are ill, each waits for itself', () => {
+    const backoffUntil = NOW + 600 * SECOND
+    const account = connection({ syncNeeded: true, backoffUntil })
+    const calendars = [ill(600), well]
+    expect(judge({ calendars, requests: [ring(well)], connection: account })).toBe('backing-off')
+    // A calendar that is new, beside others that are all ill.
+    const allIll = connection({ syncNeeded: true, backoffUntil, isAllIll: true })
+    expect(judge({ calendars, requests: [ring(well)], connection: allIll })).toBe('run calendar 2')
+    expect(judge({ calendars: [ill(600)], requests: [retry(null)], connection: allIll })).toBe('backing-off')
+  })
+
+  test('that rests before a full read is owed when the rest is over, not before', () => {
+    const resting = { failures: 0, backoffUntil: null, cursor: null, resyncAfter: NOW + SECOND }
+    expect(judge({ calendars: [ill(0, resting), well], requests: [retry(null)] })).toBe('satisfied')
+    const rested = { ...resting, resyncAfter: NOW }
+    expect(judge({ calendars: [ill(0, rested), well], requests: [retry(null)] })).toBe('run calendar 1')
   })
 })

@@ -1,0 +1,91 @@
+// What a calendar owes and why it could not be read, in its own row: one ill calendar leaves its siblings as they
+// are. Callers fence first. Times are judged by the database clock alone.
+import type { CalendarId, ConnectionId, Micros } from '#shared/domain/ids.ts'
+import type { Queryable } from '#shared/platform/postgres.ts'
+import type { CalendarRow } from './calendars.ts'
+
+export interface FailedCalendar {
+  readonly calendarId: CalendarId
+  /** Reads that failed in a row, this one included. */
+  readonly failures: number
+  /** Counted failures in a row, this one included if it counts. */
+  readonly errorCount: number
+  /** null keeps the error that the row has: giving way to a sibling says nothing new. */
+  readonly error: { readonly code: string; readonly message: string } | null
+  readonly traceId: string | null
+  /** From now by the database clock. */
+  readonly backoffMs: number
+}
+
+export interface SavedCalendarFailure {
+  readonly calendarId: CalendarId
+  readonly backoffUntil: Micros
+  readonly failingSince: Micros
+}
+
+/** Writes what failed. @returns for each when it is due again and since when it fails. Throws Failure `store/*`. */
+export async function saveCalendarFailures(
+  tx: Queryable,
+  failed: readonly FailedCalendar[],
+): Promise<readonly SavedCalendarFailure[]> {
+  const { rows } = await tx.query<SavedCalendarFailure>(
+    `update external_calendars k
+        set read_needed = true, failures = f.failures, error_count = f.error_count,
+            last_error = case when f.code is null and k.last_error is not null then k.last_error
+              else jsonb_build_object('code', f.code, 'message', f.message, 'at', to_jsonb(clock.now),
+                'attempt', f.failures, 'traceId', f.trace_id) end,
+            failing_since = coalesce(k.failing_since, clock.now),
+            backoff_until = clock.now + f.backoff_ms * interval '1 millisecond', updated_at = clock.now
+       from unnest($1::uuid[], $2::int[], $3::int[], $4::text[], $5::text[], $6::text[], $7::float8[])
+              as f (id, failures, error_count, code, message, trace_id, backoff_ms),
+            (select calstream_now() as now) clock
+      where k.id = f.id
+      returning k.id as "calendarId", to_micros(k.backoff_until) as "backoffUntil",
+        to_micros(k.failing_since) as "failingSince"`,
+    [
+      failed.map(({ calendarId }) => calendarId),
+      failed.map(({ failures }) => failures),
+      failed.map(({ errorCount }) => errorCount),
+      failed.map(({ error }) => error?.code ?? null),
+      failed.map(({ error }) => error?.message ?? null),
+      failed.map(({ traceId }) => traceId),
+      failed.map(({ backoffMs }) => backoffMs),
+    ],
+  )
+  return rows
+}
+
+/** Every synced calendar of a connection is ill: none is tried before this. `until`: database clock. */
+export async function waitTogether(tx: Queryable, connection: ConnectionId, until: Micros): Promise<void> {
+  await tx.query(
+    `update external_calendars set backoff_until = greatest(backoff_until, from_micros($2))
+      where connection_id = $1 and selected and failures > 0`,
+    [connection, until],
+  )
+}
+
+/** A calendar, as it stood at the claim, was read to its end: it owes nothing and is well. */
+export async function clearIfIll(
+  tx: Queryable,
+  { calendarId, readNeeded, failures }: Pick<CalendarRow, 'calendarId' | 'readNeeded' | 'failures'>,
+): Promise<void> {
+  // Most were well and owed nothing: they cost no statement.
+  if (!readNeeded && failures === 0) return
+  await tx.query(
+    `update external_calendars
+        set read_needed = false, failures = 0, error_count = 0, last_error = null, failing_since = null,
+            backoff_until = null, rung_at = null
+      where id = $1`,
+    [calendarId],
+  )
+}
+
+/** These calendars owe a read, and nothing but a gate keeps them from it. A backoff that has passed is forgotten. */
+export async function oweReads(tx: Queryable, calendars: readonly CalendarId[]): Promise<void> {
+  if (calendars.length === 0) return
+  await tx.query(
+    `update external_calendars set read_needed = true, backoff_until = null, updated_at = calstream_now()
+      where id = any($1::uuid[])`,
+    [calendars],
+  )
+}
