@@ -17,7 +17,7 @@ import { connectionMessage } from '#shared/store/outbox-messages.ts'
 import { insertOutbox } from '#shared/store/outbox.ts'
 import type { VendorCalendar } from '#shared/vendors/vendor.ts'
 import { REQUESTED_TOPIC } from '#schemas/topics.ts'
-import { compareCalendars, MISSING_SECONDS } from './compare-calendars.ts'
+import { compareCalendars, MISSING_SECONDS, type Comparison } from './compare-calendars.ts'
 import { mayRing, ring } from './doorbell.ts'
 import type { ChannelsDeps } from './open-channels.ts'
 import { workThrough } from './work-through.ts'
@@ -76,8 +76,10 @@ async function store(
   listed: readonly VendorCalendar[],
 ): Promise<boolean> {
   const first = compareCalendars(await heldCalendars(deps.db, connectionId), listed)
+  // A little more than the time after which a second look may decide, also at the early end of ± 20 %.
+  const nextIn = ({ isUndecided }: Comparison) => (isUndecided ? MISSING_SECONDS * 1.3 : EVERY_SECONDS)
   if (first.isEmpty) {
-    await markListed(deps.db, connectionId, EVERY_SECONDS)
+    await markListed(deps.db, connectionId, nextIn(first))
     return false
   }
   return deps.db.transaction(async (tx) => {
@@ -101,8 +103,7 @@ async function store(
       const about = { type: 'calendar.sync.requested.v1', source: '/calstream/scheduler', at: locked.now }
       await insertOutbox(tx, [connectionMessage(deps.codec, REQUESTED_TOPIC[vendor], request, about)])
     }
-    // A little more than the time after which a second look may decide, also at the early end of ± 20 %.
-    await markListed(tx, connectionId, change.missing.length > 0 ? MISSING_SECONDS * 1.3 : EVERY_SECONDS)
+    await markListed(tx, connectionId, nextIn(change))
     return true
   })
 }

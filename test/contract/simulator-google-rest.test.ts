@@ -73,6 +73,57 @@ describe('the calendar list', () => {
   })
 })
 
+describe('the id of a calendar', () => {
+  it('changes with the address of the account; as an alias the old one answers on, its sync tokens do not', async () => {
+    await using setting = await open(2)
+    const { sdk, simulator, account } = setting
+    const path = `/admin/accounts/${account.accountId}/calendars`
+    const syncToken = await cursorOf(sdk)
+    await simulator.admin('POST', `${path}/${account.email}/rename`, { id: 'new@example.com', alias: true })
+    const listed = (await sdk.calendarList.list()).data.items ?? []
+    expect(listed.map(({ id, primary }) => [id, primary])).toEqual([
+      ['new@example.com', true],
+      [account.calendars[1]?.id, undefined],
+    ])
+    const list = (id: string, more = {}) => refused(sdk.events.list({ calendarId: id, ...more }))
+    expect([await list(account.email), await list('new@example.com')]).toEqual(['fine', 'fine'])
+    expect(await list('primary', { singleEvents: true, syncToken })).toBe('410 fullSyncRequired')
+    const other = encodeURIComponent(account.calendars[1]?.id ?? '')
+    await simulator.admin('POST', `${path}/${other}/rename`, { id: 'side@group.calendar.google.com' })
+    expect(await list(account.calendars[1]?.id ?? '')).toBe('404 notFound')
+  })
+
+  it('that the list leaves out answers on', async () => {
+    await using setting = await open(2)
+    const { sdk, simulator, account } = setting
+    const id = account.calendars[1]?.id ?? ''
+    const path = `/admin/accounts/${account.accountId}/calendars/${encodeURIComponent(id)}`
+    await simulator.admin('PATCH', path, { unlisted: true })
+    expect((await sdk.calendarList.list({ showHidden: true })).data.items).toHaveLength(1)
+    expect(await refused(sdk.events.list({ calendarId: id }))).toBe('fine')
+  })
+})
+
+describe('deleted series', () => {
+  it.each([
+    [{ toldShare: 0.5 }, 2, true],
+    [{ toldShare: 0.5, tombstones: 'sparse' }, 2, false],
+    [{ tombstones: 'series' }, 1, false],
+  ])('are told as the knobs say: %j', async (knobs, count, isNamed) => {
+    await using setting = await open()
+    const { sdk, simulator } = setting
+    const { id } = (await sdk.events.insert({ calendarId, requestBody: DAILY })).data
+    const syncToken = await cursorOf(sdk)
+    await simulator.admin('POST', '/admin/series', knobs)
+    await sdk.events.delete({ calendarId, eventId: id ?? '' })
+    const told = (await sdk.events.list({ calendarId, singleEvents: true, syncToken })).data.items ?? []
+    expect(told.map(({ status, recurringEventId }) => [status, recurringEventId !== undefined])).toEqual(
+      Array.from({ length: count }, () => ['cancelled', isNamed]),
+    )
+    expect(told.some((item) => item.id === id)).toBe(count === 1)
+  })
+})
+
 describe('access', () => {
   it('that changes ends the sync tokens of the calendar, a new name does not', async () => {
     await using setting = await open()

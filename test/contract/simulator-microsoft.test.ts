@@ -31,6 +31,23 @@ describe('people and calendars', () => {
     expect(second['@odata.nextLink']).toBeUndefined()
   })
 
+  test('a calendar that the list leaves out answers on; under a new id the old one is unknown', async () => {
+    await using world = await openGraph()
+    const { graph, account } = world.mailbox
+    const [own, other] = account.calendars
+    const path = `/admin/accounts/${account.accountId}/calendars`
+    const ids = async () =>
+      ((await graph.api('/me/calendars').get()).value as { id: string }[]).map(({ id }) => id)
+    await world.simulator.admin('PATCH', `${path}/${encodeURIComponent(other!.id)}`, { unlisted: true })
+    expect(await ids()).toEqual([own!.id])
+    expect(await graph.api(`/me/calendars/${other!.id}/events`).top(1).get()).toHaveProperty('value')
+    await world.simulator.admin('POST', `${path}/${encodeURIComponent(own!.id)}/rename`, { id: 'AAMkNew=' })
+    expect((await graph.api('/me/calendars').get()).value).toMatchObject([
+      { id: 'AAMkNew=', isDefaultCalendar: true },
+    ])
+    expect(await refusal(graph.api(`/me/calendars/${own!.id}/events`).get())).toMatchObject({ status: 404 })
+  })
+
   test('a call without a living token is 401 InvalidAuthenticationToken, in Graph’s error body', async () => {
     await using world = await openGraph()
     const stranger = graphClient(world.simulator.microsoftUrl, 'EwB.no')

@@ -25,12 +25,12 @@ async function open(
   return [world, vendor, id!]
 }
 
-const calendar = (name: string, accessRole = 'owner'): VendorCalendar => ({
+const calendar = (name: string, accessRole = 'owner', primary = false): VendorCalendar => ({
   vendorCalendarId: name,
   name,
   timeZone: null,
   accessRole,
-  primary: false,
+  primary,
 })
 
 const run = (world: SchedulerWorld) => listCalendars(world.deps, NEVER)
@@ -124,6 +124,60 @@ describe('the list of calendars', () => {
     expect(await run(world)).toBe(1)
     expect(await rows(world)).toEqual(['a selected cursor owner', 'b selected cursor owner'])
     expect(await asked(world)).toBe(0)
+  })
+
+  test("names the account's own calendar by another id: it stays the same row, is read anew, and gets another channel", async () => {
+    const [world, vendor] = await open('lists renamed', 'a', 'own@old')
+    await using _world = world
+    vendor.answers.list = () => [calendar('own@old', 'owner', true), calendar('a')]
+    await world.advance(HOUR)
+    await run(world)
+    const idOf = async (name: string) =>
+      (
+        await world.db.query('select id, is_primary from external_calendars where vendor_calendar_id = $1', [
+          name,
+        ])
+      ).rows[0]
+    const before = await idOf('own@old')
+    expect(before).toMatchObject({ is_primary: true })
+    await world.db.query(
+      `insert into channels (id, connection_id, calendar_id, vendor, status, opened_at, expires_at)
+       select 'old-channel', connection_id, id, 'google', 'open', calstream_now(), calstream_now() + interval '7 days'
+         from external_calendars where id = $1`,
+      [before!['id']],
+    )
+    vendor.answers.list = () => [calendar('own@new', 'owner', true), calendar('a')]
+    await world.advance(80 * MINUTE)
+    expect(await run(world)).toBe(1)
+    expect(await idOf('own@new')).toEqual(before)
+    expect(await rows(world)).toEqual(['a selected cursor owner', 'own@new selected owner'])
+    expect([await epoch(world), await asked(world)]).toEqual([1, 1])
+    const { rows: channels } = await world.db.query('select status from channels')
+    expect(channels).toEqual([{ status: 'stopping' }])
+  })
+
+  test('that confirms a removal and names a calendar that is not read yet keeps the old one until it is', async () => {
+    const [world, vendor] = await open('lists moved', 'a', 'b')
+    await using _world = world
+    const read = (name: string) =>
+      world.db.query(
+        'update external_calendars set last_full_sync = calstream_now() where vendor_calendar_id = $1',
+        [name],
+      )
+    await read('a')
+    vendor.answers.list = () => [calendar('a')]
+    await world.advance(HOUR)
+    await run(world)
+    vendor.answers.list = () => [calendar('a'), calendar('c')]
+    await world.advance(16 * MINUTE)
+    await run(world)
+    await world.advance(16 * MINUTE)
+    await run(world)
+    expect((await rows(world))[1]).toBe('b selected missing cursor owner')
+    await read('c')
+    await world.advance(16 * MINUTE)
+    await run(world)
+    expect((await rows(world))[1]).toBe('b selected vendor/calendar-gone missing cursor owner')
   })
 
   test('with another role takes the cursor away from whoever is reading', async () => {

@@ -5,7 +5,7 @@ import { changeSomething } from '../world/generate.ts'
 import { addCalendar } from './accounts.ts'
 import type { AdminContext } from './admin.ts'
 import { calendarOf } from './admin-events.ts'
-import { calendarBody, calendarChangeBody, changesBody } from './bodies.ts'
+import { calendarBody, calendarChangeBody, changesBody, renameBody } from './bodies.ts'
 import { NotFound, parseBody } from './parse-body.ts'
 
 const DEFAULT_MIX = { create: 0.2, update: 0.6, delete: 0.2 }
@@ -32,8 +32,18 @@ export const CALENDAR_ROUTES: readonly Route<AdminContext>[] = [
         ([, value]) => value !== undefined,
       )
       deps.world.changeCalendar(calendar, Object.fromEntries(given))
-      const { id, name, accessRole, hidden, pushSupported } = calendar
-      return { status: 200, body: { id, name, accessRole, hidden, pushSupported } }
+      const { id, name, accessRole, hidden, unlisted, pushSupported } = calendar
+      return { status: 200, body: { id, name, accessRole, hidden, unlisted, pushSupported } }
+    },
+  },
+  {
+    method: 'POST',
+    path: '/admin/accounts/:accountId/calendars/:calendarId/rename',
+    handle: ({ deps, call }, params) => {
+      const calendar = calendarOf(deps, params)
+      const { id, alias = false } = parseBody(renameBody, call.body)
+      deps.world.renameCalendar(calendar, id, alias)
+      return { status: 200, body: { id: calendar.id, name: calendar.name } }
     },
   },
   {

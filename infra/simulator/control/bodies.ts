@@ -21,7 +21,10 @@ export const calendarChangeBody = z.strictObject({
   accessRole: z.string().optional(),
   pushSupported: z.boolean().optional(),
   hidden: z.boolean().optional(),
+  unlisted: z.boolean().optional(),
 })
+
+export const renameBody = z.strictObject({ id: z.string().min(1), alias: z.boolean().optional() })
 
 export const accountBody = z.strictObject({
   vendor: z.enum(['google', 'microsoft']).optional(),
@@ -241,6 +244,7 @@ export const BODY_OF: Readonly<Record<string, z.ZodType>> = {
   'POST /admin/accounts': accountBody,
   'POST /admin/accounts/:accountId/calendars': calendarBody,
   'PATCH /admin/accounts/:accountId/calendars/:calendarId': calendarChangeBody,
+  'POST /admin/accounts/:accountId/calendars/:calendarId/rename': renameBody,
   'POST /admin/accounts/:accountId/calendars/:calendarId/events': fieldsBody,
   'PATCH /admin/accounts/:accountId/calendars/:calendarId/events/:eventId': fieldsBody,
   'POST /admin/accounts/:accountId/calendars/:calendarId/events/:eventId/move': moveBody,

@@ -43,8 +43,15 @@ export const MANUAL: readonly ManualGroup[] = [
       },
       {
         route: `PATCH ${CALENDAR}`,
-        about: 'Renames, hides or changes the access to a calendar; its cursors end with its access.',
+        about:
+          'Renames a calendar, hides it, leaves it out of the list (unlisted), or changes the access; its cursors end with its access.',
         body: { name: 'Work' },
+      },
+      {
+        route: `POST ${CALENDAR}/rename`,
+        about:
+          'The calendar gets another id, as when an address changes. With alias the old id answers on, else it is unknown.',
+        body: { id: 'ada.lovelace@example.com', alias: true },
       },
       { route: `DELETE ${CALENDAR}`, about: 'The person deletes this calendar.' },
     ],

@@ -34,6 +34,7 @@ export function listCalendars(deps: ListDeps, account: Account, query: URLSearch
         calendar.listSeq > (since?.seq ?? 0) &&
         (showDeleted || !calendar.gone) &&
         (showHidden || !calendar.hidden) &&
+        !calendar.unlisted &&
         ROLES.indexOf(calendar.accessRole) >= least,
     )
   const shown = left.slice(0, size)

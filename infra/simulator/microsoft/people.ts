@@ -46,7 +46,7 @@ export function listCalendars(
   account: Account,
   call: Call,
 ): Answer {
-  const all = [...account.calendars.values()].filter((calendar) => !calendar.gone)
+  const all = [...account.calendars.values()].filter((calendar) => !calendar.gone && !calendar.unlisted)
   const rows = all.map(calendarRow)
   const problem = misnamed(rows[0], call.query)
   if (problem) return problem

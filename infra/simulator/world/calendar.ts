@@ -23,7 +23,7 @@ export interface Write {
 
 export interface CalendarInfo {
   readonly accountId: string
-  readonly id: string
+  id: string
   readonly email: string
   readonly timeZone: string
   readonly primary: boolean
@@ -45,6 +45,8 @@ export interface Calendar extends CalendarInfo {
   gone: boolean
   /** Hidden from the list; the calendar itself answers on. */
   hidden: boolean
+  /** The list leaves it out, although it is there. */
+  unlisted: boolean
   acl: readonly AclRule[]
   /** Sync tokens carry the epoch of their issue; raising it kills those issued before. */
   cursorEpoch: number
@@ -71,6 +73,7 @@ export function createCalendar(info: CalendarInfo, seq: number, at: number): Cal
     listSeq: seq,
     gone: false,
     hidden: false,
+    unlisted: false,
     acl: [{ id: `user:${info.email}`, role: info.accessRole, scope: { type: 'user', value: info.email } }],
     cursorEpoch: 1,
     purgedSeq: 0,
@@ -135,9 +138,10 @@ export function plainOccurrences(
 
 /** Everything of a calendar that changes without an event changing: what the journal keeps of it. */
 export function stateOf(calendar: Calendar) {
-  const { listSeq, gone, hidden, acl, name, accessRole, pushSupported, cursorEpoch, purgedSeq, nextOrd } =
-    calendar
-  return { listSeq, gone, hidden, acl, name, accessRole, pushSupported, cursorEpoch, purgedSeq, nextOrd }
+  const { listSeq, gone, hidden, unlisted, acl, name, accessRole } = calendar
+  const { pushSupported, cursorEpoch, purgedSeq, nextOrd } = calendar
+  const listed = { listSeq, gone, hidden, unlisted, acl, name, accessRole }
+  return { ...listed, pushSupported, cursorEpoch, purgedSeq, nextOrd }
 }
 
 export type CalendarState = ReturnType<typeof stateOf>

@@ -19,6 +19,8 @@ export interface Account {
   /** Raised by a revocation: access tokens carry the era of their issue. */
   era: number
   nextNo: number
+  /** Former ids of calendars that still answer, with the ids of now. */
+  aliases?: Readonly<Record<string, string>>
   /** Refresh tokens, oldest first. */
   readonly grants: Set<string>
   readonly calendars: Map<string, Calendar>
@@ -89,6 +91,13 @@ export type Entry =
   | { readonly k: 'scenario-step'; readonly ran: number; readonly name: readonly [string, unknown] | null }
   | { readonly k: 'account'; readonly account: PlainAccount }
   | { readonly k: 'calendar'; readonly info: CalendarInfo; readonly seq: number; readonly at: number }
+  | {
+      readonly k: 'calendar-id'
+      readonly a: string
+      readonly c: string
+      readonly id: string
+      readonly alias: boolean
+    }
   | { readonly k: 'calendar-state'; readonly a: string; readonly c: string; readonly state: CalendarState }
   | {
       readonly k: 'write'

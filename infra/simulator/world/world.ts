@@ -22,6 +22,7 @@ import type {
   KeptScenario,
 } from './entries.ts'
 import { digest } from '../random.ts'
+import { applyRename } from './rename.ts'
 
 export const FULL_SCOPE = 'https://www.googleapis.com/auth/calendar'
 const MICROSOFT_SCOPE = 'offline_access User.Read Calendars.ReadWrite'
@@ -114,11 +115,12 @@ export class World {
 
   /** The calendar, by id or by the alias `primary`; undefined when it is gone. */
   calendar(accountId: string, calendarId: string): Calendar | undefined {
-    const calendars = this.accounts.get(accountId)?.calendars
+    const account = this.accounts.get(accountId)
+    const calendars = account?.calendars
     const found =
       calendarId === 'primary'
         ? [...(calendars?.values() ?? [])].find((calendar) => calendar.primary)
-        : calendars?.get(calendarId)
+        : (calendars?.get(calendarId) ?? calendars?.get(account?.aliases?.[calendarId] ?? ''))
     return found?.gone ? undefined : found
   }
 
@@ -126,6 +128,14 @@ export class World {
     this.#setState(calendar, { gone: true, listSeq: this.seq + 1 })
     for (const channel of this.channelsOf(calendar.accountId, calendar.id)) this.stopChannel(channel.id)
     for (const { id } of this.subscriptionsOf(calendar.accountId, calendar.id)) this.removeSubscription(id)
+  }
+
+  /** The calendar gets another id, as when an address changes; with `alias` the old one answers on. Its channels watch the old one. */
+  renameCalendar(calendar: Calendar, id: string, alias: boolean): void {
+    if (this.accounts.get(calendar.accountId)?.calendars.has(id))
+      throw new RangeError('The account has a calendar of that id.')
+    this.#commit({ k: 'calendar-id', a: calendar.accountId, c: calendar.id, id, alias })
+    this.#setState(calendar, { listSeq: this.seq + 1 })
   }
 
   /** The channels that watch a calendar, the expired ones included. */
@@ -143,7 +153,9 @@ export class World {
   /** Changes what is known of a calendar besides its events; who may see it decides what its sync tokens are worth. */
   changeCalendar(
     calendar: Calendar,
-    change: Partial<Pick<CalendarState, 'name' | 'accessRole' | 'pushSupported' | 'hidden' | 'acl'>>,
+    change: Partial<
+      Pick<CalendarState, 'name' | 'accessRole' | 'pushSupported' | 'hidden' | 'unlisted' | 'acl'>
+    >,
   ): void {
     const access = change.accessRole !== undefined || change.acl !== undefined
     // The list reports what is the user's own to change; a calendar's name or access is read-only there and is not reported.
@@ -251,6 +263,9 @@ export class World {
         this.accounts
           .get(entry.info.accountId)
           ?.calendars.set(entry.info.id, createCalendar(entry.info, entry.seq, entry.at))
+        return
+      case 'calendar-id':
+        applyRename(this.accounts.get(entry.a), entry)
         return
       case 'calendar-state':
         this.seq = Math.max(this.seq, entry.state.listSeq, entry.state.purgedSeq)

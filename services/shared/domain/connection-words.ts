@@ -47,6 +47,8 @@ export interface CalendarFacts {
   readonly lastFullReadAt: Micros | null
   /** No full read before this. */
   readonly restsUntil: Micros | null
+  /** When a list of the vendor first lacked it; null when the last one had it. */
+  readonly missingSince: Micros | null
 }
 
 export interface Words {
@@ -161,6 +163,7 @@ export interface StaleReason {
     | 'backing_off'
     | 'catching_up'
     | 'resting'
+    | 'not_listed'
     | 'outside_of_window'
     | 'unknown_time_zone'
   readonly text: string
@@ -176,7 +179,7 @@ export function keptWindow({ lastFullReadAt }: Pick<CalendarFacts, 'lastFullRead
  * synced at the moment.
  */
 export function staleReasons(
-  { lastReadAt, restsUntil }: Pick<CalendarFacts, 'lastReadAt' | 'restsUntil'>,
+  { lastReadAt, restsUntil, missingSince }: Pick<CalendarFacts, 'lastReadAt' | 'restsUntil' | 'missingSince'>,
   connection: Pick<ConnectionFacts, 'status' | 'backoffUntil' | 'syncNeeded' | 'isHeld' | 'now'>,
   gate: GateDecision,
 ): readonly StaleReason[] {
@@ -186,6 +189,10 @@ export function staleReasons(
   else if (isLongAgo(lastReadAt, now)) {
     const text = `It was last read at ${isoOf(lastReadAt)}, more than ${STALE_AFTER_MINUTES} minutes ago.`
     reasons.push({ code: 'not_read_lately', text })
+  }
+  if (missingSince !== null) {
+    const text = `The vendor did not list it at ${isoOf(missingSince)}. Its events are kept until a later list agrees.`
+    reasons.push({ code: 'not_listed', text })
   }
   const obstacle = obstacleOf(connection, gate)
   if (obstacle !== null) reasons.push(obstacle)

@@ -11,6 +11,12 @@ export interface HeldCalendar {
   readonly timeZone: string | null
   readonly accessRole: string | null
   readonly selected: boolean
+  /** The account's own, as it was listed the last time. */
+  readonly primary: boolean
+  /** It was read to its end at least once. */
+  readonly isRead: boolean
+  /** Seconds since it was first listed. */
+  readonly knownForSeconds: number
   /** Taken out by us, not by a person; while it is still selected a unit has yet to remove its events. */
   readonly isRemoved: boolean
   /** Seconds since the vendor did not list it for the first time; null when it did the last time. */
@@ -22,9 +28,12 @@ export interface ListedCalendar {
   readonly name: string | null
   readonly timeZone: string | null
   readonly accessRole: string | null
+  readonly primary: boolean
 }
 
 export interface CalendarListChange {
+  /** The same calendar under a new id: its row, and so the ids of its events, stay. It is read anew. */
+  readonly adopted: readonly { readonly calendarId: CalendarId; readonly vendorCalendarId: string }[]
   /** New, renamed, back again or with another role: stored as they are listed. */
   readonly store: readonly ListedCalendar[]
   /** Their cursor is worth nothing any more. */
@@ -58,7 +67,9 @@ export async function heldCalendars(
 ): Promise<readonly HeldCalendar[]> {
   const { rows } = await db.query<HeldCalendar>(
     `select id as "calendarId", vendor_calendar_id as "vendorCalendarId", name, time_zone as "timeZone",
-       access_role as "accessRole", selected, removal_reason is not null as "isRemoved",
+       access_role as "accessRole", selected, is_primary as "primary", last_full_sync is not null as "isRead",
+       extract(epoch from calstream_now() - created_at)::float8 as "knownForSeconds",
+       removal_reason is not null as "isRemoved",
        extract(epoch from calstream_now() - missing_since)::float8 as "missingForSeconds"
      from external_calendars where connection_id = $1 order by id`,
     [connection],
@@ -73,12 +84,15 @@ export async function saveCalendarList(
   change: CalendarListChange,
 ): Promise<void> {
   const { store } = change
+  await adoptCalendars(tx, connection, change.adopted)
   await tx.query(
-    `insert into external_calendars as c (connection_id, vendor_calendar_id, name, time_zone, access_role)
-     select $1, l.vendor_calendar_id, l.name, l.time_zone, l.access_role
-       from unnest($2::text[], $3::text[], $4::text[], $5::text[]) as l (vendor_calendar_id, name, time_zone, access_role)
+    `insert into external_calendars as c (connection_id, vendor_calendar_id, name, time_zone, access_role, is_primary)
+     select $1, l.vendor_calendar_id, l.name, l.time_zone, l.access_role, l.is_primary
+       from unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::boolean[])
+              as l (vendor_calendar_id, name, time_zone, access_role, is_primary)
      on conflict on constraint calendars_once do update
-        set name = excluded.name, time_zone = excluded.time_zone, access_role = excluded.access_role, missing_since = null,
+        set name = excluded.name, time_zone = excluded.time_zone, access_role = excluded.access_role,
+            is_primary = excluded.is_primary, missing_since = null,
             selected = c.selected or c.removal_reason is not null, removal_reason = null, updated_at = calstream_now()`,
     [
       connection,
@@ -86,6 +100,7 @@ export async function saveCalendarList(
       store.map((calendar) => calendar.name),
       store.map((calendar) => calendar.timeZone),
       store.map((calendar) => calendar.accessRole),
+      store.map((calendar) => calendar.primary),
     ],
   )
   await tx.query(
@@ -98,6 +113,32 @@ export async function saveCalendarList(
             updated_at = calstream_now()
       where connection_id = $1 and id = any($2::uuid[] || $3::uuid[] || $4::uuid[])`,
     [connection, change.reread, change.missing, change.vanished],
+  )
+}
+
+/**
+ * Gives rows the ids under which the vendor now lists the same calendars. Cursor, places and channel belong to the old id. An id that
+ * another row has is left alone.
+ */
+export async function adoptCalendars(
+  tx: Queryable,
+  connection: ConnectionId,
+  adopted: CalendarListChange['adopted'],
+): Promise<void> {
+  if (adopted.length === 0) return
+  await tx.query(
+    `with renamed as (
+       update external_calendars calendar
+          set vendor_calendar_id = a.vendor_calendar_id, cursor = null, checkpoint = null, missing_since = null,
+              reading = 'usual', usual_from = null, place_failures = 0, place_failing_since = null, fresh_starts = 0,
+              fresh_after = null, updated_at = calstream_now()
+         from unnest($2::uuid[], $3::text[]) as a (id, vendor_calendar_id)
+        where calendar.connection_id = $1 and calendar.id = a.id
+          and not exists (select from external_calendars other
+                           where other.connection_id = $1 and other.vendor_calendar_id = a.vendor_calendar_id)
+       returning calendar.id)
+     update channels set status = 'stopping' where status = 'open' and calendar_id in (select id from renamed)`,
+    [connection, adopted.map((one) => one.calendarId), adopted.map((one) => one.vendorCalendarId)],
   )
 }
 

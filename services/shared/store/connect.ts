@@ -2,6 +2,7 @@
 // same row: connecting again heals it and bumps the epoch, so that a unit of the time before can write nothing more.
 import type { CalendarId, ConnectionId, Micros, ProviderId, VendorName } from '#shared/domain/ids.ts'
 import type { Queryable } from '#shared/platform/postgres.ts'
+import { adoptCalendars } from './calendar-list.ts'
 
 export interface ConnectedAccount {
   readonly connectionId: ConnectionId
@@ -72,6 +73,26 @@ export async function putCredentials(
 }
 
 /**
+ * The account's own calendar under another id, because an address changed: it stays the same row, and so do the ids of its events.
+ */
+async function adoptPrimary(
+  tx: Queryable,
+  connection: ConnectionId,
+  listed: readonly { readonly vendorCalendarId: string; readonly primary: boolean }[],
+): Promise<void> {
+  const own = listed.find(({ primary }) => primary)
+  if (own === undefined) return
+  const { rows } = await tx.query<{ calendarId: CalendarId }>(
+    `select id as "calendarId" from external_calendars
+      where connection_id = $1 and is_primary and vendor_calendar_id <> all($2::text[])`,
+    [connection, listed.map(({ vendorCalendarId }) => vendorCalendarId)],
+  )
+  const [row, ...rivals] = rows
+  if (row === undefined || rivals.length > 0) return
+  await adoptCalendars(tx, connection, [{ ...row, vendorCalendarId: own.vendorCalendarId }])
+}
+
+/**
  * Stores the calendar list of an account. A calendar that had vanished and is listed again is selected again. No place of before is
  * trusted: runs begin anew, in the usual way and without rests, and what was ill is read from the start. The second look that a
  * suspicious sweep waits for keeps its time.
@@ -85,15 +106,19 @@ export async function putCalendars(
     name: string | null
     timeZone: string | null
     accessRole: string | null
+    primary: boolean
   }[],
 ): Promise<readonly { id: CalendarId; vendorCalendarId: string }[]> {
   await forgetTrouble(tx, connection)
+  await adoptPrimary(tx, connection, calendars)
   const { rows } = await tx.query<{ id: CalendarId; vendorCalendarId: string }>(
-    `insert into external_calendars as c (connection_id, vendor_calendar_id, name, time_zone, access_role)
-     select $1, l.vendor_calendar_id, l.name, l.time_zone, l.access_role
-       from unnest($2::text[], $3::text[], $4::text[], $5::text[]) as l (vendor_calendar_id, name, time_zone, access_role)
+    `insert into external_calendars as c (connection_id, vendor_calendar_id, name, time_zone, access_role, is_primary)
+     select $1, l.vendor_calendar_id, l.name, l.time_zone, l.access_role, l.is_primary
+       from unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::boolean[])
+              as l (vendor_calendar_id, name, time_zone, access_role, is_primary)
      on conflict on constraint calendars_once do update
         set name = excluded.name, time_zone = excluded.time_zone, access_role = excluded.access_role,
+            is_primary = excluded.is_primary,
             selected = c.selected or c.removal_reason is not null, removal_reason = null, missing_since = null,
             checkpoint = null,
             cursor = case when c.place_failures = 0 and c.resync_streak = 0 and c.reading = 'usual' then c.cursor end,
@@ -107,6 +132,7 @@ export async function putCalendars(
       calendars.map((calendar) => calendar.name),
       calendars.map((calendar) => calendar.timeZone),
       calendars.map((calendar) => calendar.accessRole),
+      calendars.map((calendar) => calendar.primary),
     ],
   )
   return rows

@@ -39,6 +39,8 @@ export interface CalendarState {
   readonly lastFullReadAt: Micros | null
   /** No full read before this. */
   readonly restsUntil: Micros | null
+  /** When a list of the vendor first lacked it. */
+  readonly missingSince: Micros | null
 }
 
 const CONNECTION = `c.id, c.vendor, coalesce(c.account_label, c.vendor_account_id) as account, c.status,
@@ -49,7 +51,8 @@ const CONNECTION = `c.id, c.vendor, coalesce(c.account_label, c.vendor_account_i
 
 const CALENDAR = `k.id, k.connection_id as "connectionId", k.name, k.time_zone as "timeZone", k.access_role as "accessRole", k.selected,
   k.push_supported as "pushSupported", k.removal_reason as "removalReason", to_micros(k.last_read_at) as "lastReadAt",
-  to_micros(k.last_full_sync) as "lastFullReadAt", to_micros(k.resync_after) as "restsUntil"`
+  to_micros(k.last_full_sync) as "lastFullReadAt", to_micros(k.resync_after) as "restsUntil",
+  to_micros(k.missing_since) as "missingSince"`
 
 export interface ConnectionFilter {
   /** null: every one. */

@@ -46,6 +46,7 @@ const CALENDAR: CalendarState = {
   lastReadAt: NOW - MINUTE,
   lastFullReadAt: NOW - 1000 * MINUTE,
   restsUntil: null,
+  missingSince: null,
 }
 const ERROR = { code: 'vendor/unavailable', message: 'It is down.', at: '2026-05-04T11:59:00Z' }
 
@@ -136,6 +137,7 @@ describe('a calendar', () => {
     [['paused'], {}, {}, OFF],
     [['gates_unknown'], {}, {}, UNKNOWN],
     [['backing_off'], { restsUntil: NOW + MINUTE }, { syncNeeded: true, backoffUntil: NOW + MINUTE }, ON],
+    [['not_listed'], { missingSince: NOW - MINUTE }, {}, ON],
     [['resting'], { restsUntil: NOW + MINUTE }, { syncNeeded: true }, ON],
     [['catching_up'], {}, { syncNeeded: true }, ON],
     [['catching_up'], { restsUntil: NOW - MINUTE }, { isHeld: true }, ON],

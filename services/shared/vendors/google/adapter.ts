@@ -133,6 +133,8 @@ async function listCalendars(
   for (let page = 0; page < CALENDAR_PAGES_MAX; page += 1) {
     const params = {
       maxResults: CALENDARS_PER_PAGE,
+      // A person hides a calendar to tidy a list; it exists on, and its events with it.
+      showHidden: true,
       fields: FIELDS.calendars,
       ...(pageToken === undefined ? {} : { pageToken }),
     }
