@@ -35,7 +35,9 @@ export function compareCalendars(
     const row = rows.get(calendar.vendorCalendarId)
     return row === undefined || isBack(row) || isOther(row, calendar)
   })
-  const added = listed.filter((calendar) => rows.get(calendar.vendorCalendarId)?.isRemoved ?? true)
+  const added = listed.filter(
+    (calendar) => rows.get(calendar.vendorCalendarId)?.isRemoved ?? calendar.isOwned,
+  )
   const reread = listed.flatMap((calendar) => {
     const row = rows.get(calendar.vendorCalendarId)
     // Another role shows other details of the same events, which no change tells.
@@ -101,7 +103,8 @@ function adoptedBy(
 function isOther(row: HeldCalendar, calendar: ListedCalendar): boolean {
   return (
     row.name !== calendar.name ||
-    row.timeZone !== calendar.timeZone ||
+    // A zone that is not told is kept: Microsoft tells the mailbox's only with a permission of its own.
+    (calendar.timeZone !== null && row.timeZone !== calendar.timeZone) ||
     row.accessRole !== calendar.accessRole ||
     row.primary !== calendar.primary
   )

@@ -25,6 +25,7 @@ interface Busy {
     readonly last_synced_at: string | null
     readonly stale: boolean
     readonly stale_because: readonly { readonly code: string; readonly text: string }[]
+    readonly notes: readonly { readonly code: string }[]
   }[]
 }
 
@@ -89,24 +90,95 @@ describe('busy times', () => {
       ['America/New_York', null],
       [null, 'America/New_York'],
       [null, null],
+      [null, 'Nowhere/Land'],
     ] as const
-    const spans: { busy: Busy['busy']; because: readonly string[] | undefined }[] = []
+    const spans: { busy: Busy['busy']; notes: readonly string[] | undefined; stale: boolean }[] = []
     for (const [calendarZone, eventZone] of cases) {
       const provider = randomUUID()
       const held = await holdCalendar(look, { provider, zone: calendarZone })
       await holdEvent(look, held, { start: dateAt(10), end: dateAt(11), zone: eventZone })
       const { body } = await ask(provider, { from: at(8, '00:00'), to: at(13, '00:00') })
-      spans.push({ busy: body.busy, because: body.calendars[0]?.stale_because.map(({ code }) => code) })
+      spans.push({
+        busy: body.busy,
+        notes: body.calendars[0]?.notes.map(({ code }) => code),
+        stale: body.stale,
+      })
     }
     const hoursOf = ({ busy }: (typeof spans)[number]) =>
       (Date.parse(busy[0]?.end ?? '') - Date.parse(busy[0]?.start ?? '')) / 3_600_000
     expect(spans[0]).toEqual(spans[1])
-    expect(spans[0]?.because).toEqual([])
+    expect(spans[0]?.notes).toEqual([])
     // 04:00 or 05:00 UTC, by the season.
     expect(spans[0]?.busy[0]?.start).toMatch(new RegExp(`^${dateAt(10)}T0[45]:00`))
     expect(spans[2]?.busy).toEqual([{ start: at(9, '10:00'), end: at(11, '12:00') }])
-    expect(spans[2]?.because).toEqual(['unknown_time_zone'])
+    expect(spans[2]).toMatchObject({ notes: ['unknown_time_zone'], stale: false })
+    expect(spans[3]).toEqual(spans[2])
     expect(hoursOf(spans[2]!)).toBe(50)
+  })
+
+  test('of all-day events that name UTC or nothing are the days of the zone of most timed events, before UTC', async () => {
+    const hours = async (own: string | null, timed: readonly (string | null)[]) => {
+      const provider = randomUUID()
+      const held = await holdCalendar(look, { provider, zone: null, vendor: 'microsoft' })
+      const other = await holdCalendar(look, { provider, zone: null, connection: held.connection })
+      await holdEvent(look, held, { start: dateAt(10), end: dateAt(11), zone: own })
+      for (const [i, zone] of timed.entries()) {
+        const home = i % 2 === 0 ? held : other
+        await holdEvent(look, home, { start: at(-5, '08:00'), end: at(-5, '08:30'), zone, busy: false })
+      }
+      const { body } = await ask(provider, { from: at(8, '00:00'), to: at(13, '00:00') })
+      const day = body.calendars.find(({ id }) => id === held.calendar)
+      return [body.busy, day?.notes.map(({ code }) => code)]
+    }
+    const tokyo = [[{ start: at(9, '15:00'), end: at(10, '15:00') }], []]
+    for (const own of ['UTC', 'Etc/UTC', null, 'Nowhere/Land'])
+      expect(
+        await hours(own, ['Asia/Tokyo', 'Asia/Tokyo', 'Europe/Berlin', 'UTC', 'UTC', 'UTC', null]),
+      ).toEqual(tokyo)
+    expect(await hours('+09:00', ['Europe/Berlin'])).toEqual(tokyo)
+    expect(await hours('Asia/Tokyo', ['Europe/Berlin'])).toEqual(tokyo)
+    const utc = [[{ start: at(10, '00:00'), end: at(11, '00:00') }], []]
+    expect(await hours('UTC', ['UTC', null, 'Nowhere/Land'])).toEqual(utc)
+  })
+
+  test('are judged as the vendor does, unless the question judges otherwise; declined is free whatever is asked', async () => {
+    const provider = randomUUID()
+    const held = await holdCalendar(look, { provider, zone: 'UTC' })
+    const room = await holdCalendar(look, { provider, zone: 'UTC', connection: held.connection })
+    await look(`update external_calendars set access_role = 'freeBusyReader' where id = $1`, [room.calendar])
+    const rows: [string, Partial<HeldTimes>][] = [
+      ['01', { showAs: 'tentative', response: 'needs_action' }],
+      ['02', { showAs: 'out_of_office', kind: 'out_of_office' }],
+      ['03', { showAs: 'busy', kind: 'focus_time' }],
+      ['04', { showAs: 'working_elsewhere', busy: false }],
+      ['05', { showAs: 'free', kind: 'working_location', busy: false }],
+      ['06', { showAs: 'free', kind: 'focus_time', busy: false }],
+      ['07', { showAs: 'tentative', response: 'declined', busy: false }],
+      ['08', { showAs: 'busy', response: 'accepted' }],
+      // Of before: nothing is known but busy.
+      ['09', {}],
+      ['10', { showAs: 'unknown' }],
+    ]
+    for (const [hour, more] of rows)
+      await holdEvent(look, held, { start: at(2, `${hour}:00`), end: at(2, `${hour}:30`), ...more })
+    await holdEvent(look, held, { start: dateAt(3), end: dateAt(4), showAs: 'out_of_office' })
+    await holdEvent(look, room, { start: at(2, '11:00'), end: at(2, '11:30'), showAs: 'busy' })
+    const under = async (policy: Record<string, string>) => {
+      const { status, body } = await ask(provider, { from: at(2, '00:00'), to: at(4, '00:00'), ...policy })
+      expect(status, JSON.stringify(body)).toBe(200)
+      return body.busy.map(({ start }) => (start === at(3, '00:00') ? 'day' : start.slice(11, 13))).join(' ')
+    }
+    expect(await under({})).toBe('01 02 03 08 09 10 11 day')
+    expect(await under({ tentative: 'free' })).toBe('02 03 08 09 10 11 day')
+    expect(await under({ tentative: 'busy' })).toBe('01 02 03 08 09 10 11 day')
+    expect(await under({ out_of_office: 'free' })).toBe('01 03 08 09 10 11')
+    expect(await under({ focus_time: 'free' })).toBe('01 02 08 09 10 11 day')
+    expect(await under({ focus_time: 'busy' })).toBe('01 02 03 08 09 10 11 day')
+    expect(await under({ working_elsewhere: 'busy' })).toBe('01 02 03 04 05 08 09 10 11 day')
+    expect(await under({ free_busy_only: 'free' })).toBe('01 02 03 08 09 10 day')
+    expect(await under({ free_busy_only: 'busy' })).toBe('01 02 03 08 09 10 11 day')
+    const all = { tentative: 'free', out_of_office: 'free', focus_time: 'free', free_busy_only: 'free' }
+    expect(await under({ ...all, working_elsewhere: 'busy' })).toBe('04 05 08 09 10')
   })
 
   test('of a calendar that was taken out, or of a disconnected account, are not told', async () => {
@@ -191,6 +263,7 @@ describe('freshness', () => {
       'resting',
       `update external_calendars set resync_after = calstream_now() + interval '1 minute' where connection_id = $1`,
     ],
+    ['older_rules', `update external_calendars set judged_by = '1' where connection_id = $1`],
   ])('a stale calendar is said to be stale: %s; the one beside it is not', async (code, statement) => {
     const provider = randomUUID()
     const stale = await holdCalendar(look, { provider })
@@ -234,6 +307,7 @@ describe('freshness', () => {
 })
 
 describe('a question', () => {
+  const SPAN = { from: '2026-05-04T00:00:00Z', to: '2026-05-05T00:00:00Z' }
   test.each([
     ['without a span', {}],
     ['with a day instead of an instant', { from: '2026-05-04', to: '2026-05-05' }],
@@ -241,6 +315,9 @@ describe('a question', () => {
     ['that ends before it begins', { from: '2026-05-05T00:00:00Z', to: '2026-05-04T00:00:00Z' }],
     ['of no length', { from: '2026-05-04T00:00:00Z', to: '2026-05-04T00:00:00Z' }],
     ['of more than 62 days', { from: '2026-05-04T00:00:00Z', to: '2026-07-06T00:00:00Z' }],
+    ['that judges by a word we do not know', { ...SPAN, tentative: 'maybe' }],
+    ['that judges by an empty word', { ...SPAN, focus_time: '' }],
+    ['that judges what we do not know', { ...SPAN, declined: 'busy' }],
     ['about an instant that never is', { from: '2026-13-04T00:00:00Z', to: '2026-05-05T00:00:00Z' }],
   ])('%s is refused', async (_what, query: Record<string, string>) => {
     expect((await ask(randomUUID(), query)).status).toBe(400)

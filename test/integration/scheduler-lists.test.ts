@@ -31,6 +31,7 @@ const calendar = (name: string, accessRole = 'owner', primary = false): VendorCa
   timeZone: null,
   accessRole,
   primary,
+  isOwned: accessRole === 'owner',
 })
 
 const run = (world: SchedulerWorld) => listCalendars(world.deps, NEVER)

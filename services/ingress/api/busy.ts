@@ -1,18 +1,21 @@
-// `GET /api/calendar/busy?from&to[&connection_id]`: when the people behind a provider's calendars are busy, with evidence of how fresh that
+// `GET /api/calendar/busy?from&to[&connection_id&…]`: when the people behind a provider's calendars are busy, with evidence of how fresh that
 // is. It is what we hold, at once, and never waits for a vendor; a calendar that may be out of date is said to be stale, and why.
-// Events marked as busy count, tentative ones too: a hold that turns out free costs less than a double booking.
+// What blocks is what the vendor itself counts (`isBusy`), unless the question judges otherwise (busy-policy.ts).
 import type { FastifyInstance, FastifyReply } from 'fastify'
+import { roleOf } from '#shared/domain/calendar-role.ts'
 import { STALE_AFTER_MS } from '#shared/domain/connection-words.ts'
 import type { Gates } from '#shared/domain/gates.ts'
 import { connectionId, isUuid, type ConnectionId, type ProviderId } from '#shared/domain/ids.ts'
 import { isoOf } from '#shared/domain/instant.ts'
 import type { Queryable } from '#shared/platform/postgres.ts'
-import { readBusy, type HeldBusy } from '#shared/store/busy.ts'
+import { readBusy, type BusyDays, type BusySpan } from '#shared/store/busy.ts'
 import { readConnectionState, readSyncedCalendars } from '#shared/store/connection-status.ts'
 import { badRequest, sendProblem, type Problem } from '../server.ts'
 import type { BearerCheck } from './bearer.ts'
 import { chooseProvider, CONNECTION_NOT_FOUND, createCallers, type Caller } from './caller.ts'
-import { isKnownZone, mergeSpans, spanOfDays } from './busy-spans.ts'
+import { askedPolicy, POLICY_QUERY, type AskedPolicy } from './busy-policy.ts'
+import { mergeSpans, spanOfDays } from './busy-spans.ts'
+import { zonesOfDays } from './day-zones.ts'
 import {
   askedSpan,
   calendarReasons,
@@ -38,6 +41,7 @@ const CALENDARS_MAX = 2000
 interface Asked extends Span {
   readonly provider: ProviderId
   readonly connection: ConnectionId | null
+  readonly policy: AskedPolicy
 }
 
 /** 200 · 400 · 401 · 404 · 503. */
@@ -45,7 +49,7 @@ export function registerBusy(app: FastifyInstance, deps: BusyDeps): void {
   const callers = createCallers(deps.bearer)
   app.get(BUSY, {
     onRequest: callers.identify,
-    preHandler: takes({ query: ['from', 'to', 'connection_id', 'provider_id'] }),
+    preHandler: takes({ query: ['from', 'to', 'connection_id', 'provider_id', ...POLICY_QUERY] }),
     handler: async (request, reply) => {
       const asked = askedBusy(callers.of(request), request.query as Record<string, unknown>)
       return 'problem' in asked ? sendProblem(reply, asked.problem) : sendBusy(deps, asked, reply)
@@ -58,9 +62,12 @@ function askedBusy(caller: Caller, query: Record<string, unknown>): Asked | { re
   if ('problem' in chosen) return chosen
   const span = askedSpan(query, DAYS_MAX)
   if (typeof span === 'string') return { problem: badRequest(span) }
+  const policy = askedPolicy(query)
+  if (typeof policy === 'string') return { problem: badRequest(policy) }
   const id = query['connection_id']
   if (id !== undefined && (typeof id !== 'string' || !isUuid(id))) return { problem: CONNECTION_NOT_FOUND }
-  return { provider: chosen.provider, connection: id === undefined ? null : connectionId(id), ...span }
+  const connection = id === undefined ? null : connectionId(id)
+  return { provider: chosen.provider, connection, policy, ...span }
 }
 
 async function sendBusy(deps: BusyDeps, asked: Asked, reply: FastifyReply): Promise<FastifyReply> {
@@ -74,15 +81,17 @@ async function sendBusy(deps: BusyDeps, asked: Asked, reply: FastifyReply): Prom
   }
   const homes = {
     connections: [...new Set(synced.map(({ connection: { id } }) => id))],
-    calendars: synced.map(({ calendar }) => calendar.id),
+    calendars: counted(synced, asked).map(({ calendar }) => calendar.id),
   }
-  const held = await readBusy(deps.db, homes, asked)
-  const calendars = synced.map((one) => calendarJson(deps, one, held, asked))
+  const { spans, days } = await readBusy(deps.db, homes, asked)
+  const zoneOf = await zonesOfDays(deps.db, synced, days)
+  const placed = days.map((day) => ({ ...day, zone: zoneOf(day) }))
+  const calendars = synced.map((one) => calendarJson(deps, one, placed, asked))
   const unbacked = await unbackedReasons(deps.db, asked, synced.length > 0)
   return reply.send({
     from: isoOf(asked.from),
     to: isoOf(asked.to),
-    busy: spansJson(held, synced, asked),
+    busy: spansJson(spans, placed, asked),
     stale: unbacked.length > 0 || calendars.some(({ stale }) => stale),
     stale_because: unbacked,
     stale_after_seconds: STALE_AFTER_MS / 1000,
@@ -90,23 +99,35 @@ async function sendBusy(deps: BusyDeps, asked: Asked, reply: FastifyReply): Prom
   })
 }
 
-function spansJson({ spans, days }: HeldBusy, synced: readonly Synced[], asked: Asked) {
-  const zones = new Map(synced.map(({ calendar }) => [calendar.id, calendar.timeZone]))
-  const ofDays = days.map((day) => spanOfDays(day, zones.get(day.calendarId) ?? day.timeZone))
-  const all = [...spans, ...ofDays]
+/** Vendors count those that show free/busy alone; a question may leave them out. */
+function counted(synced: readonly Synced[], { policy }: Asked): readonly Synced[] {
+  if (policy.freeBusyOnly ?? true) return synced
+  return synced.filter(({ calendar }) => roleOf(calendar.accessRole) !== 'free_busy_reader')
+}
+
+type PlacedDays = BusyDays & { readonly zone: string | null }
+
+function spansJson(spans: readonly BusySpan[], days: readonly PlacedDays[], asked: Asked) {
+  const all = [...spans, ...days.map((day) => spanOfDays(day, day.zone))]
   return mergeSpans(all, asked).map(({ start, end }) => ({ start: isoOf(start), end: isoOf(end) }))
 }
 
-function calendarJson({ gates }: Pick<BusyDeps, 'gates'>, synced: Synced, { days }: HeldBusy, asked: Asked) {
+const UNKNOWN_ZONE = {
+  code: 'unknown_time_zone',
+  text: 'The zone of all-day events is not known, so they count from their first to their last hour anywhere on earth.',
+}
+
+function calendarJson(
+  { gates }: Pick<BusyDeps, 'gates'>,
+  synced: Synced,
+  days: readonly PlacedDays[],
+  asked: Asked,
+) {
   const { calendar } = synced
-  const reasons = [...calendarReasons(gates, asked.provider, synced, asked)]
-  const isUnplaced = days.some(
-    (day) => day.calendarId === calendar.id && !isKnownZone(calendar.timeZone ?? day.timeZone),
-  )
-  if (isUnplaced) {
-    const text =
-      'Its time zone is not known, so its all-day events count from their first to their last hour anywhere on earth.'
-    reasons.push({ code: 'unknown_time_zone', text })
+  const isUnplaced = days.some((day) => day.calendarId === calendar.id && day.zone === null)
+  return {
+    ...freshnessJson(calendar, calendarReasons(gates, asked.provider, synced, asked)),
+    // It is wider than it was, and no more out of date than the others.
+    notes: isUnplaced ? [UNKNOWN_ZONE] : [],
   }
-  return freshnessJson(calendar, reasons)
 }

@@ -2,6 +2,7 @@
 // them: while sync is switched off, an app is told so instead of being left in the dark. Another provider's id and an unknown
 // one get the same answer.
 import type { FastifyInstance } from 'fastify'
+import { roleOf } from '#shared/domain/calendar-role.ts'
 import { calendarWords, connectionWords } from '#shared/domain/connection-words.ts'
 import type { GateDecision, Gates } from '#shared/domain/gates.ts'
 import { connectionId, isUuid } from '#shared/domain/ids.ts'
@@ -100,6 +101,8 @@ function calendarJson(calendar: CalendarState, connection: ConnectionState, gate
     name: calendar.name,
     time_zone: calendar.timeZone,
     access_role: calendar.accessRole,
+    role: roleOf(calendar.accessRole),
+    primary: calendar.isPrimary,
     selected: calendar.selected,
     ...calendarWords(calendar, connection, gate),
     notified: calendar.pushSupported,

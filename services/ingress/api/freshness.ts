@@ -1,6 +1,7 @@
 // How much of an answer is backed by what is held: why a calendar may be out of date, and of which accounts nothing is known. Without the
 // second, "not known" would read as "free".
 import { keptWindow, staleReasons, type StaleReason } from '#shared/domain/connection-words.ts'
+import { knowsBusy, REREAD_SPREAD_HOURS } from '#shared/domain/judged-by.ts'
 import type { Gates } from '#shared/domain/gates.ts'
 import type { ConnectionId, Micros, ProviderId } from '#shared/domain/ids.ts'
 import { isoOf } from '#shared/domain/instant.ts'
@@ -34,6 +35,11 @@ export interface Unbacked {
   readonly connection_id: ConnectionId | null
 }
 
+const OLDER_RULES: StaleReason = {
+  code: 'older_rules',
+  text: `Its events were read before answers counted, so declined ones may still block. It is read again by itself within ${REREAD_SPREAD_HOURS} hours.`,
+}
+
 /** Each says the same; an app that has more asks for one connection at a time. */
 const UNBACKED_MAX = 100
 
@@ -54,7 +60,8 @@ export function calendarReasons(
   { calendar, connection }: Synced,
   span: Span,
 ): readonly StaleReason[] {
-  const reasons = staleReasons(calendar, connection, gates.sync(provider, connection.id))
+  const stale = staleReasons(calendar, connection, gates.sync(provider, connection.id))
+  const reasons = knowsBusy(calendar.judgedBy) ? stale : [...stale, OLDER_RULES]
   const kept = keptWindow(calendar)
   if (kept === null || (span.from >= kept.from && span.to <= kept.to)) return reasons
   const text = `Only events from ${isoOf(kept.from)} to ${isoOf(kept.to)} are kept.`

@@ -165,7 +165,7 @@ export interface StaleReason {
     | 'resting'
     | 'not_listed'
     | 'outside_of_window'
-    | 'unknown_time_zone'
+    | 'older_rules'
   readonly text: string
 }
 

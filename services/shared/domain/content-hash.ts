@@ -6,8 +6,6 @@ import type { CalendarEvent } from './event.ts'
 
 /** Raise it when the fields or their order change: rows with another version are written anew when they are next read. */
 export const HASH_VERSION = 2
-/** Rows of an older version know nothing of answers, kinds and mailboxes' zones: what they say of busy is doubted. */
-export const BUSY_KNOWN_SINCE = 2
 
 /** 32 bytes (SHA-256 over the fields as JSON, in this order). */
 export function contentHash(event: CalendarEvent): Buffer {

@@ -323,6 +323,10 @@ export const microsoftEnv = {
   MICROSOFT_TENANT: text('tenant whose accounts may connect; common takes all')
     .default('common')
     .describe('tenant whose accounts may connect; common takes all'),
+  MICROSOFT_MAILBOX_ZONE: z
+    .enum(['asked', 'not_asked'])
+    .default('asked')
+    .describe('whether people are asked for the zone of their mailbox (MailboxSettings.Read)'),
   MICROSOFT_CLIENT_ID: text('OAuth client id of the app at Microsoft').optional(),
   MICROSOFT_CLIENT_SECRET: secretText('OAuth client secret of the app at Microsoft').optional(),
 }

@@ -29,6 +29,8 @@ export interface ListedCalendar {
   readonly timeZone: string | null
   readonly accessRole: string | null
   readonly primary: boolean
+  /** New ones that are not are offered, and synced only when a person chooses them. */
+  readonly isOwned: boolean
 }
 
 export interface CalendarListChange {
@@ -86,12 +88,12 @@ export async function saveCalendarList(
   const { store } = change
   await adoptCalendars(tx, connection, change.adopted)
   await tx.query(
-    `insert into external_calendars as c (connection_id, vendor_calendar_id, name, time_zone, access_role, is_primary)
-     select $1, l.vendor_calendar_id, l.name, l.time_zone, l.access_role, l.is_primary
-       from unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::boolean[])
-              as l (vendor_calendar_id, name, time_zone, access_role, is_primary)
+    `insert into external_calendars as c (connection_id, vendor_calendar_id, name, time_zone, access_role, is_primary, selected)
+     select $1, l.vendor_calendar_id, l.name, l.time_zone, l.access_role, l.is_primary, l.is_owned
+       from unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::boolean[], $7::boolean[])
+              as l (vendor_calendar_id, name, time_zone, access_role, is_primary, is_owned)
      on conflict on constraint calendars_once do update
-        set name = excluded.name, time_zone = excluded.time_zone, access_role = excluded.access_role,
+        set name = excluded.name, time_zone = coalesce(excluded.time_zone, c.time_zone), access_role = excluded.access_role,
             is_primary = excluded.is_primary, missing_since = null,
             selected = c.selected or c.removal_reason is not null, removal_reason = null, updated_at = calstream_now()`,
     [
@@ -101,6 +103,7 @@ export async function saveCalendarList(
       store.map((calendar) => calendar.timeZone),
       store.map((calendar) => calendar.accessRole),
       store.map((calendar) => calendar.primary),
+      store.map((calendar) => calendar.isOwned),
     ],
   )
   await tx.query(

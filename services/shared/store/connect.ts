@@ -93,9 +93,9 @@ async function adoptPrimary(
 }
 
 /**
- * Stores the calendar list of an account. A calendar that had vanished and is listed again is selected again. No place of before is
- * trusted: runs begin anew, in the usual way and without rests, and what was ill is read from the start. The second look that a
- * suspicious sweep waits for keeps its time.
+ * Stores the calendar list of an account: its own are synced, the rest is offered. What was chosen stays; a calendar that had
+ * vanished and is listed again is selected again. No place of before is trusted: runs begin anew, in the usual way and without
+ * rests, and what was ill is read from the start. The second look that a suspicious sweep waits for keeps its time.
  * Whatever failed before says nothing: the whole connection owes a read.
  */
 export async function putCalendars(
@@ -107,17 +107,18 @@ export async function putCalendars(
     timeZone: string | null
     accessRole: string | null
     primary: boolean
+    isOwned: boolean
   }[],
 ): Promise<readonly { id: CalendarId; vendorCalendarId: string }[]> {
   await forgetTrouble(tx, connection)
   await adoptPrimary(tx, connection, calendars)
   const { rows } = await tx.query<{ id: CalendarId; vendorCalendarId: string }>(
-    `insert into external_calendars as c (connection_id, vendor_calendar_id, name, time_zone, access_role, is_primary)
-     select $1, l.vendor_calendar_id, l.name, l.time_zone, l.access_role, l.is_primary
-       from unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::boolean[])
-              as l (vendor_calendar_id, name, time_zone, access_role, is_primary)
+    `insert into external_calendars as c (connection_id, vendor_calendar_id, name, time_zone, access_role, is_primary, selected)
+     select $1, l.vendor_calendar_id, l.name, l.time_zone, l.access_role, l.is_primary, l.is_owned
+       from unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::boolean[], $7::boolean[])
+              as l (vendor_calendar_id, name, time_zone, access_role, is_primary, is_owned)
      on conflict on constraint calendars_once do update
-        set name = excluded.name, time_zone = excluded.time_zone, access_role = excluded.access_role,
+        set name = excluded.name, time_zone = coalesce(excluded.time_zone, c.time_zone), access_role = excluded.access_role,
             is_primary = excluded.is_primary,
             selected = c.selected or c.removal_reason is not null, removal_reason = null, missing_since = null,
             checkpoint = null,
@@ -133,6 +134,7 @@ export async function putCalendars(
       calendars.map((calendar) => calendar.timeZone),
       calendars.map((calendar) => calendar.accessRole),
       calendars.map((calendar) => calendar.primary),
+      calendars.map((calendar) => calendar.isOwned),
     ],
   )
   return rows

@@ -29,6 +29,9 @@ export interface CalendarState {
   readonly name: string | null
   readonly timeZone: string | null
   readonly accessRole: string | null
+  readonly isPrimary: boolean
+  /** The rules of its last full read; null before the first. */
+  readonly judgedBy: string | null
   readonly selected: boolean
   readonly pushSupported: boolean
   /** Code of what took it out of sync; null when a person did. */
@@ -49,7 +52,7 @@ const CONNECTION = `c.id, c.vendor, coalesce(c.account_label, c.vendor_account_i
   to_micros(c.backoff_until) as "backoffUntil", to_micros(calstream_now()) as now,
   exists (select from held_requests h where h.connection_id = c.id) as "isHeld"`
 
-const CALENDAR = `k.id, k.connection_id as "connectionId", k.name, k.time_zone as "timeZone", k.access_role as "accessRole", k.selected,
+const CALENDAR = `k.id, k.connection_id as "connectionId", k.name, k.time_zone as "timeZone", k.access_role as "accessRole", k.is_primary as "isPrimary", k.judged_by as "judgedBy", k.selected,
   k.push_supported as "pushSupported", k.removal_reason as "removalReason", to_micros(k.last_read_at) as "lastReadAt",
   to_micros(k.last_full_sync) as "lastFullReadAt", to_micros(k.resync_after) as "restsUntil",
   to_micros(k.missing_since) as "missingSince"`

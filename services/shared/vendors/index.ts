@@ -17,6 +17,7 @@ export interface VendorsConfig {
   readonly MICROSOFT_API_URL: string
   readonly MICROSOFT_LOGIN_URL: string
   readonly MICROSOFT_TENANT: string
+  readonly MICROSOFT_MAILBOX_ZONE?: 'asked' | 'not_asked'
   readonly MICROSOFT_CLIENT_ID?: string | undefined
   readonly MICROSOFT_CLIENT_SECRET?: Secret | undefined
 }
@@ -51,6 +52,7 @@ export function createVendors(config: VendorsConfig, clock: Clock = systemClock)
           apiUrl: config.MICROSOFT_API_URL,
           loginUrl: config.MICROSOFT_LOGIN_URL,
           tenant: config.MICROSOFT_TENANT,
+          asksForZone: config.MICROSOFT_MAILBOX_ZONE !== 'not_asked',
           ...microsoft,
         },
         clock,

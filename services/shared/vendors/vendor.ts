@@ -17,6 +17,8 @@ export interface VendorCalendar {
   readonly timeZone: string | null
   readonly accessRole: string | null
   readonly primary: boolean
+  /** The account's own, so it is synced unless a person says otherwise. Colleagues', rooms', holidays' and imported ones are offered only. */
+  readonly isOwned: boolean
 }
 
 export interface PageRequest {

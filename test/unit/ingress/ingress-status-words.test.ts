@@ -40,6 +40,8 @@ const CALENDAR: CalendarState = {
   name: 'Work',
   timeZone: 'Europe/Berlin',
   accessRole: 'owner',
+  isPrimary: true,
+  judgedBy: '2',
   selected: true,
   pushSupported: true,
   removalReason: null,

@@ -16,6 +16,7 @@ const listed = (name: string, accessRole = 'owner') => ({
   timeZone: 'Europe/Vienna',
   accessRole,
   primary: false,
+  isOwned: accessRole === 'owner',
 })
 
 const held = (name: string, changes: Partial<HeldCalendar> = {}): HeldCalendar => ({
@@ -52,6 +53,23 @@ describe('a list of calendars', () => {
       isWork: true,
       isEmpty: false,
     })
+  })
+
+  test.each(['reader', 'writer', 'freeBusyReader'])(
+    'with a new calendar of somebody else (%s) stores it and asks for nothing',
+    (role) => {
+      expect(compareCalendars([held('a')], [listed('a'), listed('b', role)])).toEqual({
+        ...NOTHING,
+        store: [listed('b', role)],
+        isEmpty: false,
+      })
+    },
+  )
+
+  test('that tells no zone where one is held leaves it', () => {
+    expect(compareCalendars([held('a')], [{ ...listed('a'), timeZone: null }])).toEqual(NOTHING)
+    // Control: another zone is stored.
+    expect(compareCalendars([held('a')], [{ ...listed('a'), timeZone: 'Asia/Tokyo' }]).store).toHaveLength(1)
   })
 
   test('with another name stores it and asks for nothing', () => {

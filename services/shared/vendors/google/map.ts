@@ -78,6 +78,8 @@ export function mapCalendar(raw: unknown): VendorCalendar | null {
     timeZone: clean(timeZone, ZONE_MAX),
     accessRole: clean(accessRole, ZONE_MAX),
     primary: primary ?? false,
+    // What others share with full rights is the account's own too: Google calls both owner.
+    isOwned: primary === true || accessRole === 'owner',
   }
 }
 

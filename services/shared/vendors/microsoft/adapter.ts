@@ -20,10 +20,12 @@ import type {
 import { odataSelect } from '../wire-fields.ts'
 import { createGraph, through, type Graph, type Outcome } from './call.ts'
 import { readProblem } from './errors.ts'
-import { wireCalendar, wirePage, wireSubscription, wireUser } from './wire.ts'
+import { wireCalendar, wireMailbox, wirePage, wireSubscription, wireUser } from './wire.ts'
 
 const VENDOR = 'Microsoft'
 const GRAPH_SCOPES = ['User.Read', 'Calendars.Read']
+/** In which zone the days of the mailbox lie. Nothing stops without it. */
+const ZONE_SCOPE = 'MailboxSettings.Read'
 /**
  * Graph of the national clouds. There a scope is asked for with its resource, since a bare one means the worldwide Graph.
  * Source, read 2026-11-29: https://learn.microsoft.com/graph/deployments
@@ -50,6 +52,8 @@ export interface MicrosoftConfig {
   readonly tenant: string
   readonly clientId: string
   readonly clientSecret: Secret
+  /** Whether people are asked for the zone of their mailbox too; true unless given. */
+  readonly asksForZone?: boolean
 }
 
 /** The Microsoft adapter. */
@@ -75,7 +79,8 @@ export function createMicrosoft(config: MicrosoftConfig, clock: Clock = systemCl
 function oauthSettings(config: MicrosoftConfig): OAuthSettings {
   const login = withoutEndSlashes(config.loginUrl)
   const endpoint = `${login}/${encodeURIComponent(config.tenant)}/oauth2/v2.0`
-  const scope = scopeAt(config.apiUrl)
+  const needed = scopeAt(config.apiUrl, GRAPH_SCOPES)
+  const wanted = scopeAt(config.apiUrl, [...GRAPH_SCOPES, ZONE_SCOPE])
   return {
     name: 'microsoft',
     vendor: VENDOR,
@@ -88,22 +93,23 @@ function oauthSettings(config: MicrosoftConfig): OAuthSettings {
     revokeUrl: null,
     clientId: config.clientId,
     clientSecret: config.clientSecret,
-    scope,
+    scope: (config.asksForZone ?? true) ? wanted : needed,
     // offline_access is not named in an answer; the refresh token is its proof.
     needed: [
       { scope: 'User.Read', widerScopes: ['User.ReadWrite', 'User.Read.All'] },
       { scope: 'Calendars.Read', widerScopes: ['Calendars.ReadWrite'] },
     ],
     consent: { response_mode: 'query', prompt: 'select_account' },
-    tokenParameters: { scope },
+    // A grant of before holds no more than these, and a token that is asked for more than was granted is refused: AADSTS65001.
+    tokenParameters: { scope: needed },
   }
 }
 
 /** What is asked of the person, in the names that the configured cloud understands. */
-function scopeAt(apiUrl: string): string {
+function scopeAt(apiUrl: string, scopes: readonly string[]): string {
   const { host, origin } = new URL(apiUrl)
   const resource = NATIONAL_GRAPHS.has(host) ? `${origin}/` : ''
-  return ['offline_access', ...GRAPH_SCOPES.map((scope) => `${resource}${scope}`)].join(' ')
+  return ['offline_access', ...scopes.map((scope) => `${resource}${scope}`)].join(' ')
 }
 
 /** Microsoft names a scope with or without its resource, which is an address or the id of an app, in either case. */
@@ -139,8 +145,8 @@ async function listCalendars(
   accessToken: string,
   signal: AbortSignal,
 ): Promise<VendorCalendar[]> {
-  const { mapCalendar } = await import('./map.ts')
-  const found: VendorCalendar[] = []
+  const { mapCalendar, ownerIn } = await import('./map.ts')
+  const found: unknown[] = []
   let path = '/me/calendars'
   let query: Record<string, string> = {
     $top: String(CALENDARS_PER_PAGE),
@@ -150,10 +156,13 @@ async function listCalendars(
     const outcome = await graph.call({ accessToken, subject: 'account', path, query }, signal)
     if (outcome.kind === 'refused') throw outcome.failure
     const data = readAs(wirePage, outcome.data, { vendor: VENDOR, what: 'calendar list' })
-    found.push(...boundedItems(data.value).flatMap((item) => mapCalendar(item) ?? []))
+    found.push(...boundedItems(data.value))
     boundedItems(found)
     const next = data['@odata.nextLink']
-    if (!next) return found
+    if (!next) {
+      const mailbox = { owner: ownerIn(found), timeZone: await zoneOfMailbox(graph, accessToken, signal) }
+      return found.flatMap((item) => mapCalendar(item, mailbox) ?? [])
+    }
     path = graph.linkHere(next)
     query = {}
   }
@@ -161,6 +170,24 @@ async function listCalendars(
     'vendor/unreadable-answer',
     `The calendar list did not end after ${CALENDAR_PAGES_MAX} pages.`,
   )
+}
+
+/**
+ * The zone that the mailbox lives in; null when it may not be read, has no name that anybody knows, or no answer came: nothing but
+ * where a day begins hangs on it. learn.microsoft.com/graph/api/user-get-mailboxsettings, read 2026-11-29.
+ */
+async function zoneOfMailbox(graph: Graph, accessToken: string, signal: AbortSignal): Promise<string | null> {
+  const { ianaZoneOf } = await import('./zones.ts')
+  const query = { $select: odataSelect(wireMailbox) }
+  try {
+    const path = '/me/mailboxSettings'
+    const outcome = await graph.call({ accessToken, subject: 'account', path, query }, signal)
+    const name = outcome.kind === 'ok' ? wireMailbox.safeParse(outcome.data).data?.timeZone : null
+    return name ? ianaZoneOf(name) : null
+  } catch (error) {
+    if (signal.aborted || !(error instanceof Failure)) throw error
+    return null
+  }
 }
 
 interface ChannelDeps {

@@ -25,7 +25,7 @@ import {
 } from '../fit.ts'
 import type { VendorCalendar } from '../vendor.ts'
 import { wireCalendar, wireEvent, type WireEvent, type WireTime } from './wire.ts'
-import { dateIn, ianaZoneOf, instantIn } from './zones.ts'
+import { dateIn, ianaZoneOf, instantIn, offsetZone } from './zones.ts'
 
 /** learn.microsoft.com/graph/api/resources/responsestatus, read 2026-11-29. */
 const ANSWERS = new Map<string, Response>([
@@ -89,19 +89,46 @@ export function mapEvent(raw: unknown): MappedItem {
   return 'problem' in wire ? wire : mapWire(wire)
 }
 
-/** One entry of the calendar list; null if it is not readable. */
-export function mapCalendar(raw: unknown): VendorCalendar | null {
+/** What a calendar's entry does not say of itself. */
+export interface Mailbox {
+  /** The address in the default calendar's entry: whose mailbox it is. */
+  readonly owner: string | null
+  /** IANA name; Graph keeps the zone with the mailbox, and each event names the one it was made in. */
+  readonly timeZone: string | null
+}
+const UNKNOWN_MAILBOX: Mailbox = { owner: null, timeZone: null }
+
+/**
+ * One entry of the calendar list; null if it is not readable. Calendars that others share stand in the list under the address of
+ * their owner (learn.microsoft.com/graph/outlook-get-shared-events-calendars, read 2026-11-29), those of Outlook itself (birthdays,
+ * holidays) cannot be edited.
+ */
+export function mapCalendar(raw: unknown, mailbox: Mailbox = UNKNOWN_MAILBOX): VendorCalendar | null {
   const parsed = wireCalendar.safeParse(raw)
   if (!parsed.success || !isStorableId(parsed.data.id)) return null
-  const { id, name, isDefaultCalendar, canEdit, canShare } = parsed.data
+  const { id, name, isDefaultCalendar, canEdit, canShare, owner } = parsed.data
+  const primary = isDefaultCalendar ?? false
+  const isOthers =
+    !primary && owner?.address && mailbox.owner ? !isSameAddress(owner.address, mailbox.owner) : false
+  const isOwned = primary || (!isOthers && (owner?.address ? canEdit === true : canShare === true))
   return {
     vendorCalendarId: id,
     name: cleanLine(name, TITLE_MAX),
-    // Graph keeps the zone with the mailbox, and each event names its own.
-    timeZone: null,
-    accessRole: canShare ? 'owner' : canEdit ? 'writer' : 'reader',
-    primary: isDefaultCalendar ?? false,
+    timeZone: isOthers ? null : mailbox.timeZone,
+    accessRole: isOwned ? 'owner' : canEdit ? 'writer' : 'reader',
+    primary,
+    isOwned,
   }
+}
+
+/** The address of the mailbox, from the entry of its default calendar; null where that is not among them. */
+export function ownerIn(entries: readonly unknown[]): string | null {
+  const own = entries.find((raw) => wireCalendar.safeParse(raw).data?.isDefaultCalendar === true)
+  return wireCalendar.safeParse(own).data?.owner?.address ?? null
+}
+
+function isSameAddress(one: string, other: string): boolean {
+  return one.toLowerCase() === other.toLowerCase()
 }
 
 function readEvent(raw: unknown): WireEvent | (MappedItem & { kind: 'unreadable' }) {
@@ -147,7 +174,7 @@ function toEvent(wire: WireEvent, seriesId: string | null, times: Times): Calend
     allDay: wire.isAllDay ?? false,
     start: times.start,
     end: times.end,
-    timeZone: zoneOf(wire),
+    timeZone: wire.isAllDay ? zoneOfDay(wire) : zoneOf(wire),
     seriesId,
     originalStart: seriesId === null ? null : times.originalStart,
     location: clean(wire.location?.displayName || null, TITLE_MAX),
@@ -161,6 +188,47 @@ function toEvent(wire: WireEvent, seriesId: string | null, times: Times): Calend
 function zoneOf(wire: WireEvent): string | null {
   const name = wire.originalStartTimeZone || wire.start?.timeZone
   return name ? ianaZoneOf(name) : null
+}
+
+/**
+ * The zone whose midnights bound an all-day event: its name where that says more than UTC, which Outlook on the web gives to events
+ * of people anywhere; else the offset at which the start was told, of the event or of its original.
+ */
+function zoneOfDay(wire: WireEvent): string | null {
+  const named = zoneOf(wire)
+  if (named !== null && named !== 'UTC') return named
+  const day = dateOf(wire.start, wire.originalStartTimeZone)
+  const midnight = day === null ? null : parseInstant(`${day}T00:00:00Z`)
+  if (midnight === null) return named
+  const told = isMidnight(wire.start) ? null : instantOf(wire.start)
+  const begun = told ?? (wire.originalStart ? parseInstant(wire.originalStart) : null)
+  // Days apart when the occurrence was moved: what counts is the hour.
+  const minutes = begun === null ? 0 : offsetOf((midnight - begun) / 60_000_000)
+  return minutes === 0 ? named : offsetText(minutes)
+}
+
+const HALF_DAY_MICROS = 43_200_000_000
+const DAY_MINUTES = 1440
+/** Kiribati; what lies 12 hours and less behind is told as behind. */
+const AHEAD_MINUTES_MAX = 14 * 60
+
+/** Minutes ahead of UTC, from the distance of a midnight there and one here, whole days apart. */
+function offsetOf(minutes: number): number {
+  if (Math.abs(minutes) <= DAY_MINUTES / 2) return minutes
+  const ahead = ((minutes % DAY_MINUTES) + DAY_MINUTES) % DAY_MINUTES
+  if (minutes > 0 && minutes <= AHEAD_MINUTES_MAX) return minutes
+  return ahead >= DAY_MINUTES / 2 ? ahead - DAY_MINUTES : ahead
+}
+
+function offsetText(minutes: number): string | null {
+  if (!Number.isInteger(minutes)) return null
+  const two = (part: number) => String(Math.floor(part)).padStart(2, '0')
+  const size = Math.abs(minutes)
+  return offsetZone(`${minutes < 0 ? '-' : '+'}${two(size / 60)}:${two(size % 60)}`)
+}
+
+function isMidnight(time: WireTime | null | undefined): boolean {
+  return /^.{10}[Tt]00:00(?::00(?:\.0*)?)?[Zz]?$/.test(time?.dateTime ?? '')
 }
 
 function mapInstants(wire: WireEvent): Times | string {
@@ -197,12 +265,16 @@ function instantOf(time: WireTime | null | undefined): Micros | null {
 
 /**
  * The date of an all-day event, which comes as a midnight: that date as it stands, whatever the zone. Another time of day is a
- * midnight that was moved to another zone; it is moved back to the zone that the event was made in.
+ * midnight that was moved to another zone; it is moved back to the zone that the event was made in, and where that is not known, or
+ * UTC, whose midnights come as such, to the nearest midnight.
  */
 function dateOf(time: WireTime | null | undefined, madeIn: string | null | undefined): string | null {
   const written = time?.dateTime?.slice(0, 10) ?? ''
   if (!isDate(written)) return null
-  if (/^.{10}[Tt]00:00(?::00(?:\.0*)?)?[Zz]?$/.test(time?.dateTime ?? '')) return written
+  if (isMidnight(time)) return written
   const at = instantOf(time)
-  return (at !== null && madeIn ? dateIn(at, madeIn) : null) ?? written
+  if (at === null) return written
+  const zone = madeIn ? ianaZoneOf(madeIn) : null
+  const isNamed = zone !== null && zone !== 'UTC'
+  return (isNamed ? dateIn(at, zone) : dateIn(at + HALF_DAY_MICROS, 'UTC')) ?? written
 }

@@ -48,7 +48,10 @@ export const wireCalendar = z.object({
   isDefaultCalendar: flag,
   canEdit: flag,
   canShare: flag,
+  owner: emailAddress,
 })
+
+export const wireMailbox = z.object({ timeZone: text })
 
 export const wireUser = z.object({
   id: z.string().min(1),

@@ -17,6 +17,23 @@ const windowsNames = new Map(
     .filter(({ mapZone }) => mapZone._territory === '001')
     .map(({ mapZone }) => [mapZone._other.toLowerCase(), mapZone._type]),
 )
+/** Names that Windows dropped, or shows in other places than its table, and that mailboxes have kept. */
+const OTHER_NAMES = new Map([
+  ['kamchatka standard time', 'Asia/Kamchatka'],
+  ['mid-atlantic standard time', 'Atlantic/South_Georgia'],
+  ['türkiye standard time', 'Europe/Istanbul'],
+  ['mexico standard time', 'America/Mexico_City'],
+  ['mexico standard time 2', 'America/Chihuahua'],
+  ['armenian standard time', 'Asia/Yerevan'],
+  ['coordinated universal time', UTC],
+  ['tzone://microsoft/utc', UTC],
+])
+/** Zones of ICU by the name of their city: what the display names of Windows list. */
+const zonesByCity = new Map(
+  Intl.supportedValuesOf('timeZone').map((zone) => [cityOf(zone.slice(zone.lastIndexOf('/') + 1)), zone]),
+)
+/** "(UTC+01:00) Amsterdam, Berlin, Bern, Rome, Stockholm, Vienna" */
+const DISPLAY_NAME = /^\((?:UTC|GMT)(?:([+-])(\d\d):(\d\d))?\)\s*(.*)$/i
 const known = new Map<string, string | null>()
 
 /** The IANA name of a zone, in ICU's canonical form; null if neither Windows nor IANA knows it (custom zones of Outlook). */
@@ -25,9 +42,7 @@ export function ianaZoneOf(name: string): string | null {
   if (name.length > ZONE_MAX) return null
   const cached = known.get(name)
   if (cached !== undefined) return cached
-  const zone = canonical(
-    windowsNames.get(name.trim().toLowerCase()) ?? name.replace(/^tzone:\/\/Microsoft\/Utc$/i, UTC),
-  )
+  const zone = find(name.trim())
   if (known.size < KNOWN_MAX) known.set(name, zone)
   return zone
 }
@@ -57,6 +72,48 @@ export function dateIn(at: Micros, zone: string): string | null {
     .toZonedDateTimeISO(iana)
     .toPlainDate()
     .toString()
+}
+
+function find(name: string): string | null {
+  const lower = name.toLowerCase()
+  const told = windowsNames.get(lower) ?? OTHER_NAMES.get(lower)
+  if (told !== undefined) return canonical(told)
+  const display = DISPLAY_NAME.exec(name)
+  if (display) return zoneShownAs(display)
+  // Outlook numbers a zone that it keeps a second time.
+  const numbered = /^(.+) \d{1,2}$/.exec(lower)?.[1]
+  const once = numbered === undefined ? undefined : windowsNames.get(numbered)
+  return canonical(once ?? name)
+}
+
+/** The zone of one of the cities that a display name lists, else of its "Pacific Time", else its offset. */
+function zoneShownAs([, sign, hours = '00', minutes = '00', places = '']: RegExpExecArray): string | null {
+  const offset = sign === undefined ? '+00:00' : `${sign}${hours}:${minutes}`
+  const listed = places.split(',').flatMap((place) => zonesByCity.get(cityOf(place)) ?? [])
+  const here = listed.find((zone) => hasOffset(zone, offset))
+  if (here !== undefined) return canonical(here)
+  const [time = ''] = places.toLowerCase().split(' (')
+  const windows = windowsNames.get(time.replace(/ time$/, ' standard time'))
+  if (windows !== undefined) return canonical(windows)
+  return offset === '+00:00' ? UTC : offsetZone(offset)
+}
+
+function cityOf(text: string): string {
+  return text.trim().toLowerCase().replaceAll(/[ _]+/g, ' ')
+}
+
+/** In either half of some year: display names tell the offset of the winter. */
+function hasOffset(zone: string, offset: string): boolean {
+  return [0, 6].some((month) => {
+    const at = Temporal.Instant.fromEpochMilliseconds(Date.UTC(2025, month, 15))
+    return at.toZonedDateTimeISO(zone).offset === offset
+  })
+}
+
+/** An offset as a zone, which Temporal and ICU both take; null beyond those that people live at. */
+export function offsetZone(offset: string): string | null {
+  const [, hours = '99', minutes = '99'] = /^[+-](\d\d):(\d\d)$/.exec(offset) ?? []
+  return Number(hours) <= 14 && Number(minutes) < 60 ? offset : null
 }
 
 function canonical(name: string): string | null {

@@ -120,8 +120,16 @@ const MAPPERS = [
   [
     'a calendar of Graph',
     microsoftWire.wireCalendar,
-    microsoftMap.mapCalendar,
-    { id: 'c', name: 'a', isDefaultCalendar: true, canEdit: true, canShare: true, hexColor: '' },
+    (raw: unknown) => microsoftMap.mapCalendar(raw, { owner: 'ana@example.com', timeZone: null }),
+    {
+      id: 'c',
+      name: 'a',
+      isDefaultCalendar: false,
+      canEdit: true,
+      canShare: true,
+      owner: { name: 'Bob', address: 'bob@example.com' },
+      hexColor: '',
+    },
   ],
 ] as const
 
@@ -191,6 +199,6 @@ describe('every call that brings resources', () => {
     expect(seen.length).toBeGreaterThanOrEqual(4)
     const [delta, ...others] = seen
     expect(delta?.url.searchParams.has('$select')).toBe(false)
-    for (const { url } of others) expect(url.searchParams.get('$select')).toMatch(/^id,/)
+    for (const { url } of others) expect(url.searchParams.get('$select')).toMatch(/^(?:id,|timeZone$)/)
   })
 })

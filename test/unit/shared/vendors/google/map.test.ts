@@ -361,8 +361,21 @@ describe('a calendar of Google', () => {
       timeZone: 'Europe/Berlin',
       accessRole: 'writerWithoutPrivateAccess',
       primary: true,
+      isOwned: true,
     })
     expect(mapCalendar({ id: 'c1' })).toMatchObject({ vendorCalendarId: 'c1', name: null, primary: false })
+  })
+
+  test.each([
+    ['owner', undefined, true],
+    ['writer', true, true],
+    ['writer', undefined, false],
+    ['writerWithoutPrivateAccess', undefined, false],
+    ['reader', undefined, false],
+    ['freeBusyReader', false, false],
+    [undefined, undefined, false],
+  ])('with the role %s, primary %s, is owned: %s', (accessRole, primary, isOwned) => {
+    expect(mapCalendar({ id: 'c', accessRole, primary })).toMatchObject({ isOwned })
   })
 
   test.each([

@@ -187,7 +187,7 @@ test('consent is asked of the tenant; a refresh names the scopes and tells of th
   )
   expect(`${consent.origin}${consent.pathname}`).toBe(`${url}/login/common/oauth2/v2.0/authorize`)
   expect(Object.fromEntries(consent.searchParams)).toMatchObject({
-    scope: 'offline_access User.Read Calendars.Read',
+    scope: 'offline_access User.Read Calendars.Read MailboxSettings.Read',
     response_mode: 'query',
     prompt: 'select_account',
   })
@@ -208,18 +208,18 @@ describe('clouds', () => {
     createMicrosoft({ apiUrl, loginUrl, tenant, clientId: 'cid', clientSecret: new Secret('secret') })
 
   test.each([
-    ['https://graph.microsoft.com', 'offline_access User.Read Calendars.Read'],
+    ['https://graph.microsoft.com', 'offline_access User.Read Calendars.Read MailboxSettings.Read'],
     [
       'https://graph.microsoft.us',
-      'offline_access https://graph.microsoft.us/User.Read https://graph.microsoft.us/Calendars.Read',
+      'offline_access https://graph.microsoft.us/User.Read https://graph.microsoft.us/Calendars.Read https://graph.microsoft.us/MailboxSettings.Read',
     ],
     [
       'https://dod-graph.microsoft.us/',
-      'offline_access https://dod-graph.microsoft.us/User.Read https://dod-graph.microsoft.us/Calendars.Read',
+      'offline_access https://dod-graph.microsoft.us/User.Read https://dod-graph.microsoft.us/Calendars.Read https://dod-graph.microsoft.us/MailboxSettings.Read',
     ],
     [
       'https://microsoftgraph.chinacloudapi.cn',
-      'offline_access https://microsoftgraph.chinacloudapi.cn/User.Read https://microsoftgraph.chinacloudapi.cn/Calendars.Read',
+      'offline_access https://microsoftgraph.chinacloudapi.cn/User.Read https://microsoftgraph.chinacloudapi.cn/Calendars.Read https://microsoftgraph.chinacloudapi.cn/MailboxSettings.Read',
     ],
   ])('%s is asked for by its own scopes', (apiUrl, scope) => {
     const consent = new URL(at(apiUrl, 'https://login.example').consentUrl(ASKED))

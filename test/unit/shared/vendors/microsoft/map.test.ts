@@ -2,7 +2,7 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { contentHash } from '#shared/domain/content-hash.ts'
-import { mapCalendar, mapEvent, mapRow } from '#shared/vendors/microsoft/map.ts'
+import { mapCalendar, mapEvent, mapRow, ownerIn } from '#shared/vendors/microsoft/map.ts'
 import { EVENT } from '../../../../support/answering-microsoft.ts'
 
 const at = (iso: string) => ({ at: Date.parse(iso) * 1000, date: null })
@@ -104,7 +104,19 @@ describe('an event of Graph', () => {
     ['midnight in its own zone', null, '2026-12-01T00:00:00.0000000', 'Pacific Standard Time'],
     ['midnight moved to UTC', 'W. Europe Standard Time', '2026-11-30T23:00:00.0000000', 'UTC'],
     ['midnight moved from the west', 'Pacific Standard Time', '2026-12-01T08:00:00.0000000', 'UTC'],
-    ['an hour that nobody can place', 'tzone://Microsoft/Custom', '2026-12-01T05:00:00.0000000', 'UTC'],
+    [
+      'an hour west of UTC, of no named zone',
+      'tzone://Microsoft/Custom',
+      '2026-12-01T05:00:00.0000000',
+      'UTC',
+    ],
+    [
+      'an hour east of UTC, of no named zone',
+      'tzone://Microsoft/Custom',
+      '2026-11-30T22:00:00.0000000',
+      'UTC',
+    ],
+    ['an hour east of UTC, said to be UTC', 'UTC', '2026-11-30T22:00:00.0000000', 'UTC'],
   ])('of whole days that starts at %s is a date', (_what, originalStartTimeZone, dateTime, timeZone) => {
     const event = mapped({
       isAllDay: true,
@@ -114,6 +126,55 @@ describe('an event of Graph', () => {
     })
     expect(event).toMatchObject({ allDay: true, start: on('2026-12-01'), end: on('2026-12-03') })
   })
+
+  test.each([
+    ['named', 'Pacific Standard Time', null, '2026-12-01T00:00:00', 'America/Los_Angeles'],
+    [
+      'named, whatever its original start',
+      'Tokyo Standard Time',
+      '2026-12-01T08:00:00Z',
+      '2026-12-01T00:00:00',
+      'Asia/Tokyo',
+    ],
+    ['UTC, begun in the west', 'UTC', '2026-12-01T08:00:00Z', '2026-12-01T00:00:00', '-08:00'],
+    ['UTC, begun in the east', 'UTC', '2026-11-30T23:00:00Z', '2026-12-01T00:00:00', '+01:00'],
+    [
+      'custom, begun at half an hour',
+      'Customized Time Zone',
+      '2026-11-30T18:30:00Z',
+      '2026-12-01T00:00:00',
+      '+05:30',
+    ],
+    ['UTC, begun in Kiribati', 'UTC', '2026-11-30T10:00:00Z', '2026-12-01T00:00:00', '+14:00'],
+    ['UTC, moved by five days', 'UTC', '2026-11-26T08:00:00Z', '2026-12-01T00:00:00', '-08:00'],
+    ['UTC, moved back by five days', 'UTC', '2026-12-05T23:00:00Z', '2026-12-01T00:00:00', '+01:00'],
+    ['UTC, begun there', 'UTC', '2026-12-01T00:00:00Z', '2026-12-01T00:00:00', 'UTC'],
+    ['UTC alone', 'UTC', null, '2026-12-01T00:00:00', 'UTC'],
+    ['custom alone', 'tzone://Microsoft/Custom', null, '2026-12-01T00:00:00', null],
+    ['custom, told at its own hour', 'tzone://Microsoft/Custom', null, '2026-11-30T22:00:00', '+02:00'],
+    [
+      'custom, with an original that is no time',
+      'tzone://Microsoft/Custom',
+      'soon',
+      '2026-12-01T00:00:00',
+      null,
+    ],
+  ])(
+    'of whole days lies in a zone that is %s',
+    (_what, originalStartTimeZone, originalStart, ...[dateTime, zone]) => {
+      const event = mapped({
+        isAllDay: true,
+        start: { dateTime, timeZone: 'UTC' },
+        end: {
+          dateTime: dateTime!.replace('11-30', '12-01').replace('12-01T00', '12-02T00'),
+          timeZone: 'UTC',
+        },
+        originalStartTimeZone,
+        originalStart,
+      })
+      expect(event).toMatchObject({ allDay: true, start: on('2026-12-01'), timeZone: zone })
+    },
+  )
 
   test('whose end is missing or before its start ends with it, of whole days the day after', () => {
     expect(mapped({ end: null }).end).toEqual(at('2026-12-01T10:00:00Z'))
@@ -270,6 +331,36 @@ describe('a calendar', () => {
       primary,
       timeZone: null,
     })
+  })
+
+  const OWN = 'Ana@Example.com'
+  const by = (address: string | null) => ({ owner: { name: 'x', address } })
+  test.each([
+    ['the default one', { isDefaultCalendar: true, ...by('other@example.com') }, true, 'owner'],
+    ['one of the mailbox', { canEdit: true, ...by('ana@example.COM') }, true, 'owner'],
+    ['the birthdays of the mailbox', { canEdit: false, ...by('ana@example.com') }, false, 'reader'],
+    [
+      "a colleague's that may be edited",
+      { canEdit: true, canShare: true, ...by('bob@x.org') },
+      false,
+      'writer',
+    ],
+    ["a colleague's", { canEdit: false, ...by('bob@x.org') }, false, 'reader'],
+    ['one that names nobody and may be shared', { canEdit: true, canShare: true }, true, 'owner'],
+    ['one that names nobody and may not', { canEdit: true, canShare: false, ...by(null) }, false, 'writer'],
+  ])('%s is owned or offered', (_what, fields, isOwned, accessRole) => {
+    const mailbox = { owner: OWN, timeZone: 'Europe/Berlin' }
+    expect(mapCalendar({ id: 'c', ...fields }, mailbox)).toMatchObject({ isOwned, accessRole })
+  })
+
+  test('has the zone of the mailbox that it lies in, and of no other', () => {
+    const mailbox = { owner: OWN, timeZone: 'Asia/Tokyo' }
+    expect(mapCalendar({ id: 'c', ...by(OWN) }, mailbox)?.timeZone).toBe('Asia/Tokyo')
+    expect(mapCalendar({ id: 'c', ...by('bob@x.org') }, mailbox)?.timeZone).toBeNull()
+    expect(
+      ownerIn([null, { id: 'a', ...by('b@x.org') }, { id: 'c', isDefaultCalendar: true, ...by(OWN) }]),
+    ).toBe(OWN)
+    expect(ownerIn([{ id: 'c', ...by(OWN) }])).toBeNull()
   })
 
   test.each([[null], [{}], [{ id: 'a\0' }], ['c']])('%j is none', (raw) => {
