@@ -108,8 +108,9 @@ function unitOf(
     done: new Set<CalendarId>(),
     failed: new Map<CalendarId, Failure>(),
     putOff: new Set<CalendarId>(),
+    left: new Set(early),
     isClosed: false,
     openAt: startedAt,
   }
-  return { ...of, scope, left: early, isNotified, startedAt, progress }
+  return { ...of, scope, isNotified, startedAt, progress }
 }

@@ -72,9 +72,10 @@ export async function handOver(
 ): Promise<UnitEnd> {
   const { connection, calendars, scope, progress } = unit
   const { connectionId } = connection
+  const left = new Set([...progress.left].map(({ calendarId }) => calendarId))
   const rest = scope
     .map(({ calendarId }) => calendarId)
-    .filter((id) => !progress.done.has(id) && !progress.failed.has(id))
+    .filter((id) => !progress.done.has(id) && !progress.failed.has(id) && !left.has(id))
   await writeFenced(deps, unit, 0, async (write) => {
     const isAll = connection.syncNeeded || rest.length === calendars.length
     if (isAll) await markDirty(write.tx, connectionId)
@@ -89,7 +90,7 @@ export async function handOver(
 }
 
 function ringsOfLeft(deps: Pick<UnitDeps, 'codec'>, unit: Unit, write: FencedWrite): OutboxMessage[] {
-  return unit.left.map(({ calendarId, backoffUntil }) => {
+  return [...unit.progress.left].map(({ calendarId, backoffUntil }) => {
     const due = { calendarId, backoffUntil: Math.max(backoffUntil ?? 0, write.now) }
     return calendarRing(deps, unit, write, { ...due, reason: 'retry' })
   })

@@ -149,6 +149,7 @@ async function call<T>(
       // A second call with a fresh token that was refused as well is about what was called.
       const isOfCall = error === refusal || calls > 1
       if (isOfCall || !(error instanceof Failure) || PACED.has(error.code)) throw error
+      if (error.code === 'sync/gave-way') throw error
       throw new AccountTrouble(error)
     }
   })

@@ -10,6 +10,8 @@ export interface EndView {
   readonly scope: readonly CalendarRow[]
   readonly failed: ReadonlyMap<CalendarId, Failure>
   readonly putOff: ReadonlySet<CalendarId>
+  /** Ill ones that another unit reads. */
+  readonly left: ReadonlySet<CalendarRow>
 }
 
 export type EndVerdict =
@@ -21,15 +23,17 @@ export type EndVerdict =
   | { readonly kind: 'well'; readonly isListed: boolean }
 
 /** Judges a unit that has come to the end of its scope. */
-export function judgeEnd({ calendars, scope, failed, putOff }: EndView): EndVerdict {
+export function judgeEnd({ calendars, scope, failed, putOff, left }: EndView): EndVerdict {
   const read = new Set(scope)
   const isIllAfter = (calendar: CalendarRow) =>
     failed.has(calendar.calendarId) ||
-    (isIll(calendar) && (!read.has(calendar) || putOff.has(calendar.calendarId)))
+    (isIll(calendar) && (!read.has(calendar) || putOff.has(calendar.calendarId) || left.has(calendar)))
   const [first, ...others] = failed.values()
   if (first !== undefined && calendars.every(isIllAfter)) {
     const isRefused = calendars.every((calendar) => isRefusal(calendar, failed.get(calendar.calendarId)))
-    const passing = [first, ...others].filter(({ kind }) => kind !== 'unauthorized')
+    const passing = [first, ...others].filter(
+      ({ kind, code }) => kind !== 'unauthorized' && code !== 'sync/gave-way',
+    )
     const [gravest = first, ...rest] = isRefused ? [first, ...others] : passing
     return { kind: 'all-ill', failure: worstOf([gravest, ...rest]), isRefused }
   }

@@ -27,6 +27,8 @@ export interface Turn {
   readonly stopping: AbortSignal
   /** Aborted when the unit shall write nothing more. */
   readonly signal: AbortSignal
+  /** Aborted when a live request came into the lane while its unit runs: it waits for the end of this unit. */
+  readonly rung?: AbortSignal
 }
 
 export type TurnEnd =
@@ -79,7 +81,7 @@ interface Lane<R> {
   state: 'ready' | 'running' | 'early' | 'returned' | 'blocked'
   /** performance.now() at which the state began, or for `early` at which it ends. */
   at: number
-  running: { requests: R[]; readonly abort: AbortController } | null
+  running: { requests: R[]; readonly abort: AbortController; readonly rung: AbortController } | null
 }
 
 const TICK_MS = 100
@@ -120,6 +122,7 @@ class LaneTable<R extends LaneRequest> implements Lanes<R> {
     const known = this.#lanes.get(request.key)
     const lane = known ?? this.#create(request)
     lane.queue.push(request)
+    if (request.urgency === 'live') lane.running?.rung.abort()
     if (lane.slot === 'asked' && request.urgency === 'live') this.#hurry(lane)
     // News may end an early wait: the claim decides again.
     if (!known || lane.state === 'early') this.#makeReady(lane)
@@ -244,9 +247,18 @@ class LaneTable<R extends LaneRequest> implements Lanes<R> {
     const [first, ...others] = lane.queue
     lane.queue = []
     if (!first) return this.#forget(lane)
-    const running = { requests: [first, ...others], abort: new AbortController() }
+    const running = {
+      requests: [first, ...others],
+      abort: new AbortController(),
+      rung: new AbortController(),
+    }
     lane.running = running
-    const turn = { ...place, stopping: this.#stopping.signal, signal: running.abort.signal }
+    const turn = {
+      ...place,
+      stopping: this.#stopping.signal,
+      signal: running.abort.signal,
+      rung: running.rung.signal,
+    }
     const end = await this.#options.run([first, ...others], turn)
     lane.running = null
     if (end.kind === 'complete') this.#options.completed(running.requests)

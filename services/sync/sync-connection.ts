@@ -12,6 +12,7 @@ import { beginRun, fullReadReason, isPutOff, type CalendarRun } from './calendar
 import { claimUnit } from './claim-unit.ts'
 import { closeUnit, handOver, holdUnit } from './end-unit.ts'
 import { AccountTrouble, isGone } from './fetch-page.ts'
+import { ownTurn } from './give-way.ts'
 import type { Turn } from './lanes.ts'
 import { fetchOrLeave } from './leave-place.ts'
 import { persistPage } from './persist-page.ts'
@@ -136,18 +137,22 @@ async function syncPage(
 
 /** One calendar after the other; the failure of one does not keep the others from being read. */
 async function syncCalendars(deps: UnitDeps, unit: Unit, turn: Turn): Promise<Interruption | null> {
-  const { done, failed } = unit.progress
+  const { done, failed, left } = unit.progress
   for (const calendar of unit.scope) {
     const isLast = calendar === unit.scope.at(-1) && failed.size === 0
+    const pagesBefore = unit.progress.pages
+    using own = ownTurn(turn, calendar, unit.calendars)
     try {
-      const stop = await syncOrRemove(deps, unit, { calendar, isLast }, turn)
+      const stop = await syncOrRemove(deps, unit, { calendar, isLast }, own.turn)
       if (stop !== null) return stop
       done.add(calendar.calendarId)
     } catch (error) {
       // A stop cuts calls off: they reject with its reason, which is no Failure.
       const isCutOff = !(error instanceof Failure || error instanceof AccountTrouble)
       if (turn.stopping.aborted && !turn.signal.aborted && isCutOff) return { kind: 'handed-over' }
-      failed.set(calendar.calendarId, failureOfCalendar(deps, turn, error))
+      const failure = failureOfCalendar(deps, turn, error)
+      if (failure.code === 'sync/gave-way' && unit.progress.pages > pagesBefore) left.add(calendar)
+      else failed.set(calendar.calendarId, failure)
     }
   }
   if (!unit.progress.isClosed && failed.size === 0)

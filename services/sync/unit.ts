@@ -38,8 +38,6 @@ export interface Unit {
   readonly calendars: readonly CalendarRow[]
   /** Those to read, in this order. */
   readonly scope: readonly CalendarRow[]
-  /** Their own ring came with this unit, which cannot read them now: it rings for them again. */
-  readonly left: readonly CalendarRow[]
   /** A notification asked for it, so finding nothing is suspicious. */
   readonly isNotified: boolean
   /** performance.now() at the claim. */
@@ -58,6 +56,8 @@ export interface Progress {
   readonly failed: Map<CalendarId, Failure>
   /** Calendars that wait for a full read which is not due yet: they stay owed. */
   readonly putOff: Set<CalendarId>
+  /** Ill calendars that are to be read by another unit, because their ring came early or because they gave way: it rings for them. */
+  readonly left: Set<CalendarRow>
   /** The outcome is written. */
   isClosed: boolean
   /** performance.now() when the gates were last seen open. */

@@ -171,6 +171,25 @@ describe('a calendar that answers 500 beside two that are well', () => {
   })
 })
 
+describe('a calendar that is ill and slow', () => {
+  test('gives way to a ring of a sibling: no attempt counts, its error stays, and it is rung again', async () => {
+    const { account, ids } = await withIll()
+    expect(await world.sync(account)).toEqual(partly('vendor/unavailable'))
+    await world.noFaults()
+    await world.fault({ match: { calendarId: account.calendars[0]!.id }, delayMs: 25_000 })
+    await world.endBackoff(account)
+    await world.told()
+    const rung = new AbortController()
+    const retry = world.sync(account, [{ reason: 'retry', calendarId: ids[0]! }], { rung: rung.signal })
+    expect(await world.slowly(retry, async () => rung.abort())).toEqual(partly('sync/gave-way'))
+    const [ill] = await rows(account)
+    expect(ill).toMatchObject({ readNeeded: true, failures: 2, errors: 1, code: 'vendor/unavailable' })
+    const [ring] = await world.told()
+    expect(ring?.message).toMatchObject({ calendarId: ids[0], reason: 'retry', attempt: 2 })
+    expect(await world.connection(account)).toMatchObject({ sync_needed: false, last_error: null })
+  })
+})
+
 describe('a calendar that may not be read', () => {
   test('by a refusal of its own is ill; the account is not parked while it opens others', async () => {
     const account = await world.synced({ calendars: 2, eventsPerCalendar: 5 })

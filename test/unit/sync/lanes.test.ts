@@ -250,6 +250,20 @@ describe('a source that went away', () => {
   })
 })
 
+test('a unit hears of a live request that came into its lane while it runs, not of others', async () => {
+  const { ring, ask, running } = world()
+  ring('a1')
+  const unit = running[0]!
+  ask('a2')
+  ring('b1')
+  expect(unit.turn.rung?.aborted).toBe(false)
+  ring('a3')
+  expect(unit.turn.rung?.aborted).toBe(true)
+  await unit.end(COMPLETE)
+  expect(running.at(-1)?.names).toEqual(['a2', 'a3'])
+  expect(running.at(-1)?.turn.rung?.aborted).toBe(false)
+})
+
 describe('draining', () => {
   test('asks units to hand over, waits for them, and starts nothing more', async () => {
     const { lanes, ring, running, completed, names } = world({ slots: 1 })
