@@ -21,8 +21,9 @@ export interface Comparison extends CalendarListChange {
 /** Compares a listing with the rows of its connection. */
 export function compareCalendars(
   before: readonly HeldCalendar[],
-  listed: readonly ListedCalendar[],
+  answer: readonly ListedCalendar[],
 ): Comparison {
+  const listed = answer.filter((calendar) => isReadable(calendar, before))
   const adopted = adoptedBy(before, listed)
   const newIds = new Map(adopted.map((one) => [one.calendarId, one.vendorCalendarId]))
   const held = before.map((row) => ({
@@ -59,6 +60,13 @@ export function compareCalendars(
     isUndecided: vanished.length < unlisted.length,
     isEmpty: store.length + reread.length + missing.length + vanished.length + adopted.length === 0,
   }
+}
+
+/** Who may see only busy times of a calendar may be refused its events: then it is as if it were not listed. */
+function isReadable(calendar: ListedCalendar, held: readonly HeldCalendar[]): boolean {
+  if (calendar.accessRole !== 'freeBusyReader') return true
+  const row = held.find(({ vendorCalendarId }) => vendorCalendarId === calendar.vendorCalendarId)
+  return row === undefined || !(row.isRefused || row.isRemoved)
 }
 
 /** Synced calendars that this listing lacks. One that names no calendar of the account's own lacks more than it says. */

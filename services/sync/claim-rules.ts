@@ -149,6 +149,11 @@ function isRungEarly(calendar: CalendarRow, open: readonly SyncRequested[], view
 
 function inOrder(scope: readonly CalendarRow[], open: readonly SyncRequested[]): readonly CalendarRow[] {
   const rung = new Set(open.map(({ calendarId }) => calendarId))
-  const rank = (calendar: CalendarRow) => (isIll(calendar) ? 2 : rung.has(calendar.calendarId) ? 0 : 1)
+  const rank = (calendar: CalendarRow) => {
+    // Nothing is taken away before what may stand in its place was read.
+    if (calendar.isUnlisted) return 3
+    if (isIll(calendar)) return 2
+    return rung.has(calendar.calendarId) ? 0 : 1
+  }
   return scope.toSorted((a, b) => rank(a) - rank(b))
 }

@@ -6,7 +6,6 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { Failure, type FailureCode } from '#shared/domain/failure.ts'
 import type { VendorName } from '#shared/domain/ids.ts'
 import { metrics } from '#shared/platform/metrics.ts'
-import type { CalendarRow } from '#shared/store/calendars.ts'
 import { processRoom } from '#shared/vendors/room.ts'
 import type { CursorExpired, Page, Vendor } from '#shared/vendors/vendor.ts'
 import { withSmallerPages, type CalendarRun } from './calendar-run.ts'
@@ -103,22 +102,6 @@ async function fetchAnew<T>(call: () => Promise<T>): Promise<T> {
     processRoom.forget()
     throw error
   }
-}
-
-/** Whether the account's own list agrees that a calendar is gone: a single answer must not empty a calendar. */
-export async function isGone(
-  deps: UnitDeps,
-  unit: Unit,
-  calendar: CalendarRow,
-  turn: Turn,
-): Promise<boolean | Interruption> {
-  const listed = await call(deps, unit, turn, (vendor, token, signal) =>
-    timed(unit, 'list', () => vendor.listCalendars(token, signal)),
-  )
-  if ('kind' in listed) return listed
-  const found = listed.find(({ vendorCalendarId }) => vendorCalendarId === calendar.vendorCalendarId)
-  // Who may see only busy times cannot list events any more.
-  return found === undefined || found.accessRole === 'freeBusyReader'
 }
 
 /** One call with a token, behind gates and budget. Throws what it throws, and AccountTrouble when there was no token for it. */

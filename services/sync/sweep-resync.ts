@@ -7,7 +7,13 @@ import { plainRestMs, USUAL_AGAIN_MS } from '#shared/domain/reading.ts'
 import { crashPoint } from '#shared/platform/crash-point.ts'
 import { metrics } from '#shared/platform/metrics.ts'
 import { clearIfIll } from '#shared/store/calendar-failures.ts'
-import { coolDown, deselectCalendar, saveFullRead, type CalendarRow } from '#shared/store/calendars.ts'
+import {
+  coolDown,
+  deselectCalendar,
+  lockUnlisted,
+  saveFullRead,
+  type CalendarRow,
+} from '#shared/store/calendars.ts'
 import { countUnseen, deleteEvents, readAny, readStale, type StaleRows } from '#shared/store/events.ts'
 import { insertOutbox } from '#shared/store/outbox.ts'
 import { followUp, REST_MS, restartRun, restMs, type CalendarRun } from './calendar-run.ts'
@@ -109,24 +115,39 @@ function warnOfMassDelete({ logger }: UnitDeps, { connection }: Unit, { calendar
   )
 }
 
-/** The calendar is gone at the vendor: removes its events, and with the last chunk the calendar from what is synced. */
+/** Thrown inside a write to roll it back, version and all; it never leaves this file. */
+class ListedAgain extends Error {
+  override readonly name = 'ListedAgain'
+}
+
+/**
+ * Two lists lacked the calendar: removes its events, and with the last chunk the calendar from what is synced. One that a list has
+ * named again since the claim stays.
+ */
 export async function removeCalendar(deps: UnitDeps, unit: Unit, calendar: CalendarRow): Promise<void> {
   const { calendarId } = calendar
-  let isEnd = false
-  while (!isEnd) {
-    const rows = await readAny(deps.db, calendarId, CHUNK)
-    isEnd = rows.length < CHUNK
-    await writeFenced(deps, unit, rows.length, async (write) => {
-      const removals = rows.map((row) => ({ ...row, reason: 'calendar_removed' as const }))
-      await removeRows(deps, unit, { calendarId, removals }, write)
-      unit.progress.changes += rows.length
-      if (isEnd) await deselectCalendar(write.tx, calendarId, 'vendor/calendar-gone')
-    })
+  const about = { connectionId: unit.connection.connectionId, calendarId }
+  try {
+    while (!(await removeChunk(deps, unit, calendarId)));
+    deps.logger.info(about, 'a calendar is gone at the vendor and was removed')
+  } catch (error) {
+    if (!(error instanceof ListedAgain)) throw error
+    deps.logger.info(about, 'a calendar that was to be removed is listed again and stays')
   }
-  deps.logger.info(
-    { connectionId: unit.connection.connectionId, calendarId },
-    'a calendar is gone at the vendor and was removed',
-  )
+}
+
+/** @returns whether it was the last one. */
+async function removeChunk(deps: UnitDeps, unit: Unit, calendarId: CalendarId): Promise<boolean> {
+  const rows = await readAny(deps.db, calendarId, CHUNK)
+  const isEnd = rows.length < CHUNK
+  await writeFenced(deps, unit, rows.length, async (write) => {
+    if (!(await lockUnlisted(write.tx, calendarId))) throw new ListedAgain()
+    const removals = rows.map((row) => ({ ...row, reason: 'calendar_removed' as const }))
+    await removeRows(deps, unit, { calendarId, removals }, write)
+    unit.progress.changes += rows.length
+    if (isEnd) await deselectCalendar(write.tx, calendarId, 'vendor/calendar-gone')
+  })
+  return isEnd
 }
 
 interface Removals {

@@ -5,13 +5,15 @@ import { planPage, rowsToHold, type Plan } from '#shared/domain/plan.ts'
 import { crashPoint } from '#shared/platform/crash-point.ts'
 import { metrics } from '#shared/platform/metrics.ts'
 import type { CalendarRow } from '#shared/store/calendars.ts'
+import { askForList } from '#shared/store/connections.ts'
 import { readHeld } from '#shared/store/events.ts'
 import { processRoom } from '#shared/vendors/room.ts'
 import type { Page } from '#shared/vendors/vendor.ts'
 import { beginRun, fullReadReason, isPutOff, type CalendarRun } from './calendar-run.ts'
+import { isIll } from './claim-rules.ts'
 import { claimUnit } from './claim-unit.ts'
 import { closeUnit, handOver, holdUnit } from './end-unit.ts'
-import { AccountTrouble, isGone } from './fetch-page.ts'
+import { AccountTrouble } from './fetch-page.ts'
 import { ownTurn } from './give-way.ts'
 import type { Turn } from './lanes.ts'
 import { fetchOrLeave } from './leave-place.ts'
@@ -170,37 +172,26 @@ function failureOfCalendar(deps: UnitDeps, turn: Turn, error: unknown): Failure 
   return failure
 }
 
-/** A calendar that is gone at the vendor is removed, which is no failure. */
+/** A calendar that two lists lacked is removed, which is no failure; one that an answer says is gone is looked for in the list. */
 async function syncOrRemove(
   deps: UnitDeps,
   unit: Unit,
   one: CalendarTurn,
   turn: Turn,
 ): Promise<Interruption | null> {
-  try {
-    if (one.calendar.isUnlisted) {
-      await removeCalendar(deps, unit, one.calendar)
-      return null
-    }
-    return await syncCalendar(deps, unit, one, turn)
-  } catch (error) {
-    if (!(error instanceof Failure) || error.kind !== 'gone') throw error
-    if (wasListedLately(one.calendar)) throw new Failure('vendor/unavailable', LISTED_AND_GONE)
-    const gone = await isGone(deps, unit, one.calendar, turn)
-    if (typeof gone !== 'boolean') return gone
-    if (!gone) throw new Failure('vendor/unavailable', LISTED_AND_GONE)
+  if (one.calendar.isUnlisted) {
     await removeCalendar(deps, unit, one.calendar)
     return null
   }
-}
-
-const LISTED_AND_GONE = 'The vendor lists a calendar and says that it does not exist.'
-/** From here on tries are half an hour apart at least. */
-const TRIES_WITHOUT_LIST = 6
-
-/** The list was asked at the first failure, and is compared once an hour by itself: each call to an ill calendar counts. */
-function wasListedLately({ failures }: CalendarRow): boolean {
-  return failures > 0 && failures < TRIES_WITHOUT_LIST
+  try {
+    return await syncCalendar(deps, unit, one, turn)
+  } catch (error) {
+    if (!(error instanceof Failure) || error.kind !== 'gone') throw error
+    // At once when it is news; after that the list is compared once an hour by itself.
+    if (!isIll(one.calendar))
+      await writeFenced(deps, unit, 0, ({ tx }) => askForList(tx, unit.connection.connectionId))
+    throw new Failure('vendor/calendar-unknown')
+  }
 }
 
 function noteBeginning(unit: Unit, calendar: CalendarRow, run: CalendarRun | null): void {

@@ -202,26 +202,30 @@ describe('a calendar that may not be read', () => {
     expect(await rows(account)).toMatchObject([{ failures: 1, code: 'vendor/access-denied' }, WELL])
   })
 
-  test('although the list names it is ill, and the list is not asked at every try', async () => {
+  test('because it does not exist, by one answer, is ill; the list is asked for at the first failure alone', async () => {
     const account = await world.synced({ calendars: 2, eventsPerCalendar: 5 })
     await world.fault({
       match: { calendarId: account.calendars[0]!.id },
       respond: { status: 404, reason: 'notFound' },
     })
-    expect(await world.sync(account)).toEqual(partly('vendor/unavailable'))
+    const isListDue = async () =>
+      (
+        await world.sql(
+          'select from external_calendar_connections where id = $1 and list_calendars_at <= calstream_now()',
+          [account.connectionId],
+        )
+      ).length === 1
+    expect(await world.sync(account)).toEqual(partly('vendor/calendar-unknown'))
     const [ill] = await rows(account)
-    expect(ill!.message).toContain('lists a calendar')
+    expect(ill!.message).toContain('until two lists of calendars')
+    expect(await isListDue()).toBe(true)
+    await world.sql(
+      `update external_calendar_connections set list_calendars_at = calstream_now() + interval '1 hour' where id = $1`,
+      [account.connectionId],
+    )
     await world.endBackoff(account)
-    const asked = async () => {
-      const { requests } = await world.world.admin<{ requests: { path: string; accountId: string }[] }>(
-        'GET',
-        `/admin/requests?path=${encodeURIComponent('calendarList$')}`,
-      )
-      return requests.filter(({ accountId }) => accountId === account.accountId).length
-    }
-    const before = await asked()
-    expect(await world.sync(account)).toEqual(partly('vendor/unavailable'))
-    expect((await asked()) - before).toBe(0)
+    expect(await world.sync(account)).toEqual(partly('vendor/calendar-unknown'))
+    expect(await isListDue()).toBe(false)
     expect((await rows(account))[0]).toMatchObject({ failures: 2 })
   })
 })

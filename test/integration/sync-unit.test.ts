@@ -2,6 +2,9 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { TOPICS } from '#schemas/topics.ts'
 import { ANSWER_BYTES_MAX, PAGE_ITEMS_MAX } from '#shared/domain/page-limits.ts'
+import type { CalendarRow } from '#shared/store/calendars.ts'
+import { removeCalendar } from '../../services/sync/sweep-resync.ts'
+import type { Unit } from '../../services/sync/unit.ts'
 import { openSyncWorld, READ, type SyncWorld } from '../support/sync-world.ts'
 import type { Account } from '../support/world.ts'
 
@@ -172,32 +175,51 @@ describe('a closed gate', () => {
 })
 
 describe('a calendar that is gone', () => {
-  test('loses its events and is synced no more; its neighbour goes on', async () => {
+  test('by an answer keeps its events and is looked for in the list; its neighbour goes on', async () => {
     const account = await world.synced({ calendars: 2, eventsPerCalendar: 10 })
-    const gone = (await world.calendarRow(account)).id
+    const { id: gone, vendor_calendar_id: vendor } = await world.calendarRow(account)
     const before = await world.rowVersions(account)
-    const [{ vendor }] = (await world.sql<{ vendor: string }>(
-      'select vendor_calendar_id as vendor from external_calendars where id = $1',
-      [gone],
-    )) as [{ vendor: string }]
+    const listIsDue = async () =>
+      (
+        await world.sql(
+          `select from external_calendar_connections where id = $1 and list_calendars_at <= calstream_now()`,
+          [account.connectionId],
+        )
+      ).length === 1
+    expect(await listIsDue()).toBe(false)
     await world.world.admin(
       'DELETE',
       `/admin/accounts/${account.accountId}/calendars/${encodeURIComponent(vendor)}`,
     )
-    expect(await world.sync(account)).toEqual(READ)
-    const told = await world.toldOn(TOPICS.eventChanged)
-    expect(told.length).toBeGreaterThan(0)
-    expect(new Set(told.map((row) => row.message?.['removalReason']))).toEqual(new Set(['calendar_removed']))
-    expect((await world.rowVersions(account)).length).toBe(before.length - told.length)
-    const rows = await world.sql(
-      'select selected, removal_reason from external_calendars where connection_id = $1',
-      [account.connectionId],
-    )
-    expect(rows).toEqual(
-      expect.arrayContaining([{ selected: false, removal_reason: 'vendor/calendar-gone' }]),
-    )
+    expect(await world.sync(account)).toMatchObject({ kind: 'partly', code: 'vendor/calendar-unknown' })
+    expect(await world.toldOn(TOPICS.eventChanged)).toEqual([])
+    expect(await world.rowVersions(account)).toEqual(before)
+    expect(
+      await world.sql('select selected, failures from external_calendars where id = $1', [gone]),
+    ).toEqual([{ selected: true, failures: 1 }])
+    expect(await listIsDue()).toBe(true)
     expect(await world.connection(account)).toMatchObject({ sync_needed: false })
-    expect(await world.differences(account)).toEqual([])
+  })
+
+  test('that is listed again before its rows are removed stays', async () => {
+    const account = await world.synced({ eventsPerCalendar: 10 })
+    const row = await world.calendarRow(account)
+    const before = await world.rowVersions(account)
+    const { version, sync_epoch: epoch } = await world.connection(account)
+    const unit = {
+      connection: { ...account, vendor: 'google', epoch: Number(epoch) },
+      progress: { changes: 0 },
+    } as unknown as Unit
+    const calendar = { calendarId: row.id } as unknown as CalendarRow
+    await removeCalendar(world.deps, unit, calendar)
+    expect(await world.rowVersions(account)).toEqual(before)
+    expect((await world.connection(account)).version).toBe(version)
+    // The control: while the mark stands, they go.
+    await world.sql(`update external_calendars set removal_reason = 'vendor/calendar-gone' where id = $1`, [
+      row.id,
+    ])
+    await removeCalendar(world.deps, unit, calendar)
+    expect(await world.rowVersions(account)).toEqual([])
   })
 
   test('from the list of the account alone loses its events by the same rules, without being read', async () => {
@@ -229,7 +251,7 @@ describe('a calendar that is gone', () => {
     const account = await world.synced()
     const before = await world.rowVersions(account)
     await world.fault({ respond: { status: 404, reason: 'notFound' } })
-    expect(await world.sync(account)).toEqual({ kind: 'failed', code: 'vendor/unavailable' })
+    expect(await world.sync(account)).toEqual({ kind: 'failed', code: 'vendor/calendar-unknown' })
     expect(await world.rowVersions(account)).toEqual(before)
   })
 })

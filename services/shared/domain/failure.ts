@@ -123,6 +123,11 @@ export const FAILURE_CODES = {
     scope: 'calendar',
     text: 'The calendar was deleted or is no longer shared with the account.',
   },
+  'vendor/calendar-unknown': {
+    kind: 'transient',
+    scope: 'calendar',
+    text: 'The vendor says that this calendar does not exist. One answer removes nothing: its events are kept until two lists of calendars, minutes apart, lack it too. While the list names it, it is tried again.',
+  },
   'vendor/rejected': {
     kind: 'invalid',
     scope: 'calendar',

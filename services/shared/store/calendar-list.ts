@@ -1,8 +1,12 @@
 // The list of calendars of a connection, as the scheduler compares it with the vendor's. Invariant: a calendar that the vendor lists
 // no more is only marked here: the unit that finds it marked removes its events and deselects it, by the rules of every removal.
+import type { FailureCode } from '#shared/domain/failure.ts'
 import type { CalendarId, ConnectionId } from '#shared/domain/ids.ts'
 import type { Queryable } from '#shared/platform/postgres.ts'
 import type { DueConnection } from './due.ts'
+
+/** Then the list decides, also while the connection backs off: the list may be what ends that. */
+const REFUSED = 'vendor/calendar-unknown' satisfies FailureCode
 
 export interface HeldCalendar {
   readonly calendarId: CalendarId
@@ -13,6 +17,8 @@ export interface HeldCalendar {
   readonly selected: boolean
   /** The account's own, as it was listed the last time. */
   readonly primary: boolean
+  /** The vendor said of it, as the last word, that it does not exist. */
+  readonly isRefused: boolean
   /** It was read to its end at least once. */
   readonly isRead: boolean
   /** Seconds since it was first listed. */
@@ -56,7 +62,7 @@ export async function listableConnections(
     `select id as "connectionId", provider_id as "providerId", vendor, to_micros(calstream_now()) as "readAt"
      from external_calendar_connections
      where status = 'active' and list_calendars_at <= calstream_now()
-       and (backoff_until is null or backoff_until <= calstream_now()) and ($1::uuid is null or id > $1)
+       and (backoff_until is null or backoff_until <= calstream_now() or last_error ->> 'code' = '${REFUSED}') and ($1::uuid is null or id > $1)
      order by id limit $2`,
     [after, limit],
   )
@@ -70,6 +76,7 @@ export async function heldCalendars(
   const { rows } = await db.query<HeldCalendar>(
     `select id as "calendarId", vendor_calendar_id as "vendorCalendarId", name, time_zone as "timeZone",
        access_role as "accessRole", selected, is_primary as "primary", last_full_sync is not null as "isRead",
+       coalesce(last_error ->> 'code' = '${REFUSED}', false) as "isRefused",
        extract(epoch from calstream_now() - created_at)::float8 as "knownForSeconds",
        removal_reason is not null as "isRemoved",
        extract(epoch from calstream_now() - missing_since)::float8 as "missingForSeconds"
@@ -110,7 +117,7 @@ export async function saveCalendarList(
     `update external_calendars
         set cursor = case when id = any($2::uuid[]) then null else cursor end,
             checkpoint = case when id = any($2::uuid[]) then null else checkpoint end,
-            backoff_until = case when id = any($2::uuid[]) then null else backoff_until end,
+            backoff_until = case when id = any($2::uuid[] || $4::uuid[]) then null else backoff_until end,
             missing_since = case when id = any($3::uuid[]) then calstream_now() else missing_since end,
             removal_reason = case when id = any($4::uuid[]) then 'vendor/calendar-gone' else removal_reason end,
             updated_at = calstream_now()
@@ -134,7 +141,8 @@ export async function adoptCalendars(
        update external_calendars calendar
           set vendor_calendar_id = a.vendor_calendar_id, cursor = null, checkpoint = null, missing_since = null,
               reading = 'usual', usual_from = null, place_failures = 0, place_failing_since = null, fresh_starts = 0,
-              fresh_after = null, updated_at = calstream_now()
+              fresh_after = null, read_needed = true, failures = 0, error_count = 0, last_error = null, failing_since = null,
+              backoff_until = null, updated_at = calstream_now()
          from unnest($2::uuid[], $3::text[]) as a (id, vendor_calendar_id)
         where calendar.connection_id = $1 and calendar.id = a.id
           and not exists (select from external_calendars other

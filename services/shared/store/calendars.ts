@@ -214,6 +214,15 @@ export async function saveFreshStart(tx: Queryable, calendar: CalendarId, restMs
   )
 }
 
+/** Whether a calendar is still to be removed. Its row is locked: no list can bring it back before the transaction ends. */
+export async function lockUnlisted(tx: Queryable, calendar: CalendarId): Promise<boolean> {
+  const { rowCount } = await tx.query(
+    'select from external_calendars where id = $1 and removal_reason is not null for update',
+    [calendar],
+  )
+  return rowCount === 1
+}
+
 /** The calendar is gone at the vendor: it is synced no more; connecting the account again may bring it back. */
 export async function deselectCalendar(tx: Queryable, calendar: CalendarId, reason: string): Promise<void> {
   await tx.query(

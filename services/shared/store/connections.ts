@@ -160,3 +160,11 @@ export async function saveFailure(
   if (!row) throw new Failure('store/fence-lost')
   return row
 }
+
+/** The list of calendars is compared next, because it may say more about what a calendar answered. */
+export async function askForList(tx: Queryable, connection: ConnectionId): Promise<void> {
+  await tx.query(
+    `update external_calendar_connections set list_calendars_at = least(list_calendars_at, calstream_now()) where id = $1`,
+    [connection],
+  )
+}

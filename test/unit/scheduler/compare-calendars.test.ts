@@ -23,6 +23,7 @@ const held = (name: string, changes: Partial<HeldCalendar> = {}): HeldCalendar =
   ...listed(name),
   calendarId: calendarId(`id of ${name}`),
   selected: true,
+  isRefused: false,
   isRead: true,
   knownForSeconds: 90_000,
   isRemoved: false,
@@ -144,6 +145,17 @@ describe('a list of calendars', () => {
     )
     expect(late).toMatchObject({ vanished: ['id of b'] })
   })
+})
+
+test('a calendar of which only busy times may be seen counts as missing once its events are refused', () => {
+  const busyOnly = listed('b', 'freeBusyReader')
+  const rows = (changes: Partial<HeldCalendar>) => [held('a'), held('b', { ...busyOnly, ...changes })]
+  const look = (changes: Partial<HeldCalendar>) => compareCalendars(rows(changes), [listed('a'), busyOnly])
+  expect(look({})).toEqual(NOTHING)
+  expect(look({ isRefused: true })).toMatchObject({ missing: ['id of b'] })
+  expect(look({ isRefused: true, missingForSeconds: 900 })).toMatchObject({ vanished: ['id of b'] })
+  // What was removed for that does not come back with every list.
+  expect(look({ isRemoved: true, selected: false })).toEqual(NOTHING)
 })
 
 describe("the account's own calendar", () => {
