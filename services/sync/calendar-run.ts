@@ -28,6 +28,8 @@ export interface CalendarRun {
   /** Pages that it has stored. */
   readonly pages: number
   readonly progress: Progress
+  /** The rules by which all its pages are judged: those of its begin, also when another release goes on with it. */
+  readonly rules?: string
   /** It goes on from a checkpoint, so it may have listed before its requests rang. */
   readonly isResumed: boolean
 }
@@ -135,12 +137,14 @@ export function checkpointOf(run: CalendarRun): Checkpoint {
   const { cursor, pageToken, endCursor, window, generation, startedAt, shrunk, reading, wentBack, pages } =
     run
   const place = { cursor, pageToken, endCursor, window, generation, startedAt }
-  return { ...place, shrunk, reading, wentBack, pages, progress: keptProgress(run.progress) }
+  const rules = run.rules === undefined ? {} : { rules: run.rules }
+  return { ...place, ...rules, shrunk, reading, wentBack, pages, progress: keptProgress(run.progress) }
 }
 
 function isFullReadDue(calendar: CalendarRow, now: Micros): boolean {
   if (calendar.cursor === null || calendar.lastFullSync === null || calendar.reading === 'plain') return true
   if (calendar.sweepBelow !== null) return !isResting(calendar, now)
+  if (calendar.isRereadDue) return true
   return now >= calendar.lastFullSync + rollAfterMicros(calendar.calendarId)
 }
 
@@ -173,6 +177,7 @@ function newRun(
   return {
     ...BEGINNING,
     ...from,
+    ...(calendar.rules === undefined ? {} : { rules: calendar.rules }),
     calendar,
     resyncStreak,
     pageToken: null,

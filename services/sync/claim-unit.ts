@@ -44,7 +44,7 @@ export async function claimUnit(
 }
 
 async function tryClaim(
-  deps: Pick<UnitDeps, 'db' | 'gates'>,
+  deps: Pick<UnitDeps, 'db' | 'gates' | 'rules'>,
   id: ConnectionId,
   requests: readonly UnitRequest[],
   slot: Turn['slot'],
@@ -54,7 +54,7 @@ async function tryClaim(
       // Two statements on purpose: the first takes the row lock, so the second cannot read anything older than the lock.
       const connection = await bumpEpoch(tx, id)
       if (connection === null) throw new NotRun({ kind: 'done', why: 'unknown-connection' })
-      const calendars = await readCalendars(tx, id)
+      const calendars = await readCalendars(tx, id, deps.rules)
       const verdict = judgeClaim({
         connection,
         calendars,

@@ -1,5 +1,6 @@
 // What the sync service reads from its environment. Pure.
 import { z } from 'zod'
+import { PRIVATE_TITLES } from '#shared/domain/judged-by.ts'
 import {
   adminEnv,
   credentialsEnv,
@@ -23,6 +24,10 @@ const schema = z.object({
   ...credentialsEnv,
   ...vendorsEnv,
   ...adminEnv,
+  PRIVATE_TITLES: z
+    .enum(PRIVATE_TITLES)
+    .default('kept')
+    .describe('whether titles and places of private events are kept: kept or withheld'),
   SYNC_SLOTS: slots('units that run at a time', '32'),
   SYNC_VENDOR_SLOTS: slots('units of one vendor that run at a time', '24'),
   SYNC_BACKFILL_SLOTS: slots('units that read whole calendars at a time', '8'),

@@ -36,7 +36,7 @@ export async function persistPage(
   await writeFenced(deps, unit, changes, async (write) => {
     await writePlan(deps, unit, page, write)
     if (next.kind === 'end' && run.cursor !== null)
-      await saveCursor(write.tx, run.calendar.calendarId, next.cursor)
+      await saveCursor(write.tx, run.calendar.calendarId, next.cursor, run.calendar.rules)
     else await savePlace(write, after)
     crashPoint('sync.place-saved')
     unit.progress.pages += 1

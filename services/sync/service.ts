@@ -1,6 +1,7 @@
 // The sync's wiring: doorbells come in through the intake, wait in lanes, and are worked by units. Stopping runs upwards: nothing
 // more is read, running units hand over, offsets are committed, the group is left, and then the rest is let go.
 import type { Gates } from '#shared/domain/gates.ts'
+import { rulesWith } from '#shared/domain/judged-by.ts'
 import { startAdmin } from '#shared/platform/admin.ts'
 import type { Consumer } from '#shared/platform/broker.ts'
 import { systemClock, type Clock } from '#shared/platform/clock.ts'
@@ -18,6 +19,7 @@ import { openGates, type LiveGates } from '#shared/platform/unleash.ts'
 import { budgetStore } from '#shared/store/budgets.ts'
 import { loadCredentials, saveAccess } from '#shared/store/credentials.ts'
 import { createVendors, type Vendors } from '#shared/vendors/index.ts'
+import { withPrivateTitles } from '#shared/vendors/private-titles.ts'
 import { openVendorUses } from '#shared/vendors/uses.ts'
 import { GROUPS, TOPICS } from '#schemas/topics.ts'
 import { openBackfillShare } from './backfill-share.ts'
@@ -177,7 +179,9 @@ async function openDeps(
   )
   const clock = overrides.clock ?? systemClock
   const keyring = parseKeyring(config.CREDENTIALS_KEYS)
-  const vendors = openVendorUses(overrides.vendors ?? createVendors(config, clock), {
+  const titles = config.PRIVATE_TITLES
+  const adapters = withPrivateTitles(overrides.vendors ?? createVendors(config, clock), titles)
+  const vendors = openVendorUses(adapters, {
     keyring,
     clock,
     logger,
@@ -186,7 +190,15 @@ async function openDeps(
     save: (update) => saveAccess(db, update),
     store: budgetStore(db),
   })
-  const deps = { db, codec, clock, logger, gates: overrides.gates ?? live!, vendors }
+  const deps = {
+    db,
+    codec,
+    clock,
+    logger,
+    gates: overrides.gates ?? live!,
+    vendors,
+    rules: rulesWith(titles),
+  }
   return { deps, live }
 }
 

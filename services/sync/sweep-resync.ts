@@ -87,6 +87,7 @@ export async function sweepResync(deps: UnitDeps, unit: Unit, sweep: Sweep): Pro
       isPutOff,
       restMs: restMs > 0 ? restMs : null,
       reading: run.reading,
+      rules: run.rules,
       usualAgainMs: USUAL_AGAIN_MS,
     })
     if (isPutOff) unit.progress.putOff.add(calendarId)

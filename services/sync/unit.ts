@@ -29,6 +29,8 @@ export interface UnitDeps {
   readonly clock: Clock
   readonly vendors: ReadonlyMap<VendorName, { readonly vendor: Vendor; readonly access: Access }>
   readonly logger: Logger
+  /** By which rows are judged; those of this release with titles kept unless given. */
+  readonly rules?: string
 }
 
 export interface Unit {

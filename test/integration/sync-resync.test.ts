@@ -1,7 +1,10 @@
 // Full reads: when they happen, what they remove, and what they leave alone.
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { TOPICS } from '#schemas/topics.ts'
+import { REREAD_SPREAD_HOURS, rulesWith } from '#shared/domain/judged-by.ts'
+import { withPrivateTitles } from '#shared/vendors/private-titles.ts'
 import { openSyncWorld, READ, type SyncWorld } from '../support/sync-world.ts'
+import type { Account } from '../support/world.ts'
 
 let world: SyncWorld
 
@@ -178,5 +181,110 @@ describe('a row that left the window', () => {
     )
     expect(new Set(removed.map((row) => row.message?.['removalReason']))).toEqual(new Set(['window']))
     expect(await world.connection(account)).toMatchObject({ sync_needed: false })
+  })
+})
+
+describe('rows that were judged by other rules', () => {
+  const withheld = () =>
+    withPrivateTitles(
+      new Map([...world.deps.vendors].map(([name, { vendor }]) => [name, vendor])),
+      'withheld',
+    )
+  const rereadIn = async (account: Account) => {
+    const [row] = await world.sql<{ hours: number | null; judged: string | null }>(
+      `select extract(epoch from reread_at - calstream_now())::float8 / 3600 as hours, judged_by as judged
+         from external_calendars where connection_id = $1`,
+      [account.connectionId],
+    )
+    return row!
+  }
+  const comesDue = (account: Account) =>
+    world.sql('update external_calendars set reread_at = calstream_now() where connection_id = $1', [
+      account.connectionId,
+    ])
+
+  test('are judged again by themselves, each calendar at a time of its own; declined is free afterwards', async () => {
+    const account = await world.synced({ eventsPerCalendar: 10 })
+    const { id } = await world.addEvent(account, {
+      attendees: [
+        { email: 'me@example.com', self: true, responseStatus: 'declined' },
+        { email: 'x@example.com' },
+      ],
+    })
+    await world.sync(account)
+    // As a release of before left it.
+    await world.sql(
+      `update external_calendar_events set busy = true, response = null, kind = null, show_as = null, hash_version = 1
+        where connection_id = $1`,
+      [account.connectionId],
+    )
+    await world.sql(`update external_calendars set judged_by = '1' where connection_id = $1`, [
+      account.connectionId,
+    ])
+    await world.told()
+    await world.calls()
+    expect(await world.sync(account)).toMatchObject({ kind: 'done' })
+    const drawn = await rereadIn(account)
+    expect(drawn.judged).toBe('1')
+    expect(drawn.hours).toBeGreaterThan(-1)
+    expect(drawn.hours).toBeLessThan(REREAD_SPREAD_HOURS)
+    await world.sync(account)
+    // Drawn once, and only changes are read until then.
+    expect(Math.abs((await rereadIn(account)).hours! - drawn.hours!)).toBeLessThan(1)
+    expect((await world.calls()).every(({ query }) => 'syncToken' in query)).toBe(true)
+    await comesDue(account)
+    expect(await world.sync(account)).toEqual(READ)
+    expect((await world.calls())[0]?.query).not.toHaveProperty('syncToken')
+    expect(await rereadIn(account)).toEqual({ hours: null, judged: rulesWith('kept') })
+    const [row] = await world.sql<object>(
+      'select busy, response, hash_version as version from external_calendar_events where connection_id = $1 and vendor_event_id = $2',
+      [account.connectionId, id],
+    )
+    expect(row).toEqual({ busy: false, response: 'declined', version: 2 })
+    expect(await world.differences(account)).toEqual([])
+    // The control: what is judged by the rules of today is not read again.
+    await world.sync(account)
+    expect((await world.calls()).every(({ query }) => 'syncToken' in query)).toBe(true)
+    expect((await rereadIn(account)).hours).toBeNull()
+  })
+
+  test('because titles of private events are withheld now lose them, in rows and on the topics', async () => {
+    const account = await world.synced({ eventsPerCalendar: 3 })
+    const about = { location: 'Ward 7', summary: 'oncologist' }
+    const { id } = await world.addEvent(account, { ...about, visibility: 'private' })
+    const { id: open } = await world.addEvent(account, about)
+    await world.sync(account)
+    const titles = async () =>
+      world.sql<object>(
+        `select vendor_event_id as id, title, location from external_calendar_events
+          where connection_id = $1 and vendor_event_id = any($2) order by title nulls first`,
+        [account.connectionId, [id, open]],
+      )
+    expect(await titles()).toEqual(
+      [id, open].map((one) => ({ id: one, title: 'oncologist', location: 'Ward 7' })),
+    )
+    await world.told()
+    const deps = {
+      ...world.deps,
+      rules: rulesWith('withheld'),
+      vendors: new Map(
+        [...world.deps.vendors].map(([name, use]) => [name, { ...use, vendor: withheld().get(name)! }]),
+      ),
+    }
+    await world.sync(account, [{}], {}, deps)
+    await comesDue(account)
+    expect(await world.sync(account, [{}], {}, deps)).toEqual(READ)
+    expect(await titles()).toEqual([
+      { id, title: null, location: null },
+      { id: open, title: 'oncologist', location: 'Ward 7' },
+    ])
+    expect((await rereadIn(account)).judged).toBe(rulesWith('withheld'))
+    const told = await world.toldOn(TOPICS.eventChanged)
+    expect(
+      told.map(({ message }) => [
+        message?.['vendorEventId'],
+        (message?.['event'] as { title: unknown }).title,
+      ]),
+    ).toEqual([[id, null]])
   })
 })

@@ -192,6 +192,7 @@ export class SyncWorld implements AsyncDisposable {
     account: Account,
     requests: readonly Partial<SyncRequested>[] = [{}],
     turn: Partial<Turn> = {},
+    deps: UnitDeps = this.deps,
   ): Promise<UnitEnd> {
     const made = requests.map((request, i) => {
       const message = this.request(account, request)
@@ -208,7 +209,7 @@ export class SyncWorld implements AsyncDisposable {
       return { message, record }
     })
     const never = new AbortController().signal
-    return syncConnection(this.deps, made, { slot: 'backfill', stopping: never, signal: never, ...turn })
+    return syncConnection(deps, made, { slot: 'backfill', stopping: never, signal: never, ...turn })
   }
 
   request(account: Account, request: Partial<SyncRequested>): SyncRequested & { vendor: 'google' } {

@@ -8,6 +8,8 @@ export type PrivateTitles = (typeof PRIVATE_TITLES)[number]
 
 /** Rows of an older version know nothing of answers, kinds and the mailbox's zone. */
 const BUSY_KNOWN_SINCE = 2
+/** Of rows that were read before their rules were kept. */
+export const RULES_OF_BEFORE = '1'
 /** Calendars of older rules are read again at a moment within this; a fleet of 10 000 is 28 a minute. */
 export const REREAD_SPREAD_HOURS = 6
 

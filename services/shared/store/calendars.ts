@@ -1,6 +1,7 @@
 // Calendars as a unit reads and moves them. Invariant: the cursor moves only in the transaction that holds the rows it covers;
 // the checkpoint of an unfinished run likewise. Callers fence first. What fails is in calendar-failures.ts.
 import type { CalendarId, ConnectionId, Micros } from '#shared/domain/ids.ts'
+import { REREAD_SPREAD_HOURS, RULES_OF_BEFORE, rulesWith } from '#shared/domain/judged-by.ts'
 import type { Reading } from '#shared/domain/reading.ts'
 import type { Window } from '#shared/domain/window.ts'
 import type { Queryable } from '#shared/platform/postgres.ts'
@@ -25,6 +26,8 @@ export interface Checkpoint {
   readonly wentBack?: boolean
   /** Pages that the run has stored. */
   readonly pages?: number
+  /** The rules by which its pages are judged; absent in those of before there were any. */
+  readonly rules?: string
   /** What it was told so far, as short hashes. */
   readonly progress?: {
     readonly seen: readonly (readonly [id: string, version: string])[]
@@ -69,12 +72,17 @@ export interface CalendarRow {
   readonly lastCode: string | null
   /** It is not read before this (database clock). */
   readonly backoffUntil: Micros | null
+  /** The rules of today, by which a run that begins now judges. */
+  readonly rules?: string
+  /** Its rows were judged by other rules, and its time to be read again has come. */
+  readonly isRereadDue?: boolean
 }
 
 /** The calendars of a connection that are synced, in a fixed order. */
 export async function readCalendars(
   tx: Queryable,
   connection: ConnectionId,
+  rules = rulesWith('kept'),
 ): Promise<readonly CalendarRow[]> {
   const { rows } = await tx.query<CalendarRow>(
     `select id as "calendarId", vendor_calendar_id as "vendorCalendarId", cursor, checkpoint, generation,
@@ -83,9 +91,10 @@ export async function readCalendars(
        removal_reason is not null as "isUnlisted", reading, to_micros(usual_from) as "usualFrom",
        place_failures as "placeFailures", to_micros(place_failing_since) as "placeFailingSince",
        fresh_starts as "freshStarts", to_micros(fresh_after) as "freshAfter", read_needed as "readNeeded", failures,
-       error_count as "errorCount", last_error ->> 'code' as "lastCode", to_micros(backoff_until) as "backoffUntil"
+       error_count as "errorCount", last_error ->> 'code' as "lastCode", to_micros(backoff_until) as "backoffUntil",
+       $2::text as rules, coalesce(judged_by <> $2 and reread_at <= calstream_now(), false) as "isRereadDue"
      from external_calendars where connection_id = $1 and selected order by created_at, id`,
-    [connection],
+    [connection, rules],
   )
   return rows
 }
@@ -105,14 +114,24 @@ export async function saveCheckpoint(
   )
 }
 
-/** At the end of a read of changes: the cursor has proved its worth. */
-export async function saveCursor(tx: Queryable, calendar: CalendarId, cursor: string): Promise<void> {
+/**
+ * At the end of a read of changes: the cursor has proved its worth. Rows that were judged by other rules are read again at a moment
+ * within REREAD_SPREAD_HOURS, which is drawn once: a fleet of a new release does not read everything at once.
+ */
+export async function saveCursor(
+  tx: Queryable,
+  calendar: CalendarId,
+  cursor: string,
+  rules = rulesWith('kept'),
+): Promise<void> {
   await tx.query(
     `update external_calendars
         set cursor = $2, checkpoint = null, resync_streak = 0, place_failures = 0, place_failing_since = null,
-            fresh_starts = 0, fresh_after = null, last_read_at = calstream_now(), updated_at = calstream_now()
+            fresh_starts = 0, fresh_after = null, last_read_at = calstream_now(), updated_at = calstream_now(),
+            reread_at = case when judged_by <> $3
+                             then coalesce(reread_at, calstream_now() + random() * $4::float8 * interval '1 hour') end
       where id = $1`,
-    [calendar, cursor],
+    [calendar, cursor, rules, REREAD_SPREAD_HOURS],
   )
 }
 
@@ -126,6 +145,8 @@ export interface FullRead {
   readonly isPutOff: boolean
   /** No full read for so long; null: none is owed. */
   readonly restMs: number | null
+  /** By which its rows are judged now; those of before there were rules unless given. */
+  readonly rules: string | undefined
   /** For how long it is read so before the usual way is tried again. */
   readonly usualAgainMs: number
 }
@@ -140,7 +161,7 @@ export async function saveFullRead(tx: Queryable, calendar: CalendarId, read: Fu
             usual_from = case when $7 = 'usual' then null when reading = $7 then usual_from
                               else calstream_now() + $8::float8 * interval '1 millisecond' end,
             fresh_starts = case when $7 = 'plain' then 0 else fresh_starts end,
-            place_failures = 0, place_failing_since = null, updated_at = calstream_now()
+            place_failures = 0, place_failing_since = null, judged_by = $9, reread_at = null, updated_at = calstream_now()
       where id = $1`,
     [
       calendar,
@@ -151,6 +172,7 @@ export async function saveFullRead(tx: Queryable, calendar: CalendarId, read: Fu
       read.restMs,
       read.reading,
       read.usualAgainMs,
+      read.rules ?? RULES_OF_BEFORE,
     ],
   )
 }

@@ -60,9 +60,9 @@ export const SYNC_BUGS: readonly Line[] = [
     `${SYNC}claim-unit.ts`,
     `      const connection = await bumpEpoch(tx, id)
       if (connection === null) throw new NotRun({ kind: 'done', why: 'unknown-connection' })
-      const calendars = await readCalendars(tx, id)
+      const calendars = await readCalendars(tx, id, deps.rules)
 `,
-    `      const calendars = await readCalendars(tx, id)
+    `      const calendars = await readCalendars(tx, id, deps.rules)
       const connection = await bumpEpoch(tx, id)
       if (connection === null) throw new NotRun({ kind: 'done', why: 'unknown-connection' })
 `,

@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest'
 import { calendarId } from '#shared/domain/ids.ts'
 import { PAGE_SHRINKS_MAX, shrunkSize } from '#shared/domain/page-limits.ts'
 import { windowAt } from '#shared/domain/window.ts'
-import type { CalendarRow } from '#shared/store/calendars.ts'
+import type { CalendarRow, Checkpoint } from '#shared/store/calendars.ts'
 import {
   beginRun,
   checkpointOf,
@@ -52,6 +52,23 @@ describe('a run', () => {
     const run = beginRun(calendar({ cursor: null, lastFullSync: null }), NOW)
     expect(run).toMatchObject({ cursor: null, generation: 5, window: windowAt(NOW), startedAt: NOW })
     expect(run && fullReadReason(run)).toBe('first')
+  })
+
+  test('of a calendar that was judged by other rules reads it fully once its time has come', () => {
+    const rules = { rules: '3', isRereadDue: true }
+    const run = beginRun(calendar(rules), NOW)
+    expect(run).toMatchObject({ cursor: null, generation: 5, rules: '3' })
+    expect(beginRun(calendar({ rules: '3', isRereadDue: false }), NOW)).toMatchObject({ cursor: 'cursor' })
+    // A rest of the vendor's comes first.
+    expect(beginRun(calendar({ ...rules, resyncAfter: NOW + HOUR }), NOW)).toBeNull()
+  })
+
+  test('keeps the rules that it began with, also when another release goes on with it', () => {
+    const run = beginRun(calendar({ cursor: null, rules: '3' }), NOW)!
+    const checkpoint = JSON.parse(JSON.stringify({ ...checkpointOf(run), pageToken: 'p' })) as Checkpoint
+    expect(beginRun(calendar({ checkpoint, rules: '4' }), NOW)?.rules).toBe('3')
+    const { rules: _unknown, ...before } = checkpoint
+    expect(beginRun(calendar({ checkpoint: before, rules: '4' }), NOW)?.rules).toBeUndefined()
   })
 
   test('that has a checkpoint goes on from it with its own window and generation', () => {
