@@ -73,6 +73,7 @@ async function fetchSized(
     pageToken: run.pageToken,
     window: run.window,
     shrunk: run.shrunk,
+    reading: run.reading,
   }
   const page = await call(deps, unit, turn, (vendor, token, signal) =>
     timed(unit, 'page', () => fetchAnew(() => vendor.fetchPage(token, request, signal))),

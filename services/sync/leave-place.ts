@@ -9,7 +9,7 @@ import type { CursorExpired, Page } from '#shared/vendors/vendor.ts'
 import type { CalendarRun } from './calendar-run.ts'
 import { fetchPage, type TooLarge } from './fetch-page.ts'
 import type { Turn } from './lanes.ts'
-import { freshRestMs, otherPlaces, placeOf, tellsOfPlace } from './place-rules.ts'
+import { freshRestMs, LOOK_AGAIN_MS, otherPlaces, placeOf, tellsOfPlace } from './place-rules.ts'
 import { leadsNowhere, weighPage, type Told } from './run-progress.ts'
 import { writeFenced, type Interruption, type Unit, type UnitDeps } from './unit.ts'
 
@@ -23,9 +23,6 @@ export interface At {
 
 /** When nothing but a plain listing is left and that gets nowhere either, the calendar is tried once an hour. */
 const NOWHERE_AT_ALL_MICROS = 3_600_000_000
-
-/** A look at other places that none of them answered costs little, and may come again sooner than a read. */
-const TRY_AGAIN_MAX_MS = 3_600_000
 
 /**
  * The page at which a run stands, or at the place that the run is taken to because its own is dead. Throws what `fetchPage` throws;
@@ -63,8 +60,8 @@ async function leave(
     }
     return { run: other, page }
   }
-  const triedMs = others.length === 0 ? null : Math.min(restMs, TRY_AGAIN_MAX_MS)
-  await writeFenced(deps, unit, 0, ({ tx }) => savePlaceFailure(tx, calendarId, triedMs))
+  const restOfLook = others.length === 0 ? null : LOOK_AGAIN_MS
+  await writeFenced(deps, unit, 0, ({ tx }) => savePlaceFailure(tx, calendarId, restOfLook))
   throw failure
 }
 
@@ -82,7 +79,7 @@ async function answerOf(call: () => Promise<Fetched>): Promise<Fetched | null> {
 /** What the page adds to the progress of its run. Throws Failure `vendor/no-progress`. */
 function progressed(run: CalendarRun, page: Fetched): At {
   if (page.kind !== 'page') return { run, page }
-  const progress = weighPage(run.progress, toldBy(page))
+  const progress = weighPage(run.progress, toldBy(page), run.reading)
   if (page.next.kind === 'more' && leadsNowhere(progress)) throw new Failure('vendor/no-progress')
   return { run: { ...run, progress }, page }
 }

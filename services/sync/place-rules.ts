@@ -4,7 +4,7 @@
 // and a fleet keeps its cursors.
 import type { Failure, FailureCode } from '#shared/domain/failure.ts'
 import type { Micros } from '#shared/domain/ids.ts'
-import { readingFromStart } from '#shared/domain/reading.ts'
+import { readingFromStart, type Reading } from '#shared/domain/reading.ts'
 import { backToCursor, fromTheStart, type CalendarRun } from './calendar-run.ts'
 
 /** One failure may be chance; the third in a row, each after a backoff, is not. */
@@ -15,6 +15,8 @@ const PLACE_FAILURES_OLD = 2
 /** After each read from the start the next one waits twice as long: seven in the first day, then four a day. */
 const FRESH_REST_MS = 30 * 60 * 1000
 const FRESH_REST_MAX_MS = 6 * 60 * 60 * 1000
+/** A look at other places that none of them answered costs a call to each. */
+export const LOOK_AGAIN_MS = 60 * 60 * 1000
 
 /** What a vendor says of one call. The rest is about the account, our limits, or a change that is a moment old. */
 const OF_A_PLACE: ReadonlySet<FailureCode> = new Set([
@@ -42,7 +44,7 @@ export function placeOf({ pageToken, cursor }: CalendarRun): PlaceKind {
 
 /**
  * Where to look instead, after one more failure at the place of `run`: nowhere while it is too early to tell; else its cursor, then
- * the start with another way of listing, unless the last such read is too near or a full read is not allowed yet.
+ * the start with another way of listing and at last plainly, unless the last such look is too near or a full read is not allowed yet.
  * @param now database clock.
  */
 export function otherPlaces(run: CalendarRun, now: Micros): readonly CalendarRun[] {
@@ -52,8 +54,11 @@ export function otherPlaces(run: CalendarRun, now: Micros): readonly CalendarRun
   if (failures < (isOld ? PLACE_FAILURES_OLD : PLACE_FAILURES)) return []
   if (now < Math.max(freshAfter ?? 0, resyncAfter ?? 0)) return []
   const cursor = backToCursor(run)
-  const start = fromTheStart(run, readingFromStart(freshStarts, run.reading), now)
-  return cursor === null ? [start] : [cursor, start]
+  const first = readingFromStart(freshStarts, run.reading)
+  const readings: readonly Reading[] =
+    first === 'plain' || run.reading === 'plain' ? [first] : [first, 'plain']
+  const starts = readings.map((reading) => fromTheStart(run, reading, now))
+  return cursor === null ? starts : [cursor, ...starts]
 }
 
 /** How long the next read from the start waits after the `nth` (from 1) in a row. */

@@ -2,6 +2,7 @@
 // out next pages without end, with the same items under ever new tokens; a large calendar may take thousands of pages. What a run
 // was told is kept as short hashes: the newest in memory, a few of them in the checkpoint.
 import { hash } from 'node:crypto'
+import type { Reading } from '#shared/domain/reading.ts'
 
 /** A thing that a page names, and which state of it; null: the vendor gives none. */
 export interface Told {
@@ -33,20 +34,22 @@ export const SEEN_MAX = 20_000
 /** A slow vendor fills less than this in the minute of a unit; 10 kB of a row. */
 export const KEPT_MAX = 400
 /** A run ends at this much. */
-export const IDLE_MAX = 60
-/** Nothing but what was told before, in the same state: the third such page in a row ends a run. */
-const REPEATED = 20
+export const IDLE_MAX = 100
+/** Nothing but what was told before, in the same state: the second such page in a row ends a run. */
+const REPEATED = 50
 /** Google documents empty pages; the twentieth in a row ends a run. */
-const EMPTY = 3
-/** Known things in another state: a calendar may change while it is read, but not sixty pages long. */
-const CHANGED = 1
+const EMPTY = 5
+/** After a plain listing nothing else is left to try, so the hundredth ends one. */
+const EMPTY_PLAIN = 1
+/** Known things in another state: a calendar may change while it is read, but not fifty pages long. */
+const CHANGED = 2
 /** The largest calendar that we know of has 300 000 events; a listing of the window that names more never ends. */
 export const TOLD_MAX = 600_000
 
 export const NO_PROGRESS_YET: Progress = { seen: new Map(), told: 0, idle: 0 }
 
 /** The progress of a run after one more page. It takes the memory of `before` over, which is not to be used any more. */
-export function weighPage(before: Progress, page: readonly Told[]): Progress {
+export function weighPage(before: Progress, page: readonly Told[], reading: Reading = 'usual'): Progress {
   const seen = before.seen.size === 0 ? new Map<string, string>() : before.seen
   let isNew = false
   let isChanged = false
@@ -62,7 +65,8 @@ export function weighPage(before: Progress, page: readonly Told[]): Progress {
   forgetOldest(seen)
   const told = before.told + Math.max(1, page.length)
   if (isNew) return { seen, told, idle: 0 }
-  const weight = page.length === 0 ? EMPTY : isChanged ? CHANGED : REPEATED
+  const empty = reading === 'plain' ? EMPTY_PLAIN : EMPTY
+  const weight = page.length === 0 ? empty : isChanged ? CHANGED : REPEATED
   return { seen, told, idle: before.idle + weight }
 }
 

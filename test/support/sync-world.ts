@@ -8,6 +8,7 @@ import { z } from 'zod'
 import type { SyncRequested } from '#schemas/messages.gen.ts'
 import { REQUESTED_TOPIC, type SchemaTopic, TOPICS } from '#schemas/topics.ts'
 import type { GateDecision, Gates } from '#shared/domain/gates.ts'
+import type { VendorName } from '#shared/domain/ids.ts'
 import { systemClock } from '#shared/platform/clock.ts'
 import { openCodec, type Codec } from '#shared/platform/codec.ts'
 import { parseKeyring } from '#shared/platform/crypto.ts'
@@ -78,6 +79,8 @@ export interface CalendarState {
   readonly resync_streak: number
 }
 
+type Size = { vendor?: VendorName; calendars?: number; eventsPerCalendar?: number }
+
 /** How a unit ends that has read what it was asked for. */
 export const READ: UnitEnd = { kind: 'done', why: 'read' }
 
@@ -123,14 +126,14 @@ export class SyncWorld implements AsyncDisposable {
   }
 
   /** An account, connected; its connect messages are out of the way. */
-  async connect(size: { calendars?: number; eventsPerCalendar?: number } = {}): Promise<Account> {
+  async connect(size: Size = {}): Promise<Account> {
     const account = await this.world.connect({ calendars: 1, eventsPerCalendar: 20, ...size })
     await this.told()
     return account
   }
 
   /** An account that has been synced once; what that told and called is out of the way. */
-  async synced(size: { calendars?: number; eventsPerCalendar?: number } = {}): Promise<Account> {
+  async synced(size: Size = {}): Promise<Account> {
     const account = await this.connect(size)
     expect(await this.sync(account)).toEqual(READ)
     expect(await this.differences(account)).toEqual([])
@@ -212,7 +215,7 @@ export class SyncWorld implements AsyncDisposable {
     return syncConnection(deps, made, { slot: 'backfill', stopping: never, signal: never, ...turn })
   }
 
-  request(account: Account, request: Partial<SyncRequested>): SyncRequested & { vendor: 'google' } {
+  request(account: Account, request: Partial<SyncRequested>): SyncRequested & { vendor: VendorName } {
     return {
       connectionId: account.connectionId,
       providerId: account.providerId,
@@ -222,7 +225,7 @@ export class SyncWorld implements AsyncDisposable {
       asOf: null,
       requestedAt: Date.now() * 1000,
       ...request,
-      vendor: 'google',
+      vendor: account.vendor,
     }
   }
 
@@ -293,11 +296,14 @@ export class SyncWorld implements AsyncDisposable {
   #seen = 0
 
   /** Injects a fault into events.list. */
-  async fault(spec: object): Promise<void> {
-    await this.world.admin('POST', '/admin/faults', {
-      match: { path: '/events$', ...('match' in spec ? (spec.match as object) : {}) },
-      ...without(spec, 'match'),
-    })
+  async fault({
+    match,
+    ...spec
+  }: {
+    readonly match?: object
+    readonly [what: string]: unknown
+  }): Promise<void> {
+    await this.world.admin('POST', '/admin/faults', { ...spec, match: { path: '/events$', ...match } })
   }
 
   async noFaults(): Promise<void> {
@@ -353,10 +359,6 @@ function eventsPath(account: Account): string {
   return `/admin/accounts/${account.accountId}/calendars/${encodeURIComponent(account.calendars[0]!.id)}/events`
 }
 
-function without(spec: object, name: string): object {
-  return Object.fromEntries(Object.entries(spec).filter(([key]) => key !== name))
-}
-
 /** Opens the world; connections are made with `world.connect`. */
 export async function openSyncWorld(label: string): Promise<SyncWorld> {
   const owned = new AsyncDisposableStack()
@@ -388,13 +390,6 @@ export async function openSyncWorld(label: string): Promise<SyncWorld> {
   const pool = new pg.Pool({ connectionString: setting('POSTGRES_URL'), max: 2 })
   pool.on('error', () => undefined)
   owned.defer(() => pool.end())
-  const deps = {
-    db,
-    codec,
-    clock: systemClock,
-    logger,
-    vendors,
-    gates: null as never,
-  }
+  const deps = { db, codec, clock: systemClock, logger, vendors, gates: null as never }
   return new SyncWorld({ world, deps, codec, pool, owned })
 }

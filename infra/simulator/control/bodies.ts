@@ -88,10 +88,13 @@ export const faultBody = z.strictObject({
       calendarId: z.string().optional(),
       hasPageToken: z.boolean().optional(),
       hasSyncToken: z.boolean().optional(),
+      itemsAtLeast: z.int().min(1).optional(),
+      itemsAtMost: z.int().min(1).optional(),
     })
     .optional(),
   times: count.optional(),
   skip: count.optional(),
+  onePlace: z.boolean().optional(),
   chance: z.number().min(0).max(1).optional(),
   forMs: z.number().positive().optional(),
   respond: z
@@ -116,6 +119,7 @@ export const faultBody = z.strictObject({
       bytesPerItem: count.max(10_000_000).optional(),
     })
     .optional(),
+  goesOn: z.enum(['repeating', 'empty', 'renaming']).optional(),
   html: z.boolean().optional(),
 })
 

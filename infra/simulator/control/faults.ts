@@ -13,6 +13,9 @@ export interface FaultMatch {
   readonly calendarId?: string
   readonly hasPageToken?: boolean
   readonly hasSyncToken?: boolean
+  /** It asks for so many items of a list at least, or at most; a call that names no number matches neither. */
+  readonly itemsAtLeast?: number
+  readonly itemsAtMost?: number
 }
 
 export interface FaultSpec {
@@ -21,6 +24,8 @@ export interface FaultSpec {
   readonly times?: number
   /** Matching requests that are let through first. */
   readonly skip?: number
+  /** Strikes, of each calendar, one place alone: the page token or cursor of the first call that it struck. */
+  readonly onePlace?: boolean
   /** Probability that a matching request is struck; absent = 1. Drawn from the simulator's seed. */
   readonly chance?: number
   /** Simulated milliseconds after which the fault is over. */
@@ -48,6 +53,8 @@ export interface FaultSpec {
   readonly truncate?: boolean
   /** Sends the real answer with its items so many times, or with so much text beside each of them, whatever was asked for. */
   readonly swell?: { readonly copies?: number; readonly bytesPerItem?: number }
+  /** Lists never end: a next page follows each, with the same items, with none, or with the same under new ids. */
+  readonly goesOn?: 'repeating' | 'empty' | 'renaming'
   /** Answers an HTML page, status 502 unless `respond` says otherwise. */
   readonly html?: boolean
 }
@@ -67,8 +74,12 @@ export interface FaultSubject {
   readonly path: string
   readonly accountId: string | null
   readonly calendarId: string | null
+  /** The page token or cursor; null on a first page. */
+  readonly place: string | null
   readonly hasPageToken: boolean
   readonly hasSyncToken: boolean
+  /** How many items it asks for, if it says so. */
+  readonly items: number | null
   /** One call of a batch: it has no connection of its own to break. */
   readonly inBatch: boolean
 }
@@ -85,7 +96,7 @@ export interface Faults {
 
 export function createFaults(now: () => number, seed: string): Faults {
   const random = createRandom(`${seed}/faults`)
-  const faults = new Map<string, { fault: Fault; path: RegExp | null }>()
+  const faults = new Map<string, Armed>()
   let added = 0
   return {
     add(spec) {
@@ -98,22 +109,24 @@ export function createFaults(now: () => number, seed: string): Faults {
         matched: 0,
         hits: 0,
       }
-      faults.set(fault.faultId, { fault, path })
+      faults.set(fault.faultId, { fault, path, places: new Map() })
       return fault
     },
     remove: (faultId) => faults.delete(faultId),
     clear: () => faults.clear(),
     list: () => [...faults.values()].map(({ fault }) => fault),
     meet(subject) {
-      for (const { fault, path } of faults.values()) {
+      for (const armed of faults.values()) {
+        const { fault } = armed
         if (fault.times !== undefined && fault.hits >= fault.times) continue
         if (fault.endsAt !== null && now() >= fault.endsAt) continue
-        if (!matches(fault.match ?? {}, path, subject)) continue
+        if (!matches(armed, subject) || !isItsPlace(armed, subject)) continue
         if (subject.inBatch && breaksConnection(fault)) continue
         fault.matched += 1
         if (fault.matched <= (fault.skip ?? 0)) continue
         if (fault.chance !== undefined && !random.chance(fault.chance)) continue
         fault.hits += 1
+        if (fault.onePlace && subject.place !== null) armed.places.set(calendarOf(subject), subject.place)
         return fault
       }
       return null
@@ -126,7 +139,30 @@ function breaksConnection(fault: FaultSpec): boolean {
   return [hang, reset, bytesPerSecond, endless, contentType, truncate].some(Boolean)
 }
 
-function matches(match: FaultMatch, path: RegExp | null, subject: FaultSubject): boolean {
+interface Armed {
+  readonly fault: Fault
+  readonly path: RegExp | null
+  /** Of each calendar, the place that is struck. */
+  readonly places: Map<string, string>
+}
+
+/** How the page tokens of a list begin that never ends: they are the fault's own, so no other condition on tokens holds. */
+export const ENDLESS_TOKEN = 'endless-'
+
+function isItsPlace({ fault, places }: Armed, subject: FaultSubject): boolean {
+  if (!fault.onePlace) return true
+  if (subject.place === null) return false
+  return (places.get(calendarOf(subject)) ?? subject.place) === subject.place
+}
+
+function calendarOf({ accountId, calendarId }: FaultSubject): string {
+  return `${accountId}/${calendarId}`
+}
+
+function matches({ fault, path }: Armed, subject: FaultSubject): boolean {
+  const { match = {}, goesOn } = fault
+  const isOwn = goesOn !== undefined && subject.place?.startsWith(ENDLESS_TOKEN) === true
+  const { items } = subject
   return (
     (match.vendor === undefined || match.vendor === subject.vendor) &&
     (match.operation === undefined || match.operation === subject.operation) &&
@@ -134,7 +170,9 @@ function matches(match: FaultMatch, path: RegExp | null, subject: FaultSubject):
     (path === null || path.test(subject.path)) &&
     (match.accountId === undefined || match.accountId === subject.accountId) &&
     (match.calendarId === undefined || match.calendarId === subject.calendarId) &&
-    (match.hasPageToken === undefined || match.hasPageToken === subject.hasPageToken) &&
-    (match.hasSyncToken === undefined || match.hasSyncToken === subject.hasSyncToken)
+    (isOwn || match.hasPageToken === undefined || match.hasPageToken === subject.hasPageToken) &&
+    (isOwn || match.hasSyncToken === undefined || match.hasSyncToken === subject.hasSyncToken) &&
+    (match.itemsAtLeast === undefined || (items !== null && items >= match.itemsAtLeast)) &&
+    (match.itemsAtMost === undefined || (items !== null && items <= match.itemsAtMost))
   )
 }

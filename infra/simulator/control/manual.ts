@@ -102,7 +102,8 @@ export const MANUAL: readonly ManualGroup[] = [
     entries: [
       {
         route: 'POST /admin/faults',
-        about: 'What matching requests meet instead of the real answer; until it is spent, over or deleted.',
+        about:
+          'What matching requests meet instead of the real answer; until it is spent, over or deleted. With `onePlace` it is a place of each calendar that is dead, while a fresh start is well; with `goesOn` a list that never ends.',
         body: {
           match: { vendor: 'google', operation: 'list' },
           respond: { status: 503 },

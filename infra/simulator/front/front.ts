@@ -6,6 +6,7 @@ import type { Fault, Faults } from '../control/faults.ts'
 import type { Knobs } from '../control/knobs.ts'
 import { redactQuery, type RequestLog } from '../control/request-log.ts'
 import { breakAnswer, insteadOf, pause } from './breakage.ts'
+import { createEndlessRuns, type EndlessRuns } from './endless-run.ts'
 
 export interface Who {
   readonly accountId: string | null
@@ -49,11 +50,12 @@ interface Port<C> {
   readonly deps: FrontDeps
   readonly side: Side<C>
   readonly find: ReturnType<typeof router<C>>
+  readonly endless: EndlessRuns
 }
 
 /** The handler of a vendor's port. */
 export function createFront<C>(deps: FrontDeps, side: Side<C>): (call: Call) => Promise<void> {
-  const port = { deps, side, find: router(side.routes) }
+  const port = { deps, side, find: router(side.routes), endless: createEndlessRuns() }
   return (call) =>
     take(port, call, {
       inBatch: false,
@@ -82,8 +84,9 @@ async function take<C>(port: Port<C>, call: Call, { inBatch, deliver }: Door): P
     const half = deps.knobs.latencyMs / 2
     await pause(half + (fault?.delayMs ?? 0), deps.stopped)
     const error = (status: number, reason: string | undefined) => side.faultError(status, reason, operation)
-    const replaced = fault ? insteadOf(fault, error) : null
-    const done = replaced === null || fault?.afterWork === true ? await work() : null
+    const replaced = fault ? (insteadOf(fault, error) ?? port.endless.next(fault, call)) : null
+    const real = replaced === null || fault?.afterWork === true ? await work() : null
+    const done = real !== null && fault?.goesOn !== undefined ? port.endless.begin(fault, call, real) : real
     const answer = dated(replaced ?? done ?? side.notFound(), deps.now())
     await pause(half, deps.stopped)
     const status = await deliver(answer, fault)
@@ -116,10 +119,23 @@ function meetFault<C>(
     method: call.method,
     path: call.path,
     ...about.who,
+    place:
+      call.query.get('pageToken') ??
+      call.query.get('$skiptoken') ??
+      call.query.get('syncToken') ??
+      call.query.get('$deltatoken'),
+    items: itemsAskedFor(call),
     hasPageToken: call.query.has('pageToken') || call.query.has('$skiptoken'),
     hasSyncToken: call.query.has('syncToken') || call.query.has('$deltatoken'),
     inBatch: about.inBatch,
   })
+}
+
+/** Google takes the number as a parameter, Graph as a parameter of a list or as a preference of a delta. */
+function itemsAskedFor({ query, headers }: Call): number | null {
+  const preferred = /odata\.maxpagesize=(\d+)/.exec(String(headers['prefer'] ?? ''))?.[1]
+  const asked = query.get('maxResults') ?? query.get('$top') ?? preferred
+  return asked === undefined ? null : Number(asked)
 }
 
 function record<C>(

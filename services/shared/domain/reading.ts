@@ -9,8 +9,8 @@ export type Reading = 'usual' | 'other-pages' | 'small-pages' | 'plain'
 
 /** How long a calendar is read in another way before the usual one is tried again, at its next full read. */
 export const USUAL_AGAIN_MS = 24 * 60 * 60 * 1000
-/** Between two plain listings, for each page that one took: ten calls an hour for a calendar that cannot be read otherwise. */
-export const PLAIN_REST_PER_PAGE_MS = 6 * 60 * 1000
+/** Between two plain listings, for each page that one took: five calls an hour for a calendar that cannot be read otherwise. */
+export const PLAIN_REST_PER_PAGE_MS = 12 * 60 * 1000
 /** A large calendar may cost more, so that it is never older than this. */
 export const PLAIN_REST_MAX_MS = 60 * 60 * 1000
 

@@ -208,20 +208,19 @@ export async function giveUpRun(
   )
 }
 
-/** One more failure at the place where a calendar stands. `triedMs`: a read from the start was tried too, and rests so long. */
+/** One more failure at the place where a calendar stands. `restMs`: other places were asked too, and are not for so long. */
 export async function savePlaceFailure(
   tx: Queryable,
   calendar: CalendarId,
-  triedMs: number | null,
+  restMs: number | null,
 ): Promise<void> {
   await tx.query(
     `update external_calendars
         set place_failures = place_failures + 1, place_failing_since = coalesce(place_failing_since, calstream_now()),
-            fresh_starts = fresh_starts + case when $2::float8 is null then 0 else 1 end,
             fresh_after = coalesce(calstream_now() + $2::float8 * interval '1 millisecond', fresh_after),
             updated_at = calstream_now()
       where id = $1`,
-    [calendar, triedMs],
+    [calendar, restMs],
   )
 }
 

@@ -94,9 +94,7 @@ async function adoptPrimary(
 
 /**
  * Stores the calendar list of an account: its own are synced, the rest is offered. What was chosen stays; a calendar that had
- * vanished and is listed again is selected again. No place of before is trusted: runs begin anew, in the usual way and without
- * rests, and what was ill is read from the start. The second look that a suspicious sweep waits for keeps its time.
- * Whatever failed before says nothing: the whole connection owes a read.
+ * vanished and is listed again is selected again. Whatever failed before says nothing: the whole connection owes a read.
  */
 export async function putCalendars(
   tx: Queryable,
@@ -121,11 +119,7 @@ export async function putCalendars(
         set name = excluded.name, time_zone = coalesce(excluded.time_zone, c.time_zone), access_role = excluded.access_role,
             is_primary = excluded.is_primary,
             selected = c.selected or c.removal_reason is not null, removal_reason = null, missing_since = null,
-            checkpoint = null,
-            cursor = case when c.place_failures = 0 and c.resync_streak = 0 and c.reading = 'usual' then c.cursor end,
-            resync_after = case when c.sweep_below is not null then c.resync_after end, resync_streak = 0,
-            reading = 'usual', usual_from = null, place_failures = 0, place_failing_since = null,
-            fresh_starts = 0, fresh_after = null, updated_at = calstream_now()
+            updated_at = calstream_now()
      returning id, vendor_calendar_id as "vendorCalendarId"`,
     [
       connection,
@@ -140,12 +134,20 @@ export async function putCalendars(
   return rows
 }
 
-/** Whatever a calendar met under the grant of before says nothing about this one. */
+/**
+ * Whatever a calendar met under the grant of before says nothing about this one: runs begin anew, in the usual way and without
+ * rests, and what was ill is read from the start. The second look that a suspicious sweep waits for keeps its time.
+ */
 async function forgetTrouble(tx: Queryable, connection: ConnectionId): Promise<void> {
   await tx.query(
     `update external_calendars
         set read_needed = false, failures = 0, error_count = 0, last_error = null, failing_since = null, backoff_until = null,
-            channel_attempts = 0, channel_retry_at = case when push_supported then null else channel_retry_at end
+            channel_attempts = 0, channel_retry_at = case when push_supported then null else channel_retry_at end,
+            checkpoint = null,
+            cursor = case when failures = 0 and place_failures = 0 and resync_streak = 0 and reading = 'usual' then cursor end,
+            resync_after = case when sweep_below is not null then resync_after end, resync_streak = 0,
+            reading = 'usual', usual_from = null, place_failures = 0, place_failing_since = null,
+            fresh_starts = 0, fresh_after = null
       where connection_id = $1`,
     [connection],
   )

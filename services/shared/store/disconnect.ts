@@ -104,8 +104,9 @@ export async function selectCalendar(tx: Queryable, calendar: CalendarId, select
   await tx.query(
     `update external_calendars
         set selected = $2, removal_reason = null, cursor = null, checkpoint = null, last_full_sync = null, last_read_at = null,
-            sweep_below = null, resync_after = null, resync_streak = 0, read_needed = false, failures = 0, error_count = 0,
-            last_error = null, failing_since = null, backoff_until = null, updated_at = calstream_now()
+            sweep_below = null, resync_after = null, resync_streak = 0, reading = 'usual', usual_from = null,
+            place_failures = 0, place_failing_since = null, fresh_starts = 0, fresh_after = null, read_needed = false,
+            failures = 0, error_count = 0, last_error = null, failing_since = null, backoff_until = null, updated_at = calstream_now()
       where id = $1`,
     [calendar, selected],
   )

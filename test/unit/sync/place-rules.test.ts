@@ -54,25 +54,26 @@ describe('a place', () => {
   })
 
   test('that failed three times is left for the cursor, and that for the start', () => {
-    expect(places(atPage(DEAD))).toEqual(['cursor usual', 'start small-pages'])
-    expect(places(atCursor(DEAD))).toEqual(['start small-pages'])
-    expect(places(atCursor({ ...DEAD, cursor: null }))).toEqual(['start small-pages'])
+    expect(places(atPage(DEAD))).toEqual(['cursor usual', 'start small-pages', 'start plain'])
+    expect(places(atCursor(DEAD))).toEqual(['start small-pages', 'start plain'])
+    expect(places(atCursor({ ...DEAD, cursor: null }))).toEqual(['start small-pages', 'start plain'])
+    expect(places(atCursor({ ...DEAD, freshStarts: 1 }))).toEqual(['start plain'])
   })
 
   test('that failed twice in an hour is left too', () => {
-    expect(places(atPage({ placeFailures: 1, placeFailingSince: NOW - HOUR }))).toHaveLength(2)
+    expect(places(atPage({ placeFailures: 1, placeFailingSince: NOW - HOUR }))).toHaveLength(3)
     expect(places(atPage({ placeFailures: 1, placeFailingSince: NOW - HOUR + 1 }))).toEqual([])
   })
 
   test('of a run that went back to its cursor before is left for the start', () => {
     const back = restartRun(atPage(DEAD), NOW)!
     expect(placeOf(back)).toBe('cursor')
-    expect(places(nextPage(back, 'page 2 again'))).toEqual(['start small-pages'])
+    expect(places(nextPage(back, 'page 2 again'))).toEqual(['start small-pages', 'start plain'])
   })
 
   test('is not left for the start before the last such read has rested, nor before a second look is due', () => {
     expect(places(atPage({ ...DEAD, freshAfter: NOW + 1 }))).toEqual([])
-    expect(places(atPage({ ...DEAD, freshAfter: NOW }))).toHaveLength(2)
+    expect(places(atPage({ ...DEAD, freshAfter: NOW }))).toHaveLength(3)
     expect(places(atPage({ ...DEAD, sweepBelow: 4, resyncAfter: NOW + 1 }))).toEqual([])
   })
 
@@ -136,8 +137,8 @@ describe('a calendar that is listed plainly', () => {
   })
 
   test('rests in between, longer when it is large, and not for ever', () => {
-    expect(plainRestMs(1)).toBe(360_000)
-    expect(plainRestMs(5)).toBe(1_800_000)
+    expect(plainRestMs(1)).toBe(720_000)
+    expect(plainRestMs(2)).toBe(1_440_000)
     expect(plainRestMs(5_000)).toBe(PLAIN_REST_MAX_MS)
     expect(beginRun({ ...plain, resyncAfter: NOW + 1 }, NOW)).toBeNull()
   })
