@@ -23,6 +23,7 @@ const STATES: readonly StateName[] = [
   'needs_reauth',
   'retrying',
   'late',
+  'partly_in_sync',
   'unknown',
   'paused',
   'disabled',
@@ -81,6 +82,9 @@ export async function showConnection(id: string, env: NodeJS.ProcessEnv, output:
     name: calendar.name,
     ...calendarWords(calendar, state, gate),
     last_read_at: isoOf(calendar.lastReadAt),
+    failing_since: isoOf(calendar.ill?.since ?? null),
+    code: calendar.ill?.code ?? null,
+    next_try_at: isoOf(calendar.ill?.nextTryAt ?? null),
   }))
   const { calendars: _count, ...one } = line
   if (output.isJson) return output.object({ ...one, calendars })

@@ -131,7 +131,7 @@ connections
   .description('connections, the worst first')
   .option(
     '--state <state>',
-    'only those: needs_reauth, retrying, late, paused, in_sync …; may be repeated',
+    'only those: needs_reauth, retrying, late, partly_in_sync, paused, in_sync …; may be repeated',
     collect,
   )
   .option('--vendor <name>', 'only those of google or microsoft')

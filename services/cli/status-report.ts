@@ -179,7 +179,15 @@ function connectionFindings(states: readonly StateCount[]): readonly Finding[] {
 }
 
 /** In the order of the list of connections. */
-export const WORST: readonly string[] = ['needs_reauth', 'retrying', 'late', 'unknown', 'paused', 'disabled']
+export const WORST: readonly string[] = [
+  'needs_reauth',
+  'retrying',
+  'late',
+  'partly_in_sync',
+  'unknown',
+  'paused',
+  'disabled',
+]
 
 export function count(number: number, what: string): string {
   return `${counted(number)} ${what}${number === 1 ? '' : 's'}`

@@ -51,6 +51,8 @@ export interface NamedConnection {
   readonly errors: number
   readonly code: string | null
   readonly next_try_at: string | null
+  /** Calendars that cannot be read. */
+  readonly failing_calendars: number
   readonly calendars: number
   readonly open_channels: number
 }
@@ -159,11 +161,18 @@ export function nameOf(line: ConnectionLine, toggles: Toggles | null): NamedConn
     ...connectionWords(line, gateOf(line, toggles)),
     last_synced_at: isoOf(line.lastSyncedAt),
     errors: line.errorCount,
-    code: line.lastError?.code ?? null,
-    next_try_at: line.backoffUntil !== null && line.backoffUntil > line.now ? isoOf(line.backoffUntil) : null,
+    code: line.lastError?.code ?? line.illCalendars[0]?.code ?? null,
+    next_try_at: nextTryOf(line),
+    failing_calendars: line.illCount,
     calendars: line.calendars,
     open_channels: line.openChannels,
   }
+}
+
+function nextTryOf({ backoffUntil, illCalendars, now }: ConnectionLine): string | null {
+  const tries = [backoffUntil, ...illCalendars.map(({ nextTryAt }) => nextTryAt)]
+  const ahead = tries.flatMap((at) => (at !== null && at > now ? [at] : []))
+  return ahead.length === 0 ? null : isoOf(Math.min(...ahead))
 }
 
 function figuresOf({ services, gates, states, backlog, lag }: Facts): Record<string, unknown> {

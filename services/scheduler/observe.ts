@@ -1,10 +1,12 @@
 // What only somebody who sees everything can tell: how many connections and channels are in which state, and how far the consumers are
 // behind. One scheduler at a time reports it.
 import { GROUPS, TOPICS } from '#schemas/topics.ts'
+import { Failure, FAILURE_CODES, isOfCalendar, type FailureCode } from '#shared/domain/failure.ts'
 import type { KafkaConfig } from '#shared/platform/kafkajs-client.ts'
 import { groupLag } from '#shared/platform/kafkajs.ts'
 import { metrics } from '#shared/platform/metrics.ts'
 import type { Queryable } from '#shared/platform/postgres.ts'
+import { countIllCalendars } from '#shared/store/calendar-failures.ts'
 import { channelHealth } from '#shared/store/channels.ts'
 import { countConnections } from '#shared/store/status.ts'
 
@@ -12,6 +14,21 @@ const READ_BY = {
   [GROUPS.sync]: [TOPICS.requestedGoogle, TOPICS.requestedMicrosoft],
   [GROUPS.retry]: [TOPICS.retry30s, TOPICS.retry10m, TOPICS.retry6h],
 } as const
+
+/** Codes that a calendar can meet: each is reported, also at 0, or it would stay at its last value. */
+const OF_CALENDARS = Object.keys(FAILURE_CODES).filter((code) =>
+  isOfCalendar(new Failure(code as FailureCode)),
+)
+
+async function reportIll(db: Queryable): Promise<number> {
+  const found = await countIllCalendars(db)
+  for (const vendor of ['google', 'microsoft'] as const)
+    for (const code of OF_CALENDARS) {
+      const calendars = found.find((one) => one.vendor === vendor && one.code === code)?.calendars ?? 0
+      metrics.illCalendars.record(calendars, { vendor, code })
+    }
+  return found.length
+}
 
 /** Reports once. @returns how many values it set. Throws Failure `store/*` or `kafka/*`. */
 export async function observe(deps: {
@@ -26,7 +43,7 @@ export async function observe(deps: {
   for (const { vendor, ...states } of health) {
     for (const [state, count] of Object.entries(states)) metrics.channels.record(count, { vendor, state })
   }
-  let set = counts.length + health.length
+  let set = counts.length + health.length + (await reportIll(deps.db))
   for (const [group, topics] of Object.entries(READ_BY)) {
     for (const [topic, lag] of await groupLag(deps.kafka, group, topics)) {
       metrics.lag.record(lag, { group, topic })

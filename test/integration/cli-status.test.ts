@@ -201,6 +201,13 @@ test('the state that the database counts is the one that the words say, for ever
         connected_at)
      values ${ways.join(',')}`,
   )
+  // Every other one has a calendar that cannot be read.
+  await runStatement(
+    url,
+    `insert into external_calendars (connection_id, vendor_calendar_id, read_needed, failures, failing_since)
+     select id, 'ill', true, 1, calstream_now() from external_calendar_connections
+      where id <> '${account.connectionId}' and abs(hashtext(id::text)) % 2 = 0`,
+  )
   const filter = { states: null, vendor: null, provider: null, connection: null, limit: 1000 }
   const everybody = { providers: null, connections: null }
   const gates = {
@@ -214,6 +221,7 @@ test('the state that the database counts is the one that the words say, for ever
     expect(lines.length).toBeGreaterThanOrEqual(ways.length)
     const wrong = lines.filter((line) => line.state !== connectionWords(line, gates[sync]).state)
     expect(wrong).toEqual([])
+    if (sync === 'on') expect(lines.map(({ state }) => state)).toContain('partly_in_sync')
     const counts = await countStates(world.database, judged)
     expect(counts.reduce((sum, { connections }) => sum + connections, 0)).toBe(lines.length)
   }

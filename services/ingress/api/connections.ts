@@ -84,6 +84,12 @@ function connectionJson(connection: ConnectionState, gate: GateDecision) {
     last_synced_at: isoOf(connection.lastSyncedAt),
     last_error: errorJson(connection),
     backoff_until: isoOf(connection.backoffUntil),
+    failing_calendars: connection.illCalendars.map(({ id: calendar, name, ...ill }) => ({
+      id: calendar,
+      name,
+      ...illJson(ill),
+    })),
+    failing_calendar_count: connection.illCount,
     waits_for_gate: status === 'active' && connection.isHeld,
   }
 }
@@ -93,6 +99,10 @@ function errorJson({ lastError, errorCount }: ConnectionState) {
   const { code, message, at } = lastError
   // Stored with the offset of whoever wrote it; told like every other time.
   return { code, message, at: isoOf(instantOf(at)), failures: errorCount }
+}
+
+function illJson({ since, code, message, nextTryAt }: NonNullable<CalendarState['ill']>) {
+  return { since: isoOf(since), code, message, next_try_at: isoOf(nextTryAt) }
 }
 
 function calendarJson(calendar: CalendarState, connection: ConnectionState, gate: GateDecision) {
@@ -107,5 +117,6 @@ function calendarJson(calendar: CalendarState, connection: ConnectionState, gate
     ...calendarWords(calendar, connection, gate),
     notified: calendar.pushSupported,
     last_synced_at: isoOf(calendar.lastReadAt),
+    failing: calendar.ill && illJson(calendar.ill),
   }
 }

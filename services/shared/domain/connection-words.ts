@@ -2,6 +2,7 @@
 // known to be fresh is said to be stale, and why.
 import { whyClosed, type GateDecision } from './gates.ts'
 import type { Micros } from './ids.ts'
+import { illSummary, whyIll, type IllCalendar } from './ill-words.ts'
 import { isoOf } from './instant.ts'
 import { windowAt, type Window } from './window.ts'
 
@@ -13,6 +14,7 @@ export const CONNECTION_STATES = [
   'first_sync',
   'catching_up',
   'late',
+  'partly_in_sync',
   'retrying',
   'paused',
   'unknown',
@@ -32,6 +34,9 @@ export interface ConnectionFacts {
   readonly backoffUntil: Micros | null
   /** A request met a closed gate and is kept; it is rung for when the gate opens. */
   readonly isHeld: boolean
+  /** Calendars that are synced and cannot be read, the first few by name, and how many they are. */
+  readonly illCalendars: readonly IllCalendar[]
+  readonly illCount: number
   /** Database clock. */
   readonly now: Micros
 }
@@ -49,6 +54,10 @@ export interface CalendarFacts {
   readonly restsUntil: Micros | null
   /** When a list of the vendor first lacked it; null when the last one had it. */
   readonly missingSince: Micros | null
+  /** It owes a read by itself. */
+  readonly readNeeded: boolean
+  /** Why it cannot be read; null while it can. */
+  readonly ill: Omit<IllCalendar, 'id' | 'name'> | null
 }
 
 export interface Words {
@@ -88,11 +97,22 @@ export function connectionWords(connection: ConnectionFacts, gate: GateDecision)
       next_step: NOTHING,
     }
   }
+  if (connection.illCount > 0) return partlyWords(connection)
   if (isBehind(connection)) {
     const summary = `There is more to read than was read. Last in sync at ${isoOf(lastSyncedAt)}.`
     return { state: 'catching_up', summary, next_step: NOTHING }
   }
   return { state: 'in_sync', summary: `In sync. Last looked at ${isoOf(lastSyncedAt)}.`, next_step: NOTHING }
+}
+
+function partlyWords({ illCalendars, illCount, now }: ConnectionFacts): Words {
+  const tries = illCalendars.flatMap(({ nextTryAt }) => (isAhead(nextTryAt, now) ? [nextTryAt] : []))
+  const when = tries.length === 0 ? '' : ` The next try is at ${isoOf(Math.min(...tries))}.`
+  return {
+    state: 'partly_in_sync',
+    summary: illSummary(illCalendars, illCount),
+    next_step: `It is tried again by itself, at least once an hour.${when}`,
+  }
 }
 
 function lateWords({ lastSyncedAt, connectedAt }: ConnectionFacts): Words {
@@ -161,6 +181,7 @@ export interface StaleReason {
     | 'paused'
     | 'gates_unknown'
     | 'backing_off'
+    | 'failing'
     | 'catching_up'
     | 'resting'
     | 'not_listed'
@@ -174,12 +195,14 @@ export function keptWindow({ lastFullReadAt }: Pick<CalendarFacts, 'lastFullRead
   return lastFullReadAt === null ? null : windowAt(lastFullReadAt)
 }
 
+type StaleFacts = Pick<CalendarFacts, 'lastReadAt' | 'restsUntil' | 'missingSince' | 'readNeeded' | 'ill'>
+
 /**
  * Why what we hold of a synced calendar may be out of date; empty when it is fresh. `gate`: whether its connection may be
  * synced at the moment.
  */
 export function staleReasons(
-  { lastReadAt, restsUntil, missingSince }: Pick<CalendarFacts, 'lastReadAt' | 'restsUntil' | 'missingSince'>,
+  { lastReadAt, restsUntil, missingSince, readNeeded, ill }: StaleFacts,
   connection: Pick<ConnectionFacts, 'status' | 'backoffUntil' | 'syncNeeded' | 'isHeld' | 'now'>,
   gate: GateDecision,
 ): readonly StaleReason[] {
@@ -195,11 +218,13 @@ export function staleReasons(
     reasons.push({ code: 'not_listed', text })
   }
   const obstacle = obstacleOf(connection, gate)
-  if (obstacle !== null) reasons.push(obstacle)
+  if (ill !== null && (obstacle === null || obstacle.code === 'backing_off'))
+    reasons.push({ code: 'failing', text: whyIll(ill, now) })
+  else if (obstacle !== null) reasons.push(obstacle)
   else if (isAhead(restsUntil, now)) {
     const text = `The vendor asked for a full read, which begins at ${isoOf(restsUntil)}.`
     reasons.push({ code: 'resting', text })
-  } else if (lastReadAt !== null && isBehind(connection)) {
+  } else if (lastReadAt !== null && (readNeeded || isBehind(connection))) {
     reasons.push({ code: 'catching_up', text: 'There is more to read than was read.' })
   }
   return reasons
@@ -235,7 +260,7 @@ function isAhead(at: Micros | null, now: Micros): at is Micros {
 }
 
 export interface CalendarWords {
-  readonly state: 'in_sync' | 'stale' | 'first_sync' | 'not_selected' | 'removed' | 'disconnected'
+  readonly state: 'in_sync' | 'stale' | 'failing' | 'first_sync' | 'not_selected' | 'removed' | 'disconnected'
   readonly summary: string
 }
 
@@ -256,6 +281,8 @@ export function calendarWords(
   const reasons = staleReasons(calendar, connection, gate)
   if (reasons.length === 0)
     return { state: 'in_sync', summary: `In sync. Last read at ${isoOf(calendar.lastReadAt)}.` }
+  const summary = reasons.map(({ text }) => text).join(' ')
+  if (reasons.some(({ code }) => code === 'failing')) return { state: 'failing', summary }
   const isFirst = reasons.every(({ code }) => code === 'never_read')
-  return { state: isFirst ? 'first_sync' : 'stale', summary: reasons.map(({ text }) => text).join(' ') }
+  return { state: isFirst ? 'first_sync' : 'stale', summary }
 }

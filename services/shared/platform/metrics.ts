@@ -30,6 +30,10 @@ export const metrics = {
     'calendar_sync_calendar_failures',
     'Calendars that could not be read while siblings could. Labels: vendor, code',
   ),
+  illCalendars: gauge(
+    'calendar_sync_ill_calendars',
+    'Calendars that cannot be read at the moment. Labels: vendor, code',
+  ),
   // The exporter appends _total to a counter; this name has to stay as it is, so it is an up-down counter that only grows.
   itemsProcessed: growing(
     'calendar_sync_items_processed',

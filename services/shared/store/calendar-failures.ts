@@ -1,6 +1,7 @@
 // What a calendar owes and why it could not be read, in its own row: one ill calendar leaves its siblings as they
 // are. Callers fence first. Times are judged by the database clock alone.
-import type { CalendarId, ConnectionId, Micros } from '#shared/domain/ids.ts'
+import { ILL_NAMED_MAX } from '#shared/domain/ill-words.ts'
+import type { CalendarId, ConnectionId, Micros, VendorName } from '#shared/domain/ids.ts'
 import type { Queryable } from '#shared/platform/postgres.ts'
 import type { CalendarRow } from './calendars.ts'
 
@@ -88,4 +89,36 @@ export async function oweReads(tx: Queryable, calendars: readonly CalendarId[]):
       where id = any($1::uuid[])`,
     [calendars],
   )
+}
+
+const ILL_FIELDS = `'since', to_micros(coalesce(k.failing_since, calstream_now())), 'code', coalesce(k.last_error ->> 'code', 'unknown'),
+  'message', coalesce(k.last_error ->> 'message', ''), 'nextTryAt', to_micros(k.backoff_until)`
+
+/** SQL, with `k` an external_calendars row: why it cannot be read, as the words need it; null while it can. */
+export const ILL_CALENDAR = `case when k.selected and k.failures > 0 then jsonb_build_object(${ILL_FIELDS}) end`
+
+/** SQL, with `c` a connection's row: its calendars that cannot be read, those that fail longest first, and how many they are. */
+export const ILL_CALENDARS = `(select coalesce(jsonb_agg(ill.line order by ill.failing_since, ill.id), '[]')
+     from (select k.id, k.failing_since, jsonb_build_object('id', k.id, 'name', k.name, ${ILL_FIELDS}) as line
+             from external_calendars k
+            where k.connection_id = c.id and k.selected and k.read_needed and k.failures > 0
+            order by k.failing_since, k.id limit ${ILL_NAMED_MAX}) ill) as "illCalendars",
+  (select count(*)::int from external_calendars k
+    where k.connection_id = c.id and k.selected and k.read_needed and k.failures > 0) as "illCount"`
+
+export interface IllCount {
+  readonly vendor: VendorName
+  readonly code: string
+  readonly calendars: number
+}
+
+/** How many calendars of active connections cannot be read, by vendor and code. Throws Failure `store/*`. */
+export async function countIllCalendars(db: Queryable): Promise<readonly IllCount[]> {
+  const { rows } = await db.query<IllCount>(
+    `select c.vendor, coalesce(k.last_error ->> 'code', 'unknown') as code, count(*)::int as calendars
+       from external_calendars k join external_calendar_connections c on c.id = k.connection_id
+      where k.selected and k.read_needed and k.failures > 0 and c.status = 'active'
+      group by 1, 2`,
+  )
+  return rows
 }

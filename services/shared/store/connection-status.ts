@@ -1,8 +1,9 @@
 // Connections and calendars as the app of a provider asks about them. Reads only. Invariant: every statement names the provider, so
 // that another provider's row is as absent as one that never was.
-import type { ConnectionStatus } from '#shared/domain/connection-words.ts'
+import type { CalendarFacts, ConnectionFacts, ConnectionStatus } from '#shared/domain/connection-words.ts'
 import type { CalendarId, ConnectionId, Micros, ProviderId, VendorName } from '#shared/domain/ids.ts'
 import type { Queryable } from '#shared/platform/postgres.ts'
+import { ILL_CALENDAR, ILL_CALENDARS } from './calendar-failures.ts'
 
 export interface ConnectionState {
   readonly id: ConnectionId
@@ -19,6 +20,8 @@ export interface ConnectionState {
   readonly backoffUntil: Micros | null
   /** Work waits for a gate. */
   readonly isHeld: boolean
+  readonly illCalendars: ConnectionFacts['illCalendars']
+  readonly illCount: number
   /** Database clock. */
   readonly now: Micros
 }
@@ -44,18 +47,22 @@ export interface CalendarState {
   readonly restsUntil: Micros | null
   /** When a list of the vendor first lacked it. */
   readonly missingSince: Micros | null
+  /** It owes a read by itself. */
+  readonly readNeeded: boolean
+  /** Why it cannot be read; null while it can. */
+  readonly ill: CalendarFacts['ill']
 }
 
 const CONNECTION = `c.id, c.vendor, coalesce(c.account_label, c.vendor_account_id) as account, c.status,
   c.sync_needed as "syncNeeded", to_micros(c.connected_at) as "connectedAt", to_micros(c.disconnected_at) as "disconnectedAt",
   to_micros(c.last_synced_at) as "lastSyncedAt", c.error_count as "errorCount", c.last_error as "lastError",
   to_micros(c.backoff_until) as "backoffUntil", to_micros(calstream_now()) as now,
-  exists (select from held_requests h where h.connection_id = c.id) as "isHeld"`
+  exists (select from held_requests h where h.connection_id = c.id) as "isHeld", ${ILL_CALENDARS}`
 
 const CALENDAR = `k.id, k.connection_id as "connectionId", k.name, k.time_zone as "timeZone", k.access_role as "accessRole", k.is_primary as "isPrimary", k.judged_by as "judgedBy", k.selected,
   k.push_supported as "pushSupported", k.removal_reason as "removalReason", to_micros(k.last_read_at) as "lastReadAt",
   to_micros(k.last_full_sync) as "lastFullReadAt", to_micros(k.resync_after) as "restsUntil",
-  to_micros(k.missing_since) as "missingSince"`
+  to_micros(k.missing_since) as "missingSince", k.read_needed as "readNeeded", ${ILL_CALENDAR} as ill`
 
 export interface ConnectionFilter {
   /** null: every one. */

@@ -3,6 +3,7 @@
 import type { ConnectionFacts, Words } from '#shared/domain/connection-words.ts'
 import type { ConnectionId, Micros, ProviderId, VendorName } from '#shared/domain/ids.ts'
 import type { Queryable } from '#shared/platform/postgres.ts'
+import { ILL_CALENDARS } from './calendar-failures.ts'
 
 export type StateName = Words['state']
 
@@ -54,6 +55,7 @@ const JUDGED = `clock as materialized (select calstream_now() as now),
         when c.last_error is not null or c.backoff_until > clock.now then 'retrying'
         when coalesce(c.last_synced_at, c.connected_at) < clock.now - $4::float8 * interval '1 ms' then 'late'
         when c.last_synced_at is null then 'first_sync'
+        when ill.connection_id is not null then 'partly_in_sync'
         when c.sync_needed or held.gate is not null then 'catching_up'
         else 'in_sync'
       end as state
@@ -61,6 +63,8 @@ const JUDGED = `clock as materialized (select calstream_now() as now),
     cross join clock
     left join (select distinct unnest($2::uuid[]) as id) provider on provider.id = c.provider_id
     left join (select distinct unnest($3::uuid[]) as id) listed on listed.id = c.id
+    left join (select distinct connection_id from external_calendars
+                where selected and read_needed and failures > 0) ill on ill.connection_id = c.id
     left join held_requests held on held.connection_id = c.id)`
 
 /** Connections, the worst first: those that only a person can cure, then those that fail, are late, are kept out, and the rest. */
@@ -75,17 +79,17 @@ export async function listConnections(
        select * from judged
         where ($5::text[] is null or state = any($5)) and ($6::text is null or vendor = $6)
           and ($7::uuid is null or provider_id = $7) and ($8::uuid is null or id = $8)
-        order by array_position(array['needs_reauth', 'retrying', 'late', 'unknown', 'paused', 'disabled', 'first_sync',
+        order by array_position(array['needs_reauth', 'retrying', 'late', 'partly_in_sync', 'unknown', 'paused', 'disabled', 'first_sync',
             'catching_up', 'in_sync', 'disconnected'], state),
           error_count desc, last_synced_at nulls first, id
         limit $9)
      select id, provider_id as "providerId", vendor, coalesce(account_label, vendor_account_id, '(erased)') as account, state, status,
        sync_needed as "syncNeeded", to_micros(connected_at) as "connectedAt", to_micros(last_synced_at) as "lastSyncedAt", error_count as "errorCount",
        last_error as "lastError", to_micros(backoff_until) as "backoffUntil", to_micros(now) as now,
-       held_by is not null as "isHeld",
-       (select count(*)::int from external_calendars k where k.connection_id = picked.id and k.selected) as calendars,
-       (select count(*)::int from channels h where h.connection_id = picked.id and h.status = 'open') as "openChannels"
-       from picked`,
+       held_by is not null as "isHeld", ${ILL_CALENDARS},
+       (select count(*)::int from external_calendars k where k.connection_id = c.id and k.selected) as calendars,
+       (select count(*)::int from channels h where h.connection_id = c.id and h.status = 'open') as "openChannels"
+       from picked c`,
     [
       ...parametersOf(admission, staleAfterMs),
       filter.states,

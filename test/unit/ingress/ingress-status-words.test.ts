@@ -8,6 +8,7 @@ import {
   staleReasons,
 } from '#shared/domain/connection-words.ts'
 import { GATES, whyClosed } from '#shared/domain/gates.ts'
+import { nameInWords } from '#shared/domain/ill-words.ts'
 import { calendarId, connectionId } from '#shared/domain/ids.ts'
 import { isoOf } from '#shared/domain/instant.ts'
 import type { CalendarState, ConnectionState } from '#shared/store/connection-status.ts'
@@ -32,6 +33,8 @@ const CONNECTION: ConnectionState = {
   lastError: null,
   backoffUntil: null,
   isHeld: false,
+  illCalendars: [],
+  illCount: 0,
   now: NOW,
 }
 const CALENDAR: CalendarState = {
@@ -49,7 +52,16 @@ const CALENDAR: CalendarState = {
   lastFullReadAt: NOW - 1000 * MINUTE,
   restsUntil: null,
   missingSince: null,
+  readNeeded: false,
+  ill: null,
 }
+const ILL = {
+  since: NOW - 60 * MINUTE,
+  code: 'vendor/unavailable',
+  message: 'Google answered 500 x.',
+  nextTryAt: NOW + 20 * MINUTE,
+}
+const PARTLY = { illCalendars: [{ id: CALENDAR.id, name: 'Team', ...ILL }], illCount: 1 }
 const ERROR = { code: 'vendor/unavailable', message: 'It is down.', at: '2026-05-04T11:59:00Z' }
 
 describe('a connection', () => {
@@ -61,6 +73,12 @@ describe('a connection', () => {
     ['late', { lastSyncedAt: null, connectedAt: NOW - STALE_AFTER_MS * 1000 - 1 }, ON],
     ['in_sync', { connectedAt: NOW - 1000 * MINUTE }, ON],
     ['catching_up', { syncNeeded: true }, ON],
+    ['partly_in_sync', PARTLY, ON],
+    ['partly_in_sync', { ...PARTLY, syncNeeded: true }, ON],
+    ['first_sync', { ...PARTLY, lastSyncedAt: null, connectedAt: NOW - MINUTE }, ON],
+    ['late', { ...PARTLY, lastSyncedAt: NOW - 60 * MINUTE }, ON],
+    ['retrying', { ...PARTLY, lastError: ERROR }, ON],
+    ['paused', PARTLY, OFF],
     ['retrying', { syncNeeded: true, lastError: ERROR }, ON],
     ['retrying', { lastError: ERROR, backoffUntil: NOW + MINUTE }, ON],
     ['retrying', { lastError: ERROR }, ON],
@@ -90,6 +108,30 @@ describe('a connection', () => {
     const words = connectionWords({ ...CONNECTION, lastError: ERROR, backoffUntil: NOW + MINUTE }, ON)
     expect(words.summary).toContain('It is down.')
     expect(words.next_step).toContain('2026-05-04T12:01:00.000Z')
+  })
+})
+
+describe('a connection of which a calendar cannot be read', () => {
+  test('names it, since when, why and when it is tried again', () => {
+    const words = connectionWords({ ...CONNECTION, ...PARTLY }, ON)
+    expect(words.summary).toBe(
+      'All but one calendar are read. "Team" cannot be read since 2026-05-04T11:00:00.000Z: Google answered 500 x.',
+    )
+    expect(words.next_step).toContain('The next try is at 2026-05-04T12:20:00.000Z.')
+    const more = connectionWords({ ...CONNECTION, ...PARTLY, illCount: 3 }, ON)
+    expect(more.summary).toMatch(/^All but 3 calendars are read\. .* 2 more cannot be read either\.$/)
+  })
+
+  test.each([
+    [null, 'a calendar without a name'],
+    [' \n\u0000 ', 'a calendar without a name'],
+    ['Team\r\nBCC: x', '"Team BCC: x"'],
+    ['\u202Etxt.exe\u202C', '"txt.exe"'],
+    ['say "hi"', `"say 'hi'"`],
+    ['😀'.repeat(80), `"${'😀'.repeat(59)}…"`],
+    ['\ud800', 'a calendar without a name'],
+  ])('tells the name %j as %s', (name, words) => {
+    expect(nameInWords(name)).toBe(words)
   })
 })
 
@@ -139,6 +181,11 @@ describe('a calendar', () => {
     [['paused'], {}, {}, OFF],
     [['gates_unknown'], {}, {}, UNKNOWN],
     [['backing_off'], { restsUntil: NOW + MINUTE }, { syncNeeded: true, backoffUntil: NOW + MINUTE }, ON],
+    [['failing'], { ill: ILL, readNeeded: true }, {}, ON],
+    [['failing'], { ill: ILL, readNeeded: true }, { syncNeeded: true, backoffUntil: NOW + MINUTE }, ON],
+    [['never_read', 'failing'], { ill: ILL, lastReadAt: null }, {}, ON],
+    [['paused'], { ill: ILL, readNeeded: true }, {}, OFF],
+    [['catching_up'], { readNeeded: true }, {}, ON],
     [['not_listed'], { missingSince: NOW - MINUTE }, {}, ON],
     [['resting'], { restsUntil: NOW + MINUTE }, { syncNeeded: true }, ON],
     [['catching_up'], {}, { syncNeeded: true }, ON],
@@ -158,6 +205,9 @@ describe('a calendar', () => {
     ['stale', { lastReadAt: null }, {}, OFF],
     ['stale', {}, {}, UNKNOWN],
     ['stale', { lastReadAt: NOW - 60 * MINUTE }, {}, ON],
+    ['failing', { ill: ILL }, {}, ON],
+    ['failing', { ill: ILL, lastReadAt: null }, {}, ON],
+    ['in_sync', {}, PARTLY, ON],
     ['not_selected', { selected: false, lastReadAt: null }, {}, ON],
     ['removed', { selected: false, removalReason: 'vendor/calendar-gone' }, {}, ON],
     ['disconnected', { lastReadAt: null }, { status: 'disconnected' }, ON],

@@ -1,0 +1,48 @@
+// What is said of calendars that cannot be read while their siblings can: which, since when, why, and when they are tried next. Pure.
+// Invariant: a name is other people's text, so it is cleaned and cut before it stands in a sentence of ours.
+import type { CalendarId, Micros } from './ids.ts'
+import { isoOf } from './instant.ts'
+
+export interface IllCalendar {
+  readonly id: CalendarId
+  /** As the vendor tells it. */
+  readonly name: string | null
+  /** Since when it cannot be read. */
+  readonly since: Micros
+  readonly code: string
+  /** Our own text. */
+  readonly message: string
+  /** When it is read next, if nothing rings before; null: as soon as somebody does. */
+  readonly nextTryAt: Micros | null
+}
+
+/** How many of an account are told one by one. */
+export const ILL_NAMED_MAX = 10
+const NAME_MAX = 60
+
+/** A name as it may stand in a sentence: without control characters and marks of direction, at most 60 characters. */
+export function nameInWords(name: string | null): string {
+  const clean = (name ?? '')
+    .replaceAll(/[\p{C}\p{Zl}\p{Zp}]+/gu, ' ')
+    .replaceAll(/["“”]/g, "'")
+    .trim()
+  const characters = [...clean]
+  if (characters.length === 0) return 'a calendar without a name'
+  return `"${characters.length > NAME_MAX ? `${characters.slice(0, NAME_MAX - 1).join('')}…` : clean}"`
+}
+
+/** The words of one: since when, why and when next. `now`: database clock. */
+export function whyIll(ill: Omit<IllCalendar, 'id' | 'name'>, now: Micros): string {
+  const { since, message, code, nextTryAt } = ill
+  const next = nextTryAt !== null && nextTryAt > now ? ` It is tried again at ${isoOf(nextTryAt)}.` : ''
+  return `It could not be read since ${isoOf(since)}: ${message || code}${next}`
+}
+
+/** A sentence for an account of which these cannot be read; `count`: of all, which may be more than are named. */
+export function illSummary(ill: readonly IllCalendar[], count: number): string {
+  const [first] = ill
+  if (first === undefined) return ''
+  const more = count > 1 ? ` ${count - 1} more cannot be read either.` : ''
+  const { since, message, code } = first
+  return `All but ${count === 1 ? 'one calendar' : `${count} calendars`} are read. ${nameInWords(first.name)} cannot be read since ${isoOf(since)}: ${message || code}${more}`
+}
