@@ -124,47 +124,6 @@ describe('the list', () => {
 })
 
 describe('one connection', () => {
-  test('of which a calendar cannot be read names it, since when, why and the next try; its sibling is in sync', async () => {
-    const provider = randomUUID()
-    const held = await holdCalendar(look, { provider })
-    await look(
-      `insert into external_calendars (connection_id, vendor_calendar_id, name, cursor, last_full_sync, last_read_at,
-         read_needed, failures, error_count, failing_since, backoff_until, last_error)
-       values ($1, 'ill', E'Team\\n\\u202Ecalendar', 'c', calstream_now(), calstream_now() - interval '3 hours', true, 4, 4,
-         calstream_now() - interval '2 hours', calstream_now() + interval '20 minutes', $2)`,
-      [held.connection, JSON.stringify({ code: 'vendor/unavailable', message: 'Google answered 500 x.' })],
-    )
-    const { body } = await get(provider, `${CONNECTIONS}/${held.connection}`)
-    const time = expect.stringMatching(/^\d{4}-.*Z$/) as string
-    const why = {
-      since: time,
-      code: 'vendor/unavailable',
-      message: 'Google answered 500 x.',
-      next_try_at: time,
-    }
-    expect(body).toMatchObject({
-      state: 'partly_in_sync',
-      summary: expect.stringMatching(
-        /"Team calendar" cannot be read since \d{4}-.*: Google answered 500 x\.$/,
-      ),
-      last_error: null,
-      failing_calendar_count: 1,
-      failing_calendars: [why],
-    })
-    const calendars = body['calendars'] as { state: string; failing: unknown }[]
-    expect(calendars.find(({ state }) => state === 'failing')?.failing).toEqual(why)
-    expect(calendars.find(({ state }) => state === 'in_sync')?.failing).toBeNull()
-    const listed = await get(provider, `${CONNECTIONS}?state=partly_in_sync`)
-    expect(listed.body['connections']).toHaveLength(1)
-    // Busy times of the other calendar are as good as ever.
-    const span = `from=${new Date().toISOString()}&to=${new Date(Date.now() + 3_600_000).toISOString()}`
-    const busy = await get(provider, `/api/calendar/busy?${span}`)
-    const stale = busy.body['calendars'] as { stale: boolean; stale_because: { code: string }[] }[]
-    expect(
-      stale.map((one) => one.stale_because.map(({ code }) => code)).toSorted((a, b) => a.length - b.length),
-    ).toEqual([[], ['not_read_lately', 'failing']])
-  })
-
   test('is told with its calendars, what is so and what to do', async () => {
     const provider = randomUUID()
     const held = await holdCalendar(look, { provider })

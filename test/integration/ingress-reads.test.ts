@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { EVENTS_PAGE, eventsPageValues } from '#shared/store/events-read.ts'
 import { connectionId, calendarId } from '#shared/domain/ids.ts'
-import { holdCalendar, holdEvent, holdMany } from '../support/held-rows.ts'
+import { holdCalendar, holdEvent, holdIll, holdMany } from '../support/held-rows.ts'
 import { openIngressWorld, type IngressWorld } from '../support/ingress-world.ts'
 import { NOT_ALLOWED, UNKNOWN } from '../support/literal-ingress.ts'
 import { nameless } from '../support/nameless.ts'
@@ -32,6 +32,41 @@ async function get(
 }
 
 describe('a connection', () => {
+  test('of which a calendar cannot be read names it, since when, why and the next try; its sibling is in sync', async () => {
+    const provider = randomUUID()
+    const held = await holdCalendar(look, { provider })
+    await holdIll(look, held.connection, 'Team\n\u202Ecalendar')
+    const { body } = await get(provider, `${CONNECTIONS}/${held.connection}`)
+    const time = expect.stringMatching(/^\d{4}-.*Z$/) as string
+    const why = {
+      since: time,
+      code: 'vendor/unavailable',
+      message: 'Google answered 500 x.',
+      next_try_at: time,
+    }
+    expect(body).toMatchObject({
+      state: 'partly_in_sync',
+      summary: expect.stringMatching(
+        /"Team calendar" cannot be read since \d{4}-.*: Google answered 500 x\.$/,
+      ),
+      last_error: null,
+      failing_calendar_count: 1,
+      failing_calendars: [why],
+    })
+    const calendars = body['calendars'] as { state: string; failing: unknown }[]
+    expect(calendars.find(({ state }) => state === 'failing')?.failing).toEqual(why)
+    expect(calendars.find(({ state }) => state === 'in_sync')?.failing).toBeNull()
+    const listed = await get(provider, `${CONNECTIONS}?state=partly_in_sync`)
+    expect(listed.body['connections']).toHaveLength(1)
+    // Busy times of the other calendar are as good as ever.
+    const span = `from=${new Date().toISOString()}&to=${new Date(Date.now() + 3_600_000).toISOString()}`
+    const busy = await get(provider, `/api/calendar/busy?${span}`)
+    const stale = busy.body['calendars'] as { stale: boolean; stale_because: { code: string }[] }[]
+    expect(
+      stale.map((one) => one.stale_because.map(({ code }) => code)).toSorted((a, b) => a.length - b.length),
+    ).toEqual([[], ['not_read_lately', 'failing']])
+  })
+
   test('that was disconnected waits for nothing, and so do its calendars', async () => {
     const provider = randomUUID()
     const { connection } = await holdCalendar(look, { provider })

@@ -101,3 +101,14 @@ export async function holdMany(look: Look, held: HeldCalendar, count: number): P
     count,
   ])
 }
+
+/** One more calendar of a connection, read three hours ago and ill for two; its next try is in 20 minutes. */
+export async function holdIll(look: Look, connection: string, name: string): Promise<void> {
+  await look(
+    `insert into external_calendars (connection_id, vendor_calendar_id, name, cursor, last_full_sync, last_read_at,
+       read_needed, failures, error_count, failing_since, backoff_until, last_error)
+     values ($1, 'ill', $2, 'c', calstream_now(), calstream_now() - interval '3 hours', true, 4, 4,
+       calstream_now() - interval '2 hours', calstream_now() + interval '20 minutes', $3)`,
+    [connection, name, JSON.stringify({ code: 'vendor/unavailable', message: 'Google answered 500 x.' })],
+  )
+}

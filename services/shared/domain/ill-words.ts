@@ -26,9 +26,9 @@ export function nameInWords(name: string | null): string {
     .replaceAll(/[\p{C}\p{Zl}\p{Zp}]+/gu, ' ')
     .replaceAll(/["“”]/g, "'")
     .trim()
-  const characters = [...clean]
-  if (characters.length === 0) return 'a calendar without a name'
-  return `"${characters.length > NAME_MAX ? `${characters.slice(0, NAME_MAX - 1).join('')}…` : clean}"`
+  if (clean === '') return 'a calendar without a name'
+  const cut = clean.slice(0, NAME_MAX - 1).replace(/\p{Cs}$/u, '')
+  return `"${clean.length > NAME_MAX ? `${cut}…` : clean}"`
 }
 
 /** The words of one: since when, why and when next. `now`: database clock. */
