@@ -140,7 +140,7 @@ describe('the button', () => {
     ['Acme\u202Ecod.exe', 400],
     ['Acme\uD800', 400],
     ['Ac\u200Bme', 400],
-    ['Acme\uFEFF', 400],
+    ['Ac\uFEFFme', 400],
     [7, 400],
     [['Acme'], 400],
     ['a'.repeat(80), 201],
