@@ -249,11 +249,17 @@ describe('retry', () => {
     await using world = await openWorld()
     await using bell = await openBell(world)
     await using first = await startServiceProcess('retry', `retry-kill-${world.kafka.prefix}`, world.env)
-    const messages = Array.from({ length: 300 }, (_, index) =>
-      scheduled({ dueAt: now() + 2 * SECOND + index * 20_000 }),
-    )
-    await world.put(...messages.map((message, index) => [RETRY_TOPICS[index % 3]!, message] as const))
+    const put = (messages: readonly SyncRetryScheduled[]) =>
+      world.put(...messages.map((message, index) => [RETRY_TOPICS[index % 3]!, message] as const))
+    const early = Array.from({ length: 100 }, () => scheduled({ dueAt: now() }))
+    await put(early)
     await eventually('it is in the middle', async () => (await bell.rung()).length > 50)
+    // Far enough ahead that a busy machine kills before they are due.
+    const late = Array.from({ length: 200 }, (_, index) =>
+      scheduled({ dueAt: now() + 10 * SECOND + index * 10_000 }),
+    )
+    await put(late)
+    const messages = [...early, ...late]
     await first.kill()
     const rungBefore = new Set((await bell.rung()).map((ring) => ring.connectionId)).size
     expect(rungBefore).toBeLessThan(messages.length)
