@@ -1,9 +1,10 @@
 // Admin routes for trouble: faults on requests, and messages that no change stands behind.
 import type { Route } from '../http.ts'
 import type { AdminContext } from './admin.ts'
-import { faultBody, webhookBody } from './bodies.ts'
+import { faultBody, refusalBody, webhookBody } from './bodies.ts'
 import type { FaultSpec } from './faults.ts'
 import { NotFound, parseBody } from './parse-body.ts'
+import { refusalFault } from './refusals.ts'
 
 export const FAULT_ROUTES: readonly Route<AdminContext>[] = [
   {
@@ -12,6 +13,14 @@ export const FAULT_ROUTES: readonly Route<AdminContext>[] = [
     handle: ({ deps, call }) => {
       const spec = parseBody(faultBody, call.body) as FaultSpec
       return { status: 201, body: { faultId: deps.faults.add(spec).faultId } }
+    },
+  },
+  {
+    method: 'POST',
+    path: '/admin/refusals',
+    handle: ({ deps, call }) => {
+      const fault = refusalFault(parseBody(refusalBody, call.body))
+      return { status: 201, body: { faultId: deps.faults.add(fault).faultId } }
     },
   },
   {

@@ -7,7 +7,7 @@ import type { Notices } from '../microsoft/notices.ts'
 import type { World } from '../world/world.ts'
 import type { Change } from '../world/commit.ts'
 import type { z } from 'zod'
-import { BODY_OF, accountBody, expireBody } from './bodies.ts'
+import { BODY_OF, accountBody, accountChangeBody, expireBody } from './bodies.ts'
 import { createAccount, showAccount } from './accounts.ts'
 import { CALENDAR_ROUTES } from './admin-calendars.ts'
 import { CLOCK_ROUTES } from './admin-clock.ts'
@@ -76,6 +76,16 @@ const ACCOUNT_ROUTES: readonly Route<AdminContext>[] = [
     handle: ({ deps }) => {
       const accounts = [...deps.world.accounts.values()].map((account) => showAccount(deps.world, account))
       return { status: 200, body: { accounts } }
+    },
+  },
+  {
+    method: 'PATCH',
+    path: '/admin/accounts/:accountId',
+    handle: ({ deps, call }, params) => {
+      const account = deps.world.accounts.get(params['accountId'] ?? '')
+      if (!account) throw new NotFound('There is no such account.')
+      deps.world.changeEmail(account, parseBody(accountChangeBody, call.body).email)
+      return { status: 200, body: showAccount(deps.world, account) }
     },
   },
   {

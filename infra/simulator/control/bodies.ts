@@ -123,6 +123,24 @@ export const faultBody = z.strictObject({
   html: z.boolean().optional(),
 })
 
+export const refusalBody = z
+  .strictObject({
+    vendor: z.enum(['google', 'microsoft']).default('google'),
+    kind: z.enum(['unauthorized', 'project', 'suspended', 'tenant', 'token-rate']),
+    accountId: z.string().optional(),
+    calendarId: z.string().optional(),
+    number: z.int().min(1000).optional(),
+    form: z.enum(['html', 'json']).optional(),
+    forMs: z.number().positive().optional(),
+  })
+  .refine(
+    ({ vendor, number }) => number === undefined || vendor === 'microsoft',
+    'only Microsoft numbers its refusals',
+  )
+
+/** The person gets another address; the old one stays an alias. */
+export const accountChangeBody = z.strictObject({ email: z.string().min(3) })
+
 export const notificationsBody = z.strictObject({
   drop: z.number().min(0).max(1).optional(),
   duplicate: count.max(100).optional(),
@@ -255,6 +273,8 @@ export const BODY_OF: Readonly<Record<string, z.ZodType>> = {
   'POST /admin/events/change': changesBody,
   'POST /admin/load': loadBody,
   'POST /admin/faults': faultBody,
+  'POST /admin/refusals': refusalBody,
+  'PATCH /admin/accounts/:accountId': accountChangeBody,
   'POST /admin/notifications': notificationsBody,
   'POST /admin/latency': latencyBody,
   'POST /admin/access-tokens': accessTokensBody,

@@ -33,6 +33,12 @@ export const MANUAL: readonly ManualGroup[] = [
         body: { vendor: 'google', email: 'ada@example.com', calendars: 2, eventsPerCalendar: 20 },
       },
       {
+        route: `PATCH ${ACCOUNT}`,
+        about:
+          'The person gets another address; who they are stays the same, and the old address is an alias.',
+        body: { email: 'ada.lovelace@example.com' },
+      },
+      {
         route: `POST ${ACCOUNT}/revoke`,
         about: 'The person takes the grant back: the connection becomes needs_reauth.',
       },
@@ -109,6 +115,12 @@ export const MANUAL: readonly ManualGroup[] = [
           respond: { status: 503 },
           forMs: 120_000,
         },
+      },
+      {
+        route: 'POST /admin/refusals',
+        about:
+          'Refuses everybody, an account or a calendar: unauthorized (401 to good tokens), project (our app), suspended (no calendar), tenant (words of an organization; number: AADSTS) or token-rate (403 of the sign-in; form: html or json).',
+        body: { vendor: 'google', kind: 'unauthorized', forMs: 120_000 },
       },
       { route: 'GET /admin/faults', about: 'The faults, and how often each was met.' },
       { route: 'DELETE /admin/faults/:faultId', about: 'Takes one fault away.' },

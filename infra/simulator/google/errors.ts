@@ -60,6 +60,25 @@ const SHAPES = {
     message: 'Precondition Failed',
     location: { type: 'header', name: 'If-Match' },
   },
+  notACalendarUser: {
+    status: 403,
+    domain: 'calendar',
+    message: 'The user must be signed up for Google Calendar.',
+  },
+  accessNotConfigured: {
+    status: 403,
+    domain: 'usageLimits',
+    message: 'Google Calendar API has not been used in this project before or it is disabled.',
+    canonical: 'PERMISSION_DENIED',
+    details: [
+      {
+        '@type': 'type.googleapis.com/google.rpc.ErrorInfo',
+        reason: 'SERVICE_DISABLED',
+        domain: 'googleapis.com',
+        metadata: { service: 'calendar-json.googleapis.com' },
+      },
+    ],
+  },
   forbidden: { status: 403, domain: 'global', message: 'Forbidden' },
   rateLimitExceeded: { status: 403, domain: 'usageLimits', message: 'Rate Limit Exceeded' },
   userRateLimitExceeded: { status: 403, domain: 'usageLimits', message: 'User Rate Limit Exceeded' },

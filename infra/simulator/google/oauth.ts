@@ -150,7 +150,12 @@ function refresh(deps: OAuthDeps, form: URLSearchParams): Answer {
     return oauthError(400, 'invalid_grant', 'Token has been expired or revoked.')
   deps.world.useGrant(grant)
   const next = deps.knobs.grants.rotate ? deps.world.addGrant(account, grant.scope) : null
-  const body = { ...accessToken(deps, account, grant.scope), ...(next ? { refresh_token: next.token } : {}) }
+  const body = {
+    ...accessToken(deps, account, grant.scope),
+    ...(next ? { refresh_token: next.token } : {}),
+    ...endOf(deps, next ?? grant),
+    ...identityOf(deps, account, grant.scope),
+  }
   return { status: 200, headers: NO_STORE, body }
 }
 
@@ -183,14 +188,23 @@ function exchange(deps: OAuthDeps, form: URLSearchParams): Answer {
   if (!proves(grant.challenge, verifier)) return oauthError(400, 'invalid_grant', 'Invalid code verifier.')
   deps.world.consent(account, grant.scope)
   const lasting = grant.lasting ? deps.world.addGrant(account, grant.scope) : null
-  const seconds = deps.knobs.grants.refreshTokenSeconds
   const body = {
     ...accessToken(deps, account, grant.scope),
-    ...(lasting ? { refresh_token: lasting.token } : {}),
-    ...(lasting && seconds !== null ? { refresh_token_expires_in: seconds } : {}),
-    ...(/\bopenid\b/.test(grant.scope) ? { id_token: unsignedIdToken(deps, account) } : {}),
+    ...(lasting ? { refresh_token: lasting.token, ...endOf(deps, lasting) } : {}),
+    ...identityOf(deps, account, grant.scope),
   }
   return { status: 200, headers: NO_STORE, body }
+}
+
+/** How long the refresh token lives from now, for those that end. */
+function endOf(deps: OAuthDeps, { issuedAt }: Grant) {
+  const seconds = deps.knobs.grants.refreshTokenSeconds
+  if (seconds === null) return {}
+  return { refresh_token_expires_in: seconds - Math.floor((deps.world.now() - issuedAt) / 1000) }
+}
+
+function identityOf(deps: OAuthDeps, account: Account, scope: string) {
+  return /\bopenid\b/.test(scope) ? { id_token: unsignedIdToken(deps, account) } : {}
 }
 
 function accessToken(deps: OAuthDeps, account: Account, scope: string) {

@@ -59,6 +59,31 @@ const PROBLEMS: Readonly<Record<string, Problem>> = {
   server_error: { status: 500, error: 'server_error', code: 90012, text: 'The request has timed out.' },
 }
 
+/** The words that come with a number; of others, only the number is known here. */
+const NUMBERED: Readonly<Record<number, Pick<Problem, 'error' | 'text' | 'suberror'>>> = {
+  50057: { error: 'invalid_grant', text: 'The user account is disabled.' },
+  50105: {
+    error: 'invalid_grant',
+    text: 'The signed in user is not assigned to a role for the application.',
+  },
+  50173: { error: 'invalid_grant', text: 'The provided grant has expired due to it being revoked.' },
+  65001: {
+    error: 'invalid_grant',
+    text: 'The user or administrator has not consented.',
+    suberror: 'consent_required',
+  },
+  700016: { error: 'unauthorized_client', text: 'Application was not found in the directory.' },
+  7000112: { error: 'unauthorized_client', text: 'Application is disabled.' },
+  7000222: { error: 'invalid_client', text: 'The provided client secret keys for app are expired.' },
+}
+
+function problemNamed(word: string): Problem {
+  const number = Number(/^AADSTS(\d+)$/.exec(word)?.[1])
+  if (Number.isNaN(number))
+    return PROBLEMS[word] ?? { error: word, code: 900000, text: 'The request failed.' }
+  return { error: 'invalid_grant', text: 'The request failed.', ...NUMBERED[number], code: number }
+}
+
 /** The error answer of the token endpoint; 400 unless the problem says otherwise. `now` in ms epoch. */
 export function entraError(problem: Problem, now: number): Answer {
   const [trace, correlation] = [randomUUID(), randomUUID()]
@@ -79,7 +104,7 @@ export function entraError(problem: Problem, now: number): Answer {
   }
 }
 
-/** What an injected fault asks the sign-in for: a word of the table, or the usual one of the status. */
+/** What an injected fault asks the sign-in for: a word of the table, `AADSTS` and a number, or the usual one of the status. */
 export function entraFault(status: number, reason: string | undefined, now: number): Answer {
   const usual =
     status === 429 || status === 503
@@ -89,7 +114,5 @@ export function entraFault(status: number, reason: string | undefined, now: numb
         : status === 401
           ? 'invalid_client'
           : 'invalid_grant'
-  const word = reason ?? usual
-  const problem = PROBLEMS[word] ?? { error: word, code: 900000, text: 'The request failed.' }
-  return entraError({ ...problem, status }, now)
+  return entraError({ ...problemNamed(reason ?? usual), status }, now)
 }

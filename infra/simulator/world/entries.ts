@@ -110,6 +110,7 @@ export type Entry =
   | { readonly k: 'grant'; readonly grant: Grant }
   | { readonly k: 'grant-used'; readonly token: string; readonly at: number }
   | { readonly k: 'consent'; readonly a: string; readonly scope: string }
+  | { readonly k: 'email'; readonly a: string; readonly email: string }
   | { readonly k: 'revoked'; readonly a: string }
   | { readonly k: 'subscription'; readonly subscription: Subscription }
   | { readonly k: 'subscription-removed'; readonly id: string }

@@ -177,6 +177,11 @@ export class World {
     this.#commit({ k: 'consent', a: account.id, scope })
   }
 
+  /** Another address of the same person. */
+  changeEmail(account: Account, email: string): void {
+    this.#commit({ k: 'email', a: account.id, email })
+  }
+
   /** A new refresh token for what was consented to; earlier ones stay live, up to Google's cap. */
   addGrant(account: Account, scope: string): Grant {
     const no = Math.max(0, ...this.#grantsOf(account).map((grant) => grant.no)) + 1
@@ -294,6 +299,7 @@ export class World {
       case 'grant':
       case 'grant-used':
       case 'consent':
+      case 'email':
       case 'revoked':
         this.#applyPeople(entry)
     }
@@ -313,7 +319,7 @@ export class World {
   }
 
   #applyPeople(
-    entry: Extract<Entry, { k: 'account' | 'grant' | 'grant-used' | 'consent' | 'revoked' }>,
+    entry: Extract<Entry, { k: 'account' | 'grant' | 'grant-used' | 'consent' | 'email' | 'revoked' }>,
   ): void {
     switch (entry.k) {
       case 'account': {
@@ -339,6 +345,9 @@ export class World {
           consented: true,
           scope: entry.scope,
         })
+        return
+      case 'email':
+        Object.assign(this.accounts.get(entry.a) ?? {}, { email: entry.email })
         return
       case 'revoked': {
         const account = this.accounts.get(entry.a)
