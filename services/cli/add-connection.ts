@@ -65,7 +65,7 @@ export async function addConnection(
     lines.push({
       connection: connected.connectionId,
       vendor: name,
-      account: connected.vendorAccountId,
+      account: connected.account,
       new: connected.isNew,
       calendars: connected.calendars,
     })

@@ -27,7 +27,8 @@ interface ConnectDeps extends SaveDeps {
 
 export interface Connected {
   readonly connectionId: ConnectionId
-  readonly vendorAccountId: string
+  /** As people know it. */
+  readonly account: string
   readonly calendars: number
   readonly isNew: boolean
 }
@@ -81,7 +82,8 @@ export async function saveAccount(
     const row = await upsertConnection(tx, {
       providerId: granted.providerId,
       vendor: granted.vendor,
-      vendorAccountId: account.id,
+      vendorAccountId: identityOf(granted),
+      address: account.isAddress === true ? account.id : null,
       label: account.label,
     })
     const seal = (field: string, text: string) =>
@@ -92,6 +94,7 @@ export async function saveAccount(
       sealedAccessToken: seal('access_token', grant.accessToken),
       accessExpiresAt: grant.accessExpiresAt,
       scope: grant.scope,
+      endsAt: grant.endsAt ?? null,
     })
     await putCalendars(tx, row.connectionId, calendars)
     await insertOutbox(tx, messagesOf(deps, granted, row))
@@ -100,10 +103,15 @@ export async function saveAccount(
   })
   return {
     connectionId: connected.connectionId,
-    vendorAccountId: account.id,
+    account: account.label ?? account.id,
     calendars: calendars.length,
     isNew: connected.previousStatus === null,
   }
+}
+
+/** What stays of an account when its address changes. */
+function identityOf({ account, grant }: GrantedAccount): string {
+  return account.isAddress === true ? (grant.subject ?? account.id) : account.id
 }
 
 function messagesOf(

@@ -105,6 +105,8 @@ function refreshedBeforeWrites(id: ConnectionId, keyring: Keyring, times: number
           accessToken: seal(keyring, id, 'access_token', `access ${id} ${n}`),
           accessExpiresAt: Date.now() * 1000,
           scope: null,
+          subject: null,
+          endsAt: null,
         })
         expect(outcome).toBe('saved')
       }

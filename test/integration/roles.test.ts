@@ -56,7 +56,7 @@ const EXPECTED = {
 /** role → table → the columns that it reads, where it may not read the whole table. */
 const READ: Partial<Record<keyof typeof EXPECTED, Record<string, readonly string[]>>> = {
   // It replaces what is sealed and never reads it.
-  calstream_ingress: { connection_credentials: ['connection_id', 'version'] },
+  calstream_ingress: { connection_credentials: ['connection_id', 'version', 'grant_ends_at'] },
 }
 
 type Role = keyof typeof EXPECTED

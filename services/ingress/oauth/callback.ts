@@ -11,8 +11,10 @@ import type { Vendor } from '#shared/vendors/vendor.ts'
 import { saveAccount, type Connected, type GrantedAccount } from '../connect-account.ts'
 import { allowLongAnswer, type Problem } from '../server.ts'
 import {
+  APP_APPROVED,
   CONNECTED_ALREADY,
   failedGrant,
+  isApproval,
   noCalendars,
   partialConsent,
   refusedConsent,
@@ -53,6 +55,9 @@ export async function finishConsent(
   reply: FastifyReply,
 ): Promise<FastifyReply> {
   const query = request.query as Record<string, unknown>
+  // An administrator's browser, as a rule without a state: there is nothing to finish.
+  if (query['code'] === undefined && vendorName === 'microsoft' && isApproval(query))
+    return sendPage(request, reply, { ...APP_APPROVED, actions: [] })
   const landed = await landing(deps, vendorName, { state: query['state'], request })
   if (landed === null) return sendPage(request, reply, { ...STRANGER, actions: [] })
   const { flow } = landed
@@ -71,7 +76,7 @@ export async function finishConsent(
   if (sealedVerifier === null) return finishConsent(deps, vendorName, request, reply)
   const { code } = query
   if (typeof code !== 'string' || code === '' || code.length > CODE_MAX)
-    return explain(refusedConsent(vendorName, query['error']))
+    return explain(refusedConsent(vendorName, query['error'], query, vendor.approvalUrl ?? null))
 
   allowLongAnswer(request)
   const outcome = await connect(deps, vendor, { flow, code, sealedVerifier })
@@ -140,7 +145,7 @@ async function connect(
     const failure = error instanceof DOMException ? new Failure('vendor/timeout') : asFailure(error)
     const level = failure.kind === 'defect' || failure.code === 'vendor/client-rejected' ? 'error' : 'warn'
     deps.logger[level]({ err: failure, vendor: vendor.name }, 'an account could not be connected')
-    return { explanation: failedGrant(vendor.name, failure) }
+    return { explanation: failedGrant(vendor.name, failure, vendor.approvalUrl ?? null) }
   }
 }
 

@@ -2,6 +2,7 @@
 // URL says is repeated; its few documented words choose among ours.
 import type { Failure } from '#shared/domain/failure.ts'
 import type { VendorName } from '#shared/domain/ids.ts'
+import { microsoftWordIn } from '#shared/vendors/grant-words.ts'
 import type { Page } from './page.ts'
 
 /** A page without its actions: whether there is a way to try again depends on the flow. */
@@ -124,8 +125,28 @@ export function troublePage(vendor: VendorName): Explanation {
   }
 }
 
-/** The vendor sent the browser back without a code. `error`: RFC 6749 §4.1.2.1 and the vendors' own words. */
-export function refusedConsent(vendor: VendorName, error: unknown): Explanation {
+/** What the vendor sent the browser back with, instead of a code. */
+export interface ConsentRefusal {
+  readonly error?: unknown
+  readonly error_description?: unknown
+  /** Entra, after an administrator approved the app: the browser comes back with this and no code. */
+  readonly admin_consent?: unknown
+}
+
+/**
+ * The vendor sent the browser back without a code. `error`: RFC 6749 §4.1.2.1 and the vendors' own words; the number in
+ * Entra's description says more. `approvalUrl`: where an administrator approves the app, if there is such a page.
+ */
+export function refusedConsent(
+  vendor: VendorName,
+  error: unknown,
+  more: ConsentRefusal = {},
+  approvalUrl: string | null = null,
+): Explanation {
+  if (isApproval({ error, ...more })) return APP_APPROVED
+  const word = vendor === 'microsoft' ? microsoftWordIn(more.error_description) : null
+  if (word?.code === 'vendor/admin-required') return askAdministrator(vendor, approvalUrl)
+  if (word?.code === 'vendor/client-rejected') return appNotSetUp(vendor)
   switch (error) {
     case 'access_denied':
       return {
@@ -142,7 +163,7 @@ export function refusedConsent(vendor: VendorName, error: unknown): Explanation 
     case 'admin_policy_enforced':
     case 'org_internal':
     case 'unauthorized_client':
-      return notAllowedThere(vendor)
+      return askAdministrator(vendor, approvalUrl)
     case 'server_error':
     case 'temporarily_unavailable':
       return troublePage(vendor)
@@ -158,6 +179,23 @@ export function refusedConsent(vendor: VendorName, error: unknown): Explanation 
   }
 }
 
+/**
+ * An administrator approved the app for an organization: Entra sends them to the first address of the app, without a code and, when
+ * they came by a link of their own, without a state. Source, read 2026-11-29: https://learn.microsoft.com/entra/identity-platform/v2-admin-consent#successful-response
+ */
+export function isApproval({ error, admin_consent: approved }: ConsentRefusal): boolean {
+  return error === undefined && typeof approved === 'string' && approved.toLowerCase() === 'true'
+}
+
+export const APP_APPROVED: Explanation = {
+  status: 200,
+  title: 'The app is approved for your organization',
+  paragraphs: [
+    'From now on people of your organization can connect their calendars with it.',
+    'Calendars that waited for this go on by themselves within an hour. Whoever could not connect theirs goes back to the app and starts again there.',
+  ],
+}
+
 /** The person allowed some of it. */
 export function partialConsent(vendor: VendorName): Explanation {
   return {
@@ -170,9 +208,13 @@ export function partialConsent(vendor: VendorName): Explanation {
   }
 }
 
-/** A vendor's call failed after the person consented. */
-export function failedGrant(vendor: VendorName, failure: Failure): Explanation {
-  const { code } = failure
+/** A vendor's call failed after the person consented. `approvalUrl`: where an administrator approves the app, if there is such a page. */
+export function failedGrant(
+  vendor: VendorName,
+  failure: Failure,
+  approvalUrl: string | null = null,
+): Explanation {
+  const { code, kind } = failure
   if (code === 'vendor/grant-revoked') {
     return {
       status: 400,
@@ -183,9 +225,39 @@ export function failedGrant(vendor: VendorName, failure: Failure): Explanation {
       ],
     }
   }
-  const { kind } = failure
+  if (code === 'vendor/client-rejected') return appNotSetUp(vendor)
+  if (code === 'vendor/no-mailbox') return noMailbox(vendor)
   const isRefused = kind === 'unauthorized' || kind === 'refused' || code === 'vendor/token-rejected'
-  return isRefused ? notAllowedThere(vendor) : troublePage(vendor)
+  return isRefused ? askAdministrator(vendor, approvalUrl) : troublePage(vendor)
+}
+
+/** The account is there, and has no calendar or is not let at it: another account may do, and so may an administrator. */
+function noMailbox(vendor: VendorName): Explanation {
+  const service = vendor === 'google' ? 'Google Calendar' : 'A mailbox with a calendar'
+  return {
+    status: 403,
+    title: `${service} is not switched on for this account`,
+    paragraphs: [
+      `${VENDOR_NAMES[vendor]} knows the account, but it has no calendar that can be read. Nothing was connected.`,
+      vendor === 'google'
+        ? 'Open calendar.google.com once with this account. In an organization, its administrator can switch Google Calendar on for you.'
+        : 'In an organization, its administrator can give the account a licence with an Exchange Online mailbox.',
+      'Then try again, or try with another account.',
+    ],
+  }
+}
+
+/** No person can mend it, neither at the vendor nor here. */
+function appNotSetUp(vendor: VendorName): Explanation {
+  return {
+    status: 503,
+    title: 'The app is not set up correctly',
+    paragraphs: [
+      `${VENDOR_NAMES[vendor]} does not accept our app, whoever signs in. You did nothing wrong. Nothing was connected.`,
+      'Tell the people behind the app that you came from. When they have mended it, try again.',
+    ],
+    headers: { 'retry-after': RETRY_AFTER_S },
+  }
 }
 
 export function noCalendars(vendor: VendorName): Explanation {
@@ -199,13 +271,14 @@ export function noCalendars(vendor: VendorName): Explanation {
   }
 }
 
-function notAllowedThere(vendor: VendorName): Explanation {
+function askAdministrator(vendor: VendorName, approvalUrl: string | null): Explanation {
   return {
     status: 403,
     title: 'Your organization does not allow this yet',
     paragraphs: [
       `${VENDOR_NAMES[vendor]} did not let this account give us access to its calendars. Nothing was connected.`,
       `Ask the administrator of your ${VENDOR_NAMES[vendor]} organization to approve the app, or try again with another account.`,
+      ...(approvalUrl === null ? [] : [`An administrator approves it for everybody here: ${approvalUrl}`]),
     ],
   }
 }

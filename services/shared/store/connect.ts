@@ -12,19 +12,25 @@ export interface ConnectedAccount {
   readonly at: Micros
 }
 
+/** Who is connected. */
+export interface AccountToConnect {
+  readonly providerId: ProviderId
+  readonly vendor: VendorName
+  /** What stays when the address changes; the address itself where the vendor told nothing better. */
+  readonly vendorAccountId: string
+  /** The address by which connections of before are known, and the id of the primary calendar; null where no address is an identity. */
+  readonly address: string | null
+  /** How people know the account. */
+  readonly label: string | null
+}
+
 /**
- * Inserts or heals the connection of an account: active, dirty, without backoff or errors, under a new epoch. `label` is how
- * people know the account.
+ * Inserts or heals the connection of an account: active, dirty, without backoff or errors, under a new epoch. One that was connected
+ * under the address of the account, of now or of before, is the same connection.
  */
-export async function upsertConnection(
-  tx: Queryable,
-  account: { providerId: ProviderId; vendor: VendorName; vendorAccountId: string; label: string | null },
-): Promise<ConnectedAccount> {
-  const { rows: before } = await tx.query<{ status: ConnectedAccount['previousStatus'] }>(
-    `select status from external_calendar_connections
-      where provider_id = $1 and vendor = $2 and vendor_account_id = $3 for update`,
-    [account.providerId, account.vendor, account.vendorAccountId],
-  )
+export async function upsertConnection(tx: Queryable, account: AccountToConnect): Promise<ConnectedAccount> {
+  const known = await adoptKnown(tx, account)
+  const vendorAccountId = known?.vendorAccountId ?? account.vendorAccountId
   const { rows } = await tx.query<{ id: ConnectionId; at: Micros }>(
     `insert into external_calendar_connections as c (provider_id, vendor, vendor_account_id, account_label, sync_needed)
      values ($1, $2, $3, $4, true)
@@ -32,13 +38,51 @@ export async function upsertConnection(
         set status = 'active', sync_needed = true, error_count = 0, last_error = null, failing_since = null,
             backoff_until = null, unfinished = 0, sync_epoch = c.sync_epoch + 1,
             account_label = coalesce(excluded.account_label, c.account_label), connected_at = calstream_now(),
-            disconnected_at = null, updated_at = calstream_now()
+            disconnected_at = null, updated_at = calstream_now(), refused_since = null, refused_at = null,
+            refused_tokens = 0, parked_at = null, parked_code = null, probe_at = null, probes = 0
      returning id, to_micros(calstream_now()) as at`,
-    [account.providerId, account.vendor, account.vendorAccountId, account.label],
+    [account.providerId, account.vendor, vendorAccountId, account.label],
   )
   const row = rows[0]
   if (!row) throw new Error('upsert of a connection returned no row')
-  return { connectionId: row.id, previousStatus: before[0]?.status ?? null, at: row.at }
+  return { connectionId: row.id, previousStatus: known?.status ?? null, at: row.at }
+}
+
+/**
+ * The connection that an account has already, under the identity that it keeps from now on; null when it is new. Without a
+ * subject an address counts, as the vendor lists the primary calendar under it; a subject is never given up for an address.
+ */
+async function adoptKnown(
+  tx: Queryable,
+  { providerId, vendor, vendorAccountId, address }: AccountToConnect,
+): Promise<{
+  readonly status: NonNullable<ConnectedAccount['previousStatus']>
+  readonly vendorAccountId: string
+} | null> {
+  const { rows } = await tx.query<{
+    id: ConnectionId
+    status: NonNullable<ConnectedAccount['previousStatus']>
+    vendorAccountId: string
+  }>(
+    `select c.id, c.status, c.vendor_account_id as "vendorAccountId" from external_calendar_connections c
+      where c.provider_id = $1 and c.vendor = $2
+        and (c.vendor_account_id = $3
+             or $4::text is not null and (c.vendor_account_id like '%@%' or $3 = $4)
+                and (c.vendor_account_id = $4
+                     or exists (select from external_calendars k
+                                 where k.connection_id = c.id and k.is_primary and k.vendor_calendar_id = $4)))
+      order by c.vendor_account_id = $3 desc, c.connected_at desc, c.id limit 1 for update`,
+    [providerId, vendor, vendorAccountId, address],
+  )
+  const [known] = rows
+  if (!known) return null
+  const isSubject = !known.vendorAccountId.includes('@')
+  if (known.vendorAccountId === vendorAccountId || (isSubject && vendorAccountId === address)) return known
+  await tx.query('update external_calendar_connections set vendor_account_id = $2 where id = $1', [
+    known.id,
+    vendorAccountId,
+  ])
+  return { ...known, vendorAccountId }
 }
 
 /**
@@ -53,21 +97,25 @@ export async function putCredentials(
     sealedAccessToken: string
     accessExpiresAt: Micros
     scope: string | null
+    /** null: the vendor names no end. */
+    endsAt: Micros | null
   },
 ): Promise<void> {
   await tx.query(
     `insert into connection_credentials as c
-            (connection_id, refresh_token, access_token, access_expires_at, scope)
-     values ($1, $2, $3, from_micros($4), $5)
+            (connection_id, refresh_token, access_token, access_expires_at, scope, grant_ends_at)
+     values ($1, $2, $3, from_micros($4), $5, from_micros($6))
      on conflict (connection_id) do update
         set version = c.version + 1, refresh_token = $2, access_token = $3,
-            access_expires_at = from_micros($4), scope = $5, updated_at = calstream_now()`,
+            access_expires_at = from_micros($4), scope = $5, grant_ends_at = from_micros($6),
+            updated_at = calstream_now()`,
     [
       credentials.connectionId,
       credentials.sealedRefreshToken,
       credentials.sealedAccessToken,
       credentials.accessExpiresAt,
       credentials.scope,
+      credentials.endsAt,
     ],
   )
 }
@@ -138,7 +186,7 @@ export async function putCalendars(
  * Whatever a calendar met under the grant of before says nothing about this one: runs begin anew, in the usual way and without
  * rests, and what was ill is read from the start. The second look that a suspicious sweep waits for keeps its time.
  */
-async function forgetTrouble(tx: Queryable, connection: ConnectionId): Promise<void> {
+export async function forgetTrouble(tx: Queryable, connection: ConnectionId): Promise<void> {
   await tx.query(
     `update external_calendars
         set read_needed = false, failures = 0, error_count = 0, last_error = null, failing_since = null, backoff_until = null,

@@ -25,7 +25,10 @@ export async function loadCredentials(
   return rows[0] ?? null
 }
 
-/** Stores a refreshed grant over the version that was read; a null refresh token or scope keeps the stored one. */
+/**
+ * Stores a refreshed grant over the version that was read; a null refresh token, scope or end keeps the stored one. A connection
+ * that is still known by its address is known by the subject from then on.
+ */
 export async function saveAccess(
   db: Queryable,
   update: {
@@ -35,12 +38,15 @@ export async function saveAccess(
     readonly accessToken: string
     readonly accessExpiresAt: Micros
     readonly scope: string | null
+    readonly subject: string | null
+    readonly endsAt: Micros | null
   },
 ): Promise<'saved' | 'superseded'> {
   const { rowCount } = await db.query(
     `update connection_credentials
         set version = version + 1, refresh_token = coalesce($3, refresh_token), access_token = $4,
-            access_expires_at = from_micros($5), scope = coalesce($6, scope), updated_at = calstream_now()
+            access_expires_at = from_micros($5), scope = coalesce($6, scope),
+            grant_ends_at = coalesce(from_micros($7), grant_ends_at), updated_at = calstream_now()
       where connection_id = $1 and version = $2`,
     [
       update.connectionId,
@@ -49,9 +55,26 @@ export async function saveAccess(
       update.accessToken,
       update.accessExpiresAt,
       update.scope,
+      update.endsAt,
     ],
   )
-  return rowCount === 1 ? 'saved' : 'superseded'
+  if (rowCount !== 1) return 'superseded'
+  if (update.subject !== null) await adoptSubject(db, update.connectionId, update.subject)
+  return 'saved'
+}
+
+/** A row that a unit holds at the moment is adopted at a later refresh. */
+async function adoptSubject(db: Queryable, connection: ConnectionId, subject: string): Promise<void> {
+  await db.query(
+    `update external_calendar_connections set vendor_account_id = $2
+      where id in (select c.id from external_calendar_connections c
+                    where c.id = $1 and c.vendor_account_id like '%@%'
+                      and not exists (select from external_calendar_connections other
+                                       where other.provider_id = c.provider_id and other.vendor = c.vendor
+                                         and other.vendor_account_id = $2)
+                    for no key update skip locked)`,
+    [connection, subject],
+  )
 }
 
 /** One row for rotation of the keys: what is sealed, and the version that it had. */

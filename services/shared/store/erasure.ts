@@ -27,7 +27,11 @@ export async function erasableConnections(
          jsonb_build_object('version', credentials.version, 'refreshToken', credentials.refresh_token) end as credentials,
        connection.erase_attempts as attempts, overdue as "isOverdue",
        exists (select from external_calendar_connections other
-                where other.vendor = connection.vendor and other.vendor_account_id = connection.vendor_account_id
+                where other.vendor = connection.vendor
+                  -- One of them may still be known by the address.
+                  and (other.vendor_account_id in (connection.vendor_account_id, connection.account_label)
+                       or other.account_label in (connection.vendor_account_id, connection.account_label)
+                          and connection.vendor = 'google')
                   and other.status in ('active', 'disabled')) as "isShared"
      from external_calendar_connections connection
      left join connection_credentials credentials on credentials.connection_id = connection.id

@@ -29,6 +29,10 @@ export interface AccessUpdate {
   readonly accessToken: string
   readonly accessExpiresAt: Micros
   readonly scope: string | null
+  /** Whose grant it is, as the vendor says; null when it does not. */
+  readonly subject: string | null
+  /** When the grant ends whatever is done; null keeps what is stored. */
+  readonly endsAt: Micros | null
 }
 
 export interface AccessDeps {
@@ -163,6 +167,8 @@ export function sealGrant(
     accessToken: seal(grant.accessToken, 'access_token'),
     accessExpiresAt: grant.accessExpiresAt,
     scope: grant.scope,
+    subject: grant.subject ?? null,
+    endsAt: grant.endsAt ?? null,
   }
 }
 

@@ -183,6 +183,18 @@ export function grantWordOf(vendor: VendorName, refusal: Refusal): GrantWord | n
   return vendor === 'google' ? googleWord(refusal) : microsoftWord(refusal)
 }
 
+/** What the number at the beginning of an Entra `error_description` means; null for any other text. */
+export function microsoftWordIn(description: unknown): GrantWord | null {
+  const number = numberIn(description)
+  return number === null ? null : (MICROSOFT_BY_NUMBER.get(number)?.word ?? null)
+}
+
+/** Entra's texts begin with their number. */
+export function numberIn(description: unknown): number | null {
+  const digits = typeof description === 'string' ? /^AADSTS(\d{4,10})\b/.exec(description)?.[1] : undefined
+  return digits === undefined ? null : Number(digits)
+}
+
 function microsoftWord({ status, error, numbers }: Refusal): GrantWord | null {
   const known = numbers.flatMap((number) => MICROSOFT_BY_NUMBER.get(number) ?? [])
   const [first] = known.toSorted((a, b) => a.rank - b.rank)

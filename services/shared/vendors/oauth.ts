@@ -22,7 +22,7 @@ import type { Secret } from '#shared/platform/env.ts'
 import { brokenLibrary, failureInside, parseJson, readAs, reasonWord, type Answer } from './answer.ts'
 import { createBoundedFetch, retryAtOf } from './fetch.ts'
 import { clampMicros, cleanLine } from './fit.ts'
-import { grantWordOf, type GrantWord, type Refusal } from './grant-words.ts'
+import { grantWordOf, numberIn, type GrantWord, type Refusal } from './grant-words.ts'
 import type { CodeGrant, ConsentRequest, Grant, Vendor } from './vendor.ts'
 
 /** A token answer has a few kB. */
@@ -294,8 +294,8 @@ function refusalOf({ status, data }: Answer): Refusal {
   if (!parsed.success) return { status, error: undefined, subtype: undefined, description: '', numbers: [] }
   const { error, error_description: description, error_subtype: subtype, error_codes: codes } = parsed.data
   // A proxy may drop what is not in the RFC; the text begins with the number.
-  const told = /^AADSTS(\d{4,10})\b/.exec(description)?.[1]
-  const numbers = codes.length > 0 || told === undefined ? codes : [Number(told)]
+  const told = numberIn(description)
+  const numbers = codes.length > 0 || told === null ? codes : [told]
   return { status, error, subtype, description, numbers: numbers.slice(0, NUMBERS_MAX) }
 }
 

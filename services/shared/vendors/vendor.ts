@@ -98,8 +98,10 @@ export interface Grant {
 
 /** What a person sees of the account that they connect. */
 export interface VendorAccount {
-  /** Stable for ever: the same account connected again is the same connection. */
+  /** The same account connected again is the same connection. */
   readonly id: string
+  /** The id is an address, which may change: the subject of the grant counts before it, where there is one. */
+  readonly isAddress?: boolean
   /** An address or a name, for people. */
   readonly label: string | null
 }

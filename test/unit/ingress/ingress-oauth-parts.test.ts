@@ -290,4 +290,51 @@ describe('what a person is told', () => {
     const { title, paragraphs } = refusedConsent('google', error)
     expect([title, ...paragraphs].join(' ')).toMatch(/Nothing was connected/)
   })
+
+  const APPROVAL = 'https://login.example/organizations/adminconsent?client_id=cid'
+  const titleOf = (error: unknown, description?: string, more: object = {}) =>
+    refusedConsent('microsoft', error, { error_description: description, ...more }, APPROVAL).title
+
+  test.each([
+    [
+      'access_denied',
+      'AADSTS90094: The grant requires admin permission.',
+      'Your organization does not allow this yet',
+    ],
+    ['consent_required', 'AADSTS90094', 'Your organization does not allow this yet'],
+    ['access_denied', 'AADSTS65004: User declined to consent to access the app.', 'You did not allow access'],
+    ['access_denied', undefined, 'You did not allow access'],
+    ['invalid_request', 'AADSTS50194: Not a multitenant application.', 'The app is not set up correctly'],
+    ['unauthorized_client', 'AADSTS700016: Not found.', 'Your organization does not allow this yet'],
+    ['access_denied', 'It is AADSTS90094, somebody says', 'You did not allow access'],
+  ])('of %s with %j is what the number says', (error, description, title) => {
+    expect(titleOf(error, description)).toBe(title)
+  })
+
+  test('of an approval that is needed names where an administrator gives it, and only that', () => {
+    const asked = refusedConsent('microsoft', 'access_denied', { error_description: 'AADSTS90094' }, APPROVAL)
+    expect(asked.paragraphs.join(' ')).toContain(APPROVAL)
+    expect(refusedConsent('google', 'admin_policy_enforced').paragraphs.join(' ')).not.toContain('http')
+    expect(
+      failedGrant('microsoft', new Failure('vendor/admin-required'), APPROVAL).paragraphs.join(' '),
+    ).toContain(APPROVAL)
+  })
+
+  test('of an approval that was given, without a code, is that it was given', () => {
+    expect(titleOf(undefined, undefined, { admin_consent: 'True' })).toBe(
+      'The app is approved for your organization',
+    )
+    expect(titleOf('access_denied', undefined, { admin_consent: 'True' })).toBe('You did not allow access')
+    expect(titleOf(undefined, undefined, { admin_consent: ['True'] })).toBe('The sign-in did not work')
+  })
+
+  test.each([
+    ['google', 'vendor/no-mailbox', 'Google Calendar is not switched on for this account'],
+    ['microsoft', 'vendor/no-mailbox', 'A mailbox with a calendar is not switched on for this account'],
+    ['google', 'vendor/client-rejected', 'The app is not set up correctly'],
+    ['google', 'vendor/token-refused', 'Your organization does not allow this yet'],
+    ['google', 'vendor/refusing-all', 'The calendar could not be connected just now'],
+  ] as const)('by %s of %s has words of its own', (vendor, code, title) => {
+    expect(failedGrant(vendor, new Failure(code)).title).toBe(title)
+  })
 })

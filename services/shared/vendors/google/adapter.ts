@@ -108,19 +108,25 @@ function oauthSettings(config: GoogleConfig): OAuthSettings {
   }
 }
 
-/** The primary calendar's id is the address of the account. */
+/** The primary calendar's id is the address of the account; `sub` of the grant is what stays. */
 async function account(call: Call, accessToken: string, signal: AbortSignal): Promise<VendorAccount> {
   const outcome = await call({ accessToken, subject: 'account' }, signal, (api, options) =>
     api.calendarList.get({ calendarId: 'primary', fields: FIELDS.calendar }, options),
   )
-  if (outcome.kind === 'refused') throw outcome.failure
+  if (outcome.kind === 'refused') {
+    // Where Calendar was never opened, or is switched off, there is no primary calendar.
+    const isMissing = outcome.answer.status === 404 && readProblem(outcome.answer.data) !== null
+    throw isMissing
+      ? new Failure('vendor/no-mailbox', 'Google knows no primary calendar of this account.')
+      : outcome.failure
+  }
   const primary = mapCalendar(outcome.data)
   // `primary` is an alias of every account: taken as an id it would make all of them one.
   const id = primary?.vendorCalendarId ?? 'primary'
   if (id === 'primary' || !isAccountId(id)) {
     throw new Failure('vendor/unreadable-answer', 'Google named no primary calendar of this account.')
   }
-  return { id, label: id }
+  return { id, label: id, isAddress: true }
 }
 
 async function listCalendars(
