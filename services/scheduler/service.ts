@@ -29,6 +29,7 @@ import { listCalendars, type ListDeps } from './list-calendars.ts'
 import { openConnectionChannels, tendChannels, type ChannelsDeps } from './open-channels.ts'
 import { observe } from './observe.ts'
 import { poll } from './poll.ts'
+import { probeParked } from './probe-parked.ts'
 import { reconcile } from './reconcile.ts'
 import { forgetOld } from './retention.ts'
 import { createRingHeld } from './ring-held.ts'
@@ -124,6 +125,7 @@ function jobsOf(deps: JobDeps, kafka: KafkaConfig): readonly Job[] {
     { name: 'channels', everyMs: 2000, runOnce: (signal) => tendChannels(deps, signal) },
     { name: 'erasure', everyMs: 5000, runOnce: (signal) => eraseDisconnected(deps, signal) },
     { name: 'calendar-lists', everyMs: 5000, runOnce: (signal) => listCalendars(deps, signal) },
+    { name: 'probes', everyMs: 5000, runOnce: (signal) => probeParked(deps, signal) },
     { name: 'ring-held', everyMs: 2000, runOnce: (signal) => ringHeld(signal) },
     { name: 'reconcile', everyMs: 2000, runOnce: (signal) => reconcile(deps, signal) },
     { name: 'poll', everyMs: 2000, runOnce: (signal) => poll(deps, signal) },
@@ -145,7 +147,11 @@ async function openDeps(
 ): Promise<{ readonly deps: JobDeps; readonly live: LiveGates | null }> {
   const clock = overrides.clock ?? systemClock
   const codec = await openCodec(
-    { registryUrl: config.SCHEMA_REGISTRY_URL, prefix: config.KAFKA_PREFIX, topics: REQUESTED_TOPICS },
+    {
+      registryUrl: config.SCHEMA_REGISTRY_URL,
+      prefix: config.KAFKA_PREFIX,
+      topics: [...REQUESTED_TOPICS, TOPICS.connectionChanged],
+    },
     signal,
   )
   const live = overrides.gates ? null : started.use(await openGates(gatesOf(config), logger, signal))

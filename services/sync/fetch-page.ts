@@ -3,12 +3,13 @@
 // stop's reason), because its page can be fetched again.
 import { performance } from 'node:perf_hooks'
 import { setTimeout as delay } from 'node:timers/promises'
-import { Failure, type FailureCode } from '#shared/domain/failure.ts'
+import { Failure, isOfCalendar, type FailureCode } from '#shared/domain/failure.ts'
 import type { VendorName } from '#shared/domain/ids.ts'
 import { metrics } from '#shared/platform/metrics.ts'
 import { processRoom } from '#shared/vendors/room.ts'
 import type { CursorExpired, Page, Vendor } from '#shared/vendors/vendor.ts'
 import { withSmallerPages, type CalendarRun } from './calendar-run.ts'
+import { confirmRefusal, ofCalendar } from './confirm-refusal.ts'
 import type { Turn } from './lanes.ts'
 import { interruption, type Interruption, type Unit, type UnitDeps } from './unit.ts'
 import { nextSeries, openSeries, withSeries, type ReadSeries } from './whole-series.ts'
@@ -132,11 +133,33 @@ async function call<T>(
     } catch (error) {
       // A second call with a fresh token that was refused as well is about what was called.
       const isOfCall = error === refusal || calls > 1
-      if (isOfCall || !(error instanceof Failure) || PACED.has(error.code)) throw error
+      if (!(error instanceof Failure) || PACED.has(error.code)) throw error
       if (error.code === 'sync/gave-way') throw error
-      throw new AccountTrouble(error)
+      if (!isOfCall) throw new AccountTrouble(error)
+      if (error.kind !== 'refused') throw error
+      return whoIsRefused(deps, unit, turn, { failure: error, isFresh: calls > 1 })
     }
   })
+}
+
+/** Throws what the vendor refuses: this call, or as AccountTrouble the account. */
+async function whoIsRefused(
+  deps: UnitDeps,
+  unit: Unit,
+  turn: Turn,
+  refused: { readonly failure: Failure; readonly isFresh: boolean },
+): Promise<Interruption> {
+  const { connectionId, vendor: name } = unit.connection
+  // What was read a moment ago is answer enough.
+  if (unit.progress.pages > 0) throw ofCalendar(refused.failure)
+  const stop = interruption(deps, unit, turn)
+  if (stop !== null) return stop
+  const signal = AbortSignal.any([turn.signal, turn.stopping])
+  const use = vendorOf(deps, name)
+  const failure = await timed(unit, 'account', () =>
+    confirmRefusal(use, { connectionId, ...refused }, signal),
+  )
+  throw isOfCalendar(failure) && failure.kind === 'refused' ? failure : new AccountTrouble(failure)
 }
 
 /**

@@ -4,7 +4,7 @@
 // every hour.
 import { TOPICS } from '#schemas/topics.ts'
 import { backoffMs } from '#shared/domain/backoff.ts'
-import { asFailure, countsAsAttempt, disposition, Failure } from '#shared/domain/failure.ts'
+import { asFailure, countsAsAttempt, disposition, Failure, growsBackoff } from '#shared/domain/failure.ts'
 import { shardOf } from '#shared/domain/ids.ts'
 import { crashPoint } from '#shared/platform/crash-point.ts'
 import { deadLetterRecord } from '#shared/platform/dead-letter.ts'
@@ -12,6 +12,7 @@ import { metrics } from '#shared/platform/metrics.ts'
 import { saveCalendarFailures, waitTogether } from '#shared/store/calendar-failures.ts'
 import { saveFailure, type RecordedFailure } from '#shared/store/connections.ts'
 import { recordKeys } from '#shared/store/dedupe.ts'
+import { markParked } from '#shared/store/refusals.ts'
 import { insertOutbox, type OutboxMessage } from '#shared/store/outbox.ts'
 import { keysOf } from './claim-unit.ts'
 import { closeUnit } from './end-unit.ts'
@@ -28,11 +29,12 @@ import {
 import { judgeEnd } from './judge-end.ts'
 import type { Turn } from './lanes.ts'
 import { connectionMessage } from './publish-changes.ts'
+import { ruleOnRefusal, type Ruling } from './rule-on-refusal.ts'
 import { writeFenced, type FencedWrite, type Unit, type UnitDeps, type UnitEnd } from './unit.ts'
 
 const HOUR_MS = 3_600_000
 
-type Deps = Pick<UnitDeps, 'db' | 'codec' | 'clock'>
+type Deps = Pick<UnitDeps, 'db' | 'codec' | 'clock' | 'logger'>
 type Saved = Awaited<ReturnType<typeof saveFailure>>
 
 /** Whose failure it is, and whether it may park: a refusal that only some of the calendars met may not. */
@@ -46,7 +48,7 @@ interface Blame {
  * @param unit null when it was not claimed, so that nothing can be recorded.
  */
 export async function endBroken(
-  deps: Deps & Pick<UnitDeps, 'logger'>,
+  deps: Deps,
   unit: Unit | null,
   turn: Pick<Turn, 'signal'>,
   error: unknown,
@@ -78,8 +80,10 @@ export async function endIll(deps: Deps, unit: Unit): Promise<UnitEnd> {
 async function recordFailure(deps: Deps, unit: Unit, failure: Failure, blame: Blame): Promise<UnitEnd> {
   await writeFormed(deps, unit, async (write, form) => {
     const { tx } = write
-    const record = recordOf(deps, unit, { failure, blame, form })
+    const ruling = await ruleOnRefusal(deps, tx, unit, { failure, mayPark: blame.mayPark })
+    const record = recordOf(deps, unit, { failure, blame, form, ruling })
     const saved = await saveFailure(tx, record)
+    if (ruling.isParked) await markParked(tx, unit.connection.connectionId, { code: failure.code, ...ruling })
     if (blame.scope === 'account') await saveIllCalendars(deps, unit, write, form)
     else await saveTogether(tx, unit, { form, saved })
     if (form === 'whole') await recordKeys(tx, unit.connection.connectionId, keysOf(unit.requests))
@@ -122,27 +126,38 @@ async function saveTogether(
 function recordOf(
   deps: Deps,
   { connection }: Unit,
-  { failure, blame, form }: { readonly failure: Failure; readonly blame: Blame; readonly form: Form },
+  failed: { readonly failure: Failure; readonly blame: Blame; readonly form: Form; readonly ruling: Ruling },
 ): RecordedFailure {
-  const isParked = blame.mayPark && disposition(failure) === 'park'
+  const { failure, blame, form, ruling } = failed
   const errorCount = connection.errorCount + (countsAsAttempt(failure) ? 1 : 0)
-  const attempt = connection.failures + 1
+  const attempt = connection.failures + (growsBackoff(failure) ? 1 : 0)
   return {
     connectionId: connection.connectionId,
     errorCount,
     scope: blame.scope,
-    error: { code: failure.code, message: textOf(failure, form), attempt, traceId: traceId() },
-    backoffMs: isParked ? null : waitMs(deps, failure, { errorCount, attempt }),
-    status: isParked ? 'needs_reauth' : 'active',
+    error: {
+      code: failure.code,
+      message: textOf(failure, form),
+      attempt,
+      traceId: traceId(),
+      number: failure.number ?? null,
+    },
+    backoffMs: ruling.isParked ? null : waitMs(deps, failure, { errorCount, attempt, ruling }),
+    status: ruling.isParked ? 'needs_reauth' : 'active',
   }
 }
 
 function waitMs(
   { clock }: Deps,
   failure: Failure,
-  { errorCount, attempt }: { readonly errorCount: number; readonly attempt: number },
+  streak: { readonly errorCount: number; readonly attempt: number; readonly ruling: Ruling },
 ): number {
-  const backoff = backoffMs({ attempt, floorMs: floorMs(clock, failure), random: Math.random() })
+  const floor = floorMs(clock, failure)
+  const random = Math.random()
+  if (!growsBackoff(failure)) return backoffMs({ attempt: 1, floorMs: floor, random })
+  const { attempt, errorCount, ruling } = streak
+  const backoff = backoffMs({ attempt, floorMs: floor, random })
+  if (ruling.soonMs !== null) return Math.max(floor, Math.min(backoff, ruling.soonMs * (0.5 + random / 2)))
   return errorCount >= DEAD_LETTER_AT ? Math.max(HOUR_MS, backoff) : backoff
 }
 

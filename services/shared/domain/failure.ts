@@ -294,7 +294,7 @@ export function asFailure(error: unknown): Failure {
  * how long (sync/judge-refusal.ts).
  * Throttling and our own outages retry without counting as attempts (see countsAsAttempt).
  */
-export function disposition(failure: Failure): Disposition {
+export function disposition(failure: Pick<Failure, 'kind' | 'scope'>): Disposition {
   switch (failure.kind) {
     case 'transient':
     case 'throttled':

@@ -68,6 +68,14 @@ export const metrics = {
     'calendar_sync_vendor_breaker',
     '1 while a failing vendor is left alone, else 0. Labels: vendor, door',
   ),
+  parksHeldBack: counter(
+    'calendar_sync_parks_held_back',
+    'Connections that would wait for a person if they were alone: many of a vendor are refused together. Labels: vendor, code',
+  ),
+  probes: counter(
+    'calendar_sync_probes',
+    'Questions whether a parked connection is let in again. Labels: vendor, outcome',
+  ),
   vendorCallSeconds: histogram(
     'calendar_sync_vendor_call_seconds',
     'Duration of calls to vendors. Labels: vendor, call',

@@ -122,6 +122,8 @@ export interface RecordedFailure {
     /** Failures in a row, this one included. */
     readonly attempt: number
     readonly traceId: string | null
+    /** The number that the vendor gives its reason; null: none. */
+    readonly number: number | null
   }
   /** From now by the database clock; null sets no time (a parked connection is not tried). */
   readonly backoffMs: number | null
@@ -137,7 +139,8 @@ export async function saveFailure(
     `update external_calendar_connections
         set status = $6, sync_needed = true, error_count = $2,
             last_error = jsonb_build_object('code', $3::text, 'message', $4::text, 'at', to_jsonb(clock.now),
-              'attempt', $5::int, 'traceId', $8::text, 'scope', $9::text),
+              'attempt', $5::int, 'traceId', $8::text, 'scope', $9::text)
+              || case when $10::int is null then '{}' else jsonb_build_object('number', $10::int) end,
             failing_since = coalesce(failing_since, clock.now),
             backoff_until = clock.now + $7::float8 * interval '1 millisecond'
        from (select calstream_now() as now) clock
@@ -154,6 +157,7 @@ export async function saveFailure(
       failed.backoffMs,
       failed.error.traceId,
       failed.scope,
+      failed.error.number,
     ],
   )
   const row = rows[0]

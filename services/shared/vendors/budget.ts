@@ -63,6 +63,11 @@ export interface Budget {
   heard(caller: Caller, failure: Failure): Promise<void>
 }
 
+/** The key under which all processes hear that a door refuses everybody; nobody calls while it rests. */
+export function refusalsKey(vendor: VendorName, door: Caller['door']): string {
+  return `${vendor} ${door} refusals`
+}
+
 /** Of a quota: earned evenly over the minute … */
 const EARNED = 0.7
 /** … and what may be spent at once. With a chunk's life on top, a minute holds 0.2 + 0.7 · 65/60 = 96 %. */
@@ -141,9 +146,10 @@ class SharedBudget implements Budget {
     const { quota } = this.#deps
     const isApi = caller.door === 'api'
     const door = { key: this.#doorKey(caller), perMinute: isApi ? quota.perMinute : null }
-    if (caller.mailbox === null) return [door]
+    const refusals = { key: refusalsKey(this.#deps.vendor, caller.door), perMinute: null }
+    if (caller.mailbox === null) return [door, refusals]
     const perMinute = isApi ? quota.mailboxPerMinute : null
-    return [{ key: this.#mailboxKey(caller.mailbox), perMinute }, door]
+    return [{ key: this.#mailboxKey(caller.mailbox), perMinute }, door, refusals]
   }
 
   #doorKey({ door }: Caller): string {
@@ -199,10 +205,11 @@ class SharedBudget implements Budget {
   }
 
   #restFailure({ key, waitMicros }: { readonly key: string; readonly waitMicros: number }, caller: Caller) {
+    const retryAt = this.#deps.clock.now() + waitMicros
+    if (key === refusalsKey(this.#deps.vendor, caller.door))
+      return new Failure('vendor/refusing-all', undefined, { retryAt })
     const isVendors = key === this.#doorKey(caller)
-    return new Failure(isVendors ? 'vendor/quota-exhausted' : 'vendor/throttled', undefined, {
-      retryAt: this.#deps.clock.now() + waitMicros,
-    })
+    return new Failure(isVendors ? 'vendor/quota-exhausted' : 'vendor/throttled', undefined, { retryAt })
   }
 }
 

@@ -21,6 +21,7 @@ export class Ramp {
   readonly #answers = new Map<number, number>()
   readonly #turns = new Map<string, number>()
   #usual = 0
+  #rateMin = RATE_MIN
   #startedAt: number | null = null
   #next = 0
   #waitedAt = 0
@@ -46,8 +47,9 @@ export class Ramp {
     this.#answers.clear()
   }
 
-  /** The vendor is back. */
-  begin(now: number): void {
+  /** The vendor is back. `rateMin`: calls per second that it is sure to bear. */
+  begin(now: number, rateMin: number = RATE_MIN): void {
+    this.#rateMin = rateMin
     this.#startedAt = this.#waitedAt = now
     this.#next = now
     this.#turns.clear()
@@ -75,7 +77,7 @@ export class Ramp {
 
   /** Calls per second. */
   #rate(now: number, startedAt: number): number {
-    const first = Math.max(RATE_MIN, this.#usual * SHARE)
+    const first = Math.max(this.#rateMin, this.#usual * SHARE)
     return first * 2 ** Math.min(10, Math.floor((now - startedAt) / DOUBLES_AFTER_MS))
   }
 }

@@ -1,17 +1,26 @@
 // A vendor behind its limits: calls per mailbox at a time, budgets and rests shared by all processes, and a circuit breaker per
 // door. A decorator over the port: it changes nothing of a call that goes out. Invariants: no call goes out inside a rest, beyond
 // a budget or through an open breaker, and what a method of the port sends is counted call by call; a refused call fails at once as `throttled` with `retryAt`, so a unit backs off without
-// an attempt being counted, and nothing waits here behind a gate that may close meanwhile.
+// an attempt being counted, and nothing waits here behind a gate that may close meanwhile. That a vendor refuses everybody is told
+// to all processes as a rest.
 import { performance } from 'node:perf_hooks'
-import { Failure } from '#shared/domain/failure.ts'
+import { Failure, type FailureCode } from '#shared/domain/failure.ts'
 import type { ConnectionId } from '#shared/domain/ids.ts'
 import type { Clock } from '#shared/platform/clock.ts'
 import type { Logger } from '#shared/platform/log.ts'
 import { pause } from '#shared/platform/loop.ts'
 import { metrics } from '#shared/platform/metrics.ts'
 import type { Access } from './access.ts'
-import { createBreaker, type Breaker } from './breaker.ts'
-import { createBudget, type Budget, type BudgetStore, type Caller, type Quota, type Share } from './budget.ts'
+import { createBreaker, OUTAGES, REFUSALS, type Breaker, type Watch } from './breaker.ts'
+import {
+  createBudget,
+  refusalsKey,
+  type Budget,
+  type BudgetStore,
+  type Caller,
+  type Quota,
+  type Share,
+} from './budget.ts'
 import { createLimiter, type Limiter } from './fetch.ts'
 import type { EachCall, Grant, PageRequest, Vendor } from './vendor.ts'
 
@@ -51,6 +60,8 @@ interface Guard {
   readonly clock: Clock
   readonly logger: Logger
   readonly breakers: Readonly<Record<Caller['door'], Breaker>>
+  /** Those that watch for refusals of everybody. */
+  readonly refusals: Readonly<Record<Caller['door'], Breaker>>
   /** Whose token it is, while calls with it run. */
   readonly owners: Map<string, { readonly connectionId: ConnectionId; uses: number }>
 }
@@ -63,7 +74,14 @@ export function withBudgets(vendor: Vendor, deps: BudgetedVendorDeps): BudgetedV
     clock: deps.clock,
     logger: deps.logger,
     limiter: createLimiter({ perKey: CALLS_PER_MAILBOX, waitingMax: CALLS_WAITING_MAX }),
-    breakers: { api: breakerOf(vendor, 'api', deps), login: breakerOf(vendor, 'login', deps) },
+    breakers: {
+      api: breakerOf(vendor, 'api', OUTAGES, deps),
+      login: breakerOf(vendor, 'login', OUTAGES, deps),
+    },
+    refusals: {
+      api: breakerOf(vendor, 'api', REFUSALS, deps),
+      login: breakerOf(vendor, 'login', REFUSALS, deps),
+    },
     owners: new Map(),
   }
   const calls = <T>(
@@ -147,7 +165,8 @@ async function guarded<T>(
     }
   }
   try {
-    return await guard.breakers[door].run(mailbox ?? 'nobody', () => work(each))
+    const who = mailbox ?? 'nobody'
+    return await guard.refusals[door].run(who, () => guard.breakers[door].run(who, () => work(each)))
   } catch (error) {
     if (error instanceof NotSent) {
       countRefusal(guard.vendor, error.cause)
@@ -180,10 +199,16 @@ async function takeWithin(
   }
 }
 
+const OURS: ReadonlySet<FailureCode> = new Set([
+  'vendor/circuit-open',
+  'vendor/recovering',
+  'vendor/refusing-all',
+])
+
 /** What the vendor said about when to come back; never what we refused ourselves. */
 async function remember({ budget, logger }: Guard, caller: Caller, error: unknown): Promise<void> {
   if (!(error instanceof Failure) || !error.code.startsWith('vendor/')) return
-  if (error.code === 'vendor/circuit-open' || error.code === 'vendor/recovering') return
+  if (OURS.has(error.code)) return
   try {
     await budget.heard(caller, error)
   } catch (trouble) {
@@ -196,22 +221,38 @@ function countRefusal({ name }: Vendor, error: unknown): void {
   if (error instanceof Failure) metrics.vendorRefusals.add(1, { vendor: name, code: error.code })
 }
 
-function breakerOf(vendor: Vendor, door: Caller['door'], deps: BudgetedVendorDeps): Breaker {
-  const { clock, monotonic, random, logger } = deps
-  const labels = { vendor: vendor.name, door }
+function breakerOf(vendor: Vendor, door: Caller['door'], watch: Watch, deps: BudgetedVendorDeps): Breaker {
+  const { clock, monotonic, random, logger, store } = deps
+  const isOutage = watch === OUTAGES
+  const labels = { vendor: vendor.name, door: isOutage ? door : `${door}-refusals` }
   metrics.vendorBreaker.record(0, labels)
   const name = vendor.name === 'google' ? 'Google' : 'Microsoft'
+  const rest = (ms: number) => {
+    // A little shorter than our own pause, so that the probe of this process is not kept back by it.
+    store.rest(refusalsKey(vendor.name, door), ms * 900).catch((error: unknown) => {
+      logger.info({ err: error, ...labels }, 'a rest could not be stored for the other processes')
+    })
+  }
   return createBreaker({
     vendor: door === 'api' ? name : `The login of ${name}`,
+    watch,
     clock,
     ...(monotonic && { monotonic }),
     ...(random && { random }),
+    ...(isOutage ? {} : { rests: rest }),
     changed: (state, cause) => {
       metrics.vendorBreaker.record(state === 'open' ? 1 : 0, labels)
-      const text = state === 'open' ? 'the vendor is left alone for a moment' : 'the vendor answers again'
-      logger.warn({ ...labels, code: cause }, text)
+      const text = state === 'open' ? OPEN_TEXT[watch.code] : 'the vendor answers again'
+      // Refusals of everybody end by themselves only when they are the vendor's fault.
+      logger[isOutage || state === 'closed' ? 'warn' : 'error']({ ...labels, code: cause }, text)
     },
   })
+}
+
+const OPEN_TEXT: Readonly<Record<Watch['code'], string>> = {
+  'vendor/circuit-open': 'the vendor is left alone for a moment',
+  'vendor/refusing-all':
+    'the vendor refuses several accounts in a row: nobody is parked for it; look at its status page and at the settings of our app there',
 }
 
 function bindOwner({ owners }: Guard, access: Access): Access {

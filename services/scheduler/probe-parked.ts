@@ -1,0 +1,118 @@
+// Parked connections whose grant may be good again are asked about: every hour of the first day, then every day. Invariants: a
+// connection that answers goes on by itself, and the world is told in the transaction that lets it; one whose gate is closed is left
+// as it is; a grant that the vendor's documented words call gone is asked about no more.
+import { asFailure, type Failure } from '#shared/domain/failure.ts'
+import type { ConnectionId } from '#shared/domain/ids.ts'
+import { metrics } from '#shared/platform/metrics.ts'
+import type { Database } from '#shared/platform/postgres.ts'
+import { connectionMessage } from '#shared/store/outbox-messages.ts'
+import { insertOutbox } from '#shared/store/outbox.ts'
+import { probableConnections, putOffProbe, unpark, type ProbableConnection } from '#shared/store/refusals.ts'
+import { REQUESTED_TOPIC, TOPICS } from '#schemas/topics.ts'
+import { mayRing } from './doorbell.ts'
+import type { ChannelsDeps } from './open-channels.ts'
+import { workThrough } from './work-through.ts'
+
+const PAGE = 200
+const PER_RUN = 50
+const LIMITS = { atOnce: 4, withinMs: 8000 }
+const HOUR_SECONDS = 3600
+const DAY_SECONDS = 86_400
+const SOON_SECONDS = 600
+const HOURLY_PROBES = 24
+const SOURCE = '/calstream/scheduler'
+
+export type ProbeDeps = Pick<ChannelsDeps, 'codec' | 'vendors' | 'gates' | 'logger'> & {
+  readonly db: Database
+}
+
+/** One run. @returns how many connections went on. Throws Failure `store/*`; what was not asked stays due. */
+export async function probeParked(deps: ProbeDeps, signal: AbortSignal): Promise<number> {
+  return workThrough(await probable(deps), { ...LIMITS, signal }, (connection) =>
+    probeOne(deps, connection, signal),
+  )
+}
+
+/** Those behind closed gates are passed over page by page, so that they do not stand before the others. */
+async function probable(deps: ProbeDeps): Promise<readonly ProbableConnection[]> {
+  const found: ProbableConnection[] = []
+  let after: ConnectionId | null = null
+  while (found.length < PER_RUN && deps.gates.jobs().state === 'on') {
+    const page = await probableConnections(deps.db, after, PAGE)
+    found.push(...page.filter((connection) => mayRing(deps.gates, connection)))
+    after = page.at(-1)?.connectionId ?? null
+    if (page.length < PAGE) break
+  }
+  return found.slice(0, PER_RUN)
+}
+
+async function probeOne(
+  deps: ProbeDeps,
+  connection: ProbableConnection,
+  signal: AbortSignal,
+): Promise<boolean> {
+  const { connectionId, vendor } = connection
+  const use = deps.vendors.get(vendor)
+  if (use === undefined || !mayRing(deps.gates, connection)) return false
+  try {
+    await use.access.withToken(connectionId, signal, (token) => use.vendor.account(token, signal))
+  } catch (error) {
+    if (signal.aborted) return false
+    const failure = asFailure(error)
+    if (failure.scope === 'process') throw failure
+    metrics.probes.add(1, { vendor, outcome: 'refused' })
+    await putOffProbe(deps.db, connectionId, nextProbe(failure, connection))
+    return false
+  }
+  const went = await goOn(deps, connection)
+  if (went) {
+    metrics.probes.add(1, { vendor, outcome: 'restored' })
+    deps.logger.info({ connectionId, vendor, code: connection.parkedCode }, 'a parked connection goes on')
+  }
+  return went
+}
+
+/** What is no answer about the grant (an outage, a quota, our own turn) is no probe either: it is soon asked again. */
+function nextProbe(failure: Failure, { probes }: ProbableConnection) {
+  if (failure.kind === 'unauthorized' && !failure.mayHeal) return { seconds: null, probes }
+  if (failure.kind !== 'unauthorized' && failure.kind !== 'refused') return { seconds: SOON_SECONDS, probes }
+  const asked = probes + 1
+  return { seconds: asked < HOURLY_PROBES ? HOUR_SECONDS : DAY_SECONDS, probes: asked }
+}
+
+/** Status, news and first ring are one transaction. @returns false when somebody connected it again meanwhile. */
+function goOn(deps: ProbeDeps, { connectionId, providerId, vendor, parkedCode }: ProbableConnection) {
+  return deps.db.transaction(async (tx) => {
+    const at = await unpark(tx, connectionId)
+    if (at === null) return false
+    const about = { connectionId, providerId, vendor }
+    const change = {
+      ...about,
+      status: 'active' as const,
+      previousStatus: 'needs_reauth' as const,
+      code: parkedCode,
+      at,
+    }
+    const request = {
+      ...about,
+      reason: 'connected' as const,
+      calendarId: null,
+      deliveryKey: null,
+      asOf: null,
+      requestedAt: at,
+    }
+    await insertOutbox(tx, [
+      connectionMessage(deps.codec, TOPICS.connectionChanged, change, {
+        type: 'calendar.connection.changed.v1',
+        source: SOURCE,
+        at,
+      }),
+      connectionMessage(deps.codec, REQUESTED_TOPIC[vendor], request, {
+        type: 'calendar.sync.requested.v1',
+        source: SOURCE,
+        at,
+      }),
+    ])
+    return true
+  })
+}

@@ -1,0 +1,62 @@
+// Whether a refusal parks a connection: the one place that decides what a person has to mend. Pure; the facts are of
+// store/refusals.ts, the words of vendors/grant-words.ts. Invariants: one answer parks only in documented words; anything else parks
+// only after half an hour with three fresh tokens, when everything of the account was refused meanwhile; when many connections of a
+// vendor are refused together nobody is parked, for then it is the vendor's trouble or our own there. See ADR 17.
+import { disposition, type Failure } from '#shared/domain/failure.ts'
+
+/** In undocumented words: how long, and how many fresh tokens. */
+export const REFUSED_MS_MIN = 30 * 60_000
+export const REFUSED_TOKENS_MIN = 3
+/** This many connections of a vendor, refused since about the same time, are a wave. */
+export const WAVE_MIN = 3
+/** A wave of this share of a vendor's connections parks nobody, however long it lasts … */
+export const WAVE_SHARE = 0.1
+/** … a smaller one, such as a team that left, parks after this. */
+export const WAVE_MS_MAX = 24 * 3_600_000
+/** Documented words for this many connections at about the same time … */
+export const FLEET_MIN = 10
+/** … that are this share of all: then the words are believed after half an hour, and asked about again. */
+export const FLEET_SHARE = 0.5
+
+/** What the database knows when a connection was refused, this refusal included. */
+export interface RefusalFacts {
+  /** Since its first refusal without a read in between, in ms. */
+  readonly refusedMs: number
+  readonly freshTokens: number
+  /** Other connections of the vendor that are refused since about the same time. */
+  readonly peers: number
+  /** Other connections of the vendor that were parked within ten minutes. */
+  readonly parkedLately: number
+  /** All connections of the vendor that are active or were parked lately, this one included. */
+  readonly connections: number
+}
+
+export type RefusalVerdict =
+  /** `isProbed`: the same grant may be good again without the person. */
+  | { readonly kind: 'park'; readonly isProbed: boolean }
+  /** `isBraked`: it would be parked if it were alone. `isWave`: others are refused with it, so it is soon tried again. */
+  | { readonly kind: 'wait'; readonly isBraked: boolean; readonly isWave: boolean }
+
+/** What follows from a refusal. `failure` is one that `disposition` parks or leaves to judge. */
+export function judgeRefusal(
+  failure: Pick<Failure, 'kind' | 'scope' | 'mayHeal'>,
+  facts: RefusalFacts,
+): RefusalVerdict {
+  const isDocumented = disposition(failure) === 'park'
+  if (isDocumented && !isFleet(facts)) return { kind: 'park', isProbed: failure.mayHeal }
+  const isWave = isDocumented || facts.peers + 1 >= WAVE_MIN
+  const lasts = facts.refusedMs >= REFUSED_MS_MIN && facts.freshTokens >= REFUSED_TOKENS_MIN
+  if (!lasts) return { kind: 'wait', isBraked: isDocumented, isWave }
+  const isHeldBack = isWave && !isDocumented && !isSmallAndOld(facts)
+  return isHeldBack ? { kind: 'wait', isBraked: true, isWave } : { kind: 'park', isProbed: true }
+}
+
+/** So many at once, by whatever words, that the vendor is more likely to be wrong than all these people to have gone. */
+function isFleet({ parkedLately, peers, connections }: RefusalFacts): boolean {
+  const others = parkedLately + peers
+  return others >= FLEET_MIN && others >= connections * FLEET_SHARE
+}
+
+function isSmallAndOld({ peers, connections, refusedMs }: RefusalFacts): boolean {
+  return refusedMs >= WAVE_MS_MAX && peers + 1 < connections * WAVE_SHARE
+}

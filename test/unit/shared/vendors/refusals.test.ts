@@ -1,0 +1,124 @@
+// The breaker that watches for refusals of everybody, with time in the test's hand.
+import { describe, expect, test } from 'vitest'
+import { countsAsAttempt, Failure, growsBackoff, type FailureCode } from '#shared/domain/failure.ts'
+import { createBreaker, REFUSALS } from '#shared/vendors/breaker.ts'
+
+const NOW = 1_800_000_000_000_000
+
+function setup() {
+  let ms = 1_000
+  const changes: string[] = []
+  const rests: number[] = []
+  const breaker = createBreaker({
+    vendor: 'Google',
+    watch: REFUSALS,
+    clock: { now: () => NOW },
+    monotonic: () => ms,
+    random: () => 1 - Number.EPSILON,
+    changed: (state, cause) => changes.push(`${state} ${cause}`),
+    rests: (forMs) => rests.push(Math.round(forMs)),
+  })
+  let calls = 0
+  const ask = (caller: string, code?: FailureCode) =>
+    breaker
+      .run(caller, async () => {
+        calls += 1
+        if (code) throw new Failure(code)
+        return 'ok'
+      })
+      .catch((error: unknown) => {
+        if (error instanceof Failure) return error
+        throw error
+      })
+  const call = async (caller: string, code?: FailureCode) => {
+    const answer = await ask(caller, code)
+    return answer instanceof Failure ? answer.code : answer
+  }
+  const wave = async (code: FailureCode = 'vendor/token-rejected', callers = 3) => {
+    for (let i = 0; i < REFUSALS.inARow; i += 1) await call(`mailbox ${i % callers}`, code)
+  }
+  return { ask, call, wave, changes, rests, calls: () => calls, pass: (by: number) => (ms += by) }
+}
+
+describe('many accounts that are refused in a row', () => {
+  test.each([...REFUSALS.failures])('with %s close the door, once for all to see', async (code) => {
+    const { call, wave, changes, calls, rests } = setup()
+    await wave(code)
+    const made = calls()
+    for (let i = 0; i < 50; i += 1) expect(await call(`other ${i}`)).toBe('vendor/refusing-all')
+    expect(calls()).toBe(made)
+    expect(changes).toEqual([`open ${code}`])
+    expect(rests).toEqual([5_000])
+  })
+
+  test.each([
+    'vendor/throttled',
+    'vendor/grant-revoked',
+    'vendor/admin-required',
+    'vendor/call-refused',
+    'vendor/calendar-gone',
+    'vendor/unavailable',
+  ] as const)('with %s do not: that is about one account, or no refusal', async (code) => {
+    const { call, wave } = setup()
+    for (let i = 0; i < 5; i += 1) await wave(code)
+    expect(await call('a')).toBe('ok')
+  })
+
+  test('do not when one of them was let in, nor when they are two', async () => {
+    const { call, wave } = setup()
+    await wave('vendor/token-rejected', 2)
+    await wave('vendor/token-rejected', 2)
+    expect(await call('a')).toBe('ok')
+    for (let i = 0; i < 20; i += 1) {
+      for (let j = 1; j < REFUSALS.inARow; j += 1) await call(`mailbox ${j}`, 'vendor/token-rejected')
+      expect(await call('well')).toBe('ok')
+    }
+  })
+
+  test('silence in between is no answer', async () => {
+    const { call } = setup()
+    for (let i = 0; i < REFUSALS.inARow; i += 1) {
+      await call(`mailbox ${i}`, 'vendor/token-rejected')
+      await call(`mailbox ${i}`, 'vendor/unavailable')
+    }
+    expect(await call('a')).toBe('vendor/refusing-all')
+  })
+})
+
+test('who is kept back counts no attempt, waits no longer each time, and comes back spread', async () => {
+  const { ask, wave } = setup()
+  await wave()
+  const waits: number[] = []
+  for (let i = 0; i < 200; i += 1) {
+    const refused = await ask(`mailbox ${i}`)
+    if (!(refused instanceof Failure)) return expect.unreachable('the door is closed')
+    expect(countsAsAttempt(refused)).toBe(false)
+    expect(growsBackoff(refused)).toBe(false)
+    waits.push(((refused.retryAt ?? 0) - NOW) / 1000)
+  }
+  // The pause, and 200 at 20 a second on top.
+  expect(waits[0]).toBeLessThan(5_100)
+  expect(Math.max(...waits)).toBeGreaterThan(14_000)
+  expect(Math.max(...waits)).toBeLessThanOrEqual(15_001)
+})
+
+test('the door opens within 15 s of the end, for 20 calls a second, and is probed by one at a time', async () => {
+  const { call, wave, pass, changes } = setup()
+  await wave()
+  let pause = 5_000
+  for (let i = 0; i < 5; i += 1) {
+    pass(pause)
+    expect(await call('a', 'vendor/token-rejected')).toBe('vendor/token-rejected')
+    expect(await call('b')).toBe('vendor/refusing-all')
+    pause = Math.min(REFUSALS.pauseMaxMs, pause * 2)
+  }
+  pass(REFUSALS.pauseMaxMs)
+  expect(await call('a')).toBe('ok')
+  let through = 0
+  for (let i = 0; i < 100; i += 1) {
+    pass(50)
+    if ((await call(`mailbox ${i}`)) === 'ok') through += 1
+  }
+  expect(through).toBeGreaterThan(95)
+  expect(changes).toEqual(['open vendor/token-rejected', 'closed vendor/token-rejected'])
+})
