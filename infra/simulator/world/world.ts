@@ -72,9 +72,7 @@ export class World {
     this.#commit({ k: 'clock', state })
   }
 
-  keepScenario(scenario: KeptScenario | null): void {
-    this.#commit({ k: 'scenario', scenario })
-  }
+  readonly keepScenario = (scenario: KeptScenario | null): void => this.#commit({ k: 'scenario', scenario })
 
   /** One more step was made; `name` is the answer that it keeps. */
   keepScenarioStep(ran: number, name: readonly [string, unknown] | null): void {
@@ -178,9 +176,8 @@ export class World {
   }
 
   /** Another address of the same person. */
-  changeEmail(account: Account, email: string): void {
+  readonly changeEmail = (account: Account, email: string): void =>
     this.#commit({ k: 'email', a: account.id, email })
-  }
 
   /** A new refresh token for what was consented to; earlier ones stay live, up to Google's cap. */
   addGrant(account: Account, scope: string): Grant {
@@ -299,9 +296,11 @@ export class World {
       case 'grant':
       case 'grant-used':
       case 'consent':
-      case 'email':
       case 'revoked':
         this.#applyPeople(entry)
+        return
+      case 'email':
+        Object.assign(this.accounts.get(entry.a) ?? {}, { email: entry.email })
     }
   }
 
@@ -319,7 +318,7 @@ export class World {
   }
 
   #applyPeople(
-    entry: Extract<Entry, { k: 'account' | 'grant' | 'grant-used' | 'consent' | 'email' | 'revoked' }>,
+    entry: Extract<Entry, { k: 'account' | 'grant' | 'grant-used' | 'consent' | 'revoked' }>,
   ): void {
     switch (entry.k) {
       case 'account': {
@@ -345,9 +344,6 @@ export class World {
           consented: true,
           scope: entry.scope,
         })
-        return
-      case 'email':
-        Object.assign(this.accounts.get(entry.a) ?? {}, { email: entry.email })
         return
       case 'revoked': {
         const account = this.accounts.get(entry.a)
