@@ -1,6 +1,7 @@
 // Accounts on demand: an account with its calendars, seeded with generated events.
 import { digest, createRandom } from '../random.ts'
 import { insertEvent } from '../world/edit.ts'
+import { generateClaim } from '../world/generate-claims.ts'
 import { generateFields } from '../world/generate.ts'
 import type { Calendar } from '../world/calendar.ts'
 import type { Account, VendorName } from '../world/entries.ts'
@@ -22,8 +23,12 @@ export interface AccountSpec {
   readonly scope?: string | undefined
   readonly calendars?: number | readonly CalendarSpec[] | undefined
   readonly eventsPerCalendar?: number | undefined
+  /** Of every answer, kind, show-as and zone, in the next 50 days, instead of events like people's. */
+  readonly claims?: boolean | undefined
 }
 
+const DAY_MS = 86_400_000
+const CLAIM_DAYS = 50
 const ZONES = ['Europe/Berlin', 'America/New_York', 'UTC', 'Asia/Tokyo', 'Australia/Sydney']
 
 /** Adds an account; by default with one calendar, the primary one, and 20 events in it. */
@@ -40,8 +45,12 @@ export function createAccount(world: World, seed: string, spec: AccountSpec): Ac
       : Array.from({ length: spec.calendars ?? 1 }, () => ({}))
   for (const [index, calendarSpec] of wanted.entries()) {
     const calendar = addCalendar(world, account, calendarSpec, index)
+    const claimSoon = () => {
+      const from = (Math.floor(world.now() / DAY_MS) + 1) * DAY_MS
+      return generateClaim(random, calendar, account.vendor, { from, days: CLAIM_DAYS })
+    }
     for (let event = 0; event < (spec.eventsPerCalendar ?? 20); event += 1) {
-      insertEvent(world, calendar, generateFields(random, calendar, world.now()))
+      insertEvent(world, calendar, spec.claims ? claimSoon() : generateFields(random, calendar, world.now()))
     }
   }
   return account

@@ -32,6 +32,7 @@ export const accountBody = z.strictObject({
   scope: z.string().optional(),
   calendars: z.union([count.max(500), z.array(calendarBody).max(500)]).optional(),
   eventsPerCalendar: count.max(100_000).optional(),
+  claims: z.boolean().optional(),
 })
 
 export const fieldsBody = z.record(z.string(), z.unknown())

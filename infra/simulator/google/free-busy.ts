@@ -1,7 +1,7 @@
 // freebusy.query: the merged busy intervals of several calendars. A calendar that cannot be told is an error of its own inside
 // the 200. https://developers.google.com/workspace/calendar/api/v3/reference/freebusy/query
 import { type Answer, type Call, readObject } from '../http.ts'
-import { instantOf, formatIn, isZone } from '../world/zones.ts'
+import { dayStart, formatIn, isZone } from '../world/zones.ts'
 import type { Calendar } from '../world/calendar.ts'
 import type { WireEvent } from '../world/event-doc.ts'
 import type { Account } from '../world/entries.ts'
@@ -74,7 +74,7 @@ function busySpans(calendar: Calendar, window: Span): readonly Span[] {
  * Events block unless they say otherwise (events#transparency). The person's own "no" frees the time, an invitation that waits for an answer
  * does not (support.google.com/calendar/answer/37135), and where somebody works never blocks (…/guides/calendar-status).
  */
-function blocks(event: WireEvent): boolean {
+export function blocks(event: WireEvent): boolean {
   const attendees = (event['attendees'] ?? []) as readonly { self?: boolean; responseStatus?: string }[]
   const said = attendees.filter(({ self }) => self === true).map(({ responseStatus }) => responseStatus)
   if (event['status'] === 'cancelled' || said.includes('declined')) return false
@@ -84,7 +84,7 @@ function blocks(event: WireEvent): boolean {
 function edge(time: unknown, calendar: Calendar): number {
   const { date, dateTime } = time as { date?: string; dateTime?: string }
   return dateTime === undefined
-    ? instantOf(calendar.timeZone, Date.parse(`${date}T00:00:00Z`))
+    ? dayStart(calendar.timeZone, Date.parse(`${date}T00:00:00Z`))
     : Date.parse(dateTime)
 }
 

@@ -13,7 +13,7 @@ import type {
 } from '@microsoft/microsoft-graph-types'
 import { type EventDoc, type Holder, isSeries, occurrenceId, seriesStarts } from '../world/event-doc.ts'
 import { parseRule, type Rule } from '../world/recurrence.ts'
-import { instantOf, offsetAt } from '../world/zones.ts'
+import { dayStart, instantOf, offsetAt } from '../world/zones.ts'
 import { windowsName, zoneOf } from './zone-names.ts'
 
 /** What OData puts beside the fields. */
@@ -235,7 +235,7 @@ function utc(at: number): string {
 function originalStart(doc: EventDoc, holder: Holder, occurrenceStart?: number) {
   const wall = occurrenceStart ?? doc.originalStart
   const allDay = occurrenceStart === undefined ? doc.originalAllDay : doc.times?.allDay
-  const at = wall !== null && allDay ? instantOf(holder.timeZone, wall) : wall
+  const at = wall !== null && allDay ? dayStart(holder.timeZone, wall) : wall
   return at === null || (occurrenceStart === undefined && doc.masterId === null)
     ? {}
     : { originalStart: utc(at) }

@@ -1,7 +1,7 @@
 // One stored version of an event, and how it looks on the wire. A document is never changed: a write replaces it. That is what
 // makes a page of an earlier snapshot cheap to keep and impossible to tear.
 import { occurrences, parseRule } from './recurrence.ts'
-import { formatIn, instantOf, isZone } from './zones.ts'
+import { dayStart, formatIn, instantOf, isZone } from './zones.ts'
 
 /** What clients write: summary, start, end, recurrence, location and so on, kept as they came. */
 export type Fields = Readonly<Record<string, unknown>>
@@ -105,7 +105,7 @@ function readTime(
 export function bounds(times: Times, holder: Holder, start = times.start): { start: number; end: number } {
   const end = start + (times.end - times.start)
   if (!times.allDay) return { start, end }
-  return { start: instantOf(holder.timeZone, start), end: instantOf(holder.timeZone, end) }
+  return { start: dayStart(holder.timeZone, start), end: dayStart(holder.timeZone, end) }
 }
 
 /** The resource as Google shows it: a single event, a series' master, an exception, or one occurrence of a series. */

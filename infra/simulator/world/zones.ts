@@ -44,6 +44,13 @@ export function instantOf(zone: string, wall: number): number {
   return wall - offsetAt(zone, guess)
 }
 
+/** The first instant of a day (ms, its midnight written as if it were UTC) in a zone: later than 0 o'clock where the clock skips that. */
+export function dayStart(zone: string, day: number): number {
+  const at = instantOf(zone, day)
+  const wall = at + offsetAt(zone, at)
+  return wall < day ? at + (day - wall) : at
+}
+
 /** RFC 3339 with the zone's offset, whole seconds: `2026-12-01T11:00:00+01:00`. */
 export function formatIn(zone: string, instant: number): string {
   const offsetMs = offsetAt(zone, instant)

@@ -31,8 +31,8 @@ export function spanOfDays(days: Pick<BusyDays, 'startDate' | 'endDate'>, zone: 
   return { start: startOf(days.startDate, zone), end: startOf(days.endDate, zone) }
 }
 
-/** Where a clock change swallows midnight, a day begins later. */
-function startOf(date: string, zone: string): Micros {
+/** The first moment of a day: where a clock change swallows midnight, it is later. */
+export function startOf(date: string, zone: string): Micros {
   return Temporal.PlainDate.from(date).toZonedDateTime(zone).epochMilliseconds * 1000
 }
 

@@ -3,17 +3,24 @@
 import type { ConnectionId } from '#shared/domain/ids.ts'
 import type { Queryable } from '#shared/platform/postgres.ts'
 import { readUsualZones } from '#shared/store/busy.ts'
-import { isKnownZone } from './busy-spans.ts'
-import type { Synced } from './freshness.ts'
+import type { CalendarState } from '#shared/store/connection-status.ts'
+import { isKnownZone, startOf } from './busy-spans.ts'
 
 export interface ZonedDay {
   readonly calendarId: string
-  /** Of the event itself. */
+  /** YYYY-MM-DD. */
+  readonly startDate: string
+  /** Of the event itself: a name, or the offset at which it told its start. */
   readonly timeZone: string | null
 }
 
 /** Names of UTC, which say as much as no name. */
 const UTC = /^(?:(?:Etc\/)?(?:UTC|UCT|GMT|Universal|Zulu|Greenwich)|GMT[+-]?0|Etc\/GMT[+-]?0)$/i
+const OFFSET = /^[+-]\d\d:\d\d$/
+
+type Calendars = readonly {
+  readonly calendar: Pick<CalendarState, 'id' | 'connectionId' | 'timeZone'>
+}[]
 
 /**
  * The zone of each day, null where nothing is known: that of its calendar (the vendor's, or the mailbox's), else of the event
@@ -22,35 +29,49 @@ const UTC = /^(?:(?:Etc\/)?(?:UTC|UCT|GMT|Universal|Zulu|Greenwich)|GMT[+-]?0|Et
  */
 export async function zonesOfDays(
   db: Queryable,
-  synced: readonly Synced[],
+  synced: Calendars,
   days: readonly ZonedDay[],
 ): Promise<(day: ZonedDay) => string | null> {
-  const calendars = new Map(synced.map(({ calendar }) => [calendar.id as string, calendar]))
-  const own = (day: ZonedDay): string | null => {
+  const calendars = new Map<string, Calendars[number]['calendar']>(
+    synced.map(({ calendar }) => [calendar.id, calendar]),
+  )
+  const named = (day: ZonedDay): string | null => {
     const zone = calendars.get(day.calendarId)?.timeZone ?? null
     if (isKnownZone(zone)) return zone
-    return isKnownZone(day.timeZone) && !UTC.test(day.timeZone) ? day.timeZone : null
+    return isKnownZone(day.timeZone) && !UTC.test(day.timeZone) && !OFFSET.test(day.timeZone)
+      ? day.timeZone
+      : null
   }
   const connectionOf = (day: ZonedDay) => calendars.get(day.calendarId)?.connectionId
-  const unplaced = new Set(days.flatMap((day) => (own(day) === null ? (connectionOf(day) ?? []) : [])))
+  const unplaced = new Set(days.flatMap((day) => (named(day) === null ? (connectionOf(day) ?? []) : [])))
   const usual = await usualZones(db, unplaced)
   return (day) => {
+    const known = named(day)
+    if (known !== null) return known
     const connection = connectionOf(day)
-    const known = own(day) ?? (connection === undefined ? null : (usual.get(connection) ?? null))
-    return known ?? (isKnownZone(day.timeZone) ? day.timeZone : null)
+    const zones = connection === undefined ? [] : (usual.get(connection) ?? [])
+    if (!isKnownZone(day.timeZone)) return zones[0] ?? null
+    return OFFSET.test(day.timeZone) ? zoneAtOffset(day, zones) : (zones[0] ?? day.timeZone)
   }
 }
 
-/** The zone of most timed events of each account, among those that tell more than UTC. */
+/** A zone of the account whose day begins at that offset: it knows when its clock changes, which an offset does not. */
+function zoneAtOffset({ startDate, timeZone }: ZonedDay, zones: readonly string[]): string | null {
+  const begins = timeZone === null ? null : startOf(startDate, timeZone)
+  return zones.find((zone) => startOf(startDate, zone) === begins) ?? timeZone
+}
+
+/** The zones of timed events of each account, those of most events first, among those that tell more than UTC. */
 async function usualZones(
   db: Queryable,
   connections: ReadonlySet<ConnectionId>,
-): Promise<ReadonlyMap<ConnectionId, string>> {
+): Promise<ReadonlyMap<ConnectionId, readonly string[]>> {
   if (connections.size === 0) return new Map()
-  const usual = new Map<ConnectionId, { readonly zone: string; readonly events: number }>()
-  for (const { connectionId, timeZone, events } of await readUsualZones(db, [...connections])) {
+  const usual = new Map<ConnectionId, string[]>()
+  const counted = await readUsualZones(db, [...connections])
+  for (const { connectionId, timeZone } of counted.toSorted((a, b) => b.events - a.events)) {
     if (UTC.test(timeZone) || !isKnownZone(timeZone)) continue
-    if (events > (usual.get(connectionId)?.events ?? 0)) usual.set(connectionId, { zone: timeZone, events })
+    usual.set(connectionId, [...(usual.get(connectionId) ?? []), timeZone])
   }
-  return new Map([...usual].map(([connection, { zone }]) => [connection, zone]))
+  return usual
 }

@@ -21,7 +21,7 @@ import { readEvents, type EventPlace, type EventRow } from '#shared/store/events
 import { badRequest, sendProblem, type Problem } from '../server.ts'
 import type { BearerCheck } from './bearer.ts'
 import { spanOfDays } from './busy-spans.ts'
-import { zonesOfDays } from './day-zones.ts'
+import { zonesOfDays, type ZonedDay } from './day-zones.ts'
 import { CALENDAR_NOT_FOUND } from './calendar-selection.ts'
 import { CONNECTION_NOT_FOUND, createCallers, ownerFor } from './caller.ts'
 import { pageSize } from './connection-list.ts'
@@ -125,14 +125,14 @@ async function sendEvents(
     limit: asked.count + 1,
   })
   const page = rows.slice(0, asked.count)
-  const days = page.filter(({ allDay }) => allDay)
+  const days = page.flatMap((event) => dayOf(event) ?? [])
   const zoneOf = await zonesOfDays(deps.db, synced, days)
   const last = rows.length > asked.count ? page.at(-1) : undefined
   return reply.send({
     connection_id: connection,
     from: isoOf(asked.from),
     to: isoOf(asked.to),
-    events: page.filter((event) => touches(event, zoneOf(event), asked)).map(eventJson),
+    events: page.filter((event) => touches(event, zoneOf, asked)).map(eventJson),
     next_after: last === undefined ? null : `${last.at}_${last.id}`,
     stale: unbacked.length > 0 || calendars.some(({ stale }) => stale),
     stale_because: unbacked,
@@ -152,10 +152,15 @@ async function unbackedOf(
   return [{ code: 'no_calendar_selected', text, connection_id: asked.connection }]
 }
 
+function dayOf({ calendarId, start, timeZone }: EventRow): ZonedDay | null {
+  return start.date === null ? null : { calendarId, startDate: start.date, timeZone }
+}
+
 /** Whether the days of an all-day event cover any instant of the span, in its zone; others were chosen by their instants. */
-function touches({ start, end }: EventRow, zone: string | null, span: Span): boolean {
-  if (start.date === null || end.date === null) return true
-  const days = spanOfDays({ startDate: start.date, endDate: end.date }, zone)
+function touches(event: EventRow, zoneOf: (day: ZonedDay) => string | null, span: Span): boolean {
+  const day = dayOf(event)
+  if (day === null || event.end.date === null) return true
+  const days = spanOfDays({ startDate: day.startDate, endDate: event.end.date }, zoneOf(day))
   return days.start < span.to && days.end > span.from
 }
 
