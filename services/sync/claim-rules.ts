@@ -19,7 +19,7 @@ export interface ClaimView<R extends SyncRequested = SyncRequested> {
 export type Verdict =
   | {
       readonly kind: 'run'
-      /** In the order in which they are read: what rang, then what is well, last what is ill. */
+      /** In the order in which they are read: what rang, what is well, what is in the middle of a run, last what is ill. */
       readonly scope: readonly CalendarRow[]
       /** Their own ring came with this one and a little early: the unit has to ring for them again. */
       readonly early: readonly CalendarRow[]
@@ -151,8 +151,10 @@ function inOrder(scope: readonly CalendarRow[], open: readonly SyncRequested[]):
   const rung = new Set(open.map(({ calendarId }) => calendarId))
   const rank = (calendar: CalendarRow) => {
     // Nothing is taken away before what may stand in its place was read.
-    if (calendar.isUnlisted) return 3
-    if (isIll(calendar)) return 2
+    if (calendar.isUnlisted) return 4
+    if (isIll(calendar)) return 3
+    // A whole unit was not enough for it, and it may take many more: its siblings do not wait for them.
+    if (calendar.checkpoint !== null) return 2
     return rung.has(calendar.calendarId) ? 0 : 1
   }
   return scope.toSorted((a, b) => rank(a) - rank(b))

@@ -47,11 +47,14 @@ async function leave(
   turn: Turn,
 ): Promise<At> {
   const { calendarId, freshStarts } = run.calendar
-  const others = otherPlaces(run, unit.connection.now)
+  const others = otherPlaces(run, failure, unit.connection.now)
   const restMs = freshRestMs(freshStarts + 1)
   for (const other of others) {
     const page = await answerOf(() => fetchPage(deps, unit, other, turn))
+    if (page === 'busy') break
     if (page === null) continue
+    // The minute of the unit is over: handed over now, it would come back to this place at once.
+    if (page.kind === 'handed-over' && !turn.stopping.aborted) break
     if (page.kind === 'page' || page.kind === 'too-large') {
       if (other.cursor === null)
         await writeFenced(deps, unit, 0, ({ tx }) => saveFreshStart(tx, calendarId, restMs))
@@ -65,13 +68,15 @@ async function leave(
   throw failure
 }
 
-/** null: this place does not answer either. A cursor that has expired is one that does not. */
-async function answerOf(call: () => Promise<Fetched>): Promise<Fetched | null> {
+/** null: this place does not answer either. A cursor that has expired is one that does not. 'busy': nothing may be asked now. */
+async function answerOf(call: () => Promise<Fetched>): Promise<Fetched | null | 'busy'> {
   try {
     const answer = await call()
     return answer.kind === 'cursor-expired' ? null : answer
   } catch (error) {
-    if (error instanceof Failure && tellsOfPlace(error)) return null
+    if (!(error instanceof Failure)) throw error
+    if (error.kind === 'throttled') return 'busy'
+    if (tellsOfPlace(error)) return null
     throw error
   }
 }

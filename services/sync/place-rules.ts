@@ -31,8 +31,11 @@ const OF_A_PLACE: ReadonlySet<FailureCode> = new Set([
 
 /** Whether a failed call for a page counts against the place that it asked for. */
 export function tellsOfPlace({ code }: Failure): boolean {
-  return OF_A_PLACE.has(code)
+  return OF_A_PLACE.has(code) || code === THROTTLED
 }
+
+/** It is about the mailbox as a rule, and only what lasts may be about one place. */
+const THROTTLED: FailureCode = 'vendor/throttled'
 
 /** What a place is called in metrics and logs. */
 export type PlaceKind = 'page' | 'cursor' | 'start'
@@ -45,15 +48,21 @@ export function placeOf({ pageToken, cursor }: CalendarRun): PlaceKind {
 /**
  * Where to look instead, after one more failure at the place of `run`: nowhere while it is too early to tell; else its cursor, then
  * the start with another way of listing and at last plainly, unless the last such look is too near or a full read is not allowed yet.
- * @param now database clock.
+ * @param failure what its place answered; @param now database clock.
  */
-export function otherPlaces(run: CalendarRun, now: Micros): readonly CalendarRun[] {
+export function otherPlaces(
+  run: CalendarRun,
+  { code }: Pick<Failure, 'code'>,
+  now: Micros,
+): readonly CalendarRun[] {
   const { placeFailures, placeFailingSince, freshAfter, freshStarts, resyncAfter } = run.calendar
   const failures = placeFailures + 1
   const isOld = now - (placeFailingSince ?? now) >= PLACE_AGE_MS * 1000
   if (failures < (isOld ? PLACE_FAILURES_OLD : PLACE_FAILURES)) return []
+  if (code === THROTTLED && !isOld) return []
   if (now < Math.max(freshAfter ?? 0, resyncAfter ?? 0)) return []
-  const cursor = backToCursor(run)
+  // Half of the minute of a unit is over; the start is the surer place.
+  const cursor = code === 'vendor/timeout' ? null : backToCursor(run)
   const first = readingFromStart(freshStarts, run.reading)
   const readings: readonly Reading[] =
     first === 'plain' || run.reading === 'plain' ? [first] : [first, 'plain']

@@ -34,15 +34,18 @@ export const SEEN_MAX = 20_000
 /** A slow vendor fills less than this in the minute of a unit; 10 kB of a row. */
 export const KEPT_MAX = 400
 /** A run ends at this much. */
-export const IDLE_MAX = 100
+export const IDLE_MAX = 200
 /** Nothing but what was told before, in the same state: the second such page in a row ends a run. */
-const REPEATED = 50
-/** Google documents empty pages; the twentieth in a row ends a run. */
+const REPEATED = 100
+/**
+ * Empty pages are normal: Google documents them, and Graph is seen to send many in a row before the last page
+ * (github.com/microsoftgraph/msgraph-sdk-java/issues/493, 2020-09). The fortieth in a row ends a run.
+ */
 const EMPTY = 5
 /** After a plain listing nothing else is left to try, so the hundredth ends one. */
-const EMPTY_PLAIN = 1
+const EMPTY_PLAIN = 2
 /** Known things in another state: a calendar may change while it is read, but not fifty pages long. */
-const CHANGED = 2
+const CHANGED = 4
 /** The largest calendar that we know of has 300 000 events; a listing of the window that names more never ends. */
 export const TOLD_MAX = 600_000
 

@@ -6,7 +6,7 @@ import { openSyncWorld, READ, type SyncWorld } from '../support/sync-world.ts'
 import type { Account } from '../support/world.ts'
 
 /** More than tens of calls is too late. */
-const TENS = 30
+const TENS = 45
 const LISTING = { google: '/events$', microsoft: '/calendarView(/delta)?$' } as const
 
 let world: SyncWorld

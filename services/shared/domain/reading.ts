@@ -16,7 +16,7 @@ export const PLAIN_REST_MAX_MS = 60 * 60 * 1000
 
 /**
  * The next way after a run that got nowhere. Other pages come first: Graph is reported to repeat itself when a daily series does
- * not fit into one of its pages (github.com/microsoftgraph, seen 2026-11). A calendar that only a plain listing could read stays
+ * not fit into one of its pages (github.com/microsoftgraph/msgraph-sdk-dotnet/issues/3070 and 3082, 2026-04). A calendar that only a plain listing could read stays
  * with it when a try of the usual way ends so again.
  */
 export function readingAfterNoProgress(tried: Reading, known: Reading): Reading {

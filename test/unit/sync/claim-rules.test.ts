@@ -90,6 +90,7 @@ function names(calendars: readonly CalendarRow[]): string {
   return calendars.map((one) => one.vendorCalendarId).join(' + ')
 }
 
+const PLACE = { cursor: null, endCursor: null, window: { from: 0, to: NOW }, generation: 1, startedAt: NOW }
 const ALL = 'run calendar 1 + calendar 2'
 const one = { calendarId: CALENDARS[0]!.calendarId }
 
@@ -174,6 +175,15 @@ describe('the scope', () => {
     const both = CALENDARS.map((row) => request('webhook', { calendarId: row.calendarId }))
     expect(judge({ requests: both })).toBe(ALL)
     expect(judge({ requests: [request('webhook', { calendarId: CONNECTION })] })).toBe('run ')
+  })
+
+  test('has a calendar in the middle of a run behind those that a unit can read to their end, rung or not', () => {
+    const checkpoint = { ...PLACE, pageToken: 'page 300' }
+    const calendars = [calendar(1, { checkpoint }), calendar(2), calendar(3, { failures: 1 })]
+    const rung = request('webhook', { calendarId: calendars[0]!.calendarId })
+    expect(judge({ calendars, requests: [rung, request('continue'), request('api')] })).toBe(
+      'run calendar 2 + calendar 1 + calendar 3',
+    )
   })
 
   test('is not widened by requests that are satisfied', () => {

@@ -44,8 +44,8 @@ function calendar(changes: Partial<CalendarRow> = {}): CalendarRow {
 const DEAD = { placeFailures: PLACE_FAILURES - 1, placeFailingSince: NOW - MINUTE }
 const atCursor = (changes: Partial<CalendarRow> = {}) => beginRun(calendar(changes), NOW)!
 const atPage = (changes: Partial<CalendarRow> = {}) => nextPage(atCursor(changes), 'page 2')
-const places = (run: ReturnType<typeof atCursor>) =>
-  otherPlaces(run, NOW).map((other) => `${placeOf(other)} ${other.reading}`)
+const places = (run: ReturnType<typeof atCursor>, code: FailureCode = 'vendor/unavailable') =>
+  otherPlaces(run, { code }, NOW).map((other) => `${placeOf(other)} ${other.reading}`)
 
 describe('a place', () => {
   test('is kept while it failed once or twice', () => {
@@ -77,8 +77,21 @@ describe('a place', () => {
     expect(places(atPage({ ...DEAD, sweepBelow: 4, resyncAfter: NOW + 1 }))).toEqual([])
   })
 
+  test('that is throttled is left only when that lasts an hour, as only a place could be', () => {
+    expect(
+      places(atPage({ placeFailures: 50, placeFailingSince: NOW - HOUR + 1 }), 'vendor/throttled'),
+    ).toEqual([])
+    expect(
+      places(atPage({ placeFailures: 50, placeFailingSince: NOW - HOUR }), 'vendor/throttled'),
+    ).toHaveLength(3)
+  })
+
+  test('that takes half a minute to fail is left for the start at once', () => {
+    expect(places(atPage(DEAD), 'vendor/timeout')).toEqual(['start small-pages', 'start plain'])
+  })
+
   test('takes a read from the start under a new generation', () => {
-    const [, start] = otherPlaces(atPage(DEAD), NOW)
+    const [, start] = otherPlaces(atPage(DEAD), { code: 'vendor/rejected' }, NOW)
     expect(start).toMatchObject({ cursor: null, pageToken: null, generation: 5, isResumed: false })
   })
 })
@@ -107,6 +120,7 @@ test('what is about the account, our limits or a young change counts against no 
   ).toHaveLength(4)
   const others = (Object.keys(FAILURE_CODES) as FailureCode[]).filter((code) => {
     const { kind, scope } = FAILURE_CODES[code]
+    if (code === 'vendor/throttled') return false
     return kind === 'throttled' || kind === 'unauthorized' || scope === 'process' || scope === 'connection'
   })
   expect(others).toContain('vendor/circuit-open')

@@ -15,7 +15,7 @@ import {
 } from '../../../services/sync/run-progress.ts'
 
 /** More than tens of calls is too late. */
-const TENS = 30
+const TENS = 45
 
 /** @returns how many pages a run takes until it is broken off; null when it never is. */
 function brokenOffAfter(
@@ -64,8 +64,8 @@ describe('a run is broken off after a few pages when', () => {
   })
 
   test('nothing comes for ever', () => {
-    expect(brokenOffAfter(forEver(() => []))).toBe(20)
-    expect(brokenOffAfter([things(0, 9), ...forEver(() => [])], overUnits)).toBe(21)
+    expect(brokenOffAfter(forEver(() => []))).toBe(40)
+    expect(brokenOffAfter([things(0, 9), ...forEver(() => [])], overUnits)).toBe(41)
   })
 
   test('nothing comes of a plain listing for ever, after which nothing else is left to try', () => {

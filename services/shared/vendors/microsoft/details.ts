@@ -34,7 +34,10 @@ const INSTANCES_PER_PAGE = 500
 /** Nothing large is asked of them, and a series has to end within its pages. */
 const INSTANCES_PER_PAGE_MIN = 50
 const INSTANCE_PAGES_MAX = 64
+/** In a row, with no occurrence that was not named before. */
+const IDLE_PAGES_MAX = 3
 const FIELDS = odataSelect(wireEvent)
+const NO_END_OF_SERIES = 'Microsoft goes on listing a series with no occurrence that it had not named before.'
 
 interface Found {
   readonly items: readonly PageItem[]
@@ -149,7 +152,8 @@ async function readInstances(
   seriesId: string,
 ): Promise<readonly unknown[] | 'missing'> {
   const pages: (readonly unknown[])[] = []
-  let rows = 0
+  const seen = new Set<string>()
+  let [rows, idle] = [0, 0]
   let path = `${calendarPath(request)}/events/${pathSegment(seriesId, VENDOR)}/instances`
   let query: Record<string, string> = {
     ...windowQuery(request),
@@ -166,6 +170,10 @@ async function readInstances(
     if (rows > PAGE_ITEMS_MAX) throw new Failure('vendor/answer-too-large')
     const next = data['@odata.nextLink']
     if (!next) return pages.flat()
+    const before = seen.size
+    for (const raw of data.value) seen.add(wireEvent.safeParse(raw).data?.id ?? '')
+    idle = seen.size === before ? idle + 1 : 0
+    if (idle === IDLE_PAGES_MAX) throw new Failure('vendor/no-progress', NO_END_OF_SERIES)
     path = graph.linkHere(next)
     query = {}
   }

@@ -4,6 +4,7 @@ import { failureOf, json, signal, type Answer } from '../../../../support/answer
 import {
   DELTA,
   EVENT,
+  eventPath,
   FULL,
   master,
   microsoft,
@@ -81,4 +82,19 @@ describe('another way of listing', () => {
       ],
     })
   })
+})
+
+test('a series whose list of occurrences never ends gets nowhere after a few calls', async () => {
+  const path = `${eventPath('s')}/instances`
+  let calls = 0
+  const endless: Answer = (response, asked) => {
+    calls += 1
+    const link = `http://${String(asked.headers['host'])}${path}?$skip=${calls}`
+    json({ value: [occurrence('s', 1), occurrence('s', 2)], '@odata.nextLink': link })(response, asked)
+  }
+  const { vendor } = await microsoft((response, asked) =>
+    (asked.url.pathname === path ? endless : page([master('s')]))(response, asked),
+  )
+  const failure = await failureOf(readAll(vendor))
+  expect([failure.code, calls]).toEqual(['vendor/no-progress', 4])
 })
