@@ -2,7 +2,7 @@
 // confirmed the channel (a change between the last listing and the watch had no notification) and before the row says open,
 // so a crash in between leaves a row that is tried again, never a gap that nobody rings for.
 import { randomUUID } from 'node:crypto'
-import { asFailure, countsAsAttempt, Failure } from '#shared/domain/failure.ts'
+import { asFailure, Failure } from '#shared/domain/failure.ts'
 import { readChannelId, readResourceId } from '#shared/domain/channel-ids.ts'
 import { signChannelToken, type ChannelKeys } from '#shared/domain/channel-token.ts'
 import type { CalendarId, ConnectionId, Micros, VendorName } from '#shared/domain/ids.ts'
@@ -18,6 +18,7 @@ import {
   markPushNotSupported,
   markRenewed,
   putOffOpening,
+  putOffOpenings,
   unwatchedCalendars,
   type UnwatchedCalendar,
 } from '#shared/store/channels.ts'
@@ -27,7 +28,7 @@ import { mayRing, ring, type DoorbellDeps, type Ring } from './doorbell.ts'
 import { heedNotices } from './heed-notices.ts'
 import { stopUnneeded } from './stop-channels.ts'
 import { workThrough } from './work-through.ts'
-import { waitMsAfter } from './wait-after.ts'
+import { channelAttempts, channelWaitMs, limitWaitMs } from './wait-after.ts'
 
 /** What we ask for; the vendor may grant less (Graph: 10 070 minutes), and what it grants counts. */
 const LIFE_MS = 7 * 24 * 3600 * 1000
@@ -45,6 +46,8 @@ const RENEWS: Readonly<Record<VendorName, boolean>> = { google: false, microsoft
 const VALIDATES: Readonly<Record<VendorName, boolean>> = { google: false, microsoft: true }
 /** A calendar whose vendor offers no push for it is asked again after a day, ± a quarter: vendors change their mind. */
 const ASK_AGAIN_MS = 24 * 3600 * 1000
+/** A channel whose renewal is refused so often in a row, in whatever words, is replaced by another. */
+const RENEWALS_MAX = 3
 const PER_RUN = 500
 const PAGE = 500
 const AT_ONCE = 8
@@ -120,7 +123,7 @@ function isRenewable(
   calendar: UnwatchedCalendar,
   now: Micros,
 ): calendar is UnwatchedCalendar & { readonly channelId: string } {
-  if (calendar.channelId === null || !RENEWS[calendar.vendor]) return false
+  if (calendar.channelId === null || calendar.isSilent || !RENEWS[calendar.vendor]) return false
   const { tokenEndsAt } = calendar
   return tokenEndsAt !== null && tokenEndsAt >= now + (LIFE_MS + TOKEN_GRACE_MS) * 1000
 }
@@ -171,7 +174,12 @@ async function renewOne(
     await markRenewed(deps.db, channelId, lifeEnd(deps, answer.expiresAt))
     return 'renewed'
   } catch (error) {
-    if (!signal.aborted) await putOff(deps, calendar, null, asFailure(error))
+    if (signal.aborted) return 'failed'
+    const failure = asFailure(error)
+    // What is said of a channel in odd words may be about this one: another is asked for, and the old one goes when that is open.
+    const isOdd = failure.kind !== 'transient' && failure.kind !== 'throttled' && failure.scope !== 'process'
+    if (isOdd && channelAttempts(failure, calendar.attempts) >= RENEWALS_MAX) return 'gone'
+    await putOff(deps, calendar, null, failure)
     return 'failed'
   }
 }
@@ -204,9 +212,14 @@ async function openOne(
       await markPushNotSupported(deps.db, { calendarId: calendar.calendarId, channelId: id }, waitMs)
       return 'not-opened'
     }
+    if (answer.kind === 'limit-reached') {
+      await putOffLimited(deps, calendar, id)
+      return 'not-opened'
+    }
     const opened = wellFormed(deps, calendar.vendor, answer)
     await ring(deps, 'connected', [ringOf(calendar)])
-    await markOpen(deps.db, id, { ...opened, tokenEndsAt })
+    await markOpen(deps.db, id, { ...opened, tokenEndsAt, replacesSilent: calendar.isSilent })
+    if (calendar.isSilent) tellSilent(deps, calendar)
     return 'opened'
   } catch (error) {
     // We are asked to stop: whether the vendor opened it is not known. If it did, it is found by its first notification.
@@ -235,12 +248,35 @@ async function putOff(
     { code, connectionId: calendar.connectionId },
     'a channel could not be opened or renewed; tried again',
   )
-  const attempts = calendar.attempts + (countsAsAttempt(failure) ? 1 : 0)
-  const waitMs = waitMsAfter(failure, attempts, deps.clock)
+  const attempts = channelAttempts(failure, calendar.attempts)
+  const waitMs = channelWaitMs(failure, attempts, deps.clock)
   await putOffOpening(deps.db, calendar.calendarId, { openingId, attempts, waitMs })
   // A calendar that is gone, or an account that lets nobody in, is for a unit to find out and to record.
   if (failure.kind === 'gone' || failure.kind === 'unauthorized')
     await ring(deps, 'reconcile', [ringOf(calendar)])
+}
+
+/** The account has all the channels that it may have: none of its calendars asks for another for a long time. */
+async function putOffLimited(
+  deps: ChannelsDeps,
+  { connectionId, vendor, attempts }: UnwatchedCalendar,
+  openingId: string,
+): Promise<void> {
+  metrics.channelFailures.add(1, { vendor, code: 'limit-reached' })
+  deps.logger.info(
+    { connectionId, vendor },
+    'the vendor allows no further channel for this account; its calendars are polled, and it is asked again later',
+  )
+  const put = { openingId, attempts: attempts + 1, waitMs: limitWaitMs(attempts + 1) }
+  await putOffOpenings(deps.db, connectionId, put)
+}
+
+function tellSilent({ logger }: ChannelsDeps, { vendor, connectionId, calendarId }: UnwatchedCalendar): void {
+  metrics.channelsSilent.add(1, { vendor })
+  logger.warn(
+    { vendor, connectionId, calendarId },
+    'a channel told nothing of changes that reads found; another was opened, and the calendar is polled until it rings',
+  )
 }
 
 /** What a vendor says of a channel is checked like what a notification says. Throws Failure. */

@@ -17,6 +17,7 @@ import { AccountTrouble } from './fetch-page.ts'
 import { ownTurn } from './give-way.ts'
 import type { Turn } from './lanes.ts'
 import { fetchOrLeave } from './leave-place.ts'
+import { noteFinds, type Find } from './note-finds.ts'
 import { persistPage } from './persist-page.ts'
 import { endBroken, endIll } from './record-failure.ts'
 import { removeCalendar, restartRead, sweepResync } from './sweep-resync.ts'
@@ -140,7 +141,9 @@ async function syncPage(
 /** One calendar after the other; the failure of one does not keep the others from being read. */
 async function syncCalendars(deps: UnitDeps, unit: Unit, turn: Turn): Promise<Interruption | null> {
   const { done, failed, left } = unit.progress
+  const finds: Find[] = []
   for (const calendar of unit.scope) {
+    const changesBefore = unit.progress.changes
     const isLast = calendar === unit.scope.at(-1) && failed.size === 0
     const pagesBefore = unit.progress.pages
     using own = ownTurn(turn, calendar, unit.calendars)
@@ -148,6 +151,7 @@ async function syncCalendars(deps: UnitDeps, unit: Unit, turn: Turn): Promise<In
       const stop = await syncOrRemove(deps, unit, { calendar, isLast }, own.turn)
       if (stop !== null) return stop
       done.add(calendar.calendarId)
+      finds.push({ calendar, changes: unit.progress.changes - changesBefore })
     } catch (error) {
       // A stop cuts calls off: they reject with its reason, which is no Failure.
       const isCutOff = !(error instanceof Failure || error instanceof AccountTrouble)
@@ -159,6 +163,12 @@ async function syncCalendars(deps: UnitDeps, unit: Unit, turn: Turn): Promise<In
   }
   if (!unit.progress.isClosed && failed.size === 0)
     await writeFenced(deps, unit, 0, (write) => closeUnit(deps, unit, write))
+  await noteFinds(deps, unit, finds).catch((error: unknown) => {
+    deps.logger.info(
+      { err: error },
+      'what reads say of channels could not be kept; the next find says it again',
+    )
+  })
   return null
 }
 

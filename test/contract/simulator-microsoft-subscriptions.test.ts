@@ -63,6 +63,24 @@ describe('a subscription', () => {
     expect(receiver.validations, 'a renewal does not validate').toHaveLength(2)
   })
 
+  test('beyond the limit is refused in the words that are reported; its notifications may come unsigned', async () => {
+    await using receiver = await startGraphReceiver()
+    await using world = await openGraph()
+    const { graph, account } = world.mailbox
+    await world.simulator.admin('POST', '/admin/microsoft', { subscriptionsMax: 1, tellsClientState: false })
+    await subscribe(world, receiver)
+    const refused: string[] = []
+    for (const subscriptionLimit of ['mailbox', 'count', 'tenant']) {
+      await world.simulator.admin('POST', '/admin/microsoft', { subscriptionLimit })
+      refused.push(await refusedAs(graph.api('/subscriptions').post(wanted(world, receiver.url))))
+    }
+    expect(refused).toEqual(['403 ExtensionError', '429 ExtensionError', '403 ExtensionError'])
+    const path = `/admin/accounts/${account.accountId}/calendars/${encodeURIComponent(account.calendars[0]!.id)}`
+    await world.simulator.admin('POST', `${path}/events`, {})
+    const [notice] = await told(receiver, 1)
+    expect(notice).toMatchObject({ clientState: null, changeType: 'created' })
+  })
+
   test.each(['encoded', 'html', 'forbidden'] as const)(
     'is refused where the token comes back %s',
     async (echo) => {

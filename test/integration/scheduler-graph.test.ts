@@ -111,6 +111,30 @@ describe('channels that can be renewed', () => {
     expect(await poll(world.deps, NEVER)).toBe(0)
   })
 
+  test.each(['vendor/rejected', 'vendor/calendar-gone'] as const)(
+    'whose renewal is refused as %s, again and again, are replaced by others, and the old one is stopped',
+    async (code) => {
+      const [world, vendor] = await open(`graph odd ${code}`)
+      await using _world = world
+      await connectOne(world)
+      await tend(world)
+      const [old] = [...vendor.open.keys()]
+      vendor.answers.renew = () => {
+        throw new Failure(code)
+      }
+      await world.advance(3 * DAY)
+      for (let hour = 0; hour < 7 * 24; hour += 1) {
+        await tend(world)
+        await world.advance(HOUR)
+      }
+      // Three are refused, then another is opened; its own renewal is due a day later.
+      expect(vendor.renewed.filter((id) => id === old)).toHaveLength(3)
+      expect(vendor.renewed.length).toBeLessThan(7 * 4)
+      expect(vendor.opened.length).toBeGreaterThan(2)
+      expect(vendor.open.has(old!)).toBe(false)
+    },
+  )
+
   test('are not opened while the webhook gate is closed, which would refuse their validation; they are renewed', async () => {
     const [world, vendor] = await open('graph gate')
     await using _world = world

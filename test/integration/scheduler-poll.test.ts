@@ -1,5 +1,6 @@
 // Calendars without a channel are rung every two minutes, and only they.
 import { describe, expect, test } from 'vitest'
+import { SILENT_FINDS } from '#shared/store/channels.ts'
 import { poll } from '../../services/scheduler/poll.ts'
 import { eventually } from '../support/eventually.ts'
 import { openSchedulerWorld, type SchedulerWorld } from '../support/scheduler-world.ts'
@@ -41,6 +42,22 @@ describe('the poll', () => {
     await watch(world, lost!)
     await world.advance(3 * MINUTE)
     expect(await poll(world.deps, NEVER)).toBe(1)
+  })
+
+  test('rings a calendar whose channel is silent as one without', async () => {
+    await using world = await openSchedulerWorld('poll silent')
+    const [id] = await world.connect({})
+    const [silent, heard] = await world.addCalendars(id!, 'silent', 'heard')
+    for (const [calendar, finds] of [
+      [silent, SILENT_FINDS],
+      [heard, SILENT_FINDS - 1],
+    ] as const) {
+      await watch(world, calendar!)
+      await world.db.query('update external_calendars set unrung_finds = $2 where id = $1', [calendar, finds])
+    }
+    expect(await poll(world.deps, NEVER)).toBe(1)
+    await eventually('it is rung', async () => (await world.rung()).length === 1)
+    expect((await world.rung())[0]!.calendarId).toBe(silent)
   })
 
   test('leaves alone what others ring, what nobody wants and what a gate closes', async () => {

@@ -12,5 +12,6 @@ export const UNTROUBLED = {
   failures: 0,
   errorCount: 0,
   lastCode: null,
+  unrungFinds: 0,
   backoffUntil: null,
 } as const satisfies Partial<CalendarRow>

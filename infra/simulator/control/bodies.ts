@@ -194,6 +194,7 @@ export const channelsBody = z.strictObject({
   lifeSecondsMax: z.int().min(1).optional(),
   stopDelayMs: z.number().min(0).max(86_400_000).optional(),
   foreignStop: z.union([z.literal(403), z.literal(404)]).optional(),
+  tellsEnd: z.boolean().optional(),
 })
 
 export const grantsBody = z.strictObject({
@@ -242,6 +243,9 @@ export const microsoftBody = z.strictObject({
   slowAnswerMs: z.number().min(1).max(30_000).optional(),
   tellsMissed: z.boolean().optional(),
   unknownSubscription: z.enum(['ResourceNotFound', 'ExtensionError']).optional(),
+  subscriptionsMax: count.nullable().optional(),
+  subscriptionLimit: z.enum(['mailbox', 'count', 'tenant']).optional(),
+  tellsClientState: z.boolean().optional(),
   renewalValidates: z.boolean().optional(),
   accessOutlivesRevocation: z.boolean().optional(),
   invisibleForMs: z.number().min(0).max(600_000).optional(),

@@ -64,6 +64,12 @@ export interface MicrosoftKnobs {
   tellsMissed: boolean
   /** The code of the 404 for a subscription that ended or never was. */
   unknownSubscription: 'ResourceNotFound' | 'ExtensionError'
+  /** How many subscriptions a mailbox may have; null = Graph's 1 000. */
+  subscriptionsMax: number | null
+  /** The words for one too many: of the mailbox, of the count, or of the app in its tenant. */
+  subscriptionLimit: 'mailbox' | 'count' | 'tenant'
+  /** Whether notifications carry the clientState of their subscription. */
+  tellsClientState: boolean
   /** Whether a renewal asks the addresses to echo a token again. */
   renewalValidates: boolean
   /** How long after its notification an event still answers 404. */
@@ -100,6 +106,8 @@ export interface ChannelKnobs {
   stopDelayMs: number
   /** The answer to stopping somebody else's channel. */
   foreignStop: 403 | 404
+  /** Whether an answer to watch says when the channel ends. */
+  tellsEnd: boolean
 }
 
 export interface Knobs {
@@ -155,7 +163,7 @@ export function defaultKnobs(latencyMs: number): Knobs {
     quota: { perUserPerMinute: null, perProjectPerMinute: null, answer: 'alternate', retryAfter: false },
     cursors: { lifeSeconds: null, keepsWindow: true, lagMs: 0 },
     series: { toldShare: 1, tombstones: 'whole' },
-    channels: { lifeSecondsMax: 604_800, stopDelayMs: 0, foreignStop: 404 },
+    channels: { lifeSecondsMax: 604_800, stopDelayMs: 0, foreignStop: 404, tellsEnd: true },
     microsoft: {
       deltaLagMs: 0,
       expiredDelta: 'SyncStateNotFound',
@@ -173,6 +181,9 @@ export function defaultKnobs(latencyMs: number): Knobs {
       slowAnswerMs: 10_000,
       tellsMissed: true,
       unknownSubscription: 'ResourceNotFound',
+      subscriptionsMax: null,
+      subscriptionLimit: 'mailbox',
+      tellsClientState: true,
       renewalValidates: false,
       invisibleForMs: 0,
       accessOutlivesRevocation: false,

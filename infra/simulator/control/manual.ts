@@ -198,7 +198,7 @@ export const MANUAL: readonly ManualGroup[] = [
       },
       {
         route: 'POST /admin/channels',
-        about: 'How long Google channels live, and how they stop.',
+        about: 'How long Google channels live, what watch says of it, and how they stop.',
         body: { lifeSecondsMax: 3600 },
       },
       {
@@ -208,7 +208,8 @@ export const MANUAL: readonly ManualGroup[] = [
       },
       {
         route: 'POST /admin/microsoft',
-        about: 'What Graph does in more than one way, or documents in none.',
+        about:
+          'What Graph does in more than one way, or documents in none: limits, delays, words, notifications without clientState.',
         body: { concurrencyMax: 2 },
       },
     ],

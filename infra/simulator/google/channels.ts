@@ -59,7 +59,7 @@ export async function watch(
       resourceUri: channel.resourceUri,
       ...(channel.token === null ? {} : { token: channel.token }),
       // int64, so a string on the wire.
-      expiration: String(channel.expiresAt),
+      ...(deps.knobs.channels.tellsEnd ? { expiration: String(channel.expiresAt) } : {}),
     },
   }
 }

@@ -227,7 +227,8 @@ class NoticeQueue implements Notices {
     for (const [url, items] of this.#ready) {
       const ordered = this.#deps.knobs.notifications.reorder ? items.toReversed() : items
       for (let at = 0; at < ordered.length; at += BATCH_MAX) {
-        const batch = ordered.slice(at, at + BATCH_MAX)
+        const whole = ordered.slice(at, at + BATCH_MAX)
+        const batch = this.#deps.knobs.microsoft.tellsClientState ? whole : whole.map(unsigned)
         void this.#send({ url, items: batch, attempt: 1, firstAt: this.#deps.world.now() })
       }
     }
@@ -294,4 +295,9 @@ async function postOnce(post: Post): Promise<{ status: number } | { error: strin
   } catch (error) {
     return { error: error instanceof Error ? error.name : 'failed' }
   }
+}
+
+/** As a client gets it now and then: the subscription has a clientState, and its notification has none. */
+function unsigned(item: Item): Item {
+  return { ...item, body: { ...item.body, clientState: null } }
 }

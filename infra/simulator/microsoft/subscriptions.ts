@@ -27,6 +27,23 @@ const PER_MAILBOX_MAX = 1000
 const CLIENT_STATE_MAX = 128
 const VALIDATION_MS_MAX = 10_000
 
+/** In the words of public reports; the documentation gives the status 403 and none. */
+const LIMIT_ANSWERS = {
+  mailbox: {
+    message:
+      'Operation: Create; Exception: [Status Code: Forbidden; Reason: The maximum number of subscriptions is reached.]',
+  },
+  count: {
+    status: 429,
+    message:
+      "Operation: Create; Exception: [Status Code: 429; Reason: Resource 'SubscriptionCountReached' has reached limit of '1000'. Please retry after '12/31/9999 11:59:59 PM'].",
+  },
+  tenant: {
+    message:
+      "Operation: Create; Exception: [Status Code: Forbidden; Reason: App 'app' has reached its limit of '1' 'ME/CALENDARS/EVENTS' subscription on tenant 'tenant'.]",
+  },
+} as const
+
 /** POST /subscriptions. Resolves after both addresses were validated. */
 export async function subscribe(deps: SubscriptionDeps, account: Account, call: Call): Promise<Answer> {
   const body = readObject(call.body)
@@ -129,11 +146,9 @@ function refuse(
   if (!calendar) return graphError('ResourceNotFound')
   if (!calendar.pushSupported) return graphError('ExtensionError')
   const own = [...deps.world.subscriptions.values()].filter(({ accountId }) => accountId === account.id)
-  if (own.length >= PER_MAILBOX_MAX)
-    return graphError('ExtensionError', {
-      message:
-        'Operation: Create; Exception: [Status Code: Forbidden; Reason: The maximum number of subscriptions is reached.]',
-    })
+  const { subscriptionsMax, subscriptionLimit } = deps.knobs.microsoft
+  if (own.length >= (subscriptionsMax ?? PER_MAILBOX_MAX))
+    return graphError('ExtensionError', LIMIT_ANSWERS[subscriptionLimit])
   return refuseExpiry(deps.world, body)
 }
 

@@ -33,10 +33,14 @@ export const NOT_DURABLE = unavailable('The notification could not be stored. Se
  * held_requests row when this returns 403; without that row the answer is 503.
  */
 export async function admit(deps: WebhookDeps, vendor: VendorName, token: string): Promise<Admission> {
+  const isUnknown = deps.gates.webhook().state === 'unknown'
+  return admitClaims(deps, isUnknown ? null : readChannelToken(deps.keys, vendor, token, deps.clock.now()))
+}
+
+/** The same for whoever is known by other means than a token; null for nobody. */
+export async function admitClaims(deps: WebhookDeps, claims: ChannelClaims | null): Promise<Admission> {
   // The gate that needs no identity comes first: while it is closed, a call without a token learns only that.
   const webhook = deps.gates.webhook()
-  const claims =
-    webhook.state === 'unknown' ? null : readChannelToken(deps.keys, vendor, token, deps.clock.now())
   if (webhook.state !== 'on') return refuse(deps, webhook, claims)
   if (claims === null) return { kind: 'refused', problem: UNAUTHORIZED }
   const sync = deps.gates.sync(claims.providerId, claims.connectionId)

@@ -9,6 +9,8 @@ export type LifecycleEvent = 'missed' | 'subscriptionRemoved' | 'reauthorization
 export interface MicrosoftItem {
   /** The channel token; '' for none. */
   readonly clientState: string
+  /** It came without any clientState, which is not the same as with a wrong one. */
+  readonly isUnsigned: boolean
   /** A guid in lower case; '' for what is none. */
   readonly subscriptionId: string
   /** null for a change; `other` for a lifecycle event that Graph may add one day. */
@@ -69,6 +71,7 @@ function itemOf(value: unknown): MicrosoftItem {
         : ('other' as const)
   return {
     clientState: text(item, 'clientState', TOKEN_MAX),
+    isUnsigned: (own(item, 'clientState') ?? null) === null,
     subscriptionId,
     lifecycle,
     deliveryKey: lifecycle === null ? deliveryKeyOf(item, subscriptionId) : null,

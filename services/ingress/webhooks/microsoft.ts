@@ -9,7 +9,8 @@ import type { ChannelNotices } from './channel-notices.ts'
 import { ITEMS_MAX, readMicrosoftBatch, type LifecycleEvent, type MicrosoftItem } from './microsoft-batch.ts'
 import type { Ring } from '../publisher.ts'
 import { badRequest, sendProblem, type Problem } from '../server.ts'
-import { admit, NOT_DURABLE, UNAUTHORIZED, type Admission, type WebhookDeps } from './admit.ts'
+import { admit, admitClaims, NOT_DURABLE, UNAUTHORIZED, type Admission, type WebhookDeps } from './admit.ts'
+import { createKnownChannels, type KnownChannels } from './known-channels.ts'
 
 export const MICROSOFT_WEBHOOK = '/api/webhooks/calendar/microsoft'
 
@@ -29,7 +30,8 @@ const NOTICE_OF: Partial<Record<LifecycleEvent | 'other', NoticeKind>> = {
  * `POST /api/webhooks/calendar/microsoft`: 200 with the token of a `?validationToken=` · 202 once every good item is durable (bad
  * ones are dropped and counted) · 400 · 401 when all are bad · 403 when a gate refused all good ones · 413 · 503.
  */
-export function registerMicrosoftWebhook(app: FastifyInstance, deps: MicrosoftWebhookDeps): void {
+export function registerMicrosoftWebhook(app: FastifyInstance, parts: MicrosoftWebhookDeps): void {
+  const deps = { ...parts, known: createKnownChannels(parts.clock) }
   app.post(MICROSOFT_WEBHOOK, {
     bodyLimit: BODY_BYTES_MAX,
     onRequest: async (request, reply) => {
@@ -66,7 +68,9 @@ function validate(reply: FastifyReply, token: string | string[]): FastifyReply {
   return reply.code(200).header('content-type', 'text/plain; charset=utf-8').send(token)
 }
 
-async function handleBatch(deps: MicrosoftWebhookDeps, body: unknown): Promise<'accepted' | Problem> {
+type BatchDeps = MicrosoftWebhookDeps & { readonly known: KnownChannels }
+
+async function handleBatch(deps: BatchDeps, body: unknown): Promise<'accepted' | Problem> {
   const batch = readMicrosoftBatch(body)
   if (batch.kind !== 'batch') {
     // A caller without a token learns only that the gate is closed.
@@ -77,7 +81,7 @@ async function handleBatch(deps: MicrosoftWebhookDeps, body: unknown): Promise<'
       : { status: 413, error: 'Payload too large', detail: `A batch has at most ${ITEMS_MAX} notifications.` }
   }
   const admissions = await admitEach(deps, batch.items)
-  const of = (item: MicrosoftItem) => admissions.get(item.clientState)
+  const of = (item: MicrosoftItem) => admissions.get(signatureOf(item))
   count(batch.items, of)
   const refusals = [...admissions.values()].flatMap((one) => (one.kind === 'refused' ? one.problem : []))
   const trouble = refusals.find((problem) => problem.status === 503)
@@ -91,23 +95,40 @@ async function handleBatch(deps: MicrosoftWebhookDeps, body: unknown): Promise<'
   return (await ringEach(deps, rings)) ? 'accepted' : NOT_DURABLE
 }
 
+/** What tells items of different senders apart: their token, or the channel of those without any. */
+function signatureOf({ clientState, isUnsigned, subscriptionId }: MicrosoftItem): string {
+  return isUnsigned ? `of ${subscriptionId}` : clientState
+}
+
 /** One decision per token: a batch usually speaks of few channels. */
 async function admitEach(
-  deps: MicrosoftWebhookDeps,
+  deps: BatchDeps,
   items: readonly MicrosoftItem[],
 ): Promise<ReadonlyMap<string, Admission>> {
-  const tokens = [...new Set(items.map((item) => item.clientState))]
+  const signatures = new Map(items.map((item) => [signatureOf(item), item]))
   return new Map(
-    await Promise.all(tokens.map(async (token) => [token, await admit(deps, 'microsoft', token)] as const)),
+    await Promise.all(
+      [...signatures].map(async ([signature, item]) => [signature, await admitItem(deps, item)] as const),
+    ),
   )
 }
 
+function admitItem(
+  deps: BatchDeps,
+  { clientState, isUnsigned, subscriptionId }: MicrosoftItem,
+): Promise<Admission> {
+  const claims = isUnsigned ? deps.known.claimsOf(subscriptionId) : null
+  return claims === null ? admit(deps, 'microsoft', clientState) : admitClaims(deps, claims)
+}
+
 /** What the scheduler has to do, also of connections whose gate is closed: Graph says it once. */
-function noticesOf(deps: MicrosoftWebhookDeps, items: readonly MicrosoftItem[]): readonly ChannelNotice[] {
-  return items.flatMap(({ lifecycle, subscriptionId, clientState }) => {
+function noticesOf(deps: BatchDeps, items: readonly MicrosoftItem[]): readonly ChannelNotice[] {
+  return items.flatMap(({ lifecycle, subscriptionId, clientState, isUnsigned }) => {
     const kind = lifecycle === null ? undefined : NOTICE_OF[lifecycle]
     if (kind === undefined || subscriptionId === '') return []
-    const claims = readChannelToken(deps.keys, 'microsoft', clientState, deps.clock.now())
+    const claims = isUnsigned
+      ? deps.known.claimsOf(subscriptionId)
+      : readChannelToken(deps.keys, 'microsoft', clientState, deps.clock.now())
     if (claims === null) return []
     return {
       vendor: 'microsoft' as const,
@@ -121,7 +142,7 @@ function noticesOf(deps: MicrosoftWebhookDeps, items: readonly MicrosoftItem[]):
 
 /** Rings once per delivery key, and once per calendar for items without. @returns whether all of them are durable. */
 async function ringEach(
-  deps: MicrosoftWebhookDeps,
+  deps: BatchDeps,
   admitted: readonly { readonly item: MicrosoftItem; readonly claims: ChannelClaims }[],
 ): Promise<boolean> {
   const rings = new Map<string, Ring>()
@@ -134,6 +155,7 @@ async function ringEach(
       deliveryKey: item.deliveryKey,
       asOf: null,
     })
+    if (!item.isUnsigned) deps.known.learn(item.subscriptionId, claims)
     // What is told for the last time makes no channel known.
     if (item.subscriptionId !== '' && item.lifecycle === null)
       deps.notices.seen('microsoft', { id: item.subscriptionId, resourceId: '' }, claims)

@@ -140,6 +140,10 @@ export const metrics = {
     'calendar_sync_channels_expired',
     'Channels that ended although they were wanted and before others were open',
   ),
+  channelsSilent: counter(
+    'calendar_sync_channels_silent',
+    'Channels that told nothing of changes that reads found, and were replaced. Labels: vendor',
+  ),
   channelFailures: counter(
     'calendar_sync_channel_failures',
     'Channels that could not be opened or renewed. Labels: vendor, code',

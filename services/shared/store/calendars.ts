@@ -76,6 +76,8 @@ export interface CalendarRow {
   readonly rules?: string
   /** Its rows were judged by other rules, and its time to be read again has come. */
   readonly isRereadDue?: boolean
+  /** Reads in a row that found changes of which its channel told nothing. */
+  readonly unrungFinds: number
 }
 
 /** The calendars of a connection that are synced, in a fixed order. */
@@ -92,6 +94,7 @@ export async function readCalendars(
        place_failures as "placeFailures", to_micros(place_failing_since) as "placeFailingSince",
        fresh_starts as "freshStarts", to_micros(fresh_after) as "freshAfter", read_needed as "readNeeded", failures,
        error_count as "errorCount", last_error ->> 'code' as "lastCode", to_micros(backoff_until) as "backoffUntil",
+       unrung_finds as "unrungFinds",
        $2::text as rules, coalesce(judged_by <> $2 and reread_at <= calstream_now(), false) as "isRereadDue"
      from external_calendars where connection_id = $1 and selected order by created_at, id`,
     [connection, rules],

@@ -17,9 +17,16 @@ export interface UnwatchedCalendar {
   readonly tokenEndsAt: Micros | null
   /** The vendor demanded the renewal. */
   readonly isAsked: boolean
+  /** It lives and does not ring: reads found changes of which it told nothing. */
+  readonly isSilent: boolean
   /** Openings and renewals that failed in a row. */
   readonly attempts: number
 }
+
+/** Reads in a row that found what no channel told, after which it counts as silent: its calendar is polled. */
+export const SILENT_FINDS = 3
+/** A silent channel is replaced when it is this old; a notification may come late, Graph repeats one for four hours. */
+const SILENT_REPLACED_HOURS = 6
 
 export interface Channel {
   readonly id: string
@@ -38,6 +45,7 @@ export interface Channel {
  * loses subscriptions without a word now and then, and the renewal is what tells. Left out: those being opened right now, those whose last try
  * failed a short while ago, those without push that are asked once a day, those of connections that back off, and those that are
  * ill: a calendar that cannot be read needs no bell, and gets it back as soon as it can.
+ * One that is silent wants to be replaced, four times a day at most: where none rings, another does not either.
  * A channel whose token is of the first form wants another at once when that form ends within two days.
  */
 export async function unwatchedCalendars(
@@ -62,6 +70,8 @@ export async function unwatchedCalendars(
        connection.id as "connectionId", connection.provider_id as "providerId", connection.vendor,
        live.id as "channelId", to_micros(live.token_ends_at) as "tokenEndsAt",
        coalesce(live.renew_asked_at is not null, false) as "isAsked",
+       coalesce(live.id is not null and calendar.unrung_finds >= ${SILENT_FINDS}
+         and live.opened_at < clock.now - interval '${SILENT_REPLACED_HOURS} hours', false) as "isSilent",
        calendar.channel_attempts as attempts
      from external_calendars calendar
      join external_calendar_connections connection on connection.id = calendar.connection_id
@@ -73,6 +83,8 @@ export async function unwatchedCalendars(
        and (calendar.push_supported or calendar.channel_retry_at is not null)
        and (calendar.channel_retry_at is null or calendar.channel_retry_at <= clock.now)
        and (live.id is null or live.renew_asked_at is not null or live.opened_at < connection.connected_at
+            or calendar.unrung_finds >= ${SILENT_FINDS}
+               and live.opened_at < clock.now - interval '${SILENT_REPLACED_HOURS} hours'
             or live.token_ends_at is null and clock.now > from_micros($4) - interval '2 days'
             or live.expires_at - clock.now
                <= (live.expires_at - live.opened_at)
@@ -85,7 +97,7 @@ export async function unwatchedCalendars(
   return rows
 }
 
-/** @returns false when somebody else is opening a channel for this calendar, or its connection has begun to back off. */
+/** @returns false when somebody else is opening a channel for this calendar, or it or its connection has begun to wait. */
 export async function insertOpening(
   db: Queryable,
   id: string,
@@ -96,13 +108,18 @@ export async function insertOpening(
      select $1, connection.id, $3, $4 from external_calendar_connections connection
       where connection.id = $2 and connection.status = 'active'
         and (connection.backoff_until is null or connection.backoff_until <= calstream_now())
+        and not exists (select from external_calendars calendar
+                         where calendar.id = $3 and calendar.channel_retry_at > calstream_now())
      on conflict (calendar_id) where status = 'opening' do nothing`,
     [id, calendar.connectionId, calendar.calendarId, calendar.vendor],
   )
   return rowCount === 1
 }
 
-/** The vendor opened the channel, under an id of its own perhaps. The calendar's failures are forgotten. */
+/**
+ * The vendor opened the channel, under an id of its own perhaps. The calendar's failures are forgotten. One that replaces a silent
+ * one counts as silent after the next find already.
+ */
 export async function markOpen(
   db: Queryable,
   id: string,
@@ -111,6 +128,7 @@ export async function markOpen(
     readonly resourceId: string | null
     readonly expiresAt: Micros
     readonly tokenEndsAt: Micros
+    readonly replacesSilent: boolean
   },
 ): Promise<void> {
   await db.query(
@@ -119,9 +137,11 @@ export async function markOpen(
           set id = $4, status = 'open', resource_id = $2, opened_at = calstream_now(), expires_at = from_micros($3),
               token_ends_at = from_micros($5)
         where id = $1 returning calendar_id)
-     update external_calendars set push_supported = true, channel_attempts = 0, channel_retry_at = null
+     update external_calendars
+        set push_supported = true, channel_attempts = 0, channel_retry_at = null,
+            unrung_finds = case when $6::boolean then ${SILENT_FINDS} - 1 else 0 end
       where id in (select calendar_id from opened)`,
-    [id, opened.resourceId, opened.expiresAt, opened.channelId, opened.tokenEndsAt],
+    [id, opened.resourceId, opened.expiresAt, opened.channelId, opened.tokenEndsAt, opened.replacesSilent],
   )
 }
 
@@ -165,6 +185,27 @@ export async function putOffOpening(
         set channel_attempts = $3, channel_retry_at = calstream_now() + $4::float8 * interval '1 millisecond'
       where id = $1`,
     [calendarId, put.openingId, put.attempts, put.waitMs],
+  )
+}
+
+/**
+ * The vendor allows no further channel for this account: none of its calendars without one asks before `waitMs`. `attempts`: how
+ * often in a row that was so.
+ */
+export async function putOffOpenings(
+  db: Queryable,
+  connection: ConnectionId,
+  put: { readonly openingId: string; readonly attempts: number; readonly waitMs: number },
+): Promise<void> {
+  await db.query(
+    `with gone as (delete from channels where id = $2 and status = 'opening')
+     update external_calendars calendar
+        set channel_attempts = greatest(channel_attempts, $3),
+            channel_retry_at = calstream_now() + $4::float8 * interval '1 millisecond'
+      where connection_id = $1 and selected
+        and not exists (select from channels where channels.calendar_id = calendar.id and channels.status = 'open'
+                          and channels.expires_at > calstream_now())`,
+    [connection, put.openingId, put.attempts, put.waitMs],
   )
 }
 

@@ -3,6 +3,7 @@
 // rings twice and never not at all; a row that a unit holds locked is left unmarked and comes again.
 import type { CalendarId, ConnectionId, Micros, ProviderId, VendorName } from '#shared/domain/ids.ts'
 import type { Queryable } from '#shared/platform/postgres.ts'
+import { SILENT_FINDS } from './channels.ts'
 
 export interface DueConnection {
   readonly connectionId: ConnectionId
@@ -115,7 +116,7 @@ export interface PollableCalendar extends DueConnection {
 }
 
 /**
- * The calendars without a channel that lives, of the next `limit` connections where one of them is due to be polled; by connection,
+ * The calendars without a channel that lives and rings, of the next `limit` connections where one of them is due to be polled; by connection,
  * from after `after`. A connection that owes a whole unit, or backs off, is rung by others, and so is a calendar.
  */
 export async function pollableCalendars(
@@ -130,8 +131,9 @@ export async function pollableCalendars(
        from external_calendars calendar cross join clock
        where calendar.selected and calendar.removal_reason is null and ($1::uuid is null or calendar.connection_id > $1)
          and calendar.failures = 0 and not calendar.read_needed
-         and not exists (select from channels where channels.calendar_id = calendar.id
-                           and channels.status = 'open' and channels.expires_at > clock.now)),
+         and (calendar.unrung_finds >= ${SILENT_FINDS}
+              or not exists (select from channels where channels.calendar_id = calendar.id
+                               and channels.status = 'open' and channels.expires_at > clock.now))),
      due as (
        select connection.id, connection.provider_id, connection.vendor
        from external_calendar_connections connection cross join clock

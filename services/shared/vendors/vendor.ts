@@ -139,6 +139,8 @@ export type OpenedChannel =
     }
   /** This calendar never supports push (holiday calendars and the like): poll it, do not ask again. */
   | { readonly kind: 'push-not-supported' }
+  /** The mailbox, the tenant or our app there has as many channels as the vendor allows: poll, and ask rarely. */
+  | { readonly kind: 'limit-reached' }
 
 export type RenewedChannel =
   | { readonly kind: 'renewed'; readonly expiresAt: Micros }

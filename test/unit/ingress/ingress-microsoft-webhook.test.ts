@@ -155,6 +155,29 @@ describe('a batch', () => {
     expect(rings(ingress)).toHaveLength(1)
   })
 
+  test('without any clientState rings for a channel that proved whose it is, and for no other', async () => {
+    const ingress = await start()
+    const unsigned = (changes: Record<string, unknown> = {}) =>
+      item(ingress, { clientState: null, ...changes })
+    const { clientState: _clientState, ...absent } = item(ingress)
+    expect((await send(ingress, unsigned())).status).toBe(401)
+    expect((await send(ingress, item(ingress))).status).toBe(202)
+    expect((await send(ingress, unsigned({ changeType: 'created' }))).status).toBe(202)
+    expect((await send(ingress, { ...absent, changeType: 'deleted' })).status).toBe(202)
+    expect(rings(ingress)).toMatchObject(
+      Array.from({ length: 3 }, () => ({ calendarId: ingress.channel.calendarId })),
+    )
+    const other = '00000000-2dc5-4530-97cd-4e7ae6534c07'
+    expect((await send(ingress, unsigned({ subscriptionId: other }))).status).toBe(401)
+    // A wrong token is not none.
+    for (const clientState of ['v1.k1.x', '', 7, 'x'.repeat(300)])
+      expect((await send(ingress, item(ingress, { clientState }))).status).toBe(401)
+    expect(rings(ingress)).toHaveLength(3)
+    const removed = { ...lifecycle(ingress, 'subscriptionRemoved'), clientState: null }
+    expect((await send(ingress, removed)).status).toBe(202)
+    expect(ingress.noticed).toEqual([`removed ${SUBSCRIPTION.toLowerCase()}`])
+  })
+
   test('of a tenant that nobody knows is taken for its token alone, and refused without it', async () => {
     const ingress = await start()
     expect((await send(ingress, item(ingress, { tenantId: 'unknown' }))).status).toBe(202)

@@ -80,7 +80,7 @@ export function createGoogle(config: GoogleConfig, clock: Clock = systemClock): 
       fetchPage(through(call, each), accessToken, request, signal),
     fetchSeries: (accessToken, request, signal, each) =>
       fetchSeries(through(call, each), accessToken, request, signal),
-    openChannel: (accessToken, request, signal) => openChannel(call, accessToken, request, signal),
+    openChannel: (accessToken, request, signal) => openChannel({ call, clock }, accessToken, request, signal),
     // Google has no renewal: developers.google.com/workspace/calendar/api/guides/push#renew
     renewChannel: async () => ({ kind: 'gone' }),
     stopChannel: (accessToken, channel, signal) => stopChannel(call, accessToken, channel, signal),
@@ -251,8 +251,11 @@ function nextOf(page: z.output<typeof wireEventPage>, request: PageRequest): Pag
   )
 }
 
+/** Limits of channels, not of the reads that the mailbox's budget is about. */
+const CHANNEL_LIMITS: ReadonlySet<string> = new Set(['quotaExceeded', 'calendarUsageLimitsExceeded'])
+
 async function openChannel(
-  call: Call,
+  { call, clock }: { readonly call: Call; readonly clock: Clock },
   accessToken: string,
   request: ChannelRequest,
   signal: AbortSignal,
@@ -271,8 +274,9 @@ async function openChannel(
     ),
   )
   if (outcome.kind === 'refused') {
-    if (readProblem(outcome.answer.data)?.reason === 'pushNotSupportedForRequestedResource')
-      return { kind: 'push-not-supported' }
+    const reason = readProblem(outcome.answer.data)?.reason ?? ''
+    if (reason === 'pushNotSupportedForRequestedResource') return { kind: 'push-not-supported' }
+    if (CHANNEL_LIMITS.has(reason)) return { kind: 'limit-reached' }
     throw outcome.failure
   }
   const { id, resourceId, expiration } = readAs(wireChannel, outcome.data, {
@@ -285,7 +289,9 @@ async function openChannel(
       'Google opened a channel with another id than the one asked for.',
     )
   }
-  return { kind: 'opened', channelId: id, resourceId, expiresAt: clampMicros(expiration * 1000) }
+  // Without an end in the answer it has the life that was asked for, which is no longer than Google's default of seven days.
+  const expiresAt = clampMicros(expiration ? expiration * 1000 : clock.now() + request.lifeMs * 1000)
+  return { kind: 'opened', channelId: id, resourceId, expiresAt }
 }
 
 async function stopChannel(

@@ -56,11 +56,11 @@ export const wireCalendar = z.object({
   deleted: flag,
 })
 
-/** `expiration` is an int64, so a string; Google's own example shows a number. Both ids are sent back in a body and stored. */
+/** `expiration` is an int64, so a string; Google's own example shows a number. It may be absent. Both ids are sent back in a body and stored. */
 export const wireChannel = z.object({
   id: z.string().min(1),
   resourceId: z.string().regex(/^[!-~]{1,512}$/),
-  expiration: z.coerce.number().int().positive(),
+  expiration: z.coerce.number().int().positive().nullish().catch(null),
 })
 
 const reasons = z.array(z.object({ reason: text, message: text, location: text })).nullish()

@@ -215,17 +215,24 @@ async function openChannel(
   )
   if (outcome.kind === 'refused') return refusedChannel(outcome)
   const { id, expirationDateTime } = readAs(wireSubscription, outcome.data, CHANNEL)
-  return { kind: 'opened', channelId: id, resourceId: null, expiresAt: readExpiration(expirationDateTime) }
+  const expiresAt = readExpiration(expirationDateTime ?? body.expirationDateTime)
+  return { kind: 'opened', channelId: id, resourceId: null, expiresAt }
 }
+
+/**
+ * A mailbox takes 1 000 subscriptions of all apps together, a tenant and an app in it so many that nobody documents; room may come
+ * back. The words are those of public reports: "maximum number", "'SubscriptionCountReached' has reached limit of '1000'. Please
+ * retry after '12/31/9999'", "has reached its limit of '1' … subscription on tenant" (status 403, 429 and 400).
+ * Source: learn.microsoft.com/graph/change-notifications-overview, stackoverflow.com/q/65494288 (read 2026-11-29)
+ */
+const LIMIT = /maximum number|SubscriptionCountReached|reached (?:its|the)? ?limit of/i
 
 /** Calendars of others cannot be subscribed to with a person's own consent, and some tenants know no subscriptions at all. */
 function refusedChannel({ answer, failure }: Outcome & { kind: 'refused' }): OpenedChannel {
   const problem = readProblem(answer.data)
-  if (answer.status === 403 && problem?.code === 'ExtensionError') {
-    // A mailbox takes 1 000 subscriptions of all apps together, and room may come back.
-    if (!/maximum number/i.test(problem.message)) return { kind: 'push-not-supported' }
-    throw new Failure('vendor/throttled', 'The mailbox has as many subscriptions as Microsoft allows.')
-  }
+  if ([400, 403, 429].includes(answer.status) && LIMIT.test(problem?.message ?? ''))
+    return { kind: 'limit-reached' }
+  if (answer.status === 403 && problem?.code === 'ExtensionError') return { kind: 'push-not-supported' }
   if (answer.status === 400 && /notification endpoint|validation request/i.test(problem?.message ?? '')) {
     throw new Failure('vendor/callback-refused')
   }
@@ -243,7 +250,7 @@ async function renewChannel(
   const outcome = await graph.call({ accessToken, subject: 'channel', path, method: 'PATCH', body }, signal)
   if (outcome.kind === 'ok') {
     const { expirationDateTime } = readAs(wireSubscription, outcome.data, CHANNEL)
-    return { kind: 'renewed', expiresAt: readExpiration(expirationDateTime) }
+    return { kind: 'renewed', expiresAt: readExpiration(expirationDateTime ?? body.expirationDateTime) }
   }
   if (isChannelGone(outcome)) return { kind: 'gone' }
   throw outcome.failure

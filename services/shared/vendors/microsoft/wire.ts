@@ -62,7 +62,8 @@ export const wireUser = z.object({
 
 export const wireSubscription = z.object({
   id: z.string().regex(/^[!-~]{1,256}$/),
-  expirationDateTime: z.string(),
+  /** Absent, it is as was asked for. */
+  expirationDateTime: text,
 })
 
 /** learn.microsoft.com/graph/errors; the inner error is spelled in two ways and may nest: errors.ts reads it. */

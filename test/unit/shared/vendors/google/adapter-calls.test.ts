@@ -140,6 +140,25 @@ describe('a channel', () => {
     expect(await vendor.openChannel('t', request, signal)).toMatchObject({ expiresAt: 1_800_000_000_000_000 })
   })
 
+  test.each([{}, { expiration: null }, { expiration: 'soon' }, { expiration: '0' }])(
+    'that says no end (%j) lives as long as was asked for',
+    async (end) => {
+      const { vendor } = await google(json({ id: 'ch1', resourceId: 'r1', ...end }))
+      expect(await vendor.openChannel('t', request, signal)).toMatchObject({
+        expiresAt: NOW + request.lifeMs * 1000,
+      })
+    },
+  )
+
+  test('beyond a limit of channels is a value, and throttling is none', async () => {
+    const limited = await google(problem(403, 'quotaExceeded'))
+    expect(await limited.vendor.openChannel('t', request, signal)).toEqual({ kind: 'limit-reached' })
+    const throttled = await google(problem(403, 'rateLimitExceeded'))
+    expect((await failureOf(throttled.vendor.openChannel('t', request, signal))).code).toBe(
+      'vendor/throttled',
+    )
+  })
+
   test('on a calendar that never rings is a value, not a failure', async () => {
     const { vendor } = await google(problem(400, 'pushNotSupportedForRequestedResource'))
     expect(await vendor.openChannel('t', request, signal)).toEqual({ kind: 'push-not-supported' })

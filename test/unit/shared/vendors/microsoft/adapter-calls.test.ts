@@ -101,12 +101,44 @@ describe('a channel', () => {
   })
 
   test.each([
-    ['a calendar of somebody else', problem(403, 'ExtensionError'), null],
+    [403, 'ExtensionError', 'Forbidden; Reason: The maximum number of subscriptions is reached.'],
     [
-      'a mailbox with too many of them',
-      problem(403, 'ExtensionError', 'Forbidden; Reason: The maximum number of subscriptions is reached.'),
-      'vendor/throttled',
+      429,
+      'ExtensionError',
+      "Operation: Create; Exception: [Status Code: 429; Reason: Resource 'SubscriptionCountReached' has reached limit of '1000'. Please retry after '12/31/9999 11:59:59 PM'].",
     ],
+    [
+      403,
+      'ExtensionError',
+      "Operation: Create; Exception: [Status Code: Forbidden; Reason: App 'a' has reached its limit of '1' 'USERS/X/CHATS' subscription on tenant 't'.]",
+    ],
+  ])(
+    'beyond a limit that Microsoft names (%s) is a value, not a failure of the mailbox',
+    async (...refusal) => {
+      const { vendor } = await microsoft(problem(...refusal))
+      expect(await vendor.openChannel('token', request, signal)).toEqual({ kind: 'limit-reached' })
+      // The control: the same status in other words.
+      const other = await microsoft(problem(429, 'TooManyRequests', 'Too many requests.'))
+      expect((await failureOf(other.vendor.openChannel('token', request, signal))).code).toBe(
+        'vendor/throttled',
+      )
+    },
+  )
+
+  test('without an end in the answer lives as long as was asked for', async () => {
+    const { vendor } = await microsoft(json({ id: 'sub-1' }))
+    const hour = { lifeMs: 3_600_000 }
+    expect(await vendor.openChannel('token', { ...request, ...hour }, signal)).toMatchObject({
+      expiresAt: NOW + 3_600_000_000,
+    })
+    expect(await vendor.renewChannel('token', { channelId: 's', ...hour }, signal)).toEqual({
+      kind: 'renewed',
+      expiresAt: NOW + 3_600_000_000,
+    })
+  })
+
+  test.each([
+    ['a calendar of somebody else', problem(403, 'ExtensionError'), null],
     ['a calendar that is gone', problem(404, 'ErrorItemNotFound'), 'vendor/calendar-gone'],
     [
       'an address that does not answer',
