@@ -2,7 +2,7 @@
 import { describe, expect, test } from 'vitest'
 import { readChannelToken } from '#shared/domain/channel-token.ts'
 import { Failure } from '#shared/domain/failure.ts'
-import { channelHealth, SILENT_FINDS } from '#shared/store/channels.ts'
+import { channelHealth } from '#shared/store/channels.ts'
 import { openConnectionChannels, tendChannels } from '../../services/scheduler/open-channels.ts'
 import { stopOrphans } from '../../services/scheduler/stop-channels.ts'
 import { eventually } from '../support/eventually.ts'
@@ -104,56 +104,6 @@ describe('channels', () => {
       ['a'],
     )
     expect(rows).toEqual([{ channel_attempts: 0, channel_retry_at: null }])
-  })
-
-  test('beyond a limit that the vendor names are asked for ever more rarely, by one calendar of the account, and polled', async () => {
-    const [world, vendor] = await open('channels limit')
-    await using _world = world
-    const [id, other] = await world.connect({}, {})
-    await world.addCalendars(id!, 'a', 'b', 'c')
-    await world.addCalendars(other!, 'd')
-    vendor.answers.open = ({ vendorCalendarId }) =>
-      vendorCalendarId === 'd' ? undefined : { kind: 'limit-reached' }
-    for (let hour = 0; hour < 7 * 24; hour += 1) {
-      await tend(world)
-      await world.advance(HOUR)
-    }
-    expect(await world.channels()).toEqual(['d open'])
-    const asked = vendor.opened.filter(({ vendorCalendarId }) => vendorCalendarId !== 'd').length
-    // 1, 2, 4, 8, 16 and then 24 hours, each ± a quarter, for three calendars.
-    expect(asked).toBeGreaterThanOrEqual(3)
-    expect(asked).toBeLessThan(3 * 14)
-    vendor.answers = {}
-    await world.advance(30 * HOUR)
-    await tend(world)
-    expect(await world.channels()).toEqual(['a open', 'b open', 'c open', 'd open'])
-  })
-
-  test('that are silent while reads find changes are replaced, four times a day at most, and count as silent until they ring', async () => {
-    const [world, vendor] = await open('channels silent')
-    await using _world = world
-    const [id] = await world.connect({})
-    await world.addCalendars(id!, 'a', 'b')
-    await tend(world)
-    const found = (times: number) =>
-      world.db.query(`update external_calendars set unrung_finds = $1 where vendor_calendar_id = 'a'`, [
-        times,
-      ])
-    await found(SILENT_FINDS - 1)
-    await world.advance(7 * HOUR)
-    expect(await tend(world)).toBe(0)
-    await found(SILENT_FINDS)
-    expect(await tend(world)).toBe(1)
-    expect(vendor.opened.slice(2).map(({ vendorCalendarId }) => vendorCalendarId)).toEqual(['a'])
-    const { rows } = await world.db.query(
-      `select unrung_finds from external_calendars where vendor_calendar_id = 'a'`,
-    )
-    expect(rows).toEqual([{ unrung_finds: SILENT_FINDS - 1 }])
-    await found(SILENT_FINDS)
-    await world.advance(5 * HOUR)
-    expect(await tend(world)).toBe(0)
-    await world.advance(HOUR + MINUTE)
-    expect(await tend(world)).toBe(1)
   })
 
   test('whose address the vendor refuses are asked for one after the other, not all in each run, and opened once it is mended', async () => {
