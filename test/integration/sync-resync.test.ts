@@ -137,6 +137,30 @@ describe('a full read that would empty a calendar', () => {
     expect(await world.calendarRow(account)).toMatchObject({ sweep_below: null, resync_after: null })
   })
 
+  test('is not believed either when the second one comes too early', async () => {
+    const account = await world.synced({ eventsPerCalendar: 60 })
+    const { length } = await world.rowVersions(account)
+    for (const id of await world.eventIds(account)) await world.deleteEvent(account, id)
+    await world.expireCursors(account)
+    await world.sync(account)
+    // The new cursor is of use once, and expires within the ten minutes: the calendar is read from the start again.
+    await world.addEvent(account, { summary: 'meanwhile' })
+    await world.sync(account, [world.webhook(account)])
+    await world.expireCursors(account)
+    await world.calls()
+    await world.sync(account, [world.webhook(account)])
+    expect((await world.calls()).map(({ status, query }) => [status, 'syncToken' in query])).toEqual([
+      [410, true],
+      [200, false],
+    ])
+    expect(await world.rowVersions(account)).toHaveLength(length + 1)
+    expect(await world.calendarRow(account)).toMatchObject({ sweep_below: expect.any(String) })
+    // The control: after its rest the next one is a second look.
+    await world.endRest(account)
+    await world.sync(account)
+    expect(await world.differences(account)).toEqual([])
+  })
+
   test('keeps what the second one sees', async () => {
     const account = await world.synced({ eventsPerCalendar: 60 })
     const before = await world.rowVersions(account)

@@ -164,6 +164,7 @@ export async function saveFullRead(tx: Queryable, calendar: CalendarId, read: Fu
             usual_from = case when $7 = 'usual' then null when reading = $7 then usual_from
                               else calstream_now() + $8::float8 * interval '1 millisecond' end,
             fresh_starts = case when $7 = 'plain' then 0 else fresh_starts end,
+            resync_streak = case when $7 = 'plain' then 0 else resync_streak end,
             place_failures = 0, place_failing_since = null, judged_by = $9, reread_at = null, updated_at = calstream_now()
       where id = $1`,
     [
