@@ -155,7 +155,11 @@ function schedulingOf({ record, holding }: Received, message: Scheduling['messag
  * A later unit speaks for an earlier one where both ring for the same: a calendar's ring says nothing about its siblings, and a
  * recheck nothing about a backoff.
  */
-function subjectOf({ connectionId, calendarId, reason }: Scheduling['message']): string {
+export function subjectOf({
+  connectionId,
+  calendarId,
+  reason,
+}: Pick<Scheduled, 'connectionId' | 'calendarId' | 'reason'>): string {
   return `${connectionId} ${calendarId ?? 'all'} ${reason}`
 }
 
