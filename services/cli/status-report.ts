@@ -1,5 +1,6 @@
 // What of an installation is not well, the worst first. Pure. Invariant: what could not be looked at is not well: nothing is called
 // healthy that nobody has seen.
+import { isoOf } from '#shared/domain/instant.ts'
 import { COUNTED_TO, type Backlog, type StateCount } from '#shared/store/status.ts'
 import type { GateLine } from './toggles.ts'
 import { problemOf, seenOf, type Look } from './look.ts'
@@ -155,6 +156,13 @@ function backlogFindings(backlog: Backlog | null): readonly Finding[] {
       what: 'held',
       found: `work of ${count(connections, 'connection')} waits for ${gate}`,
       do: 'it is rung by itself once the gate is open',
+    })
+  const { connections: ending = 0, firstAt = null } = backlog.grantsEnding ?? {}
+  if (ending > 0)
+    findings.push({
+      what: 'grants that end',
+      found: `those of ${count(ending, 'connection')} within a week${firstAt === null ? '' : `, the first at ${isoOf(firstAt)}`}`,
+      do: 'publish the Google project, whose grants end after 7 days while it is in testing; these people connect again',
     })
   if (deadLetters > 0)
     findings.push({

@@ -11,6 +11,7 @@ import {
   putOffListing,
   saveCalendarList,
 } from '#shared/store/calendar-list.ts'
+import { relabel } from '#shared/store/connect.ts'
 import { advanceConnection, lockConnection } from '#shared/store/disconnect.ts'
 import type { DueConnection } from '#shared/store/due.ts'
 import { connectionMessage } from '#shared/store/outbox-messages.ts'
@@ -62,12 +63,23 @@ async function compareOne(deps: ListDeps, connection: DueConnection, signal: Abo
     // Every account has one of its own, so this is a fault of the answer.
     if (listed.length === 0)
       throw new Failure('vendor/unreadable-answer', 'The vendor lists no calendar at all.')
+    await keepLabel(deps, connection, listed)
     return await store(deps, connection, listed)
   } catch (error) {
     if (signal.aborted) return false
     await putOff(deps, connection, asFailure(error))
     return false
   }
+}
+
+/** Google names the primary calendar by the address of the account, which people change. */
+async function keepLabel(
+  { db }: ListDeps,
+  { connectionId, vendor }: DueConnection,
+  listed: readonly VendorCalendar[],
+): Promise<void> {
+  const own = vendor === 'google' ? listed.find(({ primary }) => primary) : undefined
+  if (own?.vendorCalendarId.includes('@') === true) await relabel(db, connectionId, own.vendorCalendarId)
 }
 
 async function store(

@@ -8,7 +8,7 @@ import { metrics } from '#shared/platform/metrics.ts'
 import type { Queryable } from '#shared/platform/postgres.ts'
 import { countIllCalendars } from '#shared/store/calendar-failures.ts'
 import { channelHealth } from '#shared/store/channels.ts'
-import { countConnections } from '#shared/store/status.ts'
+import { countConnections, countEndingGrants } from '#shared/store/status.ts'
 
 const READ_BY = {
   [GROUPS.sync]: [TOPICS.requestedGoogle, TOPICS.requestedMicrosoft],
@@ -43,7 +43,9 @@ export async function observe(deps: {
   for (const { vendor, ...states } of health) {
     for (const [state, count] of Object.entries(states)) metrics.channels.record(count, { vendor, state })
   }
-  let set = counts.length + health.length + (await reportIll(deps.db))
+  const ending = await countEndingGrants(deps.db)
+  for (const { vendor, connections } of ending) metrics.grantsEnding.record(connections, { vendor })
+  let set = counts.length + health.length + (await reportIll(deps.db)) + ending.length
   for (const [group, topics] of Object.entries(READ_BY)) {
     for (const [topic, lag] of await groupLag(deps.kafka, group, topics)) {
       metrics.lag.record(lag, { group, topic })

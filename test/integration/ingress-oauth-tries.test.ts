@@ -299,3 +299,57 @@ describe('another try', () => {
     expect(page.text).toContain('Your link is used up')
   })
 })
+
+describe('an account at Google', () => {
+  const identityOf = async (provider: string) =>
+    world.look<{ id: string; identity: string; label: string; status: string }>(
+      `select id, vendor_account_id as identity, account_label as label, status from external_calendar_connections
+        where provider_id = $1`,
+      [provider],
+    )
+  const connect = async (provider: string, email: string) =>
+    new Person().connect(await oauth.linkFor({ vendor: 'google', provider }), email)
+
+  test('that changes its address is the same connection, with a new label', async () => {
+    const provider = randomUUID()
+    const account = await oauth.anAccount('google')
+    await connect(provider, account.email)
+    const [before] = await identityOf(provider)
+    expect(before?.identity).toMatch(/^\d+$/)
+    expect(before?.label).toBe(account.email)
+
+    const address = `new-${account.email}`
+    const { simulator } = world
+    await simulator.admin('PATCH', `/admin/accounts/${account.accountId}`, { email: address })
+    const primary = `/admin/accounts/${account.accountId}/calendars/${encodeURIComponent(account.email)}`
+    await simulator.admin('POST', `${primary}/rename`, { id: address, alias: true })
+    await connect(provider, address)
+    expect(await identityOf(provider)).toEqual([{ ...before, label: address }])
+  })
+
+  test('that was connected under its address is known by what stays from now on', async () => {
+    const provider = randomUUID()
+    const account = await oauth.anAccount('google')
+    await connect(provider, account.email)
+    const [fresh] = await identityOf(provider)
+    await world.look('update external_calendar_connections set vendor_account_id = $2 where id = $1', [
+      fresh?.id,
+      account.email,
+    ])
+    await connect(provider, account.email)
+    expect(await identityOf(provider)).toEqual([fresh])
+  })
+
+  test('that somebody else has the address of by now is another connection', async () => {
+    const provider = randomUUID()
+    const account = await oauth.anAccount('google')
+    await connect(provider, account.email)
+    await world.look(
+      `update external_calendar_connections set vendor_account_id = '999' where provider_id = $1`,
+      [provider],
+    )
+    await connect(provider, account.email)
+    expect((await identityOf(provider)).map(({ identity }) => identity)).toContain('999')
+    expect(await identityOf(provider)).toHaveLength(2)
+  })
+})

@@ -84,6 +84,8 @@ function connectionJson(connection: ConnectionState, gate: GateDecision) {
     last_synced_at: isoOf(connection.lastSyncedAt),
     last_error: errorJson(connection),
     backoff_until: isoOf(connection.backoffUntil),
+    next_probe_at: isoOf(connection.probeAt),
+    grant_ends_at: isoOf(connection.grantEndsAt),
     failing_calendars: connection.illCalendars.map(({ id: calendar, name, ...ill }) => ({
       id: calendar,
       name,
@@ -96,9 +98,9 @@ function connectionJson(connection: ConnectionState, gate: GateDecision) {
 
 function errorJson({ lastError, errorCount }: ConnectionState) {
   if (lastError === null) return null
-  const { code, message, at } = lastError
+  const { code, message, at, number = null } = lastError
   // Stored with the offset of whoever wrote it; told like every other time.
-  return { code, message, at: isoOf(instantOf(at)), failures: errorCount }
+  return { code, message, at: isoOf(instantOf(at)), failures: errorCount, vendor_number: number }
 }
 
 function illJson({ since, code, message, nextTryAt }: NonNullable<CalendarState['ill']>) {

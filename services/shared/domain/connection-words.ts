@@ -30,8 +30,12 @@ export interface ConnectionFacts {
   /** When the person last connected the account. */
   readonly connectedAt: Micros
   readonly lastSyncedAt: Micros | null
-  readonly lastError: { readonly message: string } | null
+  readonly lastError: { readonly message: string; readonly code?: string } | null
   readonly backoffUntil: Micros | null
+  /** While it waits for a person: when it is asked next whether it may go on by itself; null or absent: never. */
+  readonly probeAt?: Micros | null
+  /** When the grant ends whatever is done; null or absent: the vendor told no end. */
+  readonly grantEndsAt?: Micros | null
   /** A request met a closed gate and is kept; it is rung for when the gate opens. */
   readonly isHeld: boolean
   /** Calendars that are synced and cannot be read, the first few by name, and how many they are. */
@@ -75,10 +79,26 @@ const NOTHING = 'Nothing is to be done.'
 export const STALE_AFTER_MS = 30 * 60_000
 const STALE_AFTER_MINUTES = STALE_AFTER_MS / 60_000
 
+/** A grant that ends is warned of from here on: one of a Google project in testing, which lasts 7 days, from the start. */
+export const GRANT_WARN_MS = 7 * 86_400_000
+
 /** `gate`: whether its sync may run at the moment. */
 export function connectionWords(connection: ConnectionFacts, gate: GateDecision): Words {
+  const words = stateWords(connection, gate)
+  const ends = endingGrant(connection)
+  if (ends === null) return words
+  return { ...words, next_step: words.next_step === NOTHING ? ends : `${words.next_step} ${ends}` }
+}
+
+function endingGrant({ status, grantEndsAt, now }: ConnectionFacts): string | null {
+  if (status !== 'active' || !isAhead(grantEndsAt ?? null, now)) return null
+  if (grantEndsAt! - now > GRANT_WARN_MS * 1000) return null
+  return `This grant ends at ${isoOf(grantEndsAt!)}: the person has to connect the account again before then. At Google, grants of a project in testing end after 7 days; publish the project and they last.`
+}
+
+function stateWords(connection: ConnectionFacts, gate: GateDecision): Words {
   const { status, now, backoffUntil, lastError, lastSyncedAt, connectedAt } = connection
-  if (status !== 'active') return inactiveWords(status, lastError?.message)
+  if (status !== 'active') return inactiveWords(status, connection)
   if (gate.state !== 'on') return gateWords(gate)
   if (lastError !== null || isAhead(backoffUntil, now)) {
     const when = isAhead(backoffUntil, now) ? ` The next try is at ${isoOf(backoffUntil)}.` : ''
@@ -144,17 +164,13 @@ function gateWords(gate: Exclude<GateDecision, { state: 'on' }>): Words {
   }
 }
 
-function inactiveWords(
-  status: Exclude<ConnectionStatus, 'active'>,
-  message = 'The account no longer lets us in.',
-): Words {
+function inactiveWords(status: Exclude<ConnectionStatus, 'active'>, connection: ConnectionFacts): Words {
   switch (status) {
     case 'needs_reauth':
       return {
         state: status,
-        summary: message,
-        next_step:
-          'The person has to connect the account again: ask for a connect link with this connection_id and show it to them.',
+        summary: connection.lastError?.message ?? 'The account no longer lets us in.',
+        next_step: parkedStep(connection),
       }
     case 'disabled':
       return {
@@ -171,6 +187,18 @@ function inactiveWords(
     default:
       return status satisfies never
   }
+}
+
+const CONNECT_AGAIN =
+  'The person has to connect the account again: ask for a connect link with this connection_id and show it to them.'
+
+/** Who can mend it, and whether it goes on by itself then. */
+function parkedStep({ lastError, probeAt, now }: ConnectionFacts): string {
+  if (probeAt === undefined || probeAt === null) return CONNECT_AGAIN
+  const when = isAhead(probeAt, now) ? ` It is asked about next at ${isoOf(probeAt)}.` : ''
+  return lastError?.code === 'vendor/admin-required'
+    ? `An administrator of the organization has to act; when they have, it goes on by itself.${when} Sooner: ask for a connect link with this connection_id.`
+    : `It goes on by itself when the vendor lets it in again.${when} If it does not: ${CONNECT_AGAIN.charAt(0).toLowerCase()}${CONNECT_AGAIN.slice(1)}`
 }
 
 export interface StaleReason {

@@ -148,6 +148,10 @@ export const metrics = {
     'calendar_sync_channel_failures',
     'Channels that could not be opened or renewed. Labels: vendor, code',
   ),
+  grantsEnding: gauge(
+    'calendar_sync_grants_ending',
+    'Active connections whose grant ends within a week whatever is done: a Google project in testing. Labels: vendor',
+  ),
   connections: gauge('calendar_sync_connections', 'Connections. Labels: vendor, state'),
 
   socketsTurnedAway: counter(

@@ -85,6 +85,17 @@ async function adoptKnown(
   return { ...known, vendorAccountId }
 }
 
+/** Another address of the same account, for people to see; a row that a unit holds at the moment is told of it at the next list. */
+export async function relabel(db: Queryable, connection: ConnectionId, address: string): Promise<void> {
+  await db.query(
+    `update external_calendar_connections set account_label = $2
+      where id in (select id from external_calendar_connections
+                    where id = $1 and status <> 'disconnected' and account_label is distinct from $2
+                    for no key update skip locked)`,
+    [connection, address],
+  )
+}
+
 /**
  * Stores sealed credentials. A reconnect is a new grant, so it replaces whatever was there and advances the version. The ingress
  * may not read what is sealed, and `excluded` would count as reading.

@@ -16,8 +16,18 @@ export interface ConnectionState {
   readonly disconnectedAt: Micros | null
   readonly lastSyncedAt: Micros | null
   readonly errorCount: number
-  readonly lastError: { readonly code: string; readonly message: string; readonly at: string } | null
+  readonly lastError: {
+    readonly code: string
+    readonly message: string
+    readonly at: string
+    /** The number that the vendor gives its reason, as AADSTS700016. */
+    readonly number?: number
+  } | null
   readonly backoffUntil: Micros | null
+  /** While needs_reauth: when it is asked next whether it may go on by itself. */
+  readonly probeAt: Micros | null
+  /** When the grant ends whatever is done, as the vendor told it. */
+  readonly grantEndsAt: Micros | null
   /** Work waits for a gate. */
   readonly isHeld: boolean
   readonly illCalendars: ConnectionFacts['illCalendars']
@@ -57,6 +67,8 @@ const CONNECTION = `c.id, c.vendor, coalesce(c.account_label, c.vendor_account_i
   c.sync_needed as "syncNeeded", to_micros(c.connected_at) as "connectedAt", to_micros(c.disconnected_at) as "disconnectedAt",
   to_micros(c.last_synced_at) as "lastSyncedAt", c.error_count as "errorCount", c.last_error as "lastError",
   to_micros(c.backoff_until) as "backoffUntil", to_micros(calstream_now()) as now,
+  case when c.status = 'needs_reauth' then to_micros(c.probe_at) end as "probeAt",
+  (select to_micros(g.grant_ends_at) from connection_credentials g where g.connection_id = c.id) as "grantEndsAt",
   exists (select from held_requests h where h.connection_id = c.id) as "isHeld", ${ILL_CALENDARS}`
 
 const CALENDAR = `k.id, k.connection_id as "connectionId", k.name, k.time_zone as "timeZone", k.access_role as "accessRole", k.is_primary as "isPrimary", k.judged_by as "judgedBy", k.selected,

@@ -46,7 +46,7 @@ export interface ConnectionLine extends ConnectionFacts {
 const JUDGED = `clock as materialized (select calstream_now() as now),
   judged as (
     select c.id, c.provider_id, c.vendor, c.vendor_account_id, c.account_label, c.status, c.sync_needed, c.connected_at, c.last_synced_at,
-      c.error_count, c.last_error, c.backoff_until, clock.now, held.gate as held_by,
+      c.error_count, c.last_error, c.backoff_until, c.probe_at, clock.now, held.gate as held_by,
       case
         when c.status <> 'active' then c.status
         when $1::text = 'unknown' then 'unknown'
@@ -86,6 +86,8 @@ export async function listConnections(
      select id, provider_id as "providerId", vendor, coalesce(account_label, vendor_account_id, '(erased)') as account, state, status,
        sync_needed as "syncNeeded", to_micros(connected_at) as "connectedAt", to_micros(last_synced_at) as "lastSyncedAt", error_count as "errorCount",
        last_error as "lastError", to_micros(backoff_until) as "backoffUntil", to_micros(now) as now,
+       case when status = 'needs_reauth' then to_micros(probe_at) end as "probeAt",
+       (select to_micros(g.grant_ends_at) from connection_credentials g where g.connection_id = c.id) as "grantEndsAt",
        held_by is not null as "isHeld", ${ILL_CALENDARS},
        (select count(*)::int from external_calendars k where k.connection_id = c.id and k.selected) as calendars,
        (select count(*)::int from channels h where h.connection_id = c.id and h.status = 'open') as "openChannels"
@@ -156,6 +158,8 @@ export interface Backlog {
   readonly calendars: number
   readonly events: number
   readonly openChannels: number
+  /** Active connections whose grant ends within a week whatever is done, and when the first does. */
+  readonly grantsEnding?: { readonly connections: number; readonly firstAt: Micros | null }
   /** When a unit last answered a notification; null when none of the last 5 000 was of that vendor. */
   readonly lastNotificationAt: Readonly<Partial<Record<VendorName, Micros>>>
 }
@@ -178,6 +182,9 @@ export async function readBacklog(db: Queryable): Promise<Backlog> {
        (select count(*)::int from (select from external_calendars where selected limit $1) k) as calendars,
        (select count(*)::int from (select from external_calendar_events limit $1) e) as events,
        (select count(*)::int from (select from channels where status = 'open' limit $1) h) as "openChannels",
+       (select jsonb_build_object('connections', count(*), 'firstAt', to_micros(min(g.grant_ends_at)))
+          from connection_credentials g join external_calendar_connections c on c.id = g.connection_id
+         where c.status = 'active' and g.grant_ends_at < clock.now + interval '7 days') as "grantsEnding",
        (select coalesce(jsonb_object_agg(n.vendor, n.at), '{}') from (
           select c.vendor, to_micros(max(k.seen_at)) as at
             from (select connection_id, seen_at from webhook_dedupe_keys order by seen_at desc limit 5000) k
@@ -210,6 +217,22 @@ export async function countConnections(db: Queryable): Promise<
             count(*) filter (where status = 'needs_reauth')::int as needs_reauth,
             count(*) filter (where status = 'disabled')::int as disabled
        from external_calendar_connections group by vendor`,
+  )
+  return rows
+}
+
+/** Active connections of each vendor whose grant ends within a week, whatever is done. Throws Failure `store/*`. */
+export async function countEndingGrants(
+  db: Queryable,
+): Promise<readonly { readonly vendor: VendorName; readonly connections: number }[]> {
+  const { rows } = await db.query<{ vendor: VendorName; connections: number }>(
+    `select vendors.vendor, count(ending.id)::int as connections
+       from unnest(array['google', 'microsoft']) as vendors (vendor)
+       left join (select c.id, c.vendor from external_calendar_connections c
+                    join connection_credentials g on g.connection_id = c.id
+                   where c.status = 'active' and g.grant_ends_at < calstream_now() + interval '7 days') ending
+         on ending.vendor = vendors.vendor
+      group by 1`,
   )
   return rows
 }

@@ -32,6 +32,8 @@ const CONNECTION: ConnectionState = {
   errorCount: 0,
   lastError: null,
   backoffUntil: null,
+  probeAt: null,
+  grantEndsAt: null,
   isHeld: false,
   illCalendars: [],
   illCount: 0,
@@ -63,6 +65,42 @@ const ILL = {
 }
 const PARTLY = { illCalendars: [{ id: CALENDAR.id, name: 'Team', ...ILL }], illCount: 1 }
 const ERROR = { code: 'vendor/unavailable', message: 'It is down.', at: '2026-05-04T11:59:00Z' }
+
+describe('a connection that waits for somebody', () => {
+  const parked = (code: string, probeAt: number | null) => {
+    const lastError = { ...ERROR, code, message: 'Refused.' }
+    return connectionWords({ ...CONNECTION, status: 'needs_reauth', lastError, probeAt }, ON)
+  }
+
+  test('says who can mend it, and whether it goes on by itself then', () => {
+    const at = NOW + 20 * MINUTE
+    expect(parked('vendor/grant-revoked', null).next_step).toMatch(
+      /^The person has to connect the account again/,
+    )
+    expect(parked('vendor/account-refused', at).next_step).toMatch(
+      /^It goes on by itself when the vendor lets it in/,
+    )
+    expect(parked('vendor/admin-required', at).next_step).toMatch(
+      /^An administrator of the organization has to act/,
+    )
+    for (const code of ['vendor/account-refused', 'vendor/admin-required'])
+      expect(parked(code, at).next_step).toContain(isoOf(at))
+  })
+})
+
+describe('a grant that ends', () => {
+  const words = (grantEndsAt: number | null, more: object = {}) =>
+    connectionWords({ ...CONNECTION, ...more, grantEndsAt }, ON)
+
+  test('is warned of within a week of its end, whatever else is so', () => {
+    const at = NOW + 7 * 1440 * MINUTE
+    expect(words(at).next_step).toContain(`This grant ends at ${isoOf(at)}`)
+    expect(words(at).state).toBe('in_sync')
+    expect(words(at, { lastError: ERROR }).next_step).toMatch(/tried again by itself.*This grant ends at/)
+    for (const none of [null, at + 1, NOW]) expect(words(none)).toEqual(connectionWords(CONNECTION, ON))
+    expect(words(at, { status: 'disabled' }).next_step).not.toContain('grant')
+  })
+})
 
 describe('a connection', () => {
   test.each([
