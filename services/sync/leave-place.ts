@@ -2,6 +2,7 @@
 // counted in the calendar's row, and the first page that is stored forgets them; a run that gets nowhere loses its place and is
 // begun again in another way of listing.
 import { Failure } from '#shared/domain/failure.ts'
+import type { Micros } from '#shared/domain/ids.ts'
 import { readingAfterNoProgress, USUAL_AGAIN_MS } from '#shared/domain/reading.ts'
 import { metrics } from '#shared/platform/metrics.ts'
 import { giveUpRun, saveFreshStart, savePlaceFailure } from '#shared/store/calendars.ts'
@@ -49,7 +50,8 @@ async function leave(
   const { calendarId, freshStarts } = run.calendar
   const others = otherPlaces(run, failure, unit.connection.now)
   const restMs = freshRestMs(freshStarts + 1)
-  for (const other of others) {
+  for (const place of others) {
+    const other = asLeft(place, unit.connection.now + restMs * 1000)
     const page = await answerOf(() => fetchPage(deps, unit, other, turn))
     if (page === 'busy') break
     if (page === null) continue
@@ -66,6 +68,24 @@ async function leave(
   const restOfLook = others.length === 0 ? null : LOOK_AGAIN_MS
   await writeFenced(deps, unit, 0, ({ tx }) => savePlaceFailure(tx, calendarId, restOfLook))
   throw failure
+}
+
+/**
+ * The run at another place, with what its row says once that place has answered: its failures are forgotten and the next look at
+ * the start has to wait. Without it a run whose second page always fails begins again and again in the same unit.
+ */
+function asLeft(run: CalendarRun, freshAfter: Micros): CalendarRun {
+  const { calendar } = run
+  const isFresh = run.cursor === null
+  return {
+    ...run,
+    calendar: {
+      ...calendar,
+      placeFailures: 0,
+      placeFailingSince: null,
+      ...(isFresh ? { freshStarts: calendar.freshStarts + 1, freshAfter } : {}),
+    },
+  }
 }
 
 /** null: this place does not answer either. A cursor that has expired is one that does not. 'busy': nothing may be asked now. */

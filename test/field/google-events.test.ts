@@ -194,3 +194,31 @@ test('a series that becomes a single event is that event and no occurrence', asy
   await story.ring(own)
   await story.busyBecomes(['+1 09:00-10:00'])
 })
+
+test('whose meetings make a person busy: their own calendars; others are offered with role and primary', async () => {
+  await using story = await product.begin()
+  const { make } = story
+  const account = product.google.account('neighbours')
+  account.calendar('neighbours@example.com', { primary: true }).holds(make.google('mine', 1, 9))
+  account.calendar('side@group.calendar.google.com').holds(make.google('side', 1, 12))
+  account
+    .calendar('bob@example.com', { accessRole: 'reader', summary: 'Bob' })
+    .holds(make.google('bobs', 2, 9))
+  account
+    .calendar('c_188x@resource.calendar.google.com', { accessRole: 'freeBusyReader', summary: 'Room 5' })
+    .holds(make.google('room', 3, 9, { visibility: 'private' }))
+  account
+    .calendar('football@import.calendar.google.com', { accessRole: 'reader', summary: 'Football' })
+    .holds(make.google('match', 4, 19))
+  account
+    .calendar('en.german#holiday@group.v.calendar.google.com', { accessRole: 'reader' })
+    .holds(make.googleDay('holiday', 5, { visibility: 'public' }))
+  const id = await story.connected(account)
+  expect(await story.busy()).toEqual(['+1 09:00-10:00', '+1 12:00-13:00'])
+  const { calendars } = await story.connection(id)
+  expect(calendars).toHaveLength(6)
+  expect(calendars).toContainEqual(
+    expect.objectContaining({ name: 'neighbours@example.com', primary: true, selected: true }),
+  )
+  expect(calendars).toContainEqual(expect.objectContaining({ name: 'Bob', primary: false, selected: false }))
+})

@@ -2,6 +2,7 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { MINUTE, openProduct, type Case, type Product } from './product.ts'
 import { graphTime } from './vendors/events.ts'
+import { graphError } from './vendors/microsoft.ts'
 import type { Item } from './vendors/google.ts'
 
 let product: Product
@@ -85,4 +86,48 @@ test('while a removal is doubted, other calendars of the account do not wait', a
   await story.ringGraph(account, side)
   // No time has passed.
   await story.busyBecomes(['+1 12:00-13:00', '+2 09:00-10:00'])
+})
+
+test('a whole day lies in the zone of the mailbox, whatever zone it is told with', async () => {
+  await using story = await product.begin()
+  const { make } = story
+  // Phoenix has no summer time: its midnight is 07:00 in UTC all the year.
+  const told: Record<string, Item> = {
+    plain: make.graphDay('plain', 3, 'US Mountain Standard Time'),
+    utc: make.graphDay('utc', 5, 'UTC', { originalStart: new Date(make.at(5, 7)).toISOString() }),
+    custom: make.graphDay('custom', 7, 'tzone://Microsoft/Custom'),
+    customized: make.graphDay('customized', 9, 'Customized Time Zone'),
+    display: make.graphDay('display', 11, 'Coordinated Universal Time'),
+    unmapped: make.graphDay('unmapped', 13, 'Mid-Atlantic Standard Time'),
+  }
+  const account = product.microsoft.account('phoenix')
+  account.mailboxSettings = { timeZone: 'US Mountain Standard Time' }
+  account.calendar('own-phoenix', { isDefaultCalendar: true }).holds(...Object.values(told))
+  await story.connected(account)
+  expect(await story.busy()).toEqual([3, 5, 7, 9, 11, 13].map((day) => `+${day} 07:00-07:00`))
+  expect((await story.busyAnswer()).stale).toBe(false)
+})
+
+test('where the settings of a mailbox are not to be had, the offset of an occurrence says where its day begins', async () => {
+  await using story = await product.begin()
+  const { make } = story
+  const account = product.microsoft.account('no-settings')
+  const occurrence = {
+    type: 'occurrence',
+    seriesMasterId: 'm',
+    originalStart: new Date(make.at(3, 10)).toISOString(),
+  }
+  const day = make.graphDay('offsite', 3, 'UTC', occurrence)
+  // A midnight that was moved to UTC, in a zone without a name: 22:00 of the day before is the midnight of UTC+2.
+  const moved = make.graphDay('moved', 9, 'tzone://Microsoft/Custom', {
+    start: graphTime(make.at(8, 22)),
+    end: graphTime(make.at(9, 22)),
+  })
+  account.calendar('own-no-settings', { isDefaultCalendar: true }).holds(day, moved)
+  story.when(account, ({ path }) =>
+    path.includes('mailboxSettings') ? graphError(403, 'ErrorAccessDenied') : undefined,
+  )
+  await story.connected(account)
+  expect(await story.busy()).toEqual(['+3 10:00-10:00', '+8 22:00-22:00'])
+  expect((await story.busyAnswer()).stale).toBe(false)
 })

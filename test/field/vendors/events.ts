@@ -30,6 +30,12 @@ export class EventMaker {
     return `+${day} ${clock(start)}-${clock(end)}`
   }
 
+  /** What `told` says of an hour. */
+  hour(day: number, hour: number): string {
+    const [start, end] = [hour, hour + 1].map((one) => new Date(this.at(day, one)).toISOString())
+    return this.told({ start: start!, end: end! })
+  }
+
   /** An event of Google that lasts an hour. developers.google.com/workspace/calendar/api/v3/reference/events */
   google(id: string, day: number, hour: number, more: Item = {}): Item {
     return {

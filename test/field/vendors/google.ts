@@ -37,6 +37,8 @@ export class GoogleCalendar {
   readonly channels: Channel[] = []
   /** Of a page; Google decides this by itself and gives at most what is asked for. */
   pageSize = 2500
+  /** How many reads have begun; each has page tokens of its own. */
+  reads = 0
   /** Ids under which the calendar answers beside its own. */
   readonly aliases = new Set<string>()
 
@@ -232,7 +234,8 @@ function stop(account: GoogleAccount, { body }: Asked): Told {
 /** A full read within the window, or what the log tells since a token. */
 function eventsOf(calendar: GoogleCalendar, { query }: Asked): Told {
   const token = query.get('syncToken')
-  const from = Number(query.get('pageToken') ?? 0)
+  const [read, at] = query.get('pageToken')?.split('-') ?? [String((calendar.reads += 1)), '0']
+  const from = Number(at)
   const all =
     token === null
       ? [...calendar.items.values()].filter((item) => isInside(item, query))
@@ -243,7 +246,9 @@ function eventsOf(calendar: GoogleCalendar, { query }: Asked): Told {
     body: {
       ...headOf(calendar),
       items: all.slice(from, from + size).map((item) => withAttendees(item, query)),
-      ...(isLast ? { nextSyncToken: String(calendar.log.length) } : { nextPageToken: String(from + size) }),
+      ...(isLast
+        ? { nextSyncToken: String(calendar.log.length) }
+        : { nextPageToken: `${read}-${from + size}` }),
     },
   }
 }

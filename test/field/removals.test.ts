@@ -1,0 +1,104 @@
+// What looks like a removal and is none, as people who run calendar sync reported it: nothing is removed on one look, and
+// until it is clear what happened, busy times are right or say that they may be out of date.
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { HOUR, MINUTE, openProduct, pageText, type Case, type Product } from './product.ts'
+import type { GoogleAccount } from './vendors/google.ts'
+
+let product: Product
+
+beforeAll(async () => {
+  product = await openProduct('field_removals')
+})
+
+afterAll(async () => {
+  await product?.[Symbol.asyncDispose]()
+})
+
+/** Lets hours pass and collects answers in which meetings are missing without a word. */
+async function lostWithin(story: Case, ms: number, expected: readonly string[]): Promise<readonly string[]> {
+  const lost: string[] = []
+  await product.pass(ms, {
+    stepMs: 10 * MINUTE,
+    after: async () => {
+      const { busy, stale } = await story.busyAnswer()
+      const seen = busy.map((span) => story.make.told(span))
+      if (!stale && expected.some((one) => !seen.includes(one))) lost.push(JSON.stringify(seen))
+    },
+  })
+  return lost
+}
+
+/** Ana, her own calendar and a side calendar, connected and read. */
+async function withSide(story: Case, name: string): Promise<{ account: GoogleAccount; id: string }> {
+  const account = product.google.account(name)
+  account.calendar(`${name}@example.com`, { primary: true }).holds(story.make.google('mine', 1, 9))
+  account.calendar(`${name}-side@group.calendar.google.com`).holds(story.make.google('side', 2, 13))
+  return { account, id: await story.connected(account) }
+}
+
+const BOTH = ['+1 09:00-10:00', '+2 13:00-14:00']
+
+test('a person hides a calendar of their own in the list: its meetings still block', async () => {
+  await using story = await product.begin()
+  const { account } = await withSide(story, 'hides')
+  Object.assign(account.calendars[1]!.entry, { hidden: true, selected: false })
+  expect(await lostWithin(story, 4 * HOUR, BOTH)).toEqual([])
+  await story.busyBecomes(BOTH)
+})
+
+test('one listing leaves a calendar out, and the calendar answers 404 meanwhile: nothing is removed', async () => {
+  await using story = await product.begin()
+  const { account } = await withSide(story, 'left-out')
+  const [side] = account.calendars.splice(1, 1)
+  const lists = product.google.calls(account, '/users/me/calendarList').length
+  story.when(account, ({ path }) => {
+    // The list that lacks it was the last request of its kind before this one.
+    const isBack = product.google.calls(account, '/users/me/calendarList').length > lists + 1
+    if (isBack && account.calendars.length === 1 && path.endsWith('/calendarList'))
+      account.calendars.push(side!)
+    return undefined
+  })
+  expect(await lostWithin(story, 4 * HOUR, BOTH)).toEqual([])
+  expect(account.calendars).toHaveLength(2)
+  await story.busyBecomes(BOTH)
+})
+
+test('a calendar that is deleted for good is gone within hours', async () => {
+  await using story = await product.begin()
+  const { account } = await withSide(story, 'deletes')
+  account.calendars.splice(1, 1)
+  await product.pass(5 * HOUR, { stepMs: 10 * MINUTE })
+  await story.busyBecomes(BOTH.slice(0, 1))
+})
+
+test.each([
+  ['the old address stays an alias', true],
+  ['the old address is unknown', false],
+])('a person changes their address (%s): one connection, the same events', async (_what, isAlias) => {
+  await using story = await product.begin()
+  const name = isAlias ? 'renamed' : 'renamed-hard'
+  const account = product.google.account(name)
+  const own = account
+    .calendar(`old.${name}@example.com`, { primary: true })
+    .holds(story.make.google('m1', 1, 9), story.make.google('m2', 2, 9))
+  const id = await story.connected(account)
+  const ids = () =>
+    product.days.query('select event_id from external_calendar_events where connection_id = $1 order by 1', [
+      id,
+    ])
+  const before = await ids()
+  expect(before).toHaveLength(2)
+  if (isAlias) own.aliases.add(own.id)
+  Object.assign(own.entry, { id: `new.${name}@example.com`, summary: `new.${name}@example.com` })
+  expect(await lostWithin(story, 4 * HOUR, ['+1 09:00-10:00', '+2 09:00-10:00'])).toEqual([])
+  expect(await ids()).toEqual(before)
+  // Later the person connects again.
+  const page = await story.consent(account, { reconnects: id })
+  expect(page.status, pageText(page)).toBe(200)
+  expect(await story.connections()).toHaveLength(1)
+  own.changes(story.make.google('m3', 3, 9))
+  await product.work()
+  await product.pass(20 * MINUTE)
+  await story.busyBecomes(['+1 09:00-10:00', '+2 09:00-10:00', '+3 09:00-10:00'])
+  expect(await ids()).toEqual(expect.arrayContaining(before))
+})
