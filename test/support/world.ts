@@ -113,7 +113,12 @@ export class World implements AsyncDisposable {
 
   /** Makes an account at the vendor and connects it, allowed by both lists. Nothing is synced until services run. */
   async connect(
-    account: { vendor?: VendorName; calendars?: number; eventsPerCalendar?: number } = {},
+    account: {
+      vendor?: VendorName
+      calendars?: number | readonly { readonly accessRole?: string; readonly timeZone?: string }[]
+      eventsPerCalendar?: number
+      claims?: boolean
+    } = {},
   ): Promise<Account> {
     const made = await this.admin<{
       accountId: string

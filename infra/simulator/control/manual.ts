@@ -29,7 +29,8 @@ export const MANUAL: readonly ManualGroup[] = [
       { route: 'GET /admin/accounts', about: 'All accounts with their ids, calendars and refresh tokens.' },
       {
         route: 'POST /admin/accounts',
-        about: 'A new person at google or microsoft, with generated events.',
+        about:
+          'A new person at google or microsoft, with generated events; with `claims` of every answer and kind.',
         body: { vendor: 'google', email: 'ada@example.com', calendars: 2, eventsPerCalendar: 20 },
       },
       {

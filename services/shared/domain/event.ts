@@ -70,7 +70,7 @@ export interface CalendarEvent {
  * block at Google; Microsoft calls them tentative, and a hold that turns out free costs less than
  * a double booking. Sources, read 2026-11-29: developers.google.com/workspace/calendar/api/guides/
  * calendar-status and …/v3/reference/events#transparency, learn.microsoft.com/graph/api/resources/
- * scheduleinformation and …/scheduleitem.
+ * scheduleinformation and …/scheduleitem. ADR 19 has the table and what is not settled.
  */
 export function isBusy({
   response,

@@ -289,3 +289,39 @@ describe('clouds', () => {
     )
   })
 })
+
+describe('the zone of a mailbox', () => {
+  const own = { id: 'c', name: 'Mine', isDefaultCalendar: true, canEdit: true, owner: { address: 'a@x.org' } }
+  const shared = { id: 'd', name: 'Bob', canEdit: true, owner: { address: 'b@x.org' } }
+  const listedWith = async (settings: Parameters<typeof routes>[0][string] | null) => {
+    const { vendor, seen } = await microsoft(
+      routes({
+        '/v1.0/me/calendars': json({ value: [own, shared] }),
+        ...(settings === null ? {} : { '/v1.0/me/mailboxSettings': settings }),
+      }),
+    )
+    const calendars = await vendor.listCalendars('token', signal)
+    expect(seen.map(({ url }) => url.pathname)).toContain('/v1.0/me/mailboxSettings')
+    return calendars.map(({ timeZone, isOwned }) => [timeZone, isOwned])
+  }
+
+  test('is that of its own calendars, and of no other', async () => {
+    expect(await listedWith(json({ timeZone: 'Pacific Standard Time' }))).toEqual([
+      ['America/Los_Angeles', true],
+      [null, false],
+    ])
+  })
+
+  test.each([
+    ['may not be read', json({ error: { code: 'ErrorAccessDenied', message: 'No.' } }, 403)],
+    ['is refused for a while', json({ error: { code: 'ApplicationThrottled', message: 'No.' } }, 429)],
+    ['has no name that anybody knows', json({ timeZone: 'tzone://Microsoft/Custom' })],
+    ['is told as something else', json({ timeZone: 5 })],
+    ['is not told', null],
+  ])('that %s costs nobody the list', async (_what, settings) => {
+    expect(await listedWith(settings)).toEqual([
+      [null, true],
+      [null, false],
+    ])
+  })
+})
