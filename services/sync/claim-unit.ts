@@ -108,6 +108,7 @@ function unitOf(
     done: new Set<CalendarId>(),
     failed: new Map<CalendarId, Failure>(),
     putOff: new Set<CalendarId>(),
+    toReread: new Map<CalendarId, Micros | null>(),
     left: new Set(early),
     isClosed: false,
     openAt: startedAt,

@@ -1,15 +1,15 @@
 // Step 4 of a unit. Invariant: rows, their messages and the place in the run (checkpoint or cursor) commit together under the
 // fence; the last page of a unit carries its outcome too.
-import type { EventId } from '#shared/domain/ids.ts'
+import type { CalendarId, EventId } from '#shared/domain/ids.ts'
 import type { Plan } from '#shared/domain/plan.ts'
 import { crashPoint } from '#shared/platform/crash-point.ts'
 import { metrics } from '#shared/platform/metrics.ts'
 import { clearIfIll } from '#shared/store/calendar-failures.ts'
-import { saveCheckpoint, saveCursor } from '#shared/store/calendars.ts'
+import { oweFullReads, saveCheckpoint, saveCursor } from '#shared/store/calendars.ts'
 import { deleteEvents, refreshEvents, upsertEvents } from '#shared/store/events.ts'
 import { insertOutbox } from '#shared/store/outbox.ts'
 import type { Page } from '#shared/vendors/vendor.ts'
-import { checkpointOf, followUp, nextPage, type CalendarRun } from './calendar-run.ts'
+import { checkpointOf, followUp, nextPage, REST_MS, type CalendarRun } from './calendar-run.ts'
 import { closeUnit } from './end-unit.ts'
 import { changeMessages, type RowChange } from './publish-changes.ts'
 import { writeFenced, type FencedWrite, type Unit, type UnitDeps } from './unit.ts'
@@ -20,6 +20,8 @@ export interface PlannedPage {
   readonly run: CalendarRun
   readonly plan: Plan
   readonly next: Page['next']
+  /** Something left this calendar for another of the account. */
+  readonly hasMoved?: boolean
   /** No other calendar comes after this one, so its last write closes the unit. */
   readonly isLast: boolean
 }
@@ -35,6 +37,7 @@ export async function persistPage(
   const after = placeAfter(run, next)
   await writeFenced(deps, unit, changes, async (write) => {
     await writePlan(deps, unit, page, write)
+    if (page.hasMoved) await rereadOthers(write, unit, run.calendar.calendarId)
     if (next.kind === 'end' && run.cursor !== null)
       await saveCursor(write.tx, run.calendar.calendarId, next.cursor, run.calendar.rules)
     else await savePlace(write, after)
@@ -49,6 +52,19 @@ export async function persistPage(
   metrics.pages.add(1, { vendor: unit.connection.vendor })
   metrics.itemsProcessed.add(changes, { vendor: unit.connection.vendor })
   return after
+}
+
+/**
+ * What moved away stands in another calendar, whose changes may not tell of it: all others are read from the start, each at most
+ * once in ten minutes. Until then they are not called fresh, so what moved is never nowhere without a word.
+ */
+async function rereadOthers(
+  { tx }: FencedWrite,
+  { connection, progress }: Unit,
+  calendar: CalendarId,
+): Promise<void> {
+  for (const other of await oweFullReads(tx, connection.connectionId, calendar, REST_MS))
+    progress.toReread.set(other.calendarId, other.resyncAfter)
 }
 
 /** A full read that has seen its last page goes on with the sweep; a resumed read of changes with one more pass. */

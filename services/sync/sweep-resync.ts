@@ -23,8 +23,7 @@ import { writeFenced, type FencedWrite, type Unit, type UnitDeps } from './unit.
 
 /** Keeps a transaction under 100 ms. */
 const CHUNK = 1000
-/** Both have to be exceeded before a sweep counts as a mass delete. */
-const MASS_DELETE_COUNT = 20
+/** A full read that lacks more of what is held than this is not believed alone, however little is held: two of three events, too. */
 const MASS_DELETE_SHARE = 0.5
 
 export interface Sweep {
@@ -106,7 +105,7 @@ function confirmedBelow({ calendar, startedAt }: CalendarRun): number {
 }
 
 function looksLikeMassDelete({ unseen, all }: { readonly unseen: number; readonly all: number }): boolean {
-  return unseen > MASS_DELETE_COUNT && unseen > all * MASS_DELETE_SHARE
+  return unseen > all * MASS_DELETE_SHARE
 }
 
 function warnOfMassDelete({ logger }: UnitDeps, { connection }: Unit, { calendarId }: CalendarRow): void {

@@ -135,16 +135,26 @@ async function syncPage(
   const late = isPageLate(deps, unit, turn)
   if (late !== null) return late
   // 4. Persist rows, messages and the place in the run in one transaction.
-  return { kind: 'on', run: await persistPage(deps, unit, { run, plan, next: page.next, isLast }) }
+  return {
+    kind: 'on',
+    run: await persistPage(deps, unit, {
+      run,
+      plan,
+      next: page.next,
+      hasMoved: page.hasMoved ?? false,
+      isLast,
+    }),
+  }
 }
 
 /** One calendar after the other; the failure of one does not keep the others from being read. */
 async function syncCalendars(deps: UnitDeps, unit: Unit, turn: Turn): Promise<Interruption | null> {
   const { done, failed, left } = unit.progress
   const finds: Find[] = []
-  for (const calendar of unit.scope) {
+  for (const claimed of unit.scope) {
+    const calendar = asItStands(unit, claimed)
     const changesBefore = unit.progress.changes
-    const isLast = calendar === unit.scope.at(-1) && failed.size === 0
+    const isLast = claimed === unit.scope.at(-1) && failed.size === 0
     const pagesBefore = unit.progress.pages
     using own = ownTurn(turn, calendar, unit.calendars)
     try {
@@ -170,6 +180,13 @@ async function syncCalendars(deps: UnitDeps, unit: Unit, turn: Turn): Promise<In
     )
   })
   return null
+}
+
+/** A calendar of which this unit itself has learned that it is to be read from the start. */
+function asItStands({ progress }: Unit, calendar: CalendarRow): CalendarRow {
+  const resyncAfter = progress.toReread.get(calendar.calendarId)
+  if (resyncAfter === undefined) return calendar
+  return { ...calendar, cursor: null, checkpoint: null, readNeeded: true, resyncAfter }
 }
 
 /** What a calendar met while it was read. Throws what is not its own but ends the unit. */

@@ -4,7 +4,7 @@ import { performance } from 'node:perf_hooks'
 import type { SyncRequested } from '#schemas/messages.gen.ts'
 import type { GateName, Gates } from '#shared/domain/gates.ts'
 import type { Failure } from '#shared/domain/failure.ts'
-import type { CalendarId, VendorName } from '#shared/domain/ids.ts'
+import type { CalendarId, Micros, VendorName } from '#shared/domain/ids.ts'
 import type { InboundRecord } from '#shared/platform/broker.ts'
 import type { Clock } from '#shared/platform/clock.ts'
 import type { Codec } from '#shared/platform/codec.ts'
@@ -58,6 +58,8 @@ export interface Progress {
   readonly failed: Map<CalendarId, Failure>
   /** Calendars that wait for a full read which is not due yet: they stay owed. */
   readonly putOff: Set<CalendarId>
+  /** Calendars whose cursor was taken away by this unit, because something moved there; not before the time given. */
+  readonly toReread: Map<CalendarId, Micros | null>
   /** Ill calendars that are to be read by another unit, because their ring came early or because they gave way: it rings for them. */
   readonly left: Set<CalendarRow>
   /** The outcome is written. */

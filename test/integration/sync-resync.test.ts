@@ -175,6 +175,24 @@ describe('a full read that would empty a calendar', () => {
     expect(await world.told()).toEqual([])
   })
 
+  test('is not believed alone of a small calendar either: an empty list removes none of its three events', async () => {
+    const account = await world.synced({ eventsPerCalendar: 0 })
+    for (let i = 0; i < 3; i += 1) await world.addEvent(account)
+    await world.sync(account)
+    const before = await world.rowVersions(account)
+    expect(before).toHaveLength(3)
+    await world.told()
+    const once = { match: { hasSyncToken: false }, times: 1 }
+    await world.fault({ ...once, respond: { status: 200, body: { items: [], nextSyncToken: 'broken' } } })
+    await world.expireCursors(account)
+    await world.sync(account)
+    expect(await world.rowVersions(account)).toEqual(before)
+    await world.endRest(account)
+    expect(await world.sync(account)).toEqual(READ)
+    expect(await world.rowVersions(account)).toEqual(before)
+    expect(await world.toldOn(TOPICS.eventChanged)).toEqual([])
+  })
+
   test('is believed at once when few are missing', async () => {
     const account = await world.synced({ eventsPerCalendar: 60 })
     const gone = (await world.eventIds(account)).slice(0, 15)

@@ -2,6 +2,8 @@
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
 import type { Account } from '../support/world.ts'
 import { openSyncWorld, READ, turnOf, type SyncWorld } from '../support/sync-world.ts'
+import type { Vendor } from '#shared/vendors/vendor.ts'
+import { syncConnection } from '../../services/sync/sync-connection.ts'
 import { SERIES_PER_STEP } from '../../services/sync/whole-series.ts'
 
 let world: SyncWorld
@@ -97,6 +99,49 @@ test('more series than a step takes are read in the next ones, by another unit w
   expect(await world.sync(account, [{ reason: 'continue' }])).toEqual(READ)
   expect(await seriesRows(account)).toBe(0)
   expect(await world.differences(account)).toEqual([])
+})
+
+test('what moved to another calendar makes the others be read from the start, which are not fresh until then', async () => {
+  const account = await world.synced({ calendars: 2, eventsPerCalendar: 5 })
+  const { vendor, access } = world.deps.vendors.get('google')!
+  const from = account.calendars[0]!.id
+  const moving: Vendor = {
+    ...vendor,
+    async fetchPage(token, request, signal, each) {
+      const page = await vendor.fetchPage(token, request, signal, each)
+      return page.kind === 'page' && request.vendorCalendarId === from ? { ...page, hasMoved: true } : page
+    },
+  }
+  const deps = { ...world.deps, vendors: new Map([['google', { vendor: moving, access }] as const]) }
+  const message = world.request(account, {})
+  const record = {
+    topic: 't',
+    partition: 0,
+    offset: 0n,
+    timestampMs: 0,
+    key: null,
+    value: null,
+    headers: new Map(),
+  }
+  const never = new AbortController().signal
+  await syncConnection(deps, [{ message, record }], { slot: 'backfill', stopping: never, signal: never })
+  const rows = async () =>
+    world.sql(
+      `select vendor_calendar_id = $2 as "isFrom", cursor is null as "isReread", read_needed as owes,
+         coalesce(resync_after > calstream_now(), false) as rests
+       from external_calendars where connection_id = $1 order by 1`,
+      [account.connectionId, from],
+    )
+  expect(await rows()).toEqual([
+    { isFrom: false, isReread: true, owes: true, rests: true },
+    { isFrom: true, isReread: false, owes: false, rests: false },
+  ])
+  await world.endRest(account)
+  await world.calls()
+  await world.sync(account, [{ reason: 'sweep' }])
+  const [call] = (await world.calls()).filter(({ path }) => !path.includes(encodeURIComponent(from)))
+  expect(call!.query).not.toHaveProperty('syncToken')
+  expect(await rows()).toMatchObject([{ isReread: false, owes: false, rests: false }, { isReread: false }])
 })
 
 test('a series that cannot be read fails the page; nothing of it is stored and the place stays', async () => {

@@ -239,6 +239,28 @@ export async function saveFreshStart(tx: Queryable, calendar: CalendarId, restMs
   )
 }
 
+/**
+ * Takes the cursors of the other calendars of a connection away: they are read from the start, `restMs` after their last full read
+ * began at the earliest. @returns which, and when each may be read.
+ */
+export async function oweFullReads(
+  tx: Queryable,
+  connection: ConnectionId,
+  except: CalendarId,
+  restMs: number,
+): Promise<readonly { readonly calendarId: CalendarId; readonly resyncAfter: Micros | null }[]> {
+  const { rows } = await tx.query<{ calendarId: CalendarId; resyncAfter: Micros | null }>(
+    `update external_calendars
+        set cursor = null, checkpoint = null, read_needed = true,
+            resync_after = greatest(resync_after, last_full_sync + $3::float8 * interval '1 millisecond'),
+            updated_at = calstream_now()
+      where connection_id = $1 and id <> $2 and selected and removal_reason is null
+      returning id as "calendarId", to_micros(resync_after) as "resyncAfter"`,
+    [connection, except, restMs],
+  )
+  return rows
+}
+
 /** Whether a calendar is still to be removed. Its row is locked: no list can bring it back before the transaction ends. */
 export async function lockUnlisted(tx: Queryable, calendar: CalendarId): Promise<boolean> {
   const { rowCount } = await tx.query(

@@ -48,6 +48,8 @@ export interface Page {
   readonly unreadable: readonly { readonly vendorEventId: string | null; readonly problem: string }[]
   /** Series of which the page may tell only a part: to be read whole by `fetchSeries`. None where items tell all. */
   readonly touched?: readonly SeriesTouch[]
+  /** Something that is removed here lives elsewhere in the account, and the list of its new calendar need not tell of it. */
+  readonly hasMoved?: boolean
   /** What the answer named, also where no items come of it: by this a run sees whether it gets anywhere. The items unless given. */
   readonly named?: readonly { readonly id: string; readonly version: string | null }[]
   readonly next:

@@ -44,6 +44,8 @@ interface Found {
   readonly unreadable: Page['unreadable']
   /** Versions of series that need not be read again in this run. */
   readonly keys: readonly string[]
+  /** It is not in this calendar any more, and lives in the mailbox. */
+  readonly hasMoved?: boolean
 }
 
 /** Reads up to four of the details. 'expired' when the page that named them has to be asked again and is gone. */
@@ -75,6 +77,7 @@ export async function readDetails(
     kind: 'page',
     items: [...read.flatMap(({ items }) => items), ...gone],
     unreadable: read.flatMap(({ unreadable }) => unreadable),
+    hasMoved: read.some((one) => one.hasMoved === true),
     next: placeAfter({ link: null, details: isDone ? null : open, seen: [...new Set(seen)] }, details.onward),
   }
 }
@@ -132,12 +135,11 @@ function plainChangedAt(raw: unknown): Micros | null {
     : null
 }
 
-async function readOne(
-  { graph }: DeltaDeps,
-  { accessToken, request, signal }: Asking,
-  id: string,
-): Promise<unknown> {
-  const path = `${calendarPath(request)}/events/${pathSegment(id, VENDOR)}`
+function readOne(deps: DeltaDeps, asking: Asking, id: string): Promise<unknown> {
+  return readAt(deps, asking, `${calendarPath(asking.request)}/events/${pathSegment(id, VENDOR)}`)
+}
+
+async function readAt({ graph }: DeltaDeps, { accessToken, signal }: Asking, path: string): Promise<unknown> {
   const query = { $select: FIELDS }
   const outcome = await graph.call(
     { accessToken, subject: 'calendar', path, query, prefer: PREFER_EVENTS },
@@ -184,7 +186,7 @@ async function readInstances(
 async function lookFor(deps: DeltaDeps, asking: Asking, id: string, { readAt }: Details): Promise<Found> {
   const data = await readOne(deps, asking, id)
   const gone = { items: removalOf(id), unreadable: [], keys: [] }
-  if (data === 'missing') return gone
+  if (data === 'missing') return { ...gone, hasMoved: await isElsewhere(deps, asking, id) }
   const row = mapRow(data)
   const isSeries = row.kind === 'series' && row.seriesId === id
   const found = isSeries
@@ -196,6 +198,19 @@ async function lookFor(deps: DeltaDeps, asking: Asking, id: string, { readAt }: 
   )
   if (isThere && isRecent(deps, readAt)) throw notYet()
   return found
+}
+
+/**
+ * Whether an event that this calendar does not have lives in the mailbox: an immutable id stays when its event is moved
+ * (learn.microsoft.com/graph/outlook-immutable-id, read 2026-11-29). Whether it finds what lies among the deleted items too is not
+ * documented; then the account's other calendars are read once in vain.
+ */
+async function isElsewhere(deps: DeltaDeps, asking: Asking, id: string): Promise<boolean> {
+  const data = await readAt(deps, asking, `/me/events/${pathSegment(id, VENDOR)}`)
+  if (data === 'missing') return false
+  const row = mapRow(data)
+  if (row.kind === 'series') return true
+  return row.kind === 'item' && row.item.kind === 'event' && !isOutside(row.item.event, asking.request.window)
 }
 
 function eventIn(data: unknown): Found | 'missing' {

@@ -28,6 +28,28 @@ describe('a removed event', () => {
     expect((await readAll(vendor)).flatMap(({ items }) => shown(items))).toEqual(['x deleted', 'x: '])
   })
 
+  test.each([
+    ['lives in the mailbox has moved, to a calendar that need not tell of it', json(EVENT), true],
+    ['is the series of a calendar in the mailbox has moved', json(master('e1')), true],
+    ['lives in the mailbox outside of the window is no loss', json({ ...EVENT, ...outside }), false],
+    ['is cancelled wherever it is has not moved', json({ ...EVENT, isCancelled: true }), false],
+    ['nobody in the mailbox knows is gone', problem(404, 'ErrorItemNotFound'), false],
+  ] satisfies [string, Answer, boolean][])(
+    'that is not in its calendar and %s',
+    async (_what, elsewhere, hasMoved) => {
+      const { vendor } = await microsoft(
+        routes({
+          [DELTA]: page([removed('e1')]),
+          [eventPath('e1')]: problem(404, 'ErrorItemNotFound'),
+          '/v1.0/me/events/e1': elsewhere,
+        }),
+      )
+      const pages = await readAll(vendor)
+      expect(pages.flatMap(({ items }) => shown(items))).toEqual(['e1 deleted', 'e1: '])
+      expect(pages.some((one) => one.hasMoved === true)).toBe(hasMoved)
+    },
+  )
+
   test('that lies outside of the window comes with its times, so that it is known why it is gone', async () => {
     const { vendor } = await microsoft(told('e1', json({ ...EVENT, ...outside })))
     const pages = await readAll(vendor)
