@@ -72,7 +72,11 @@ export async function endIll(deps: Deps, unit: Unit): Promise<UnitEnd> {
   const verdict = judgeEnd({ ...unit, ...unit.progress })
   if (verdict.kind === 'all-ill')
     return recordFailure(deps, unit, verdict.failure, { scope: 'calendars', mayPark: verdict.isRefused })
-  await writeFormed(deps, unit, (write, form) => closeUnit(deps, unit, write, form))
+  await writeFormed(deps, unit, async (write, form) => {
+    await closeUnit(deps, unit, write, form)
+    crashPoint('sync.failure-before-commit')
+  })
+  crashPoint('sync.failure-committed')
   const [first] = unit.progress.failed.values()
   return { kind: 'partly', code: first?.code ?? 'internal/defect', calendars: unit.progress.failed.size }
 }

@@ -165,6 +165,26 @@ describe('channels', () => {
     expect([...vendor.open.values()]).toEqual(['b'])
   })
 
+  test('are opened and renewed for a calendar that is well, whatever its siblings are; not for an ill one', async () => {
+    const [world, vendor] = await open('channels ill')
+    await using _world = world
+    const [id] = await world.connect({})
+    const [, ill] = await world.addCalendars(id!, 'well', 'ill')
+    await world.db.query(
+      `update external_calendars set failures = 1, read_needed = true, backoff_until = calstream_now() + interval '1 hour'
+        where id = $1`,
+      [ill],
+    )
+    expect(await tend(world)).toBe(1)
+    expect([...vendor.open.values()]).toEqual(['well'])
+    // Well again, it gets its bell at the next look.
+    await world.db.query('update external_calendars set failures = 0, backoff_until = null where id = $1', [
+      ill,
+    ])
+    expect(await tend(world)).toBe(1)
+    expect([...vendor.open.values()].toSorted()).toEqual(['ill', 'well'])
+  })
+
   test('of a calendar that is gone ring for a unit, which finds out', async () => {
     const [world, vendor] = await open('channels gone')
     await using _world = world

@@ -68,8 +68,13 @@ describe('the poll', () => {
       { status: `'needs_reauth'` },
       {},
       {},
+      {},
     )
     for (const id of ids) await world.addCalendars(id, 'a')
+    await world.db.query(
+      `update external_calendars set failures = 1, read_needed = true where connection_id = $1`,
+      [ids[5]],
+    )
     const [hidden] = await world.addCalendars(ids[4]!, 'hidden')
     await world.db.query(`update external_calendars set selected = false where connection_id = $1`, [ids[3]])
     await world.db.query(`update external_calendars set removal_reason = 'x' where id = $1`, [hidden])

@@ -1,4 +1,5 @@
 // The contracts agree with each other: Avro files, generated types, topic table, broker settings and AsyncAPI.
+import avro from 'avsc'
 import { readdirSync, readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
 import { parse } from 'yaml'
@@ -121,6 +122,28 @@ describe('asyncapi.yaml', () => {
     )
     expect([...new Set(channels)].toSorted()).toEqual(Object.keys(asyncApi.channels).toSorted())
   })
+})
+
+test('a retry record of a calendar is read by who does not know of calendars, and one of before by us', () => {
+  const schema = JSON.parse(read('schemas/messages/sync-retry-scheduled.v1.avsc')) as avro.schema.RecordType
+  const before = { ...schema, fields: schema.fields.filter(({ name }) => name !== 'calendarId') }
+  expect(before.fields).toHaveLength(schema.fields.length - 1)
+  const [ours, theirs] = [avro.Type.forSchema(schema), avro.Type.forSchema(before)]
+  const record = {
+    connectionId: 'c',
+    providerId: 'p',
+    vendor: 'google',
+    epoch: 1,
+    attempt: 2,
+    dueAt: 3,
+    reason: 'retry',
+    code: null,
+    requestedAt: 4,
+  }
+  const told = theirs.fromBuffer(ours.toBuffer({ ...record, calendarId: 'k' }), theirs.createResolver(ours))
+  expect(JSON.parse(JSON.stringify(told))).toEqual(record)
+  const heard = ours.fromBuffer(theirs.toBuffer(record), ours.createResolver(theirs))
+  expect(JSON.parse(JSON.stringify(heard))).toEqual({ ...record, calendarId: null })
 })
 
 test('topics.json and topics.ts name the same topics', () => {

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { BACKOFF_BASE_MS, BACKOFF_CAP_MS, backoffMs } from '#shared/domain/backoff.ts'
+import { BACKOFF_BASE_MS, BACKOFF_CAP_MS, backoffMs, calendarBackoffMs } from '#shared/domain/backoff.ts'
 
 const random = fc.double({ min: 0, max: 1, maxExcluded: true, noNaN: true })
 const attempt = fc.integer({ min: 1, max: 10_000 })
@@ -38,5 +38,30 @@ describe('the backoff', () => {
     )
     const told = (r: number) => backoffMs({ attempt: 1, floorMs: 60_000, random: r })
     expect([told(0), told(0.5), told(0.9)]).toEqual([60_000, 62_500, 64_500])
+  })
+})
+
+describe('the backoff of one ill calendar', () => {
+  const HOUR_MS = 3_600_000
+  /** When it is tried, in ms from its first failure, which is the first try. */
+  const triesWith = (r: number): readonly number[] => {
+    const tries = [0]
+    for (let n = 1; n < 40; n += 1)
+      tries.push(tries.at(-1)! + calendarBackoffMs({ attempt: n, floorMs: 0, random: r }))
+    return tries
+  }
+
+  test('lets it be tried six times in its first hour at most, and twice in any later one', () => {
+    const tries = triesWith(0)
+    const within = (from: number) => tries.filter((at) => at >= from && at < from + HOUR_MS).length
+    expect(within(0)).toBe(6)
+    for (const at of tries) expect(within(at)).toBeLessThanOrEqual(at === 0 ? 6 : 5)
+    for (const at of tries.slice(6, -2)) expect(within(at)).toBe(2)
+  })
+
+  test('never lets an hour pass without a try, and heeds a floor of the vendor', () => {
+    const tries = triesWith(0.999_999)
+    for (const [n, at] of tries.slice(1).entries()) expect(at - tries[n]!).toBeLessThanOrEqual(HOUR_MS)
+    expect(calendarBackoffMs({ attempt: 1, floorMs: 2 * HOUR_MS, random: 0 })).toBe(2 * HOUR_MS)
   })
 })
