@@ -104,7 +104,9 @@ async function answerOf(call: () => Promise<Fetched>): Promise<Fetched | null | 
 /** What the page adds to the progress of its run. Throws Failure `vendor/no-progress`. */
 function progressed(run: CalendarRun, page: Fetched): At {
   if (page.kind !== 'page') return { run, page }
-  const progress = weighPage(run.progress, toldBy(page), run.reading)
+  const { idle } = run.progress
+  const weighed = weighPage(run.progress, toldBy(page), run.reading)
+  const progress = page.completes === true && weighed.idle > idle ? { ...weighed, idle } : weighed
   if (page.next.kind === 'more' && leadsNowhere(progress)) throw new Failure('vendor/no-progress')
   return { run: { ...run, progress }, page }
 }

@@ -57,7 +57,12 @@ export async function nextSeries(
   { open, next }: SeriesPlace,
   read: ReadSeries,
 ): Promise<Page | Interruption> {
-  return readSome(deps, run, { page: { kind: 'page', items: [], unreadable: [], next }, open }, read)
+  return readSome(
+    deps,
+    run,
+    { page: { kind: 'page', items: [], unreadable: [], completes: true, next }, open },
+    read,
+  )
 }
 
 async function readSome(
@@ -88,7 +93,9 @@ async function readSome(
       unreadable.push(...found.unreadable)
     }
   }
-  return { kind: 'page', items, unreadable, next: placeAfter(wanted.slice(done), page.next) }
+  const { kind, named, completes = false } = page
+  const next = placeAfter(wanted.slice(done), page.next)
+  return { kind, items, unreadable, completes, next, ...(named && { named }) }
 }
 
 function wholeOf(seriesId: string, found: Extract<SeriesAnswer, { kind: 'whole' }>): PageItem {

@@ -52,6 +52,8 @@ export interface Page {
   readonly hasMoved?: boolean
   /** What the answer named, also where no items come of it: by this a run sees whether it gets anywhere. The items unless given. */
   readonly named?: readonly { readonly id: string; readonly version: string | null }[]
+  /** It completes a page before it, as details do: that it brings nothing new says nothing of the run. */
+  readonly completes?: boolean
   readonly next:
     | { readonly kind: 'more'; readonly pageToken: string }
     /** `cursor` is PLAIN_END after a plain listing, which has none. */

@@ -78,6 +78,7 @@ export async function readDetails(
     items: [...read.flatMap(({ items }) => items), ...gone],
     unreadable: read.flatMap(({ unreadable }) => unreadable),
     hasMoved: read.some((one) => one.hasMoved === true),
+    completes: true,
     next: placeAfter({ link: null, details: isDone ? null : open, seen: [...new Set(seen)] }, details.onward),
   }
 }

@@ -220,8 +220,18 @@ describe('a series', () => {
     const pages = await readAll(vendor)
     expect(pages.flatMap(({ items }) => shown(items)).at(-1)).toBe('s: s_1 s_2 s_3')
 
+    // Each page has another occurrence, so it is only their number that ends it.
+    let no = 0
     const endless = await microsoft(
-      routes({ [DELTA]: page([master('s')]), [`${eventPath('s')}/instances`]: more(1) }),
+      routes({
+        [DELTA]: page([master('s')]),
+        [`${eventPath('s')}/instances`]: (response, asked) => {
+          no += 1
+          const link = `http://${String(asked.headers['host'])}${eventPath('s')}/instances?$skip=${no}`
+          const one = { ...occurrence('s', 1), id: `s_${no}` }
+          json({ value: [one], '@odata.nextLink': link })(response, asked)
+        },
+      }),
     )
     expect((await failureOf(readAll(endless.vendor))).code).toBe('vendor/unreadable-answer')
     expect(endless.seen.length).toBeLessThan(70)
