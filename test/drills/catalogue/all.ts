@@ -17,6 +17,7 @@ import { OUTAGES } from './outages.ts'
 import { PROCESSES } from './processes.ts'
 import { RECOVERY } from './recovery.ts'
 import { REOPENING } from './reopening.ts'
+import { SERIES } from './series.ts'
 import { SWITCH_DRILLS } from './switches.ts'
 import { TRANSACTIONS } from './transactions.ts'
 import { VENDORS } from './vendors.ts'
@@ -37,6 +38,7 @@ const DRILLS: readonly Drill[] = [
   ...INGRESS,
   ...FLOODS,
   ...VENDORS,
+  ...SERIES,
   ...KILLS,
   ...CRASHES,
   ...PROCESSES,

@@ -120,6 +120,7 @@ export const FAULT_CATALOGUE: readonly CatalogueEntry[] = [
   ['A14', 'vendor clock an hour off', 'no decision uses the Date header; test/unit/shared/vendors/fetch'],
   ['A15', 'quota exhausted', ''],
   ['A16', 'recovery of all connections at once', ''],
+  ['A17', 'a change of a series that is told in part', ''],
   ['W1', 'endpoint refused', ''],
   ['W2', 'endpoint answers 503', ''],
   ['W3', '100 identical in one second, 10 000 in ten', ''],

@@ -1,0 +1,92 @@
+// Subscriptions and channels that a vendor refuses, forgets or keeps silent, as people who run calendar sync reported it:
+// changes arrive within minutes, and few calls are spent on what is not to be had.
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { DAY, HOUR, MINUTE, openProduct, type Product } from './product.ts'
+import { graphError } from './vendors/microsoft.ts'
+import type { Told } from './vendors/server.ts'
+
+let product: Product
+
+beforeAll(async () => {
+  product = await openProduct('field_subscriptions')
+})
+
+afterAll(async () => {
+  await product?.[Symbol.asyncDispose]()
+})
+
+test.each<[string, Told]>([
+  [
+    '404 in words of another system',
+    graphError(
+      404,
+      'ExtensionError',
+      'Operation: Create; Exception: [Status Code: NotFound; Reason: REST API is not yet supported for this mailbox.]',
+    ),
+  ],
+  [
+    '403 in words of another system',
+    graphError(
+      403,
+      'ExtensionError',
+      'Operation: Create; Exception: [Status Code: Forbidden; Reason: Forbidden]',
+    ),
+  ],
+  [
+    'a limit of subscriptions',
+    graphError(
+      403,
+      'ExtensionError',
+      'Operation: Create; Exception: [Status Code: Forbidden; Reason: Subscription limit reached: maximum number 1000 of subscriptions]',
+    ),
+  ],
+])('no subscription is to be had (%s): the calendar is polled, and few are asked for', async (what, told) => {
+  await using story = await product.begin()
+  const name = `no-push-${what.length}`
+  const account = product.microsoft.account(name)
+  const own = account.calendar(`own-${name}`, { isDefaultCalendar: true })
+  story.when(account, ({ path, method }) =>
+    path === '/v1.0/subscriptions' && method === 'POST' ? told : undefined,
+  )
+  const began = product.days.now()
+  await story.connected(account)
+  await product.pass(10 * MINUTE)
+  own.changes(story.make.graph('new', 1, 9))
+  await product.pass(4 * MINUTE, { stepMs: MINUTE })
+  await story.busyBecomes(['+1 09:00-10:00'])
+  await product.pass(6 * HOUR, { stepMs: HOUR / 2 })
+  expect(product.microsoft.calls(account, '/subscriptions', began).length).toBeLessThanOrEqual(12)
+})
+
+test.each<[string, Told]>([
+  [
+    '401',
+    graphError(
+      401,
+      'ExtensionError',
+      "Operation: Update; Exception: [Status Code: Unauthorized; Reason: p#S256 doesn't match.]",
+    ),
+  ],
+  ['400', graphError(400, 'ErrorInvalidParameter', 'The parameter is invalid.')],
+])(
+  'no subscription can be renewed (%s): the calendar goes on ringing, and few renewals are asked for',
+  async (what, told) => {
+    await using story = await product.begin()
+    const account = product.microsoft.account(`no-renewal-${what}`)
+    const own = account
+      .calendar(`own-no-renewal-${what}`, { isDefaultCalendar: true })
+      .holds(story.make.graph('old', 1, 9))
+    const id = await story.connected(account)
+    story.when(account, ({ method }) => (method === 'PATCH' ? told : undefined))
+    const began = product.days.now()
+    await product.pass(2 * DAY, { stepMs: 2 * HOUR })
+    own.changes(story.make.graph('new', 5, 9))
+    await story.ringGraph(account, own)
+    await story.busyBecomes(['+1 09:00-10:00', '+5 09:00-10:00'])
+    expect((await story.connection(id)).status).toBe('active')
+    const patches = product.microsoft
+      .calls(account, '/subscriptions', began)
+      .filter(({ method }) => method === 'PATCH')
+    expect(patches.length).toBeLessThanOrEqual(12)
+  },
+)
