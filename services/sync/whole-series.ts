@@ -14,7 +14,7 @@ export const SERIES_PER_STEP = 8
 const PREFIX = 'calstream-series:'
 
 const placeSchema = z.object({
-  open: z.array(z.object({ seriesId: z.string(), isLive: z.boolean() })).min(1),
+  open: z.array(z.object({ seriesId: z.string(), isLive: z.boolean(), isEnded: z.boolean() })).min(1),
   next: z.discriminatedUnion('kind', [
     z.object({ kind: z.literal('more'), pageToken: z.string() }),
     z.object({ kind: z.literal('end'), cursor: z.string() }),
@@ -80,11 +80,17 @@ async function readSome(
   const items: PageItem[] = [...page.items]
   const unreadable = [...page.unreadable]
   let done = 0
-  for (const { seriesId, isLive } of wanted.slice(0, SERIES_PER_STEP)) {
+  for (const { seriesId, isLive, isEnded } of wanted.slice(0, SERIES_PER_STEP)) {
     if (done > 0 && items.length > PAGE_ITEMS_MAX) break
     // A series of which the page shows something is not gone: then an answer that does not know it ends nothing.
     const witness = isLive ? null : (witnesses.get(seriesId) ?? null)
-    const found = await read({ vendorCalendarId, seriesId, window: run.window, witness })
+    const found = await read({
+      vendorCalendarId,
+      seriesId,
+      window: run.window,
+      isEnded: isEnded && !isLive,
+      witness,
+    })
     if (found.kind === 'held' || found.kind === 'handed-over') return found
     done += 1
     if (found.kind === 'unsure') reportUnsure(deps, run)

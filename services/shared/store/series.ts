@@ -1,6 +1,12 @@
 // Which series are held, for a page that touches some.
-import type { CalendarId } from '#shared/domain/ids.ts'
+import type { CalendarId, Micros } from '#shared/domain/ids.ts'
 import type { Queryable } from '#shared/platform/postgres.ts'
+
+export interface Witness {
+  readonly vendorEventId: string
+  /** Its start; midnight of a date. */
+  readonly at: Micros
+}
 
 /**
  * Of each of these series one occurrence that is held and is not among `except`, the last one: so a series without an entry has
@@ -10,14 +16,15 @@ export async function witnessesOf(
   db: Queryable,
   calendar: CalendarId,
   asked: { readonly seriesIds: readonly string[]; readonly except: readonly string[] },
-): Promise<ReadonlyMap<string, string>> {
+): Promise<ReadonlyMap<string, Witness>> {
   if (asked.seriesIds.length === 0) return new Map()
-  const { rows } = await db.query<{ seriesId: string; vendorEventId: string }>(
-    `select distinct on (series_id) series_id as "seriesId", vendor_event_id as "vendorEventId"
+  const { rows } = await db.query<Witness & { seriesId: string }>(
+    `select distinct on (series_id) series_id as "seriesId", vendor_event_id as "vendorEventId",
+         to_micros(coalesce(start_at, start_date::timestamptz)) as at
        from external_calendar_events
       where calendar_id = $1 and series_id = any($2::text[]) and not vendor_event_id = any($3::text[])
       order by series_id, coalesce(start_at, start_date::timestamptz) desc, vendor_event_id`,
     [calendar, asked.seriesIds, asked.except],
   )
-  return new Map(rows.map((row) => [row.seriesId, row.vendorEventId]))
+  return new Map(rows.map(({ seriesId, ...witness }) => [seriesId, witness]))
 }

@@ -64,14 +64,18 @@ export interface SeriesTouch {
   readonly seriesId: string
   /** The page shows something that lives of it. Else it matters only to whoever holds some of it. */
   readonly isLive: boolean
+  /** The page says that the series itself was deleted. */
+  readonly isEnded: boolean
 }
 
 export interface SeriesRequest {
   readonly vendorCalendarId: string
   readonly seriesId: string
   readonly window: Window
-  /** An occurrence that is held and would go with the series: looked for before the series is taken for gone. */
-  readonly witness: string | null
+  /** The vendor said that the series itself was deleted: then not to know it is no second word, but the same. */
+  readonly isEnded: boolean
+  /** An occurrence that is held and would go with the series, and its start: looked for before the series is taken for gone. */
+  readonly witness: { readonly vendorEventId: string; readonly at: Micros } | null
 }
 
 export type SeriesAnswer =

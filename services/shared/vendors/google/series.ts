@@ -16,6 +16,7 @@ import { wireEvent, wireEventPage } from './wire.ts'
 const INSTANCES_PER_PAGE = 2500
 /** An hourly series has 9 480 occurrences in the window. */
 const INSTANCE_PAGES_MAX = 8
+const DAY_MICROS = 86_400_000_000
 const FIELDS = `nextPageToken,items(${googleMask(wireEvent)})`
 /** `<series>_<start of the occurrence>`: a date, or a time in UTC. */
 const OCCURRENCE_ID = /^(.+)_\d{8}(?:T\d{6}Z?)?$/
@@ -34,6 +35,7 @@ export function touchedSeries(items: readonly unknown[]): {
   readonly masters: ReadonlySet<string>
 } {
   const touched = new Map<string, boolean>()
+  const ended = new Set<string>()
   const masters = new Set<string>()
   const touch = (seriesId: string, isLive: boolean) => {
     touched.set(seriesId, isLive || (touched.get(seriesId) ?? false))
@@ -50,11 +52,13 @@ export function touchedSeries(items: readonly unknown[]): {
       const isMaster = isLive && (recurrence?.length ?? 0) > 0
       if (isMaster) masters.add(id)
       touch(id, isMaster)
+      if (!isLive) ended.add(id)
       const series = isLive ? undefined : OCCURRENCE_ID.exec(id)?.[1]
       if (series !== undefined) touch(series, false)
     }
   }
-  return { touched: [...touched].map(([seriesId, isLive]) => ({ seriesId, isLive })), masters }
+  const all = [...touched].map(([seriesId, isLive]) => ({ seriesId, isLive, isEnded: ended.has(seriesId) }))
+  return { touched: all, masters }
 }
 
 /** The port's `fetchSeries`. */
@@ -114,8 +118,9 @@ function instances(
 }
 
 /**
- * Google does not know the series, or not as one. It ends nothing while the witness lives: somebody who is invited to single
- * occurrences of another's series has those and no series. Throws Failure for any other refusal.
+ * Google does not know the series, or not as one. Where a tombstone of its own says so too, it is gone. Else it ends nothing while a
+ * list shows the witness: somebody who is invited to single occurrences of another's series has those and no series. Throws Failure
+ * for any other refusal.
  */
 async function withoutSeries(
   call: Call,
@@ -124,17 +129,29 @@ async function withoutSeries(
   signal: AbortSignal,
 ): Promise<SeriesAnswer> {
   const { request, outcome } = asked
+  const gone: SeriesAnswer = { kind: 'whole', items: [], unreadable: [] }
   if (!isNoSeries(outcome)) throw outcome.failure
+  if (request.isEnded) return gone
   const { vendorCalendarId, witness } = request
   if (witness === null) return { kind: 'unsure' }
-  pathSegment(witness, VENDOR)
-  const params = { calendarId: calendarId(vendorCalendarId), eventId: witness, fields: 'id,status' }
-  const found = await call({ accessToken, subject: 'series' }, signal, (api, options) =>
-    api.events.get(params, options),
+  const params = {
+    calendarId: calendarId(vendorCalendarId),
+    singleEvents: true,
+    timeMin: toRfc3339(witness.at - DAY_MICROS),
+    timeMax: toRfc3339(witness.at + 2 * DAY_MICROS),
+    maxResults: INSTANCES_PER_PAGE,
+    fields: 'nextPageToken,items(id,status)',
+  }
+  const listed = await call({ accessToken, subject: 'series' }, signal, (api, options) =>
+    api.events.list(params, options),
   )
-  if (found.kind === 'refused' && !isNoSeries(found)) throw found.failure
-  const isThere = found.kind === 'ok' && wireTouch.safeParse(found.data).data?.status !== 'cancelled'
-  return isThere ? { kind: 'unsure' } : { kind: 'whole', items: [], unreadable: [] }
+  if (listed.kind === 'refused') throw listed.failure
+  const page = readAs(wireEventPage, listed.data, { vendor: VENDOR, what: 'page of events' })
+  const isThere = boundedItems(page.items ?? []).some((raw) => {
+    const { data } = wireTouch.safeParse(raw)
+    return data?.id === witness.vendorEventId && data.status !== 'cancelled'
+  })
+  return isThere || page.nextPageToken ? { kind: 'unsure' } : gone
 }
 
 function isNoSeries({

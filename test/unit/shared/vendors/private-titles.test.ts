@@ -60,7 +60,10 @@ async function told(titles: 'kept' | 'withheld', page: Page = PAGE, series = WHO
   const request = { vendorCalendarId: 'c', window: { from: 0, to: 1 } }
   const { signal } = new AbortController()
   const read = await vendor.fetchPage('t', { ...request, cursor: null, pageToken: null }, signal)
-  return [read, await vendor.fetchSeries?.('t', { ...request, seriesId: 's', witness: null }, signal)]
+  return [
+    read,
+    await vendor.fetchSeries?.('t', { ...request, seriesId: 's', witness: null, isEnded: false }, signal),
+  ]
 }
 
 describe('titles and places of private and confidential events', () => {
@@ -87,7 +90,7 @@ describe('titles and places of private and confidential events', () => {
     const { signal } = new AbortController()
     const request = { vendorCalendarId: 'c', window: { from: 0, to: 1 }, cursor: null, pageToken: null }
     expect(await withheld.fetchPage('t', request, signal)).toEqual({ kind: 'cursor-expired' })
-    const series = { ...request, seriesId: 's', witness: null }
+    const series = { ...request, seriesId: 's', witness: null, isEnded: false }
     expect(await withheld.fetchSeries?.('t', series, signal)).toEqual({ kind: 'unsure' })
   })
 })

@@ -6,6 +6,7 @@ import {
   FULL,
   google,
   json,
+  NOW,
   problem,
   signal,
   type Answer,
@@ -67,7 +68,7 @@ describe('a page of changes touches', () => {
     const master = { ...EVENT, id: 's', recurrence: ['RRULE:FREQ=DAILY'] }
     expect(await touchedBy([master, EVENT])).toMatchObject({
       touched: [
-        { seriesId: 's', isLive: true },
+        { seriesId: 's', isLive: true, isEnded: false },
         { seriesId: 'e1', isLive: false },
       ],
       items: [{ event: { vendorEventId: 'e1' } }],
@@ -79,7 +80,14 @@ describe('a page of changes touches', () => {
   })
 })
 
-const REQUEST = { vendorCalendarId: 'ana@example.com', seriesId: 's', window: FULL.window, witness: null }
+const REQUEST = {
+  vendorCalendarId: 'ana@example.com',
+  seriesId: 's',
+  window: FULL.window,
+  isEnded: false,
+  witness: null,
+}
+const witness = { vendorEventId: 'w', at: NOW }
 
 describe('a series', () => {
   test('is read to its end, in the window, with the fields that are read', async () => {
@@ -123,19 +131,28 @@ describe('a series', () => {
     )
 
   test.each([
-    ['is unknown too', problem(404, 'notFound'), 'whole'],
-    ['is gone', problem(410, 'deleted'), 'whole'],
-    ['is cancelled', json({ id: 'w', status: 'cancelled' }), 'whole'],
-    ['lives', json({ id: 'w', status: 'confirmed' }), 'unsure'],
+    ['no list shows', json({ items: [{ id: 'other' }] }), 'whole'],
+    ['a list shows as cancelled', json({ items: [{ id: 'w', status: 'cancelled' }] }), 'whole'],
+    ['a list shows', json({ items: [{ id: 'w', status: 'confirmed' }] }), 'unsure'],
+    ['may be on a later page', json({ items: [], nextPageToken: 'p2' }), 'unsure'],
   ] satisfies [string, Answer, string][])(
     'that Google does not know, and whose last occurrence %s: %s',
     async (_what, answer, kind) => {
       const { vendor, seen } = await witnessed(answer)
-      const found = await vendor.fetchSeries!('t', { ...REQUEST, witness: 'w' }, signal)
+      const found = await vendor.fetchSeries!('t', { ...REQUEST, witness }, signal)
       expect(found).toMatchObject(kind === 'whole' ? { kind, items: [] } : { kind })
-      expect(seen.map(({ url }) => url.pathname.split('/events/')[1])).toEqual(['s/instances', 'w'])
+      expect(seen.map(({ url }) => url.pathname.split('/events/')[1])).toEqual(['s/instances', undefined])
     },
   )
+
+  test('that a tombstone of its own says is deleted, and that Google does not know, is gone', async () => {
+    const { vendor, seen } = await google(problem(404, 'notFound'))
+    const ended = { ...REQUEST, isEnded: true, witness }
+    expect(await vendor.fetchSeries!('t', ended, signal)).toMatchObject({ kind: 'whole', items: [] })
+    expect(seen).toHaveLength(1)
+    const { touched } = await touchedBy([{ id: 's', status: 'cancelled' }])
+    expect(touched).toEqual([{ seriesId: 's', isLive: false, isEnded: true }])
+  })
 
   test('that Google does not know ends nothing when nobody can be asked for', async () => {
     const { vendor, seen } = await google(problem(404, 'notFound'))
@@ -156,13 +173,11 @@ describe('a series', () => {
     '%s is a failure and no end of the series',
     async (_what, answer, code) => {
       const { vendor } = await google(answer)
-      expect((await failureOf(vendor.fetchSeries!('t', { ...REQUEST, witness: 'w' }, signal))).code).toBe(
+      expect((await failureOf(vendor.fetchSeries!('t', { ...REQUEST, witness }, signal))).code).toBe(code)
+      const other = await witnessed(answer)
+      expect((await failureOf(other.vendor.fetchSeries!('t', { ...REQUEST, witness }, signal))).code).toBe(
         code,
       )
-      const other = await witnessed(answer)
-      expect(
-        (await failureOf(other.vendor.fetchSeries!('t', { ...REQUEST, witness: 'w' }, signal))).code,
-      ).toBe(code)
     },
   )
 })
