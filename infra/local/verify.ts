@@ -195,13 +195,24 @@ function keyOf({ connectionId, calendarId, vendorEventId }: EventChanged): strin
   return eventKey(connectionId, calendarId, vendorEventId)
 }
 
+/** Answers, kinds and show-as are left out: the play vendors' truth has none, the oracle of busy judges them. */
 function imageOf(event: NonNullable<EventChanged['event']>): EventImage {
-  const { start, end, originalStart, ...rest } = event
+  const { title, status, busy, allDay, start, end, originalStart } = event
+  const { timeZone, seriesId, location, organizer, updatedAt, etag } = event
   return {
-    ...rest,
+    title,
+    status,
+    busy,
+    allDay,
     start: start.date ?? start.at ?? 'none',
     end: end.date ?? end.at ?? 'none',
+    timeZone,
+    seriesId,
     originalStart: originalStart === null ? null : (originalStart.date ?? originalStart.at),
+    location,
+    organizer,
+    updatedAt,
+    etag,
   }
 }
 
