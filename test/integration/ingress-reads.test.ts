@@ -110,6 +110,7 @@ describe('a connection', () => {
       message: 'Down.',
       at: '2026-11-29T17:51:57.997Z',
       failures: 0,
+      vendor_number: null,
     })
   })
 })
