@@ -102,3 +102,32 @@ test.each([
   await story.busyBecomes(['+1 09:00-10:00', '+2 09:00-10:00', '+3 09:00-10:00'])
   expect(await ids()).toEqual(expect.arrayContaining(before))
 })
+
+test('the id of the default calendar changes: its events stay where they are', async () => {
+  await using story = await product.begin()
+  const { make } = story
+  const account = product.microsoft.account('new-id')
+  const own = account.calendar('AAMkOWN-1=', { isDefaultCalendar: true }).holds(make.graph('board', 1, 9))
+  account.calendar('AAMkKIDS=').holds(make.graph('school', 1, 12))
+  const connection = await story.connected(account)
+  const ids = () =>
+    product.days.query('select event_id from external_calendar_events where connection_id = $1 order by 1', [
+      connection,
+    ])
+  const before = await ids()
+  expect(before).toHaveLength(2)
+  own.entry['id'] = 'AAMkOWN-2='
+  const lost: string[] = []
+  await product.pass(3 * HOUR, {
+    stepMs: 10 * MINUTE,
+    after: async () => {
+      const { busy, stale } = await story.busyAnswer()
+      if (busy.length < 2 && !stale) lost.push(JSON.stringify(busy))
+    },
+  })
+  expect(lost).toEqual([])
+  own.changes(make.graph('new', 2, 9))
+  await product.pass(20 * MINUTE)
+  await story.busyBecomes(['+1 09:00-10:00', '+1 12:00-13:00', '+2 09:00-10:00'])
+  expect(await ids()).toEqual(expect.arrayContaining(before))
+})

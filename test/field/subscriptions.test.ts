@@ -90,3 +90,21 @@ test.each<[string, Told]>([
     expect(patches.length).toBeLessThanOrEqual(12)
   },
 )
+
+test.each([
+  ['no clientState', { clientState: null }],
+  ['a clientState that is left out', { clientState: undefined }],
+])('a subscription that rang as it should rings with %s too', async (_what, more) => {
+  await using story = await product.begin()
+  const { make } = story
+  const name = `state-${String(more.clientState)}`
+  const account = product.microsoft.account(name)
+  const own = account.calendar(`own-${name}`, { isDefaultCalendar: true })
+  await story.connected(account)
+  own.changes(make.graph('first', 1, 9))
+  await story.ringGraph(account, own)
+  await story.busyBecomes(['+1 09:00-10:00'])
+  own.changes(make.graph('second', 2, 9))
+  await story.ringGraph(account, own, more)
+  await story.busyBecomes(['+1 09:00-10:00', '+2 09:00-10:00'])
+})

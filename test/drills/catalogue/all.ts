@@ -11,6 +11,7 @@ import { FLOODS } from './flood.ts'
 import { GRACEFUL_DEGRADATION } from './graceful-degradation.ts'
 import { INGRESS } from './ingress.ts'
 import { KILLS } from './kills.ts'
+import { LISTS } from './lists.ts'
 import { MALFORMED } from './malformed.ts'
 import { NETWORK } from './network.ts'
 import { OUTAGES } from './outages.ts'
@@ -21,6 +22,7 @@ import { SERIES } from './series.ts'
 import { SWITCH_DRILLS } from './switches.ts'
 import { TRANSACTIONS } from './transactions.ts'
 import { VENDORS } from './vendors.ts'
+import { WAVES } from './waves.ts'
 
 /** How long they last when nobody says. */
 const CHAOS_MINUTES = 1.5
@@ -39,6 +41,8 @@ const DRILLS: readonly Drill[] = [
   ...FLOODS,
   ...VENDORS,
   ...SERIES,
+  ...WAVES,
+  ...LISTS,
   ...KILLS,
   ...CRASHES,
   ...PROCESSES,

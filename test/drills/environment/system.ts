@@ -22,6 +22,7 @@ import {
 import { startTcpProxy, type TcpProxy } from '../../support/tcp-proxy.ts'
 import { installAudit } from '../ledgers/audit.ts'
 import { connectAccounts, type ConnectedAccount } from './accounts.ts'
+import { openDrillClock, type DrillClock } from './clock.ts'
 import { openGateHand, type GateHand } from './gates.ts'
 import { ServiceProcess, type ProcessEvent } from './launch.ts'
 import { openVendorHand, type VendorHand } from './vendor-hand.ts'
@@ -42,6 +43,8 @@ export interface SystemOptions {
   readonly processes?: Partial<Readonly<Record<ServiceName, number>>>
   /** Options of Node for the processes of a service. */
   readonly nodeOptions?: Partial<Readonly<Record<ServiceName, readonly string[]>>>
+  /** Vendors, database and services have one clock that the drill moves on (`system.clock`). */
+  readonly movesClock?: boolean
   /** More settings for every service. */
   readonly env?: Readonly<Record<string, string>>
   /** Root of the services' tree; the repository by default. */
@@ -78,6 +81,7 @@ export class System implements AsyncDisposable {
   readonly #place: StackPlace
   readonly #tree: string
   readonly #nodeOptions: NonNullable<SystemOptions['nodeOptions']>
+  readonly #clock: DrillClock | null
   readonly #owned: AsyncDisposableStack
 
   constructor(parts: {
@@ -92,6 +96,7 @@ export class System implements AsyncDisposable {
     databaseUrl: string
     tree: string
     nodeOptions: NonNullable<SystemOptions['nodeOptions']>
+    clock: DrillClock | null
     owned: AsyncDisposableStack
   }) {
     this.stack = parts.stack
@@ -106,7 +111,14 @@ export class System implements AsyncDisposable {
     this.#place = parts.place
     this.#tree = parts.tree
     this.#nodeOptions = parts.nodeOptions
+    this.#clock = parts.clock
     this.#owned = parts.owned
+  }
+
+  /** Of a system that was asked for with `movesClock`. */
+  get clock(): DrillClock {
+    if (this.#clock === null) throw new Error('the clock of this system does not move')
+    return this.#clock
   }
 
   /** Where a vendor or a person reaches the ingress, past the drill's own line. */
@@ -135,7 +147,7 @@ export class System implements AsyncDisposable {
       instance,
       env: { ...this.env, [`ADMIN_PORT_${service.toUpperCase()}`]: String(admin) },
       tree: this.#tree,
-      nodeOptions: this.#nodeOptions[service] ?? [],
+      nodeOptions: [...(this.#clock?.nodeOptions ?? []), ...(this.#nodeOptions[service] ?? [])],
       place: this.#place,
       note: (event) => this.processEvents.push(event),
       ...(crashAt === undefined ? {} : { crashAt }),
@@ -232,6 +244,7 @@ export async function openSystem(stack: DrillStack, options: SystemOptions): Pro
     databaseUrl: stack.postgres.url(database),
     tree: options.tree ?? REPOSITORY,
     nodeOptions: options.nodeOptions ?? {},
+    clock: options.movesClock ? openDrillClock(stack.postgres.url(database), vendor) : null,
     owned: owned.move(),
   })
   try {

@@ -1,0 +1,124 @@
+// LISTS: calendars that seem to be gone, as people reported it, and some that are. Nothing is removed on one look.
+import type { Drill, DrillRun } from '../drill.ts'
+import { met } from '../drill.ts'
+
+const MINUTE_MS = 60_000
+const HOUR_MS = 60 * MINUTE_MS
+const STEP_MS = 5 * MINUTE_MS
+const PAUSE_MS = 400
+const MOVED = {
+  I7: 'what a read from the start lacks stays until a second look, and a calendar may have another id than at first',
+  I9: 'calls are noted by the clock of the vendors, which this drill moves on',
+}
+
+const LISTS_HOURS = 4
+
+const lists: Drill = {
+  id: 'LISTS',
+  title: 'Calendars that are hidden, left out of a list, or get another id; and some that are really deleted',
+  report: 'vendors',
+  criteria: {
+    'LISTS.1': 'No event of a calendar that exists is removed',
+    'LISTS.2': 'An account whose calendar gets another id keeps its rows: no event gets a new id',
+    'LISTS.3': `A calendar that is deleted is gone within ${LISTS_HOURS} h`,
+  },
+  faults: ['A20', 'A8'],
+  profiles: ['ci', 'full'],
+  system: () => ({
+    connections: 16,
+    microsoft: 8,
+    calendars: 2,
+    eventsPerCalendar: 10,
+    latencyMs: 10,
+    movesClock: true,
+  }),
+  invariants: [],
+  without: MOVED,
+  wallMs: 400_000,
+  recoverWithinMs: 120_000,
+  async run(d) {
+    const { accounts, vendor } = d.system
+    const side = (at: number) => encodeURIComponent(accounts[at]?.calendars.at(-1)?.id ?? '')
+    const first = (at: number) => encodeURIComponent(accounts[at]?.calendars[0]?.id ?? '')
+    const route = (at: number, calendar: string) =>
+      `/admin/accounts/${accounts[at]?.accountId}/calendars/${calendar}`
+    const kinds = ['hidden', 'left-out', 'renamed', 'deleted'] as const
+    const before = await eventIds(d)
+    await d.strike(
+      { fault: 'A20', action: 'lists change', target: `${accounts.length} accounts` },
+      async () => {
+        for (const at of accounts.keys()) {
+          const kind = kinds[at % kinds.length]
+          // Microsoft hides no calendars.
+          if (kind === 'hidden' && accounts[at]?.vendor === 'google')
+            await vendor.admin('PATCH', route(at, side(at)), { hidden: true })
+          if (kind === 'left-out') await vendor.admin('PATCH', route(at, side(at)), { unlisted: true })
+          // The oracle knows accounts of Google by the id of their primary calendar.
+          if (kind === 'renamed' && accounts[at]?.vendor === 'microsoft')
+            await vendor.admin('POST', `${route(at, first(at))}/rename`, {
+              id: `renamed-${at}@example.com`,
+              alias: false,
+            })
+          if (kind === 'deleted') await vendor.admin('DELETE', route(at, side(at)))
+        }
+      },
+    )
+    const left = accounts.flatMap((_one, at) => (kinds[at % kinds.length] === 'left-out' ? [at] : []))
+    // One look at the list lacks it, and the next has it again.
+    await pass(d, HOUR_MS + 10 * MINUTE_MS)
+    for (const at of left) await vendor.admin('PATCH', route(at, side(at)), { unlisted: false })
+    await pass(d, (LISTS_HOURS - 1) * HOUR_MS)
+    await d.converged(90_000)
+    const after = await eventIds(d)
+    return () => {
+      const of = (...names: (typeof kinds)[number][]) =>
+        accounts
+          .filter((_one, at) => names.includes(kinds[at % kinds.length]!))
+          .map(({ connectionId }) => connectionId)
+      const lost = (connections: readonly string[]) =>
+        connections.flatMap((id) =>
+          (before.get(id) ?? []).filter((event) => !(after.get(id) ?? []).includes(event)),
+        )
+      const lostOfKept = lost(of('hidden', 'left-out')).length
+      const lostOfRenamed = lost(of('renamed')).length
+      const deleted = of('deleted')
+      const stillThere = deleted.filter(
+        (id) => (after.get(id)?.length ?? 0) >= (before.get(id)?.length ?? 0),
+      ).length
+      return {
+        criteria: {
+          'LISTS.1': met(
+            lostOfKept === 0,
+            `${lostOfKept} events of calendars that are hidden or were left out`,
+          ),
+          'LISTS.2': met(lostOfRenamed === 0, `${lostOfRenamed} events have another id or none`),
+          'LISTS.3': met(
+            stillThere === 0,
+            `${stillThere} of ${deleted.length} deleted calendars are still held`,
+          ),
+        },
+        witnesses: [{ name: 'events held before', need: 100, got: [...before.values()].flat().length }],
+      }
+    }
+  },
+}
+
+/** Connection → ids of the events that are held. */
+async function eventIds(d: DrillRun): Promise<ReadonlyMap<string, readonly string[]>> {
+  const rows = await d.system.ask<{ connection: string; id: string }>(
+    'select connection_id as connection, event_id as id from external_calendar_events',
+  )
+  const groups = Map.groupBy(rows, ({ connection }) => connection)
+  return new Map([...groups].map(([connection, all]) => [connection, all.map(({ id }) => id)]))
+}
+
+/** Hours in seconds, in steps that are shorter than what waits for them. */
+async function pass(d: DrillRun, ms: number): Promise<void> {
+  const { clock } = d.system
+  for (const ends = clock.now() + ms; clock.now() < ends;) {
+    await clock.advance(STEP_MS)
+    await d.lasting(PAUSE_MS)
+  }
+}
+
+export const LISTS: readonly Drill[] = [lists]
