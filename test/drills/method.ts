@@ -2,7 +2,7 @@
 // is noted; whatever it leaves behind is rolled back in the reverse order.
 import { setTimeout as delay } from 'node:timers/promises'
 import type { System } from './environment/system.ts'
-import { unrest, unwatched } from './environment/rest.ts'
+import { hastenSecondLooks, unrest, unwatched } from './environment/rest.ts'
 import { DrillFailed, DrillInvalid } from './drill.ts'
 import type { ActiveFault, Drill, DrillRun, FaultSpec, Profile, RequestSpec } from './drill.ts'
 import type { FaultEntry, OwnRequest } from './ledgers/ledgers.ts'
@@ -169,6 +169,7 @@ async function settle(
   let last = 'nothing was asked'
   const ask = async () => {
     const missing: string[] = []
+    await hastenSecondLooks(system).catch(() => undefined)
     for (const look of looks) missing.push(...(await look(system).catch((error: unknown) => [String(error)])))
     last = missing.join('; ')
     return missing.length === 0
