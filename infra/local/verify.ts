@@ -195,7 +195,10 @@ function keyOf({ connectionId, calendarId, vendorEventId }: EventChanged): strin
   return eventKey(connectionId, calendarId, vendorEventId)
 }
 
-/** Answers, kinds and show-as are left out: the play vendors' truth has none, the oracle of busy judges them. */
+/**
+ * Answers, kinds and show-as are left out: the play vendors' truth has none, the oracle of busy
+ * judges them.
+ */
 function imageOf(event: NonNullable<EventChanged['event']>): EventImage {
   const { title, status, busy, allDay, start, end, originalStart } = event
   const { timeZone, seriesId, location, organizer, updatedAt, etag } = event

@@ -23,7 +23,9 @@ export interface AccountSpec {
   readonly scope?: string | undefined
   readonly calendars?: number | readonly CalendarSpec[] | undefined
   readonly eventsPerCalendar?: number | undefined
-  /** Of every answer, kind, show-as and zone, in the next 50 days, instead of events like people's. */
+  /**
+   * Of every answer, kind, show-as and zone, in the next 50 days, instead of events like people's.
+   */
   readonly claims?: boolean | undefined
 }
 

@@ -129,7 +129,10 @@ export const EVENT_ROUTES: readonly Route<AdminContext>[] = [
   },
 ]
 
-/** What a client may write, and what only the vendor's own programs write: somebody else's invitation, a kind of event. */
+/**
+ * What a client may write, and what only the vendor's own programs write: somebody else's
+ * invitation, a kind of event.
+ */
 function told(body: Fields): Fields {
   const { organizer, eventType } = body
   const own = {

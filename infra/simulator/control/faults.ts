@@ -13,7 +13,10 @@ export interface FaultMatch {
   readonly calendarId?: string
   readonly hasPageToken?: boolean
   readonly hasSyncToken?: boolean
-  /** It asks for so many items of a list at least, or at most; a call that names no number matches neither. */
+  /**
+   * It asks for so many items of a list at least, or at most; a call that names no number matches
+   * neither.
+   */
   readonly itemsAtLeast?: number
   readonly itemsAtMost?: number
 }
@@ -24,7 +27,10 @@ export interface FaultSpec {
   readonly times?: number
   /** Matching requests that are let through first. */
   readonly skip?: number
-  /** Strikes, of each calendar, one place alone: the page token or cursor of the first call that it struck. */
+  /**
+   * Strikes, of each calendar, one place alone: the page token or cursor of the first call that it
+   * struck.
+   */
   readonly onePlace?: boolean
   /** Probability that a matching request is struck; absent = 1. Drawn from the simulator's seed. */
   readonly chance?: number
@@ -53,7 +59,10 @@ export interface FaultSpec {
   readonly truncate?: boolean
   /** Sends the real answer with its items so many times, or with so much text beside each of them, whatever was asked for. */
   readonly swell?: { readonly copies?: number; readonly bytesPerItem?: number }
-  /** Lists never end: a next page follows each, with the same items, with none, or with the same under new ids. */
+  /**
+   * Lists never end: a next page follows each, with the same items, with none, or with the same
+   * under new ids.
+   */
   readonly goesOn?: 'repeating' | 'empty' | 'renaming'
   /** Answers an HTML page, status 502 unless `respond` says otherwise. */
   readonly html?: boolean
@@ -146,7 +155,10 @@ interface Armed {
   readonly places: Map<string, string>
 }
 
-/** How the page tokens of a list begin that never ends: they are the fault's own, so no other condition on tokens holds. */
+/**
+ * How the page tokens of a list begin that never ends: they are the fault's own, so no other
+ * condition on tokens holds.
+ */
 export const ENDLESS_TOKEN = 'endless-'
 
 function isItsPlace({ fault, places }: Armed, subject: FaultSubject): boolean {

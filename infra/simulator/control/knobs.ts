@@ -76,7 +76,10 @@ export interface MicrosoftKnobs {
   invisibleForMs: number
   /** Where access is not evaluated continuously, tokens live on until they end. */
   accessOutlivesRevocation: boolean
-  /** What mailboxes call their zone, also a name that nobody knows; null = the Windows name of the default calendar's. */
+  /**
+   * What mailboxes call their zone, also a name that nobody knows; null = the Windows name of the
+   * default calendar's.
+   */
   mailboxZone: string | null
 }
 

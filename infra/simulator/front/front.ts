@@ -131,7 +131,10 @@ function meetFault<C>(
   })
 }
 
-/** Google takes the number as a parameter, Graph as a parameter of a list or as a preference of a delta. */
+/**
+ * Google takes the number as a parameter, Graph as a parameter of a list or as a preference of a
+ * delta.
+ */
 function itemsAskedFor({ query, headers }: Call): number | null {
   const preferred = /odata\.maxpagesize=(\d+)/.exec(String(headers['prefer'] ?? ''))?.[1]
   const asked = query.get('maxResults') ?? query.get('$top') ?? preferred

@@ -42,14 +42,20 @@ export function listAll(calendar: Calendar, selection: Selection): ListItem[] {
   return items.toSorted(byKey)
 }
 
-/** What an increment covers: a document that changed again after `until` belongs to the one after that. */
+/**
+ * What an increment covers: a document that changed again after `until` belongs to the one after
+ * that.
+ */
 export interface Increment {
   readonly since: number
   readonly until?: number
   readonly told?: SeriesKnobs
 }
 
-/** What a reader who has seen everything up to `since` does not know yet: new states, and tombstones for what ended. */
+/**
+ * What a reader who has seen everything up to `since` does not know yet: new states, and tombstones
+ * for what ended.
+ */
 export function listChanges(
   calendar: Calendar,
   selection: Selection,

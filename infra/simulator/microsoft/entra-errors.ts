@@ -104,7 +104,10 @@ export function entraError(problem: Problem, now: number): Answer {
   }
 }
 
-/** What an injected fault asks the sign-in for: a word of the table, `AADSTS` and a number, or the usual one of the status. */
+/**
+ * What an injected fault asks the sign-in for: a word of the table, `AADSTS` and a number, or the
+ * usual one of the status.
+ */
 export function entraFault(status: number, reason: string | undefined, now: number): Answer {
   const usual =
     status === 429 || status === 503

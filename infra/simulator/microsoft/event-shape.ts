@@ -188,7 +188,10 @@ const RESPONSES: readonly ResponseType[] = [
 ]
 const SENSITIVITIES: readonly Sensitivity[] = ['normal', 'personal', 'private', 'confidential']
 
-/** learn.microsoft.com/graph/api/resources/responsestatus; events that nobody else made are the person's own. */
+/**
+ * learn.microsoft.com/graph/api/resources/responsestatus; events that nobody else made are the
+ * person's own.
+ */
 function responseOf(fields: EventDoc['fields']): ResponseType {
   const told = (fields['responseStatus'] as { response?: unknown } | undefined)?.response
   return RESPONSES.find((response) => response === told) ?? 'organizer'
@@ -199,7 +202,10 @@ function sensitivityOf(fields: EventDoc['fields']): Sensitivity {
   return SENSITIVITIES.find((one) => one === told) ?? 'normal'
 }
 
-/** A declined event that a mailbox keeps is kept as free, as people report it; no page of Microsoft's says so. */
+/**
+ * A declined event that a mailbox keeps is kept as free, as people report it; no page of
+ * Microsoft's says so.
+ */
 function showAsOf(fields: EventDoc['fields'], response: ResponseType): FreeBusyStatus {
   if (response === 'declined') return 'free'
   const written = STATUSES.find((status) => status === fields['showAs'])

@@ -297,7 +297,10 @@ async function postOnce(post: Post): Promise<{ status: number } | { error: strin
   }
 }
 
-/** As a client gets it now and then: the subscription has a clientState, and its notification has none. */
+/**
+ * As a client gets it now and then: the subscription has a clientState, and its notification has
+ * none.
+ */
 function unsigned(item: Item): Item {
   return { ...item, body: { ...item.body, clientState: null } }
 }

@@ -28,7 +28,10 @@ export function userOf({ seed }: { readonly seed: string }, account: Account) {
   } satisfies User & { readonly '@odata.context': string }
 }
 
-/** learn.microsoft.com/graph/api/user-get-mailboxsettings; the zone of the default calendar unless another name is given. */
+/**
+ * learn.microsoft.com/graph/api/user-get-mailboxsettings; the zone of the default calendar unless
+ * another name is given.
+ */
 export function mailboxSettings(account: Account, zoneName: string | null) {
   const primary = [...account.calendars.values()].find((calendar) => calendar.primary && !calendar.gone)
   return {

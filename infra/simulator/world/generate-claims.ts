@@ -82,7 +82,10 @@ function claimAtGoogle(random: Random, calendar: Calendar): Fields {
   }
 }
 
-/** Working locations and birthdays are always transparent: …/guides/calendar-status, …/v3/reference/events#eventType. */
+/**
+ * Working locations and birthdays are always transparent: …/guides/calendar-status,
+ * …/v3/reference/events#eventType.
+ */
 function kindAtGoogle(random: Random): Fields {
   const eventType = random.chance(0.6)
     ? 'default'

@@ -44,7 +44,10 @@ export function instantOf(zone: string, wall: number): number {
   return wall - offsetAt(zone, guess)
 }
 
-/** The first instant of a day (ms, its midnight written as if it were UTC) in a zone: later than 0 o'clock where the clock skips that. */
+/**
+ * The first instant of a day (ms, its midnight written as if it were UTC) in a zone: later than 0
+ * o'clock where the clock skips that.
+ */
 export function dayStart(zone: string, day: number): number {
   const at = instantOf(zone, day)
   const wall = at + offsetAt(zone, at)
