@@ -180,7 +180,6 @@ async function giveUp(vendor: Vendor, account: MadeAccount): Promise<void> {
   })
   await world.admin('DELETE', '/admin/faults')
   await rows('update external_calendar_connections set backoff_until = null where id = $1', [id])
-  await rows('update external_calendars set backoff_until = null where connection_id = $1', [id])
   await eventually(
     `${vendor} to be well again`,
     async () => {

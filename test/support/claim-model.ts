@@ -327,7 +327,8 @@ export class ClaimModel {
   }
 
   #markDirty(): void {
-    Object.assign(this.connection, { syncNeeded: true, backoffUntil: null })
+    const { isAllIll, backoffUntil } = this.connection
+    Object.assign(this.connection, { syncNeeded: true, backoffUntil: isAllIll ? backoffUntil : null })
     this.#updatedAt = this.now
   }
 

@@ -128,10 +128,7 @@ export class World {
     for (const { id } of this.subscriptionsOf(calendar.accountId, calendar.id)) this.removeSubscription(id)
   }
 
-  /**
-   * The calendar gets another id, as when an address changes; with `alias` the old one answers on.
-   * Its channels watch the old one.
-   */
+  /** The calendar gets another id, as when an address changes; with `alias` the old one answers on. Its channels watch the old one. */
   renameCalendar(calendar: Calendar, id: string, alias: boolean): void {
     if (this.accounts.get(calendar.accountId)?.calendars.has(id))
       throw new RangeError('The account has a calendar of that id.')

@@ -105,7 +105,9 @@ export async function touchConnection(tx: Queryable, connection: ConnectionId): 
 /** More is owed than was done: the sweep rings until a unit clears it. A backoff that has passed is forgotten. */
 export async function markDirty(tx: Queryable, connection: ConnectionId): Promise<void> {
   await tx.query(
-    'update external_calendar_connections set sync_needed = true, backoff_until = null where id = $1',
+    `update external_calendar_connections
+        set sync_needed = true,
+            backoff_until = case when last_error ->> 'scope' = 'calendars' then backoff_until end where id = $1`,
     [connection],
   )
 }

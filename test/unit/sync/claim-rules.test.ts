@@ -260,6 +260,15 @@ describe('an ill calendar', () => {
     expect(judge({ calendars: [ill(600)], requests: [retry(null)], connection: allIll })).toBe('backing-off')
   })
 
+  test('is read, when all are ill, once a person clears the backoff of their connection', () => {
+    const verdict = (backoffUntil: number | null) => {
+      const account = connection({ syncNeeded: true, backoffUntil, isAllIll: true })
+      return judge({ calendars: [ill(600)], requests: [retry(null)], connection: account })
+    }
+    expect(verdict(NOW + 600 * SECOND)).toBe('backing-off')
+    expect(verdict(null)).toBe('run calendar 1')
+  })
+
   test('that rests before a full read is owed when the rest is over, not before', () => {
     const resting = { failures: 0, backoffUntil: null, cursor: null, resyncAfter: NOW + SECOND }
     expect(judge({ calendars: [ill(0, resting), well], requests: [retry(null)] })).toBe('satisfied')
