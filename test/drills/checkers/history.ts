@@ -119,18 +119,27 @@ export const cursorNeverAhead: Checker = {
   },
 }
 
-/** Per event (calendar and vendor id): what was committed, in order, as [seq, version or null for a removal]. */
-type History = ReadonlyMap<string, readonly (readonly [number, number | null])[]>
+interface Committed {
+  readonly seq: number
+  /** null of a removal. */
+  readonly version: number | null
+  /** The full read that saw it last. */
+  readonly generation: number
+}
+
+/** Per event (calendar and vendor id): what was committed, in order. */
+type History = ReadonlyMap<string, readonly Committed[]>
 
 function eventHistory(audit: readonly AuditRow[]): History {
-  const history = new Map<string, [number, number | null][]>()
+  const history = new Map<string, Committed[]>()
   for (const row of audit) {
     if (row.table !== 'external_calendar_events') continue
     const one = row.new ?? row.old
     const key = `${textOf(one, 'calendar_id')} ${textOf(one, 'vendor_event_id')}`
     const entries = history.get(key) ?? []
     history.set(key, entries)
-    entries.push([row.seq, row.op === 'DELETE' ? null : versionOf(one?.['etag'])])
+    const version = row.op === 'DELETE' ? null : versionOf(one?.['etag'])
+    entries.push({ seq: row.seq, version, generation: numberOf(one, 'generation') })
   }
   return history
 }
@@ -153,15 +162,22 @@ function notApplied(
     // Never seen at all: outside the window.
     if (!entries) continue
     // A unit writes the rows of a page before the cursor that covers them.
-    const state = entries.filter(([seq]) => seq <= row.seq).at(-1)?.[1]
-    if (state === undefined) continue
-    const isApplied = removed ? state === null || state > version : state === null || state >= version
+    const state = entries.filter(({ seq }) => seq <= row.seq).at(-1)
+    if (state === undefined || state.version === null) continue
+    const isApplied = removed
+      ? state.version > version || awaitsSecondLook(row, state)
+      : state.version >= version
     if (!isApplied)
       failures.push(
-        `event ${eventId}: the cursor of audit ${row.seq} covers ${removed ? 'its removal' : `version ${version}`}, the row is at ${state}`,
+        `event ${eventId}: the cursor of audit ${row.seq} covers ${removed ? 'its removal' : `version ${version}`}, the row is at ${state.version}`,
       )
   }
   return failures
+}
+
+/** A full read lacked it and was not believed alone (ADR 18). I1 sees to it that the second look removes it. */
+function awaitsSecondLook(calendar: AuditRow, { generation }: Committed): boolean {
+  return generation < numberOf(calendar.new, 'sweep_below')
 }
 
 function movedCursor(row: AuditRow): string | null {

@@ -39,6 +39,17 @@ test('a cursor is judged by the run it ends, also when a woken owner has begun a
   expect(verdict('I7', { changes, calls: [first, woken, last] })).toBe('fail')
 })
 
+test('a removal that a full read lacked may wait for the second look behind the cursor; one that it had seen may not', () => {
+  const changes = [change(1, 0), change(2, 20), change(3, 25, true)]
+  const waiting = (sweepBelow: number) =>
+    goodLedgers().audit.map((one) =>
+      one.table === 'external_calendars' ? { ...one, new: { ...one.new, sweep_below: sweepBelow } } : one,
+    )
+  // The row of the good history was seen by the full read of generation 1.
+  expect(verdict('I7', { changes, audit: waiting(2) })).toBe('pass')
+  expect(verdict('I7', { changes, audit: waiting(1) })).toBe('fail')
+})
+
 test('a checker with nothing to check is invalid, not a pass', () => {
   expect(verdict('I14')).toBe('invalid')
   expect(verdict('I11')).toBe('invalid')
