@@ -60,6 +60,7 @@ const WATCHED: Readonly<Record<AuditTable, readonly string[]>> = {
     'checkpoint',
     'generation',
     'resync_after',
+    'sweep_below',
   ],
   external_calendar_events: [
     'event_id',
