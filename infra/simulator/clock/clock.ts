@@ -110,9 +110,11 @@ class TimerClock implements SimulatorClock {
   }
 
   async #move(ms: number): Promise<void> {
+    const isManual = this.mode === 'manual'
+    const goal = isManual
+      ? { ...this.state, at: this.#at + ms }
+      : { ...this.state, aheadMs: this.#aheadMs + ms }
     const target = this.now() + ms
-    const goal =
-      this.mode === 'manual' ? { ...this.state, at: target } : { ...this.state, aheadMs: this.#aheadMs + ms }
     for (const { begin } of this.#hooks) begin?.(goal)
     // What is under way when the clock is asked to move belongs to the time before.
     await this.#settle()
@@ -124,7 +126,9 @@ class TimerClock implements SimulatorClock {
       for (const run of this.#timers.takeUntil(due)) run()
       await this.#settle()
     }
-    this.#moveTo(target)
+    // A running clock runs on while it is moved: the wall time that this takes is not lost to it.
+    if (isManual) this.#moveTo(target)
+    else this.#aheadMs = goal.aheadMs
     this.#arm()
   }
 

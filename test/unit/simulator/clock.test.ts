@@ -1,5 +1,5 @@
 // The simulated clock: timers run in the order of their due times and see these times, whether the clock runs or is moved.
-import { describe, expect, it, onTestFinished } from 'vitest'
+import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import { createClock } from '../../../infra/simulator/clock/clock.ts'
 import { createTimerHeap } from '../../../infra/simulator/clock/timer-heap.ts'
 import { createRandom } from '../../../infra/simulator/random.ts'
@@ -75,6 +75,27 @@ describe('a running clock', () => {
     onTestFinished(() => again[Symbol.dispose]())
     again.restore(clock.state)
     expect(again.now()).toBeGreaterThanOrEqual(Date.now() + 31 * DAY_MS - 1_000)
+  })
+
+  it('runs on while it is moved: what its timers take on the way is not lost to it', async () => {
+    const clock = createClock({ mode: 'running' })
+    onTestFinished(() => clock[Symbol.dispose]())
+    const steps = 50
+    clock.onAdvance({
+      settled: async () => {
+        const from = performance.now()
+        await vi.waitUntil(() => performance.now() > from + 1, { interval: 1 })
+      },
+    })
+    let left = 2 * steps
+    const again = (): void => {
+      if ((left -= 1) > 0) clock.after(30_000, again)
+    }
+    clock.after(30_000, again)
+    for (let n = 0; n < steps; n += 1) await clock.advance(60_000)
+    expect(left, 'timers that did not run on the way').toBeLessThan(steps)
+    // Whoever moves another clock by as much, as tests and their services do, has the same time.
+    expect(clock.state.aheadMs).toBe(steps * 60_000)
   })
 
   it('runs timers by itself as time passes', async () => {
