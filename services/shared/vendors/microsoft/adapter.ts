@@ -38,8 +38,11 @@ const NATIONAL_GRAPHS = new Set([
 const CALENDARS_PER_PAGE = 100
 /** 4 000 calendars; a list that goes on is a loop. */
 const CALENDAR_PAGES_MAX = 40
-/** The documentation says 10 080, the service answers "can only be 10070 minutes in the future". */
-const CHANNEL_LIFE_MAX_MS = 10_070 * 60_000
+/**
+ * The documentation says 10 080, the service answers "can only be 10070 minutes in the future". It counts
+ * them by its own clock and refuses what ends later, so an hour is left for ours being ahead.
+ */
+const CHANNEL_LIFE_MAX_MS = (10_070 - 60) * 60_000
 /** The ids of notifications follow this header for the life of the subscription. */
 const PREFER_IDS = 'IdType="ImmutableId"'
 
