@@ -1,9 +1,15 @@
 // Where a unit stands in reading one calendar. Pure. Invariants: every start of a full read takes a new generation and only
 // continuing its page token keeps it; window, cursor, generation and way of listing stand still over a run; a cursor that expires
 // twice without having been of use rests, longer each time; a page token that expires takes its run back to the cursor, once.
+import { BACKOFF_CAP_MS } from '#shared/domain/backoff.ts'
 import type { CalendarId, Micros } from '#shared/domain/ids.ts'
 import { grownAgain, shrunkFurther } from '#shared/domain/page-limits.ts'
-import type { Reading } from '#shared/domain/reading.ts'
+import {
+  PLAIN_REST_PER_PAGE_MS,
+  restAfterPlainMs,
+  usualAfterPlainMs,
+  type Reading,
+} from '#shared/domain/reading.ts'
 import { windowAt, type Window } from '#shared/domain/window.ts'
 import type { CalendarRow, Checkpoint } from '#shared/store/calendars.ts'
 import { keptProgress, NO_PROGRESS_YET, progressOf, type Progress } from './run-progress.ts'
@@ -25,7 +31,7 @@ export interface CalendarRun {
   readonly reading: Reading
   /** Its page token expired once, and it began again at its cursor. */
   readonly wentBack: boolean
-  /** Pages that it has stored. */
+  /** Pages that it has stored; of a plain listing, also those of the try that it goes on for. */
   readonly pages: number
   readonly progress: Progress
   /** The rules by which all its pages are judged: those of its begin, also when another release goes on with it. */
@@ -103,6 +109,34 @@ export function fromTheStart(run: CalendarRun, reading: Reading, now: Micros): C
   return { ...fullRun(run.calendar, run.generation, now), resyncStreak: run.resyncStreak, reading }
 }
 
+/** Whether it tries if what could only be listed plainly can be read in the usual way again. */
+export function isTry({ calendar, reading, cursor }: CalendarRun): boolean {
+  return calendar.reading === 'plain' && reading !== 'plain' && cursor === null
+}
+
+/**
+ * The plain listing that goes on where a try led nowhere. It counts the pages of the try as its own:
+ * both cost calls, and its rest is for both. `usualFrom`: when the next try may be made.
+ */
+export function backToPlain(run: CalendarRun, usualFrom: Micros, now: Micros): CalendarRun {
+  const calendar = { ...run.calendar, usualFrom, placeFailures: 0, placeFailingSince: null }
+  const plain = fullRun(calendar, run.generation, now)
+  return { ...plain, resyncStreak: run.resyncStreak, reading: 'plain', pages: run.pages + 1 }
+}
+
+/** What comes after a plain listing that has ended: its rest, and until the usual way may be tried. */
+export function afterPlain(
+  { calendar, startedAt, pages }: CalendarRun,
+  now: Micros,
+): { readonly usualInMs: number; readonly restMs: number } {
+  const isKnown = calendar.reading === 'plain' && calendar.usualFrom !== null
+  const usualFrom = isKnown ? calendar.usualFrom : startedAt + usualAfterPlainMs(1) * 1000
+  const usualInMs = Math.max(0, (usualFrom - now) / 1000)
+  // Runs that led nowhere a moment ago cost many calls: its rest is for them as well.
+  const isCostly = calendar.lastCode === 'vendor/no-progress'
+  return { usualInMs, restMs: restAfterPlainMs(isCostly ? Infinity : pages + 1, usualInMs) }
+}
+
 /** The same place with smaller pages, after one that was too large; null when even the smallest are. */
 export function withSmallerPages(run: CalendarRun): CalendarRun | null {
   const shrunk = shrunkFurther(run.shrunk)
@@ -114,9 +148,29 @@ export function nextPage(run: CalendarRun, pageToken: string): CalendarRun {
   return { ...run, pageToken, shrunk: grownAgain(run.shrunk), pages: run.pages + 1 }
 }
 
-/** How long a calendar rests after its cursor expired `streak` + 1 times in a row. */
-export function restMs(streak: number): number {
-  return Math.min(REST_MAX_MS, REST_MS * 2 ** (streak - 1))
+/**
+ * How long a calendar rests after its cursor expired `streak` + 1 times in a row.
+ * `pages`: see pagesToHere.
+ */
+export function restMs(streak: number, pages: number | null): number {
+  return atMostWhatItCosts(Math.min(REST_MAX_MS, REST_MS * 2 ** (streak - 1)), pages)
+}
+
+/**
+ * What a read from the start costs until it stands where `run` does, in pages; null where nobody
+ * knows: a dead cursor is left for all pages that there are.
+ */
+export function pagesToHere({ cursor, pageToken, pages }: CalendarRun): number | null {
+  return cursor === null && pageToken !== null ? pages + 1 : null
+}
+
+/**
+ * A rest spares the vendor the pages of a read that may be in vain. Where they are few it is no longer
+ * than any calendar's backoff: what healed meanwhile would wait for nothing.
+ */
+export function atMostWhatItCosts(waitMs: number, pages: number | null): number {
+  if (pages === null) return waitMs
+  return Math.min(waitMs, Math.max(BACKOFF_CAP_MS, pages * PLAIN_REST_PER_PAGE_MS))
 }
 
 /** One more pass from the new cursor, after a run that was resumed: it sees what changed since that run began. */

@@ -3,11 +3,11 @@
 // begun again in another way of listing.
 import { Failure } from '#shared/domain/failure.ts'
 import type { Micros } from '#shared/domain/ids.ts'
-import { readingAfterNoProgress, USUAL_AGAIN_MS } from '#shared/domain/reading.ts'
+import { readingAfterNoProgress, USUAL_AGAIN_MS, usualAfterPlainMs } from '#shared/domain/reading.ts'
 import { metrics } from '#shared/platform/metrics.ts'
 import { giveUpRun, saveFreshStart, savePlaceFailure } from '#shared/store/calendars.ts'
 import type { CursorExpired, Page } from '#shared/vendors/vendor.ts'
-import type { CalendarRun } from './calendar-run.ts'
+import { backToPlain, isTry, pagesToHere, type CalendarRun } from './calendar-run.ts'
 import { fetchPage, type TooLarge } from './fetch-page.ts'
 import type { Turn } from './lanes.ts'
 import { freshRestMs, LOOK_AGAIN_MS, otherPlaces, placeOf, tellsOfPlace } from './place-rules.ts'
@@ -31,13 +31,44 @@ const NOWHERE_AT_ALL_MICROS = 3_600_000_000
  */
 export async function fetchOrLeave(deps: UnitDeps, unit: Unit, run: CalendarRun, turn: Turn): Promise<At> {
   try {
-    return progressed(run, await fetchPage(deps, unit, run, turn))
+    const at = progressed(run, await fetchPage(deps, unit, run, turn))
+    if (at.page.kind === 'cursor-expired' && isTry(run))
+      return await endTry(deps, unit, { run, code: 'expired' }, turn)
+    return at
   } catch (error) {
     if (!(error instanceof Failure)) throw error
-    if (error.code === 'vendor/no-progress') await begunAnew(deps, unit, run, error)
+    const { code } = error
+    if (isTry(run) && leadsTryNowhere(error)) return endTry(deps, unit, { run, code }, turn)
+    if (code === 'vendor/no-progress') await begunAnew(deps, unit, run, error)
     if (!tellsOfPlace(error)) throw error
     return leave(deps, unit, { run, failure: error }, turn)
   }
+}
+
+/** Being throttled says nothing of a way of listing. */
+function leadsTryNowhere(failure: Failure): boolean {
+  return failure.kind !== 'throttled' && (failure.code === 'vendor/no-progress' || tellsOfPlace(failure))
+}
+
+/** That is no failure: a plain listing was due as well, and goes on in the same unit. */
+async function endTry(
+  deps: UnitDeps,
+  unit: Unit,
+  { run, code }: { readonly run: CalendarRun; readonly code: string },
+  turn: Turn,
+): Promise<At> {
+  const { connectionId, vendor, now } = unit.connection
+  const { calendarId } = run.calendar
+  const usualAgainMs = usualAfterPlainMs(run.pages + 1)
+  await writeFenced(deps, unit, 0, ({ tx }) =>
+    giveUpRun(tx, calendarId, { keepsCursor: false, reading: 'plain', usualAgainMs }),
+  )
+  metrics.placesDropped.add(1, { vendor, place: 'run', code })
+  deps.logger.info(
+    { connectionId, calendarId, code, tried: run.reading, pages: run.pages + 1 },
+    'a calendar that is listed plainly still cannot be read in the usual way',
+  )
+  return fetchOrLeave(deps, unit, backToPlain(run, now + usualAgainMs * 1000, now), turn)
 }
 
 /** Asks the other places, the nearest first. Throws the failure of the own one when none of them answers. */
@@ -49,7 +80,7 @@ async function leave(
 ): Promise<At> {
   const { calendarId, freshStarts } = run.calendar
   const others = otherPlaces(run, failure, unit.connection.now)
-  const restMs = freshRestMs(freshStarts + 1)
+  const restMs = freshRestMs(freshStarts + 1, pagesToHere(run))
   for (const place of others) {
     const other = asLeft(place, unit.connection.now + restMs * 1000)
     const page = await answerOf(() => fetchPage(deps, unit, other, turn))
@@ -139,7 +170,7 @@ async function begunAnew(deps: UnitDeps, unit: Unit, run: CalendarRun, failure: 
       // The changes since it are asked for once more, in other pages; a plain listing needs none.
       keepsCursor: run.cursor !== null && reading !== 'plain',
       reading,
-      usualAgainMs: USUAL_AGAIN_MS,
+      usualAgainMs: reading === 'plain' ? usualAfterPlainMs(run.pages + 1) : USUAL_AGAIN_MS,
     }),
   )
   const { connectionId, vendor } = unit.connection

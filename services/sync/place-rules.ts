@@ -5,14 +5,17 @@
 import type { Failure, FailureCode } from '#shared/domain/failure.ts'
 import type { Micros } from '#shared/domain/ids.ts'
 import { readingFromStart, type Reading } from '#shared/domain/reading.ts'
-import { backToCursor, fromTheStart, type CalendarRun } from './calendar-run.ts'
+import { atMostWhatItCosts, backToCursor, fromTheStart, type CalendarRun } from './calendar-run.ts'
 
 /** One failure may be chance; the third in a row, each after a backoff, is not. */
 export const PLACE_FAILURES = 3
 /** Where failures are rare, because tries are, fewer are enough when they lie so far apart. */
 export const PLACE_AGE_MS = 60 * 60 * 1000
 const PLACE_FAILURES_OLD = 2
-/** After each read from the start the next one waits twice as long: seven in the first day, then four a day. */
+/**
+ * After each read from the start the next one waits twice as long: seven in the first day, then four a
+ * day, unless it costs a few pages only.
+ */
 const FRESH_REST_MS = 30 * 60 * 1000
 const FRESH_REST_MAX_MS = 6 * 60 * 60 * 1000
 /** A look at other places that none of them answered costs a call to each. */
@@ -70,7 +73,10 @@ export function otherPlaces(
   return cursor === null ? starts : [cursor, ...starts]
 }
 
-/** How long the next read from the start waits after the `nth` (from 1) in a row. */
-export function freshRestMs(nth: number): number {
-  return Math.min(FRESH_REST_MAX_MS, FRESH_REST_MS * 2 ** (nth - 1))
+/**
+ * How long the next read from the start waits after the `nth` (from 1) in a row.
+ * `pages`: see pagesToHere.
+ */
+export function freshRestMs(nth: number, pages: number | null): number {
+  return atMostWhatItCosts(Math.min(FRESH_REST_MAX_MS, FRESH_REST_MS * 2 ** (nth - 1)), pages)
 }

@@ -3,10 +3,10 @@
 // until a second full read agrees. A calendar that is gone loses its events the same way, chunk by chunk.
 import { Failure } from '#shared/domain/failure.ts'
 import type { CalendarId, EventId } from '#shared/domain/ids.ts'
-import { plainRestMs, USUAL_AGAIN_MS } from '#shared/domain/reading.ts'
+import { USUAL_AGAIN_MS } from '#shared/domain/reading.ts'
 import { crashPoint } from '#shared/platform/crash-point.ts'
 import { metrics } from '#shared/platform/metrics.ts'
-import { clearIfIll } from '#shared/store/calendar-failures.ts'
+import { clearIfIll, oweReads } from '#shared/store/calendar-failures.ts'
 import {
   coolDown,
   deselectCalendar,
@@ -16,7 +16,15 @@ import {
 } from '#shared/store/calendars.ts'
 import { countUnseen, deleteEvents, readAny, readStale, type StaleRows } from '#shared/store/events.ts'
 import { insertOutbox } from '#shared/store/outbox.ts'
-import { followUp, REST_MS, restartRun, restMs, type CalendarRun } from './calendar-run.ts'
+import {
+  afterPlain,
+  followUp,
+  pagesToHere,
+  REST_MS,
+  restartRun,
+  restMs,
+  type CalendarRun,
+} from './calendar-run.ts'
 import { closeUnit } from './end-unit.ts'
 import { changeMessages, type RemovalReason } from './publish-changes.ts'
 import { writeFenced, type FencedWrite, type Unit, type UnitDeps } from './unit.ts'
@@ -46,7 +54,7 @@ export async function restartRead(deps: UnitDeps, unit: Unit, run: CalendarRun):
     else metrics.placesDropped.add(1, { vendor, place: 'page', code: 'expired' })
     return restarted
   }
-  const rest = { restMs: restMs(run.resyncStreak), resyncStreak: run.resyncStreak + 1 }
+  const rest = { restMs: restMs(run.resyncStreak, pagesToHere(run)), resyncStreak: run.resyncStreak + 1 }
   const now = await writeFenced(deps, unit, 0, async ({ tx }) => {
     await coolDown(tx, run.calendar.calendarId, rest)
     return deps.clock.now()
@@ -78,7 +86,8 @@ export async function sweepResync(deps: UnitDeps, unit: Unit, sweep: Sweep): Pro
     await removeRows(deps, unit, { calendarId, removals }, write)
     unit.progress.changes += rows.length
     if (!isEnd) return
-    const restMs = Math.max(isPutOff ? REST_MS : 0, isPlain ? plainRestMs(run.pages + 1) : 0)
+    const plain = isPlain ? afterPlain(run, write.now) : null
+    const restMs = Math.max(isPutOff ? REST_MS : 0, plain?.restMs ?? 0)
     await saveFullRead(write.tx, calendarId, {
       cursor: isPlain ? null : endCursor,
       generation: run.generation,
@@ -87,10 +96,12 @@ export async function sweepResync(deps: UnitDeps, unit: Unit, sweep: Sweep): Pro
       restMs: restMs > 0 ? restMs : null,
       reading: run.reading,
       rules: run.rules,
-      usualAgainMs: USUAL_AGAIN_MS,
+      usualAgainMs: plain?.usualInMs ?? USUAL_AGAIN_MS,
     })
     if (isPutOff) unit.progress.putOff.add(calendarId)
     if (after === null) await clearIfIll(write.tx, run.calendar)
+    // It has no cursor, so what comes next has to be read whole, asked for or not.
+    if (isPlain) await oweReads(write.tx, [calendarId])
     if (after === null && sweep.isLast) await closeUnit(deps, unit, write)
     crashPoint('sync.sweep-before-commit')
   })

@@ -250,7 +250,7 @@ export function staleReasons(
     reasons.push({ code: 'failing', text: whyIll(ill, now) })
   else if (obstacle !== null) reasons.push(obstacle)
   else if (isAhead(restsUntil, now)) {
-    const text = `The vendor asked for a full read, which begins at ${isoOf(restsUntil)}.`
+    const text = `It has to be read from the start, which begins at ${isoOf(restsUntil)}.`
     reasons.push({ code: 'resting', text })
   } else if (lastReadAt !== null && (readNeeded || isBehind(connection))) {
     reasons.push({ code: 'catching_up', text: 'There is more to read than was read.' })

@@ -7,8 +7,12 @@
  */
 export type Reading = 'usual' | 'other-pages' | 'small-pages' | 'plain'
 
-/** How long a calendar is read in another way before the usual one is tried again, at its next full read. */
+/** How long a calendar is read in other pages before the usual ones are tried again; it is fresh. */
 export const USUAL_AGAIN_MS = 24 * 60 * 60 * 1000
+/** A plain listing is behind as soon as it ends, so the usual way is tried again soon. */
+const USUAL_AFTER_PLAIN_MIN_MS = 30 * 60 * 1000
+/** It was time to try while the plain listing ran: what was dead before may answer again. */
+const USUAL_AT_ONCE_MS = 60 * 1000
 /** Between two plain listings, for each page that one took: five calls an hour for a calendar that cannot be read otherwise. */
 export const PLAIN_REST_PER_PAGE_MS = 12 * 60 * 1000
 /** A large calendar may cost more, so that it is never older than this. */
@@ -35,6 +39,23 @@ export function readingFromStart(nth: number, failed: Reading): Reading {
   const at = nth % FROM_THE_START.length
   const reading = FROM_THE_START[at]!
   return reading === failed ? FROM_THE_START[(at + 1) % FROM_THE_START.length]! : reading
+}
+
+/**
+ * How long after a try of the usual way that led nowhere the next one is made. It pays for its pages
+ * as a plain listing does, so one of up to five pages is made again within the hour.
+ * `pages`: those that it took; 1 for what made the first plain listing necessary.
+ */
+export function usualAfterPlainMs(pages: number): number {
+  return Math.min(USUAL_AGAIN_MS, Math.max(USUAL_AFTER_PLAIN_MIN_MS, pages * PLAIN_REST_PER_PAGE_MS))
+}
+
+/**
+ * How long a calendar rests after a plain listing, before it is read whole again. `pages`: its own,
+ * and those of the try that it followed; `usualInMs`: until the usual way may be tried.
+ */
+export function restAfterPlainMs(pages: number, usualInMs: number): number {
+  return usualInMs > 0 ? plainRestMs(pages) : USUAL_AT_ONCE_MS
 }
 
 /** How long a calendar rests after a plain listing of so many pages. */

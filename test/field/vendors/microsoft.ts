@@ -54,6 +54,8 @@ export class GraphCalendar {
   readonly entry: Item
   readonly items = new Map<string, Item>()
   readonly log: Item[] = []
+  /** Of a page; Graph gives at most what is asked for, and fewer as it likes. */
+  pageSize = 1000
   /** How many reads have begun. */
   reads = 0
 
@@ -227,8 +229,7 @@ function tokenOf(account: GraphAccount): Told {
 function inside(calendar: GraphCalendar, asked: Asked, rest: string): Told {
   if (rest === '') return { body: pick(calendar.entry, asked) }
   if (rest === '/calendarView/delta') return delta(calendar, asked)
-  if (rest === '/calendarView')
-    return { body: { value: windowed(calendar, asked).map((item) => pick(item, asked)) } }
+  if (rest === '/calendarView') return view(calendar, asked)
   const [, id = '', instances] = /^\/events\/([^/]+)(\/instances)?$/.exec(rest) ?? []
   if (instances === undefined) return oneOf(calendar.items.get(id), asked)
   const rows = [...calendar.items.values()].filter((item) => item['seriesMasterId'] === id)
@@ -255,13 +256,26 @@ function delta(calendar: GraphCalendar, { query, headers, here }: Asked): Told {
     '0',
   ]
   const all = since === 'start' ? [...calendar.items.values()] : calendar.log.slice(Number(since))
-  const size = Number(/odata\.maxpagesize=(\d+)/.exec(String(headers['prefer']))?.[1] ?? 10)
+  const asked = Number(/odata\.maxpagesize=(\d+)/.exec(String(headers['prefer']))?.[1] ?? 10)
+  const size = Math.min(calendar.pageSize, asked)
   const to = Number(at) + size
   const link =
     to >= all.length
       ? { '@odata.deltaLink': `${here}?$deltatoken=${calendar.log.length}` }
       : { '@odata.nextLink': `${here}?$skiptoken=${read}.${since}.${to}` }
   return { body: { '@odata.context': '#Collection(event)', value: all.slice(Number(at), to), ...link } }
+}
+
+/** Pages of at most $top; the link to the next one repeats what was asked. learn.microsoft.com/graph/paging */
+function view(calendar: GraphCalendar, asked: Asked): Told {
+  const all = windowed(calendar, asked)
+  const { query, here } = asked
+  const from = Number(query.get('$skip') ?? 0)
+  const to = from + Math.min(calendar.pageSize, Number(query.get('$top') ?? 10))
+  const next = new URLSearchParams(query)
+  next.set('$skip', String(to))
+  const link = to < all.length ? { '@odata.nextLink': `${here}?${next.toString()}` } : {}
+  return { body: { value: all.slice(from, to).map((item) => pick(item, asked)), ...link } }
 }
 
 function windowed(calendar: GraphCalendar, { query }: Asked): readonly Item[] {

@@ -1,5 +1,6 @@
 // When a place counts as dead, and where a calendar goes on.
 import { describe, expect, test } from 'vitest'
+import { BACKOFF_CAP_MS } from '#shared/domain/backoff.ts'
 import { FAILURE_CODES, Failure, type FailureCode } from '#shared/domain/failure.ts'
 import { calendarId } from '#shared/domain/ids.ts'
 import {
@@ -7,10 +8,21 @@ import {
   PLAIN_REST_MAX_MS,
   readingAfterNoProgress,
   readingFromStart,
+  USUAL_AGAIN_MS,
+  usualAfterPlainMs,
   type Reading,
 } from '#shared/domain/reading.ts'
 import type { CalendarRow } from '#shared/store/calendars.ts'
-import { beginRun, nextPage, restartRun } from '../../../services/sync/calendar-run.ts'
+import {
+  afterPlain,
+  backToPlain,
+  beginRun,
+  isTry,
+  nextPage,
+  pagesToHere,
+  restartRun,
+  restMs,
+} from '../../../services/sync/calendar-run.ts'
 import {
   freshRestMs,
   otherPlaces,
@@ -98,7 +110,7 @@ describe('a place', () => {
 
 test('reads from the start are few a day, each in another way', () => {
   const hours = [0]
-  while (hours.at(-1)! < 48) hours.push(hours.at(-1)! + freshRestMs(hours.length) / 3_600_000)
+  while (hours.at(-1)! < 48) hours.push(hours.at(-1)! + freshRestMs(hours.length, null) / 3_600_000)
   expect(hours.filter((at) => at < 24).length).toBeLessThanOrEqual(7)
   expect(hours.filter((at) => at >= 24 && at < 48).length).toBeLessThanOrEqual(4)
   expect([0, 1, 2, 3].map((nth) => readingFromStart(nth, 'other-pages'))).toEqual([
@@ -109,6 +121,26 @@ test('reads from the start are few a day, each in another way', () => {
   ])
   for (const failed of ['usual', 'small-pages', 'plain'] as const)
     for (const nth of [0, 1, 2]) expect(readingFromStart(nth, failed)).not.toBe(failed)
+})
+
+test('what is read again to a dead page rests no longer than a backoff while that takes a few pages', () => {
+  const full = atPage({ cursor: null })
+  expect([pagesToHere(full), pagesToHere(nextPage(full, 'page 3'))]).toEqual([2, 3])
+  // How much there is behind a cursor or a start nobody knows.
+  expect([pagesToHere(atPage()), pagesToHere(atCursor()), pagesToHere(atCursor({ cursor: null }))]).toEqual([
+    null,
+    null,
+    null,
+  ])
+  const most = [1, 2, 3, 9, 60]
+  for (const nth of most) {
+    for (const pages of [1, 2, 5]) {
+      expect(freshRestMs(nth, pages)).toBeLessThanOrEqual(BACKOFF_CAP_MS)
+      expect(restMs(nth, pages)).toBeLessThanOrEqual(BACKOFF_CAP_MS)
+    }
+    expect(freshRestMs(nth, 500)).toBe(freshRestMs(nth, null))
+    expect(restMs(nth, 500)).toBe(restMs(nth, null))
+  }
 })
 
 test('what is about the account, our limits or a young change counts against no place', () => {
@@ -145,7 +177,7 @@ describe('a run that got nowhere', () => {
 describe('a calendar that is listed plainly', () => {
   const plain = calendar({ cursor: null, reading: 'plain', usualFrom: NOW + HOUR })
 
-  test('is listed whole each time, and in the usual way once a day', () => {
+  test('is listed whole each time, and in the usual way when it is time for that', () => {
     expect(beginRun(plain, NOW)).toMatchObject({ cursor: null, generation: 5, reading: 'plain' })
     expect(beginRun(plain, NOW + HOUR)).toMatchObject({ cursor: null, reading: 'usual' })
   })
@@ -155,5 +187,29 @@ describe('a calendar that is listed plainly', () => {
     expect(plainRestMs(2)).toBe(1_440_000)
     expect(plainRestMs(5_000)).toBe(PLAIN_REST_MAX_MS)
     expect(beginRun({ ...plain, resyncAfter: NOW + 1 }, NOW)).toBeNull()
+  })
+
+  test('is tried in the usual way within the hour when it took five pages at most, and within a day', () => {
+    for (const pages of [1, 2, 3, 4, 5]) expect(usualAfterPlainMs(pages)).toBeLessThanOrEqual(3_600_000)
+    expect(usualAfterPlainMs(5_000)).toBe(USUAL_AGAIN_MS)
+  })
+
+  test('goes on plainly after a try in vain, and rests for the pages of both', () => {
+    const tried = nextPage(beginRun({ ...plain, usualFrom: NOW }, NOW)!, 'page 2')
+    expect(isTry(tried)).toBe(true)
+    const again = backToPlain(tried, NOW + HOUR, NOW)
+    expect(isTry(again)).toBe(false)
+    expect(again).toMatchObject({ cursor: null, pageToken: null, reading: 'plain', generation: 6, pages: 2 })
+    expect(afterPlain(again, NOW)).toEqual({ usualInMs: 3_600_000, restMs: plainRestMs(3) })
+  })
+
+  test('is tried a minute later when what was dead may answer again, and rests long after runs that cost much', () => {
+    const usual = calendar({ cursor: null })
+    const run = { ...beginRun(usual, NOW)!, reading: 'plain' as const }
+    expect(afterPlain(run, NOW)).toEqual({ usualInMs: usualAfterPlainMs(1), restMs: plainRestMs(1) })
+    // Its second page was refused for an hour.
+    expect(afterPlain(run, NOW + HOUR)).toEqual({ usualInMs: 0, restMs: 60_000 })
+    const endless = beginRun({ ...plain, lastCode: 'vendor/no-progress' }, NOW)!
+    expect(afterPlain(endless, NOW)).toEqual({ usualInMs: 3_600_000, restMs: PLAIN_REST_MAX_MS })
   })
 })
