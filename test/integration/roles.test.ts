@@ -57,6 +57,8 @@ const EXPECTED = {
 const READ: Partial<Record<keyof typeof EXPECTED, Record<string, readonly string[]>>> = {
   // It replaces what is sealed and never reads it.
   calstream_ingress: { connection_credentials: ['connection_id', 'version', 'grant_ends_at'] },
+  // Whether a consent is under way, and nothing that could end one.
+  calstream_scheduler: { oauth_flows: ['provider_id', 'vendor', 'link_used_at', 'connection_id'] },
 }
 
 type Role = keyof typeof EXPECTED

@@ -36,6 +36,15 @@ const disconnect = (world: SchedulerWorld, id: ConnectionId) =>
     [id],
   )
 
+/** Its person presses the button that leads to the vendor. */
+const consents = (world: SchedulerWorld, id: ConnectionId) =>
+  world.db.query(
+    `insert into oauth_flows (id, provider_id, vendor, expires_at, link_used_at, browser_hash, attempt)
+       select gen_random_uuid(), provider_id, vendor, calstream_now() + interval '10 minutes', calstream_now(), 'hash', 1
+         from external_calendar_connections where id = $1`,
+    [id],
+  )
+
 const credentials = async (world: SchedulerWorld) =>
   (await world.db.query<{ id: string }>('select connection_id as id from connection_credentials')).rows.map(
     ({ id }) => id,
@@ -101,6 +110,30 @@ describe('a disconnected account', () => {
       [gone],
     )
     expect(rows).toEqual([{ id: gone, vendor: 'google', status: 'disconnected', isOwned: true }])
+  })
+
+  test('keeps its grant while its person consents again, which a revocation would end too; not for longer', async () => {
+    const [world, vendor] = await open('erase consent')
+    await using _world = world
+    const id = await connectOne(world)
+    await disconnect(world, id)
+    await consents(world, id)
+    expect([await erase(world), vendor.revoked]).toEqual([0, []])
+    await world.db.query(`update oauth_flows set link_used_at = link_used_at - interval '3 minutes'`)
+    expect([await erase(world), vendor.revoked]).toEqual([1, [`refresh of ${id}`]])
+  })
+
+  test('is erased in ten minutes also beside a consent, and then its grant is left as it is', async () => {
+    const [world, vendor] = await open('erase consent late')
+    await using _world = world
+    const id = await connectOne(world)
+    await disconnect(world, id)
+    await consents(world, id)
+    await world.db.query(
+      `update external_calendar_connections set disconnected_at = disconnected_at - interval '11 minutes' where id = $1`,
+      [id],
+    )
+    expect([await erase(world), vendor.revoked, await credentials(world)]).toEqual([1, [], []])
   })
 
   test('of an older version, whose credentials went long ago, loses its names at the next run', async () => {

@@ -4,6 +4,14 @@
 import type { ConnectionId, VendorName } from '#shared/domain/ids.ts'
 import type { Queryable } from '#shared/platform/postgres.ts'
 
+/**
+ * The person is at the vendor's consent page, or was two minutes ago. Google ends every grant of the account to our app with a
+ * revocation, also the one that was given while the revocation was under way.
+ */
+const CONSENTS_AGAIN = `exists (select from oauth_flows flow
+  where flow.provider_id = connection.provider_id and flow.vendor = connection.vendor and flow.connection_id is null
+    and flow.link_used_at > calstream_now() - interval '2 minutes')`
+
 export interface ErasableConnection {
   readonly connectionId: ConnectionId
   readonly vendor: VendorName
@@ -16,7 +24,9 @@ export interface ErasableConnection {
   readonly isShared: boolean
 }
 
-/** Disconnected connections that are not erased: overdue, or without channels and not backing off. */
+/**
+ * Disconnected connections that are not erased: overdue, or without channels, not backing off, and not about to be connected again.
+ */
 export async function erasableConnections(
   db: Queryable,
   limit: number,
@@ -39,14 +49,15 @@ export async function erasableConnections(
                            <= calstream_now() - interval '10 minutes' as overdue) age
      where connection.status = 'disconnected' and connection.vendor_account_id is not null
        and (overdue or (connection.erase_retry_at is null or connection.erase_retry_at <= calstream_now())
-              and not exists (select from channels where channels.connection_id = connection.id))
+              and not exists (select from channels where channels.connection_id = connection.id)
+              and not ${CONSENTS_AGAIN})
      order by connection.disconnected_at limit $1`,
     [limit],
   )
   return rows
 }
 
-/** Whether the account is disconnected still, with these credentials. */
+/** Whether the account is disconnected still, with these credentials, and nobody is about to connect it again. */
 export async function isErasable(
   db: Queryable,
   { connectionId, credentials }: ErasableConnection,
@@ -54,7 +65,8 @@ export async function isErasable(
   const { rows } = await db.query(
     `select from external_calendar_connections connection
      join connection_credentials credentials on credentials.connection_id = connection.id
-     where connection.id = $1 and connection.status = 'disconnected' and credentials.version = $2`,
+     where connection.id = $1 and connection.status = 'disconnected' and credentials.version = $2
+       and not ${CONSENTS_AGAIN}`,
     [connectionId, credentials?.version ?? null],
   )
   return rows.length === 1
