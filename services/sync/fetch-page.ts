@@ -20,6 +20,12 @@ const BUDGET_SPREAD_MS = 250
 /** Refusals of our own, with the time at which the call fits. */
 const PACED: ReadonlySet<FailureCode> = new Set(['vendor/budget-spent', 'vendor/recovering'])
 
+/** Whose call it is. */
+interface Of {
+  readonly run: CalendarRun
+  readonly turn: Turn
+}
+
 /** The page is too large, and smaller ones have not all been tried: an expected outcome, not a failure. */
 export interface TooLarge {
   readonly kind: 'too-large'
@@ -67,7 +73,7 @@ async function fetchSized(
   turn: Turn,
 ): Promise<Page | CursorExpired | Interruption> {
   const left = openSeries(run)
-  if (left !== null) return nextSeries(deps, run, left, seriesReader(deps, unit, turn))
+  if (left !== null) return nextSeries(deps, run, left, seriesReader(deps, unit, { run, turn }))
   const request = {
     vendorCalendarId: run.calendar.vendorCalendarId,
     cursor: run.cursor,
@@ -76,24 +82,38 @@ async function fetchSized(
     shrunk: run.shrunk,
     reading: run.reading,
   }
-  const page = await call(deps, unit, turn, (vendor, token, signal) =>
+  const page = await call(deps, unit, { run, turn }, (vendor, token, signal) =>
     timed(unit, 'page', () => fetchAnew(() => vendor.fetchPage(token, request, signal))),
   )
   if (page.kind !== 'page') return page
   if (page.unreadable.length > 0) reportUnreadable(deps, unit, page)
-  return withSeries(deps, run, page, seriesReader(deps, unit, turn))
+  return withSeries(deps, run, page, seriesReader(deps, unit, { run, turn }))
 }
 
 /** One series read whole, behind the gates. Nothing of the page that touched it is forgotten when the call is made again. */
-function seriesReader(deps: UnitDeps, unit: Unit, turn: Turn): ReadSeries {
+function seriesReader(deps: UnitDeps, unit: Unit, of: Of): ReadSeries {
   return (request) =>
-    call(deps, unit, turn, (vendor, token, signal) =>
+    call(deps, unit, of, (vendor, token, signal) =>
       timed(unit, 'series', async () => {
         if (vendor.fetchSeries === undefined)
           throw new Failure('internal/defect', 'A vendor whose series cannot be read names one.')
         return vendor.fetchSeries(token, request, signal)
       }),
     )
+}
+
+/** Whether an event that a full read lacked is there. Throws what `fetchPage` throws. */
+export function lookUp(
+  deps: UnitDeps,
+  unit: Unit,
+  of: Of,
+  vendorEventId: string,
+): Promise<'there' | 'gone' | Interruption> {
+  const { window, calendar } = of.run
+  const request = { vendorCalendarId: calendar.vendorCalendarId, vendorEventId, window }
+  return call(deps, unit, of, (vendor, token, signal) =>
+    timed(unit, 'event', () => vendor.lookUp(token, request, signal)),
+  )
 }
 
 /** Of a page that is asked for again, after a refreshed token or a wait for the budget, nothing is in hand any more. */
@@ -110,11 +130,12 @@ async function fetchAnew<T>(call: () => Promise<T>): Promise<T> {
 async function call<T>(
   deps: UnitDeps,
   unit: Unit,
-  turn: Turn,
+  { run, turn }: Of,
   work: (vendor: Vendor, token: string, signal: AbortSignal) => Promise<T>,
 ): Promise<T | Interruption> {
   const { vendor, access } = vendorOf(deps, unit.connection.vendor)
   const signal = AbortSignal.any([turn.signal, turn.stopping])
+  const isKnown = isKnownRefused(unit, run)
   return paced(deps, signal, async () => {
     let calls = 0
     let refusal: unknown
@@ -126,8 +147,8 @@ async function call<T>(
         try {
           return await work(vendor, token, signal)
         } catch (error) {
-          refusal = error
-          throw error
+          refusal = isKnown ? asRefused(error) : error
+          throw refusal
         }
       })
     } catch (error) {
@@ -137,9 +158,24 @@ async function call<T>(
       if (error.code === 'sync/gave-way') throw error
       if (!isOfCall) throw new AccountTrouble(error)
       if (error.kind !== 'refused') throw error
+      if (isKnown) throw ofCalendar(error)
       return whoIsRefused(deps, unit, turn, { failure: error, isFresh: calls > 1 })
     }
   })
+}
+
+/**
+ * Whether this calendar was refused the last time, with a fresh token too, while the account was let
+ * in. Asking all that again at each try would cost four calls instead of one; whatever is wrong with
+ * the account, its siblings that are well find out.
+ */
+function isKnownRefused({ connection }: Unit, { calendar }: CalendarRun): boolean {
+  return !connection.isAllIll && calendar.lastCode === ('vendor/call-refused' satisfies FailureCode)
+}
+
+function asRefused(error: unknown): unknown {
+  const isToken = error instanceof Failure && error.code === 'vendor/token-rejected'
+  return isToken ? new Failure('vendor/call-refused', 'The vendor goes on refusing this calendar.') : error
 }
 
 /** Throws what the vendor refuses: this call, or as AccountTrouble the account. */

@@ -1,6 +1,6 @@
 // The beginning and the end of a full read: what it did not see is removed, since a full list has no tombstones. Invariants: the cursor commits with
-// the last chunk; rows that merely left the window say so and do not count; a sweep that would empty a calendar is put off
-// until a second full read agrees. A calendar that is gone loses its events the same way, chunk by chunk.
+// the last chunk; rows that merely left the window say so and do not count; others are looked for one by one, and a sweep of many
+// is put off until a second full read agrees. A calendar that is gone loses its events the same way, chunk by chunk.
 import { Failure } from '#shared/domain/failure.ts'
 import type { CalendarId, EventId } from '#shared/domain/ids.ts'
 import { USUAL_AGAIN_MS } from '#shared/domain/reading.ts'
@@ -14,7 +14,7 @@ import {
   saveFullRead,
   type CalendarRow,
 } from '#shared/store/calendars.ts'
-import { countUnseen, deleteEvents, readAny, readStale, type StaleRows } from '#shared/store/events.ts'
+import { deleteEvents, readAny, readStale, type StaleRows } from '#shared/store/events.ts'
 import { insertOutbox } from '#shared/store/outbox.ts'
 import {
   afterPlain,
@@ -26,13 +26,13 @@ import {
   type CalendarRun,
 } from './calendar-run.ts'
 import { closeUnit } from './end-unit.ts'
+import type { Turn } from './lanes.ts'
+import { judgeLacking } from './look-up-lacking.ts'
 import { changeMessages, type RemovalReason } from './publish-changes.ts'
-import { writeFenced, type FencedWrite, type Unit, type UnitDeps } from './unit.ts'
+import { writeFenced, type FencedWrite, type Interruption, type Unit, type UnitDeps } from './unit.ts'
 
 /** Keeps a transaction under 100 ms. */
 const CHUNK = 1000
-/** A full read that lacks more of what is held than this is not believed alone, however little is held: two of three events, too. */
-const MASS_DELETE_SHARE = 0.5
 
 export interface Sweep {
   readonly run: CalendarRun
@@ -62,8 +62,13 @@ export async function restartRead(deps: UnitDeps, unit: Unit, run: CalendarRun):
   throw new Failure('vendor/cursor-expired-again', undefined, { retryAt: now + rest.restMs * 1000 })
 }
 
-/** Sweeps one chunk. @returns where the calendar goes on from here; null when it is done. Throws Failure `store/*`. */
-export async function sweepResync(deps: UnitDeps, unit: Unit, sweep: Sweep): Promise<CalendarRun | null> {
+/** Sweeps one chunk. @returns where the calendar goes on from here, null when it is done; or why it stopped. Throws Failure. */
+export async function sweepResync(
+  deps: UnitDeps,
+  unit: Unit,
+  sweep: Sweep,
+  turn: Turn,
+): Promise<Interruption | { readonly kind: 'on'; readonly run: CalendarRun | null }> {
   const { run, endCursor } = sweep
   const { calendarId } = run.calendar
   const stale: StaleRows = {
@@ -72,7 +77,9 @@ export async function sweepResync(deps: UnitDeps, unit: Unit, sweep: Sweep): Pro
     confirmedBelow: confirmedBelow(run),
     window: run.window,
   }
-  const isPutOff = looksLikeMassDelete(await countUnseen(deps.db, stale))
+  const lacking = await judgeLacking(deps, unit, { run, stale }, turn)
+  if (typeof lacking === 'object') return lacking
+  const isPutOff = lacking === 'doubted'
   const rows = await readStale(deps.db, stale, { spare: isPutOff, limit: CHUNK })
   const isEnd = rows.length < CHUNK
   // What changed while a resumed plain listing ran is in the next one: it is never far, and there is no cursor to ask from.
@@ -107,7 +114,7 @@ export async function sweepResync(deps: UnitDeps, unit: Unit, sweep: Sweep): Pro
   })
   crashPoint('sync.sweep-committed')
   if (isEnd && isPutOff) warnOfMassDelete(deps, unit, run.calendar)
-  return after
+  return { kind: 'on', run: after }
 }
 
 /** Only a read that began after the rest is a second look: another may have begun sooner, because a place was dead. */
@@ -115,14 +122,10 @@ function confirmedBelow({ calendar, startedAt }: CalendarRun): number {
   return startedAt >= (calendar.resyncAfter ?? 0) ? (calendar.sweepBelow ?? 0) : 0
 }
 
-function looksLikeMassDelete({ unseen, all }: { readonly unseen: number; readonly all: number }): boolean {
-  return unseen > all * MASS_DELETE_SHARE
-}
-
 function warnOfMassDelete({ logger }: UnitDeps, { connection }: Unit, { calendarId }: CalendarRow): void {
   logger.warn(
     { connectionId: connection.connectionId, calendarId },
-    'a full read lacks most of the events that we hold; they are kept until a second full read agrees',
+    'a full read lacks many of the events that we hold; they are kept until a second full read agrees',
   )
 }
 

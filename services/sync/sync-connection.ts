@@ -102,7 +102,9 @@ async function syncCalendar(
     if (stop !== null) return stop
     const { endCursor } = run
     if (endCursor !== null) {
-      run = await sweepResync(deps, unit, { run, endCursor, isLast })
+      const swept = await sweepResync(deps, unit, { run, endCursor, isLast }, turn)
+      if (swept.kind !== 'on') return swept
+      run = swept.run
       continue
     }
     // What a page holds counts towards the room of this process until it is stored.

@@ -60,6 +60,7 @@ function playVendor(seen: { readonly by: string; readonly at: number }[], by: st
     revoke: unused,
     account: async () => ({ id: 'x', label: null }),
     listCalendars: unused,
+    lookUp: unused,
     fetchPage: async (_token, _request, _signal, each = sendAtOnce) => {
       const [first] = await Promise.all(
         Array.from({ length: callsPerPage }, () =>

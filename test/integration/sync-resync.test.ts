@@ -1,8 +1,10 @@
 // Full reads: when they happen, what they remove, and what they leave alone.
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { TOPICS } from '#schemas/topics.ts'
+import { Failure } from '#shared/domain/failure.ts'
 import { REREAD_SPREAD_HOURS, rulesWith } from '#shared/domain/judged-by.ts'
 import { withPrivateTitles } from '#shared/vendors/private-titles.ts'
+import type { PageItem, Vendor } from '#shared/vendors/vendor.ts'
 import { openSyncWorld, READ, type SyncWorld } from '../support/sync-world.ts'
 import type { Account } from '../support/world.ts'
 
@@ -201,6 +203,69 @@ describe('a full read that would empty a calendar', () => {
     await world.sync(account)
     expect(await world.differences(account)).toEqual([])
     expect(await world.connection(account)).toMatchObject({ sync_needed: false })
+  })
+})
+
+describe('a full read that lacks some events which are still there', () => {
+  /** The product, with lists from the start that leave these events out; and what else `changes`. */
+  const withShortLists = (ids: readonly string[], changes: Partial<Vendor> = {}) => {
+    const { vendor, access } = world.deps.vendors.get('google')!
+    const asked: string[] = []
+    const short: Vendor = {
+      ...vendor,
+      async fetchPage(token, request, signal, each) {
+        const page = await vendor.fetchPage(token, request, signal, each)
+        if (page.kind !== 'page' || request.cursor !== null) return page
+        const isListed = (item: PageItem) => item.kind !== 'event' || !ids.includes(item.event.vendorEventId)
+        return { ...page, items: page.items.filter(isListed) }
+      },
+      async lookUp(token, request, signal, each) {
+        asked.push(request.vendorEventId)
+        return vendor.lookUp(token, request, signal, each)
+      },
+      ...changes,
+    }
+    const deps = { ...world.deps, vendors: new Map([['google', { vendor: short, access }] as const]) }
+    return { deps, asked }
+  }
+
+  test('asks for each of them, and keeps what the vendor shows', async () => {
+    const account = await world.synced({ eventsPerCalendar: 60 })
+    const ids = await world.eventIds(account)
+    const before = (await world.rowVersions(account)).length
+    const [gone, ...there] = ids.slice(0, 12)
+    await world.deleteEvent(account, gone!)
+    await world.expireCursors(account)
+    const { deps, asked } = withShortLists(there)
+    expect(await world.sync(account, [{}], {}, deps)).toEqual(READ)
+    expect(asked.toSorted()).toEqual([gone!, ...there].toSorted())
+    expect(await world.rowVersions(account)).toHaveLength(before - 1)
+    expect(await world.differences(account)).toEqual([])
+    // What was kept counts as seen: the next full read, which lists it, decides nothing about it.
+    expect(await world.connection(account)).toMatchObject({ sync_needed: false })
+  })
+
+  test.each<[string, number, Partial<Vendor>]>([
+    ['it lacks more than can be asked for', 21, {}],
+    [
+      'the vendor does not say',
+      3,
+      { lookUp: () => Promise.reject(new Failure('vendor/rejected', 'No such method.')) },
+    ],
+  ])('waits for a second look where %s', async (_what, lacking, changes) => {
+    const account = await world.synced({ eventsPerCalendar: 90 })
+    const ids = (await world.eventIds(account)).slice(0, lacking)
+    const before = await world.rowVersions(account)
+    await world.expireCursors(account)
+    const { deps, asked } = withShortLists(ids, changes)
+    expect(await world.sync(account, [{}], {}, deps)).toEqual(READ)
+    expect(asked).toEqual([])
+    expect(await world.rowVersions(account)).toEqual(before)
+    expect(await world.calendarRow(account)).toMatchObject({ sweep_below: expect.any(String) })
+    await world.endRest(account)
+    expect(await world.sync(account)).toEqual(READ)
+    expect(await world.rowVersions(account)).toEqual(before)
+    expect(await world.calendarRow(account)).toMatchObject({ sweep_below: null })
   })
 })
 

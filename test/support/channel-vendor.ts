@@ -49,6 +49,7 @@ export function channelVendor(name: VendorName, clock: Clock): ChannelVendor {
     exchangeCode: unasked,
     account: unasked,
     fetchPage: unasked,
+    lookUp: unasked,
     refresh: unasked,
     async openChannel(_token, request) {
       vendor.opened.push(request)

@@ -55,6 +55,10 @@ export const metrics = {
     'Items of pages that could not be read. Labels: vendor',
   ),
   resyncs: counter('calendar_sync_resyncs', 'Full reads that began. Labels: vendor, reason'),
+  listedShort: counter(
+    'calendar_sync_listed_short',
+    'Events that a full read lacked and that the vendor showed when they were asked for. Labels: vendor',
+  ),
   placesDropped: counter(
     'calendar_sync_places_dropped',
     'Places that were left because the vendor answers there no more. Labels: vendor, place (page, cursor, start, run), code',

@@ -124,17 +124,24 @@ export async function refreshEvents(
   ])
 }
 
-/** @returns the ids that were there. */
+/** What was removed: `isMissed` of one that blocked time which is not over. */
+export interface DeletedEvent {
+  readonly eventId: EventId
+  readonly isMissed: boolean
+}
+
+/** @returns those that were there, by id. */
 export async function deleteEvents(
   tx: Queryable,
   eventIds: readonly EventId[],
-): Promise<ReadonlySet<EventId>> {
-  if (eventIds.length === 0) return new Set()
-  const { rows } = await tx.query<{ eventId: EventId }>(
-    'delete from external_calendar_events where event_id = any($1::uuid[]) returning event_id as "eventId"',
+): Promise<ReadonlyMap<EventId, DeletedEvent>> {
+  if (eventIds.length === 0) return new Map()
+  const { rows } = await tx.query<DeletedEvent>(
+    `delete from external_calendar_events where event_id = any($1::uuid[])
+     returning event_id as "eventId", busy and coalesce(end_at, end_date + interval '1 day') > calstream_now() as "isMissed"`,
     [eventIds],
   )
-  return new Set(rows.map((row) => row.eventId))
+  return new Map(rows.map((row) => [row.eventId, row]))
 }
 
 export interface StaleRows {
@@ -157,6 +164,25 @@ export async function countUnseen(
     [stale.calendarId, stale.generation, stale.confirmedBelow, stale.window.from, stale.window.to],
   )
   return rows[0] ?? { unseen: 0, all: 0 }
+}
+
+export interface UnseenEvent {
+  readonly eventId: EventId
+  readonly vendorEventId: string
+}
+
+/** Rows inside the window that this read alone did not see, at most `limit`. */
+export async function readUnseen(
+  db: Queryable,
+  stale: StaleRows,
+  limit: number,
+): Promise<readonly UnseenEvent[]> {
+  const { rows } = await db.query<UnseenEvent>(
+    `select event_id as "eventId", vendor_event_id as "vendorEventId" from external_calendar_events
+      where calendar_id = $1 and generation < $2 and generation >= $3 and not ${LEFT_WINDOW} order by event_id limit $6`,
+    [stale.calendarId, stale.generation, stale.confirmedBelow, stale.window.from, stale.window.to, limit],
+  )
+  return rows
 }
 
 export interface StaleEvent {

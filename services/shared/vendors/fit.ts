@@ -9,6 +9,7 @@
 // moves to that edge, because microseconds are exact only in there. Ids are never bent: one that
 // cannot be stored, or sent back as it is, makes its item unreadable.
 import type { Micros } from '#shared/domain/ids.ts'
+import { isOutside, type Window } from '#shared/domain/window.ts'
 import type { PageItem } from './vendor.ts'
 
 export const TITLE_MAX = 1024
@@ -155,4 +156,10 @@ export function isPathSegment(id: string): boolean {
 /** An item that costs nobody else its page. */
 export function unreadable(vendorEventId: string | null, problem: string): MappedItem {
   return { kind: 'unreadable', vendorEventId, problem }
+}
+
+/** Whether one event's own answer says that it stands inside the window; one that cannot be read is there. */
+export function standsThere(mapped: MappedItem, window: Window): boolean {
+  if (mapped.kind === 'unreadable') return true
+  return mapped.item.kind === 'event' && !isOutside(mapped.item.event, window)
 }

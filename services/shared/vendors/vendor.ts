@@ -78,6 +78,12 @@ export interface SeriesRequest {
   readonly witness: { readonly vendorEventId: string; readonly at: Micros } | null
 }
 
+export interface LookUpRequest {
+  readonly vendorCalendarId: string
+  readonly vendorEventId: string
+  readonly window: Window
+}
+
 export type SeriesAnswer =
   /** All that there is of the series in the window; nothing, when it is gone. */
   | { readonly kind: 'whole'; readonly items: readonly PageItem[]; readonly unreadable: Page['unreadable'] }
@@ -201,6 +207,16 @@ export interface Vendor {
     signal: AbortSignal,
     each?: EachCall,
   ): Promise<SeriesAnswer>
+  /**
+   * Whether an event that a list did not name stands in its calendar, inside the window; one that cannot be read does. One call.
+   * Throws Failure.
+   */
+  lookUp(
+    accessToken: string,
+    request: LookUpRequest,
+    signal: AbortSignal,
+    each?: EachCall,
+  ): Promise<'there' | 'gone'>
   /**
    * A fresh access token. Throws Failure: `vendor/grant-revoked` or `vendor/admin-required` on the documented words of
    * grant-words.ts alone, `vendor/token-refused` on any others.

@@ -115,6 +115,8 @@ export function withBudgets(vendor: Vendor, deps: BudgetedVendorDeps): BudgetedV
       fetchSeries: (token, request, signal) =>
         calls(token, signal, (each) => fetchSeries(token, request, signal, each)),
     }),
+    lookUp: (token, request, signal) =>
+      calls(token, signal, (each) => vendor.lookUp(token, request, signal, each), 'backfill'),
     openChannel: (token, request, signal) =>
       call(token, signal, () => vendor.openChannel(token, request, signal)),
     renewChannel: (token, channel, signal) =>

@@ -25,6 +25,7 @@ import type {
 import { googleMask } from '../wire-fields.ts'
 import { calendarId, createCaller, through, toRfc3339, VENDOR, type Call } from './call.ts'
 import { readProblem, saysFullSync } from './errors.ts'
+import { lookUp } from './look-up.ts'
 import { mapCalendar, mapEvent } from './map.ts'
 import { fetchSeries, touchedSeries } from './series.ts'
 import { wireCalendar, wireCalendarPage, wireChannel, wireEvent, wireEventPage } from './wire.ts'
@@ -80,6 +81,7 @@ export function createGoogle(config: GoogleConfig, clock: Clock = systemClock): 
       fetchPage(through(call, each), accessToken, request, signal),
     fetchSeries: (accessToken, request, signal, each) =>
       fetchSeries(through(call, each), accessToken, request, signal),
+    lookUp: (accessToken, request, signal, each) => lookUp(through(call, each), accessToken, request, signal),
     openChannel: (accessToken, request, signal) => openChannel({ call, clock }, accessToken, request, signal),
     // Google has no renewal: developers.google.com/workspace/calendar/api/guides/push#renew
     renewChannel: async () => ({ kind: 'gone' }),

@@ -71,6 +71,10 @@ export function createMicrosoft(config: MicrosoftConfig, clock: Clock = systemCl
       const { fetchPage } = await import('./read-page.ts')
       return fetchPage({ graph: through(graph, each), clock }, { accessToken, request, signal })
     },
+    async lookUp(accessToken, request, signal, each) {
+      const { lookUp } = await import('./look-up.ts')
+      return lookUp(through(graph, each), accessToken, request, signal)
+    },
     openChannel: (accessToken, request, signal) =>
       openChannel({ graph, clock }, accessToken, request, signal),
     renewChannel: (accessToken, channel, signal) =>
@@ -208,7 +212,7 @@ async function openChannel(
     changeType: 'created,updated,deleted',
     notificationUrl: request.callbackUrl,
     lifecycleNotificationUrl: request.callbackUrl,
-    resource: `me/calendars/${pathSegment(request.vendorCalendarId, VENDOR)}/events`,
+    resource: `me/calendars/${resourceSegment(request.vendorCalendarId)}/events`,
     expirationDateTime: expiration(clock, request.lifeMs),
     clientState: request.token,
   }
@@ -220,6 +224,11 @@ async function openChannel(
   const { id, expirationDateTime } = readAs(wireSubscription, outcome.data, CHANNEL)
   const expiresAt = readExpiration(expirationDateTime ?? body.expirationDateTime)
   return { kind: 'opened', channelId: id, resourceId: null, expiresAt }
+}
+
+/** Graph writes ids into resources as they are: `=` needs no escape there, and whoever compares texts finds it. */
+function resourceSegment(id: string): string {
+  return pathSegment(id, VENDOR).replaceAll('%3D', '=')
 }
 
 /**

@@ -48,6 +48,7 @@ function vendorThat(page: Awaited<ReturnType<Vendor['fetchPage']>>, series: Seri
     listCalendars: none,
     fetchPage: async () => page,
     fetchSeries: async () => series,
+    lookUp: none,
     refresh: none,
     openChannel: none,
     renewChannel: none,
