@@ -89,6 +89,16 @@ export async function handOver(
   return { kind: 'handed-over' }
 }
 
+/** Rings, after `waitMs`, for calendars that owe a read although this unit does not read them. */
+export async function ringForOwed(
+  deps: Pick<UnitDeps, 'codec'>,
+  unit: Unit,
+  write: FencedWrite,
+  waitMs: number,
+): Promise<void> {
+  await insertOutbox(write.tx, [ring(deps, unit, write, { reason: 'continue', waitMs })])
+}
+
 function ringsOfLeft(deps: Pick<UnitDeps, 'codec'>, unit: Unit, write: FencedWrite): OutboxMessage[] {
   return [...unit.progress.left].map(({ calendarId, backoffUntil }) => {
     const due = { calendarId, backoffUntil: Math.max(backoffUntil ?? 0, write.now) }

@@ -4,17 +4,19 @@ import type { CalendarId, EventId } from '#shared/domain/ids.ts'
 import type { Plan } from '#shared/domain/plan.ts'
 import { crashPoint } from '#shared/platform/crash-point.ts'
 import { metrics } from '#shared/platform/metrics.ts'
-import { clearIfIll } from '#shared/store/calendar-failures.ts'
+import { clearIfIll, oweReadsAnew } from '#shared/store/calendar-failures.ts'
 import { oweFullReads, saveCheckpoint, saveCursor } from '#shared/store/calendars.ts'
 import { deleteEvents, refreshEvents, upsertEvents } from '#shared/store/events.ts'
 import { insertOutbox } from '#shared/store/outbox.ts'
 import type { Page } from '#shared/vendors/vendor.ts'
 import { checkpointOf, followUp, nextPage, REST_MS, type CalendarRun } from './calendar-run.ts'
-import { closeUnit } from './end-unit.ts'
+import { closeUnit, ringForOwed } from './end-unit.ts'
 import { changeMessages, type RowChange } from './publish-changes.ts'
 import { writeFenced, type FencedWrite, type Unit, type UnitDeps } from './unit.ts'
 
 const ROWS_PER_STATEMENT = 250
+/** A calendar that loses events one after the other asks its siblings no more often. */
+const ASK_EVERY_MS = 30_000
 
 export interface PlannedPage {
   readonly run: CalendarRun
@@ -36,8 +38,9 @@ export async function persistPage(
   const changes = plan.upserts.length + plan.removals.length
   const after = placeAfter(run, next)
   await writeFenced(deps, unit, changes, async (write) => {
-    await writePlan(deps, unit, page, write)
+    const { isMissed } = await writePlan(deps, unit, page, write)
     if (page.hasMoved) await rereadOthers(write, unit, run.calendar.calendarId)
+    else if (isMissed && run.cursor !== null) await askOthers(deps, unit, write, run.calendar.calendarId)
     if (next.kind === 'end' && run.cursor !== null)
       await saveCursor(write.tx, run.calendar.calendarId, next.cursor, run.calendar.rules)
     else await savePlace(write, after)
@@ -67,6 +70,29 @@ async function rereadOthers(
     progress.toReread.set(other.calendarId, other.resyncAfter)
 }
 
+/**
+ * What left this calendar may have been moved to another of the account, whose own notification may come hours late or never: the
+ * others are asked for their changes, one call to each, and are not called fresh before that.
+ */
+async function askOthers(
+  deps: UnitDeps,
+  unit: Unit,
+  write: FencedWrite,
+  calendar: CalendarId,
+): Promise<void> {
+  const { calendars, scope, progress } = unit
+  const isToCome = (id: CalendarId) =>
+    scope.some(({ calendarId }) => calendarId === id) && !progress.done.has(id) && !progress.failed.has(id)
+  const others = calendars
+    .map(({ calendarId }) => calendarId)
+    .filter((id) => id !== calendar && !isToCome(id))
+  if (others.length === 0) return
+  const owed = await oweReadsAnew(write.tx, others)
+  if (owed === undefined) return
+  const ageMs = owed.lastReadAt === null ? ASK_EVERY_MS : (write.now - owed.lastReadAt) / 1000
+  await ringForOwed(deps, unit, write, Math.min(ASK_EVERY_MS, Math.max(0, ASK_EVERY_MS - ageMs)))
+}
+
 /** A full read that has seen its last page goes on with the sweep; a resumed read of changes with one more pass. */
 function placeAfter(run: CalendarRun, next: Page['next']): CalendarRun | null {
   if (next.kind === 'more') return nextPage(run, next.pageToken)
@@ -85,7 +111,7 @@ async function writePlan(
   unit: Unit,
   { run, plan }: PlannedPage,
   { tx, version, now }: FencedWrite,
-): Promise<void> {
+): Promise<{ readonly isMissed: boolean }> {
   const { calendarId } = run.calendar
   crashPoint('sync.fenced')
   const upserts = plan.upserts.map((upsert, i) => ({ ...upsert, sequence: version + 1 + i }))
@@ -118,6 +144,9 @@ async function writePlan(
     )
   }
   crashPoint('sync.outbox-written')
+  const isTold = ({ eventId, reason }: (typeof removals)[number]) =>
+    reason !== 'window' && deleted.get(eventId)?.isMissed === true
+  return { isMissed: removals.some(isTold) }
 }
 
 /** Encoded at once, a page of 2 500 rows would hold its 5 000 messages three times over, and live units for as long as that takes. */

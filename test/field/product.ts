@@ -261,7 +261,8 @@ export class Case implements AsyncDisposable {
 
   /** The same at Graph; `more` alters the item of the notification. */
   async ringGraph(account: GraphAccount, calendar: GraphCalendar, more: Item = {}): Promise<void> {
-    const channels = () => [...account.subscriptions.values()].map(({ resource }) => resource)
+    const channels = () =>
+      [...account.subscriptions.values()].map(({ resource }) => decodeURIComponent(resource))
     await this.until(`${calendar.id} has a subscription`, async () => {
       if (!channels().some((one) => one.includes(`/${calendar.id}/`))) await this.#product.work()
       return channels().some((one) => one.includes(`/${calendar.id}/`))

@@ -127,7 +127,56 @@ test('the id of the default calendar changes: its events stay where they are', a
   })
   expect(lost).toEqual([])
   own.changes(make.graph('new', 2, 9))
-  await product.pass(20 * MINUTE)
+  await story.ringGraph(account, own)
+  // No time passes: it is the calendar under its new id that rings.
   await story.busyBecomes(['+1 09:00-10:00', '+1 12:00-13:00', '+2 09:00-10:00'])
   expect(await ids()).toEqual(expect.arrayContaining(before))
+})
+
+/** Waits until the product knows that a meeting left its calendar, then lets hours pass. */
+async function lostAfterMove(story: Case, connection: string, id: string): Promise<readonly string[]> {
+  const lost: string[] = []
+  await story.until('the move is known', async () => {
+    const { busy, stale } = await story.busyAnswer()
+    if (busy.length < 1 && !stale) lost.push('at once')
+    const rows = await product.days.query<{ calendar: string }>(
+      `select k.vendor_calendar_id as calendar from external_calendar_events e
+         join external_calendars k on k.id = e.calendar_id where e.connection_id = $1 and e.vendor_event_id = $2`,
+      [connection, id],
+    )
+    return rows.every(({ calendar }) => !calendar.includes('-own'))
+  })
+  return [...lost, ...(await lostWithin(story, 3 * HOUR, ['+1 09:00-10:00']))]
+}
+
+test('a meeting is moved to another calendar, whose notification is lost: its time is not told as free', async () => {
+  await using story = await product.begin()
+  const account = product.google.account('moves')
+  const meeting = story.make.google('meeting', 1, 9)
+  const own = account.calendar('moves-own@example.com', { primary: true }).holds(meeting)
+  const side = account.calendar('moves-side@group.calendar.google.com')
+  const id = await story.connected(account)
+  own.loses('meeting').tells({ ...meeting, status: 'cancelled' })
+  side.changes(meeting)
+  await story.ring(own)
+  expect(await lostAfterMove(story, id, 'meeting')).toEqual([])
+})
+
+test.each([
+  ['tells of it when it is asked', true, 'meeting'],
+  ['tells of it when it is asked, under a new id', true, 'meeting-2'],
+  ['tells nothing of it', false, 'meeting'],
+])('the same at Graph, where the other calendar %s', async (what, isTold, newId) => {
+  await using story = await product.begin()
+  const name = `moves-${what.length}`
+  const account = product.microsoft.account(name)
+  const own = account.calendar(`${name}-own`, { isDefaultCalendar: true })
+  own.holds(story.make.graph('meeting', 1, 9))
+  const side = account.calendar(`${name}-side`)
+  const id = await story.connected(account)
+  own.loses('meeting').tells({ id: 'meeting', '@removed': { reason: 'deleted' } })
+  side.holds(story.make.graph(newId, 1, 9))
+  if (isTold) side.tells(story.make.graph(newId, 1, 9))
+  await story.ringGraph(account, own)
+  expect(await lostAfterMove(story, id, 'meeting')).toEqual([])
 })

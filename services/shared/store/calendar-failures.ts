@@ -91,6 +91,25 @@ export async function oweReads(tx: Queryable, calendars: readonly CalendarId[]):
   )
 }
 
+/**
+ * The same for calendars that are well and owe nothing yet. @returns when the one of them that was read last was read, by the
+ * database clock; undefined when none of them owes anything more than before.
+ */
+export async function oweReadsAnew(
+  tx: Queryable,
+  calendars: readonly CalendarId[],
+): Promise<{ readonly lastReadAt: Micros | null } | undefined> {
+  const { rows } = await tx.query<{ owed: number; lastReadAt: Micros | null }>(
+    `with owed as (
+       update external_calendars set read_needed = true, updated_at = calstream_now()
+        where id = any($1::uuid[]) and not read_needed and failures = 0 and selected and removal_reason is null
+       returning last_read_at)
+     select count(*)::int as owed, to_micros(max(last_read_at)) as "lastReadAt" from owed`,
+    [calendars],
+  )
+  return (rows[0]?.owed ?? 0) > 0 ? rows[0] : undefined
+}
+
 const ILL_FIELDS = `'since', to_micros(coalesce(k.failing_since, calstream_now())), 'code', coalesce(k.last_error ->> 'code', 'unknown'),
   'message', coalesce(k.last_error ->> 'message', ''), 'nextTryAt', to_micros(k.backoff_until)`
 

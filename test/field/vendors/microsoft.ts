@@ -147,7 +147,7 @@ export class PlayMicrosoft extends PlayVendor {
   /** One batch with a change of one calendar. @returns the statuses of the answers. */
   async ring(account: GraphAccount, calendar: GraphCalendar, more: Item = {}): Promise<readonly number[]> {
     const rung = [...account.subscriptions.values()].filter(({ resource }) =>
-      resource.includes(`/${calendar.id}/`),
+      decodeURIComponent(resource).includes(`/${calendar.id}/`),
     )
     return Promise.all(rung.map((subscription) => notify(subscription, more)))
   }
