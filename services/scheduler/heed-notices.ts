@@ -2,7 +2,12 @@
 // the channel is forgotten, and it is forgotten before its calendar gets another.
 import type { Queryable } from '#shared/platform/postgres.ts'
 import { calendarId } from '#shared/domain/ids.ts'
-import { deleteEnded, endedChannels, takeReauthorizations } from '#shared/store/channel-notices.ts'
+import {
+  deleteEnded,
+  endedChannels,
+  takeReauthorizations,
+  takeRefused,
+} from '#shared/store/channel-notices.ts'
 import { ring, type DoorbellDeps } from './doorbell.ts'
 
 const PER_RUN = 500
@@ -10,6 +15,7 @@ const PER_RUN = 500
 /** @returns how many notices were acted on. Throws Failure `store/*` or `kafka/*`; what was not done stays. */
 export async function heedNotices(deps: DoorbellDeps & { readonly db: Queryable }): Promise<number> {
   const asked = await takeReauthorizations(deps.db)
+  const refused = await takeRefused(deps.db)
   const ended = await endedChannels(deps.db, PER_RUN)
   if (ended.length > 0) {
     await ring(
@@ -25,5 +31,5 @@ export async function heedNotices(deps: DoorbellDeps & { readonly db: Queryable 
     )
     await deleteEnded(deps.db, ended)
   }
-  return asked + ended.length
+  return asked + refused + ended.length
 }

@@ -108,3 +108,32 @@ test.each([
   await story.ringGraph(account, own, more)
   await story.busyBecomes(['+1 09:00-10:00', '+2 09:00-10:00'])
 })
+
+test.each([
+  ['no clientState', { clientState: null }],
+  ['a clientState that is left out', { clientState: undefined }],
+  ['a clientState that is cut', { clientState: 'v2.' }],
+])(
+  'a subscription that only ever rings with %s: its calendar is read within minutes',
+  async (_what, more) => {
+    await using story = await product.begin()
+    const { make } = story
+    const name = `never-${String(more.clientState)}`.replace('.', '')
+    const account = product.microsoft.account(name)
+    const own = account.calendar(`own-${name}`, { isDefaultCalendar: true })
+    await story.connected(account)
+    const change = async (id: string, day: number) => {
+      own.changes(make.graph(id, day, 9))
+      await product.microsoft.ring(account, own, more)
+      // What was refused is noted some real seconds later; then the calendar is polled.
+      await story.until(`${id} is read`, async () => {
+        await product.pass(MINUTE / 2, { stepMs: MINUTE / 2 })
+        return (await story.busy(day, day + 1)).length > 0
+      })
+    }
+    await change('first', 1)
+    const began = product.days.now()
+    await change('second', 2)
+    expect(product.days.now() - began).toBeLessThanOrEqual(4 * MINUTE)
+  },
+)

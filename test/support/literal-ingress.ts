@@ -232,7 +232,11 @@ function literalDatabase(
     query: async <R extends object>(text: string, values: readonly unknown[] = []) => {
       if (rows === 'down') throw new Failure('store/unavailable')
       if (text.includes('channel_notices')) {
-        noticed.push(...(values[1] as string[]).map((id, i) => `${(values[2] as string[])[i]} ${id}`))
+        noticed.push(
+          ...(values[1] as string[]).map(
+            (id, i) => `${(values[2] as string[] | undefined)?.[i] ?? 'refused'} ${id}`,
+          ),
+        )
         return { rows: [], rowCount: 0 }
       }
       if (!text.includes('held_requests')) {

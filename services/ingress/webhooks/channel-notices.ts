@@ -9,7 +9,12 @@ import type { Logger } from '#shared/platform/log.ts'
 import { startLoop } from '#shared/platform/loop.ts'
 import type { Queryable } from '#shared/platform/postgres.ts'
 import { writeApart } from '#shared/platform/put-aside.ts'
-import { saveNotices, type ChannelNotice } from '#shared/store/channel-notices.ts'
+import {
+  saveNotices,
+  saveRefused,
+  type ChannelNotice,
+  type RefusedChannel,
+} from '#shared/store/channel-notices.ts'
 import { createGroupCommit } from '../group-commit.ts'
 
 export interface ChannelNotices extends AsyncDisposable {
@@ -17,8 +22,11 @@ export interface ChannelNotices extends AsyncDisposable {
    * Whether these are committed, or put aside for good; false is answered 503. Never rejects.
    */
   tell(notices: readonly ChannelNotice[]): Promise<boolean>
-  /** A channel rang. `resourceId` as Google names it, else ''. */
-  seen(vendor: VendorName, channel: { id: string; resourceId: string }, claims: ChannelClaims): void
+  /**
+   * A channel rang. `resourceId` as Google names it, else ''. `claims` of its token, null where that was missing or wrong, so that
+   * it was refused.
+   */
+  seen(vendor: VendorName, channel: { id: string; resourceId: string }, claims: ChannelClaims | null): void
 }
 
 const GROUP_MAX = 500
@@ -29,6 +37,8 @@ const NOTE_EVERY_MS = 5000
 /** Some 4 MB of ids; beyond it the connection that was noted longest ago is forgotten. */
 const KNOWN_MAX = 20_000
 const PENDING_MAX = 5000
+/** Ids under which something was refused, between two looks. Strangers may fill it: then finds tell (`note-finds.ts` of sync). */
+const REFUSED_MAX = 500
 /** Of one connection, noted in a day: more than a mailbox has calendars of its own. */
 export const CONNECTION_MAX = 250
 /** A channel is noted once in this time: long enough to cost nothing, short enough to find one that became unknown. */
@@ -45,6 +55,7 @@ export function createChannelNotices(deps: {
   const { db, clock, logger, noteEveryMs = NOTE_EVERY_MS } = deps
   const noted = createNoted(clock)
   let pending: ChannelNotice[] = []
+  const refused = createRefused(db)
 
   function putAside(error: unknown, { vendor, kind, connectionId, channelId }: ChannelNotice): void {
     logger.error(
@@ -71,14 +82,17 @@ export function createChannelNotices(deps: {
     const aside = await writeApart('notice', batch, (part) => saveNotices(db, part))
     for (const { item, error } of aside) putAside(error, item)
     pending = pending.slice(batch.length)
+    await refused.save()
     return pending.length > 0 ? 0 : noteEveryMs
   }
 
   function seen(
     vendor: VendorName,
     { id, resourceId }: { id: string; resourceId: string },
-    { connectionId }: ChannelClaims,
+    claims: ChannelClaims | null,
   ): void {
+    if (claims === null) return refused.add({ vendor, channelId: id })
+    const { connectionId } = claims
     if (pending.length >= PENDING_MAX || !noted.isNew(connectionId, id)) return
     pending.push({
       vendor,
@@ -100,6 +114,24 @@ export function createChannelNotices(deps: {
     async [Symbol.asyncDispose]() {
       await loop[Symbol.asyncDispose]()
       await commits[Symbol.asyncDispose]()
+    },
+  }
+}
+
+/** The channels under whose ids something was refused since the last look. */
+function createRefused(db: Queryable) {
+  const refused = new Map<string, RefusedChannel>()
+  return {
+    add(channel: RefusedChannel): void {
+      if (channel.channelId === '' || refused.size >= REFUSED_MAX) return
+      refused.set(`${channel.vendor} ${channel.channelId}`, channel)
+    },
+    /** Best effort: what cannot be stored is told again by the next that is refused. */
+    async save(): Promise<void> {
+      if (refused.size === 0) return
+      const told = [...refused.values()]
+      refused.clear()
+      await saveRefused(db, told)
     },
   }
 }

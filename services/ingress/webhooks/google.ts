@@ -23,7 +23,11 @@ export function registerGoogleWebhook(
   app.post(GOOGLE_WEBHOOK, {
     onRequest: async (request, reply) => {
       const admission = await admit(deps, 'google', headerOf(request, 'x-goog-channel-token'))
-      if (admission.kind === 'refused') return sendProblem(reply, admission.problem)
+      if (admission.kind === 'refused') {
+        const id = readChannelId('google', headerOf(request, 'x-goog-channel-id'))
+        if (admission.problem.status === 401) deps.notices.seen('google', { id, resourceId: '' }, null)
+        return sendProblem(reply, admission.problem)
+      }
       const message = googleMessage(request)
       if (message === null)
         return sendProblem(reply, badRequest('The X-Goog-* headers are missing or malformed.'))

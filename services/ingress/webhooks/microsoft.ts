@@ -14,7 +14,9 @@ import { createKnownChannels, type KnownChannels } from './known-channels.ts'
 
 export const MICROSOFT_WEBHOOK = '/api/webhooks/calendar/microsoft'
 
-export type MicrosoftWebhookDeps = WebhookDeps & { readonly notices: Pick<ChannelNotices, 'tell' | 'seen'> }
+export type MicrosoftWebhookDeps = WebhookDeps & {
+  readonly notices: Pick<ChannelNotices, 'tell' | 'seen'>
+}
 
 /** More than other routes take: Graph repeats what it could not deliver unchanged, so a batch refused as too large is lost. */
 const BODY_BYTES_MAX = 1_048_576
@@ -83,6 +85,7 @@ async function handleBatch(deps: BatchDeps, body: unknown): Promise<'accepted' |
   const admissions = await admitEach(deps, batch.items)
   const of = (item: MicrosoftItem) => admissions.get(signatureOf(item))
   count(batch.items, of)
+  noteRefused(deps, batch.items, of)
   const refusals = [...admissions.values()].flatMap((one) => (one.kind === 'refused' ? one.problem : []))
   const trouble = refusals.find((problem) => problem.status === 503)
   if (trouble) return trouble
@@ -93,6 +96,19 @@ async function handleBatch(deps: BatchDeps, body: unknown): Promise<'accepted' |
   })
   if (rings.length === 0) return refusals.find((problem) => problem.status === 403) ?? UNAUTHORIZED
   return (await ringEach(deps, rings)) ? 'accepted' : NOT_DURABLE
+}
+
+/** A channel that never rings well is silent, and nobody would know: the scheduler has to hear of it. */
+function noteRefused(
+  { notices }: BatchDeps,
+  items: readonly MicrosoftItem[],
+  admissionOf: (item: MicrosoftItem) => Admission | undefined,
+): void {
+  for (const item of items) {
+    const admission = admissionOf(item)
+    if (admission?.kind === 'refused' && admission.problem.status === 401)
+      notices.seen('microsoft', { id: item.subscriptionId, resourceId: '' }, null)
+  }
 }
 
 /** What tells items of different senders apart: their token, or the channel of those without any. */

@@ -4,9 +4,52 @@
 // time that was read, so one that came again in between is acted on again.
 import type { ConnectionId, Micros, ProviderId, VendorName } from '#shared/domain/ids.ts'
 import type { Queryable } from '#shared/platform/postgres.ts'
+import { SILENT_FINDS } from './channels.ts'
 
 /** seen: it rings. removed: the vendor ended it. reauthorize: the vendor will end it unless it is renewed. */
 export type NoticeKind = 'seen' | 'removed' | 'reauthorize'
+
+/** A channel under whose id something came whose token was missing or wrong. */
+export interface RefusedChannel {
+  readonly vendor: VendorName
+  readonly channelId: string
+}
+
+/**
+ * Records that what comes under these ids is refused. Only open channels of ours are kept: their ids
+ * are secrets of the vendor's and ours, and what follows is that their calendars are polled.
+ * Throws Failure `store/*`.
+ */
+export async function saveRefused(db: Queryable, refused: readonly RefusedChannel[]): Promise<void> {
+  await db.query(
+    `insert into channel_notices (vendor, channel_id, kind, connection_id)
+     select channel.vendor, channel.id, 'refused', channel.connection_id
+       from unnest($1::text[], $2::text[]) as r (vendor, channel_id)
+       join channels channel on lower(channel.id) = lower(r.channel_id) and channel.vendor = r.vendor
+      where channel.status = 'open'
+      order by channel.connection_id, channel.id
+     on conflict (connection_id, channel_id, kind) do nothing`,
+    [refused.map(({ vendor }) => vendor), refused.map(({ channelId }) => channelId)],
+  )
+}
+
+/**
+ * Channels of which everything is refused count as silent (store/channels.ts) until one of their rings
+ * is taken: their calendars are polled from now on. @returns how many.
+ */
+export async function takeRefused(db: Queryable): Promise<number> {
+  const { rowCount } = await db.query(
+    `with told as (
+       delete from channel_notices notice using channels channel
+        where notice.kind = 'refused' and channel.id = notice.channel_id
+       returning channel.calendar_id)
+     update external_calendars
+        set poll_at = case when unrung_finds < ${SILENT_FINDS} then calstream_now() else poll_at end,
+            unrung_finds = greatest(unrung_finds, ${SILENT_FINDS})
+      where id in (select calendar_id from told)`,
+  )
+  return rowCount
+}
 
 export interface ChannelNotice {
   readonly vendor: VendorName

@@ -27,7 +27,7 @@ function someNotices() {
       if (state.isAway) throw new Failure('store/unavailable')
       state.statements += 1
       if (channels.some((channel) => channel.startsWith('poison'))) throw new Failure('store/rejected-data')
-      stored.push(...channels.map((channel, i) => `${(values[3] as string[])[i]} ${channel}`))
+      stored.push(...channels.map((channel, i) => `${(values[3] as string[] | undefined)?.[i]} ${channel}`))
       return { rows: [], rowCount: 0 }
     },
   }
@@ -86,4 +86,16 @@ test('a lifecycle notice that Postgres refuses is not asked for again, and one t
   expect(await notices.tell([told('poison'), told('good')])).toBe(true)
   state.isAway = true
   expect(await notices.tell([told('good')])).toBe(false)
+})
+
+test('channels under whose ids something is refused are told together, each once, and only so many', async () => {
+  const { notices, stored, state } = someNotices()
+  await using _notices = notices
+  state.isAway = true
+  for (const id of ['c', '', 'c']) notices.seen('microsoft', channel(id), null)
+  for (let n = 0; n < 5000; n += 1) notices.seen('google', channel(`g${n}`), null)
+  state.isAway = false
+  await eventually('they are told', () => stored.length > 0)
+  expect(stored.filter((line) => line.endsWith(' c'))).toHaveLength(1)
+  expect(stored.length).toBeLessThanOrEqual(500)
 })
