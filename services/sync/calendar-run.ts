@@ -2,8 +2,9 @@
 // continuing its page token keeps it; window, cursor, generation and way of listing stand still over a run; a cursor that expires
 // twice without having been of use rests, longer each time; a page token that expires takes its run back to the cursor, once.
 import { BACKOFF_CAP_MS } from '#shared/domain/backoff.ts'
+import type { FailureCode } from '#shared/domain/failure.ts'
 import type { CalendarId, Micros } from '#shared/domain/ids.ts'
-import { grownAgain, shrunkFurther } from '#shared/domain/page-limits.ts'
+import { grownAgain, PAGE_SHRINKS_MAX, shrunkFurther } from '#shared/domain/page-limits.ts'
 import {
   PLAIN_REST_PER_PAGE_MS,
   restAfterPlainMs,
@@ -59,7 +60,8 @@ export function beginRun(calendar: CalendarRow, now: Micros): CalendarRun | null
   const { checkpoint, resyncStreak } = calendar
   if (checkpoint !== null) {
     const progress = progressOf(checkpoint.progress)
-    return { ...BEGINNING, ...checkpoint, calendar, resyncStreak, progress, isResumed: true }
+    const shrunk = Math.max(checkpoint.shrunk ?? 0, shrunkOf(calendar))
+    return { ...BEGINNING, ...checkpoint, calendar, resyncStreak, progress, shrunk, isResumed: true }
   }
   const isFull = isFullReadDue(calendar, now)
   if (isFull && isResting(calendar, now)) return null
@@ -222,6 +224,11 @@ function changesRun(calendar: CalendarRow, now: Micros): CalendarRun {
   return newRun(calendar, now, { cursor, generation, window: windowAt(lastFullSync ?? now), reading })
 }
 
+/** Where even the smallest pages were too large the last time, larger ones are not asked for before. */
+function shrunkOf({ lastCode }: CalendarRow): number {
+  return lastCode === ('vendor/answer-too-large' satisfies FailureCode) ? PAGE_SHRINKS_MAX : 0
+}
+
 function newRun(
   calendar: CalendarRow,
   now: Micros,
@@ -230,6 +237,7 @@ function newRun(
   const { resyncStreak } = calendar
   return {
     ...BEGINNING,
+    shrunk: shrunkOf(calendar),
     ...from,
     ...(calendar.rules === undefined ? {} : { rules: calendar.rules }),
     calendar,

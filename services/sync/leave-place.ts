@@ -1,9 +1,14 @@
 // A page, or a better place. Invariants: a place is left only for one that has answered in the same unit; failures at a place are
 // counted in the calendar's row, and the first page that is stored forgets them; a run that gets nowhere loses its place and is
 // begun again in another way of listing.
-import { Failure } from '#shared/domain/failure.ts'
+import { Failure, type FailureCode } from '#shared/domain/failure.ts'
 import type { Micros } from '#shared/domain/ids.ts'
-import { readingAfterNoProgress, USUAL_AGAIN_MS, usualAfterPlainMs } from '#shared/domain/reading.ts'
+import {
+  readingAfterNoProgress,
+  USUAL_AGAIN_MS,
+  usualAfterPlainMs,
+  type Reading,
+} from '#shared/domain/reading.ts'
 import { metrics } from '#shared/platform/metrics.ts'
 import { giveUpRun, saveFreshStart, savePlaceFailure } from '#shared/store/calendars.ts'
 import type { CursorExpired, Page } from '#shared/vendors/vendor.ts'
@@ -22,7 +27,7 @@ export interface At {
   readonly page: Fetched
 }
 
-/** When nothing but a plain listing is left and that gets nowhere either, the calendar is tried once an hour. */
+/** Where not even a plain listing gets anywhere, the calendar is tried once an hour: in the usual way, then plainly. */
 const NOWHERE_AT_ALL_MICROS = 3_600_000_000
 
 /**
@@ -136,10 +141,16 @@ async function answerOf(call: () => Promise<Fetched>): Promise<Fetched | null | 
 function progressed(run: CalendarRun, page: Fetched): At {
   if (page.kind !== 'page') return { run, page }
   const { idle } = run.progress
-  const weighed = weighPage(run.progress, toldBy(page), run.reading)
+  const listing = { reading: run.reading, isAgain: isAgain(run) }
+  const weighed = weighPage(run.progress, toldBy(page), listing)
   const progress = page.completes === true && weighed.idle > idle ? { ...weighed, idle } : weighed
   if (page.next.kind === 'more' && leadsNowhere(progress)) throw new Failure('vendor/no-progress')
   return { run: { ...run, progress }, page }
+}
+
+/** Its calendar got nowhere before, in this way of listing or another: little is enough to see it again. */
+function isAgain(run: CalendarRun): boolean {
+  return isTry(run) || run.calendar.lastCode === ('vendor/no-progress' satisfies FailureCode)
 }
 
 function toldBy(page: Page): readonly Told[] {
@@ -170,7 +181,7 @@ async function begunAnew(deps: UnitDeps, unit: Unit, run: CalendarRun, failure: 
       // The changes since it are asked for once more, in other pages; a plain listing needs none.
       keepsCursor: run.cursor !== null && reading !== 'plain',
       reading,
-      usualAgainMs: reading === 'plain' ? usualAfterPlainMs(run.pages + 1) : USUAL_AGAIN_MS,
+      usualAgainMs: usualAgainMs(run, reading),
     }),
   )
   const { connectionId, vendor } = unit.connection
@@ -181,6 +192,12 @@ async function begunAnew(deps: UnitDeps, unit: Unit, run: CalendarRun, failure: 
   )
   if (run.reading !== 'plain') throw failure
   throw new Failure(failure.code, failure.message, { retryAt: deps.clock.now() + NOWHERE_AT_ALL_MICROS })
+}
+
+/** After a plain listing that led nowhere the usual way and a plain one are tried in one unit. */
+function usualAgainMs(run: CalendarRun, next: Reading): number {
+  if (run.reading === 'plain') return 0
+  return next === 'plain' ? usualAfterPlainMs(run.pages + 1) : USUAL_AGAIN_MS
 }
 
 function noteLeft(

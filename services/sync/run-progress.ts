@@ -46,13 +46,28 @@ const EMPTY = 5
 const EMPTY_PLAIN = 2
 /** Known things in another state: a calendar may change while it is read, but not fifty pages long. */
 const CHANGED = 4
+/**
+ * Of a calendar that got nowhere the last time, each such page weighs at least this: four calls are
+ * enough to see it again, and what an ill calendar may cost in an hour is ten.
+ */
+const AGAIN = 50
 /** The largest calendar that we know of has 300 000 events; a listing of the window that names more never ends. */
 export const TOLD_MAX = 600_000
 
 export const NO_PROGRESS_YET: Progress = { seen: new Map(), told: 0, idle: 0 }
 
+/** How a run lists, and whether the last one of its calendar got nowhere. */
+export interface Listing {
+  readonly reading?: Reading
+  readonly isAgain?: boolean
+}
+
 /** The progress of a run after one more page. It takes the memory of `before` over, which is not to be used any more. */
-export function weighPage(before: Progress, page: readonly Told[], reading: Reading = 'usual'): Progress {
+export function weighPage(
+  before: Progress,
+  page: readonly Told[],
+  { reading = 'usual', isAgain = false }: Listing = {},
+): Progress {
   const seen = before.seen.size === 0 ? new Map<string, string>() : before.seen
   let isNew = false
   let isChanged = false
@@ -70,7 +85,7 @@ export function weighPage(before: Progress, page: readonly Told[], reading: Read
   if (isNew) return { seen, told, idle: 0 }
   const empty = reading === 'plain' ? EMPTY_PLAIN : EMPTY
   const weight = page.length === 0 ? empty : isChanged ? CHANGED : REPEATED
-  return { seen, told, idle: before.idle + weight }
+  return { seen, told, idle: before.idle + (isAgain ? Math.max(weight, AGAIN) : weight) }
 }
 
 /** Whether a run that is told to go on leads nowhere. */

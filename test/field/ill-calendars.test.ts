@@ -32,6 +32,10 @@ const OF_GOOGLE: Illnesses = {
   'is refused': () => googleError(403, 'forbidden', 'Forbidden'),
   'is refused from its second page on': ({ query }) =>
     query.has('pageToken') ? googleError(403, 'forbidden', 'Forbidden') : undefined,
+  'answers 401': () => googleError(401, 'authError', 'Invalid Credentials'),
+  'hands out empty pages without end': () => ({
+    body: { kind: 'calendar#events', items: [], nextPageToken: `on-${Math.random()}` },
+  }),
   'answers 500': () => googleError(500, 'backendError', 'Backend Error'),
   'answers 503 to its second page': ({ query }) =>
     query.has('pageToken') ? { status: 503, body: '<h1>503</h1>' } : undefined,

@@ -21,12 +21,10 @@ export const PLAIN_REST_MAX_MS = 60 * 60 * 1000
 /**
  * The next way after a run that got nowhere. Other pages come first: Graph is reported to repeat itself when a daily series does
  * not fit into one of its pages (github.com/microsoftgraph/msgraph-sdk-dotnet/issues/3070 and 3082, 2026-04). A calendar that only a plain listing could read stays
- * with it when a try of the usual way ends so again.
+ * with it when a try of the usual way ends so again; so does one that nothing could read, which begins each time with such a try.
  */
 export function readingAfterNoProgress(tried: Reading, known: Reading): Reading {
-  if (known === 'plain' && tried !== 'plain') return 'plain'
-  if (tried === 'plain') return 'usual'
-  return tried === 'other-pages' ? 'plain' : 'other-pages'
+  return known === 'plain' || tried === 'plain' || tried === 'other-pages' ? 'plain' : 'other-pages'
 }
 
 /** Stands where a cursor would after a plain listing; no vendor is ever sent it. */

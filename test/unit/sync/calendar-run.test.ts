@@ -39,6 +39,14 @@ function calendar(changes: Partial<CalendarRow> = {}): CalendarRow {
 }
 
 describe('a run', () => {
+  test('of a calendar of which even the smallest page was too large asks for those first', () => {
+    const ill = calendar({ lastCode: 'vendor/answer-too-large' })
+    expect(beginRun(ill, NOW)?.shrunk).toBe(PAGE_SHRINKS_MAX)
+    const checkpoint = checkpointOf(beginRun(calendar({ cursor: null }), NOW)!)
+    expect(beginRun(calendar({ ...ill, checkpoint }), NOW)?.shrunk).toBe(PAGE_SHRINKS_MAX)
+    expect(beginRun(calendar({ lastCode: 'vendor/unavailable' }), NOW)?.shrunk).toBe(0)
+  })
+
   test('of a calendar with a cursor reads its changes, in the window of the last full read', () => {
     expect(beginRun(calendar(), NOW)).toMatchObject({
       cursor: 'cursor',

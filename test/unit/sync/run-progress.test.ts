@@ -70,9 +70,23 @@ describe('a run is broken off after a few pages when', () => {
 
   test('nothing comes of a plain listing for ever, after which nothing else is left to try', () => {
     let progress = NO_PROGRESS_YET
-    for (let n = 1; n <= 99; n += 1) progress = weighPage(progress, [], 'plain')
+    for (let n = 1; n <= 99; n += 1) progress = weighPage(progress, [], { reading: 'plain' })
     expect(leadsNowhere(progress)).toBe(false)
-    expect(leadsNowhere(weighPage(progress, [], 'plain'))).toBe(true)
+    expect(leadsNowhere(weighPage(progress, [], { reading: 'plain' }))).toBe(true)
+  })
+
+  test.each<[string, (n: number) => readonly Told[]]>([
+    ['nothing comes', () => []],
+    ['nothing comes of a plain listing', () => []],
+    ['the same comes', () => things(0, 50)],
+    ['known things come with ever new versions', (n) => things(0, 50, `v${n}`)],
+  ])('%s for ever, and it was so the last time: after five calls at most', (what, page) => {
+    const reading = what.includes('plain') ? 'plain' : 'usual'
+    let progress = NO_PROGRESS_YET
+    let calls = 0
+    for (; !leadsNowhere(progress) && calls < 100; calls += 1)
+      progress = weighPage(progress, page(calls), { reading, isAgain: true })
+    expect(calls).toBeLessThanOrEqual(5)
   })
 
   test('it names nothing but known things with ever new versions', () => {
