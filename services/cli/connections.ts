@@ -82,6 +82,7 @@ export async function showConnection(id: string, env: NodeJS.ProcessEnv, output:
     name: calendar.name,
     ...calendarWords(calendar, state, gate),
     last_read_at: isoOf(calendar.lastReadAt),
+    read_by: calendar.plain === null ? 'changes' : 'plain listing',
     failing_since: isoOf(calendar.ill?.since ?? null),
     code: calendar.ill?.code ?? null,
     next_try_at: isoOf(calendar.ill?.nextTryAt ?? null),

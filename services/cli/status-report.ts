@@ -164,6 +164,13 @@ function backlogFindings(backlog: Backlog | null): readonly Finding[] {
       found: `those of ${count(ending, 'connection')} within a week${firstAt === null ? '' : `, the first at ${isoOf(firstAt)}`}`,
       do: 'publish the Google project, whose grants end after 7 days while it is in testing; these people connect again',
     })
+  const plain = backlog.plainCalendars ?? 0
+  if (plain > 0)
+    findings.push({
+      what: 'plain listings',
+      found: `${count(plain, 'calendar')} cannot be asked for changes and ${plain === 1 ? 'is' : 'are'} listed as a whole, at least once an hour`,
+      do: 'asking for changes is tried again by itself; calstream connections show <id> names them',
+    })
   if (deadLetters > 0)
     findings.push({
       what: 'dead letters',

@@ -118,6 +118,7 @@ function calendarJson(calendar: CalendarState, connection: ConnectionState, gate
     selected: calendar.selected,
     ...calendarWords(calendar, connection, gate),
     notified: calendar.pushSupported,
+    read_by: calendar.plain === null ? 'changes' : 'plain_listing',
     last_synced_at: isoOf(calendar.lastReadAt),
     failing: calendar.ill && illJson(calendar.ill),
   }

@@ -62,6 +62,8 @@ export interface CalendarFacts {
   readonly readNeeded: boolean
   /** Why it cannot be read; null while it can. */
   readonly ill: Omit<IllCalendar, 'id' | 'name'> | null
+  /** Set while it is read by plain listing, because asking for changes led nowhere; from when on the usual way is tried again. */
+  readonly plain?: { readonly usualFrom: Micros | null } | null
 }
 
 export interface Words {
@@ -212,6 +214,7 @@ export interface StaleReason {
     | 'failing'
     | 'catching_up'
     | 'resting'
+    | 'plain_listing'
     | 'not_listed'
     | 'outside_of_window'
     | 'older_rules'
@@ -223,14 +226,17 @@ export function keptWindow({ lastFullReadAt }: Pick<CalendarFacts, 'lastFullRead
   return lastFullReadAt === null ? null : windowAt(lastFullReadAt)
 }
 
-type StaleFacts = Pick<CalendarFacts, 'lastReadAt' | 'restsUntil' | 'missingSince' | 'readNeeded' | 'ill'>
+type StaleFacts = Pick<
+  CalendarFacts,
+  'lastReadAt' | 'restsUntil' | 'missingSince' | 'readNeeded' | 'ill' | 'plain'
+>
 
 /**
  * Why what we hold of a synced calendar may be out of date; empty when it is fresh. `gate`: whether its connection may be
  * synced at the moment.
  */
 export function staleReasons(
-  { lastReadAt, restsUntil, missingSince, readNeeded, ill }: StaleFacts,
+  { lastReadAt, restsUntil, missingSince, readNeeded, ill, plain }: StaleFacts,
   connection: Pick<ConnectionFacts, 'status' | 'backoffUntil' | 'syncNeeded' | 'isHeld' | 'now'>,
   gate: GateDecision,
 ): readonly StaleReason[] {
@@ -249,13 +255,23 @@ export function staleReasons(
   if (ill !== null && (obstacle === null || obstacle.code === 'backing_off'))
     reasons.push({ code: 'failing', text: whyIll(ill, now) })
   else if (obstacle !== null) reasons.push(obstacle)
-  else if (isAhead(restsUntil, now)) {
+  else if (plain && (readNeeded || isAhead(restsUntil, now))) {
+    const text = plainWords(plain, isAhead(restsUntil, now) ? restsUntil : null)
+    reasons.push({ code: 'plain_listing', text })
+  } else if (isAhead(restsUntil, now)) {
     const text = `It has to be read from the start, which begins at ${isoOf(restsUntil)}.`
     reasons.push({ code: 'resting', text })
   } else if (lastReadAt !== null && (readNeeded || isBehind(connection))) {
     reasons.push({ code: 'catching_up', text: 'There is more to read than was read.' })
   }
   return reasons
+}
+
+/** Why a calendar is behind although nothing fails: each of its reads is a whole one, so they are rare. */
+function plainWords({ usualFrom }: NonNullable<CalendarFacts['plain']>, nextAt: Micros | null): string {
+  const next = nextAt === null ? '' : `; next at ${isoOf(nextAt)}`
+  const usual = usualFrom === null ? '' : ` Asking for changes is tried again from ${isoOf(usualFrom)} on.`
+  return `Asking the vendor for its changes led nowhere, so it is listed as a whole, at least once an hour${next}.${usual}`
 }
 
 /** What keeps a connection from being read now: the first thing that would have to change. */

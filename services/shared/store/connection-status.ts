@@ -61,6 +61,8 @@ export interface CalendarState {
   readonly readNeeded: boolean
   /** Why it cannot be read; null while it can. */
   readonly ill: CalendarFacts['ill']
+  /** Set while it is read by plain listing. */
+  readonly plain: NonNullable<CalendarFacts['plain']> | null
 }
 
 const CONNECTION = `c.id, c.vendor, coalesce(c.account_label, c.vendor_account_id) as account, c.status,
@@ -74,7 +76,8 @@ const CONNECTION = `c.id, c.vendor, coalesce(c.account_label, c.vendor_account_i
 const CALENDAR = `k.id, k.connection_id as "connectionId", k.name, k.time_zone as "timeZone", k.access_role as "accessRole", k.is_primary as "isPrimary", k.judged_by as "judgedBy", k.selected,
   k.push_supported as "pushSupported", k.removal_reason as "removalReason", to_micros(k.last_read_at) as "lastReadAt",
   to_micros(k.last_full_sync) as "lastFullReadAt", to_micros(k.resync_after) as "restsUntil",
-  to_micros(k.missing_since) as "missingSince", k.read_needed as "readNeeded", ${ILL_CALENDAR} as ill`
+  to_micros(k.missing_since) as "missingSince", k.read_needed as "readNeeded", ${ILL_CALENDAR} as ill,
+  case when k.reading = 'plain' then jsonb_build_object('usualFrom', to_micros(k.usual_from)) end as plain`
 
 export interface ConnectionFilter {
   /** null: every one. */

@@ -158,6 +158,8 @@ export interface Backlog {
   readonly calendars: number
   readonly events: number
   readonly openChannels: number
+  /** Calendars of active connections that are read by plain listing, because asking for changes led nowhere. */
+  readonly plainCalendars?: number
   /** Active connections whose grant ends within a week whatever is done, and when the first does. */
   readonly grantsEnding?: { readonly connections: number; readonly firstAt: Micros | null }
   /** When a unit last answered a notification; null when none of the last 5 000 was of that vendor. */
@@ -182,6 +184,9 @@ export async function readBacklog(db: Queryable): Promise<Backlog> {
        (select count(*)::int from (select from external_calendars where selected limit $1) k) as calendars,
        (select count(*)::int from (select from external_calendar_events limit $1) e) as events,
        (select count(*)::int from (select from channels where status = 'open' limit $1) h) as "openChannels",
+       (select count(*)::int from (
+          select from external_calendars k join external_calendar_connections c on c.id = k.connection_id
+           where k.selected and k.reading = 'plain' and c.status = 'active' limit $1) k) as "plainCalendars",
        (select jsonb_build_object('connections', count(*), 'firstAt', to_micros(min(g.grant_ends_at)))
           from connection_credentials g join external_calendar_connections c on c.id = g.connection_id
          where c.status = 'active' and g.grant_ends_at < clock.now + interval '7 days') as "grantsEnding",

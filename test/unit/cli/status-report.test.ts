@@ -85,6 +85,11 @@ describe('an installation', () => {
       { backlog: { seen: { ...BACKLOG, held: [{ gate: 'x', connections: 1 }] } } },
       'held',
     ],
+    [
+      'a calendar that is listed as a whole',
+      { backlog: { seen: { ...BACKLOG, plainCalendars: 1 } } },
+      'plain listings',
+    ],
     ['a dead letter', { backlog: { seen: { ...BACKLOG, deadLetters: 1 } } }, 'dead letters'],
     ...['needs_reauth', 'retrying', 'late', 'paused', 'disabled'].map(
       (name): [string, Partial<Facts>, string] => [name, { states: { seen: [state(name)] } }, name],

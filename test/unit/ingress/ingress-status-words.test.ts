@@ -56,6 +56,7 @@ const CALENDAR: CalendarState = {
   missingSince: null,
   readNeeded: false,
   ill: null,
+  plain: null,
 }
 const ILL = {
   since: NOW - 60 * MINUTE,
@@ -226,6 +227,8 @@ describe('a calendar', () => {
     [['catching_up'], { readNeeded: true }, {}, ON],
     [['not_listed'], { missingSince: NOW - MINUTE }, {}, ON],
     [['resting'], { restsUntil: NOW + MINUTE }, { syncNeeded: true }, ON],
+    [['plain_listing'], { restsUntil: NOW + MINUTE, plain: { usualFrom: NOW + 60 * MINUTE } }, {}, ON],
+    [['plain_listing'], { readNeeded: true, plain: { usualFrom: null } }, {}, ON],
     [['catching_up'], {}, { syncNeeded: true }, ON],
     [['catching_up'], { restsUntil: NOW - MINUTE }, { isHeld: true }, ON],
     [['never_read'], { lastReadAt: null }, { syncNeeded: true }, ON],
@@ -236,6 +239,13 @@ describe('a calendar', () => {
       expect(reasons.map(({ code }) => code)).toEqual(codes)
     },
   )
+
+  test('that is listed as a whole says so, why, and when it is asked for changes again', () => {
+    const plain = { restsUntil: NOW + MINUTE, plain: { usualFrom: NOW + 60 * MINUTE } }
+    const { summary } = calendarWords({ ...CALENDAR, ...plain }, CONNECTION, ON)
+    expect(summary).toMatch(/led nowhere, so it is listed as a whole, at least once an hour; next at /)
+    expect(summary).toContain(`Asking for changes is tried again from ${isoOf(NOW + 60 * MINUTE)}`)
+  })
 
   test.each([
     ['in_sync', {}, {}, ON],
