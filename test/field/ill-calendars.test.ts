@@ -63,6 +63,8 @@ const OF_MICROSOFT: Illnesses = {
   'answers 504 to its second page': (asked) => (isSecond(asked) ? { status: 504 } : undefined),
   'calls its second page expired': (asked) =>
     isSecond(asked) ? graphError(410, 'syncStateNotFound', 'Resync required.') : undefined,
+  'answers 401': () => graphError(401, 'InvalidAuthenticationToken', 'Lifetime validation failed.'),
+  'tells empty changes without end': (asked) => (isChanges(asked) ? withoutEnd(asked, []) : undefined),
   'tells changes without end': (asked, items) => (isChanges(asked) ? withoutEnd(asked, items) : undefined),
 }
 
