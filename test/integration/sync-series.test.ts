@@ -1,5 +1,5 @@
 // Series of Google are read whole once a page touches them: whatever part of a change is told, what is held equals what there is.
-import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import type { Account } from '../support/world.ts'
 import { openSyncWorld, READ, turnOf, type SyncWorld } from '../support/sync-world.ts'
 import type { Vendor } from '#shared/vendors/vendor.ts'
@@ -155,4 +155,67 @@ test('a series that cannot be read fails the page; nothing of it is stored and t
   await world.endBackoff(account)
   await world.sync(account)
   expect(await seriesRows(account)).toBe(0)
+})
+
+describe('an event that leaves its calendar while that alone is read', () => {
+  /** Reads the first calendar for a notification. @returns what its sibling owes, and for when that was rung. */
+  async function read(account: Account): Promise<{ owes: boolean; waitsMs: number[] }> {
+    const [first] = account.calendars
+    const rows = await world.sql<{ id: string; vendorId: string; owes: boolean }>(
+      `select id, vendor_calendar_id as "vendorId", read_needed as owes from external_calendars where connection_id = $1`,
+      [account.connectionId],
+    )
+    const { id } = rows.find(({ vendorId }) => vendorId === first!.id)!
+    expect(await world.sync(account, [world.webhook(account, id)])).toEqual(READ)
+    const [sibling] = await world.sql<{ owes: boolean }>(
+      'select read_needed as owes from external_calendars where connection_id = $1 and id <> $2',
+      [account.connectionId, id],
+    )
+    const rings = (await world.told()).filter(({ message }) => message?.['reason'] === 'continue')
+    const waitsMs = rings.map(({ message }) => {
+      expect(message).toMatchObject({ calendarId: null })
+      return (Number(message?.['dueAt']) - Number(message?.['requestedAt'])) / 1000
+    })
+    return { owes: sibling!.owes, waitsMs }
+  }
+  const readLongAgo = (account: Account) =>
+    world.sql(
+      `update external_calendars set last_read_at = last_read_at - interval '10 minutes' where connection_id = $1`,
+      [account.connectionId],
+    )
+
+  test('may be in another by now: that owes a read and is rung at once, later events only each half a minute', async () => {
+    const account = await world.synced({ calendars: 2, eventsPerCalendar: 5 })
+    const [one, two] = [await world.addEvent(account), await world.addEvent(account)]
+    await world.sync(account)
+    await world.told()
+    await readLongAgo(account)
+    await world.deleteEvent(account, one.id)
+    expect(await read(account)).toEqual({ owes: true, waitsMs: [0] })
+    // What is rung for already is not rung for again.
+    await world.deleteEvent(account, two.id)
+    expect(await read(account)).toEqual({ owes: true, waitsMs: [] })
+    await world.calls()
+    expect(await world.sync(account, [{ reason: 'continue' }])).toEqual(READ)
+    expect(await world.calls()).toHaveLength(1)
+    // It was read a moment ago.
+    const three = await world.addEvent(account)
+    await read(account)
+    await world.deleteEvent(account, three.id)
+    const { owes, waitsMs } = await read(account)
+    expect({ owes, rings: waitsMs.length }).toEqual({ owes: true, rings: 1 })
+    expect(waitsMs[0]).toBeLessThanOrEqual(30_000)
+  })
+
+  test('asks nobody when it is over, or blocked nothing', async () => {
+    const account = await world.synced({ calendars: 2, eventsPerCalendar: 5 })
+    const at = (days: number) => ({ dateTime: new Date(Date.now() + days * 86_400_000).toISOString() })
+    const over = await world.addEvent(account, { start: at(-2), end: at(-1) })
+    const free = await world.addEvent(account, { transparency: 'transparent' })
+    await world.sync(account)
+    await world.told()
+    await readLongAgo(account)
+    for (const { id } of [over, free]) await world.deleteEvent(account, id)
+    expect(await read(account)).toEqual({ owes: false, waitsMs: [] })
+  })
 })
