@@ -9,12 +9,14 @@ import { DOORS } from './doors.ts'
 import { FLAG_SERVER } from './flag-server.ts'
 import { FLOODS } from './flood.ts'
 import { GRACEFUL_DEGRADATION } from './graceful-degradation.ts'
+import { ILL } from './ill.ts'
 import { INGRESS } from './ingress.ts'
 import { KILLS } from './kills.ts'
 import { LISTS } from './lists.ts'
 import { MALFORMED } from './malformed.ts'
 import { NETWORK } from './network.ts'
 import { OUTAGES } from './outages.ts'
+import { PLACES } from './places.ts'
 import { PROCESSES } from './processes.ts'
 import { RECOVERY } from './recovery.ts'
 import { REOPENING } from './reopening.ts'
@@ -41,6 +43,8 @@ const DRILLS: readonly Drill[] = [
   ...FLOODS,
   ...VENDORS,
   ...SERIES,
+  ...ILL,
+  ...PLACES,
   ...WAVES,
   ...LISTS,
   ...KILLS,

@@ -1,15 +1,7 @@
 // LISTS: calendars that seem to be gone, as people reported it, and some that are. Nothing is removed on one look.
 import type { Drill, DrillRun } from '../drill.ts'
 import { met } from '../drill.ts'
-
-const MINUTE_MS = 60_000
-const HOUR_MS = 60 * MINUTE_MS
-const STEP_MS = 5 * MINUTE_MS
-const PAUSE_MS = 400
-const MOVED = {
-  I7: 'what a read from the start lacks stays until a second look, and a calendar may have another id than at first',
-  I9: 'calls are noted by the clock of the vendors, which this drill moves on',
-}
+import { HOUR_MS, MINUTE_MS, MOVED, passTime } from './hours.ts'
 
 const LISTS_HOURS = 4
 
@@ -65,9 +57,9 @@ const lists: Drill = {
     )
     const left = accounts.flatMap((_one, at) => (kinds[at % kinds.length] === 'left-out' ? [at] : []))
     // One look at the list lacks it, and the next has it again.
-    await pass(d, HOUR_MS + 10 * MINUTE_MS)
+    await passTime(d, HOUR_MS + 10 * MINUTE_MS)
     for (const at of left) await vendor.admin('PATCH', route(at, side(at)), { unlisted: false })
-    await pass(d, (LISTS_HOURS - 1) * HOUR_MS)
+    await passTime(d, (LISTS_HOURS - 1) * HOUR_MS)
     await d.converged(90_000)
     const after = await eventIds(d)
     return () => {
@@ -110,15 +102,6 @@ async function eventIds(d: DrillRun): Promise<ReadonlyMap<string, readonly strin
   )
   const groups = Map.groupBy(rows, ({ connection }) => connection)
   return new Map([...groups].map(([connection, all]) => [connection, all.map(({ id }) => id)]))
-}
-
-/** Hours in seconds, in steps that are shorter than what waits for them. */
-async function pass(d: DrillRun, ms: number): Promise<void> {
-  const { clock } = d.system
-  for (const ends = clock.now() + ms; clock.now() < ends;) {
-    await clock.advance(STEP_MS)
-    await d.lasting(PAUSE_MS)
-  }
 }
 
 export const LISTS: readonly Drill[] = [lists]

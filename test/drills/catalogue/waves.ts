@@ -1,31 +1,41 @@
-// WAVE: a vendor answers 401 to good tokens, and another refuses our whole project, for minutes; then a person really takes a
-// grant back. Only that person may have to consent again.
+// WAVE: a vendor answers 401 to good tokens, to a tenant and then to everybody, and another refuses
+// our whole project; then a person really takes a grant back. Only that person may have to consent
+// again.
 import type { Drill, DrillRun } from '../drill.ts'
 import { allOf, met } from '../drill.ts'
 import { vendorFault } from '../faults/vendors.ts'
 import { reconcileNow } from './asking.ts'
+import { MINUTE_MS, MOVED, passTime } from './hours.ts'
 
-const MINUTE_MS = 60_000
+/**
+ * One tenant is refused so long before the others: longer than what parks whoever is refused alone.
+ */
+const TENANT_MS = 35 * MINUTE_MS
 const WAVE_MS = 10 * MINUTE_MS
 const CONNECTIONS = 200
 const MICROSOFT = 100
+/** More than a tenth of a vendor's connections, so that it is no team that left. */
+const TENANT = 30
 const LATENCY_MS = 200
 /** Connecting 200 accounts at the latency of the wave would take a minute. */
 const LATENCY_BEFORE_MS = 10
 const WELL_WITHIN_MS = 60_000
 const PARKED_WITHIN_MS = 60_000
-/** Each minute of the wave is so many ms of the machine's. */
-const PAUSE_MS = 1_200
-const STEP_MS = MINUTE_MS / 2
-const CHANGES_PER_SECOND = 20
-const ANSWERS_MIN = 10
+/** Meanwhile every connection is due every half a minute. */
+const STEP_MS = 2 * MINUTE_MS
+const TENANT_STEP_MS = 5 * MINUTE_MS
+const CHANGES_PER_SECOND = 10
+const LOAD_MS = 10_000
+/** A breaker opens after six refusals in a row; after that whoever is kept back is not asked. */
+const REFUSALS_MIN = 6
+const AFFECTED_MIN = CONNECTIONS * 0.9
 /** Everything but the sign-in. */
 const API_OF_GOOGLE = '^/calendar/'
 const API_OF_MICROSOFT = '^/v1.0/'
 
 const wave: Drill = {
   id: 'WAVE',
-  title: `${WAVE_MS / MINUTE_MS} min of 401 at Microsoft and of a refused project at Google over ${CONNECTIONS} connections, then a grant that is really revoked`,
+  title: `${TENANT_MS / MINUTE_MS} min of 401 for a tenant, then ${WAVE_MS / MINUTE_MS} min of 401 at Microsoft and of a refused project at Google over ${CONNECTIONS} connections; then a grant that is really revoked`,
   report: 'vendors',
   criteria: {
     'WAVE.1': `Nobody is parked by the wave, of ${CONNECTIONS} connections`,
@@ -42,26 +52,18 @@ const wave: Drill = {
     movesClock: true,
   }),
   invariants: [],
-  without: { I9: 'calls are noted by the clock of the vendors, which this drill moves on' },
+  without: { I9: MOVED.I9 },
   wallMs: 600_000,
   recoverWithinMs: 120_000,
+  limits: "Hours pass in seconds while the wave lasts; from its end on the clock is the machine's.",
   async run(d) {
-    const { clock, vendor } = d.system
+    const { vendor } = d.system
     await vendor.admin('POST', '/admin/latency', { ms: LATENCY_MS })
-    const load = d.load(CHANGES_PER_SECOND, (WAVE_MS / STEP_MS) * PAUSE_MS)
-    const [unauthorized, refused] = [await unauthorizedWave(d), await refusedProject(d)]
-    const ends = clock.now() + WAVE_MS
-    while (clock.now() < ends) {
-      await clock.advance(STEP_MS)
-      await reconcileNow(d)
-      await d.lasting(PAUSE_MS)
-    }
-    await load
-    await unauthorized.heal()
-    await refused.heal()
-    const parked = await parkedNow(d)
+    const began = Date.now()
+    const parked = await waveOf(d)
+    const ended = Date.now()
     const wellMs = await d.converged(2 * WELL_WITHIN_MS)
-    const parkedAfter = await parkedNow(d)
+    parked.push(...(await parkedNow(d)))
     const revoked = d.system.accounts.find(({ vendor: name }) => name === 'google')!
     await d.strike({ fault: 'A5', action: 'revoked', target: revoked.connectionId }, async () => {
       await vendor.admin('POST', `/admin/accounts/${revoked.accountId}/revoke`)
@@ -75,17 +77,23 @@ const wave: Drill = {
     const parkedLast = await parkedNow(d)
     return ({ ledgers }) => {
       const answered = (status: number) => ledgers.calls.filter((call) => call.status === status).length
-      const ever = ledgers.audit.filter(
-        ({ table, new: row, connectionId }) =>
-          table === 'external_calendar_connections' &&
-          row?.['status'] === 'needs_reauth' &&
-          connectionId !== revoked.connectionId,
+      const states = ledgers.audit.filter(({ table }) => table === 'external_calendar_connections')
+      const affected = new Set(
+        states
+          .filter(
+            ({ at, new: row }) => at > began && at < ended && row !== null && row['last_error'] !== null,
+          )
+          .map(({ connectionId }) => connectionId),
+      )
+      const ever = states.filter(
+        ({ new: row, connectionId }) =>
+          row?.['status'] === 'needs_reauth' && connectionId !== revoked.connectionId,
       ).length
       return {
         criteria: {
           'WAVE.1': met(
-            parked.length + parkedAfter.length + ever === 0,
-            `${parked.length} parked at its end, ${parkedAfter.length} a minute later, ${ever} rows of the audit`,
+            parked.length + ever === 0,
+            `${parked.length} parked at its end or a minute later, ${ever} rows of the audit`,
           ),
           'WAVE.2': met(wellMs <= WELL_WITHIN_MS, `well ${(wellMs / 1000).toFixed(1)} s after its end`),
           'WAVE.3': allOf(
@@ -94,14 +102,42 @@ const wave: Drill = {
           ),
         },
         witnesses: [
-          // Once a wave is known as one, few of its connections ask: they wait together.
-          { name: 'answers of 401', need: ANSWERS_MIN, got: answered(401) },
-          { name: 'answers of 403', need: ANSWERS_MIN, got: answered(403) },
+          { name: 'answers of 401', need: REFUSALS_MIN, got: answered(401) },
+          { name: 'answers of 403', need: REFUSALS_MIN, got: answered(403) },
+          { name: 'connections that were refused or kept back', need: AFFECTED_MIN, got: affected.size },
         ],
-        numbers: { wellMs: Math.round(wellMs), parkedMs: Math.round(parkedMs) },
+        numbers: { wellMs: Math.round(wellMs), parkedMs: Math.round(parkedMs), affected: affected.size },
       }
     }
   },
+}
+
+/** From its begin to its end, changes included. @returns who is parked when it ends. */
+async function waveOf(d: DrillRun): Promise<string[]> {
+  const load = d.load(CHANGES_PER_SECOND, LOAD_MS)
+  await reconcileNow(d)
+  const tenant = await refusedTenant(d)
+  await passTime(d, TENANT_MS, TENANT_STEP_MS)
+  await reconcileNow(d)
+  const everybody = await Promise.all([unauthorizedWave(d), refusedProject(d)])
+  // Some were read a moment before it began.
+  await reconcileNow(d)
+  await passTime(d, WAVE_MS, STEP_MS)
+  await load
+  for (const fault of [tenant, ...everybody]) await fault.heal()
+  return [...(await parkedNow(d))]
+}
+
+function refusedTenant(d: DrillRun) {
+  const accounts = d.system.accounts.filter(({ vendor }) => vendor === 'microsoft').slice(0, TENANT)
+  return vendorFault(
+    d,
+    { fault: 'A18', action: '401 to good tokens', target: `${TENANT} accounts of a tenant` },
+    ...accounts.map(({ accountId }) => ({
+      match: { vendor: 'microsoft', path: API_OF_MICROSOFT, accountId },
+      respond: { status: 401 },
+    })),
+  )
 }
 
 function unauthorizedWave(d: DrillRun) {

@@ -1,0 +1,310 @@
+// PLACE and ENDLESS: places that are dead in words that no vendor documents, and lists that never
+// end. Each was reported of a real vendor; what is held has to equal what the vendor holds all the
+// same.
+import type { Drill, DrillRun } from '../drill.ts'
+import { allOf, met } from '../drill.ts'
+import { LISTING, vendorFault } from '../faults/vendors.ts'
+import { longestRun, mostCallsInAnHour, type CalendarAtVendor } from '../ledgers/calls.ts'
+import { reconcileNow } from './asking.ts'
+import { dueIsDone, HOUR_MS, MINUTE_MS, MOVED, passTime } from './hours.ts'
+
+/** The longest backoff, and what a machine needs to come back. */
+const HEALS_WITHIN_MS = HOUR_MS + 5 * MINUTE_MS
+const REST_WITHIN_MS = 60_000
+const STEP_MS = 2 * MINUTE_MS
+/** The first pauses are 5 s and 30 s. */
+const FIRST_STEPS_MS = 10_000
+const CONNECTIONS = 12
+const MICROSOFT = 6
+
+const SYSTEM = {
+  connections: CONNECTIONS,
+  microsoft: MICROSOFT,
+  calendars: 2,
+  eventsPerCalendar: 15,
+  latencyMs: 10,
+  movesClock: true,
+}
+
+const place: Drill = {
+  id: 'PLACE',
+  title: 'A place of each calendar is dead and says so with 503, 500 or 403; a fresh start would succeed',
+  report: 'vendors',
+  criteria: {
+    'PLACE.1': `Each calendar is read from its start within ${HEALS_WITHIN_MS / MINUTE_MS} min, and nothing is lost`,
+    'PLACE.2': `An outage of an hour in which everything fails drops no cursor, and ends for all within ${HEALS_WITHIN_MS / MINUTE_MS} min`,
+  },
+  faults: ['A21', 'A1'],
+  profiles: ['ci', 'full'],
+  system: () => SYSTEM,
+  invariants: [],
+  without: MOVED,
+  wallMs: 600_000,
+  recoverWithinMs: 120_000,
+  async run(d) {
+    const { accounts } = d.system
+    // Rung a moment later, so that somebody meets the fault.
+    await reconcileNow(d)
+    const away = await vendorFault(
+      d,
+      { fault: 'A1', action: '503 to everything', target: 'all' },
+      { match: { path: LISTING }, respond: { status: 503 } },
+    )
+    await passTime(d, HOUR_MS)
+    await away.heal()
+    await passTime(d, HEALS_WITHIN_MS)
+    await d.converged(REST_WITHIN_MS)
+    const before = await fullReads(d)
+    const dead = await deadCursors(d)
+    await d.load(5, 4_000)
+    await passTime(d, MINUTE_MS, FIRST_STEPS_MS)
+    await passTime(d, HEALS_WITHIN_MS - MINUTE_MS)
+    const restMs = await d.converged(REST_WITHIN_MS)
+    const after = await fullReads(d)
+    await dead.heal()
+    return ({ holds }) => ({
+      criteria: {
+        'PLACE.1': allOf(
+          holds('I1'),
+          met(
+            after.size === accounts.length,
+            `${after.size} calendars read from the start; equal ${Math.round(restMs)} ms after that time`,
+          ),
+        ),
+        'PLACE.2': met(
+          before.size === 0,
+          `${before.size} calendars read from the start after an hour of 503`,
+        ),
+      },
+      witnesses: [{ name: 'calendars with a dead place', need: CONNECTIONS, got: accounts.length }],
+    })
+  },
+}
+
+async function deadCursors(d: DrillRun) {
+  const { accounts } = d.system
+  await reconcileNow(d)
+  return vendorFault(
+    d,
+    {
+      fault: 'A21',
+      action: 'a dead cursor',
+      target: 'the last calendar of each',
+      minHits: accounts.length,
+    },
+    ...sickOf(d).map((one, at) => ({
+      match: { path: LISTING, ...one, hasSyncToken: true },
+      onePlace: true,
+      respond: { status: [503, 500, 403][at % 3] ?? 503 },
+    })),
+  )
+}
+
+/** Of each account the last calendar. */
+function sickOf(d: DrillRun): readonly CalendarAtVendor[] {
+  return d.system.accounts.map(({ accountId, calendars }) => ({
+    accountId,
+    calendarId: calendars.at(-1)?.id ?? '',
+  }))
+}
+
+/** Calendars that were read from the start since their first read. */
+async function fullReads(d: DrillRun): Promise<ReadonlySet<string>> {
+  const rows = await d.system.ask<{ id: string }>(
+    'select id::text as id from external_calendars where generation > 1',
+  )
+  return new Set(rows.map(({ id }) => id))
+}
+
+const PAGES_A_RUN_MAX = 50
+const CALLS_AN_HOUR_MAX = 10
+const ENDLESS_HOURS = 2
+const ROUNDS = 8
+/** Of one kind of listing: then another is tried. */
+const FIRST_TRIES_MS = 5 * MINUTE_MS
+/** Two thirds of the time after which a call that hangs is given up. */
+const SIBLINGS_WITHIN_MS = 20_000
+
+const endless: Drill = {
+  id: 'ENDLESS',
+  title: 'Lists that never end: the same items or none, behind ever new tokens',
+  report: 'vendors',
+  criteria: {
+    'ENDLESS.1': `A run without end is broken off after at most ${PAGES_A_RUN_MAX} pages`,
+    'ENDLESS.2': `After its first tries such a calendar costs at most ${CALLS_AN_HOUR_MAX} calls in any hour`,
+    'ENDLESS.3':
+      'It is told of as ill unless a plain listing of it ends, and no connection has an error of its own',
+    'ENDLESS.4': `A change of a sibling is read within ${SIBLINGS_WITHIN_MS / 1000} s all the time, also by a look at the whole account in which the ill calendar hangs`,
+    'ENDLESS.5': `Well again, each is read by itself within ${HEALS_WITHIN_MS / MINUTE_MS} min`,
+  },
+  faults: ['A22', 'A3'],
+  profiles: ['ci', 'full'],
+  system: () => SYSTEM,
+  invariants: [],
+  without: MOVED,
+  wallMs: 600_000,
+  recoverWithinMs: 120_000,
+  limits: 'A list that goes on with the same events under new ids is broken off only after 600 000 of them.',
+  async run(d) {
+    const { vendor, clock } = d.system
+    const sick = sickOf(d)
+    for (const one of sick) await vendor.admin('POST', '/admin/cursors/expire', one)
+    const began = clock.now()
+    const lists = await listsWithoutEnd(d, sick)
+    await passTime(d, FIRST_TRIES_MS, FIRST_STEPS_MS)
+    const tried = clock.now()
+    const readMs: number[] = []
+    for (let round = 0; round < ROUNDS; round += 1) {
+      await passTime(d, (ENDLESS_HOURS * HOUR_MS) / ROUNDS, STEP_MS)
+      readMs.push(await changesAreHeld(d, await changeSiblings(d)))
+      await dueIsDone(d)
+    }
+    const ended = clock.now()
+    const told = await toldOf(d, sick)
+    await lists.heal()
+    const hungMs = await lookWhileHung(d, sick.slice(0, CONNECTIONS - MICROSOFT))
+    await passTime(d, HEALS_WITHIN_MS)
+    const restMs = await d.converged(REST_WITHIN_MS)
+    return ({ ledgers: { calls }, holds }) => {
+      const span = { from: began, to: ended, gapMs: FIRST_STEPS_MS / 10 }
+      const longest = Math.max(...sick.map((one) => longestRun(calls, one, span)))
+      const later = sick.map((one) => mostCallsInAnHour(calls, one, { from: tried, to: ended }))
+      const slowest = Math.round(Math.max(...readMs))
+      return {
+        criteria: {
+          'ENDLESS.1': met(longest > 1 && longest <= PAGES_A_RUN_MAX, `at most ${longest} calls in a row`),
+          'ENDLESS.2': met(Math.max(...later) <= CALLS_AN_HOUR_MAX, `${later.join(', ')} calls in an hour`),
+          'ENDLESS.3': allOf(
+            met(told.ill + told.plain === sick.length, `${told.ill} ill, ${told.plain} read plainly`),
+            met(told.ill >= CONNECTIONS - MICROSOFT, `of ${sick.length}`),
+            met(told.connections === 0, `${told.connections} connections with an error`),
+          ),
+          'ENDLESS.4': allOf(
+            met(slowest <= SIBLINGS_WITHIN_MS, `all siblings read after ${slowest} ms at most`),
+            met(hungMs <= SIBLINGS_WITHIN_MS, `${Math.round(hungMs)} ms beside calls that hang`),
+          ),
+          'ENDLESS.5': allOf(holds('I1'), met(true, `equal ${Math.round(restMs)} ms after that time`)),
+        },
+        witnesses: [
+          { name: 'calendars without end', need: CONNECTIONS, got: sick.length },
+          { name: 'rounds of changes to all siblings', need: ROUNDS, got: readMs.length },
+        ],
+        numbers: {
+          longestRun: longest,
+          mostCallsAnHour: Math.max(...later),
+          slowestSiblingMs: slowest,
+          hungMs: Math.round(hungMs),
+        },
+      }
+    }
+  },
+}
+
+async function listsWithoutEnd(d: DrillRun, sick: readonly CalendarAtVendor[]) {
+  await reconcileNow(d)
+  return vendorFault(
+    d,
+    {
+      fault: 'A22',
+      action: 'a list without end',
+      target: 'the last calendar of each',
+      minHits: sick.length,
+    },
+    ...sick.map((one, at) => ({
+      match: { path: LISTING, ...one },
+      goesOn: (['repeating', 'empty'] as const)[at % 2] ?? 'repeating',
+    })),
+  )
+}
+
+/**
+ * These calendars do not answer at all, and each account is looked at as a whole, as when a person
+ * clears what it waits for; siblings have changes of which nothing told. @returns how long it took
+ * until all were held, in ms.
+ */
+async function lookWhileHung(d: DrillRun, ill: readonly CalendarAtVendor[]): Promise<number> {
+  const { vendor } = d.system
+  const ids: string[] = []
+  let changes: Changes | null = null
+  const hung = await d.inject({
+    fault: 'A3',
+    action: 'no answer at all',
+    target: 'the last calendar of each account of Google',
+    async inject() {
+      for (const one of ill) ids.push(await vendor.fault({ match: { path: LISTING, ...one }, hang: true }))
+      await vendor.admin('POST', '/admin/notifications', { drop: 1 })
+      changes = await changeSiblings(d)
+      await d.system.ask(
+        'update external_calendars set backoff_until = null, updated_at = calstream_now() where failures > 0',
+      )
+      await reconcileNow(d)
+    },
+    isActive: async () => (await Promise.all(ids.map((id) => vendor.hits(id)))).some((hits) => hits > 0),
+    async heal() {
+      for (const id of ids) await vendor.admin('DELETE', `/admin/faults/${id}`).catch(() => undefined)
+      await vendor.admin('POST', '/admin/notifications', { drop: 0 })
+    },
+    isHealed: async () =>
+      (await vendor.admin<{ faults: unknown[] }>('GET', '/admin/faults')).faults.length === 0,
+  })
+  const ms = changes === null ? Infinity : await changesAreHeld(d, changes)
+  await hung.heal()
+  return ms
+}
+
+interface Changes {
+  readonly madeAt: number
+  /** Events of first calendars when all are held. */
+  readonly wanted: number
+}
+
+/** One new event in the first calendar of each account. */
+async function changeSiblings(d: DrillRun): Promise<Changes> {
+  const { accounts, vendor, clock } = d.system
+  const time = (ms: number) => ({ dateTime: new Date(ms).toISOString(), timeZone: 'UTC' })
+  // Whole minutes: Microsoft's keep no more.
+  const start = Math.ceil(clock.now() / MINUTE_MS) * MINUTE_MS + 24 * HOUR_MS
+  const wanted = (await heldBeside(d)) + accounts.length
+  const madeAt = Date.now()
+  for (const { accountId, calendars } of accounts)
+    await vendor.admin(
+      'POST',
+      `/admin/accounts/${accountId}/calendars/${encodeURIComponent(calendars[0]?.id ?? '')}/events`,
+      { start: time(start), end: time(start + HOUR_MS) },
+    )
+  return { madeAt, wanted }
+}
+
+/** @returns how long it took until all of them were held, in ms. */
+async function changesAreHeld(d: DrillRun, { madeAt, wanted }: Changes): Promise<number> {
+  await d.until(
+    'a new event of every sibling is held',
+    async () => (await heldBeside(d)) >= wanted,
+    2 * SIBLINGS_WITHIN_MS,
+  )
+  return Date.now() - madeAt
+}
+
+/** Events of first calendars. */
+async function heldBeside(d: DrillRun): Promise<number> {
+  const [row] = await d.system.ask<{ n: number }>(
+    `select count(*)::int as n from external_calendar_events event
+       join external_calendars calendar on calendar.id = event.calendar_id
+      where calendar.vendor_calendar_id = any($1)`,
+    [d.system.accounts.map(({ calendars }) => calendars[0]?.id ?? '')],
+  )
+  return row?.n ?? 0
+}
+
+async function toldOf(d: DrillRun, sick: readonly CalendarAtVendor[]) {
+  const [row] = await d.system.ask<{ ill: number; plain: number; connections: number }>(
+    `select count(*) filter (where failures > 0 and last_error is not null)::int as ill,
+            count(*) filter (where failures = 0 and reading = 'plain')::int as plain,
+            (select count(*)::int from external_calendar_connections where last_error is not null) as connections
+       from external_calendars where vendor_calendar_id = any($1)`,
+    [sick.map(({ calendarId }) => calendarId)],
+  )
+  return { ill: row?.ill ?? 0, plain: row?.plain ?? 0, connections: row?.connections ?? 0 }
+}
+
+export const PLACES: readonly Drill[] = [place, endless]
