@@ -65,7 +65,7 @@ test('a batch counts as published when it can be read, and what nobody can read 
   await using third = await open('mine', patient)
   let isDone = false
   const again = third.publish([event('three'), event('four')]).finally(() => (isDone = true))
-  await expect.poll(() => committedAhead()).toBe(true)
+  await expect.poll(() => committedAhead(), { timeout: 10_000 }).toBe(true)
   expect(isDone).toBe(false)
   await other.abort()
   await again

@@ -112,7 +112,7 @@ describe('joins', () => {
     await reader.until(() => reader.consumer.lastAcknowledgedAt() > 0)
     for (let beat = 0; beat < 3; beat += 1) {
       const before = reader.consumer.lastAcknowledgedAt()
-      await reader.until(() => reader.consumer.lastAcknowledgedAt() > before)
+      await reader.until(() => reader.consumer.lastAcknowledgedAt() > before, 6_000)
       expect(reader.consumer.lastAcknowledgedAt()).toBeLessThanOrEqual(performance.now())
     }
   })

@@ -289,7 +289,7 @@ interface ClientFeature {
 
 /** Waits for the server to show a state to clients: it looks for changes once a second. */
 async function shows(unleash: Unleash, expected: Record<string, unknown>): Promise<void> {
-  await expect.poll(() => clientView(unleash), { timeout: 30_000 }).toMatchObject(expected)
+  await expect.poll(() => clientView(unleash), { timeout: 10_000 }).toMatchObject(expected)
 }
 
 /** What our services' client gets. */

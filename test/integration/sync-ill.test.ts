@@ -22,7 +22,6 @@ interface Row {
   readonly code: string | null
   readonly message: string | null
   /** Milliseconds until its backoff ends. */
-  /** From the write on that said so: a test may come late to look. */
   readonly waitMs: number | null
 }
 
@@ -31,7 +30,7 @@ async function rows(account: Account): Promise<readonly Row[]> {
   const found = await world.sql<Row>(
     `select id, vendor_calendar_id as "vendorId", read_needed as "readNeeded", failures, error_count as errors,
        last_error ->> 'code' as code, last_error ->> 'message' as message,
-       (extract(epoch from backoff_until - updated_at) * 1000)::float8 as "waitMs"
+       (extract(epoch from backoff_until - calstream_now()) * 1000)::float8 as "waitMs"
      from external_calendars where connection_id = $1`,
     [account.connectionId],
   )

@@ -118,8 +118,7 @@ export async function openSimulatedDays(world: TimedWorld, signal: AbortSignal):
   const database = new pg.Client({
     connectionString: world.env['POSTGRES_URL'],
     application_name: 'calstream-days',
-    // On a machine that does other work a question took seconds; this one only has to end.
-    query_timeout: 60_000,
+    query_timeout: 10_000,
   })
   await database.connect()
   owned.defer(() => database.end())

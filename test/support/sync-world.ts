@@ -64,7 +64,7 @@ export interface ConnectionState {
   readonly version: string
   readonly unfinished: number
   readonly listed_from: Date | null
-  /** Milliseconds from its failure until the backoff ends: a test may come late to look. */
+  /** Milliseconds until the backoff ends, by the database clock. */
   readonly backoff_ms: number | null
 }
 
@@ -246,7 +246,7 @@ export class SyncWorld implements AsyncDisposable {
 
   async connection(account: Account): Promise<ConnectionState> {
     const [row] = await this.sql<ConnectionState>(
-      `select *, (extract(epoch from backoff_until - (last_error ->> 'at')::timestamptz) * 1000)::float8 as backoff_ms
+      `select *, (extract(epoch from backoff_until - calstream_now()) * 1000)::float8 as backoff_ms
          from external_calendar_connections where id = $1`,
       [account.connectionId],
     )

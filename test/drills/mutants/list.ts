@@ -1,5 +1,6 @@
 // Seeded bugs, each a text replacement in a copy of the tree, each with the drill that has to turn to FAIL. A drill that stays green
 // under its mutants proves nothing. Every `find` stands in its file exactly once (test/unit/drills/mutants.test.ts).
+import { ALONE_BUGS } from './alone-bugs.ts'
 import { OTHER_BUGS } from './other-bugs.ts'
 import { SYNC_BUGS } from './sync-bugs.ts'
 
@@ -15,7 +16,7 @@ export interface Mutant {
   readonly profile: 'smoke' | 'ci'
 }
 
-export const MUTANTS: readonly Mutant[] = [...SYNC_BUGS, ...OTHER_BUGS].map(
+export const MUTANTS: readonly Mutant[] = [...SYNC_BUGS, ...OTHER_BUGS, ...ALONE_BUGS].map(
   ([id, what, file, find, replace, drill, profile = 'smoke']) => ({
     id,
     what,

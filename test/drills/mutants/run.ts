@@ -21,8 +21,14 @@ export interface MutantOptions {
 
 /** Long enough for a healthy system; a broken one never gets there. */
 const PATIENCE_MS = 30_000
-/** Whose healthy systems take longer: backoffs of a minute have to end. */
-const LONGER_MS: ReadonlyMap<string, number> = new Map([['STORM', 120_000]])
+/** Whose healthy systems take longer: backoffs or sweeps have to end. */
+const LONGER_MS: ReadonlyMap<string, number> = new Map([
+  ['STORM', 120_000],
+  ['WAVE', 120_000],
+  // A dozen failures are rung by the sweep alone, every half a minute.
+  ['PLACE', 120_000],
+  ['ENDLESS', 90_000],
+])
 
 /**
  * The drill of a mutant without any bug, in a copy as the mutants' are and as impatient: where the machine is too slow for it, or the
