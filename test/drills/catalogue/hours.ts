@@ -25,7 +25,8 @@ export async function passTime(d: DrillRun, ms: number, stepMs = STEP_MS): Promi
   const ends = clock.now() + ms
   for (let left = ms; left > 0 && !d.signal.aborted; left = ends - clock.now()) {
     const { nextMs } = await dueAt(d, clock.now())
-    await clock.advance(Math.ceil(Math.min(left, Math.max(stepMs, Math.min(nextMs, STEP_MAX_MS)))))
+    const least = nextMs === 0 ? Math.max(stepMs, MINUTE_MS) : stepMs
+    await clock.advance(Math.ceil(Math.min(left, Math.max(least, Math.min(nextMs, STEP_MAX_MS)))))
     await dueIsDone(d)
   }
 }

@@ -14,6 +14,7 @@ const REST_WITHIN_MS = 60_000
 const STEP_MS = 2 * MINUTE_MS
 /** The first pauses are 5 s and 30 s. */
 const FIRST_STEPS_MS = 10_000
+const ONE_BY_ONE_MS = 1_000
 const CONNECTIONS = 12
 const MICROSOFT = 6
 
@@ -52,7 +53,8 @@ const place: Drill = {
     )
     await passTime(d, HOUR_MS)
     await away.heal()
-    await passTime(d, HEALS_WITHIN_MS)
+    // One after the other: those that come at one moment meet the breaker, which the first one closes.
+    await passTime(d, HEALS_WITHIN_MS, ONE_BY_ONE_MS)
     await d.converged(REST_WITHIN_MS)
     const before = await fullReads(d)
     const dead = await deadCursors(d)
