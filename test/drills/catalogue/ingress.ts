@@ -3,7 +3,7 @@ import { acknowledgements, joinedRings, ringsByKey } from '../checkers/ingress.t
 import { isListing } from '../checkers/history.ts'
 import type { Drill, DrillRun } from '../drill.ts'
 import { allOf, met } from '../drill.ts'
-import { channelTokenOf, inParallel, notify, share } from '../faults/senders.ts'
+import { atRate, channelTokenOf, inParallel, notify, share } from '../faults/senders.ts'
 import { LISTING, vendorFault } from '../faults/vendors.ts'
 import { metricsOf } from '../ledgers/observe.ts'
 import type { OwnRequest } from '../ledgers/ledgers.ts'
@@ -11,11 +11,11 @@ import { effects } from './malformed.ts'
 
 /** 2.5 s after the identical ones their calendar has earned twelve rings with a key: five a second. */
 const KEYED_MIN = 10
-/** The storm has this rate at least, from its first notification to its last answer. */
+/** The storm has this rate, however slow the answers; each is judged from when its notification was due. */
 const STORM_PER_SECOND = 1_000
 const STORM_P99_MS = 1_000
-/** A joined ring is answered within 200 ms (ADR 13), so fewer senders could not reach the rate. */
-const STORM_SENDERS = 250
+/** Open at once at most: an address may open 500 (ADR 13), and those of before are kept for a while. */
+const STORM_SENDERS = 300
 
 const replays: Drill = {
   id: 'REP',
@@ -75,8 +75,8 @@ const replays: Drill = {
     const rowsAfter = (await effects(d)).events
     const count = { smoke: 1_000, ci: 10_000, full: 50_000 }[d.profile]
     const tokens = d.system.accounts.map((account) => channelTokenOf(d, account))
-    const stormBegan = performance.now()
-    const storm = await inParallel(STORM_SENDERS, count, (index) =>
+    const rate = { perSecond: STORM_PER_SECOND, width: STORM_SENDERS }
+    const stormed = await atRate(rate, count, (index) =>
       // Every second one comes twice, out of order.
       notify(d, 'storm', {
         channel: `drill-storm-${index % tokens.length}`,
@@ -84,15 +84,13 @@ const replays: Drill = {
         token: tokens[index % tokens.length]!,
       }),
     )
-    const stormMs = performance.now() - stormBegan
+    const storm = stormed.map(({ answer }) => answer)
+    const waited = stormed.map(({ sinceDueMs }) => sinceDueMs)
     await d.converged(90_000)
     return ({ ledgers, holds }) => {
       const accepted = (answers: readonly OwnRequest[]) =>
         answers.filter(({ status }) => status === 202).length
-      const p99 = share(
-        storm.map(({ latencyMs }) => latencyMs),
-        0.99,
-      )
+      const p99 = share(waited, 0.99)
       const rung = ringsByKey(ledgers)
       const isJoined = joinedRings(ledgers)
       const ofMany = acknowledgements(ledgers).filter(({ key }) => key.startsWith('g:drill-many:'))
@@ -129,11 +127,8 @@ const replays: Drill = {
           'REP-4': met(retained && aged > 0, `${aged} keys older than 8 days were deleted`),
           'REP-5': allOf(
             met(
-              stormOk &&
-                stormMs <= (count / STORM_PER_SECOND) * 1000 &&
-                p99 < STORM_P99_MS &&
-                deadlocks === 0,
-              `${count} in ${(stormMs / 1000).toFixed(1)} s, p99 ${Math.round(p99)} ms, ${accepted(storm)} accepted, ${deadlocks} deadlocks`,
+              stormOk && p99 < STORM_P99_MS && deadlocks === 0,
+              `${count} at ${STORM_PER_SECOND} a second, p99 ${Math.round(p99)} ms after each was due, ${accepted(storm)} accepted, ${deadlocks} deadlocks`,
             ),
             holds('I15', 'I20'),
           ),
@@ -141,12 +136,7 @@ const replays: Drill = {
         witnesses: [{ name: 'notifications', need: count, got: storm.length }],
         numbers: {
           storm: count,
-          p50Ms: Math.round(
-            share(
-              storm.map(({ latencyMs }) => latencyMs),
-              0.5,
-            ),
-          ),
+          p50Ms: Math.round(share(waited, 0.5)),
           p99Ms: Math.round(p99),
         },
       }

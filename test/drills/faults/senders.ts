@@ -1,4 +1,5 @@
 // Senders of notifications, honest and hostile, and of bytes that are no HTTP.
+import { setTimeout as delay } from 'node:timers/promises'
 import type { ChannelKeys } from '#shared/domain/channel-token.ts'
 import { calendarId, connectionId, providerId } from '#shared/domain/ids.ts'
 import { freshToken } from '../../support/channel-token.ts'
@@ -69,6 +70,25 @@ export async function inParallel<T>(
     }),
   )
   return results
+}
+
+/**
+ * At a rate that no answer slows down, as vendors send; with more than `width` open at once it falls behind. @returns each with the
+ * time from when it was due to its end, ms: who had to wait to be sent waits as well.
+ */
+export async function atRate<T>(
+  { perSecond, width }: { readonly perSecond: number; readonly width: number },
+  count: number,
+  one: (index: number) => Promise<T>,
+): Promise<readonly { readonly answer: T; readonly sinceDueMs: number }[]> {
+  const began = performance.now()
+  return inParallel(width, count, async (index) => {
+    const due = began + (index * 1000) / perSecond
+    const early = due - performance.now()
+    if (early > 0) await delay(early)
+    const answer = await one(index)
+    return { answer, sinceDueMs: performance.now() - due }
+  })
 }
 
 /** Bytes as they are, and the status that came back; 0 when the server just closed. */
