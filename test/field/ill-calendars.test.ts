@@ -6,8 +6,10 @@ import { googleError, type Item } from './vendors/google.ts'
 import { graphError } from './vendors/microsoft.ts'
 import type { Answer, Asked } from './vendors/server.ts'
 
-/** Calls that an ill calendar may cost in any hour. */
+/** Calls that an ill calendar may cost in any hour after its first. */
 const ILL_CALLS_AN_HOUR = 10
+/** Forty empty pages may come before the last one, and Graph is seen to send many: once they are waited for. */
+const FIRST_TRIES_CALLS = 50
 /** An ill calendar waits for an hour at most, and then it may be read more than once. */
 const HEALED_WITHIN_MINUTES = 75
 const LIMIT_MS = 300_000
@@ -148,16 +150,18 @@ test.each([
   ['Google', OF_GOOGLE, patientOfGoogle],
   ['Microsoft', OF_MICROSOFT, patientOfMicrosoft],
 ] as const)(
-  `at %s, with at most ${ILL_CALLS_AN_HOUR} calls an hour, and well within ${HEALED_WITHIN_MINUTES} minutes`,
+  `at %s, with at most ${ILL_CALLS_AN_HOUR} calls an hour after its first tries, and well within ${HEALED_WITHIN_MINUTES} minutes`,
   async (_vendor, illnesses, admit) => {
     await using story = await product.begin()
     const patients = Object.entries(illnesses).map((one, i) => admit(story, one, i))
     const onDay = (day: number) => patients.map(({ at }) => story.make.hour(day, at))
     for (const patient of patients) await patient.connect()
     await story.busyBecomes(onDay(1), 0, 2)
-    const began = product.days.now()
-    for (let hour = 1; hour <= 3; hour += 1) {
+    const connected = product.days.now()
+    let tried = connected
+    for (let hour = 1; hour <= 4; hour += 1) {
       await product.pass(HOUR)
+      if (hour === 1) tried = product.days.now()
       for (const patient of patients) await patient.news(2 + hour)
       // No time passes between the notifications and this.
       await story.busyBecomes(onDay(2 + hour), 2 + hour, 3 + hour)
@@ -165,8 +169,11 @@ test.each([
     const { calendars } = await story.busyAnswer()
     const stale = calendars.filter((one) => one.stale).map(({ name }) => name)
     expect(new Set(stale)).toEqual(new Set(patients.map(({ sick }) => sick)))
-    const most = patients.map(({ illness, calls }) => [illness, mostInAnHour(calls(began))] as const)
+    const atFirst = patients.map(({ illness, calls }) => [illness, calls(connected).length] as const)
+    const most = patients.map(({ illness, calls }) => [illness, mostInAnHour(calls(tried))] as const)
     expect(most.filter(([, calls]) => calls === 0 || calls > ILL_CALLS_AN_HOUR)).toEqual([])
+    const inAll = FIRST_TRIES_CALLS + 4 * ILL_CALLS_AN_HOUR
+    expect(atFirst.filter(([, calls]) => calls > inAll)).toEqual([])
     expect((await story.connections()).map(({ status }) => status)).toEqual(patients.map(() => 'active'))
     for (const { heal } of patients) heal()
     await product.pass(HEALED_WITHIN_MINUTES * MINUTE)
