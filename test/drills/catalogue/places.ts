@@ -257,7 +257,8 @@ async function lookWhileHung(d: DrillRun, ill: readonly CalendarAtVendor[]): Pro
       changes = await changeSiblings(d)
       // Of three tries the third gives way to nobody: who was read before it does not wait for it.
       await d.system.ask(
-        'update external_calendars set backoff_until = null, failures = 2, updated_at = calstream_now() where failures > 0',
+        `update external_calendars set backoff_until = null, resync_after = null, failures = 2, updated_at = calstream_now()
+          where failures > 0`,
       )
       await reconcileNow(d)
     },
