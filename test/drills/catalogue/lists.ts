@@ -4,6 +4,9 @@ import { met } from '../drill.ts'
 import { HOUR_MS, MINUTE_MS, MOVED, passTime } from './hours.ts'
 
 const LISTS_HOURS = 4
+/** ADR 18. */
+const BETWEEN_LOOKS_MS = 10 * MINUTE_MS
+const LOOK_WITHIN_MS = 30_000
 
 const lists: Drill = {
   id: 'LISTS',
@@ -57,9 +60,13 @@ const lists: Drill = {
     )
     const left = accounts.flatMap((_one, at) => (kinds[at % kinds.length] === 'left-out' ? [at] : []))
     // One look at the list lacks it, and the next has it again.
-    await passTime(d, HOUR_MS + 10 * MINUTE_MS)
+    const lacked = await lookAtLists(
+      d,
+      left.map((at) => accounts[at]?.calendars.at(-1)?.id ?? ''),
+    )
+    await passTime(d, BETWEEN_LOOKS_MS / 2)
     for (const at of left) await vendor.admin('PATCH', route(at, side(at)), { unlisted: false })
-    await passTime(d, (LISTS_HOURS - 1) * HOUR_MS)
+    await passTime(d, LISTS_HOURS * HOUR_MS)
     await d.converged(90_000)
     const after = await eventIds(d)
     return () => {
@@ -89,10 +96,30 @@ const lists: Drill = {
             `${stillThere} of ${deleted.length} deleted calendars are still held`,
           ),
         },
-        witnesses: [{ name: 'events held before', need: 100, got: [...before.values()].flat().length }],
+        witnesses: [
+          { name: 'events held before', need: 100, got: [...before.values()].flat().length },
+          { name: 'calendars that one look lacked', need: left.length, got: lacked },
+        ],
       }
     }
   },
+}
+
+/** All lists are looked at now. @returns how many of these calendars the look lacked. */
+async function lookAtLists(d: DrillRun, calendars: readonly string[]): Promise<number> {
+  const count = async () => {
+    const [row] = await d.system.ask<{ n: number }>(
+      `select count(*)::int as n from external_calendars
+        where vendor_calendar_id = any($1) and (missing_since is not null or removal_reason is not null)`,
+      [calendars],
+    )
+    return row?.n ?? 0
+  }
+  await d.system.ask(
+    `update external_calendar_connections set list_calendars_at = calstream_now() where status = 'active'`,
+  )
+  await d.until('a look lacks them', async () => (await count()) >= calendars.length, LOOK_WITHIN_MS)
+  return count()
 }
 
 /** Connection → ids of the events that are held. */
