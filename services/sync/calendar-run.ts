@@ -117,7 +117,8 @@ export function isTry({ calendar, reading, cursor }: CalendarRun): boolean {
 }
 
 /**
- * The plain listing that goes on where a try led nowhere. It counts the pages of the try as its own:
+ * The plain listing that goes on where a try led nowhere. It counts the pages of the try as its
+ * own:
  * both cost calls, and its rest is for both. `usualFrom`: when the next try may be made.
  */
 export function backToPlain(run: CalendarRun, usualFrom: Micros, now: Micros): CalendarRun {
@@ -126,7 +127,9 @@ export function backToPlain(run: CalendarRun, usualFrom: Micros, now: Micros): C
   return { ...plain, resyncStreak: run.resyncStreak, reading: 'plain', pages: run.pages + 1 }
 }
 
-/** What comes after a plain listing that has ended: its rest, and until the usual way may be tried. */
+/**
+ * What comes after a plain listing that has ended: its rest, and until the usual way may be tried.
+ */
 export function afterPlain(
   { calendar, startedAt, pages }: CalendarRun,
   now: Micros,
@@ -167,7 +170,8 @@ export function pagesToHere({ cursor, pageToken, pages }: CalendarRun): number |
 }
 
 /**
- * A rest spares the vendor the pages of a read that may be in vain. Where they are few it is no longer
+ * A rest spares the vendor the pages of a read that may be in vain. Where they are few it is no
+ * longer
  * than any calendar's backoff: what healed meanwhile would wait for nothing.
  */
 export function atMostWhatItCosts(waitMs: number, pages: number | null): number {
@@ -224,7 +228,9 @@ function changesRun(calendar: CalendarRow, now: Micros): CalendarRun {
   return newRun(calendar, now, { cursor, generation, window: windowAt(lastFullSync ?? now), reading })
 }
 
-/** Where even the smallest pages were too large the last time, larger ones are not asked for before. */
+/**
+ * Where even the smallest pages were too large the last time, larger ones are not asked for before.
+ */
 function shrunkOf({ lastCode }: CalendarRow): number {
   return lastCode === ('vendor/answer-too-large' satisfies FailureCode) ? PAGE_SHRINKS_MAX : 0
 }

@@ -130,7 +130,9 @@ function leastWaitMs(calendars: readonly CalendarRow[], view: ClaimView): number
   return calendars.length === 0 ? 0 : Math.min(...calendars.map((calendar) => waitMsOf(calendar, view)))
 }
 
-/** While all are ill, a person who clears the backoff of their connection lets all of them be read. */
+/**
+ * While all are ill, a person who clears the backoff of their connection lets all of them be read.
+ */
 function waitMsOf({ backoffUntil }: CalendarRow, { connection }: Pick<ClaimView, 'connection'>): number {
   return connection.isAllIll && connection.backoffUntil === null ? 0 : aheadMs(backoffUntil, connection.now)
 }

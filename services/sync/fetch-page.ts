@@ -165,8 +165,10 @@ async function call<T>(
 }
 
 /**
- * Whether this calendar was refused the last time, with a fresh token too, while the account was let
- * in. Asking all that again at each try would cost four calls instead of one; whatever is wrong with
+ * Whether this calendar was refused the last time, with a fresh token too, while the account was
+ * let
+ * in. Asking all that again at each try would cost four calls instead of one; whatever is wrong
+ * with
  * the account, its siblings that are well find out.
  */
 function isKnownRefused({ connection }: Unit, { calendar }: CalendarRun): boolean {

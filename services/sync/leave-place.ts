@@ -27,7 +27,10 @@ export interface At {
   readonly page: Fetched
 }
 
-/** Where not even a plain listing gets anywhere, the calendar is tried once an hour: in the usual way, then plainly. */
+/**
+ * Where not even a plain listing gets anywhere, the calendar is tried once an hour: in the usual
+ * way, then plainly.
+ */
 const NOWHERE_AT_ALL_MICROS = 3_600_000_000
 
 /**
@@ -148,7 +151,10 @@ function progressed(run: CalendarRun, page: Fetched): At {
   return { run: { ...run, progress }, page }
 }
 
-/** Its calendar got nowhere before, in this way of listing or another: little is enough to see it again. */
+/**
+ * Its calendar got nowhere before, in this way of listing or another: little is enough to see it
+ * again.
+ */
 function isAgain(run: CalendarRun): boolean {
   return isTry(run) || run.calendar.lastCode === ('vendor/no-progress' satisfies FailureCode)
 }

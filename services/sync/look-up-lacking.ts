@@ -1,5 +1,7 @@
-// What a full read lacked is not believed to be gone by that alone: a few events are asked for one by one, of more a second full
-// read decides. Invariant: an event inside the window is removed after a full read only when a second answer says the same.
+// What a full read lacked is not believed to be gone by that alone: a few events are asked for one
+// by one, of more a second full
+// read decides. Invariant: an event inside the window is removed after a full read only when a
+// second answer says the same.
 import { asFailure, isOfCalendar } from '#shared/domain/failure.ts'
 import { metrics } from '#shared/platform/metrics.ts'
 import {
@@ -14,15 +16,24 @@ import { AccountTrouble, lookUp } from './fetch-page.ts'
 import type { Turn } from './lanes.ts'
 import { writeFenced, type Interruption, type Unit, type UnitDeps } from './unit.ts'
 
-/** So many calls at most, once after a full read: some seconds at a slow vendor. More is put off instead. */
+/**
+ * So many calls at most, once after a full read: some seconds at a slow vendor. More is put off
+ * instead.
+ */
 export const LOOK_UPS_MAX = 20
-/** A full read that lacks more of what is held than this is not believed, however little is held: two of three events, too. */
+/**
+ * A full read that lacks more of what is held than this is not believed, however little is held:
+ * two of three events, too.
+ */
 const MASS_DELETE_SHARE = 0.5
 
 /** `believed`: what is lacking is gone. `doubted`: a second full read has to agree. */
 export type Lacking = 'believed' | 'doubted' | Interruption
 
-/** Judges what a full read lacked; events that are there after all are marked as seen. Throws Failure, AccountTrouble. */
+/**
+ * Judges what a full read lacked; events that are there after all are marked as seen. Throws
+ * Failure, AccountTrouble.
+ */
 export async function judgeLacking(
   deps: UnitDeps,
   unit: Unit,

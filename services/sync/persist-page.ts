@@ -71,7 +71,8 @@ async function rereadOthers(
 }
 
 /**
- * What left this calendar may have been moved to another of the account, whose own notification may come hours late or never: the
+ * What left this calendar may have been moved to another of the account, whose own notification may
+ * come hours late or never: the
  * others are asked for their changes, one call to each, and are not called fresh before that.
  */
 async function askOthers(

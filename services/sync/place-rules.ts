@@ -13,7 +13,8 @@ export const PLACE_FAILURES = 3
 export const PLACE_AGE_MS = 60 * 60 * 1000
 const PLACE_FAILURES_OLD = 2
 /**
- * After each read from the start the next one waits twice as long: six in the first day, then four a
+ * After each read from the start the next one waits twice as long: six in the first day, then four
+ * a
  * day, unless it costs a few pages only.
  */
 const FRESH_REST_MS = 60 * 60 * 1000

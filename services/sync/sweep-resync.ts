@@ -1,6 +1,8 @@
 // The beginning and the end of a full read: what it did not see is removed, since a full list has no tombstones. Invariants: the cursor commits with
-// the last chunk; rows that merely left the window say so and do not count; others are looked for one by one, and a sweep of many
-// is put off until a second full read agrees. A calendar that is gone loses its events the same way, chunk by chunk.
+// the last chunk; rows that merely left the window say so and do not count; others are looked for
+// one by one, and a sweep of many
+// is put off until a second full read agrees. A calendar that is gone loses its events the same
+// way, chunk by chunk.
 import { Failure } from '#shared/domain/failure.ts'
 import type { CalendarId, EventId } from '#shared/domain/ids.ts'
 import { USUAL_AGAIN_MS } from '#shared/domain/reading.ts'
@@ -62,7 +64,10 @@ export async function restartRead(deps: UnitDeps, unit: Unit, run: CalendarRun):
   throw new Failure('vendor/cursor-expired-again', undefined, { retryAt: now + rest.restMs * 1000 })
 }
 
-/** Sweeps one chunk. @returns where the calendar goes on from here, null when it is done; or why it stopped. Throws Failure. */
+/**
+ * Sweeps one chunk. @returns where the calendar goes on from here, null when it is done; or why it
+ * stopped. Throws Failure.
+ */
 export async function sweepResync(
   deps: UnitDeps,
   unit: Unit,

@@ -23,7 +23,8 @@ export interface ChannelNotices extends AsyncDisposable {
    */
   tell(notices: readonly ChannelNotice[]): Promise<boolean>
   /**
-   * A channel rang. `resourceId` as Google names it, else ''. `claims` of its token, null where that was missing or wrong, so that
+   * A channel rang. `resourceId` as Google names it, else ''. `claims` of its token, null where
+   * that was missing or wrong, so that
    * it was refused.
    */
   seen(vendor: VendorName, channel: { id: string; resourceId: string }, claims: ChannelClaims | null): void
@@ -37,7 +38,10 @@ const NOTE_EVERY_MS = 5000
 /** Some 4 MB of ids; beyond it the connection that was noted longest ago is forgotten. */
 const KNOWN_MAX = 20_000
 const PENDING_MAX = 5000
-/** Ids under which something was refused, between two looks. Strangers may fill it: then finds tell (`note-finds.ts` of sync). */
+/**
+ * Ids under which something was refused, between two looks. Strangers may fill it: then finds tell
+ * (`note-finds.ts` of sync).
+ */
 const REFUSED_MAX = 500
 /** Of one connection, noted in a day: more than a mailbox has calendars of its own. */
 export const CONNECTION_MAX = 250

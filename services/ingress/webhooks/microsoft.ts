@@ -98,7 +98,10 @@ async function handleBatch(deps: BatchDeps, body: unknown): Promise<'accepted' |
   return (await ringEach(deps, rings)) ? 'accepted' : NOT_DURABLE
 }
 
-/** A channel that never rings well is silent, and nobody would know: the scheduler has to hear of it. */
+/**
+ * A channel that never rings well is silent, and nobody would know: the scheduler has to hear of
+ * it.
+ */
 function noteRefused(
   { notices }: BatchDeps,
   items: readonly MicrosoftItem[],

@@ -62,7 +62,10 @@ export interface CalendarFacts {
   readonly readNeeded: boolean
   /** Why it cannot be read; null while it can. */
   readonly ill: Omit<IllCalendar, 'id' | 'name'> | null
-  /** Set while it is read by plain listing, because asking for changes led nowhere; from when on the usual way is tried again. */
+  /**
+   * Set while it is read by plain listing, because asking for changes led nowhere; from when on the
+   * usual way is tried again.
+   */
   readonly plain?: { readonly usualFrom: Micros | null } | null
 }
 
@@ -267,7 +270,10 @@ export function staleReasons(
   return reasons
 }
 
-/** Why a calendar is behind although nothing fails: each of its reads is a whole one, so they are rare. */
+/**
+ * Why a calendar is behind although nothing fails: each of its reads is a whole one, so they are
+ * rare.
+ */
 function plainWords({ usualFrom }: NonNullable<CalendarFacts['plain']>, nextAt: Micros | null): string {
   const next = nextAt === null ? '' : `; next at ${isoOf(nextAt)}`
   const usual = usualFrom === null ? '' : ` Asking for changes is tried again from ${isoOf(usualFrom)} on.`

@@ -7,7 +7,9 @@
  */
 export type Reading = 'usual' | 'other-pages' | 'small-pages' | 'plain'
 
-/** How long a calendar is read in other pages before the usual ones are tried again; it is fresh. */
+/**
+ * How long a calendar is read in other pages before the usual ones are tried again; it is fresh.
+ */
 export const USUAL_AGAIN_MS = 24 * 60 * 60 * 1000
 /** A plain listing is behind as soon as it ends, so the usual way is tried again soon. */
 const USUAL_AFTER_PLAIN_MIN_MS = 30 * 60 * 1000
@@ -21,7 +23,8 @@ export const PLAIN_REST_MAX_MS = 60 * 60 * 1000
 /**
  * The next way after a run that got nowhere. Other pages come first: Graph is reported to repeat itself when a daily series does
  * not fit into one of its pages (github.com/microsoftgraph/msgraph-sdk-dotnet/issues/3070 and 3082, 2026-04). A calendar that only a plain listing could read stays
- * with it when a try of the usual way ends so again; so does one that nothing could read, which begins each time with such a try.
+ * with it when a try of the usual way ends so again; so does one that nothing could read, which
+ * begins each time with such a try.
  */
 export function readingAfterNoProgress(tried: Reading, known: Reading): Reading {
   return known === 'plain' || tried === 'plain' || tried === 'other-pages' ? 'plain' : 'other-pages'
@@ -40,7 +43,8 @@ export function readingFromStart(nth: number, failed: Reading): Reading {
 }
 
 /**
- * How long after a try of the usual way that led nowhere the next one is made. It pays for its pages
+ * How long after a try of the usual way that led nowhere the next one is made. It pays for its
+ * pages
  * as a plain listing does, so one of up to five pages is made again within the hour.
  * `pages`: those that it took; 1 for what made the first plain listing necessary.
  */

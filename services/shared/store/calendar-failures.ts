@@ -92,7 +92,8 @@ export async function oweReads(tx: Queryable, calendars: readonly CalendarId[]):
 }
 
 /**
- * The same for calendars that are well and owe nothing yet. @returns when the one of them that was read last was read, by the
+ * The same for calendars that are well and owe nothing yet. @returns when the one of them that was
+ * read last was read, by the
  * database clock; undefined when none of them owes anything more than before.
  */
 export async function oweReadsAnew(

@@ -16,7 +16,8 @@ export interface RefusedChannel {
 }
 
 /**
- * Records that what comes under these ids is refused. Only open channels of ours are kept: their ids
+ * Records that what comes under these ids is refused. Only open channels of ours are kept: their
+ * ids
  * are secrets of the vendor's and ours, and what follows is that their calendars are polled.
  * Throws Failure `store/*`.
  */
@@ -34,7 +35,8 @@ export async function saveRefused(db: Queryable, refused: readonly RefusedChanne
 }
 
 /**
- * Channels of which everything is refused count as silent (store/channels.ts) until one of their rings
+ * Channels of which everything is refused count as silent (store/channels.ts) until one of their
+ * rings
  * is taken: their calendars are polled from now on. @returns how many.
  */
 export async function takeRefused(db: Queryable): Promise<number> {

@@ -5,7 +5,8 @@ import type { ConnectionId, VendorName } from '#shared/domain/ids.ts'
 import type { Queryable } from '#shared/platform/postgres.ts'
 
 /**
- * The person is at the vendor's consent page, or was two minutes ago. Google ends every grant of the account to our app with a
+ * The person is at the vendor's consent page, or was two minutes ago. Google ends every grant of
+ * the account to our app with a
  * revocation, also the one that was given while the revocation was under way.
  */
 const CONSENTS_AGAIN = `exists (select from oauth_flows flow
@@ -25,7 +26,8 @@ export interface ErasableConnection {
 }
 
 /**
- * Disconnected connections that are not erased: overdue, or without channels, not backing off, and not about to be connected again.
+ * Disconnected connections that are not erased: overdue, or without channels, not backing off, and
+ * not about to be connected again.
  */
 export async function erasableConnections(
   db: Queryable,
@@ -57,7 +59,10 @@ export async function erasableConnections(
   return rows
 }
 
-/** Whether the account is disconnected still, with these credentials, and nobody is about to connect it again. */
+/**
+ * Whether the account is disconnected still, with these credentials, and nobody is about to connect
+ * it again.
+ */
 export async function isErasable(
   db: Queryable,
   { connectionId, credentials }: ErasableConnection,

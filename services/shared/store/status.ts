@@ -158,7 +158,10 @@ export interface Backlog {
   readonly calendars: number
   readonly events: number
   readonly openChannels: number
-  /** Calendars of active connections that are read by plain listing, because asking for changes led nowhere. */
+  /**
+   * Calendars of active connections that are read by plain listing, because asking for changes led
+   * nowhere.
+   */
   readonly plainCalendars?: number
   /** Active connections whose grant ends within a week whatever is done, and when the first does. */
   readonly grantsEnding?: { readonly connections: number; readonly firstAt: Micros | null }

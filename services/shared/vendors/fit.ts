@@ -158,7 +158,10 @@ export function unreadable(vendorEventId: string | null, problem: string): Mappe
   return { kind: 'unreadable', vendorEventId, problem }
 }
 
-/** Whether one event's own answer says that it stands inside the window; one that cannot be read is there. */
+/**
+ * Whether one event's own answer says that it stands inside the window; one that cannot be read is
+ * there.
+ */
 export function standsThere(mapped: MappedItem, window: Window): boolean {
   if (mapped.kind === 'unreadable') return true
   return mapped.item.kind === 'event' && !isOutside(mapped.item.event, window)

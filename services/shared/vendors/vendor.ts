@@ -208,7 +208,8 @@ export interface Vendor {
     each?: EachCall,
   ): Promise<SeriesAnswer>
   /**
-   * Whether an event that a list did not name stands in its calendar, inside the window; one that cannot be read does. One call.
+   * Whether an event that a list did not name stands in its calendar, inside the window; one that
+   * cannot be read does. One call.
    * Throws Failure.
    */
   lookUp(

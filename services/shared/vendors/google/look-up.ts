@@ -10,7 +10,10 @@ import { wireEvent } from './wire.ts'
 
 const FIELDS = googleMask(wireEvent)
 
-/** The port's `lookUp`. A deleted event is shown as cancelled for a while, and then is not known any more. */
+/**
+ * The port's `lookUp`. A deleted event is shown as cancelled for a while, and then is not known any
+ * more.
+ */
 export async function lookUp(
   call: Call,
   accessToken: string,

@@ -39,7 +39,8 @@ const CALENDARS_PER_PAGE = 100
 /** 4 000 calendars; a list that goes on is a loop. */
 const CALENDAR_PAGES_MAX = 40
 /**
- * The documentation says 10 080, the service answers "can only be 10070 minutes in the future". It counts
+ * The documentation says 10 080, the service answers "can only be 10070 minutes in the future". It
+ * counts
  * them by its own clock and refuses what ends later, so an hour is left for ours being ahead.
  */
 const CHANNEL_LIFE_MAX_MS = (10_070 - 60) * 60_000
@@ -226,7 +227,10 @@ async function openChannel(
   return { kind: 'opened', channelId: id, resourceId: null, expiresAt }
 }
 
-/** Graph writes ids into resources as they are: `=` needs no escape there, and whoever compares texts finds it. */
+/**
+ * Graph writes ids into resources as they are: `=` needs no escape there, and whoever compares
+ * texts finds it.
+ */
 function resourceSegment(id: string): string {
   return pathSegment(id, VENDOR).replaceAll('%3D', '=')
 }

@@ -11,7 +11,10 @@ import { wireEvent } from './wire.ts'
 
 const FIELDS = odataSelect(wireEvent)
 
-/** The port's `lookUp`. An id that names a series now is no event any more: its occurrences have ids of their own. */
+/**
+ * The port's `lookUp`. An id that names a series now is no event any more: its occurrences have ids
+ * of their own.
+ */
 export async function lookUp(
   graph: Graph,
   accessToken: string,
