@@ -12,7 +12,7 @@ import { withSmallerPages, type CalendarRun } from './calendar-run.ts'
 import { confirmRefusal, ofCalendar } from './confirm-refusal.ts'
 import type { Turn } from './lanes.ts'
 import { interruption, type Interruption, type Unit, type UnitDeps } from './unit.ts'
-import { nextSeries, openSeries, withSeries, type ReadSeries } from './whole-series.ts'
+import { nextSeries, openSeries, type ReadSeries } from './whole-series.ts'
 
 /** Longer than the steps of any budget; a unit that would wait longer gives its slot to others. */
 const BUDGET_WAIT_MAX_MS = 5_000
@@ -85,12 +85,11 @@ async function fetchSized(
   const page = await call(deps, unit, { run, turn }, (vendor, token, signal) =>
     timed(unit, 'page', () => fetchAnew(() => vendor.fetchPage(token, request, signal))),
   )
-  if (page.kind !== 'page') return page
-  if (page.unreadable.length > 0) reportUnreadable(deps, unit, page)
-  return withSeries(deps, run, page, seriesReader(deps, unit, { run, turn }))
+  if (page.kind === 'page' && page.unreadable.length > 0) reportUnreadable(deps, unit, page)
+  return page
 }
 
-/** One series read whole, behind the gates. Nothing of the page that touched it is forgotten when the call is made again. */
+/** One series read whole, behind the gates. What was read of others is not forgotten when the call is made again. */
 function seriesReader(deps: UnitDeps, unit: Unit, of: Of): ReadSeries {
   return (request) =>
     call(deps, unit, of, (vendor, token, signal) =>

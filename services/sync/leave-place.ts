@@ -147,7 +147,8 @@ function progressed(run: CalendarRun, page: Fetched): At {
   const listing = { reading: run.reading, isAgain: isAgain(run) }
   const weighed = weighPage(run.progress, toldBy(page), listing)
   const progress = page.completes === true && weighed.idle > idle ? { ...weighed, idle } : weighed
-  if (page.next.kind === 'more' && leadsNowhere(progress)) throw new Failure('vendor/no-progress')
+  if (page.next.kind === 'more' && page.completes !== true && leadsNowhere(progress))
+    throw new Failure('vendor/no-progress')
   return { run: { ...run, progress }, page }
 }
 

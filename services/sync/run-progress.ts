@@ -47,10 +47,10 @@ const EMPTY_PLAIN = 2
 /** Known things in another state: a calendar may change while it is read, but not fifty pages long. */
 const CHANGED = 4
 /**
- * Of a calendar that got nowhere the last time, each such page weighs at least this: four calls are
+ * Of a calendar that got nowhere the last time, each such page weighs at least this: three calls are
  * enough to see it again, and what an ill calendar may cost in an hour is ten.
  */
-const AGAIN = 50
+const AGAIN = 67
 /** The largest calendar that we know of has 300 000 events; a listing of the window that names more never ends. */
 export const TOLD_MAX = 600_000
 

@@ -31,6 +31,7 @@ import {
   type UnitEnd,
   type UnitRequest,
 } from './unit.ts'
+import { placeAfter } from './whole-series.ts'
 
 /** Claims since the last page or outcome; then something ends units before they can say why. */
 const UNFINISHED_MAX = 8
@@ -133,6 +134,7 @@ async function syncPage(
   if (page.kind === 'too-large') return { kind: 'on', run: page.smaller }
   // 3. Plan: what the page changes in what we hold (pure).
   const plan = await planFetched(deps, run, page)
+  const next = await placeAfter(deps, run, page)
   crashPoint('sync.planned')
   const late = isPageLate(deps, unit, turn)
   if (late !== null) return late
@@ -142,7 +144,7 @@ async function syncPage(
     run: await persistPage(deps, unit, {
       run,
       plan,
-      next: page.next,
+      next,
       hasMoved: page.hasMoved ?? false,
       isLast,
     }),

@@ -1,6 +1,7 @@
 // Series that a page touches are read whole, in the same unit: a vendor that tells a change of a series in part would leave ghosts
-// behind. Invariants: a page and its first few series are one transaction; what is left travels in the page token, so it is not
-// lost when the unit ends there; the cursor moves after the last of them.
+// behind. Invariants: the page is stored before its series are read, for nobody should wait for them; they stand in the page token
+// until each was read, so they are not lost when the unit ends there; the cursor moves after the last of them; of what page and
+// series tell differently the page counts, until the next increment.
 import { z } from 'zod'
 import { PAGE_ITEMS_MAX } from '#shared/domain/page-limits.ts'
 import { witnessesOf } from '#shared/store/series.ts'
@@ -15,6 +16,10 @@ const PREFIX = 'calstream-series:'
 
 const placeSchema = z.object({
   open: z.array(z.object({ seriesId: z.string(), isLive: z.boolean(), isEnded: z.boolean() })).min(1),
+  /** Ids of which the page told the state. A place of before 30 Nov 2026 was stored together with its first series. */
+  told: z.array(z.string()).default([]),
+  /** Ids that the page named and that could not be read. */
+  unread: z.array(z.string()).default([]),
   next: z.discriminatedUnion('kind', [
     z.object({ kind: z.literal('more'), pageToken: z.string() }),
     z.object({ kind: z.literal('end'), cursor: z.string() }),
@@ -39,85 +44,103 @@ export function openSeries({ pageToken }: Pick<CalendarRun, 'pageToken'>): Serie
   }
 }
 
-/** The page with the first of the series that it touches. Throws Failure. */
-export async function withSeries(
-  deps: Deps,
-  run: CalendarRun,
-  page: Page,
-  read: ReadSeries,
-): Promise<Page | Interruption> {
-  const open = page.touched ?? []
-  return open.length === 0 ? page : readSome(deps, run, { page, open }, read)
-}
-
-/** A page of the next of the series that a stored page left open. Throws Failure. */
-export async function nextSeries(
-  deps: Deps,
-  run: CalendarRun,
-  { open, next }: SeriesPlace,
-  read: ReadSeries,
-): Promise<Page | Interruption> {
-  return readSome(
-    deps,
-    run,
-    { page: { kind: 'page', items: [], unreadable: [], completes: true, next }, open },
-    read,
-  )
-}
-
-async function readSome(
-  deps: Deps,
-  run: CalendarRun,
-  { page, open }: { readonly page: Page; readonly open: readonly SeriesTouch[] },
-  read: ReadSeries,
-): Promise<Page | Interruption> {
-  const { calendarId, vendorCalendarId } = run.calendar
-  const witnesses = await witnessesOf(deps.db, calendarId, {
-    seriesIds: open.map(({ seriesId }) => seriesId),
-    except: page.items.flatMap((item) => (item.kind === 'removed' ? item.vendorEventId : [])),
+/**
+ * Where a run goes on after a page that is not stored yet: with the series that the page touches, else where the page leads. A
+ * series that is not alive and of which nothing is held costs no call. Throws Failure `store/*`.
+ */
+export async function placeAfter(
+  { db }: Pick<Deps, 'db'>,
+  { calendar }: CalendarRun,
+  { items, unreadable, touched = [], next }: Page,
+): Promise<Page['next']> {
+  if (touched.length === 0) return next
+  const held = await witnessesOf(db, calendar.calendarId, {
+    seriesIds: touched.map(({ seriesId }) => seriesId),
+    except: items.flatMap((item) => (item.kind === 'removed' ? item.vendorEventId : [])),
   })
-  const wanted = open.filter(({ seriesId, isLive }) => isLive || witnesses.has(seriesId))
-  const items: PageItem[] = [...page.items]
-  const unreadable = [...page.unreadable]
+  const open = touched.filter(({ seriesId, isLive }) => isLive || held.has(seriesId))
+  return placeOf({ open, ...namedOf(open, items), unread: unreadable.flatMap(idOfUnreadable), next })
+}
+
+/** What the next of the series that a stored page left open add to it. Throws Failure. */
+export async function nextSeries(
+  { db, logger }: Deps,
+  { calendar, window }: CalendarRun,
+  place: SeriesPlace,
+  read: ReadSeries,
+): Promise<Page | Interruption> {
+  const { calendarId, vendorCalendarId } = calendar
+  const witnesses = await witnessesOf(db, calendarId, {
+    seriesIds: place.open.map(({ seriesId }) => seriesId),
+    except: [],
+  })
+  const open = place.open.filter(({ seriesId, isLive }) => isLive || witnesses.has(seriesId))
+  const items: PageItem[] = []
+  const unreadable: Page['unreadable'][number][] = []
   let done = 0
-  for (const { seriesId, isLive, isEnded } of wanted.slice(0, SERIES_PER_STEP)) {
-    if (done > 0 && items.length > PAGE_ITEMS_MAX) break
+  for (const { seriesId, isLive, isEnded: hasEnded } of open.slice(0, SERIES_PER_STEP)) {
+    if (items.length > PAGE_ITEMS_MAX) break
     // A series of which the page shows something is not gone: then an answer that does not know it ends nothing.
     const witness = isLive ? null : (witnesses.get(seriesId) ?? null)
-    const found = await read({
-      vendorCalendarId,
-      seriesId,
-      window: run.window,
-      isEnded: isEnded && !isLive,
-      witness,
-    })
+    const isEnded = hasEnded && !isLive
+    const found = await read({ vendorCalendarId, seriesId, window, isEnded, witness })
     if (found.kind === 'held' || found.kind === 'handed-over') return found
     done += 1
-    if (found.kind === 'unsure') reportUnsure(deps, run)
-    else {
-      items.push(...found.items, wholeOf(seriesId, found))
-      unreadable.push(...found.unreadable)
+    if (found.kind === 'unsure') {
+      logger.info(
+        { calendarId },
+        'a vendor tells of a series in two ways; only what its page names is changed',
+      )
+      continue
     }
+    // Where the page shows a single event under the series' id there are no occurrences any more.
+    const isSingle = !hasEnded && place.told.includes(seriesId)
+    const known = isSingle ? { items: [], unreadable: [] } : found
+    items.push(...beyondPage(place, known.items), wholeOf(seriesId, place, known))
+    unreadable.push(...known.unreadable)
   }
-  const { kind, named, completes = false } = page
-  const next = placeAfter(wanted.slice(done), page.next)
-  return { kind, items, unreadable, completes, next, ...(named && { named }) }
+  return {
+    kind: 'page',
+    items,
+    unreadable,
+    completes: true,
+    next: placeOf({ ...place, open: open.slice(done) }),
+  }
 }
 
-function wholeOf(seriesId: string, found: Extract<SeriesAnswer, { kind: 'whole' }>): PageItem {
+/** What the page told stays as the page told it: its answer may be the newer one, and is the one that the cursor stands for. */
+function beyondPage({ told }: SeriesPlace, items: readonly PageItem[]): readonly PageItem[] {
+  const isTold = new Set(told)
+  return items.filter((item) => item.kind !== 'event' || !isTold.has(item.event.vendorEventId))
+}
+
+function wholeOf(
+  seriesId: string,
+  { told, unread }: SeriesPlace,
+  found: Pick<Page, 'items' | 'unreadable'>,
+): PageItem {
   const named = found.items.flatMap((item) => (item.kind === 'event' ? item.event.vendorEventId : []))
-  const unread = found.unreadable.flatMap(({ vendorEventId }) => vendorEventId ?? [])
-  return { kind: 'series', seriesId, vendorEventIds: [...named, ...unread] }
+  const unreadable = found.unreadable.flatMap(idOfUnreadable)
+  return { kind: 'series', seriesId, vendorEventIds: [...named, ...unreadable, ...told, ...unread] }
 }
 
-function placeAfter(open: readonly SeriesTouch[], next: Page['next']): Page['next'] {
-  if (open.length === 0) return next
-  return { kind: 'more', pageToken: `${PREFIX}${JSON.stringify({ open, next })}` }
+/** Of what a page tells, the ids that could be of these series: of what it removed nobody knows more than the id. */
+function namedOf(open: readonly SeriesTouch[], items: readonly PageItem[]): Pick<SeriesPlace, 'told'> {
+  const ids = new Set(open.map(({ seriesId }) => seriesId))
+  const told = items.flatMap((item) => {
+    if (item.kind === 'series') return []
+    if (item.kind === 'removed') return item.vendorEventId
+    const { vendorEventId, seriesId } = item.event
+    return ids.has(vendorEventId) || (seriesId !== null && ids.has(seriesId)) ? vendorEventId : []
+  })
+  return { told }
 }
 
-function reportUnsure({ logger }: Deps, { calendar }: CalendarRun): void {
-  logger.info(
-    { calendarId: calendar.calendarId },
-    'a vendor tells of a series in two ways; only what its page names is changed',
-  )
+function placeOf(place: SeriesPlace): Page['next'] {
+  if (place.open.length === 0) return place.next
+  return { kind: 'more', pageToken: `${PREFIX}${JSON.stringify(place)}` }
+}
+
+function idOfUnreadable({ vendorEventId }: Page['unreadable'][number]): readonly string[] {
+  return vendorEventId === null ? [] : [vendorEventId]
 }

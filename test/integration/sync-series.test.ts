@@ -1,5 +1,6 @@
 // Series of Google are read whole once a page touches them: whatever part of a change is told, what is held equals what there is.
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { TOPICS } from '#schemas/topics.ts'
 import type { Account } from '../support/world.ts'
 import { openSyncWorld, READ, turnOf, type SyncWorld } from '../support/sync-world.ts'
 import type { Vendor } from '#shared/vendors/vendor.ts'
@@ -33,6 +34,14 @@ const seriesRows = async (account: Account) =>
   (
     await world.sql(
       'select event_id from external_calendar_events where connection_id = $1 and series_id is not null',
+      [account.connectionId],
+    )
+  ).length
+
+const gardens = async (account: Account) =>
+  (
+    await world.sql(
+      "select event_id from external_calendar_events where connection_id = $1 and location = 'Garden'",
       [account.connectionId],
     )
   ).length
@@ -144,17 +153,67 @@ test('what moved to another calendar makes the others be read from the start, wh
   expect(await rows()).toMatchObject([{ isReread: false, owes: false, rests: false }, { isReread: false }])
 })
 
-test('a series that cannot be read fails the page; nothing of it is stored and the place stays', async () => {
+test('a series that cannot be read fails its calendar; what the page told is held, and the series is read next', async () => {
   const [account, series] = await weekly(4)
   await told({ toldShare: 0.5 })
   await world.deleteEvent(account, series)
   await world.fault({ match: { path: '/instances$' }, respond: { status: 503, reason: 'backendError' } })
   expect(await world.sync(account)).toMatchObject({ kind: 'failed' })
-  expect(await seriesRows(account)).toBe(4)
+  expect(await seriesRows(account)).toBe(2)
   await world.noFaults()
   await world.endBackoff(account)
+  await world.calls()
   await world.sync(account)
   expect(await seriesRows(account)).toBe(0)
+  const [first] = await world.calls(account)
+  expect(first?.path).toMatch(/\/instances$/)
+})
+
+test('nobody waits for a series: what the page tells is held and published while the series is read', async () => {
+  const [account, series] = await weekly(4)
+  await world.told()
+  await world.changeEvent(account, series, { location: 'Garden' })
+  await world.fault({ match: { path: '/instances$' }, times: 1, delayMs: 2_000 })
+  const ended = await world.slowly(world.sync(account), async () => {
+    expect(await gardens(account)).toBe(4)
+    expect(await world.toldOn(TOPICS.eventChanged)).toHaveLength(4)
+  })
+  expect(ended).toEqual(READ)
+})
+
+describe('what a page tells of a series and the series itself does not know', () => {
+  const answers = (items: readonly object[]) =>
+    world.fault({ match: { path: '/instances$' }, respond: { status: 200, body: { items } } })
+
+  test('stays, and what neither knows goes', async () => {
+    const [account, series] = await weekly(4)
+    await told({ toldShare: 0 })
+    await answers([])
+    await world.changeEvent(account, series, {
+      location: 'Garden',
+      recurrence: ['RRULE:FREQ=WEEKLY;COUNT=2'],
+    })
+    await world.sync(account)
+    expect(await gardens(account)).toBe(2)
+    expect(await seriesRows(account)).toBe(2)
+  })
+
+  test.each([
+    ['no occurrence', 0],
+    ['an occurrence of before', 1],
+  ])('stays as a single event under the id of the series, which answers with %s', async (_what, count) => {
+    const [account, series] = await weekly(4)
+    const [old] = await world.sql<{ id: string; at: Date }>(
+      'select vendor_event_id as id, start_at as at from external_calendar_events where connection_id = $1',
+      [account.connectionId],
+    )
+    const time = { dateTime: old!.at.toISOString() }
+    await answers([{ id: old!.id, recurringEventId: series, start: time, end: time }].slice(0, count))
+    await world.changeEvent(account, series, { recurrence: null })
+    await world.sync(account)
+    expect(await seriesRows(account)).toBe(0)
+    expect(await world.differences(account)).toEqual([])
+  })
 })
 
 describe('an event that leaves its calendar while that alone is read', () => {

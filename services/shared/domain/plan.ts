@@ -111,7 +111,7 @@ export function planPage(input: PlanInput): Plan {
   return { upserts, removals: [...removals.values()], refreshed }
 }
 
-/** Rows of a series that is given as a whole and does not name them; a row under the series' own id was a single once. */
+/** Rows of a series that is given as a whole and does not name them. A row under the series' own id was a single once, unless it is named. */
 function missingOfSeries(
   { items, held, unreadable }: PlanInput,
   newest: ReadonlyMap<string, OneEvent>,
@@ -123,7 +123,8 @@ function missingOfSeries(
   const kept = new Set(unreadable)
   return held.filter((row) => {
     if (newest.get(row.vendorEventId)?.kind === 'event' || kept.has(row.vendorEventId)) return false
-    if (named.has(row.vendorEventId)) return true
+    const own = named.get(row.vendorEventId)
+    if (own !== undefined) return !own.has(row.vendorEventId)
     return row.seriesId !== null && named.get(row.seriesId)?.has(row.vendorEventId) === false
   })
 }

@@ -75,3 +75,10 @@ test('between them, pages that name nothing new end a run as ever', async () => 
   // The control: something new in between.
   expect(await taken([delta('a'), details, delta('a'), details, delta('b'), details])).toBe(6)
 })
+
+test('details behind the last page are read, also where that page named nothing new for too long', async () => {
+  const last: Page = { ...delta('a'), next: { kind: 'end', cursor: 'c' } }
+  expect(await taken([delta('a'), delta('a'), last, details, details])).toBe(5)
+  // The control: a page that leads on.
+  expect(await taken([delta('a'), delta('a'), delta('a'), details, details])).toBe(2)
+})

@@ -234,6 +234,12 @@ describe('the plan', () => {
       when: [says('a'), whole('a')],
       then: { upserts: ['a: title of a'], removals: ['a_1: deleted', 'a_2: deleted'] },
     },
+    {
+      name: 'a single that its former series names stays, though no item of it comes',
+      given: [holds('a'), holds('a_1', of('a'))],
+      when: [whole('a', 'a')],
+      then: { removals: ['a_1: deleted'] },
+    },
   ])('$name', ({ given, when, then }) => {
     expect(plan(given, when)).toEqual({ ...NOTHING, ...then })
   })
