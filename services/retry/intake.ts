@@ -13,11 +13,11 @@ import type {
   Producer,
   TopicPartition,
 } from '#shared/platform/broker.ts'
+import { buryRecord } from '#shared/platform/bury-record.ts'
+import type { Clock } from '#shared/platform/clock.ts'
 import type { Codec } from '#shared/platform/codec.ts'
 import { crashPoint } from '#shared/platform/crash-point.ts'
-import { deadLetterRecord } from '#shared/platform/dead-letter.ts'
 import type { Logger } from '#shared/platform/log.ts'
-import { metrics } from '#shared/platform/metrics.ts'
 import type { OffsetLedger } from '#shared/platform/offset-ledger.ts'
 import type { DueHeap } from './due-heap.ts'
 
@@ -45,6 +45,7 @@ export interface IntakeDeps {
   readonly ledger: OffsetLedger
   readonly heap: DueHeap<Scheduling>
   readonly consumer: () => Pick<Consumer, 'pause' | 'resume' | 'held'>
+  readonly clock: Clock
   readonly logger: Logger
   /** Records of one band held in memory before its partitions are paused. */
   readonly bandMax: number
@@ -84,11 +85,7 @@ export function createIntake(deps: IntakeDeps): Intake {
     if (deps.ledger.holding(record) !== holding) return
     const problem = decoded.kind === 'unreadable' ? decoded.problem : problemOf(decoded.message)
     if (decoded.kind === 'unreadable' || problem !== null) {
-      deps.logger.warn({ topic: record.topic, problem }, 'an unreadable record goes to the dead-letter topic')
-      await deps.producer.send([
-        deadLetterRecord(record, { code: 'message/unreadable', lastFailedAt: record.timestampMs * 1000 }),
-      ])
-      metrics.deadLetters.add(1, { topic: record.topic, code: 'message/unreadable' })
+      await buryRecord(deps, record, problem ?? 'unreadable')
       deps.ledger.complete(record, record.offset)
       return
     }

@@ -42,6 +42,7 @@ export async function startRetry(
   const gates = overrides.gates ?? live!
   const producer = started.use(await openProducer(kafka, logger))
   const crash = Promise.withResolvers<unknown>()
+  const clock = overrides.clock ?? systemClock
   const ledger = createOffsetLedger()
   const heap = new DueHeap<Scheduling>()
   const consumerOf: { current: Consumer | null } = { current: null }
@@ -50,6 +51,7 @@ export async function startRetry(
     producer,
     ledger,
     heap,
+    clock,
     logger,
     bandMax: BAND_MAX,
     consumer: () => consumerOf.current ?? NOT_YET,
@@ -69,7 +71,6 @@ export async function startRetry(
   started.defer(() =>
     commitMoved(consumer, ledger).catch((error: unknown) => logger.info({ err: error }, 'read again later')),
   )
-  const clock = overrides.clock ?? systemClock
   const loops = [
     startLoop("retry's commit", () => commitMoved(consumer, ledger).then(() => observe(heap.size)), logger),
     startLoop("retry's intake", () => intake.turn(), logger),

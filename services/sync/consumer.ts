@@ -3,7 +3,6 @@
 // nothing; trouble with registry, broker or database is no fault of a record, so it pauses and waits.
 import { performance } from 'node:perf_hooks'
 import { REQUESTED_TOPIC, type TopicMessages } from '#schemas/topics.ts'
-import { Failure } from '#shared/domain/failure.ts'
 import { calendarId, connectionId, isUuid, type VendorName } from '#shared/domain/ids.ts'
 import type {
   Batch,
@@ -13,13 +12,12 @@ import type {
   Producer,
   TopicPartition,
 } from '#shared/platform/broker.ts'
+import { buryRecord } from '#shared/platform/bury-record.ts'
 import type { Clock } from '#shared/platform/clock.ts'
 import type { Codec } from '#shared/platform/codec.ts'
 import { crashPoint } from '#shared/platform/crash-point.ts'
-import { deadLetterRecord } from '#shared/platform/dead-letter.ts'
 import type { Logger } from '#shared/platform/log.ts'
 import { until } from '#shared/platform/loop.ts'
-import { metrics } from '#shared/platform/metrics.ts'
 import type { OffsetLedger } from '#shared/platform/offset-ledger.ts'
 import type { LaneRequest, Lanes } from './lanes.ts'
 import type { UnitRequest } from './unit.ts'
@@ -178,7 +176,10 @@ async function take(deps: IntakeDeps, { record, holding }: Received): Promise<vo
   if (deps.ledger.holding(record) !== holding) return
   const problem = decoded.kind === 'unreadable' ? decoded.problem : problemOf(topic, decoded.message)
   if (decoded.kind === 'unreadable' || problem !== null) {
-    return buryRecord(deps, record, problem ?? 'unreadable')
+    await buryRecord(deps, record, problem ?? 'unreadable')
+    crashPoint('sync.buried')
+    deps.ledger.complete(record, record.offset)
+    return
   }
   const message = messageOf(decoded.message)
   deps.lanes.add({
@@ -189,28 +190,6 @@ async function take(deps: IntakeDeps, { record, holding }: Received): Promise<vo
     message,
     record,
   })
-}
-
-/** The offset is done only when the copy is durable; whoever gets the partition meanwhile may copy it once more. */
-async function buryRecord(deps: IntakeDeps, record: InboundRecord, problem: string): Promise<void> {
-  const { topic, partition, offset } = record
-  const code = 'message/unreadable'
-  deps.logger.warn(
-    { topic, partition, offset: String(offset), problem },
-    'an unreadable record goes to the dead-letter topic',
-  )
-  try {
-    await deps.producer.send([deadLetterRecord(record, { code, problem, lastFailedAt: deps.clock.now() })])
-  } catch (error) {
-    if (!(error instanceof Failure) || error.code !== 'kafka/rejected') throw error
-    deps.logger.error(
-      { err: error, topic, partition, offset: String(offset) },
-      'Kafka refuses an unreadable record for the dead-letter topic; it is left where it is',
-    )
-  }
-  crashPoint('sync.buried')
-  metrics.deadLetters.add(1, { topic, code })
-  deps.ledger.complete(record, record.offset)
 }
 
 /** What is wrong with a message that its schema accepts; an enum value of a later version reads as `unknown`. */

@@ -1,7 +1,7 @@
 // Records that nobody can read, on every topic that we consume: each is copied to the dead-letter topic as it is, and its
 // neighbours in the same partition go on.
 import { randomBytes } from 'node:crypto'
-import { Kafka, logLevel, Partitioners } from 'kafkajs'
+import { CompressionTypes, Kafka, logLevel, Partitioners } from 'kafkajs'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { TOPICS } from '#schemas/topics.ts'
 import { expectConverged } from '../support/converged.ts'
@@ -42,7 +42,11 @@ afterAll(async () => {
   await world[Symbol.asyncDispose]()
 })
 
-async function produce(topic: string, values: readonly (Buffer | null)[]): Promise<void> {
+async function produce(
+  topic: string,
+  values: readonly (Buffer | null)[],
+  compression = CompressionTypes.None,
+): Promise<void> {
   const kafka = new Kafka({
     brokers: (world.env['KAFKA_BROKERS'] ?? '').split(','),
     logLevel: logLevel.NOTHING,
@@ -56,7 +60,7 @@ async function produce(topic: string, values: readonly (Buffer | null)[]): Promi
     const messages = PARTITIONS.flatMap((partition) =>
       values.map((value) => ({ partition, key: 'poison', value })),
     )
-    await producer.send({ topic: world.prefix + topic, messages })
+    await producer.send({ topic: world.prefix + topic, messages, compression })
   } finally {
     await producer.disconnect()
   }
@@ -91,6 +95,23 @@ describe.each(CONSUMED)('poison in every partition of %s', (topic) => {
   })
 })
 
+/** Packed it is small enough for any topic; copied as it is it is larger than a topic takes. */
+const UNPACKS_TO_BYTES = 3 * 1024 * 1024
+
+test.each(CONSUMED)(
+  'poison on %s whose copy Kafka refuses keeps nothing behind it waiting',
+  async (topic) => {
+    const known = (await deadLetters(topic)).length
+    await produce(topic, [Buffer.alloc(UNPACKS_TO_BYTES, 1)], CompressionTypes.GZIP)
+    await produce(topic, [Buffer.from('after it')])
+    await eventually(
+      'what stands behind it among the dead letters',
+      async () => (await deadLetters(topic)).length === known + PARTITIONS.length,
+      60_000,
+    )
+  },
+)
+
 test('poison on the dead-letter topic itself stops nobody', async () => {
   await produce(TOPICS.deadLetter, [Buffer.from('strange'), null])
   await produce(TOPICS.requestedGoogle, [Buffer.from('after it')])
@@ -98,7 +119,7 @@ test('poison on the dead-letter topic itself stops nobody', async () => {
     'the letter behind it to be indexed',
     async () =>
       (await deadLetters(TOPICS.requestedGoogle)).length ===
-      (Object.keys(POISON).length + 1) * PARTITIONS.length,
+      (Object.keys(POISON).length + 2) * PARTITIONS.length,
     60_000,
   )
 })
