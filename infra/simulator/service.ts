@@ -4,17 +4,22 @@
 //   googleUrl     the API at the origin's root, /token, /revoke, /o/oauth2/v2/auth
 //   microsoftUrl  Graph at /v1.0, sign-in at /{tenant}/oauth2/v2.0/{authorize,token}
 //   adminUrl      /admin/… (control/admin*.ts; bodies in control/bodies.ts)
-//     world       accounts, …/calendars, …/events, …/events/{id}/move, events/change, …/revoke, load, cursors/expire, reset, health
+//     world       accounts, …/calendars, …/events, …/events/{id}/move, events/change, …/revoke,
+//                 load, cursors/expire, reset, health
 //     trouble     faults, webhooks/send, subscriptions/lose, lifecycle, notifications/forged
-//     knobs       knobs (all), notifications, latency, access-tokens, paging, consent, grants, quota, cursors, channels, microsoft
+//     knobs       knobs (all), notifications, latency, access-tokens, paging, consent, grants,
+//                 quota, cursors, channels, microsoft
 //     time        clock, scenario
 //     ledgers     truth, changes, requests, webhooks, channels, subscriptions
 //
-// All of the vendors' own time (stamps, lives of tokens and channels, delays and retries of deliveries) follows one clock, which
-// GET /admin/clock shows and POST /admin/clock {advanceMs} or {to} moves on; in mode `manual` it moves in no other way. A scenario
-// (scenario/plan.ts; POST /admin/scenario, or `scenario` in the settings) is a timeline on that clock:
-//   { "name": "…", "seed": 1, "steps": [ { "do": "POST /admin/accounts", "with": {…}, "as": "ana" },
-//     { "at": "2h 30m", "do": "POST /admin/accounts/${ana.accountId}/revoke" }, { "at": "1h", "every": "1h", "times": 24, … } ] }
+// All of the vendors' own time (stamps, lives of tokens and channels, delays and retries of
+// deliveries) follows one clock. GET /admin/clock shows it, POST /admin/clock {advanceMs} or {to}
+// moves it on; in mode `manual` it moves in no other way. A scenario (scenario/plan.ts; POST
+// /admin/scenario, or `scenario` in the settings) is a timeline on that clock:
+//   { "name": "…", "seed": 1, "steps": [
+//     { "do": "POST /admin/accounts", "with": {…}, "as": "ana" },
+//     { "at": "2h 30m", "do": "POST /admin/accounts/${ana.accountId}/revoke" },
+//     { "at": "1h", "every": "1h", "times": 24, … } ] }
 //
 // Kept in memory, oldest dropped and counted: 500 000 requests, 500 000 webhook attempts, changes of 1 000 000 occurrences in all,
 // 20 000 tombstones per calendar, 200 paging runs. Listens on 127.0.0.1 unless `host` says otherwise. With `dataDir` the world is

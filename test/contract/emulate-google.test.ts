@@ -1,12 +1,15 @@
 // A second opinion on what our Google adapter sends: `emulate` (Apache-2.0), a Google written by other people from the same
 // documents. It judges OAuth (authorization request, PKCE, code exchange, refresh), calendarList and events.list, and the SDK's
 // insert, delete and freebusy. It cannot judge the rest, because it differs from Google there:
-//   no nextSyncToken and no syncToken    a run cannot end: the adapter must say so instead of going on without a cursor
+//   no nextSyncToken and no syncToken    a run cannot end: the adapter must say so instead of going
+//                                        on without a cursor
 //   no calendarList.get, no watch, stop  404 with a body that is not Google's
 //   a client's own event id is ignored   inserting twice makes two events instead of 409
 //   events.delete removes for good       no tombstone, no 410
-//   any access token is taken            an unknown one is its default user's: no 401, no scopes, no expiry
-//   revocation reads the body only       the adapter sends the body, as the guide shows; a token stays usable all the same
+//   any access token is taken            an unknown one is its default user's: no 401, no scopes,
+//                                        no expiry
+//   revocation reads the body only       the adapter sends the body, as the guide shows; a token
+//                                        stays usable all the same
 import { createHash, randomBytes } from 'node:crypto'
 import { createEmulator } from 'emulate'
 import { calendar } from 'googleapis/build/src/apis/calendar/index.js'

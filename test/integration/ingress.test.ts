@@ -1,5 +1,5 @@
-// The ingress on real Kafka, registry and Postgres, as its own database role: what an answer leaves behind. Gates are
-// literals here where a test turns them; Unleash's absence and the caps of the environment are tried with the real ones.
+// The ingress on real Kafka, registry and Postgres, as its role: what an answer leaves behind.
+// Gates are literals where a test turns them; Unleash's absence and caps are tried with real ones.
 import { randomBytes, randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { TOPICS } from '#schemas/topics.ts'

@@ -1,5 +1,5 @@
-// A world for units: real Postgres under the sync role, real registry, real play vendor behind the real adapter, and units that the
-// test starts by hand, without Kafka. Gates are a literal that the test turns.
+// A world for units: real Postgres under the sync role, real registry, adapter and play vendor.
+// The test starts units by hand, without Kafka. Gates are a literal that the test turns.
 import { randomUUID } from 'node:crypto'
 import pg from 'pg'
 import { pino } from 'pino'
@@ -180,7 +180,7 @@ export class SyncWorld implements AsyncDisposable {
     return this.world.admin('POST', '/admin/cursors/expire', { accountId: account.accountId })
   }
 
-  /** Runs `meanwhile` once the vendor has begun to answer a call that meets a fault, then waits for the work. */
+  /** Runs `meanwhile` once an answer that meets a fault has begun, then waits for the work. */
   async slowly<T>(work: Promise<T>, meanwhile: () => Promise<void>): Promise<T> {
     await eventually('the call to be under way', async () => {
       const { faults } = await this.world.admin<{ faults: { hits: number }[] }>('GET', '/admin/faults')
@@ -334,7 +334,7 @@ export class SyncWorld implements AsyncDisposable {
       await this.sql(`update ${table} set backoff_until = null where ${key} = $1`, [account.connectionId])
   }
 
-  /** The rows of a connection as bytes of what may change: equal before and after means that nothing was written to them. */
+  /** The rows of a connection as bytes of what may change; equal means that nothing was written. */
   async rowVersions(account: Account): Promise<readonly object[]> {
     return this.sql(
       `select event_id, sequence, updated_at, encode(content_hash, 'hex') as hash

@@ -1,5 +1,5 @@
-// The world: accounts, their calendars and the sequence of everything that ever changed in them. Every mutation goes through
-// here: it is journalled before anybody hears of it, then told to the listeners (truth ledger, push) in the same turn.
+// The world: accounts, their calendars and every change of them. Each mutation goes through here:
+// it is journalled first, then told to the listeners (truth ledger, push) in the same turn.
 import {
   applyWrite,
   type Calendar,
@@ -27,12 +27,12 @@ import { applyRename } from './rename.ts'
 export const FULL_SCOPE = 'https://www.googleapis.com/auth/calendar'
 const MICROSOFT_SCOPE = 'offline_access User.Read Calendars.ReadWrite'
 
-/** Google's cap of live refresh tokens per account and client: beyond it the oldest dies silently. Microsoft names none; this one is ours. */
+/** Live refresh tokens per account: beyond it the oldest dies silently. Microsoft names no cap. */
 const GRANTS_MAX = { google: 100, microsoft: 2000 } as const
 
 export class World {
   readonly accounts = new Map<string, Account>()
-  /** By refresh token, oldest first; dead ones stay known, so that calls made with them can be told apart. */
+  /** By refresh token, oldest first. Dead ones stay known, so that their calls are known. */
   readonly grants = new Map<string, Grant>()
   readonly channels = new Map<string, ChannelInfo>()
   readonly subscriptions = new Map<string, Subscription>()
@@ -67,7 +67,7 @@ export class World {
     return this.#now()
   }
 
-  /** Remembers that the clock was moved, so that a world that comes back does not come back younger. */
+  /** Remembers that the clock was moved, so that a world never comes back younger. */
   keepClock(state: ClockState): void {
     this.#commit({ k: 'clock', state })
   }
@@ -128,7 +128,7 @@ export class World {
     for (const { id } of this.subscriptionsOf(calendar.accountId, calendar.id)) this.removeSubscription(id)
   }
 
-  /** The calendar gets another id, as when an address changes; with `alias` the old one answers on. Its channels watch the old one. */
+  /** Another id, as when an address changes; `alias`: the old one answers on. Channels watch it. */
   renameCalendar(calendar: Calendar, id: string, alias: boolean): void {
     if (this.accounts.get(calendar.accountId)?.calendars.has(id))
       throw new RangeError('The account has a calendar of that id.')
@@ -148,7 +148,7 @@ export class World {
     return now < channel.expiresAt && now < (channel.stopsAt ?? Infinity)
   }
 
-  /** Changes what is known of a calendar besides its events; who may see it decides what its sync tokens are worth. */
+  /** Changes a calendar besides its events. Who may see it decides what sync tokens are worth. */
   changeCalendar(
     calendar: Calendar,
     change: Partial<
@@ -156,7 +156,7 @@ export class World {
     >,
   ): void {
     const access = change.accessRole !== undefined || change.acl !== undefined
-    // The list reports what is the user's own to change; a calendar's name or access is read-only there and is not reported.
+    // The list reports only what the user may change there: not a calendar's name or access.
     const listed = change.hidden !== undefined && change.hidden !== calendar.hidden
     this.#setState(calendar, {
       ...change,
@@ -230,7 +230,7 @@ export class World {
     }
   }
 
-  /** Commits one change of one event. The caller has checked that the fields have readable times. */
+  /** Commits one change of one event. Its times are readable: the caller has checked that. */
   write(calendar: Calendar, draft: Draft): Change {
     const write = prepareWrite(calendar, draft, this.seq + 1, this.now())
     const change = describeWrite(calendar, write)

@@ -27,12 +27,12 @@ export interface TransactionalConfig extends KafkaConfig {
 
 /** A send that has not been acknowledged by then has failed for its caller, in ms. */
 const SEND_DEADLINE_MS = 10_000
-/** The broker's own limit for the acknowledgement of all replicas, in ms; below the client's request timeout. */
+/** The broker's own limit for all acknowledgements, in ms; below the client's request timeout. */
 const ACK_TIMEOUT_MS = 4_000
 /** A process has 10 s to end, and its owners have waited for what they sent. */
 const LAST_SEND_TIMEOUT_MS = 2_000
 const DISCONNECT_TIMEOUT_MS = 1_000
-/** Kafka limits a batch per partition to 1 048 588 bytes, and all records of a call may share one partition. */
+/** Kafka limits a batch per partition to 1 048 588 bytes. All records of a call may share one. */
 const CHUNK_BYTES_MAX = 512 * 1024
 const WAITING_MAX = 1_000
 const RETRY = { initialRetryTime: 100, maxRetryTime: 500, retries: 4 }
@@ -62,7 +62,7 @@ export class PlainProducer implements Producer {
     this.#logger = logger
   }
 
-  /** Connects ahead of the first send; a broker that is away is only logged, since each send connects again. */
+  /** Connects ahead of the first send. A broker that is away is only logged: sends connect too. */
   async warmUp(): Promise<void> {
     const turn = this.#enqueue(() => this.#connected())
     try {
@@ -260,7 +260,7 @@ export function unacknowledged(
   return [...chosen].filter((partition) => !acknowledged.has(partition))
 }
 
-/** An upper bound of a record's bytes on the wire: numbers are variable-length, so each is counted as 5. */
+/** An upper bound of a record's bytes on the wire. Numbers vary in length: each counts as 5. */
 export function recordBytes(record: OutboundRecord): number {
   let bytes = 40 + Buffer.byteLength(record.key) + (record.value?.length ?? 0)
   for (const [name, value] of Object.entries(record.headers))
@@ -307,7 +307,7 @@ function createConnection(
   return { producer, chosen }
 }
 
-/** The library asks for the producer id (which fences the predecessor) only at the first transaction. */
+/** KafkaJS asks for the producer id, which fences the last, only at the first transaction. */
 async function initialise(producer: KafkajsClientProducer): Promise<void> {
   await producer.connect()
   const transaction = await producer.transaction()

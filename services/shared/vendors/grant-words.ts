@@ -1,13 +1,15 @@
 // The documented words that say something about one grant: the only ones on which a connection may wait for a person at once. Whatever
 // is not here is tried again, and judged by what else was refused and for how long (sync/judge-refusal.ts).
 // Sources, read 2026-11-29:
-// Microsoft: https://learn.microsoft.com/entra/identity-platform/reference-error-codes (the tables "error" and "AADSTS error codes").
-//   It asks clients to react to `error` and warns that numbers may change. But `error` is `invalid_grant` for a revoked person, a
-//   removed app and a blocked location alike, so numbers decide, and a number that is not here parks nobody.
-// Google: https://developers.google.com/identity/protocols/oauth2#expiration (why a refresh token stops working),
-//   …/identity/protocols/oauth2/web-server (invalid_grant, admin_policy_enforced), session control with `invalid_rapt`:
-//   https://support.google.com/a/answer/9368756; "Account has been deleted" and "Bad Request" are seen beside invalid_grant.
-// Both: RFC 6749 §5.2.
+// - Microsoft: https://learn.microsoft.com/entra/identity-platform/reference-error-codes (the
+//   tables "error" and "AADSTS error codes"). It asks clients to react to `error` and warns that
+//   numbers may change. But `error` is `invalid_grant` for a revoked person, a removed app and a
+//   blocked location alike. So numbers decide, and a number that is not here parks nobody.
+// - Google: https://developers.google.com/identity/protocols/oauth2#expiration (why a refresh token
+//   stops working), …/identity/protocols/oauth2/web-server (invalid_grant, admin_policy_enforced),
+//   session control with `invalid_rapt`: https://support.google.com/a/answer/9368756.
+//   "Account has been deleted" and "Bad Request" are seen beside invalid_grant.
+// - Both: RFC 6749 §5.2.
 import type { FailureCode } from '#shared/domain/failure.ts'
 import type { VendorName } from '#shared/domain/ids.ts'
 
