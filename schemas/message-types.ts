@@ -18,6 +18,7 @@ const HEAD = `// Generated from schemas/messages/*.avsc by \`npm run gen\`. Do n
 // Times are whole microseconds since 1970-01-01T00:00:00Z.
 `
 const LINE_MAX = 110
+const COMMENT_MAX = 100
 /** What avsc makes of a primitive; a long beyond 2^53 is an error there, so number is exact. */
 const PRIMITIVES: Record<string, string> = {
   null: 'null',
@@ -52,7 +53,19 @@ function enumText({ name, symbols = [] }: NamedSchema): string {
 
 function recordText({ name, doc, fields = [] }: NamedSchema, written: Map<string, string>): string {
   const lines = fields.map((field) => `  ${field.name}: ${typeText(field.type, written)}\n`)
-  return `${doc === undefined ? '' : `/** ${doc} */\n`}export interface ${name} {\n${lines.join('')}}\n`
+  return `${doc === undefined ? '' : docComment(doc)}export interface ${name} {\n${lines.join('')}}\n`
+}
+
+function docComment(doc: string): string {
+  const line = `/** ${doc} */\n`
+  if (line.length - 1 <= COMMENT_MAX) return line
+  const lines = [' *']
+  for (const word of doc.split(' ')) {
+    const longer = `${lines.at(-1)} ${word}`
+    if (longer.length <= COMMENT_MAX) lines[lines.length - 1] = longer
+    else lines.push(` * ${word}`)
+  }
+  return `/**\n${lines.join('\n')}\n */\n`
 }
 
 function typeText(schema: Schema, written: Map<string, string>): string {

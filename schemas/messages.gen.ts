@@ -77,7 +77,10 @@ export interface Event {
   visibility: Visibility
 }
 
-/** One event was upserted or removed. Ordered per connection by sequence (the header ce_sequence carries the same number). */
+/**
+ * One event was upserted or removed. Ordered per connection by sequence (the header ce_sequence
+ * carries the same number).
+ */
 export interface EventChanged {
   eventId: string
   connectionId: string
@@ -119,7 +122,9 @@ export interface SyncRequested {
 
 export type RetryReason = 'unknown' | 'retry' | 'continue' | 'recheck'
 
-/** Ring the doorbell of this connection, or of one of its calendars, when due. Key: connectionId. */
+/**
+ * Ring the doorbell of this connection, or of one of its calendars, when due. Key: connectionId.
+ */
 export interface SyncRetryScheduled {
   connectionId: string
   providerId: string

@@ -1,7 +1,8 @@
 #!/bin/bash
-# Makes the databases and logins of the parts that are not ours. Compose runs it before they start, each time:
-# the image's own start scripts run on an empty volume only, and would leave an older installation as it was.
-# Needs PGHOST, PGUSER and PGPASSWORD of the superuser, UNLEASH_DB_PASSWORD and REGISTRY_DB_PASSWORD.
+# Makes the databases and logins of the parts that are not ours. Compose runs it before they start,
+# each time: the image's own start scripts run on an empty volume only, and would leave an older
+# installation as it was. Needs PGHOST, PGUSER and PGPASSWORD of the superuser, UNLEASH_DB_PASSWORD
+# and REGISTRY_DB_PASSWORD.
 set -euo pipefail
 folder=$(dirname "$0")
 

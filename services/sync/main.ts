@@ -1,3 +1,4 @@
+// The sync process.
 import { run } from '#shared/platform/run.ts'
 import { loadConfig } from './config.ts'
 import { startSync } from './service.ts'

@@ -1,0 +1,129 @@
+// What people read: comments are no wider than a window, files say what they are for, and the pages
+// at the top name files, scripts and tests that exist.
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import path from 'node:path'
+import { describe, expect, test } from 'vitest'
+
+const ROOT = path.resolve(import.meta.dirname, '..')
+const COLUMNS = 100
+/** Drills that are still to be wrapped: this number may only become smaller, and goes when it is 0. */
+const LONG_IN_DRILLS_MAX = 999
+
+/** How the lines of a comment begin, by the end of a file's name. */
+const COMMENT_LINE: Readonly<Record<string, RegExp>> = {
+  '.ts': /^\s*(?:\/\/|\/\*|\*(?:[\s/]|$))/,
+  '.mjs': /^\s*(?:\/\/|\/\*|\*(?:[\s/]|$))/,
+  '.sql': /^\s*--/,
+  '.sh': /^\s*#/,
+  '.yaml': /^\s*#/,
+  '': /^\s*#/,
+}
+
+/** The comment lines that are too wide; a single word, as an address is, cannot be wrapped. */
+function tooWide(file: string, source: string): string[] {
+  const begins = COMMENT_LINE[path.extname(file)]
+  if (begins === undefined) return []
+  return source
+    .split('\n')
+    .map((line, at) => ({ line, at: at + 1, columns: line.length }))
+    .filter(({ line, columns }) => columns > COLUMNS && begins.test(line) && !isOneWord(line))
+    .map(({ at, columns }) => `${file}:${at} has ${columns} columns`)
+}
+
+function isOneWord(line: string): boolean {
+  const text = line.replace(/^\s*(?:\/\*\*?|\/\/|\*|--|#)/, '').replace(/\*\/\s*$/, '')
+  return !/\s/.test(text.trim())
+}
+
+function filesOf(...tops: string[]): string[] {
+  return tops.flatMap((top) =>
+    readdirSync(path.join(ROOT, top), { recursive: true, withFileTypes: true })
+      .filter((entry) => entry.isFile())
+      .map((entry) => path.relative(ROOT, path.join(entry.parentPath, entry.name))),
+  )
+}
+
+const read = (file: string): string => readFileSync(path.join(ROOT, file), 'utf8')
+
+/** The first group of each match. */
+const matches = (text: string, pattern: RegExp): string[] =>
+  [...text.matchAll(pattern)].map((match) => match[1] ?? '')
+
+describe('comments', () => {
+  const files = filesOf('services', 'schemas', 'infra', 'test')
+  const isDrill = (file: string) => file.startsWith('test/drills/')
+
+  test('of drills are not wider than before', () => {
+    const wide = files.filter(isDrill).flatMap((file) => tooWide(file, read(file)))
+    expect(wide.length).toBeLessThanOrEqual(LONG_IN_DRILLS_MAX)
+  })
+
+  const long = 'word '.repeat(COLUMNS / 5)
+  test.each([
+    ['a line', 'x.ts', `const a = 1\n  // ${long}`],
+    ['a docstring', 'x.ts', `/** ${long} */`],
+    ['a line of a docstring', 'x.mjs', `/**\n * ${long}\n */`],
+    ['SQL', 'x.sql', `-- ${long}`],
+    ['a shell script', 'x.sh', `# ${long}`],
+    ['an image', 'Dockerfile', `# ${long}`],
+  ])('that are too wide are found: %s', (_what, file, source) => {
+    expect(tooWide(file, source)).toHaveLength(1)
+  })
+
+  test.each([
+    ['a comment that just fits', 'x.ts', `// ${'é'.repeat(COLUMNS - 4)} a`.slice(0, COLUMNS)],
+    [
+      'an address, which has no place to be wrapped at',
+      'x.ts',
+      `/** https://example.com/${'x'.repeat(COLUMNS)} */`,
+    ],
+    ['code, which the formatter wraps', 'x.ts', `const a = '${long}' // short`],
+    ['data', 'x.json', `// ${long}`],
+  ])('leave alone %s', (_what, file, source) => {
+    expect(tooWide(file, source)).toEqual([])
+  })
+})
+
+test('every file of services, schemas and infra begins with what it is for', () => {
+  const sources = filesOf('services', 'schemas', 'infra').filter((file) => file.endsWith('.ts'))
+  expect(sources.filter((file) => !/^\/[/*]/.test(read(file)))).toEqual([])
+})
+
+describe.each(['README.md', 'CONTRIBUTING.md', 'SECURITY.md', 'CHANGELOG.md', 'docs/style.md'])(
+  '%s',
+  (page) => {
+    const text = read(page)
+
+    test('names only files and folders that exist', () => {
+      const named = matches(text, /`((?:services|schemas|infra|test|docs)\/[\w./-]+)`/g)
+      const links = matches(text, /\]\(((?!https?:)[^)#]+)(?:#[^)]*)?\)/g)
+      expect(named.filter((name) => !existsSync(path.join(ROOT, name)))).toEqual([])
+      expect(links.filter((link) => !existsSync(path.resolve(ROOT, path.dirname(page), link)))).toEqual([])
+    })
+
+    test('names only scripts that there are', () => {
+      const { scripts }: { scripts: Record<string, string> } = JSON.parse(read('package.json'))
+      expect(matches(text, /npm run ([\w:]+)/g).filter((name) => !(name in scripts))).toEqual([])
+    })
+  },
+)
+
+test('each command of CONTRIBUTING.md that runs some tests finds them', () => {
+  const runs = [...read('CONTRIBUTING.md').matchAll(/--only=(\w+) ([\w/ -]+?)\s*[`#\n]/g)]
+  expect(runs.length).toBeGreaterThan(8)
+  const tests = filesOf('test').filter((file) => file.endsWith('.test.ts'))
+  const missed = runs.flatMap(([, part = '', words = '']) =>
+    words
+      .split(' ')
+      .filter((word) => !tests.some((file) => file.startsWith(`test/${part}/`) && file.includes(word))),
+  )
+  expect(missed).toEqual([])
+})
+
+test('the license is the same wherever it is told', () => {
+  const manifest: { license: string } = JSON.parse(read('package.json'))
+  const lock: { packages: Record<string, { license?: string }> } = JSON.parse(read('package-lock.json'))
+  expect(manifest.license).toBe('Apache-2.0')
+  expect(lock.packages['']?.license).toBe(manifest.license)
+  expect(read('LICENSE')).toMatch(/Apache License\s+Version 2\.0/)
+})
