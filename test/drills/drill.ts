@@ -1,6 +1,7 @@
 // What a drill is. A drill is a value: what it claims (criteria), what it breaks (faults of the catalogue), what has to hold (invariants)
 // and a method that does it. The method returns the judge, which sees the closed ledgers; static evidence can never be a PASS.
 import type { CheckResult, InvariantId } from './checkers/check.ts'
+import type { Criterion, Finding } from './criterion.ts'
 import type { System, SystemOptions } from './environment/system.ts'
 import type { CalendarName, FaultEntry, Ledgers, OwnRequest } from './ledgers/ledgers.ts'
 
@@ -21,7 +22,7 @@ export interface Drill {
     | 'vendors'
     | 'chaos'
   /** What is claimed, by id: seed criteria as in the seeds, or the drill's own. */
-  readonly criteria: Readonly<Record<string, string>>
+  readonly criteria: Readonly<Record<string, Criterion>>
   /** Entries of the fault catalogue (catalogue/faults.ts) that it executes. */
   readonly faults: readonly string[]
   readonly profiles: readonly Profile[]
@@ -49,12 +50,6 @@ export interface Frozen {
   readonly invariants: ReadonlyMap<InvariantId, CheckResult>
   /** A criterion that is exactly these invariants. */
   readonly holds: (...ids: InvariantId[]) => Finding
-}
-
-export interface Finding {
-  readonly ok: boolean
-  /** What was seen, for a person; figures included. */
-  readonly evidence: string
 }
 
 export interface Witness {
@@ -138,12 +133,4 @@ export class DrillFailed extends Error {
 /** The drill could not be carried out: no verdict about the system. */
 export class DrillInvalid extends Error {
   override readonly name = 'DrillInvalid'
-}
-
-export function met(ok: boolean, evidence: string): Finding {
-  return { ok, evidence }
-}
-
-export function allOf(...findings: readonly Finding[]): Finding {
-  return { ok: findings.every(({ ok }) => ok), evidence: findings.map(({ evidence }) => evidence).join('; ') }
 }

@@ -6,7 +6,8 @@
 // How to add a drill: write a value of type Drill (drill.ts) into the file of its group under catalogue/ (one file per group, listed in
 // catalogue/all.ts). `system` says what has to run, `run` does it and returns the judge. Faults go through `d.inject` (proven active
 // and healed) or `d.strike` (over at once); faults/*.ts has the usual ones. Name the criteria, the entries of the fault catalogue and
-// the invariants beyond those that always hold (checkers/invariants.ts). Give witnesses: what has to have happened at least, so
+// the invariants beyond those that always hold (checkers/invariants.ts). A number of a criterion is a
+// bound that its judge uses, or put in by name (criterion.ts). Give witnesses: what has to have happened at least, so
 // that a run in which nothing happened is INVALID. Then `npm run drill -- ID`, and prove by a mutant (mutants/list.ts) that it bites.
 import path from 'node:path'
 import { parseArgs } from 'node:util'
@@ -236,7 +237,7 @@ function tell({
   endedAt,
 }: DrillResult): void {
   for (const [id, one] of criteria)
-    progress.line(`    ${one.verdict.padEnd(7)} ${id} ${drill.criteria[id]}: ${short(one.evidence)}`)
+    progress.line(`    ${one.verdict.padEnd(7)} ${id} ${drill.criteria[id]?.text}: ${short(one.evidence)}`)
   for (const { name, need, got } of witnesses) progress.line(`    witness ${name}: ${got} (needed ${need})`)
   for (const reason of reasons) progress.line(`    ✗ ${short(reason)}`)
   if (verdict !== 'PASS')

@@ -4,8 +4,9 @@ import { judgeInvariants, ALWAYS } from './checkers/invariants.ts'
 import type { CheckResult, InvariantId } from './checkers/check.ts'
 import { openSystem, type System } from './environment/system.ts'
 import type { DrillStack } from './environment/stack.ts'
-import { DrillFailed, DrillInvalid, met } from './drill.ts'
-import type { Drill, Finding, Frozen, Judge, Judgement, Profile, Verdict, Witness } from './drill.ts'
+import { type Finding, met, mismatch, toldOf } from './criterion.ts'
+import { DrillFailed, DrillInvalid } from './drill.ts'
+import type { Drill, Frozen, Judge, Judgement, Profile, Verdict, Witness } from './drill.ts'
 import { freezeLedgers } from './ledgers/freeze.ts'
 import type { Ledgers, Marks } from './ledgers/ledgers.ts'
 import { startObserver } from './ledgers/observe.ts'
@@ -165,7 +166,8 @@ interface Closed extends Carried {
   readonly ledgers: Ledgers
 }
 
-function judgeAll(drill: Drill, { judge, failure, after, ledgers }: Closed): Outcome {
+/** The verdict, from what is closed. */
+export function judgeAll(drill: Drill, { judge, failure, after, ledgers }: Closed): Outcome {
   const skipped = new Set(Object.keys(drill.without ?? {}))
   const ids = [...new Set([...ALWAYS, ...drill.invariants])].filter((id) => !skipped.has(id))
   const invariants = judgeInvariants(ids, ledgers)
@@ -186,10 +188,11 @@ function judgeAll(drill: Drill, { judge, failure, after, ledgers }: Closed): Out
   for (const entry of ledgers.nemesis)
     if (entry.activeAt === null)
       blame('INVALID', `${entry.fault} ${entry.action} on ${entry.target} was never seen to act`)
+  for (const problem of mismatches(drill, judgement)) blame('INVALID', problem)
   const isVacuous = blames.some(({ verdict }) => verdict === 'INVALID')
   const criteria = criteriaOf(drill, judgement, isVacuous)
   for (const [id, { verdict, evidence }] of criteria)
-    if (verdict === 'FAIL') blame('FAIL', `${id} ${drill.criteria[id]}: ${evidence}`)
+    if (verdict === 'FAIL') blame('FAIL', `${id} ${drill.criteria[id]?.text}: ${evidence}`)
     else if (verdict !== 'PASS' && !failure && !isVacuous) blame(verdict, `${id}: ${evidence}`)
   return {
     verdict: gravest(blames.map(({ verdict }) => verdict)),
@@ -202,6 +205,18 @@ function judgeAll(drill: Drill, { judge, failure, after, ledgers }: Closed): Out
   }
 }
 
+/** Where the text of a criterion and what judged it are not one; each makes the drill INVALID. */
+export function mismatches(
+  { criteria }: Pick<Drill, 'criteria'>,
+  judgement: Pick<Judgement, 'criteria'>,
+): readonly string[] {
+  return Object.entries(criteria).flatMap(([id, claim]) => {
+    const finding: Finding | undefined = judgement.criteria[id]
+    const problem = finding ? mismatch(claim, finding) : null
+    return problem === null ? [] : [`${id} "${claim.text}": ${problem}`]
+  })
+}
+
 function criteriaOf(drill: Drill, judgement: Judgement, isVacuous: boolean) {
   return new Map(
     Object.keys(drill.criteria).map((id) => {
@@ -210,7 +225,7 @@ function criteriaOf(drill: Drill, judgement: Judgement, isVacuous: boolean) {
         finding === undefined ? 'INVALID' : !finding.ok ? 'FAIL' : isVacuous ? 'INVALID' : 'PASS'
       return [
         id,
-        { verdict, evidence: finding?.evidence ?? 'the method ended before this could be judged' },
+        { verdict, evidence: finding ? toldOf(finding) : 'the method ended before this could be judged' },
       ] as const
     }),
   )

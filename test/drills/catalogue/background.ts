@@ -1,7 +1,7 @@
 // What runs beside a fault of the infrastructure: steady load, and the look at who lived through it.
 import type { InvariantId } from '../checkers/check.ts'
+import { met, type Finding } from '../criterion.ts'
 import type { DrillRun } from '../drill.ts'
-import { met } from '../drill.ts'
 
 /** What holds however the infrastructure fails. */
 export const USUAL: readonly InvariantId[] = ['I10', 'I15', 'I16', 'I17']
@@ -19,7 +19,7 @@ export function steadyLoad(d: DrillRun, changesPerSecond: number): () => Promise
 }
 
 /** No process ended although something it needs was away. */
-export function livedThrough(d: DrillRun): { ok: boolean; evidence: string } {
+export function livedThrough(d: DrillRun): Finding {
   const ended = d.system.processEvents.filter(({ event }) => event === 'ended')
   return met(
     ended.length === 0,

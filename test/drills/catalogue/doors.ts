@@ -1,8 +1,8 @@
 // DOORS: each switch by itself at each door of both vendors, and what an operator can read about it afterwards: one line for
 // each change that a process has seen, and counters of what the gates answered.
 import { SWITCHES, type Switch } from '../../../infra/local/seed-toggles.ts'
+import { allOf, criterion, met, named } from '../criterion.ts'
 import type { Drill, DrillRun, RequestSpec } from '../drill.ts'
-import { allOf, met } from '../drill.ts'
 import { operatorToken } from '../environment/tokens.ts'
 import { gatesOff, providerRemoved } from '../faults/gates.ts'
 import type { Ledgers, OwnRequest } from '../ledgers/ledgers.ts'
@@ -33,12 +33,11 @@ const doors: Drill = {
   title: 'Each switch at each door of both vendors; audit lines and counters tell of it',
   report: 'graceful-degradation',
   criteria: {
-    'DOORS.1':
-      'A closed door answers 403 with its text, for both vendors: webhooks, sync API, OAuth start and callback',
-    'DOORS.2': 'The other doors do not notice',
-    'DOORS.3': 'Every process that asks gates writes one audit line for each change that it sees',
-    'DOORS.4': 'The decisions are counted on /metrics, by gate and state',
-    'DOORS.5': 'With the jobs off a request is accepted and its unit held, with a row that names the gate',
+    'DOORS.1': criterion`A closed door answers ${named(403)} with its text, for both vendors: webhooks, sync API, OAuth start and callback`,
+    'DOORS.2': criterion`The other doors do not notice`,
+    'DOORS.3': criterion`Every process that asks gates writes one audit line for each change that it sees`,
+    'DOORS.4': criterion`The decisions are counted on /metrics, by gate and state`,
+    'DOORS.5': criterion`With the jobs off a request is accepted and its unit held, with a row that names the gate`,
   },
   faults: ['F2', 'F3'],
   profiles: ['ci', 'full'],

@@ -1,7 +1,18 @@
 // FLOOD: strangers who cost the ingress sockets, memory and time, and honest notifications beside them.
 import { readdirSync, readFileSync } from 'node:fs'
-import type { Drill, DrillRun, Finding } from '../drill.ts'
-import { allOf, met } from '../drill.ts'
+import {
+  allOf,
+  atMost,
+  below,
+  criterion,
+  each,
+  met,
+  percentile,
+  setUp,
+  within,
+  type Finding,
+} from '../criterion.ts'
+import type { Drill, DrillRun } from '../drill.ts'
 import { startFlood, type FloodReport, type FloodSpec } from '../faults/flood.ts'
 import { channelTokenOf, notify, share } from '../faults/senders.ts'
 import type { Ledgers, OwnRequest, ProcessSample } from '../ledgers/ledgers.ts'
@@ -9,20 +20,25 @@ import { liveMemory } from '../ledgers/live-memory.ts'
 
 /** What Node may use for objects, and what the process may have resident. */
 const HEAP_MB = 256
-const RESIDENT_MB_MAX = 256
-const ANSWERED_MS_MAX = 3_000
+const RESIDENT = below(256, 'MB')
+const ANSWERED = atMost(3_000, 'ms', '≤')
 /** Silence costs 2 s, a slow request 3 s, last words 0.25 s; the rest is for a busy machine. */
-const LET_GO_MS_MAX = 4_500
+const LET_GO = within(4_500)
 /** A body has a second of grace and 0.5 s until it is seen and told; Node's own limit comes at 3 s. */
-const GIVEN_UP_MS_MAX = 2_800
+const GIVEN_UP = within(2_800)
 /** Defaults of INGRESS_CONNECTIONS_MAX and INGRESS_CONNECTIONS_PER_ADDRESS_MAX. */
-const SOCKETS_MAX = 2_000
-const OF_ONE_MAX = 500
+const SOCKETS = atMost(2_000)
+const OF_ONE = atMost(500)
 /** Descriptors of a process come and go by so many: pools, the metrics' reader, the inspector. */
-const DESCRIPTORS_SLACK = 40
+const OTHERS = atMost(40, undefined, 'up to')
+const DESCRIPTORS_MORE = atMost(OTHERS.limit)
 /** What is live after a garbage collection differs by so much from one rest to the next. */
-const LIVE_MB_SLACK = 16
+const LIVE_MORE = atMost(16, 'MB')
 const LINE_EVERY_MS = 10_000
+/** The time of the waves is not cut where the lines are. */
+const LINES_MORE = atMost(2)
+const TAIL = 0.99
+const MIDDLE = 0.5
 const HONEST_EVERY_MS = 50
 /** One honest notification in so many is a batch of this size. */
 const LARGE_EVERY = 10
@@ -60,14 +76,14 @@ const flood: Drill = {
   title: 'Strangers flood the port: unread pipelines, silence, half requests, bodies that never end',
   report: 'ingress',
   criteria: {
-    'FLOOD-1': `The ingress never ends, with a heap of ${HEAP_MB} MB`,
-    'FLOOD-2': `Its resident memory stays below ${RESIDENT_MB_MAX} MB`,
-    'FLOOD-3': `Signed notifications of both vendors are accepted all the time, in each flood with p99 ≤ ${ANSWERED_MS_MAX / 1000} s`,
-    'FLOOD-4': `Who sends nothing, half a head or a slow body is gone within ${LET_GO_MS_MAX / 1000} s, though it does not close itself`,
-    'FLOOD-5': `Half of the slow bodies that are read are given up within ${GIVEN_UP_MS_MAX / 1000} s`,
-    'FLOOD-6': `One address has at most ${OF_ONE_MAX} sockets, all together ${SOCKETS_MAX}, counted as descriptors, of which up to ${DESCRIPTORS_SLACK} are others`,
-    'FLOOD-7': `Back to rest: at most ${DESCRIPTORS_SLACK} descriptors and ${LIVE_MB_SLACK} MB of live memory more than before`,
-    'FLOOD-8': `Sockets turned away are one log line in ${LINE_EVERY_MS / 1000} s`,
+    'FLOOD-1': criterion`The ingress never ends, with a heap of ${setUp(HEAP_MB, 'MB')}`,
+    'FLOOD-2': criterion`Its resident memory stays ${RESIDENT}`,
+    'FLOOD-3': criterion`Signed notifications of both vendors are accepted all the time, in each flood with ${percentile(TAIL)} ${ANSWERED}`,
+    'FLOOD-4': criterion`Who sends nothing, a part of a head or a slow body is gone ${LET_GO} (${percentile(TAIL)}), though it does not close itself`,
+    'FLOOD-5': criterion`Slow bodies that are read are given up ${GIVEN_UP} (${percentile(MIDDLE)})`,
+    'FLOOD-6': criterion`An address has ${OF_ONE} sockets, all together ${SOCKETS}, counted as descriptors, of which ${OTHERS} are others`,
+    'FLOOD-7': criterion`Back to rest: ${DESCRIPTORS_MORE} descriptors and ${LIVE_MORE} of live memory more than before`,
+    'FLOOD-8': criterion`Sockets turned away are told in a log line each ${setUp(LINE_EVERY_MS, 'ms')}, and ${LINES_MORE} lines more in all`,
   },
   faults: ['W15', 'W17'],
   profiles: ['ci', 'full'],
@@ -81,7 +97,7 @@ const flood: Drill = {
   invariants: ['I15', 'I17'],
   without: {
     // Its bound of descriptors (checkers/keeping.ts) is lower than the places that this drill fills.
-    I20: `the ingress holds ${SOCKETS_MAX} sockets here; FLOOD-2, FLOOD-6 and FLOOD-7 bound it`,
+    I20: `the ingress holds ${SOCKETS.limit} sockets here; FLOOD-2, FLOOD-6 and FLOOD-7 bound it`,
   },
   wallMs: 300_000,
   recoverWithinMs: 60_000,
@@ -103,9 +119,15 @@ const flood: Drill = {
         criteria: {
           'FLOOD-1': neverEnded(ledgers),
           'FLOOD-2': residentOf(samples, past),
-          'FLOOD-3': allOf(...past.map(answered)),
-          'FLOOD-4': allOf(...past.filter(({ wave }) => isSlow(wave)).map(letGo)),
-          'FLOOD-5': allOf(...past.filter(({ wave }) => hasSlowBody(wave)).map(givenUp)),
+          'FLOOD-3': each(past, answered),
+          'FLOOD-4': each(
+            past.filter(({ wave }) => isSlow(wave)),
+            letGo,
+          ),
+          'FLOOD-5': each(
+            past.filter(({ wave }) => hasSlowBody(wave)),
+            givenUp,
+          ),
           'FLOOD-6': bounded(samples, past, before.descriptors),
           'FLOOD-7': atRest(before, after),
           'FLOOD-8': toldOnce(ledgers, past),
@@ -208,24 +230,27 @@ function descriptorsOf(pid: number): number {
 
 /** Kept-alive sockets of honest senders last 16 s; everything else is gone before. */
 async function settled(d: DrillRun, descriptors: number): Promise<void> {
-  const isBack = () => descriptorsOf(d.system.one('ingress').pid) <= descriptors + DESCRIPTORS_SLACK
+  const isBack = () => descriptorsOf(d.system.one('ingress').pid) <= descriptors + OTHERS.limit
   await d.until('the sockets are closed', isBack, 30_000).catch(() => undefined)
 }
 
 function p99(honest: readonly OwnRequest[]): number {
   return share(
     honest.map(({ latencyMs }) => latencyMs),
-    0.99,
+    TAIL,
   )
 }
 
 function answered({ wave, honest }: Past): Finding {
   const accepted = honest.filter(({ status }) => status === 202).length
   const others = [...new Set(honest.map(({ status }) => status))].filter((status) => status !== 202)
-  return met(
-    accepted === honest.length && p99(honest) <= ANSWERED_MS_MAX,
-    `${wave.kind} (${wave.clients} clients): ${accepted} of ${honest.length} accepted, p99 ${Math.round(p99(honest))} ms` +
-      (others.length > 0 ? `, others ${others.join()}` : ''),
+  const told = others.length > 0 ? `, others ${others.join()}` : ''
+  return allOf(
+    met(
+      accepted === honest.length,
+      `${wave.kind} (${wave.clients} clients): ${accepted} of ${honest.length} accepted${told}`,
+    ),
+    ANSWERED.judge(p99(honest), `p99 ${Math.round(p99(honest))} ms`),
   )
 }
 
@@ -234,10 +259,10 @@ function isSlow({ kind }: Wave): boolean {
 }
 
 function letGo({ wave, report: { lived } }: Past): Finding {
-  const longest = share(lived, 0.99)
-  return met(
-    lived.length > 0 && longest <= LET_GO_MS_MAX,
-    `${wave.kind} (${wave.clients} clients): ${lived.length} let go, p99 after ${Math.round(longest)} ms`,
+  const longest = share(lived, TAIL)
+  return allOf(
+    met(lived.length > 0, `${wave.kind} (${wave.clients} clients): ${lived.length} let go`),
+    LET_GO.judge(longest, `p99 after ${Math.round(longest)} ms`),
   )
 }
 
@@ -246,10 +271,10 @@ function hasSlowBody({ kind }: Wave): boolean {
 }
 
 function givenUp({ wave, report: { livedRead } }: Past): Finding {
-  const median = share(livedRead, 0.5)
-  return met(
-    livedRead.length > 0 && median <= GIVEN_UP_MS_MAX,
-    `${wave.kind}: ${livedRead.length} given up, half of them after ${Math.round(median)} ms`,
+  const median = share(livedRead, MIDDLE)
+  return allOf(
+    met(livedRead.length > 0, `${wave.kind}: ${livedRead.length} given up`),
+    GIVEN_UP.judge(median, `half of them after ${Math.round(median)} ms`),
   )
 }
 
@@ -265,19 +290,29 @@ function residentOf(samples: readonly ProcessSample[], past: readonly Past[]): F
     wave,
     mb: peakOf(samples, from, to, ({ rssMb }) => rssMb),
   }))
-  return met(
-    samples.length > 0 && peaks.every(({ mb }) => mb <= RESIDENT_MB_MAX),
-    peaks.map(({ wave, mb }) => `${wave.kind} ${Math.round(mb)} MB`).join(', '),
+  return allOf(
+    met(samples.length > 0, `${samples.length} samples`),
+    RESIDENT.judge(
+      Math.max(...peaks.map(({ mb }) => mb)),
+      peaks.map(({ wave, mb }) => `${wave.kind} ${Math.round(mb)} MB`).join(', '),
+    ),
   )
 }
 
 function bounded(samples: readonly ProcessSample[], past: readonly Past[], before: number): Finding {
+  const counts = past.map(({ wave: { clients }, from, to }) => {
+    const most = peakOf(samples, from, to, ({ descriptors }) => descriptors) - before
+    return { clients, most, places: Math.min(SOCKETS.limit, clients * OF_ONE.limit) }
+  })
+  const told = counts.map(({ clients, most, places }) => `${clients} clients had ${most} of ${places}`)
+  const worst = (figures: readonly number[]) => Math.max(...figures)
+  const over = worst(counts.map(({ most, places }) => most - places))
+  const ofOne = worst(counts.map(({ clients, most }) => (most - OTHERS.limit) / clients))
+  const all = worst(counts.map(({ most }) => most - OTHERS.limit))
   return allOf(
-    ...past.map(({ wave, from, to }) => {
-      const most = peakOf(samples, from, to, ({ descriptors }) => descriptors) - before
-      const bound = Math.min(SOCKETS_MAX, wave.clients * OF_ONE_MAX)
-      return met(most <= bound + DESCRIPTORS_SLACK, `${wave.clients} clients had ${most} of ${bound}`)
-    }),
+    OTHERS.judge(over, told.join('; ')),
+    OF_ONE.judge(ofOne, `without ${OTHERS.limit} others ${Math.ceil(ofOne)} of an address`),
+    SOCKETS.judge(all, `${all} in all`),
   )
 }
 
@@ -291,20 +326,24 @@ function peakOf(
 }
 
 function atRest(before: Rest, after: Rest): Finding {
-  return met(
-    after.descriptors <= before.descriptors + DESCRIPTORS_SLACK &&
-      after.liveMb <= before.liveMb + LIVE_MB_SLACK,
-    `descriptors ${before.descriptors} → ${after.descriptors}, live ${before.liveMb.toFixed(1)} → ${after.liveMb.toFixed(1)} MB`,
+  return allOf(
+    DESCRIPTORS_MORE.judge(
+      after.descriptors - before.descriptors,
+      `descriptors ${before.descriptors} → ${after.descriptors}`,
+    ),
+    LIVE_MORE.judge(
+      after.liveMb - before.liveMb,
+      `live ${before.liveMb.toFixed(1)} → ${after.liveMb.toFixed(1)} MB`,
+    ),
   )
 }
 
 function toldOnce(ledgers: Ledgers, past: readonly Past[]): Finding {
   const lines = ledgers.logs.filter(({ fields }) => fields?.['msg'] === 'sockets were turned away').length
   const ms = (past.at(-1)?.to ?? 0) - (past[0]?.from ?? 0)
-  const most = Math.ceil(ms / LINE_EVERY_MS) + 2
-  return met(
-    lines > 0 && lines <= most,
-    `${lines} lines in ${Math.round(ms / 1000)} s, at most ${most} allowed`,
+  return allOf(
+    met(lines > 0, `${lines} lines`),
+    LINES_MORE.judge(lines - Math.ceil(ms / LINE_EVERY_MS), `in ${Math.round(ms / 1000)} s`),
   )
 }
 

@@ -2,8 +2,8 @@
 import { SWITCHES } from '../../../infra/local/seed-toggles.ts'
 import { OFF_WITHIN_MS } from '../checkers/switches.ts'
 import { recordedFailures } from '../checkers/failures.ts'
+import { allOf, criterion, met, moreThan, named, noted } from '../criterion.ts'
 import type { Drill } from '../drill.ts'
-import { allOf, met } from '../drill.ts'
 import { badLine } from '../faults/lines.ts'
 import { everySees, gatesOff, providerRemoved } from '../faults/gates.ts'
 import { LISTING, vendorFault } from '../faults/vendors.ts'
@@ -11,18 +11,19 @@ import type { OwnRequest } from '../ledgers/ledgers.ts'
 import { between, pick } from '../random.ts'
 import { askForSync, errorLines, slowPages } from './asking.ts'
 
+const COUNTED = moreThan(0, undefined, '>')
+
 const partialFailure: Drill = {
   id: 'GD-4',
   title: 'Partial system failure: database available, external calendar API unavailable',
   report: 'graceful-degradation',
   criteria: {
-    'GD-4.a': 'Sync fails gracefully',
-    'GD-4.b': 'Error logged',
-    'GD-4.c':
-      'Backoff activated: `error_count` > 0, `last_error` contains error details, `backoff_until` set',
-    'GD-4.d': 'No partial state',
-    'GD-4.e': 'System remains stable',
-    'GD-4.f': 'User sees appropriate error',
+    'GD-4.a': criterion`Sync fails gracefully`,
+    'GD-4.b': criterion`Error logged`,
+    'GD-4.c': criterion`Backoff activated: \`error_count\` ${COUNTED}, \`last_error\` contains error details, \`backoff_until\` set`,
+    'GD-4.d': criterion`No partial state`,
+    'GD-4.e': criterion`System remains stable`,
+    'GD-4.f': criterion`User sees appropriate error`,
   },
   faults: ['A3', 'A9'],
   profiles: ['ci', 'full'],
@@ -94,16 +95,15 @@ const partialFailure: Drill = {
           ),
           'GD-4.b': holds('I23'),
           'GD-4.c': allOf(
+            COUNTED.judge(seen?.error_count ?? 0, `error_count ${seen?.error_count}`),
             met(
-              (seen?.error_count ?? 0) > 0 &&
-                seen?.backoff_until !== null &&
-                Boolean(seen?.last_error?.message),
-              `error_count ${seen?.error_count}, last_error "${seen?.last_error?.message}", backoff_until ${seen?.backoff_until?.toISOString()}`,
+              seen?.backoff_until !== null && Boolean(seen?.last_error?.message),
+              `last_error "${seen?.last_error?.message}", backoff_until ${seen?.backoff_until?.toISOString()}`,
             ),
             holds('I14'),
           ),
           'GD-4.d': holds('I6', 'I7'),
-          'GD-4.e': allOf(holds('I20', 'I21'), met(true, `rest ${Math.round(recovered)} ms after the heal`)),
+          'GD-4.e': noted(holds('I20', 'I21'), `rest ${Math.round(recovered)} ms after the heal`),
           'GD-4.f': met(
             /[A-Z].*\./.test(seen?.last_error?.message ?? '') &&
               !/\bat \w+|Error:|undefined/.test(seen?.last_error?.message ?? ''),
@@ -125,10 +125,10 @@ const toggling: Drill = {
   title: 'Feature flags toggled rapidly',
   report: 'graceful-degradation',
   criteria: {
-    'GD-5.a': 'No errors during transitions',
-    'GD-5.b': 'State consistent after each transition',
-    'GD-5.c': 'Operations respect current flag state',
-    'GD-5.d': 'No race conditions',
+    'GD-5.a': criterion`No errors during transitions`,
+    'GD-5.b': criterion`State consistent after each transition`,
+    'GD-5.c': criterion`Operations respect current flag state`,
+    'GD-5.d': criterion`No race conditions`,
   },
   faults: ['F4'],
   profiles: ['ci', 'full'],
@@ -196,9 +196,8 @@ const heldRefusals: Drill = {
   title: 'Webhooks refused while the database is away: a refusal is a durable row',
   report: 'graceful-degradation',
   criteria: {
-    'HELD.1': 'A signed notification that cannot be kept is answered 503, never 403',
-    'HELD.2':
-      'Whatever was answered 403 is rung after the gate has opened, although the vendor never repeats it',
+    'HELD.1': criterion`A signed notification that cannot be kept is answered ${named(503)}, never ${named(403)}`,
+    'HELD.2': criterion`Whatever was answered ${named(403)} is rung after the gate has opened, although the vendor never repeats it`,
   },
   faults: ['F1', 'N1', 'W2'],
   profiles: ['smoke', 'ci', 'full'],
@@ -241,9 +240,9 @@ const heldRefusals: Drill = {
             unkept.every(({ status }) => status === 503),
             `${unkept.length} notifications while nothing could be kept: ${[...new Set(unkept.map(({ status }) => status))].join()}`,
           ),
-          'HELD.2': allOf(
+          'HELD.2': noted(
             holds('I1', 'I13'),
-            met(true, `${refused.length} answered 403; rest ${Math.round(recovered)} ms after the switch`),
+            `${refused.length} answered 403; rest ${Math.round(recovered)} ms after the switch`,
           ),
         },
         witnesses: [
@@ -260,8 +259,8 @@ const everythingDegraded: Drill = {
   title: 'All scenarios at once: flags, allowlist and vendor fail together',
   report: 'graceful-degradation',
   criteria: {
-    'GD-S.1': 'No data corruption in any scenario',
-    'GD-S.2': 'No user-facing errors (appropriate messages)',
+    'GD-S.1': criterion`No data corruption in any scenario`,
+    'GD-S.2': criterion`No user-facing errors (appropriate messages)`,
   },
   faults: ['F1', 'F2', 'A1'],
   profiles: ['ci', 'full'],

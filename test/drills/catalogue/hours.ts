@@ -10,6 +10,11 @@ const STEP_MS = 5 * MINUTE_MS
 const STEP_MAX_MS = 15 * MINUTE_MS
 const DONE_WITHIN_MS = 60_000
 
+/** A time of the clock that is moved on, for a person. */
+export function minutes(ms: number): string {
+  return (ms / MINUTE_MS).toFixed(1)
+}
+
 /** What a drill that moves the clock cannot claim. */
 export const MOVED = {
   I7: 'what a read from the start lacks stays until a second look, and a calendar may have another id than at first',

@@ -1,7 +1,18 @@
 // ILL: one calendar of three is ill for hours, in each of the ways that real vendors were reported
 // to be.
-import type { Drill, DrillRun, Finding } from '../drill.ts'
-import { allOf, met } from '../drill.ts'
+import {
+  allOf,
+  atMost,
+  criterion,
+  each,
+  met,
+  noted,
+  percentile,
+  setUp,
+  within,
+  type Finding,
+} from '../criterion.ts'
+import type { Drill, DrillRun } from '../drill.ts'
 import type { FaultSpec } from '../environment/vendor-hand.ts'
 import { share } from '../faults/senders.ts'
 import { LISTING, vendorFault } from '../faults/vendors.ts'
@@ -9,15 +20,16 @@ import { callsOf, mostCallsInAnHour, type CalendarAtVendor, type Span } from '..
 import type { Ledgers } from '../ledgers/ledgers.ts'
 import { freshnessOf, type Fresh } from '../ledgers/freshness.ts'
 import { reconcileNow } from './asking.ts'
-import { dueIsDone, HOUR_MS, MINUTE_MS, MOVED, passTime } from './hours.ts'
+import { dueIsDone, HOUR_MS, MINUTE_MS, minutes, MOVED, passTime } from './hours.ts'
 
 const ILL_HOURS = 2
 const ILL_ACCOUNTS = 50
 /** These are well all the time, so that a machine that gets slower is not taken for the illness. */
 const WELL_ACCOUNTS = 12
 const CALENDARS = 3
-const SLOWER_AT_MOST = 1.2
-const CALLS_AN_HOUR_MAX = 10
+const SLOWER = atMost(1.2, 'times')
+const CALLS_AN_HOUR = atMost(10)
+const PART = 0.95
 /** More than any queueing of a load as small as this one. */
 const LATENCY_MS = 150
 /** Shorter than every pause from the third failure on. */
@@ -31,7 +43,7 @@ const LOAD_MS = 4_000
 const CHANGES_PER_SECOND = [16, 6] as const
 const SAMPLES_MIN = 50
 /** The longest backoff, and what a machine needs to come back. */
-const HEALS_WITHIN_MS = HOUR_MS + 5 * MINUTE_MS
+const HEALS_WITHIN = within(HOUR_MS + 5 * MINUTE_MS)
 const REST_WITHIN_MS = 60_000
 
 /** What the third calendar answers until it is healed. */
@@ -56,11 +68,10 @@ const ill: Drill = {
   title: `One calendar of ${CALENDARS} is ill for ${ILL_HOURS} h, in five ways, in ${ILL_ACCOUNTS} accounts`,
   report: 'vendors',
   criteria: {
-    'ILL.1': `p95 of the freshness of its siblings is at most ${SLOWER_AT_MOST} times what it was before, or that of ${WELL_ACCOUNTS} accounts without an ill calendar at the same moments, whichever is more`,
-    'ILL.2': `An ill calendar costs at most ${CALLS_AN_HOUR_MAX} calls in any hour`,
-    'ILL.3':
-      'No connection is parked and none has an error of its own; every calendar that is ill is told of as ill',
-    'ILL.4': `Well again, each is read within ${HEALS_WITHIN_MS / MINUTE_MS} min by itself`,
+    'ILL.1': criterion`${percentile(PART)} of the freshness of its siblings is ${SLOWER} what it was before, or that of ${setUp(WELL_ACCOUNTS)} accounts without an ill calendar at the same moments, whichever is more`,
+    'ILL.2': criterion`An ill calendar costs ${CALLS_AN_HOUR} calls in any hour`,
+    'ILL.3': criterion`No connection is parked and none has an error of its own; every calendar that is ill is told of as ill`,
+    'ILL.4': criterion`Well again, each is read ${HEALS_WITHIN} by itself`,
   },
   faults: ['A21', 'A22', 'A23'],
   profiles: ['ci', 'full'],
@@ -97,8 +108,10 @@ const ill: Drill = {
     const ended = clock.now()
     const state = await stateNow(d)
     await faults.heal()
-    await passTime(d, HEALS_WITHIN_MS)
+    const healedAt = clock.now()
+    await passTime(d, HEALS_WITHIN.limit - REST_WITHIN_MS)
     const restMs = await d.converged(REST_WITHIN_MS)
+    const wellMs = clock.now() - healedAt
     return ({ ledgers, holds }) => {
       const fresh = freshnessOf(ledgers, (at) => clock.machineTime(at))
       const before = siblingsOf(fresh, patients, (at) => at > wellFrom && at < began)
@@ -113,12 +126,15 @@ const ill: Drill = {
       return {
         criteria: {
           'ILL.1': slower({ before: before.beside, beside: during.beside, without: during.without }),
-          'ILL.2': allOf(...Object.keys(ILLNESSES).map((illness) => costs(illness, most))),
+          'ILL.2': each(Object.keys(ILLNESSES), (illness) => costs(illness, most)),
           'ILL.3': allOf(
             met(state.unwell === 0, `${state.unwell} connections are parked or have an error`),
             met(state.ill === staysIll, `${state.ill} of ${staysIll} calendars are told of as ill`),
           ),
-          'ILL.4': allOf(holds('I1'), met(true, `equal ${Math.round(restMs)} ms after that time`)),
+          'ILL.4': noted(
+            allOf(holds('I1'), HEALS_WITHIN.judge(wellMs, `equal after ${minutes(wellMs)} min`)),
+            `${Math.round(restMs)} ms after the last step of the clock`,
+          ),
         },
         witnesses: [
           { name: 'samples before', need: SAMPLES_MIN, got: before.beside.length },
@@ -213,19 +229,22 @@ function illSpan({ calls }: Pick<Ledgers, 'calls'>, patient: Patient, from: numb
 
 function slower(seen: Readonly<Record<'before' | 'beside' | 'without', readonly number[]>>): Finding {
   const [before, beside, without] = [p95(seen.before), p95(seen.beside), p95(seen.without)]
-  return met(
-    beside <= Math.max(before, without) * SLOWER_AT_MOST,
+  return SLOWER.judge(
+    beside / Math.max(before, without),
     `p95 ${beside} ms of ${seen.beside.length} beside an ill calendar; ${before} ms of ${seen.before.length} before, ${without} ms of ${seen.without.length} without`,
   )
 }
 
 function p95(samples: readonly number[]): number {
-  return Math.round(share(samples, 0.95))
+  return Math.round(share(samples, PART))
 }
 
 function costs(illness: string, most: ReadonlyMap<Patient, number>): Finding {
   const calls = Math.max(...[...most].filter(([patient]) => patient.illness === illness).map(([, n]) => n))
-  return met(calls > 0 && calls <= CALLS_AN_HOUR_MAX, `one that ${illness}: at most ${calls} in an hour`)
+  return allOf(
+    met(calls > 0, `one that ${illness}`),
+    CALLS_AN_HOUR.judge(calls, `at most ${calls} in an hour`),
+  )
 }
 
 export const ILL: readonly Drill[] = [ill]

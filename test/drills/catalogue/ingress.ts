@@ -1,19 +1,40 @@
 // REP and ALERT: senders that are too many or repeat themselves, and the alerts that tell of trouble.
 import { acknowledgements, joinedRings, ringsByKey } from '../checkers/ingress.ts'
 import { isListing } from '../checkers/history.ts'
+import {
+  allOf,
+  atLeast,
+  atMost,
+  below,
+  criterion,
+  met,
+  named,
+  percentile,
+  setUp,
+  within,
+} from '../criterion.ts'
 import type { Drill, DrillRun } from '../drill.ts'
-import { allOf, met } from '../drill.ts'
 import { atRate, channelTokenOf, inParallel, notify, share } from '../faults/senders.ts'
 import { LISTING, vendorFault } from '../faults/vendors.ts'
 import { metricsOf } from '../ledgers/observe.ts'
 import type { OwnRequest } from '../ledgers/ledgers.ts'
 import { effects } from './malformed.ts'
 
+const SAME = 100
+const SENDERS = 25
+const SAME_WITHIN = within(1_000)
+/**
+ * A unit, and one more for what arrived while it ran; each may ask for a page and once again 20 s
+ * later.
+ */
+const CALLS = atMost(4)
+const DIFFERENT = 150
 /** 2.5 s after the identical ones their calendar has earned twelve rings with a key: five a second. */
-const KEYED_MIN = 10
+const KEYED = atLeast(10)
 /** The storm has this rate, however slow the answers; each is judged from when its notification was due. */
 const STORM_PER_SECOND = 1_000
-const STORM_P99_MS = 1_000
+const STORM_ANSWERED = below(1_000, 'ms')
+const TAIL = 0.99
 /** Open at once at most: an address may open 500 (ADR 13), and those of before are kept for a while. */
 const STORM_SENDERS = 300
 
@@ -22,12 +43,11 @@ const replays: Drill = {
   title: 'Replayed, duplicated, reordered and stormed webhooks',
   report: 'ingress',
   criteria: {
-    'REP-1': '100 identical deliveries in one second: all accepted, one effect',
-    'REP-2':
-      'Different notifications at once: every one on the topic, with its key or in a joined ring; at most one running and one queued sync',
-    'REP-3': 'A replay after its window causes at most a harmless sync: no row changes',
-    'REP-4': 'The table of keys is bounded by time',
-    'REP-5': `A storm of ${STORM_PER_SECOND} a second: answered with p99 below ${STORM_P99_MS} ms, no deadlock`,
+    'REP-1': criterion`${setUp(SAME)} identical deliveries at once: all accepted ${SAME_WITHIN}, one effect, ${CALLS} calls to the vendor`,
+    'REP-2': criterion`Different notifications at once: every one on the topic, ${KEYED} with their key and the others in a joined ring; no more calls to the vendor than notifications, no unit beside another of its connection`,
+    'REP-3': criterion`A replay after its window causes at most a harmless sync: no row changes`,
+    'REP-4': criterion`The table of keys is bounded by time`,
+    'REP-5': criterion`A storm of ${setUp(STORM_PER_SECOND)} a second: answered with ${percentile(TAIL)} ${STORM_ANSWERED}, no deadlock`,
   },
   faults: ['W3', 'W4', 'W5'],
   profiles: ['smoke', 'ci', 'full'],
@@ -47,12 +67,14 @@ const replays: Drill = {
         (call) => call.accountId === one!.accountId && isListing(call),
       ).length
     const callsBefore = await calls()
-    const same = await inParallel(25, 100, () =>
+    const sameFrom = performance.now()
+    const same = await inParallel(SENDERS, SAME, () =>
       notify(d, 'identical', { channel: 'drill-same', number: 77, token }),
     )
+    const sameMs = performance.now() - sameFrom
     await d.lasting(2_500)
     const callsForSame = (await calls()) - callsBefore
-    const distinct = await inParallel(25, 150, (index) =>
+    const distinct = await inParallel(SENDERS, DIFFERENT, (index) =>
       notify(d, 'different', { channel: 'drill-many', number: index + 2, token }),
     )
     await d.lasting(3_000)
@@ -90,11 +112,12 @@ const replays: Drill = {
     return ({ ledgers, holds }) => {
       const accepted = (answers: readonly OwnRequest[]) =>
         answers.filter(({ status }) => status === 202).length
-      const p99 = share(waited, 0.99)
+      const p99 = share(waited, TAIL)
       const rung = ringsByKey(ledgers)
       const isJoined = joinedRings(ledgers)
       const ofMany = acknowledgements(ledgers).filter(({ key }) => key.startsWith('g:drill-many:'))
       const keyed = ofMany.filter(({ key }) => rung.has(key)).length
+      const lost = ofMany.filter((one) => !rung.has(one.key) && !isJoined(one))
       const deadlocks = ledgers.logs.filter(
         ({ raw }) => raw.includes('40P01') || raw.includes('deadlock'),
       ).length
@@ -102,22 +125,19 @@ const replays: Drill = {
       return {
         criteria: {
           'REP-1': allOf(
-            // One unit, and one more for what arrived while it ran; each may ask for a page and once again 20 s later.
-            met(
-              accepted(same) === 100 && callsForSame <= 4,
-              `${accepted(same)} of 100 accepted, ${callsForSame} calls to the vendor`,
-            ),
+            met(accepted(same) === SAME, `${accepted(same)} of ${SAME} accepted`),
+            SAME_WITHIN.judge(sameMs, `after ${Math.round(sameMs)} ms`),
+            CALLS.judge(callsForSame, `${callsForSame} calls to the vendor`),
             holds('I16'),
           ),
           'REP-2': allOf(
             met(
-              accepted(distinct) === 150 &&
-                ofMany.length === 150 &&
-                keyed >= KEYED_MIN &&
-                ofMany.every((one) => rung.has(one.key) || isJoined(one)) &&
-                callsForDistinct <= 150,
-              `150 notifications, ${keyed} on the topic with their key, the others in joined rings; ${callsForDistinct} calls to the vendor`,
+              accepted(distinct) === DIFFERENT && ofMany.length === DIFFERENT,
+              `${accepted(distinct)} of ${DIFFERENT} accepted`,
             ),
+            KEYED.judge(keyed, `${keyed} on the topic with their key`),
+            met(lost.length === 0, `${lost.length} neither so nor in joined rings`),
+            met(callsForDistinct <= DIFFERENT, `${callsForDistinct} calls to the vendor`),
             holds('I10'),
           ),
           'REP-3': met(
@@ -126,10 +146,11 @@ const replays: Drill = {
           ),
           'REP-4': met(retained && aged > 0, `${aged} keys older than 8 days were deleted`),
           'REP-5': allOf(
-            met(
-              stormOk && p99 < STORM_P99_MS && deadlocks === 0,
-              `${count} at ${STORM_PER_SECOND} a second, p99 ${Math.round(p99)} ms after each was due, ${accepted(storm)} accepted, ${deadlocks} deadlocks`,
+            STORM_ANSWERED.judge(
+              p99,
+              `${count} at ${STORM_PER_SECOND} a second, p99 ${Math.round(p99)} ms after each was due`,
             ),
+            met(stormOk && deadlocks === 0, `${accepted(storm)} accepted, ${deadlocks} deadlocks`),
             holds('I15', 'I20'),
           ),
         },
@@ -150,19 +171,27 @@ interface Alert {
   readonly fires: (now: ReadonlyMap<string, number>, before: ReadonlyMap<string, number>) => boolean
 }
 
-/** The seeds say "more than 5 per 5 minutes": an increase, not a rate per second. */
+/** Growth since the drill began is growth within this time: the drill lasts no longer. */
+const WINDOW_MS = 5 * 60_000
+/** More of them fires: an increase, not a rate per second. */
+const FAILURES_MAX = 5
+const UNAVAILABLE_MAX = 5
+const BACKING_OFF_MAX = 2
+const FIRES_WITHIN = within(60_000)
+
 const ALERTS: readonly Alert[] = [
-  { id: 'ALERT-1', fires: (now, before) => grown(now, before, 'calendar_sync_failures_total') > 5 },
+  {
+    id: 'ALERT-1',
+    fires: (now, before) => grown(now, before, 'calendar_sync_failures_total') > FAILURES_MAX,
+  },
   {
     id: 'ALERT-2',
-    fires: (now, before) => grown(now, before, 'calendar_sync_webhooks_total', 'outcome="503"') > 5,
+    fires: (now, before) =>
+      grown(now, before, 'calendar_sync_webhooks_total', 'outcome="503"') > UNAVAILABLE_MAX,
   },
   {
     id: 'ALERT-3',
-    fires: (now) =>
-      total(now, 'calendar_sync_connections', 'state="backing_off"') +
-        total(now, 'calendar_sync_connections', 'state="failing"') >
-      2,
+    fires: (now) => total(now, 'calendar_sync_connections', 'state="backing_off"') > BACKING_OFF_MAX,
   },
   {
     id: 'ALERT-4',
@@ -176,34 +205,36 @@ const ALERTS: readonly Alert[] = [
 
 const alerts: Drill = {
   id: 'ALERT',
-  title: 'Alerts: silent while healthy, firing within a minute of their condition',
+  title: 'Alerts: silent while healthy, firing soon after their condition',
   report: 'ingress',
   criteria: {
-    'ALERT-1': 'Sync failures: more than 5 in 5 minutes fires',
-    'ALERT-2': 'Webhook failures: more than 5 answers of 503 in 5 minutes fires',
-    'ALERT-4': 'A switch that is off or unknown fires',
+    'ALERT-1': criterion`Sync failures: more than ${setUp(FAILURES_MAX)} in ${setUp(WINDOW_MS, 'ms')} fires ${FIRES_WITHIN}`,
+    'ALERT-2': criterion`Webhook failures: more than ${setUp(UNAVAILABLE_MAX)} answers of ${named(503)} in ${setUp(WINDOW_MS, 'ms')} fires ${FIRES_WITHIN}`,
+    'ALERT-3': criterion`Connections that back off: more than ${setUp(BACKING_OFF_MAX)} at a time fires ${FIRES_WITHIN}`,
+    'ALERT-4': criterion`A switch that is off or unknown fires ${FIRES_WITHIN}`,
   },
   faults: ['A1', 'K1', 'F1'],
   profiles: ['ci', 'full'],
   system: () => ({ connections: 10, eventsPerCalendar: 10, latencyMs: 10 }),
   invariants: ['I17', 'I23'],
-  wallMs: 300_000,
+  wallMs: WINDOW_MS,
   recoverWithinMs: 120_000,
   async run(d) {
     const evaluate = alertsOf(d)
     await d.load(10, 4_000)
     const silent = await evaluate()
-    const load = d.load(20, 40_000)
+    const load = d.load(20, 60_000)
     const timed: Record<string, number> = {}
     const firing = async (id: string) => {
-      timed[id] = await d.until(`${id} fires`, async () => (await evaluate()).has(id), 60_000)
+      timed[id] = await d.until(`${id} fires`, async () => (await evaluate()).has(id), FIRES_WITHIN.limit)
     }
     const outage = await vendorFault(
       d,
       { fault: 'A1', action: '503', target: 'all' },
       { match: { path: LISTING }, respond: { status: 503 } },
     )
-    await firing('ALERT-1')
+    // The scheduler counts the connections every 15 s.
+    await Promise.all([firing('ALERT-1'), firing('ALERT-3')])
     await outage.heal()
     const { kafka } = d.system.stack.lines
     const mute = await d.inject({
@@ -224,15 +255,15 @@ const alerts: Drill = {
     await d.converged(120_000)
     return () => ({
       criteria: Object.fromEntries(
-        ['ALERT-1', 'ALERT-2', 'ALERT-4'].map((id) => [
+        ALERTS.map(({ id }) => [
           id,
-          met(
-            !silent.has(id) && (timed[id] ?? Infinity) <= 60_000,
-            `silent while healthy: ${!silent.has(id)}; fired after ${Math.round(timed[id] ?? 0)} ms`,
+          allOf(
+            met(!silent.has(id), `silent while healthy: ${!silent.has(id)}`),
+            FIRES_WITHIN.judge(timed[id] ?? Infinity, `fired after ${Math.round(timed[id] ?? Infinity)} ms`),
           ),
         ]),
       ),
-      witnesses: [{ name: 'alerts that fired', need: 3, got: Object.keys(timed).length }],
+      witnesses: [{ name: 'alerts that fired', need: ALERTS.length, got: Object.keys(timed).length }],
       numbers: timed,
     })
   },

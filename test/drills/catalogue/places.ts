@@ -1,16 +1,17 @@
 // PLACE and ENDLESS: places that are dead in words that no vendor documents, and lists that never
 // end. Each was reported of a real vendor; what is held has to equal what the vendor holds all the
 // same.
+import { allOf, atMost, criterion, met, setUp, within } from '../criterion.ts'
 import type { Drill, DrillRun } from '../drill.ts'
-import { allOf, met } from '../drill.ts'
 import { LISTING, vendorFault } from '../faults/vendors.ts'
 import { longestRun, mostCallsInAnHour, type CalendarAtVendor } from '../ledgers/calls.ts'
 import { reconcileNow } from './asking.ts'
-import { dueIsDone, HOUR_MS, MINUTE_MS, MOVED, passTime } from './hours.ts'
+import { dueIsDone, HOUR_MS, MINUTE_MS, minutes, MOVED, passTime } from './hours.ts'
 
 /** The longest backoff, and what a machine needs to come back. */
-const HEALS_WITHIN_MS = HOUR_MS + 5 * MINUTE_MS
+const HEALS_WITHIN = within(HOUR_MS + 5 * MINUTE_MS)
 const REST_WITHIN_MS = 60_000
+const OUTAGE_MS = HOUR_MS
 const STEP_MS = 2 * MINUTE_MS
 /** The first pauses are 5 s and 30 s. */
 const FIRST_STEPS_MS = 10_000
@@ -32,8 +33,8 @@ const place: Drill = {
   title: 'A place of each calendar is dead and says so with 503, 500 or 403; a fresh start would succeed',
   report: 'vendors',
   criteria: {
-    'PLACE.1': `Each calendar is read from its start within ${HEALS_WITHIN_MS / MINUTE_MS} min, and nothing is lost`,
-    'PLACE.2': `An outage of an hour in which everything fails drops no cursor, and ends for all within ${HEALS_WITHIN_MS / MINUTE_MS} min`,
+    'PLACE.1': criterion`Each calendar is read from its start ${HEALS_WITHIN}, and nothing is lost`,
+    'PLACE.2': criterion`An outage of ${setUp(OUTAGE_MS, 'ms')} in which everything fails drops no cursor, and ends for all ${HEALS_WITHIN}`,
   },
   faults: ['A21', 'A1'],
   profiles: ['ci', 'full'],
@@ -43,7 +44,7 @@ const place: Drill = {
   wallMs: 600_000,
   recoverWithinMs: 120_000,
   async run(d) {
-    const { accounts } = d.system
+    const { accounts, clock } = d.system
     // Rung a moment later, so that somebody meets the fault.
     await reconcileNow(d)
     const away = await vendorFault(
@@ -51,31 +52,33 @@ const place: Drill = {
       { fault: 'A1', action: '503 to everything', target: 'all' },
       { match: { path: LISTING }, respond: { status: 503 } },
     )
-    await passTime(d, HOUR_MS)
+    await passTime(d, OUTAGE_MS)
     await away.heal()
+    const healedAt = clock.now()
     // One after the other: those that come at one moment meet the breaker, which the first one closes.
-    await passTime(d, HEALS_WITHIN_MS, ONE_BY_ONE_MS)
+    await passTime(d, HEALS_WITHIN.limit - REST_WITHIN_MS, ONE_BY_ONE_MS)
     await d.converged(REST_WITHIN_MS)
+    const wellMs = clock.now() - healedAt
     const before = await fullReads(d)
     const dead = await deadCursors(d)
     await d.load(5, 4_000)
+    const deadAt = clock.now()
     await passTime(d, MINUTE_MS, FIRST_STEPS_MS)
-    await passTime(d, HEALS_WITHIN_MS - MINUTE_MS)
-    const restMs = await d.converged(REST_WITHIN_MS)
+    await passTime(d, HEALS_WITHIN.limit - REST_WITHIN_MS - (clock.now() - deadAt))
+    await d.converged(REST_WITHIN_MS)
+    const readMs = clock.now() - deadAt
     const after = await fullReads(d)
     await dead.heal()
     return ({ holds }) => ({
       criteria: {
         'PLACE.1': allOf(
           holds('I1'),
-          met(
-            after.size === accounts.length,
-            `${after.size} calendars read from the start; equal ${Math.round(restMs)} ms after that time`,
-          ),
+          met(after.size === accounts.length, `${after.size} calendars read from the start`),
+          HEALS_WITHIN.judge(readMs, `equal after ${minutes(readMs)} min`),
         ),
-        'PLACE.2': met(
-          before.size === 0,
-          `${before.size} calendars read from the start after an hour of 503`,
+        'PLACE.2': allOf(
+          met(before.size === 0, `${before.size} calendars read from the start after an hour of 503`),
+          HEALS_WITHIN.judge(wellMs, `equal ${minutes(wellMs)} min after it`),
         ),
       },
       witnesses: [{ name: 'calendars with a dead place', need: CONNECTIONS, got: accounts.length }],
@@ -118,27 +121,26 @@ async function fullReads(d: DrillRun): Promise<ReadonlySet<string>> {
   return new Set(rows.map(({ id }) => id))
 }
 
-const PAGES_A_RUN_MAX = 50
-const CALLS_AN_HOUR_MAX = 10
+const PAGES_A_RUN = atMost(50)
+const CALLS_AN_HOUR = atMost(10)
 const ENDLESS_HOURS = 2
 const ROUNDS = 8
 /** A run that is interrupted whenever a sibling rings may take some minutes of the clock that is moved on. */
 const FIRST_TRIES_MS = 5 * MINUTE_MS
 const FIRST_TRIES_MAX_MS = 30 * MINUTE_MS
 /** Two thirds of the time after which a call that hangs is given up. */
-const SIBLINGS_WITHIN_MS = 20_000
+const SIBLINGS_WITHIN = within(20_000)
 
 const endless: Drill = {
   id: 'ENDLESS',
   title: 'Lists that never end: the same items or none, behind ever new tokens',
   report: 'vendors',
   criteria: {
-    'ENDLESS.1': `A run without end is broken off after at most ${PAGES_A_RUN_MAX} pages`,
-    'ENDLESS.2': `After its first tries such a calendar costs at most ${CALLS_AN_HOUR_MAX} calls in any hour`,
-    'ENDLESS.3':
-      'It is told of as ill unless a plain listing of it ends, and no connection has an error of its own',
-    'ENDLESS.4': `A change of a sibling is read within ${SIBLINGS_WITHIN_MS / 1000} s all the time, also by a look at the whole account in which the ill calendar hangs`,
-    'ENDLESS.5': `Well again, each is read by itself within ${HEALS_WITHIN_MS / MINUTE_MS} min`,
+    'ENDLESS.1': criterion`A run without end is broken off after ${PAGES_A_RUN} pages`,
+    'ENDLESS.2': criterion`After its first tries such a calendar costs ${CALLS_AN_HOUR} calls in any hour`,
+    'ENDLESS.3': criterion`It is told of as ill unless a plain listing of it ends, and no connection has an error of its own`,
+    'ENDLESS.4': criterion`A change of a sibling is read ${SIBLINGS_WITHIN} all the time, also by a look at the whole account in which the ill calendar hangs`,
+    'ENDLESS.5': criterion`Well again, each is read by itself ${HEALS_WITHIN}`,
   },
   faults: ['A22', 'A3'],
   profiles: ['ci', 'full'],
@@ -166,8 +168,10 @@ const endless: Drill = {
     const told = await toldOf(d, sick)
     await lists.heal()
     const hungMs = await lookWhileHung(d, sick.slice(0, CONNECTIONS - MICROSOFT))
-    await passTime(d, HEALS_WITHIN_MS)
-    const restMs = await d.converged(REST_WITHIN_MS)
+    const healedAt = clock.now()
+    await passTime(d, HEALS_WITHIN.limit - REST_WITHIN_MS)
+    await d.converged(REST_WITHIN_MS)
+    const wellMs = clock.now() - healedAt
     return ({ ledgers: { calls, audit }, holds }) => {
       // At no time: a well sibling clears the error of its connection a moment later.
       const blamed = audit.filter(
@@ -183,18 +187,21 @@ const endless: Drill = {
       const slowest = Math.round(Math.max(...readMs))
       return {
         criteria: {
-          'ENDLESS.1': met(longest > 1 && longest <= PAGES_A_RUN_MAX, `at most ${longest} calls in a row`),
-          'ENDLESS.2': met(Math.max(...later) <= CALLS_AN_HOUR_MAX, `${later.join(', ')} calls in an hour`),
+          'ENDLESS.1': allOf(
+            PAGES_A_RUN.judge(longest, `at most ${longest} calls in a row`),
+            met(longest > 1, 'more than one'),
+          ),
+          'ENDLESS.2': CALLS_AN_HOUR.judge(Math.max(...later), `${later.join(', ')} calls in an hour`),
           'ENDLESS.3': allOf(
             met(told.ill + told.plain === sick.length, `${told.ill} ill, ${told.plain} read plainly`),
             met(told.ill >= CONNECTIONS - MICROSOFT, `of ${sick.length}`),
             met(blamed === 0, `${blamed} rows of connections with an error`),
           ),
           'ENDLESS.4': allOf(
-            met(slowest <= SIBLINGS_WITHIN_MS, `all siblings read after ${slowest} ms at most`),
-            met(hungMs <= SIBLINGS_WITHIN_MS, `${Math.round(hungMs)} ms beside calls that hang`),
+            SIBLINGS_WITHIN.judge(slowest, `all siblings read after ${slowest} ms at most`),
+            SIBLINGS_WITHIN.judge(hungMs, `${Math.round(hungMs)} ms beside calls that hang`),
           ),
-          'ENDLESS.5': allOf(holds('I1'), met(true, `equal ${Math.round(restMs)} ms after that time`)),
+          'ENDLESS.5': allOf(holds('I1'), HEALS_WITHIN.judge(wellMs, `equal after ${minutes(wellMs)} min`)),
         },
         witnesses: [
           { name: 'calendars without end', need: CONNECTIONS, got: sick.length },
@@ -303,7 +310,7 @@ async function changesAreHeld(d: DrillRun, { madeAt, wanted }: Changes): Promise
   await d.until(
     'a new event of every sibling is held',
     async () => (await heldBeside(d)) >= wanted,
-    2 * SIBLINGS_WITHIN_MS,
+    2 * SIBLINGS_WITHIN.limit,
   )
   return Date.now() - madeAt
 }

@@ -3,8 +3,8 @@
 import { TOPICS } from '#schemas/topics.ts'
 import { OFF_WITHIN_MS } from '../checkers/switches.ts'
 import { isListing } from '../checkers/history.ts'
+import { allOf, criterion, met, named, setUp, within } from '../criterion.ts'
 import type { Drill, DrillRun } from '../drill.ts'
-import { allOf, met } from '../drill.ts'
 import type { ConnectedAccount } from '../environment/accounts.ts'
 import { gatesOff } from '../faults/gates.ts'
 import { inParallel } from '../faults/senders.ts'
@@ -12,9 +12,9 @@ import type { Ledgers, OwnRequest } from '../ledgers/ledgers.ts'
 import { askForSync, reconcileNow } from './asking.ts'
 
 /** From the last switch back on until every held connection has been rung. */
-const RUNG_WITHIN_MS = 20_000
-/** … and until every connection equals its vendor, at 200 ms per call. */
-const CAUGHT_UP_WITHIN_MS = 60_000
+const RUNG_WITHIN = within(20_000)
+/** … and until every connection equals its vendor. */
+const CAUGHT_UP_WITHIN = within(60_000)
 const LATENCY_MS = 200
 const AT_A_TIME = 16
 
@@ -24,11 +24,10 @@ const reopening: Drill = {
     'Every door closed, then open again: what was refused, held or put off meanwhile is rung and caught up',
   report: 'graceful-degradation',
   criteria: {
-    'REOPEN.1': 'Notifications and sync requests are refused with 403, each with its text',
-    'REOPEN.2':
-      'Every held connection is rung within 20 s of re-opening, and so is what the scheduler put off',
-    'REOPEN.3': 'All of them are caught up within 60 s of re-opening at 200 ms per call of the vendor',
-    'REOPEN.4': 'Nothing was done, lost or recorded as a failure meanwhile',
+    'REOPEN.1': criterion`Notifications and sync requests are refused with ${named(403)}, each with its text`,
+    'REOPEN.2': criterion`Every held connection is rung ${RUNG_WITHIN} of re-opening, and so is what the scheduler put off`,
+    'REOPEN.3': criterion`All of them are caught up ${CAUGHT_UP_WITHIN} of re-opening at ${setUp(LATENCY_MS, 'ms')} per call of the vendor`,
+    'REOPEN.4': criterion`Nothing was done, lost or recorded as a failure meanwhile`,
   },
   faults: ['F1'],
   profiles: ['ci', 'full'],
@@ -59,7 +58,7 @@ const reopening: Drill = {
     const answers = await changeAll(d, groups)
     await off.heal()
     const reopenedAt = d.system.gates.timeline.at(-1)?.doneAt ?? Date.now()
-    await d.converged(CAUGHT_UP_WITHIN_MS + 30_000)
+    await d.converged(CAUGHT_UP_WITHIN.limit + 30_000)
     const caughtUpMs = Date.now() - reopenedAt
     return ({ ledgers, holds }) => {
       const [from, to] = [(off.entry.activeAt ?? 0) + OFF_WITHIN_MS, off.entry.endedAt ?? 0]
@@ -80,12 +79,15 @@ const reopening: Drill = {
             wrong.length === 0 && refused.every(({ status }) => status === 403),
             `${refused.length} notifications answered ${[...new Set(refused.map(({ status }) => status))].join()}; ${answers.length} sync requests, ${wrong.length} without the text "Calendar sync not enabled"`,
           ),
-          'REOPEN.2': met(
-            rings.missing.length === 0 && rings.lastMs <= RUNG_WITHIN_MS,
-            `${rings.rung} connections rung, the last ${Math.round(rings.lastMs)} ms after re-opening; ${rings.missing.length} never`,
+          'REOPEN.2': allOf(
+            RUNG_WITHIN.judge(
+              rings.lastMs,
+              `${rings.rung} connections rung, the last ${Math.round(rings.lastMs)} ms after re-opening`,
+            ),
+            met(rings.missing.length === 0, `${rings.missing.length} never`),
           ),
           'REOPEN.3': allOf(
-            met(caughtUpMs <= CAUGHT_UP_WITHIN_MS, `equal to the vendor ${caughtUpMs} ms after re-opening`),
+            CAUGHT_UP_WITHIN.judge(caughtUpMs, `equal to the vendor ${caughtUpMs} ms after re-opening`),
             holds('I1', 'I13'),
           ),
           'REOPEN.4': allOf(

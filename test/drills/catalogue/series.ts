@@ -1,19 +1,19 @@
 // SERIES: changes of a series of Google that are told in part, as people reported it. What is held has to equal what Google holds
 // all the same, at once and for few calls.
+import { allOf, atMost, criterion, within } from '../criterion.ts'
 import type { Drill, DrillRun } from '../drill.ts'
-import { allOf, met } from '../drill.ts'
 
 const HOUR_MS = 3_600_000
-const AT_REST_WITHIN_MS = 30_000
-const CALLS_A_SERIES_MAX = 6
+const AT_REST_WITHIN = within(30_000)
+const CALLS_A_SERIES = atMost(6)
 
 const series: Drill = {
   id: 'SERIES',
   title: 'Series of Google that are deleted or changed and told only in part',
   report: 'vendors',
   criteria: {
-    'SERIES.1': `What is held equals what Google holds within ${AT_REST_WITHIN_MS / 1000} s, without a weekly read`,
-    'SERIES.2': `A touched series costs at most ${CALLS_A_SERIES_MAX} calls`,
+    'SERIES.1': criterion`What is held equals what Google holds ${AT_REST_WITHIN}, without a weekly read`,
+    'SERIES.2': criterion`A touched series costs ${CALLS_A_SERIES} calls`,
   },
   faults: ['A17'],
   profiles: ['ci', 'full'],
@@ -46,7 +46,7 @@ const series: Drill = {
         else await vendor.admin('PATCH', event, { recurrence: ['RRULE:FREQ=WEEKLY;COUNT=10'] })
       }
     })
-    const restMs = await d.converged(2 * AT_REST_WITHIN_MS)
+    const restMs = await d.converged(2 * AT_REST_WITHIN.limit)
     const ended = Date.now()
     const left = await occurrences(d)
     return ({ ledgers, holds }) => {
@@ -61,9 +61,9 @@ const series: Drill = {
         criteria: {
           'SERIES.1': allOf(
             holds('I1'),
-            met(restMs <= AT_REST_WITHIN_MS, `equal after ${Math.round(restMs)} ms`),
+            AT_REST_WITHIN.judge(restMs, `equal after ${Math.round(restMs)} ms`),
           ),
-          'SERIES.2': met(most <= CALLS_A_SERIES_MAX, `at most ${most} calls of an account`),
+          'SERIES.2': CALLS_A_SERIES.judge(most, `at most ${most} calls of an account`),
         },
         witnesses: [{ name: 'occurrences that ended', need: 200, got: held - left }],
         numbers: { restMs: Math.round(restMs), mostCalls: most },

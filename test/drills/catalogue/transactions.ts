@@ -3,8 +3,8 @@
 import { connectionId, shardOf } from '#shared/domain/ids.ts'
 import { isListing } from '../checkers/history.ts'
 import { numberOf } from '../checkers/transactions.ts'
+import { allOf, criterion, met } from '../criterion.ts'
 import type { Drill, DrillRun } from '../drill.ts'
-import { allOf, met } from '../drill.ts'
 import type { ConnectedAccount } from '../environment/accounts.ts'
 import { holdLock } from '../faults/postgres.ts'
 import type { Ledgers } from '../ledgers/ledgers.ts'
@@ -18,9 +18,8 @@ const overlapping: Drill = {
   title: 'Transactions overlap: one commits after a later one was published, one while a claim waits for it',
   report: 'infrastructure',
   criteria: {
-    'OVERLAP.1': 'A message whose transaction commits late is published all the same',
-    'OVERLAP.2':
-      'A unit reads what was committed before its claim got the row, not what it saw while it waited',
+    'OVERLAP.1': criterion`A message whose transaction commits late is published all the same`,
+    'OVERLAP.2': criterion`A unit reads what was committed before its claim got the row, not what it saw while it waited`,
   },
   faults: ['D8'],
   profiles: ['ci', 'full'],

@@ -1,20 +1,28 @@
-// What vendors do besides being away: throttling, lost cursors, revoked grants, hostile answers; and what must stay bound to whom.
+// What vendors do besides being away: throttling, lost cursors, hostile answers. Grants: grants.ts.
 import { randomBytes } from 'node:crypto'
 import { recordedFailures } from '../checkers/failures.ts'
 import { isListing } from '../checkers/history.ts'
+import { allOf, atMost, below, criterion, exactly, met, named, noted } from '../criterion.ts'
 import type { Drill } from '../drill.ts'
-import { allOf, met } from '../drill.ts'
 import { LISTING, vendorFault } from '../faults/vendors.ts'
+import { mostWithin } from '../ledgers/calls.ts'
 import { reconcileNow } from './asking.ts'
+import { grants } from './grants.ts'
+
+const UNCOUNTED = exactly(0)
+const NO_HERD = atMost(1 / 5, 'share')
+const RETRY_AFTER_S = 9
+/** Between the answer and the row that tells of it. */
+const ON_THE_WAY_MS = 100
 
 const throttling: Drill = {
   id: 'THROTTLE',
   title: '429 storm with and without Retry-After, 403 rateLimitExceeded, recovery of everybody at once',
   report: 'vendors',
   criteria: {
-    'THROTTLE.1': 'No call inside a backoff window, Retry-After is a floor',
-    'THROTTLE.2': 'Throttling is no failed attempt: `error_count` stays 0',
-    'THROTTLE.3': 'Recovery is no herd: at most a fifth of all connections in any one second',
+    'THROTTLE.1': criterion`No call inside a backoff window, Retry-After is a floor`,
+    'THROTTLE.2': criterion`Throttling is no failed attempt: \`error_count\` stays ${UNCOUNTED}`,
+    'THROTTLE.3': criterion`Recovery is no herd: ${NO_HERD} of all connections in any second`,
   },
   faults: ['A2', 'A15', 'A16'],
   profiles: ['ci', 'full'],
@@ -27,10 +35,14 @@ const throttling: Drill = {
     await d.lasting(1_000)
     const asked = await vendorFault(
       d,
-      { fault: 'A2', action: '429, Retry-After 9', target: 'all', minHits: 10 },
+      { fault: 'A2', action: `429, Retry-After ${RETRY_AFTER_S}`, target: 'all', minHits: 10 },
       {
         match: { path: LISTING },
-        respond: { status: 429, headers: { 'Retry-After': '9' }, reason: 'rateLimitExceeded' },
+        respond: {
+          status: 429,
+          headers: { 'Retry-After': String(RETRY_AFTER_S) },
+          reason: 'rateLimitExceeded',
+        },
       },
     )
     await d.lasting(6_000)
@@ -46,14 +58,15 @@ const throttling: Drill = {
     const recovered = await d.converged(120_000)
     return ({ ledgers, holds }) => {
       const failures = recordedFailures(ledgers.audit)
-      const counted = failures.filter(({ new: row }) => Number(row?.['error_count']) > 0).length
+      const counts = failures.map(({ new: row }) => Number(row?.['error_count'] ?? 0))
+      const counted = counts.filter((count) => count > 0).length
       const [from, to] = [asked.entry.activeAt ?? 0, asked.entry.endedAt ?? 0]
       const tooEarly = failures.filter(
         ({ at, new: row }) =>
           at > from &&
           at < to &&
           /throttl|rate|quota/.test(JSON.stringify(row?.['last_error'])) &&
-          Date.parse(String(row?.['backoff_until'])) - at < 8_900,
+          Date.parse(String(row?.['backoff_until'])) - at < RETRY_AFTER_S * 1_000 - ON_THE_WAY_MS,
       ).length
       const after = ledgers.calls.filter(
         ({ start, status }) => start > (bare.entry.endedAt ?? 0) && status === 200,
@@ -61,8 +74,7 @@ const throttling: Drill = {
       const firstBack = new Map<string | null, number>()
       for (const call of after.filter(isListing))
         if (!firstBack.has(call.accountId)) firstBack.set(call.accountId, call.start)
-      const perSecond = Map.groupBy([...firstBack.values()], (at) => Math.floor(at / 1_000))
-      const peak = Math.max(0, ...[...perSecond.values()].map((all) => all.length))
+      const peak = mostWithin([...firstBack.values()], 1_000)
       const throttled = ledgers.calls.filter(({ status }) => status === 429 || status === 403).length
       return {
         criteria: {
@@ -70,13 +82,16 @@ const throttling: Drill = {
             holds('I14'),
             met(tooEarly === 0, `${tooEarly} of ${failures.length} backoffs shorter than Retry-After`),
           ),
-          'THROTTLE.2': met(
-            counted === 0,
+          'THROTTLE.2': UNCOUNTED.judge(
+            Math.max(0, ...counts),
             `${failures.length} throttled units, ${counted} counted as an attempt`,
           ),
-          'THROTTLE.3': met(
-            peak <= Math.max(8, d.system.accounts.length / 3),
-            `at most ${peak} of ${firstBack.size} connections came back in one second; rest ${Math.round(recovered)} ms`,
+          'THROTTLE.3': noted(
+            NO_HERD.judge(
+              peak / d.system.accounts.length,
+              `at most ${peak} of ${d.system.accounts.length} connections came back in one second`,
+            ),
+            `rest ${Math.round(recovered)} ms`,
           ),
         },
         witnesses: [{ name: 'throttled calls', need: 20, got: throttled }],
@@ -86,15 +101,16 @@ const throttling: Drill = {
   },
 }
 
+const NOT_HOT = below(60, undefined, 'fewer than')
+
 const cursors: Drill = {
   id: 'CURSOR',
   title: 'Cursor lost in the middle of a page run; pages that fail, break off or come empty',
   report: 'vendors',
   criteria: {
-    'CURSOR.1':
-      '410 in the middle of a run ends in a full resync: removals are right, nothing is deleted in between',
-    'CURSOR.2': 'A page that fails moves nothing of the cursor',
-    'CURSOR.3': 'Empty pages and pages cut short cause no hot loop',
+    'CURSOR.1': criterion`${named(410)} in the middle of a run ends in a full resync: removals are right, nothing is deleted in between`,
+    'CURSOR.2': criterion`A page that fails moves nothing of the cursor`,
+    'CURSOR.3': criterion`Empty pages and pages cut short cause no hot loop: ${NOT_HOT} calls for an account in any second`,
   },
   faults: ['A7', 'A9', 'A11', 'A13'],
   profiles: ['ci', 'full'],
@@ -141,18 +157,22 @@ const cursors: Drill = {
     const recovered = await d.converged(120_000)
     return ({ ledgers, holds }) => {
       const gone = ledgers.calls.filter(({ status }) => status === 410).length
-      const perSecond = Map.groupBy(
-        ledgers.calls,
-        ({ start, accountId }) => `${accountId} ${Math.floor(start / 1_000)}`,
+      const perAccount = Map.groupBy(ledgers.calls, ({ accountId }) => accountId)
+      const hottest = Math.max(
+        ...[...perAccount.values()].map((calls) =>
+          mostWithin(
+            calls.map(({ start }) => start),
+            1_000,
+          ),
+        ),
       )
-      const hottest = Math.max(...[...perSecond.values()].map((calls) => calls.length))
       return {
         criteria: {
           'CURSOR.1': holds('I1', 'I3', 'I5', 'I8'),
           'CURSOR.2': holds('I6', 'I7'),
-          'CURSOR.3': met(
-            hottest < 60,
-            `at most ${hottest} calls in one second for one account; rest ${Math.round(recovered)} ms`,
+          'CURSOR.3': noted(
+            NOT_HOT.judge(hottest, `at most ${hottest} calls in one second for one account`),
+            `rest ${Math.round(recovered)} ms`,
           ),
         },
         witnesses: [
@@ -165,144 +185,14 @@ const cursors: Drill = {
   },
 }
 
-const grants: Drill = {
-  id: 'GRANT',
-  title: 'Access tokens rejected, a grant revoked, credentials altered and swapped',
-  report: 'vendors',
-  criteria: {
-    'GRANT.1': 'A rejected access token costs one refresh; nobody notices',
-    'GRANT.2': 'A revoked grant parks its connection (`needs_reauth`) without a storm; others go on',
-    'GRANT.3': 'Altered or swapped credentials are refused and never used',
-  },
-  faults: ['A4', 'A5'],
-  profiles: ['ci', 'full'],
-  system: (profile) => ({ connections: profile === 'ci' ? 12 : 60, eventsPerCalendar: 10, latencyMs: 20 }),
-  invariants: ['I10', 'I14', 'I15', 'I19', 'I23'],
-  wallMs: 300_000,
-  recoverWithinMs: 120_000,
-  async run(d) {
-    const [revoked, tampered, left, right, ...others] = d.system.accounts
-    const load = d.load(25, 16_000)
-    await d.lasting(1_000)
-    const rejected = await vendorFault(
-      d,
-      { fault: 'A4', action: '401 once each', target: 'others' },
-      ...others.map(({ accountId }) => ({
-        match: { path: LISTING, accountId },
-        respond: { status: 401, reason: 'authError' },
-        times: 1,
-      })),
-    )
-    await d.strike({ fault: 'A5', action: 'revoked', target: revoked!.connectionId }, () =>
-      d.system.vendor.admin('POST', `/admin/accounts/${revoked!.accountId}/revoke`),
-    )
-    await d.until(
-      'the revoked connection is parked',
-      async () => (await statusOf(revoked!.connectionId)) === 'needs_reauth',
-      30_000,
-    )
-    async function statusOf(id: string): Promise<string | undefined> {
-      const rows = await d.system.ask<{ status: string }>(
-        'select status from external_calendar_connections where id = $1',
-        [id],
-      )
-      return rows[0]?.status
-    }
-    const victims = [tampered!, left!, right!]
-    const before = await d.system.ask<Record<string, unknown>>(
-      'select * from connection_credentials where connection_id = any($1::uuid[])',
-      [victims.map(({ connectionId }) => connectionId)],
-    )
-    const tamperings = await Promise.all(
-      victims.map((account, index) =>
-        d.inject({
-          fault: 'A5',
-          action: 'tamper-credentials',
-          target: account.connectionId,
-          inject: async () => {
-            // One bit of the first; the other two get each other's.
-            const own = before.find((row) => row['connection_id'] === account.connectionId)
-            const other = before.find(
-              (row) => row['connection_id'] === victims[index === 1 ? 2 : 1]?.connectionId,
-            )
-            const source = index === 0 ? own : other
-            const spoilt = (text: unknown) => (index === 0 && typeof text === 'string' ? flipped(text) : text)
-            await d.system.ask(
-              'update connection_credentials set refresh_token = $2, access_token = $3, version = version + 1 where connection_id = $1',
-              [account.connectionId, spoilt(source?.['refresh_token']), spoilt(source?.['access_token'])],
-            )
-          },
-          isActive: async () => {
-            const rows = await d.system.ask<{ code: string | null }>(
-              "select last_error ->> 'code' as code from external_calendar_connections where id = $1",
-              [account.connectionId],
-            )
-            return rows[0]?.code?.includes('credential') ?? false
-          },
-          heal: async () => {
-            const own = before.find((row) => row['connection_id'] === account.connectionId)
-            await d.system.ask(
-              `update connection_credentials set refresh_token = $2, access_token = $3, version = version + 1 where connection_id = $1`,
-              [account.connectionId, own?.['refresh_token'], own?.['access_token']],
-            )
-            // What connecting again does: the connection is active and may be rung.
-            await d.system.ask(
-              `update external_calendar_connections set status = 'active', sync_needed = true, error_count = 0, last_error = null,
-                      backoff_until = calstream_now() - interval '1 minute', rung_at = null, sync_epoch = sync_epoch + 1 where id = $1`,
-              [account.connectionId],
-            )
-          },
-          isHealed: () => true,
-        }),
-      ),
-    )
-    await d.lasting(3_000)
-    for (const one of tamperings) await one.heal()
-    await rejected.heal()
-    await load
-    const recovered = await d.converged(120_000)
-    return ({ ledgers, holds }) => {
-      const ended = ledgers.nemesis.find(({ action }) => action === 'revoked')?.activeAt ?? 0
-      const storm = ledgers.calls.filter(
-        ({ accountId, start }) => accountId === revoked!.accountId && start > ended + 5_000,
-      ).length
-      const unauthorised = ledgers.calls.filter(({ status }) => status === 401).length
-      const othersFailed = recordedFailures(ledgers.audit).filter(({ connectionId }) =>
-        others.some((one) => one.connectionId === connectionId),
-      ).length
-      return {
-        criteria: {
-          'GRANT.1': met(
-            othersFailed === 0,
-            `${unauthorised} answers of 401, ${othersFailed} failures recorded`,
-          ),
-          'GRANT.2': allOf(met(storm <= 2, `${storm} calls for it later than 5 s after`), holds('I1')),
-          'GRANT.3': allOf(holds('I19'), met(true, `rest ${Math.round(recovered)} ms`)),
-        },
-        witnesses: [
-          { name: 'answers of 401', need: 4, got: unauthorised },
-          { name: 'credentials tampered with', need: 3, got: tamperings.length },
-        ],
-      }
-    }
-  },
-}
-
-/** Another character in the middle of the ciphertext. */
-function flipped(text: string): string {
-  const at = Math.floor(text.length * 0.7)
-  const replacement = text[at] === 'A' ? 'B' : 'A'
-  return `${text.slice(0, at)}${replacement}${text.slice(at + 1)}`
-}
-
 const hostileData: Drill = {
   id: 'DATA',
   title: 'A calendar disappears, calls hang, and event data that no schema likes',
   report: 'vendors',
   criteria: {
-    'DATA.1': 'A calendar that is gone loses its rows with their removals told; the connection lives on',
-    'DATA.2': 'A hanging call ends by its own deadline and is retried',
-    'DATA.3': 'Odd data is stored as data or quarantined; its page is not lost',
+    'DATA.1': criterion`A calendar that is gone loses its rows with their removals told; the connection lives on`,
+    'DATA.2': criterion`A hanging call ends by its own deadline and is retried`,
+    'DATA.3': criterion`Odd data is stored as data or quarantined; its page is not lost`,
   },
   faults: ['A3', 'A8', 'D17'],
   profiles: ['ci', 'full'],

@@ -1,8 +1,8 @@
 // WAVE: a vendor answers 401 to good tokens, to a tenant and then to everybody, and another refuses
 // our whole project; then a person really takes a grant back. Only that person may have to consent
 // again.
+import { allOf, criterion, met, setUp, within } from '../criterion.ts'
 import type { Drill, DrillRun } from '../drill.ts'
-import { allOf, met } from '../drill.ts'
 import { vendorFault } from '../faults/vendors.ts'
 import { reconcileNow } from './asking.ts'
 import { MINUTE_MS, MOVED, passTime } from './hours.ts'
@@ -19,8 +19,8 @@ const TENANT = 30
 const LATENCY_MS = 200
 /** Connecting 200 accounts at the latency of the wave would take a minute. */
 const LATENCY_BEFORE_MS = 10
-const WELL_WITHIN_MS = 60_000
-const PARKED_WITHIN_MS = 60_000
+const WELL_WITHIN = within(60_000)
+const PARKED_WITHIN = within(60_000)
 /** Meanwhile every connection is due every half a minute. */
 const STEP_MS = 2 * MINUTE_MS
 const TENANT_STEP_MS = 5 * MINUTE_MS
@@ -38,9 +38,9 @@ const wave: Drill = {
   title: `${TENANT_MS / MINUTE_MS} min of 401 for a tenant, then ${WAVE_MS / MINUTE_MS} min of 401 at Microsoft and of a refused project at Google over ${CONNECTIONS} connections; then a grant that is really revoked`,
   report: 'vendors',
   criteria: {
-    'WAVE.1': `Nobody is parked by the wave, of ${CONNECTIONS} connections`,
-    'WAVE.2': `All are well within ${WELL_WITHIN_MS / 1000} s of its end, at ${LATENCY_MS} ms a call`,
-    'WAVE.3': `A revoked grant waits for the person within ${PARKED_WITHIN_MS / 1000} s`,
+    'WAVE.1': criterion`Nobody is parked by the wave, of ${setUp(CONNECTIONS)} connections`,
+    'WAVE.2': criterion`All are well ${WELL_WITHIN} of its end, at ${setUp(LATENCY_MS, 'ms')} a call`,
+    'WAVE.3': criterion`A revoked grant waits for the person ${PARKED_WITHIN}`,
   },
   faults: ['A18', 'A19', 'A5'],
   profiles: ['ci', 'full'],
@@ -62,7 +62,7 @@ const wave: Drill = {
     const began = Date.now()
     const parked = await waveOf(d)
     const ended = Date.now()
-    const wellMs = await d.converged(2 * WELL_WITHIN_MS)
+    const wellMs = await d.converged(2 * WELL_WITHIN.limit)
     parked.push(...(await parkedNow(d)))
     const revoked = d.system.accounts.find(({ vendor: name }) => name === 'google')!
     await d.strike({ fault: 'A5', action: 'revoked', target: revoked.connectionId }, async () => {
@@ -72,7 +72,7 @@ const wave: Drill = {
     const parkedMs = await d.until(
       'the revoked connection waits for the person',
       async () => (await parkedNow(d)).includes(revoked.connectionId),
-      2 * PARKED_WITHIN_MS,
+      2 * PARKED_WITHIN.limit,
     )
     const parkedLast = await parkedNow(d)
     return ({ ledgers }) => {
@@ -95,9 +95,9 @@ const wave: Drill = {
             parked.length + ever === 0,
             `${parked.length} parked at its end or a minute later, ${ever} rows of the audit`,
           ),
-          'WAVE.2': met(wellMs <= WELL_WITHIN_MS, `well ${(wellMs / 1000).toFixed(1)} s after its end`),
+          'WAVE.2': WELL_WITHIN.judge(wellMs, `well ${(wellMs / 1000).toFixed(1)} s after its end`),
           'WAVE.3': allOf(
-            met(parkedMs <= PARKED_WITHIN_MS, `parked after ${(parkedMs / 1000).toFixed(1)} s`),
+            PARKED_WITHIN.judge(parkedMs, `parked after ${(parkedMs / 1000).toFixed(1)} s`),
             met(parkedLast.length === 1, `${parkedLast.length} connections wait for a person`),
           ),
         },

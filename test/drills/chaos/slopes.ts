@@ -2,14 +2,15 @@
 // tell of the faults (a line that is down takes its connections with it), and memory of what is under way. Pure.
 // Memory is what is live after a garbage collection. The slope of resident memory is told and not judged: in one run it stayed level
 // for 25 min, fell by 66 MB and stayed level again while the heap in use stood still; in the next it rose by 47 MB at once, once.
+import { atMost, type Bound } from '../criterion.ts'
 import type { LiveMemory } from '../ledgers/live-memory.ts'
 import type { Ledgers, ProcessSample } from '../ledgers/ledgers.ts'
 
 export interface Growth {
   readonly name: string
   readonly grown: number
-  /** More than this is a leak. */
-  readonly max: number
+  /** More than it allows is a leak. */
+  readonly bound: Bound
 }
 
 /** Lines through (x in ms, y): growth per hour; 0 with fewer than two points. */
@@ -32,9 +33,9 @@ const WARM_UP_MS = 5 * 60_000
 /** A figure of a rest is the most that was seen in this time before its end. */
 export const REST_MS = 5_000
 /** Sync had 3.0 MB more after 3 min of faults, and 3.9 after 30: what it loads when it first needs it. 300 bytes of each change that a process handles in half an hour are more. */
-const LIVE_MAX_MB = 8
+export const LIVE_MORE = atMost(8, 'MB')
 /** A soak has hundreds of faults: one thing left behind by every hundredth of them is more. */
-const LEFT_MAX = 5
+export const LEFT_MORE = atMost(5)
 
 /** A time in which nothing was asked of the system; `at` is its end, ms since 1970. */
 export interface Rest {
@@ -58,11 +59,11 @@ export function soakGrowth(
   ): void => {
     const [first = [], last = []] = [before, after].map((rest) => all.filter(isIn(rest)).map(count))
     if (first.length === 0 || last.length === 0) return
-    figures.push({ name, grown: Math.max(...last) - Math.max(...first), max: LEFT_MAX })
+    figures.push({ name, grown: Math.max(...last) - Math.max(...first), bound: LEFT_MORE })
   }
   for (const [name, all] of byProcess(samples)) {
     const [first, last] = [before.live.find(isOf(name)), after.live.find(isOf(name))]
-    if (first && last) figures.push({ name: `${name} live MB`, grown: last.mb - first.mb, max: LIVE_MAX_MB })
+    if (first && last) figures.push({ name: `${name} live MB`, grown: last.mb - first.mb, bound: LIVE_MORE })
     left(`${name} descriptors`, all, ({ descriptors }) => descriptors)
   }
   left('database sessions', load, ({ sessions }) => sessions)

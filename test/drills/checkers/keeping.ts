@@ -2,6 +2,7 @@
 // a crash leaves is a legal start.
 import { TOPICS } from '#schemas/topics.ts'
 import { foldChanges, foldState } from '../../../infra/local/verify.ts'
+import { within } from '../criterion.ts'
 import type { AuditRow } from '../ledgers/audit.ts'
 import type { Ledgers } from '../ledgers/ledgers.ts'
 import type { Checker, Findings } from './check.ts'
@@ -14,7 +15,7 @@ const RSS_MAX_MB = 600
 /** Slow senders may hold a socket each, up to the ingress's cap. */
 const DESCRIPTORS_MAX = 1_200
 const SESSIONS_MAX = 150
-const STOP_MAX_MS = 10_000
+export const STOPS_WITHIN = within(10_000)
 const PIECE = 16
 
 export const noSecretLeaks: Checker = {
@@ -75,15 +76,24 @@ export const bounded: Checker = {
   },
 }
 
+/** How each process ended that was asked to: after how long, and with what. */
+export function stopsOf({ processes }: Pick<Ledgers, 'processes'>) {
+  return processes
+    .filter(({ event }) => event === 'stopped')
+    .map(({ instance, detail }) => {
+      const [, ms, how = 'nothing'] = /^(\d+) ms, (.*)$/.exec(detail) ?? []
+      return { instance, ms: Number(ms), how }
+    })
+}
+
 export const cleanStop: Checker = {
   id: 'I24',
   title: 'Clean stop: SIGTERM ends with code 0 within ten seconds and nothing comes twice',
   check(ledgers): Findings {
     const failures: string[] = []
-    const stops = ledgers.processes.filter(({ event }) => event === 'stopped')
-    for (const { instance, detail } of stops) {
-      const [, ms, how] = /^(\d+) ms, (.*)$/.exec(detail) ?? []
-      if (Number(ms) > STOP_MAX_MS) failures.push(`${instance} took ${ms} ms to stop`)
+    const stops = stopsOf(ledgers)
+    for (const { instance, ms, how } of stops) {
+      if (ms > STOPS_WITHIN.limit) failures.push(`${instance} took ${ms} ms to stop`)
       if (how !== 'code 0') failures.push(`${instance} ended with ${how}`)
     }
     const isUnclean = ledgers.processes.some(({ event }) => event === 'ended')

@@ -33,11 +33,22 @@ export function callsOf(
 
 /** The most calls within an hour, wherever in the span that begins. */
 export function mostCallsInAnHour(calls: readonly ApiCall[], calendar: CalendarAtVendor, span: Span): number {
-  const starts = callsOf(calls, calendar, span).map(({ start }) => start)
-  const within = starts.map(
-    (first) => starts.filter((start) => start >= first && start < first + HOUR_MS).length,
+  return mostWithin(
+    callsOf(calls, calendar, span).map(({ start }) => start),
+    HOUR_MS,
   )
-  return Math.max(0, ...within)
+}
+
+/** The most moments that lie within so many ms, wherever those begin. */
+export function mostWithin(moments: readonly number[], ms: number): number {
+  const sorted = moments.toSorted((a, b) => a - b)
+  let first = 0
+  let most = 0
+  for (const [index, moment] of sorted.entries()) {
+    while (moment - (sorted[first] ?? 0) >= ms) first += 1
+    most = Math.max(most, index - first + 1)
+  }
+  return most
 }
 
 /** The most calls that followed each other within `gapMs`. */

@@ -103,7 +103,7 @@ export function evidenceOf(result: DrillResult, build: Build): Evidence {
     reasons: result.reasons.map(cut),
     criteria: [...result.criteria].map(([id, { verdict, evidence }]) => ({
       id,
-      text: drill.criteria[id] ?? '',
+      text: drill.criteria[id]?.text ?? '',
       verdict,
       evidence: cut(evidence),
     })),

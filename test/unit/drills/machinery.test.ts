@@ -9,6 +9,7 @@ import { FAULT_CATALOGUE } from '../../drills/catalogue/faults.ts'
 import { chaosSchedule, NEMESIS, NEMESIS_GROUPS, type NemesisGroup } from '../../drills/chaos/schedule.ts'
 import { residentSlope, slopePerHour, soakGrowth } from '../../drills/chaos/slopes.ts'
 import { INVARIANTS } from '../../drills/checkers/invariants.ts'
+import { mostWithin } from '../../drills/ledgers/calls.ts'
 import { parseMetrics } from '../../drills/ledgers/observe.ts'
 import { MUTANTS } from '../../drills/mutants/list.ts'
 import { indexPage } from '../../drills/report/pages.ts'
@@ -94,7 +95,7 @@ describe('what grows in a soak', () => {
     )
   }
   const leaks = (figures: ReturnType<typeof soakGrowth>) =>
-    figures.filter(({ grown, max }) => grown > max).map(({ name }) => name)
+    figures.filter(({ bound, grown, name }) => !bound.judge(grown, name).ok).map(({ name }) => name)
 
   test('is nothing when descriptors swing with the faults and resident memory goes in steps', () => {
     const figures = soak({
@@ -270,6 +271,11 @@ test('reasons come with the gravest first', () => {
     { verdict: 'FAIL', reason: 'another was doubled' },
   ])
   expect(reasons).toEqual(['a change was lost', 'another was doubled', 'stopped', 'nothing happened'])
+})
+
+test('the most moments within a time are found wherever that time begins', () => {
+  expect(mostWithin([], 1_000)).toBe(0)
+  expect(mostWithin([5_900, 100, 6_100, 6_899, 6_900], 1_000)).toBe(3)
 })
 
 test('metrics are read with their labels', () => {
