@@ -1,4 +1,5 @@
-// `npm run gen`: writes messages.gen.ts from the Avro files. A unit test fails when the file is stale.
+// `npm run gen`: writes messages.gen.ts from the Avro files.
+// A unit test fails when the file is stale.
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { messageTypes } from './message-types.ts'
 

@@ -1,4 +1,5 @@
-// TypeScript types from Avro schemas: the text of messages.gen.ts. Pure; generate.ts writes it, a test compares it.
+// TypeScript types from Avro schemas: the text of messages.gen.ts. Pure;
+// generate.ts writes it, a test compares it.
 
 type Schema =
   | string
@@ -29,7 +30,10 @@ const PRIMITIVES: Record<string, string> = {
   string: 'string',
 }
 
-/** The whole file. A type that several schemas define must be the same in all; it is written once. Throws on what it does not know. */
+/**
+ * The whole file. A type that several schemas define must be the same in all; it is written once.
+ * Throws on what it does not know.
+ */
 export function messageTypes(schemas: readonly unknown[]): string {
   const written = new Map<string, string>()
   for (const schema of schemas) writeNamed(schema as NamedSchema, written)

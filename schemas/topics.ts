@@ -1,5 +1,6 @@
-// Every topic by its logical name (KAFKA_PREFIX goes before it on the wire) and the message that its values carry.
-// Partitions and policies are in infra/kafka/topics.json; a test keeps the two lists equal.
+// Every topic by its logical name (KAFKA_PREFIX goes before it on the wire) and the message
+// that its values carry. Partitions and policies are in infra/kafka/topics.json; a test
+// keeps the two lists equal.
 import type { ConnectionChanged, EventChanged, SyncRequested, SyncRetryScheduled } from './messages.gen.ts'
 
 export const TOPICS = {
@@ -16,7 +17,10 @@ export const TOPICS = {
 
 export type Topic = (typeof TOPICS)[keyof typeof TOPICS]
 
-/** The message type of each topic with a schema. The dead-letter topic has none: it carries the original bytes. */
+/**
+ * The message type of each topic with a schema. The dead-letter topic has none:
+ * it carries the original bytes.
+ */
 export interface TopicMessages {
   'calendar.sync.requested.google.v1': SyncRequested
   'calendar.sync.requested.microsoft.v1': SyncRequested

@@ -1,4 +1,5 @@
-// The rooms of the house and their doors. The table below is the one in docs/architecture.md; a new door is a decision.
+// The rooms of the house and their doors. The table below is the one in docs/architecture.md;
+// a new door is a decision.
 import { readdirSync, readFileSync } from 'node:fs'
 import path from 'node:path'
 import { describe, expect, test } from 'vitest'
@@ -62,7 +63,8 @@ function violations(file: string, source: string): string[] {
 }
 
 function mayEnter(room: string, other: string, target: string): boolean {
-  // The command starts services, so it may open their front door and read their label; nothing else of them.
+  // The command starts services, so it may open their front door and read their
+  // label; nothing else of them.
   if (room === 'cli' && (SERVICES as readonly string[]).includes(other))
     return /\/(?:service|config)\.ts$/.test(target)
   return DOORS[room]?.includes(other) ?? false
@@ -244,7 +246,10 @@ describe('the house', () => {
 })
 
 describe('the play vendors of test/field', () => {
-  /** Beyond Node and each other. What stands in for a vendor has nothing from anybody, or a belief could be shared. */
+  /**
+   * Beyond Node and each other. What stands in for a vendor has nothing from anybody,
+   * or a belief could be shared.
+   */
   const MAY_IMPORT = {
     vendors: /^(?:node:|\.\/)/,
     cases: /^(?:node:|\.\/|\.\.\/support\/|vitest$|jose$|\.\.\/\.\.\/infra\/local\/browser\.ts$)/,
@@ -309,7 +314,8 @@ describe('the dependencies', () => {
     expect(wrong).toEqual([])
   })
 
-  // A lockfile written under an older Node resolves older majors without a word; these are the lines we build on.
+  // A lockfile written under an older Node resolves older majors without a word;
+  // these are the lines we build on.
   test.each([
     ['@opentelemetry/sdk-node', /^0\.30\d\./],
     ['@opentelemetry/sdk-metrics', /^3\./],

@@ -1,5 +1,6 @@
-// Five projects, from fast to real: unit (no process, no network), contract, integration, field and drill. The last four share
-// one local stack, which support/global-setup.ts starts once for the whole run; a unit run never starts Java.
+// Five projects, from fast to real: unit (no process, no network), contract, integration, field and
+// drill. The last four share one local stack, which support/global-setup.ts starts once for the
+// whole run; a unit run never starts Java.
 import { fileURLToPath } from 'node:url'
 import { defineConfig, type TestProjectInlineConfiguration } from 'vitest/config'
 
@@ -22,7 +23,8 @@ export default defineConfig({
           sequence: { groupOrder: 0 },
         },
       },
-      // Files share one broker and one database server, so a small machine runs two at a time; drills measure, so they run alone.
+      // Files share one broker and one database server, so a small machine runs two at a time;
+      // drills measure, so they run alone.
       onTheStack('contract', 1, 2),
       onTheStack('integration', 2, 2),
       onTheStack('field', 3, 2),

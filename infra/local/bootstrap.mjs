@@ -1,6 +1,7 @@
-// The first thing `npm start` and `npm test` run, in plain JavaScript so that any Node >= 18 can run it.
-// It installs the packages when the lockfile changed, then hands over to the pinned Node 24 that the lockfile brings.
-// Usage: node infra/local/bootstrap.mjs <entry.ts> [arguments for the entry]
+// The first thing `npm start` and `npm test` run, in plain JavaScript so that any Node >= 18
+// can run it. It installs the packages when the lockfile changed, then hands over to the
+// pinned Node 24 that the lockfile brings. Usage: node infra/local/bootstrap.mjs <entry.ts>
+// [arguments for the entry]
 import { spawn, spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
@@ -31,14 +32,18 @@ function explain() {
   process.exit(0)
 }
 
-/** Runs `npm ci` unless this exact lockfile is already installed; the stamp is written last, so half an install is redone. */
+/**
+ * Runs `npm ci` unless this exact lockfile is already installed;
+ * the stamp is written last, so half an install is redone.
+ */
 function install() {
   const lock = createHash('sha256').update(readFileSync('package-lock.json')).digest('hex')
   const stamp = path.join('node_modules', '.calstream-installed')
   if (existsSync(stamp) && readFileSync(stamp, 'utf8') === lock) return
   process.stderr.write('Installing packages (first run, about a minute) …\n')
   const started = Date.now()
-  // The flags undo user settings under which the install would miss parts: omit=dev, omit=optional, ignore-scripts=true.
+  // The flags undo user settings under which the install would miss parts:
+  // omit=dev, omit=optional, ignore-scripts=true.
   const flags = [
     '--include=dev',
     '--include=optional',
@@ -79,7 +84,8 @@ function handOver(binary, entryPath) {
   // PATH too: children that are started as `node` must get the pinned one.
   const env = { ...process.env, PATH: `${path.dirname(binary)}${path.delimiter}${process.env.PATH ?? ''}` }
   const child = spawn(binary, [entryPath, ...args], { stdio: 'inherit', env })
-  // Ctrl-C reaches the child from the terminal as well; forwarding covers `kill <pid>`. Repeats are harmless by contract.
+  // Ctrl-C reaches the child from the terminal as well; forwarding covers `kill <pid>`.
+  // Repeats are harmless by contract.
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => child.kill(signal))
   child.on('error', (error) => fail(`The pinned Node could not be started: ${error.message}`))
   child.on('exit', (code, signal) => process.exit(signal ? 128 + constants.signals[signal] : code))

@@ -1,5 +1,6 @@
-// A browser's part in consent, for the demo and for tests: it keeps cookies per origin, follows redirects by itself, clicks
-// a link and presses a button. It shares nothing with the ingress, so that what it can do a person's browser can do.
+// A browser's part in consent, for the demo and for tests: it keeps cookies per origin, follows
+// redirects by itself, clicks a link and presses a button. It shares nothing with the ingress, so
+// that what it can do a person's browser can do.
 
 export interface Landing {
   readonly url: URL
@@ -8,9 +9,15 @@ export interface Landing {
 }
 
 export interface Browser {
-  /** Opens an address and follows redirects to a page. Throws after ten of them, and when a server does not answer. */
+  /**
+   * Opens an address and follows redirects to a page.
+   * Throws after ten of them, and when a server does not answer.
+   */
   open(url: string | URL): Promise<Landing>
-  /** Sends the first form of a page whose button holds `words`, and follows redirects; null when there is none. */
+  /**
+   * Sends the first form of a page whose button holds `words`, and follows redirects;
+   * null when there is none.
+   */
   press(page: Landing, words: string): Promise<Landing | null>
 }
 

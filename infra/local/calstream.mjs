@@ -1,5 +1,6 @@
 #!/usr/bin/env node
-// The `calstream` command (npx calstream …) on a clone: installs if needed and runs the command under the pinned Node.
+// The `calstream` command (npx calstream …) on a clone:
+// installs if needed and runs the command under the pinned Node.
 import { existsSync } from 'node:fs'
 
 // In a fresh clone nothing runs, and nobody waits for a minute of packages to be told so.

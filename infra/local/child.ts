@@ -1,5 +1,6 @@
-// One child process in a process group of its own, so that Ctrl-C in the terminal reaches only its supervisor, which
-// stops it in order. Output goes to a log file; the file is reopened (appended) by every start.
+// One child process in a process group of its own, so that Ctrl-C in the terminal reaches only
+// its supervisor, which stops it in order. Output goes to a log file; the file is reopened
+// (appended) by every start.
 import { type ChildProcess, spawn } from 'node:child_process'
 import { closeSync, mkdirSync, openSync, readFileSync } from 'node:fs'
 import path from 'node:path'
@@ -14,7 +15,10 @@ export interface ChildSpec {
   readonly env: NodeJS.ProcessEnv
   readonly cwd: string
   readonly logFile: string
-  /** Asks for an orderly end. Postgres needs SIGINT (fast shutdown); SIGTERM would wait for its clients. */
+  /**
+   * Asks for an orderly end. Postgres needs SIGINT (fast shutdown);
+   * SIGTERM would wait for its clients.
+   */
   readonly stopSignal?: NodeJS.Signals
   /** SIGKILL follows an ignored stop signal after this long. */
   readonly stopWithinMs: number
@@ -45,7 +49,10 @@ export class Child {
     })
   }
 
-  /** Starts the process and records it in the ledger, so that the next start can end it if we are killed. Throws a Problem when it cannot be started at all. */
+  /**
+   * Starts the process and records it in the ledger, so that the next start can end it if we are
+   * killed. Throws a Problem when it cannot be started at all.
+   */
   static async start(spec: ChildSpec, ledger: ProcessLedger): Promise<Child> {
     mkdirSync(path.dirname(spec.logFile), { recursive: true })
     const log = openSync(spec.logFile, 'a')
@@ -58,7 +65,8 @@ export class Child {
         ...spec.user,
       })
       const ended = exitOf(process)
-      // At once, so that no moment exists in which it runs unrecorded; without a pid it did not start.
+      // At once, so that no moment exists in which it runs unrecorded;
+      // without a pid it did not start.
       if (process.pid !== undefined)
         ledger.add({ name: spec.name, pid: process.pid, stopSignal: spec.stopSignal ?? 'SIGTERM' })
       await spawned(process, spec)
@@ -77,7 +85,9 @@ export class Child {
     return this.#running
   }
 
-  /** Asks the process to end and waits; one that does not within its time is killed. Safe to repeat. */
+  /**
+   * Asks the process to end and waits; one that does not within its time is killed. Safe to repeat.
+   */
   async stop(): Promise<void> {
     if (!this.#running) return
     // A stopped (SIGSTOP) process handles no signal until it continues.
@@ -90,15 +100,20 @@ export class Child {
   async kill(): Promise<void> {
     const family = descendants(this.pid)
     this.signal('SIGKILL')
-    // Postgres' backends leave the group; without their postmaster they would hold its shared memory for a while.
+    // Postgres' backends leave the group;
+    // without their postmaster they would hold its shared memory for a while.
     for (const pid of family) signalProcess(pid, 'SIGKILL')
     await this.exited
   }
 
-  /** Sends a signal to the whole group; SIGSTOP and SIGCONT freeze and wake it with the children that left the group. */
+  /**
+   * Sends a signal to the whole group;
+   * SIGSTOP and SIGCONT freeze and wake it with the children that left the group.
+   */
   signal(signal: NodeJS.Signals): void {
     if (!this.#running) return
-    // A frozen postmaster alone leaves its backends answering; frozen first, it starts no new ones meanwhile.
+    // A frozen postmaster alone leaves its backends answering;
+    // frozen first, it starts no new ones meanwhile.
     signalProcess(-this.pid, signal)
     if (signal !== 'SIGSTOP' && signal !== 'SIGCONT') return
     for (const pid of descendants(this.pid)) signalProcess(pid, signal)
@@ -124,7 +139,10 @@ export class Child {
 /** One real round trip, bounded by the signal it gets; throws while the component is not ready. */
 export type Probe = (signal: AbortSignal) => Promise<void>
 
-/** Waits for a child's first round trip; throws a Problem with the end of its log when it ends before, or takes too long. */
+/**
+ * Waits for a child's first round trip; throws a Problem with the end of its log when it ends
+ * before, or takes too long.
+ */
 export async function untilReady(
   child: Child,
   probe: Probe,

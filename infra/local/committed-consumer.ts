@@ -1,7 +1,9 @@
-// @platformatic/kafka's consumer, reading committed records by the markers in the log itself. Its own filter (2.12.1) knows one range
-// per producer and answer: from an aborted transaction to the last abort marker of that producer, so a transaction that was aborted
-// without a record (a relay that was killed early) hides every committed record between the two. Here a batch is shown when the
-// next marker of its producer is a commit, and nothing is shown behind the first batch that has no marker yet.
+// @platformatic/kafka's consumer, reading committed records by the markers in the log itself.
+// Its own filter (2.12.1) knows one range per producer and answer: from an aborted transaction
+// to the last abort marker of that producer, so a transaction that was aborted without a record
+// (a relay that was killed early) hides every committed record between the two. Here a batch is
+// shown when the next marker of its producer is a commit, and nothing is shown behind the first
+// batch that has no marker yet.
 import { setTimeout as delay } from 'node:timers/promises'
 import { callbackify } from 'node:util'
 import { Consumer, type CallbackWithPromise, type FetchOptions } from '@platformatic/kafka'
@@ -20,7 +22,10 @@ export interface LogBatch {
   readonly records: readonly { readonly key: Buffer | null }[]
 }
 
-/** Pure: of consecutive batches of one partition those that a reader of committed records gets now, markers included. */
+/**
+ * Pure: of consecutive batches of one partition those that a reader of committed records
+ * gets now, markers included.
+ */
 export function committedBatches<B extends LogBatch>(batches: readonly B[]): readonly B[] {
   const next = new Map<bigint, 'commit' | 'abort'>()
   let end = batches.length

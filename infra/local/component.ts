@@ -1,5 +1,6 @@
-// A part of the stack that can be stopped, killed, frozen and started again on the same data and the same ports: what
-// `npm start`, tests and drills hold in their hands. The pid changes with every start; the addresses never do.
+// A part of the stack that can be stopped, killed, frozen and started again on the same data and
+// the same ports: what `npm start`, tests and drills hold in their hands. The pid changes with
+// every start; the addresses never do.
 import type { Child, Exit } from './child.ts'
 
 /** Starts the process and resolves when it is ready; must leave nothing running when it throws. */
@@ -62,7 +63,10 @@ export class Component implements AsyncDisposable {
     return this.#child.exited
   }
 
-  /** Resolves when the current process ends although nobody asked it to through this handle; null when somebody did. */
+  /**
+   * Resolves when the current process ends although nobody asked it to through this
+   * handle; null when somebody did.
+   */
   async endedByItself(): Promise<Exit | null> {
     const exit = await this.#child.exited
     return this.#wanted ? exit : null

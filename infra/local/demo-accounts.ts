@@ -1,5 +1,6 @@
-// The demo's people: accounts at the play vendors, every other one at Microsoft, their providers on the allowlist, and each account
-// connected by consent in a browser. What is there already, from an earlier start, is left as it is.
+// The demo's people: accounts at the play vendors, every other one at Microsoft, their providers on
+// the allowlist, and each account connected by consent in a browser. What is there already, from an
+// earlier start, is left as it is.
 import { connectByConsent } from './demo-consent.ts'
 import { askForSync } from './demo-rest.ts'
 import type { HeldConnection, HeldEvents } from './held-events.ts'
@@ -15,11 +16,15 @@ export interface ConnectDeps {
   readonly apiUrl: string
   readonly calstream: (invocation: Invocation, signal: AbortSignal) => Promise<string>
   readonly say: (line: string) => void
-  /** Filled by this: email of each account that was connected now → when that began, ms since 1970. */
+  /**
+   * Filled by this: email of each account that was connected now → when that began, ms since 1970.
+   */
   readonly added: Map<string, number>
 }
 
-/** Four businesses share the accounts. Fixed, so that a person finds them again in the flag console. */
+/**
+ * Four businesses share the accounts. Fixed, so that a person finds them again in the flag console.
+ */
 const DEMO_PROVIDERS = [
   '0198d3a0-0000-7000-8000-000000000001',
   '0198d3a0-0000-7000-8000-000000000002',
@@ -41,8 +46,8 @@ export interface Connected {
 }
 
 /**
- * Makes sure that this many accounts exist and are connected and let in, and asks for a sync of those that were. Safe to repeat.
- * Throws a Problem when one cannot be connected.
+ * Makes sure that this many accounts exist and are connected and let in, and asks for a sync of
+ * those that were. Safe to repeat. Throws a Problem when one cannot be connected.
  */
 export async function connectDemoAccounts(
   deps: ConnectDeps,
@@ -55,7 +60,8 @@ export async function connectDemoAccounts(
   const known = accounts.filter(({ email }) => !missing.some((one) => one.email === email))
   const earlier = known.filter(({ email }) => !deps.added.has(email))
   const bearers = await bearersOf(deps, [...missing, ...earlier], signal)
-  // Notifications die with the vendor's process: what changed while the stack stopped, nobody else would tell before the reconcile.
+  // Notifications die with the vendor's process: what changed while the stack stopped, nobody else
+  // would tell before the reconcile.
   if (earlier.length > 0) await askForSyncs(deps, bearers, earlier, signal)
   if (missing.length > 0) {
     deps.say(

@@ -1,4 +1,5 @@
-// Whether the demo has converged: Postgres, the folded changed topic and the folded state topic each equal the vendor's truth.
+// Whether the demo has converged: Postgres, the folded changed topic and the folded state topic
+// each equal the vendor's truth.
 import type { HeldConnection, HeldEvents } from './held-events.ts'
 import type { StreamReader } from './stream-reader.ts'
 import { readTruth, type Truth } from './truth.ts'
@@ -21,7 +22,10 @@ export interface Check {
   readonly truth: Truth
 }
 
-/** One look at everything. Reads the topics only when Postgres is right: that is the cheaper half, and the first to be wrong. */
+/**
+ * One look at everything. Reads the topics only when Postgres is right: that is the cheaper half,
+ * and the first to be wrong.
+ */
 export async function checkOnce(deps: CheckDeps, emails: ReadonlySet<string>): Promise<Check> {
   const failed = deps.stream.failure()
   if (failed !== null) throw new Error('The reader of the topics failed.', { cause: failed })
@@ -37,7 +41,8 @@ export async function checkOnce(deps: CheckDeps, emails: ReadonlySet<string>): P
   const ids = new Set(connections.map(({ connectionId }) => connectionId))
   const changes = foldChanges(deps.stream.records(deps.topics.changed))
   const state = foldState(deps.stream.records(deps.topics.state))
-  // A connection whose first record is gone (the topic keeps 7 days) has events there that nothing changed since.
+  // A connection whose first record is gone (the topic keeps 7 days) has events there
+  // that nothing changed since.
   const begins = (key: string) => changes.firstSequences.get(connectionOf(key)) === 1
   const own = (holdings: ReadonlyMap<string, EventImage>) =>
     new Map([...holdings].filter(([key]) => ids.has(connectionOf(key))))

@@ -1,5 +1,6 @@
-// How a demo account is connected: the booking product asks for a link, the person's browser follows it and presses its button, the
-// person consents at the vendor, and the vendor sends the browser back. The same requests as in production, against the play vendors.
+// How a demo account is connected: the booking product asks for a link, the person's browser
+// follows it and presses its button, the person consents at the vendor, and the vendor sends the
+// browser back. The same requests as in production, against the play vendors.
 import { setTimeout as delay } from 'node:timers/promises'
 import { createBrowser, linkOn } from './browser.ts'
 import { Problem } from './problem.ts'
@@ -37,7 +38,10 @@ export async function connectByConsent(
   }
 }
 
-/** The link that the booking product would show. Waits while the gate for this provider is not seen open yet. */
+/**
+ * The link that the booking product would show.
+ * Waits while the gate for this provider is not seen open yet.
+ */
 async function connectLink(
   api: { readonly url: string; readonly bearer: string },
   person: Person,

@@ -1,5 +1,6 @@
-// The demo's waits: for the first syncs, and for Postgres and both topics to equal the vendor. What a check itself runs into
-// (a busy database, a reader that failed) is said and tried again; it is never a reason to stop what runs.
+// The demo's waits: for the first syncs, and for Postgres and both topics to equal the vendor. What
+// a check itself runs into (a busy database, a reader that failed) is said and tried again; it is
+// never a reason to stop what runs.
 import { type Check, checkOnce, describeDifference } from './demo-check.ts'
 import { connectionsOf, type DemoStack, type Looking } from './demo-setting.ts'
 import type { HeldConnection } from './held-events.ts'
@@ -15,7 +16,10 @@ export interface Limits {
   readonly signal: AbortSignal
 }
 
-/** Looks until nothing differs. Throws a Problem with the first differences when the time is over before. */
+/**
+ * Looks until nothing differs. Throws a Problem with the first differences when
+ * the time is over before.
+ */
 export async function converge(looking: Looking, limits: Limits): Promise<Check> {
   const what = 'Postgres and both topics to equal the vendor'
   const wait = new Wait({ what, ...limits })
@@ -37,8 +41,9 @@ export async function converge(looking: Looking, limits: Limits): Promise<Check>
 }
 
 /**
- * Says how far the first syncs are, a line for every quarter; resolves with how long each took, once all are done.
- * `connected`: email → the moment in ms since 1970 at which this start began to connect it.
+ * Says how far the first syncs are, a line for every quarter; resolves with how long each
+ * took, once all are done. `connected`: email → the moment in ms since 1970 at which this
+ * start began to connect it.
  */
 export async function watchFirstSyncs(
   looking: Looking,
@@ -68,8 +73,9 @@ export async function watchFirstSyncs(
 }
 
 /**
- * From connecting to the first sync's end, in ms; null while it lasts, or for an account that was connected before. One that is
- * connected again keeps its row and the time of its last sync: only a sync after that moment counts.
+ * From connecting to the first sync's end, in ms; null while it lasts, or for an account that was
+ * connected before. One that is connected again keeps its row and the time of its last sync: only a
+ * sync after that moment counts.
  */
 export function firstSyncOf(
   { createdAtMs, lastSyncedAtMs }: Pick<HeldConnection, 'createdAtMs' | 'lastSyncedAtMs'>,

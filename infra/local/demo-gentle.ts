@@ -1,4 +1,5 @@
-// A gentle load for as long as a person watches. What that person kills meanwhile comes back, so a failed round is only said.
+// A gentle load for as long as a person watches. What that person kills meanwhile comes back, so a
+// failed round is only said.
 import { setTimeout as delay } from 'node:timers/promises'
 import { describeFreshness, freshnessOf, runLoad } from './demo-live.ts'
 import { connectionsOf, type DemoStack, lookingAt, openSetting } from './demo-setting.ts'

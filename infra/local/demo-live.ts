@@ -1,4 +1,5 @@
-// Live changes at the play vendor, rung by webhooks, and how long each took until a reader of the topic had it.
+// Live changes at the play vendor, rung by webhooks,
+// and how long each took until a reader of the topic had it.
 import { setTimeout as delay } from 'node:timers/promises'
 import type { HeldConnection } from './held-events.ts'
 import type { LoadState, SimulatorAdmin, VendorChange } from './simulator-admin.ts'
@@ -16,7 +17,10 @@ const POLL_MS = 500
 /** For a load whose ticks come late on a busy machine. */
 const LATE_MAX_MS = 180_000
 
-/** Makes changes at a steady rate and resolves when all are made. `progress` hears how many, about twice a second. */
+/**
+ * Makes changes at a steady rate and resolves when all are made.
+ * `progress` hears how many, about twice a second.
+ */
 export async function runLoad(
   simulator: SimulatorAdmin,
   load: { changesPerSecond: number; durationMs: number; accountIds: readonly string[] },
@@ -34,7 +38,10 @@ export async function runLoad(
   }
 }
 
-/** The vendor's changes under our names. Events that no side ever saw lie outside the window and are left out. */
+/**
+ * The vendor's changes under our names.
+ * Events that no side ever saw lie outside the window and are left out.
+ */
 export function toLedger(
   changes: readonly VendorChange[],
   connections: readonly HeldConnection[],
@@ -70,7 +77,10 @@ export function toObservations(stream: StreamReader, topic: string): Observation
   )
 }
 
-/** The play vendors' etags are quoted numbers, weak ones at Microsoft, that grow with every change of their world. */
+/**
+ * The play vendors' etags are quoted numbers, weak ones at Microsoft,
+ * that grow with every change of their world.
+ */
 function versionOf(etag: string): number {
   return Number(etag.replaceAll(/\D/g, ''))
 }

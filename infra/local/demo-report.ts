@@ -6,7 +6,10 @@ import { percentile } from './verify.ts'
 export interface DemoFigures {
   readonly downloadMs: number
   readonly readyMs: number
-  /** Per connection: connected → first synced to the end. Empty when all were there from an earlier start. */
+  /**
+   * Per connection: connected → first synced to the end.
+   * Empty when all were there from an earlier start.
+   */
   readonly firstSyncMs: readonly number[]
   readonly connections: number
   readonly events: number
@@ -48,7 +51,10 @@ function memoryText(memory: Readonly<Record<string, number>>): string {
     .join(', ')
 }
 
-/** Peak resident memory of each process in bytes (VmHWM of /proc); processes that cannot be read are left out. */
+/**
+ * Peak resident memory of each process in bytes (VmHWM of /proc);
+ * processes that cannot be read are left out.
+ */
 export function peakMemory(pids: Readonly<Record<string, number>>): Record<string, number> {
   const found: Record<string, number> = {}
   for (const [name, pid] of Object.entries(pids)) {

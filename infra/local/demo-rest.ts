@@ -1,5 +1,6 @@
-// How the play vendor comes to rest before the stack stops, and how a start catches up with what nobody heard of: notifications
-// live in the vendor's memory only, so those that are under way when it ends are lost with it.
+// How the play vendor comes to rest before the stack stops, and how a start catches up with what
+// nobody heard of: notifications live in the vendor's memory only, so those that are under way when
+// it ends are lost with it.
 import { setTimeout as delay } from 'node:timers/promises'
 import { Problem } from './problem.ts'
 import type { SimulatorAdmin } from './simulator-admin.ts'
@@ -7,8 +8,9 @@ import type { SimulatorAdmin } from './simulator-admin.ts'
 const LOOK_EVERY_MS = 50
 
 /**
- * Ends every load and resolves once no notification waits or is under way; what they told is then durable in Kafka. False when
- * the signal fired first, or the vendor did not answer: then the next start's question heals it.
+ * Ends every load and resolves once no notification waits or is under way; what they told is then
+ * durable in Kafka. False when the signal fired first, or the vendor did not answer: then the next
+ * start's question heals it.
  */
 export async function comeToRest(simulator: SimulatorAdmin, signal: AbortSignal): Promise<boolean> {
   try {
@@ -23,8 +25,9 @@ export async function comeToRest(simulator: SimulatorAdmin, signal: AbortSignal)
 const TIMEOUT_MS = 20_000
 
 /**
- * Asks for a sync of all connections of a provider, as its app does. Resolves with null once it is asked for, or with what a
- * closed gate says: such a request is kept. Throws a Problem for any other answer, which may be better the next time.
+ * Asks for a sync of all connections of a provider, as its app does. Resolves with null once it is
+ * asked for, or with what a closed gate says: such a request is kept. Throws a Problem for any
+ * other answer, which may be better the next time.
  */
 export async function askForSync(
   api: { readonly url: string; readonly bearer: string },

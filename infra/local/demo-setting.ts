@@ -1,4 +1,5 @@
-// What the demo looks through: the play vendor's hand, Postgres, and a reader of both topics that is opened again when it fails.
+// What the demo looks through: the play vendor's hand, Postgres, and a reader of both topics that
+// is opened again when it fails.
 import { TOPICS } from '#schemas/topics.ts'
 import type { CheckDeps } from './demo-check.ts'
 import { type HeldConnection, openHeldEvents } from './held-events.ts'
@@ -25,7 +26,10 @@ export interface DemoStack {
 export interface Setting extends AsyncDisposable {
   readonly simulator: SimulatorAdmin
   readonly check: CheckDeps
-  /** Opens the reader of the topics again, from the same place, when it has failed; does nothing otherwise. */
+  /**
+   * Opens the reader of the topics again, from the same place,
+   * when it has failed; does nothing otherwise.
+   */
   mend(): Promise<void>
 }
 

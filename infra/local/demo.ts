@@ -1,6 +1,7 @@
-// What `npm start` shows once everything runs: accounts are connected, converge with the vendor's truth, go on converging
-// under live changes, and a table says how fast. The stack is ready when this is called and is stopped after it returns.
-// Without --until-synced nothing that a check finds, or runs into, stops what runs: it is said, and looked at again.
+// What `npm start` shows once everything runs: accounts are connected, converge with the vendor's
+// truth, go on converging under live changes, and a table says how fast. The stack is ready when
+// this is called and is stopped after it returns. Without --until-synced nothing that a check
+// finds, or runs into, stops what runs: it is said, and looked at again.
 import { connectDemoAccounts, type Connected } from './demo-accounts.ts'
 import type { Check } from './demo-check.ts'
 import { converge, counted, watchFirstSyncs } from './demo-converge.ts'
@@ -20,8 +21,8 @@ const SHOWN = 10
 const LATENCY_MS = 200
 
 /**
- * Runs the demo; returns when the signal fires. With `untilSynced` it returns once everything has converged, and throws a Problem
- * with the first differences when it does not.
+ * Runs the demo; returns when the signal fires. With `untilSynced` it returns once everything has
+ * converged, and throws a Problem with the first differences when it does not.
  */
 export async function runDemo(stack: DemoStack, options: DemoOptions, signal: AbortSignal): Promise<void> {
   try {

@@ -1,5 +1,5 @@
-// `npm run gen`: what is generated and committed, the types of the messages, the page of errors and the
-// page of the play vendors. Tests fail when one is stale.
+// `npm run gen`: what is generated and committed, the types of the messages, the page of errors and
+// the page of the play vendors. Tests fail when one is stale.
 import { writeFileSync } from 'node:fs'
 import { failurePage } from '#shared/domain/failure-page.ts'
 import '../../schemas/generate.ts'

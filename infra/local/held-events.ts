@@ -1,5 +1,5 @@
-// What Postgres holds after a sync, read with a connection of its own, apart from the store's code: the checking side must
-// not share the checked side's mistakes.
+// What Postgres holds after a sync, read with a connection of its own, apart from the store's code:
+// the checking side must not share the checked side's mistakes.
 import pg from 'pg'
 import { eventKey, type EventImage } from './verify.ts'
 

@@ -1,5 +1,5 @@
-// The parts that are not ours, started side by side: Postgres (then Unleash on it), and Kafka and the registry once
-// their jars are there. Either all of them run, or none.
+// The parts that are not ours, started side by side: Postgres (then Unleash on it), and Kafka and
+// the registry once their jars are there. Either all of them run, or none.
 import path from 'node:path'
 import type { Component } from './component.ts'
 import { fetchJavaParts, type JavaParts } from './java-parts.ts'
@@ -42,7 +42,10 @@ export interface Infrastructure extends AsyncDisposable {
   readonly components: readonly Component[]
 }
 
-/** Starts all four; resolves when all are ready. When one fails, the others are stopped and its error is thrown. */
+/**
+ * Starts all four; resolves when all are ready.
+ * When one fails, the others are stopped and its error is thrown.
+ */
 export async function startInfrastructure(
   options: InfrastructureOptions,
   signal: AbortSignal,
@@ -84,8 +87,9 @@ export async function startInfrastructure(
 }
 
 /**
- * What a child inherits: where programs, homes, temporary files and proxies are. Nothing else, so that a variable meant
- * for another program (DATABASE_URL, KAFKA_BROKERS, NODE_OPTIONS …) never reaches one of ours.
+ * What a child inherits: where programs, homes, temporary files and proxies are. Nothing else,
+ * so that a variable meant for another program (DATABASE_URL, KAFKA_BROKERS, NODE_OPTIONS …)
+ * never reaches one of ours.
  */
 export function childEnv(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
   const kept =

@@ -1,5 +1,6 @@
-// Fetches Kafka and the schema registry (pom.xml) with Maven into a cache outside the repository, shared by all clones.
-// A cache entry is complete or absent: it is filled beside its place and renamed into it, so a cut-off first run heals itself.
+// Fetches Kafka and the schema registry (pom.xml) with Maven into a cache outside the repository,
+// shared by all clones. A cache entry is complete or absent: it is filled beside its place and
+// renamed into it, so a cut-off first run heals itself.
 import { spawn, spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs'
@@ -36,13 +37,14 @@ const INSTALL_MAVEN =
 /** `$XDG_CACHE_HOME/calstream`, or `~/.cache/calstream` (XDG Base Directory Specification). */
 export function cacheFolder(env: NodeJS.ProcessEnv, home: string): string {
   const base = env['XDG_CACHE_HOME']
-  // "All paths set in these environment variables must be absolute. … relative … should be ignored."
+  // "All paths set in these environment variables must be absolute.
+  // … relative … should be ignored."
   return path.join(base && path.isAbsolute(base) ? base : path.join(home, '.cache'), 'calstream')
 }
 
 /**
- * The Java parts, from the cache or by Maven. Throws a Problem that says what to install when Java (or, on a first run,
- * Maven) is missing or too old, and when the download fails.
+ * The Java parts, from the cache or by Maven. Throws a Problem that says what to install when Java
+ * (or, on a first run, Maven) is missing or too old, and when the download fails.
  */
 export async function fetchJavaParts(options: JavaPartsOptions, signal: AbortSignal): Promise<JavaParts> {
   const java = findJava(options.env)
@@ -73,7 +75,10 @@ export function findJava(env: NodeJS.ProcessEnv): string {
   return java
 }
 
-/** `openjdk version "17.0.15" …` is 17, `java version "1.8.0_392"` is 8; null when there is no version in the text. */
+/**
+ * `openjdk version "17.0.15" …` is 17, `java version "1.8.0_392"` is 8;
+ * null when there is no version in the text.
+ */
 export function javaMajor(versionText: string): number | null {
   const match = /version "(?:1\.)?(\d+)/.exec(versionText)
   return match ? Number(match[1]) : null
@@ -154,7 +159,10 @@ function mavenFailure(output: string): string {
   return `Maven could not fetch Kafka and the schema registry: ${reason.slice(0, 500)} Check the network, then run the same command again.`
 }
 
-/** Adds up what Maven reports: `Downloaded from central: … (142 MB at 9.5 MB/s)` and `Progress (1): 12/142 MB`. */
+/**
+ * Adds up what Maven reports: `Downloaded from central: … (142 MB at 9.5 MB/s)` and
+ * `Progress (1): 12/142 MB`.
+ */
 export class DownloadMeter {
   #doneBytes = 0
   #currentBytes = 0

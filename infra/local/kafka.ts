@@ -1,5 +1,6 @@
-// One Apache Kafka broker in KRaft mode (broker and controller in one process), data kept in its folder. Formatting
-// happens beside the data and is renamed into place, so data is either absent or whole.
+// One Apache Kafka broker in KRaft mode (broker and controller in one process), data
+// kept in its folder. Formatting happens beside the data and is renamed into place, so
+// data is either absent or whole.
 import { spawn } from 'node:child_process'
 import { existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
@@ -17,7 +18,9 @@ export interface KafkaOptions {
   readonly logFile: string
   readonly port: number
   readonly controllerPort: number
-  /** A second way in, for clients that come through a proxy: it is told to them as `advertisedPort`. */
+  /**
+   * A second way in, for clients that come through a proxy: it is told to them as `advertisedPort`.
+   */
   readonly proxied?: { readonly port: number; readonly advertisedPort: number }
   /** For its controlled shutdown; then it is killed. */
   readonly stopWithinMs?: number
@@ -31,10 +34,15 @@ export type Kafka = Component & { /** `host:port` for KAFKA_BROKERS. */ readonly
 const READY_TIMEOUT_MS = 240_000
 /** Measured 0.3 s idle; a controlled shutdown with open clients may take seconds. */
 const STOP_WITHIN_MS = 3_500
-/** 22 characters of base64url are 16 bytes: any constant will do, there is one cluster per folder. */
+/**
+ * 22 characters of base64url are 16 bytes: any constant will do, there is one cluster per folder.
+ */
 const CLUSTER_ID = 'Y2Fsc3RyZWFtLWxvY2FsMQ'
 
-/** Starts the broker; resolves when the controller answers a validate-only topic creation. Throws a Problem with the end of the log. */
+/**
+ * Starts the broker; resolves when the controller answers a validate-only topic creation. Throws a
+ * Problem with the end of the log.
+ */
 export async function startKafka(options: KafkaOptions, signal: AbortSignal): Promise<Kafka> {
   const brokers = `127.0.0.1:${options.port}`
   const component = await Component.start((stop) => launch(options, brokers, stop), signal)
@@ -79,14 +87,18 @@ function javaArguments({ parts }: KafkaOptions): readonly string[] {
   ]
 }
 
-/** Sized for one small machine: one replica of everything, few partitions for the internal topics, small buffers and segments. */
+/**
+ * Sized for one small machine: one replica of everything, few partitions for the internal topics,
+ * small buffers and segments.
+ */
 function serverProperties({ port, controllerPort, proxied }: KafkaOptions, data: string): string {
   const more = proxied ? `,PROXIED://127.0.0.1:${proxied.port}` : ''
   const moreAdvertised = proxied ? `,PROXIED://127.0.0.1:${proxied.advertisedPort}` : ''
   return Object.entries({
     'process.roles': 'broker,controller',
     'node.id': '1',
-    // The voter's address is read from here at every start (not from the data, as with --standalone), so ports may change.
+    // The voter's address is read from here at every start (not from the data, as with
+    // --standalone), so ports may change.
     'controller.quorum.voters': `1@127.0.0.1:${controllerPort}`,
     listeners: `PLAINTEXT://127.0.0.1:${port},CONTROLLER://127.0.0.1:${controllerPort}${more}`,
     'advertised.listeners': `PLAINTEXT://127.0.0.1:${port}${moreAdvertised}`,
@@ -103,8 +115,9 @@ function serverProperties({ port, controllerPort, proxied }: KafkaOptions, data:
     'share.coordinator.state.topic.replication.factor': '1',
     'share.coordinator.state.topic.min.isr': '1',
     'group.initial.rebalance.delay.ms': '0',
-    // After a kill the controller keeps the old session of the only broker until it expires: 9 s by default, in which
-    // nothing can be produced. 3 s still outlives a pause of the whole process on a loaded machine.
+    // After a kill the controller keeps the old session of the only broker until it expires: 9 s
+    // by default, in which nothing can be produced. 3 s still outlives a pause of the whole
+    // process on a loaded machine.
     'broker.session.timeout.ms': '3000',
     'broker.heartbeat.interval.ms': '500',
     'num.network.threads': '2',
@@ -155,7 +168,10 @@ async function format(options: KafkaOptions, data: string, signal: AbortSignal):
   renameSync(temporary, data)
 }
 
-/** Metadata, controller and a validated (not executed) topic creation: all that a client needs first. */
+/**
+ * Metadata, controller and a validated (not executed) topic creation:
+ * all that a client needs first.
+ */
 export async function kafkaRoundTrip(brokers: string): Promise<void> {
   const client = createClient(
     { brokers: [brokers], prefix: '', clientId: 'local-stack' },

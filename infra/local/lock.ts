@@ -1,5 +1,5 @@
-// One supervisor per stack folder. The lock is a file that names its holder by pid and start time, so that a lock left by
-// a killed holder (or a reused pid) never blocks a start.
+// One supervisor per stack folder. The lock is a file that names its holder by pid and start time,
+// so that a lock left by a killed holder (or a reused pid) never blocks a start.
 import { linkSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { Problem } from './problem.ts'
@@ -12,7 +12,10 @@ interface Holder {
 
 const FILE = 'lock.json'
 
-/** Takes the lock of an existing folder. Throws a Problem when another process holds it. Disposing gives it back. */
+/**
+ * Takes the lock of an existing folder. Throws a Problem when another process holds it.
+ * Disposing gives it back.
+ */
 export function takeLock(folder: string): Disposable {
   const lock = path.join(folder, FILE)
   const mine = path.join(folder, `${FILE}.${process.pid}`)
@@ -52,7 +55,10 @@ function linked(from: string, to: string): boolean {
   }
 }
 
-/** Moves the stale lock away and looks again: what was moved may be the lock of another taker who came in between. */
+/**
+ * Moves the stale lock away and looks again:
+ * what was moved may be the lock of another taker who came in between.
+ */
 function removeStale(lock: string, mine: string): void {
   const aside = `${mine}.stale`
   try {

@@ -1,5 +1,5 @@
-// Waits that tell the person in front of them what they wait for and until when, and that no trouble of a check ends: what fails
-// is said in one line and tried again until the time is over.
+// Waits that tell the person in front of them what they wait for and until when, and that no
+// trouble of a check ends: what fails is said in one line and tried again until the time is over.
 import { setTimeout as delay } from 'node:timers/promises'
 import { Problem } from './problem.ts'
 import { seconds } from './progress.ts'
@@ -39,7 +39,10 @@ export class Wait {
     return new Date(this.#deadline).toTimeString().slice(0, 8)
   }
 
-  /** Pauses before the next look; `left` is what is missing still, said every 15 s. Throws when the signal fires. */
+  /**
+   * Pauses before the next look; `left` is what is missing still, said every 15 s.
+   * Throws when the signal fires.
+   */
   async pause(left: string): Promise<void> {
     if (Date.now() >= this.#sayNext) {
       this.#sayNext = Date.now() + SAY_EVERY_MS
@@ -49,8 +52,8 @@ export class Wait {
   }
 
   /**
-   * What `work` resolves with, tried until it does. Its trouble is said once, in one line. Throws a Problem when the time is
-   * over, and the signal's reason when that fires.
+   * What `work` resolves with, tried until it does. Its trouble is said once, in one line. Throws a
+   * Problem when the time is over, and the signal's reason when that fires.
    */
   async attempt<T>(work: () => Promise<T>): Promise<T> {
     const { what, withinMs, say, signal } = this.#options

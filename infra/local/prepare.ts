@@ -11,11 +11,17 @@ const LIMIT_MS = 240_000
 
 export interface Invocation {
   readonly args: readonly string[]
-  /** For its standard input: secrets never go into arguments, which everybody on the machine can read. */
+  /**
+   * For its standard input: secrets never go into arguments,
+   * which everybody on the machine can read.
+   */
   readonly input?: string
 }
 
-/** Runs `calstream <args>` against the stack; returns what it printed. Throws a Problem with its message when it fails. */
+/**
+ * Runs `calstream <args>` against the stack; returns what it printed.
+ * Throws a Problem with its message when it fails.
+ */
 export async function calstream(
   { args, input = '' }: Invocation,
   stack: StackEnv,

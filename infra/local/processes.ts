@@ -1,6 +1,7 @@
-// Which processes belong to a stack: a file beside its data, written at every start and end of a child. When the
-// supervisor was killed (SIGKILL, power), the next start ends what is left of it. A pid alone proves nothing (numbers are
-// reused, after a reboot at once), so a process is identified by its pid and the moment it started.
+// Which processes belong to a stack: a file beside its data, written at every start and end of a
+// child. When the supervisor was killed (SIGKILL, power), the next start ends what is left of it. A
+// pid alone proves nothing (numbers are reused, after a reboot at once), so a process is identified
+// by its pid and the moment it started.
 import { spawnSync } from 'node:child_process'
 import { readFileSync, renameSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
@@ -57,8 +58,8 @@ export class ProcessLedger {
 }
 
 /**
- * Ends what a killed supervisor left running in `folder`: the recorded processes that are still the same ones.
- * Returns their names. Asks first, kills after `graceMs`.
+ * Ends what a killed supervisor left running in `folder`: the recorded processes that are still the
+ * same ones. Returns their names. Asks first, kills after `graceMs`.
  */
 export async function stopOrphans(folder: string, graceMs = 5_000): Promise<readonly string[]> {
   const orphans = recorded(path.join(folder, FILE)).filter(isSame)
@@ -74,7 +75,10 @@ export async function stopOrphans(folder: string, graceMs = 5_000): Promise<read
   return orphans.map(({ name }) => name)
 }
 
-/** Boot, pid and start time of a process: equal strings mean the same process. null when there is none. */
+/**
+ * Boot, pid and start time of a process: equal strings mean the same process.
+ * null when there is none.
+ */
 export function processIdentity(pid: number): string | null {
   if (process.platform !== 'linux') {
     const { status, stdout } = spawnSync('ps', ['-o', 'lstart=', '-p', String(pid)], { encoding: 'utf8' })
@@ -82,7 +86,8 @@ export function processIdentity(pid: number): string | null {
   }
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
-    // proc(5): the name in parentheses may hold spaces; state is the field after it, start time the 22nd of all.
+    // proc(5): the name in parentheses may hold spaces;
+    // state is the field after it, start time the 22nd of all.
     const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
     if (fields[0] === 'Z') return null
     const boot = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()
@@ -92,7 +97,10 @@ export function processIdentity(pid: number): string | null {
   }
 }
 
-/** Replaces a file as a whole, readable by its owner only: a reader sees the old or the new text, never a part. */
+/**
+ * Replaces a file as a whole, readable by its owner only:
+ * a reader sees the old or the new text, never a part.
+ */
 export function writeWhole(file: string, text: string): void {
   const temporary = `${file}.${process.pid}.tmp`
   writeFileSync(temporary, text, { mode: 0o600 })

@@ -1,5 +1,5 @@
-// Lines for the person who waits. A line that is still changing (a download) is rewritten in place on a terminal, and
-// printed every five seconds elsewhere.
+// Lines for the person who waits. A line that is still changing (a download) is rewritten in place
+// on a terminal, and printed every five seconds elsewhere.
 
 const PASSING_EVERY_MS = 5_000
 

@@ -1,5 +1,5 @@
-// Apicurio Registry with its Confluent-compatible API. Schemas live in a file database, so their ids are the same after
-// every restart: records on the topics carry them.
+// Apicurio Registry with its Confluent-compatible API. Schemas live in a file database, so their
+// ids are the same after every restart: records on the topics carry them.
 import { mkdirSync } from 'node:fs'
 import path from 'node:path'
 import { Child, untilReady } from './child.ts'
@@ -36,7 +36,8 @@ async function launch(options: RegistryOptions, url: string, signal: AbortSignal
     {
       name: 'registry',
       command: options.parts.java,
-      // Hardly used once ids are cached: a quick start matters more than peak speed (1.5 s instead of 3.3 s).
+      // Hardly used once ids are cached:
+      // a quick start matters more than peak speed (1.5 s instead of 3.3 s).
       args: ['-Xmx256m', '-XX:+UseSerialGC', '-XX:TieredStopAtLevel=1', '-jar', options.parts.registryJar],
       env: { ...options.env, ...settings(options) },
       cwd: path.dirname(options.parts.registryJar),
@@ -55,9 +56,10 @@ async function launch(options: RegistryOptions, url: string, signal: AbortSignal
 }
 
 /**
- * The only storage of this artifact is H2, in memory by default. As a file it survives restarts; WRITE_DELAY=0 hands each
- * commit to the operating system at once (the default keeps up to 500 ms), so a SIGKILL loses none; without
- * DB_CLOSE_ON_EXIT=FALSE H2's own shutdown hook would close the file under the server's.
+ * The only storage of this artifact is H2, in memory by default. As a file it survives restarts;
+ * WRITE_DELAY=0 hands each commit to the operating system at once (the default keeps up to 500 ms),
+ * so a SIGKILL loses none; without DB_CLOSE_ON_EXIT=FALSE H2's own shutdown hook would close the
+ * file under the server's.
  */
 function settings({ folder, port }: RegistryOptions): NodeJS.ProcessEnv {
   return {

@@ -1,4 +1,5 @@
-// `calstream reset`: the local stack forgets everything, so that the next `npm start` begins afresh.
+// `calstream reset`: the local stack forgets everything,
+// so that the next `npm start` begins afresh.
 import { clearFolder, holdFolder, STACK_FOLDER } from './stack-folder.ts'
 
 /** Throws a Problem while the stack runs. */

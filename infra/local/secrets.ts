@@ -1,5 +1,6 @@
-// The secrets of a local stack: random, made once, kept beside its data and readable by its owner only. Nothing here is
-// worth protecting from the person who runs it, but defaults that everybody knows would teach the wrong habit.
+// The secrets of a local stack: random, made once, kept beside its data and readable by its owner
+// only. Nothing here is worth protecting from the person who runs it, but defaults that everybody
+// knows would teach the wrong habit.
 import { randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import path from 'node:path'
@@ -29,7 +30,10 @@ export interface StackSecrets {
 const FILE = 'secrets.json'
 const ROLE_PASSWORDS_FILE = 'role-passwords.json'
 
-/** The stack's secrets, made at the first call; a folder of an older version gets those that it lacks. */
+/**
+ * The stack's secrets, made at the first call;
+ * a folder of an older version gets those that it lacks.
+ */
 export function keptSecrets(folder: string): StackSecrets {
   const file = path.join(folder, FILE)
   const kept = readKept(file)
@@ -40,7 +44,10 @@ export function keptSecrets(folder: string): StackSecrets {
   return secrets
 }
 
-/** The console refuses a password of hexadecimal digits, and those that older versions made never became one. */
+/**
+ * The console refuses a password of hexadecimal digits,
+ * and those that older versions made never became one.
+ */
 function unleashTokens(kept: UnleashTokens | undefined, fresh: UnleashTokens): UnleashTokens {
   if (kept === undefined) return fresh
   const isOld = /^[0-9a-f]*$/.test(kept.adminPassword)
@@ -56,7 +63,10 @@ function readKept(file: string): Partial<StackSecrets> {
   }
 }
 
-/** Writes the role passwords as `calstream migrate` reads them (CALSTREAM_ROLE_PASSWORDS_FILE); returns the file. */
+/**
+ * Writes the role passwords as `calstream migrate` reads them
+ * (CALSTREAM_ROLE_PASSWORDS_FILE); returns the file.
+ */
 export function writeRolePasswords(folder: string, secrets: StackSecrets): string {
   const file = path.join(folder, ROLE_PASSWORDS_FILE)
   writeWhole(file, JSON.stringify(secrets.rolePasswords))

@@ -1,5 +1,6 @@
-// The toggles that the gates ask, made through Unleash's admin API. Only what is missing is made, each part judged by
-// itself (context field, toggle, strategy, on), so a restart never undoes what an operator switched.
+// The toggles that the gates ask, made through Unleash's admin API. Only what is missing is made,
+// each part judged by itself (context field, toggle, strategy, on), so a restart never undoes
+// what an operator switched.
 
 /** On or off for everybody. */
 export const SWITCHES = [
@@ -94,8 +95,9 @@ export async function setToggle(
 }
 
 /**
- * Lets exactly these ids in: one strategy with one IN constraint, toggle on. An empty list is the toggle off without a strategy,
- * because Unleash refuses an empty constraint. Whatever else an operator made of the toggle is replaced.
+ * Lets exactly these ids in: one strategy with one IN constraint, toggle on. An empty list is the
+ * toggle off without a strategy, because Unleash refuses an empty constraint. Whatever else an
+ * operator made of the toggle is replaced.
  */
 export async function setAllowlist(
   address: AdminAddress,
@@ -116,7 +118,9 @@ export async function setAllowlist(
   await setToggle(address, name, true, signal)
 }
 
-/** Lets everybody in: one strategy without a constraint, toggle on. What the list held is forgotten. */
+/**
+ * Lets everybody in: one strategy without a constraint, toggle on. What the list held is forgotten.
+ */
 export async function letEverybodyIn(
   address: AdminAddress,
   name: Allowlist,
@@ -179,8 +183,8 @@ function formOf(strategies: readonly Strategy[], name: Allowlist): StandingAllow
 }
 
 /**
- * Lets these ids in beside those that already are, and switches the list on. Does nothing when all are listed already or
- * everybody is, so a list that an operator switched off stays off.
+ * Lets these ids in beside those that already are, and switches the list on. Does nothing when all
+ * are listed already or everybody is, so a list that an operator switched off stays off.
  */
 export async function addToAllowlist(
   address: AdminAddress,

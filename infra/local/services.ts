@@ -1,5 +1,6 @@
-// Our own processes on the local stack: what each service gets from the environment, how it is started and when it is
-// ready. A service gets the addresses, keys and database role that it needs, and no others.
+// Our own processes on the local stack: what each service gets from the environment, how it
+// is started and when it is ready. A service gets the addresses, keys and database role that
+// it needs, and no others.
 import path from 'node:path'
 import { Child, untilReady } from './child.ts'
 import { Component } from './component.ts'
@@ -22,7 +23,9 @@ export const SERVICE_PORTS = [
 ] as const
 export type ServicePorts = Readonly<Record<(typeof SERVICE_PORTS)[number], number>>
 
-/** Everything that a tool on this machine needs to talk to the stack; also written to stack.json. */
+/**
+ * Everything that a tool on this machine needs to talk to the stack; also written to stack.json.
+ */
 export type StackEnv = Readonly<Record<string, string>>
 
 /** Idle it is 4 s; beside busy loops on every core it was 50 s. */
@@ -70,8 +73,8 @@ export interface StackEnvOptions {
 }
 
 /**
- * NAME_<SERVICE> is one service's own value of NAME. POSTGRES_URL without a suffix is the owner of the tables, whom only
- * `calstream migrate` and a person use.
+ * NAME_<SERVICE> is one service's own value of NAME. POSTGRES_URL without a suffix is the owner of
+ * the tables, whom only `calstream migrate` and a person use.
  */
 export function stackEnv({ infrastructure, ports, secrets, rolePasswordsFile }: StackEnvOptions): StackEnv {
   const { postgres, kafka, registry, unleash } = infrastructure
@@ -127,7 +130,9 @@ export function vendorUrls(google: string, microsoft: string): StackEnv {
   }
 }
 
-/** The part of the environment that one service gets; throws when the stack lacks one of its needs. */
+/**
+ * The part of the environment that one service gets; throws when the stack lacks one of its needs.
+ */
 export function serviceEnv(name: ServiceName, stack: StackEnv): Record<string, string> {
   const suffix = name.toUpperCase()
   const own: Record<string, string> = {}
@@ -194,7 +199,10 @@ export function startSimulator(
   )
 }
 
-/** Node lets the young generation grow to 96 MB and keeps it. With 8 MB a half space sync peaked at 289 MB instead of 399 in the demo of 60 s, as fast. */
+/**
+ * Node lets the young generation grow to 96 MB and keeps it. With 8 MB a half space sync peaked at
+ * 289 MB instead of 399 in the demo of 60 s, as fast.
+ */
 const YOUNG_SPACE = '--max-semi-space-size=8'
 
 interface NodeProcess {
@@ -208,10 +216,16 @@ interface NodeProcess {
 
 export const REPOSITORY = path.resolve(import.meta.dirname, '../..')
 
-/** Passed on to our own processes on top of childEnv: telemetry, log level and the hard caps of the gates. */
+/**
+ * Passed on to our own processes on top of childEnv:
+ * telemetry, log level and the hard caps of the gates.
+ */
 const PASSED_ON = /^(?:OTEL_.*|LOG_LEVEL|CALENDAR_(?:SYNC|JOBS|WEBHOOK|OAUTH)_ENABLED|CALENDAR_ALLOWLIST_.*)$/
 
-/** The environment of a process of ours; compiled code is cached, which saves about a third of a start. */
+/**
+ * The environment of a process of ours;
+ * compiled code is cached, which saves about a third of a start.
+ */
 export function nodeEnv({ env, cache }: Pick<StackPlace, 'env' | 'cache'>): NodeJS.ProcessEnv {
   const passed = Object.entries(env).filter(([name]) => PASSED_ON.test(name))
   return {

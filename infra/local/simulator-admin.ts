@@ -1,4 +1,5 @@
-// The hand on the play vendor: its admin API as functions. Used by the demo and by whoever checks what it shows.
+// The hand on the play vendor: its admin API as functions.
+// Used by the demo and by whoever checks what it shows.
 import { setTimeout as delay } from 'node:timers/promises'
 
 export interface DemoAccount {
@@ -122,7 +123,10 @@ async function callAdmin(
   return text === '' ? {} : (JSON.parse(text) as Body)
 }
 
-/** A question that only reads is asked again while nobody answers, for a minute: a busy machine, or a vendor that was killed and is started again. */
+/**
+ * A question that only reads is asked again while nobody answers, for a minute: a busy machine, or
+ * a vendor that was killed and is started again.
+ */
 async function answerOf(
   adminUrl: string,
   { method, path, body }: { method: string; path: string; body: unknown },

@@ -1,5 +1,5 @@
-// The folder of the local stack, `.calstream` in the repository: who holds it, what is in it, and stack.json, which tells
-// other tools where everything is while the stack runs.
+// The folder of the local stack, `.calstream` in the repository: who holds it, what is in it, and
+// stack.json, which tells other tools where everything is while the stack runs.
 import { mkdirSync, rmSync } from 'node:fs'
 import path from 'node:path'
 import { takeLock } from './lock.ts'
@@ -45,7 +45,10 @@ export function removeStackFile(folder: string): void {
   rmSync(path.join(folder, 'stack.json'), { force: true })
 }
 
-/** Deletes all data, secrets, ports and logs. The folder must be held. Folders of test runs beside them stay. */
+/**
+ * Deletes all data, secrets, ports and logs. The folder must be held.
+ * Folders of test runs beside them stay.
+ */
 export function clearFolder(folder: string): void {
   removePostgresHome(path.join(folder, 'postgres'))
   for (const name of ['kafka', 'registry', 'simulator', 'logs'])

@@ -1,7 +1,10 @@
 // What `npm start` prints once all runs: where everything is, and three things to try.
 import { YOUR_PROVIDER } from './demo-accounts.ts'
 
-/** Google answers 503 to every list of events; for so long that the next sync of most accounts meets it. */
+/**
+ * Google answers 503 to every list of events;
+ * for so long that the next sync of most accounts meets it.
+ */
 const GOOGLE_AWAY = {
   match: { vendor: 'google', operation: 'list' },
   respond: { status: 503 },

@@ -1,6 +1,7 @@
-// `npm start`: the whole product on this machine, real parts and our services as separate processes, kept running until
-// Ctrl-C. Its arguments: start.usage.txt.
-// Whatever happens, this process is the last of the stack to end: services stop first, then what they stand on.
+// `npm start`: the whole product on this machine, real parts and our services as separate
+// processes, kept running until Ctrl-C. Its arguments: start.usage.txt.
+// Whatever happens, this process is the last of the stack to end:
+// services stop first, then what they stand on.
 import { homedir } from 'node:os'
 import type { Component } from './component.ts'
 import { type DemoOptions, parseDemoOptions } from './demo-options.ts'
@@ -44,7 +45,10 @@ const interrupt = new AbortController()
 let stoppingSince = 0
 /** Copies of one Ctrl-C come within this time. */
 const ONE_CTRL_C_MS = 700
-/** Bounds the wait for notifications that cannot arrive: held back by a person's knob, or sent to a service that was killed. */
+/**
+ * Bounds the wait for notifications that cannot arrive: held back by a person's knob, or sent to a
+ * service that was killed.
+ */
 const LAST_NOTIFICATIONS_MS = 3_000
 /** Parts that are not ready yet. */
 const starting = new Set<string>()
@@ -53,8 +57,8 @@ const SAY_EVERY_MS = 15_000
 const fetching = { since: 0, until: 0 }
 /** Fires when the person is in a hurry: the last notifications are not waited for. */
 const hurry = new AbortController()
-// Ctrl-C reaches us two or three times (terminal, npm, bootstrap) within a moment: the first begins the stop, the others change
-// nothing. One that comes later is a second Ctrl-C.
+// Ctrl-C reaches us two or three times (terminal, npm, bootstrap) within a moment: the first begins
+// the stop, the others change nothing. One that comes later is a second Ctrl-C.
 for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(name, () => beginStop(name))
 
 try {
@@ -110,7 +114,10 @@ interface StartedStack extends AsyncDisposable {
   readonly urls: Readonly<Record<string, string>>
 }
 
-/** Infrastructure and simulator side by side, then tables, topics and schemas, then the services. All or nothing. */
+/**
+ * Infrastructure and simulator side by side, then tables, topics and schemas,
+ * then the services. All or nothing.
+ */
 async function startStack(place: StackPlace, signal: AbortSignal): Promise<StartedStack> {
   const failed = new AbortController()
   const either = AbortSignal.any([signal, failed.signal])
@@ -142,7 +149,8 @@ async function startStack(place: StackPlace, signal: AbortSignal): Promise<Start
     const infrastructure = await infra
     const rolePasswordsFile = writeRolePasswords(place.folder, secrets)
     const env = stackEnv({ infrastructure, ports, secrets, rolePasswordsFile })
-    // Whoever connects an account for one of them sees it synced: nobody's calendars but played ones are here.
+    // Whoever connects an account for one of them sees it synced:
+    // nobody's calendars but played ones are here.
     const seed = {
       switchesOn: true,
       providerIds: LOCAL_PROVIDERS,
@@ -180,7 +188,10 @@ function startServiceInTheEnd(
   })
 }
 
-/** On a slow machine a start takes minutes: what is missing is said, so that nobody takes it for stuck. */
+/**
+ * On a slow machine a start takes minutes:
+ * what is missing is said, so that nobody takes it for stuck.
+ */
 function tellWhatIsAwaited(): NodeJS.Timeout {
   return setInterval(() => {
     // A download says so itself.

@@ -1,6 +1,6 @@
-// Reads the published topics as a downstream service would: with another client than the one that wrote them, committed
-// records only, values decoded by the schema that the registry names. It shares no code with the relay or the codec, so
-// a fault of theirs cannot hide itself here.
+// Reads the published topics as a downstream service would: with another client than the one that
+// wrote them, committed records only, values decoded by the schema that the registry names. It
+// shares no code with the relay or the codec, so a fault of theirs cannot hide itself here.
 import { randomUUID } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Message } from '@platformatic/kafka'
@@ -120,7 +120,10 @@ async function fetchType(registryUrl: string, id: number): Promise<avro.Type> {
   return avro.Type.forSchema(JSON.parse(schema) as avro.Schema, { wrapUnions: false })
 }
 
-/** A registry that is busy, or is started again, answers in the end; until then no record may count as unreadable. */
+/**
+ * A registry that is busy, or is started again, answers in the end;
+ * until then no record may count as unreadable.
+ */
 async function askPatiently(url: string): Promise<{ status: number; text: string }> {
   const deadline = Date.now() + REGISTRY_PATIENCE_MS
   for (;;) {
@@ -135,7 +138,9 @@ async function askPatiently(url: string): Promise<{ status: number; text: string
   }
 }
 
-/** A plain object: avsc gives instances of its own classes, which do not compare equal to literals. */
+/**
+ * A plain object: avsc gives instances of its own classes, which do not compare equal to literals.
+ */
 function toMessage(decoded: unknown): EventChanged {
   return structuredClone({ ...(decoded as EventChanged) })
 }

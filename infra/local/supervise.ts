@@ -1,5 +1,6 @@
-// Keeps what runs running: a process that ends by itself is started again where it was, as a supervisor in production
-// would do, so that a drill may kill any of them. One that cannot stay up ends the whole stack with a reason.
+// Keeps what runs running: a process that ends by itself is started again where it was, as a
+// supervisor in production would do, so that a drill may kill any of them. One that cannot stay up
+// ends the whole stack with a reason.
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Component } from './component.ts'
 import { Problem } from './problem.ts'
@@ -13,7 +14,10 @@ export interface SuperviseEvents {
   readonly back: (component: Component) => void
 }
 
-/** Resolves when the signal fires; throws a Problem when a component ended too often, or does not start any more. */
+/**
+ * Resolves when the signal fires; throws a Problem when a component ended too often,
+ * or does not start any more.
+ */
 export async function keepRunning(
   components: readonly Component[],
   events: SuperviseEvents,
@@ -53,8 +57,9 @@ const STARTS_MAX = 5
 const START_PAUSE_MS = 1_000
 
 /**
- * What a start resolves with, tried again when it fails: a part may give up while what it stands on is slow. Throws the error of
- * the last try, or the first once the signal has fired. `failed` hears the last line of each reason.
+ * What a start resolves with, tried again when it fails: a part may give up while what it stands on
+ * is slow. Throws the error of the last try, or the first once the signal has fired. `failed` hears
+ * the last line of each reason.
  */
 export async function startedInTheEnd<T>(
   start: () => Promise<T>,

@@ -1,5 +1,5 @@
-// How many tests passed and failed, from vitest's JSON report. Whatever went wrong counts: a file that did not load and a
-// run that ended badly without a failed test are failures too.
+// How many tests passed and failed, from vitest's JSON report. Whatever went wrong counts: a file
+// that did not load and a run that ended badly without a failed test are failures too.
 
 export interface Counts {
   passed: number

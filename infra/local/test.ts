@@ -1,5 +1,5 @@
-// `npm test`: typecheck, lint, format, then every test on the real local stack. The last line is always
-// `N passed, N failed` (each check counts as one), and the exit code says the same.
+// `npm test`: typecheck, lint, format, then every test on the real local stack. The last line is
+// always `N passed, N failed` (each check counts as one), and the exit code says the same.
 // Its arguments: test.usage.txt.
 import { spawn } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
@@ -94,8 +94,8 @@ async function runTests(projects: readonly Project[], filters: readonly string[]
 }
 
 /**
- * Runs a command to its end and returns its exit code. In a group of its own: Ctrl-C then reaches it once, through us,
- * because a second one would make vitest leave before its stack has stopped.
+ * Runs a command to its end and returns its exit code. In a group of its own: Ctrl-C then reaches
+ * it once, through us, because a second one would make vitest leave before its stack has stopped.
  */
 async function run(command: string, args: readonly string[]): Promise<number> {
   const child = spawn(command, args, { cwd: ROOT, stdio: ['ignore', 'inherit', 'inherit'], detached: true })

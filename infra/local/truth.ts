@@ -1,5 +1,6 @@
-// What the vendor holds, as images under our ids: what Postgres and the folded topics have to equal. The vendor's JSON is read
-// here with a few lines of its own; the adapter's mapping is what is being checked.
+// What the vendor holds, as images under our ids: what Postgres and the folded topics have
+// to equal. The vendor's JSON is read here with a few lines of its own; the adapter's
+// mapping is what is being checked.
 import type { HeldConnection } from './held-events.ts'
 import { eventKey, type EventImage } from './verify.ts'
 
@@ -14,7 +15,10 @@ export interface Truth {
 const DAY_MS = 86_400_000
 const WINDOW_BEFORE_DAYS = 30
 const WINDOW_AFTER_DAYS = 365
-/** The window of a calendar rolls once a week: until then old events stay and new ones are not there yet. */
+/**
+ * The window of a calendar rolls once a week:
+ * until then old events stay and new ones are not there yet.
+ */
 const EDGE_DAYS = 9
 const TIMEOUT_MS = 60_000
 
@@ -47,7 +51,10 @@ interface WireEvent {
   readonly etag: string
 }
 
-/** Asks the simulator at `adminUrl` for the truth of these connections at `now` (ms epoch); others are left out. */
+/**
+ * Asks the simulator at `adminUrl` for the truth of these connections at `now` (ms
+ * epoch); others are left out.
+ */
 export async function readTruth(
   adminUrl: string,
   connections: readonly Pick<HeldConnection, 'connectionId' | 'email' | 'calendars'>[],

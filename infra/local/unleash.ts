@@ -1,4 +1,5 @@
-// The Unleash server as a child process on the stack's Postgres, with its tokens set at the first start.
+// The Unleash server as a child process on the stack's Postgres,
+// with its tokens set at the first start.
 import { createRequire } from 'node:module'
 import path from 'node:path'
 import { closeDefaultLogin, CONSOLE_USER } from '#shared/platform/unleash-console.ts'
@@ -46,8 +47,8 @@ const READY_TIMEOUT_MS = 240_000
 const STOP_WITHIN_MS = 3_000
 
 /**
- * Starts the server; resolves when the client API answers our token with a list of toggles. A console that an older
- * version left with the default password gets ours.
+ * Starts the server; resolves when the client API answers our token with a list of toggles. A
+ * console that an older version left with the default password gets ours.
  */
 export async function startUnleash(options: UnleashOptions, signal: AbortSignal): Promise<Unleash> {
   const consoleUrl = `http://127.0.0.1:${options.port}`
@@ -80,7 +81,9 @@ async function launch(options: UnleashOptions, address: UnleashAddress, signal: 
   return child
 }
 
-/** A stack starts without it, too: `calstream doctor` is red as long as the default password works. */
+/**
+ * A stack starts without it, too: `calstream doctor` is red as long as the default password works.
+ */
 async function mendConsole({ consoleUrl, tokens }: UnleashAddress, signal: AbortSignal): Promise<void> {
   await closeDefaultLogin(consoleUrl, tokens.adminPassword, signal).catch(() => signal.throwIfAborted())
 }
@@ -98,7 +101,8 @@ function settings(options: UnleashOptions, consoleUrl: string): NodeJS.ProcessEn
     HTTP_HOST: '127.0.0.1',
     HTTP_PORT: String(options.port),
     UNLEASH_URL: consoleUrl,
-    // Applied only while no such token exists. Never IMPORT_FILE: it is applied again at every start and would undo an operator's off.
+    // Applied only while no such token exists. Never IMPORT_FILE: it is applied again at every
+    // start and would undo an operator's off.
     INIT_ADMIN_API_TOKENS: options.tokens.admin,
     INIT_BACKEND_API_TOKENS: options.tokens.backend,
     // Unleash heeds the password only together with the name, and both at its first start only.

@@ -1,15 +1,18 @@
-// How the npm commands answer `--help` and what they cannot read. The text is a file beside the entry, so that bootstrap.mjs can
-// show it before any package is installed.
+// How the npm commands answer `--help` and what they cannot read. The text is a file beside the
+// entry, so that bootstrap.mjs can show it before any package is installed.
 import { readFileSync } from 'node:fs'
 
-/** The text of `<entry>.usage.txt` beside an entry's own file name, as of `import.meta.filename`. */
+/**
+ * The text of `<entry>.usage.txt` beside an entry's own file name, as of `import.meta.filename`.
+ */
 export function usageOf(entry: string): string {
   return readFileSync(entry.replace(/\.ts$/, '.usage.txt'), 'utf8')
 }
 
 /**
- * What `parse` makes of the arguments. Ends the process: with 0 and the usage on standard output for --help or -h, with 2 and
- * the reason before the usage on standard error when `parse` throws. Nothing has to be started before.
+ * What `parse` makes of the arguments. Ends the process: with 0 and the usage on standard output
+ * for --help or -h, with 2 and the reason before the usage on standard error when `parse` throws.
+ * Nothing has to be started before.
  */
 export function parsedOrUsage<T>(
   entry: string,
@@ -28,7 +31,10 @@ export function parsedOrUsage<T>(
   }
 }
 
-/** Node's parser adds a hint about positionals behind its first sentence, which is wrong for most mistakes. */
+/**
+ * Node's parser adds a hint about positionals behind its first sentence,
+ * which is wrong for most mistakes.
+ */
 function reasonOf(error: unknown): string {
   const words = error instanceof Error ? error.message : String(error)
   return words.replace(/ To specify a positional argument starting with a '-'.*$/s, '')

@@ -1,9 +1,12 @@
-// Whether two sides hold the same events, and whether a stream tells one consistent story; pure. The oracle of the demo and
-// of the integration tests: it knows nothing of adapters, plans or stores, only what a finished sync must look like.
+// Whether two sides hold the same events, and whether a stream tells one consistent story; pure.
+// The oracle of the demo and of the integration tests: it knows nothing of adapters, plans or
+// stores, only what a finished sync must look like.
 import { createHash } from 'node:crypto'
 import type { EventChanged } from '#schemas/messages.gen.ts'
 
-/** What both sides say of one event. Times: whole µs since 1970, or the date of an all-day event. */
+/**
+ * What both sides say of one event. Times: whole µs since 1970, or the date of an all-day event.
+ */
 export interface EventImage {
   readonly title: string | null
   readonly status: string
@@ -30,14 +33,17 @@ export interface Difference {
   readonly story: string
 }
 
-/** The name of an event that all sides can compute: our ids of connection and calendar, the vendor's of the event. */
+/**
+ * The name of an event that all sides can compute:
+ * our ids of connection and calendar, the vendor's of the event.
+ */
 export function eventKey(connectionId: string, calendarId: string, vendorEventId: string): string {
   return `${connectionId}/${calendarId}/${vendorEventId}`
 }
 
 /**
- * What differs. `mayDiffer` names expected or actual events that may be on one side only: occurrences at the edge of the
- * window, which one side saw a moment earlier than the other.
+ * What differs. `mayDiffer` names expected or actual events that may be on one side only:
+ * occurrences at the edge of the window, which one side saw a moment earlier than the other.
  */
 export function compareHoldings(
   place: string,
@@ -102,9 +108,10 @@ export interface Fold {
 }
 
 /**
- * Folds the changed topic as a consumer does: per connection in the order of arrival, dropping sequences already passed.
- * Objects to a gap (lost), to a sequence that comes first after a later one (reordered), to one sequence with two contents
- * (altered), and to a value that does not decode (unreadable). Records: each partition in its order.
+ * Folds the changed topic as a consumer does: per connection in the order of arrival, dropping
+ * sequences already passed. Objects to a gap (lost), to a sequence that comes first after a later
+ * one (reordered), to one sequence with two contents (altered), and to a value that does not decode
+ * (unreadable). Records: each partition in its order.
  */
 export function foldChanges(records: Iterable<StreamRecord>): Fold {
   const fold = {
@@ -249,15 +256,19 @@ export interface Observation {
 
 export interface Freshness {
   readonly samplesMs: readonly number[]
-  /** Changes of which an event is not covered by any record: lost, if the vendor still has that event. */
+  /**
+   * Changes of which an event is not covered by any record:
+   * lost, if the vendor still has that event.
+   */
   readonly uncovered: readonly { readonly change: LedgerChange; readonly key: string }[]
 }
 
 /**
- * How long each change took to reach the reader, whole: until the last of its events was covered. An event is covered by its
- * first record that was received after the change and carries this version or a later one, because a pull sees the latest
- * and versions in between may be skipped; a removal covers what went before it, a later version covers a removal. An event
- * that came and went between two pulls leaves no record, and there is nothing to wait for: `exists` says whether the
+ * How long each change took to reach the reader, whole: until the last of its events was covered.
+ * An event is covered by its first record that was received after the change and carries this
+ * version or a later one, because a pull sees the latest and versions in between may be skipped; a
+ * removal covers what went before it, a later version covers a removal. An event that came and went
+ * between two pulls leaves no record, and there is nothing to wait for: `exists` says whether the
  * vendor still has it. Observations: those of one event in the order of their receipt.
  */
 export function measureFreshness(
@@ -288,7 +299,9 @@ export function measureFreshness(
   return { samplesMs, uncovered }
 }
 
-/** The value below which the given share of the samples lies (nearest rank); null without samples. */
+/**
+ * The value below which the given share of the samples lies (nearest rank); null without samples.
+ */
 export function percentile(samples: readonly number[], share: number): number | null {
   if (samples.length === 0) return null
   const sorted = samples.toSorted((a, b) => a - b)

@@ -1,7 +1,8 @@
--- Gives a database to the part that is not ours and that uses it (Unleash, the registry): a login that owns
--- this database and all that is in it, and that has no door to another one. Run in that database as the
--- superuser, before each start of the part: it mends an older installation, and changes nothing in a new one.
--- The session says for whom, in own.role and own.password: the server's log never sees them in a statement.
+-- Gives a database to the part that is not ours and that uses it (Unleash, the registry): a login
+-- that owns this database and all that is in it, and that has no door to another one. Run in that
+-- database as the superuser, before each start of the part: it mends an older installation, and
+-- changes nothing in a new one. The session says for whom, in own.role and own.password: the
+-- server's log never sees them in a statement.
 do $$
 declare
   part name := current_setting('own.role');
@@ -15,7 +16,8 @@ begin
 
   for step in
     with own as (select nspname, oid from pg_namespace where nspname !~ '^pg_' and nspname <> 'information_schema'),
-         -- What belongs to an extension stays the superuser's; a column's sequence follows its table.
+         -- What belongs to an extension stays the superuser's;
+         -- a column's sequence follows its table.
          tied as (select classid, objid from pg_depend
                    where deptype = 'e' or (deptype in ('a', 'i') and classid = 'pg_class'::regclass)),
          found as (

@@ -16,7 +16,10 @@ export interface SimulatorConfig {
   readonly latencyMs?: number
   /** Takes loopback http callback addresses, which Google would refuse. */
   readonly allowHttpCallbacks?: boolean
-  /** `manual` moves only by POST /admin/clock; else the clock runs with the wall clock and can be advanced. */
+  /**
+   * `manual` moves only by POST /admin/clock;
+   * else the clock runs with the wall clock and can be advanced.
+   */
   readonly clock?: 'running' | 'manual'
   /** First instant of a manual clock, ms epoch; absent = now. */
   readonly clockStart?: number

@@ -1,5 +1,6 @@
-// A small HTTP server over node:http for the simulator's two ports. It reads bodies whole (capped), routes by method and path,
-// and leaves the raw response to callers that must break it on purpose. It listens on 127.0.0.1 unless told otherwise.
+// A small HTTP server over node:http for the simulator's two ports. It reads bodies whole (capped),
+// routes by method and path, and leaves the raw response to callers that must break it on purpose.
+// It listens on 127.0.0.1 unless told otherwise.
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 

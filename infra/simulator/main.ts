@@ -1,4 +1,5 @@
-// The simulator as a process: settings from the environment, one JSON line on stdout when it listens, ends at SIGTERM or SIGINT.
+// The simulator as a process: settings from the environment, one JSON line on stdout when it
+// listens, ends at SIGTERM or SIGINT.
 import { loadConfig } from './config.ts'
 import { startSimulator } from './service.ts'
 

@@ -1,5 +1,6 @@
-// Passes connections on, port by port, to another host: `node pass-on.ts <host> <port>[:<port there>] …`. In Compose
-// it publishes the ports of the play vendors, which live in the network of the ingress and so have none of their own.
+// Passes connections on, port by port, to another host:
+// `node pass-on.ts <host> <port>[:<port there>] …`. In Compose it publishes the ports of the play
+// vendors, which live in the network of the ingress and so have none of their own.
 import { connect, createServer } from 'node:net'
 import { pipeline } from 'node:stream'
 

@@ -1,5 +1,6 @@
-// Seeded randomness: one seed reproduces one world, one page plan, one order of deliveries. Nothing in the simulator may
-// draw from Math.random, or a failing run could not be repeated from the seed that it printed.
+// Seeded randomness: one seed reproduces one world, one page plan, one order of deliveries.
+// Nothing in the simulator may draw from Math.random, or a failing run could not be repeated from
+// the seed that it printed.
 import { createHash } from 'node:crypto'
 
 export interface Random {
@@ -27,7 +28,10 @@ export function createRandom(seed: string): Random {
   }
 }
 
-/** The first characters of a SHA-256 in hex: names and hashes that must come out the same in every run. */
+/**
+ * The first characters of a SHA-256 in hex:
+ * names and hashes that must come out the same in every run.
+ */
 export function digest(text: string, length: number): string {
   return createHash('sha256').update(text).digest('hex').slice(0, length)
 }

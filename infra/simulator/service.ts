@@ -1,5 +1,6 @@
-// The simulated vendors: Google Calendar v3, Microsoft Graph v1.0 and the OAuth servers of both over real HTTP, with an admin API beside
-// them. It shares no code with the adapters, so that the two cannot be wrong together.
+// The simulated vendors: Google Calendar v3, Microsoft Graph v1.0 and the OAuth servers of both
+// over real HTTP, with an admin API beside them. It shares no code with the adapters, so that the
+// two cannot be wrong together.
 //
 //   googleUrl     the API at the origin's root, /token, /revoke, /o/oauth2/v2/auth
 //   microsoftUrl  Graph at /v1.0, sign-in at /{tenant}/oauth2/v2.0/{authorize,token}
@@ -21,9 +22,11 @@
 //     { "at": "2h 30m", "do": "POST /admin/accounts/${ana.accountId}/revoke" },
 //     { "at": "1h", "every": "1h", "times": 24, … } ] }
 //
-// Kept in memory, oldest dropped and counted: 500 000 requests, 500 000 webhook attempts, changes of 1 000 000 occurrences in all,
-// 20 000 tombstones per calendar, 200 paging runs. Listens on 127.0.0.1 unless `host` says otherwise. With `dataDir` the world is
-// journalled and comes back as it was: accounts, tokens, events, sync tokens, channels, clock, scenario (ledgers and knobs do not).
+// Kept in memory, oldest dropped and counted: 500 000 requests, 500 000 webhook attempts,
+// changes of 1 000 000 occurrences in all, 20 000 tombstones per calendar, 200 paging runs.
+// Listens on 127.0.0.1 unless `host` says otherwise. With `dataDir` the world is journalled and
+// comes back as it was: accounts, tokens, events, sync tokens, channels, clock, scenario
+// (ledgers and knobs do not).
 import { createClock } from './clock/clock.ts'
 import { type AdminDeps, createAdmin, dispatch, lookUpCall } from './control/admin.ts'
 import { createScenarioRunner, type ScenarioRunner } from './scenario/runner.ts'
@@ -55,7 +58,10 @@ export interface Simulator extends AsyncDisposable {
   readonly adminUrl: string
 }
 
-/** The changes ledger is capped by occurrences, because one change of an endless series touches hundreds. */
+/**
+ * The changes ledger is capped by occurrences,
+ * because one change of an endless series touches hundreds.
+ */
 const OCCURRENCES_KEPT = 1_000_000
 
 /** Starts the simulator; rejects when a port is taken or the journal cannot be read. */
@@ -97,7 +103,10 @@ export async function startSimulator(config: SimulatorConfig): Promise<Simulator
 
 type Core = ReturnType<typeof createCore>
 
-/** What both vendors and the admin API share: the world with its clock and journal, the knobs, the ledgers. */
+/**
+ * What both vendors and the admin API share:
+ * the world with its clock and journal, the knobs, the ledgers.
+ */
 function createCore(config: SimulatorConfig, owned: AsyncDisposableStack) {
   const seed = config.seed ?? 'calstream'
   const clientId = config.clientId ?? 'calstream-local'
@@ -202,7 +211,10 @@ function createScenario({ clock, world }: Core, admin: AdminDeps): ScenarioRunne
   return runner
 }
 
-/** Goes on with the journal's scenario, or begins the configured one; rejects when a step of its very beginning fails. */
+/**
+ * Goes on with the journal's scenario, or begins the configured one;
+ * rejects when a step of its very beginning fails.
+ */
 async function startScenario(core: Core, config: SimulatorConfig, runner: ScenarioRunner): Promise<void> {
   if (core.world.scenario) return runner.resume()
   if (config.scenario === undefined) return

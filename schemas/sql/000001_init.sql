@@ -1,14 +1,16 @@
 -- Up Migration
--- Tables of calstream. Forward only: a change is a new file. Seconds of drift between processes do not matter here:
--- every time that decides something is read from calstream_now() on this server.
+-- Tables of calstream. Forward only: a change is a new file. Seconds of drift between processes do
+-- not matter here: every time that decides something is read from calstream_now() on this server.
 
--- The database clock of the product. Tests and drills shift it (calstream.clock_shift), so weeks run in minutes.
--- Leases alone use the unshifted clock_timestamp(): their holders measure real seconds.
+-- The database clock of the product. Tests and drills shift it (calstream.clock_shift),
+-- so weeks run in minutes. Leases alone use the unshifted clock_timestamp(): their
+-- holders measure real seconds.
 create function calstream_now() returns timestamptz
   language sql volatile parallel safe
   as $$ select clock_timestamp() + coalesce(nullif(current_setting('calstream.clock_shift', true), '')::interval, interval '0') $$;
 
--- Whole microseconds since 1970, the form of every time in a message: exact both ways, which a float of seconds is not.
+-- Whole microseconds since 1970, the form of every time in a message: exact both ways, which a
+-- float of seconds is not.
 create function to_micros(at timestamptz) returns bigint
   language sql immutable strict parallel safe
   as $$ select (extract(epoch from at) * 1000000)::bigint $$;
@@ -48,7 +50,8 @@ comment on column external_calendar_connections.rung_at is 'when the sweep last 
 create index connections_due on external_calendar_connections (coalesce(backoff_until, updated_at)) where status = 'active' and sync_needed;
 create index connections_reconcile on external_calendar_connections (reconcile_at) where status = 'active';
 
--- Sealed by AES-256-GCM with the connection id and the field name as additional data: a swapped row does not open.
+-- Sealed by AES-256-GCM with the connection id and the field name as additional data:
+-- a swapped row does not open.
 create table connection_credentials (
   connection_id uuid primary key references external_calendar_connections (id) on delete cascade,
   version bigint not null default 1,
@@ -129,7 +132,8 @@ create table webhook_dedupe_keys (
 );
 create index dedupe_keys_age on webhook_dedupe_keys (seen_at);
 
--- Work that met a closed gate. Deleted by the scheduler at the seq it rang, so a refusal that came later survives.
+-- Work that met a closed gate. Deleted by the scheduler at the seq it rang,
+-- so a refusal that came later survives.
 create sequence held_request_seq;
 create table held_requests (
   connection_id uuid primary key references external_calendar_connections (id) on delete cascade,
@@ -171,7 +175,8 @@ create table relay_shards (
 );
 insert into relay_shards (shard) select generate_series(0, 15);
 
--- The relays that are alive: what a fair share of the shards is computed from. One that holds nothing yet is in no lease.
+-- The relays that are alive: what a fair share of the shards is computed from. One that holds
+-- nothing yet is in no lease.
 create table relay_members (
   owner text primary key,
   live_until timestamptz not null
@@ -203,8 +208,8 @@ create table dead_letters (
 );
 create index dead_letters_by_connection on dead_letters (connection_id);
 
--- Run-time roles: no role owns a table, none may run DDL. The owner is used by migrations only. Roles belong to the
--- whole server, so another database on it may have made them already.
+-- Run-time roles: no role owns a table, none may run DDL. The owner is used by migrations only.
+-- Roles belong to the whole server, so another database on it may have made them already.
 do $$
 declare role_name text;
 begin
@@ -220,7 +225,8 @@ end $$;
 revoke all on schema public from public;
 grant usage on schema public to calstream_ingress, calstream_sync, calstream_relay, calstream_scheduler, calstream_migrate;
 
--- ingress: connects accounts, refuses durably, answers status; also what `calstream connections add` runs as.
+-- ingress: connects accounts, refuses durably, answers status; also what
+-- `calstream connections add` runs as.
 grant select, insert, update on external_calendar_connections, connection_credentials, external_calendars, channels to calstream_ingress;
 grant select, delete on external_calendar_events to calstream_ingress;
 grant insert on outbox to calstream_ingress;

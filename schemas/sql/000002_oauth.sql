@@ -1,8 +1,9 @@
 -- Up Migration
 -- Connecting accounts by OAuth, disconnecting them, and how fresh each calendar is.
 
--- One row per link that an app asked for, over its whole life: link followed, consent given, connection made. Each step is one
--- conditional UPDATE, so of two processes that race on a link or a state exactly one wins. Rows expire; creating a link sweeps.
+-- One row per link that an app asked for, over its whole life: link followed, consent given,
+-- connection made. Each step is one conditional UPDATE, so of two processes that race on a link or
+-- a state exactly one wins. Rows expire; creating a link sweeps.
 create table oauth_flows (
   id uuid primary key,
   provider_id uuid not null,

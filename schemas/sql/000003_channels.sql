@@ -1,8 +1,9 @@
 -- Up Migration
 -- What the scheduler has to remember about channels, calendar lists and disconnected accounts.
 
--- What vendors said about channels, or what notifications gave away, from the ingress to the scheduler: the ingress does not look
--- channels up. A row is deleted at the noticed_at that was read, so a notice that came again in between survives.
+-- What vendors said about channels, or what notifications gave away, from the ingress to the
+-- scheduler: the ingress does not look channels up. A row is deleted at the noticed_at that was
+-- read, so a notice that came again in between survives.
 create table channel_notices (
   vendor text not null constraint channel_notices_vendor_known check (vendor in ('google', 'microsoft')),
   channel_id text not null,

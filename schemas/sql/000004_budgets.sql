@@ -1,7 +1,8 @@
 -- Up Migration
--- Calls to vendors: what was taken of each quota, and until when a vendor wants silence. Shared by every process that calls.
--- Unlogged: it holds minutes of state that is rebuilt by itself, so a call costs no flush of the log; a crash of the server
--- empties it, and the backoff of each connection, which is logged, still holds.
+-- Calls to vendors: what was taken of each quota, and until when a vendor wants silence. Shared by
+-- every process that calls. Unlogged: it holds minutes of state that is rebuilt by itself, so a
+-- call costs no flush of the log; a crash of the server empties it, and the backoff of each
+-- connection, which is logged, still holds.
 create unlogged table call_budgets (
   key text primary key,
   taken_until timestamptz not null default calstream_now(),
@@ -11,8 +12,9 @@ comment on table call_budgets is 'one row per vendor, per vendor login and per m
 comment on column call_budgets.taken_until is 'when the calls taken so far are earned again (GCRA): the bucket is empty at now, full at now + room';
 comment on column call_budgets.rest_until is 'Retry-After of the vendor: nobody calls before';
 
--- Takes calls out of budgets in the order of the keys, which is the order of their locks: mailbox before vendor, never the other
--- way. A rest of any key takes nothing. Of a chunk as much is granted as fits; 0 says how long until one call fits.
+-- Takes calls out of budgets in the order of the keys, which is the order of their locks: mailbox
+-- before vendor, never the other way. A rest of any key takes nothing. Of a chunk as much is
+-- granted as fits; 0 says how long until one call fits.
 create function take_calls(keys text[], wanted integer[], step_us bigint[], room_us bigint[])
   returns table (budget text, granted integer, wait_us bigint, resting boolean)
   language plpgsql volatile as $$
@@ -31,7 +33,8 @@ begin
     insert into call_budgets (key) values (keys[i]) on conflict (key) do nothing;
     select (extract(epoch from b.taken_until - calstream_now()) * 1000000)::bigint into used_us
       from call_budgets b where b.key = keys[i] for no key update;
-    -- Further ahead than any room: the clock went back, and what was taken then says nothing about now.
+    -- Further ahead than any room: the clock went back,
+    -- and what was taken then says nothing about now.
     if used_us < 0 or used_us > 60000000 then used_us := 0; end if;
     budget := keys[i];
     resting := false;

@@ -1,6 +1,6 @@
 -- Up Migration
--- A notice belongs to the connection whose token told it: who holds a token of one connection cannot stand before the notice of
--- another's channel.
+-- A notice belongs to the connection whose token told it: who holds a token of one connection
+-- cannot stand before the notice of another's channel.
 alter table channel_notices drop constraint channel_notices_pkey;
 alter table channel_notices add primary key (connection_id, channel_id, kind);
 drop index channel_notices_by_connection;

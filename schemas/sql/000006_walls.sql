@@ -1,8 +1,8 @@
 -- Up Migration
 -- Less behind each wall: what a role does not need, it may not do.
 
--- The ingress faces the network and holds the keys. It replaces credentials and never reads one: its upsert
--- needs the version that is there, and nothing that is sealed.
+-- The ingress faces the network and holds the keys. It replaces credentials and never reads one:
+-- its upsert needs the version that is there, and nothing that is sealed.
 revoke select on connection_credentials from calstream_ingress;
 grant select (connection_id, version) on connection_credentials to calstream_ingress;
 
@@ -20,8 +20,9 @@ exception when insufficient_privilege then
 end $$;
 revoke all on schema public from calstream_migrate;
 
--- Large objects have no owner's table and no limit. Their functions are the superuser's, so only a superuser can
--- close them; where the owner of the tables is none (a managed server), they stay open.
+-- Large objects have no owner's table and no limit. Their functions are the superuser's, so
+-- only a superuser can close them; where the owner of the tables is none (a managed
+-- server), they stay open.
 do $$
 declare maker regprocedure;
 begin
@@ -32,8 +33,8 @@ begin
   end if;
 end $$;
 
--- Names inside a function are found by its own path, not by the caller's. Bodies of SQL are bound here, once,
--- and can still be inlined, which a path of their own would forbid.
+-- Names inside a function are found by its own path, not by the caller's. Bodies of SQL are bound
+-- here, once, and can still be inlined, which a path of their own would forbid.
 create or replace function calstream_now() returns timestamptz
   language sql volatile parallel safe
   return clock_timestamp() + coalesce(nullif(current_setting('calstream.clock_shift', true), '')::interval, interval '0');

@@ -1,6 +1,7 @@
 -- Up Migration
--- A calendar fails alone: its failures, its backoff and what it owes stand in its own row. The columns of the
--- connection with the same names tell of the account, or of all its calendars at once.
+-- A calendar fails alone: its failures, its backoff and what it owes stand in its own
+-- row. The columns of the connection with the same names tell of the account, or of
+-- all its calendars at once.
 alter table external_calendars
   add column read_needed boolean not null default false,
   add column failures integer not null default 0,

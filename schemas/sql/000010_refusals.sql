@@ -1,5 +1,6 @@
 -- Up Migration
--- Nothing irreversible follows from one answer of a vendor: what was refused, since when, and what parked connections wait for.
+-- Nothing irreversible follows from one answer of a vendor: what was refused, since when, and what
+-- parked connections wait for.
 
 alter table external_calendar_connections
   add column refused_since timestamptz,
@@ -19,7 +20,8 @@ create index connections_refused on external_calendar_connections (vendor, refus
 create index connections_parked on external_calendar_connections (vendor, parked_at) where parked_at is not null;
 create index connections_probe on external_calendar_connections (probe_at) where status = 'needs_reauth' and probe_at is not null;
 
--- Those that wait already are asked once: this code stood for refusals of all kinds, and some of them have long passed.
+-- Those that wait already are asked once:
+-- this code stood for refusals of all kinds, and some of them have long passed.
 update external_calendar_connections
    set parked_at = updated_at, parked_code = last_error ->> 'code',
        probe_at = case when last_error ->> 'code' = 'vendor/access-denied'

@@ -1,5 +1,5 @@
-// `calstream connections add`: connecting an account by a refresh token that the person already has. In a file of its own, since it
-// loads the vendors' SDKs, which nobody needs who only looks.
+// `calstream connections add`: connecting an account by a refresh token that the person already
+// has. In a file of its own, since it loads the vendors' SDKs, which nobody needs who only looks.
 import { text } from 'node:stream/consumers'
 import { z } from 'zod'
 import { isUuid, providerId } from '#shared/domain/ids.ts'
@@ -28,10 +28,11 @@ import { Problem } from './problem.ts'
 const LIMIT_MS = 60_000
 
 /**
- * Connects an account: commits connection, credentials, calendars and first request together, then opens its channels.
- * The token comes from CALSTREAM_REFRESH_TOKEN or standard input, never from the command line, where others could read it.
- * Several tokens, one a line, connect several accounts; their channels are opened by the scheduler within seconds. Ends
- * with the first account that cannot be connected; those before it are connected, and the command may be repeated.
+ * Connects an account: commits connection, credentials, calendars and first request together, then
+ * opens its channels. The token comes from CALSTREAM_REFRESH_TOKEN or standard input, never from
+ * the command line, where others could read it. Several tokens, one a line, connect several
+ * accounts; their channels are opened by the scheduler within seconds. Ends with the first account
+ * that cannot be connected; those before it are connected, and the command may be repeated.
  */
 export async function addConnection(
   options: { provider: string; vendor: string },

@@ -1,6 +1,6 @@
-// `calstream allow` and `calstream gates`: who is let in and what runs, changed at the flag server as an operator would in its
-// console. Invariants: nobody is let in who was not named, so a list that is off with others on it is not switched on by the way;
-// what was done is read back and told.
+// `calstream allow` and `calstream gates`: who is let in and what runs, changed at the flag server
+// as an operator would in its console. Invariants: nobody is let in who was not named, so a list
+// that is off with others on it is not switched on by the way; what was done is read back and told.
 import { z } from 'zod'
 import { GATES, type GateName } from '#shared/domain/gates.ts'
 import { connectionId, isUuid } from '#shared/domain/ids.ts'
@@ -33,7 +33,10 @@ export interface AllowOptions {
   readonly remove?: boolean
 }
 
-/** Lets in or, with `remove`, out. Throws Problem for what cannot be done, ConfigError without the flag server's settings. */
+/**
+ * Lets in or, with `remove`, out. Throws Problem for what cannot be done,
+ * ConfigError without the flag server's settings.
+ */
 export async function allow(options: AllowOptions, env: NodeJS.ProcessEnv, output: Output): Promise<void> {
   const asked = askedOf(options)
   const address = addressOf(env)
@@ -138,7 +141,10 @@ function whoIsIn({ enabled, form, ids }: StandingAllowlist): string {
   return form === 'list' ? `${ids.length} by id` : 'nobody'
 }
 
-/** What else keeps them out, since a connection needs the switch and both lists. Only told, and only what can be seen. */
+/**
+ * What else keeps them out, since a connection needs the switch and both lists.
+ * Only told, and only what can be seen.
+ */
 async function stillInTheWay(options: AllowOptions, env: NodeJS.ProcessEnv): Promise<readonly string[]> {
   const address = addressOf(env)
   const signal = AbortSignal.timeout(LIMIT_MS)
@@ -179,7 +185,10 @@ export async function listGates(env: NodeJS.ProcessEnv, output: Output): Promise
   )
 }
 
-/** Switches one toggle on or off. Throws Problem for a name that is none, and for a list that would let nobody in. */
+/**
+ * Switches one toggle on or off. Throws Problem for a name that is none,
+ * and for a list that would let nobody in.
+ */
 export async function switchGate(
   verb: 'open' | 'close',
   name: string,

@@ -1,6 +1,7 @@
-// Where the command finds its settings: in the environment, or from the local stack that runs in this folder, which writes what its
-// tools need to .calstream/stack.json. Invariant: the two are never mixed: whoever names one place of an installation (its database,
-// broker, registry or flag server) means that installation, whatever runs in this folder.
+// Where the command finds its settings: in the environment, or from the local stack that runs in
+// this folder, which writes what its tools need to .calstream/stack.json. Invariant: the two are
+// never mixed: whoever names one place of an installation (its database, broker, registry or flag
+// server) means that installation, whatever runs in this folder.
 import { existsSync, readFileSync } from 'node:fs'
 import path from 'node:path'
 import { z } from 'zod'
@@ -20,8 +21,9 @@ export const SERVICES = ['ingress', 'sync', 'retry', 'relay', 'scheduler'] as co
 export type ServiceName = (typeof SERVICES)[number]
 
 /**
- * The settings of the installation that the environment names, or of the stack in this folder with what else is set before its
- * values. Throws Problem when there is neither, saying which: not started, still starting, ended without a word, unreadable.
+ * The settings of the installation that the environment names, or of the stack in this folder with
+ * what else is set before its values. Throws Problem when there is neither, saying which: not
+ * started, still starting, ended without a word, unreadable.
  */
 export async function installation(env: NodeJS.ProcessEnv, folder = FOLDER): Promise<NodeJS.ProcessEnv> {
   if (namesPlace(env)) return env
@@ -41,7 +43,10 @@ export async function installation(env: NodeJS.ProcessEnv, folder = FOLDER): Pro
   )
 }
 
-/** The same for a service: without an installation it gets the environment as it is, and says by name what it lacks. */
+/**
+ * The same for a service: without an installation it gets the environment as it is,
+ * and says by name what it lacks.
+ */
 export async function serviceSettings(env: NodeJS.ProcessEnv): Promise<NodeJS.ProcessEnv> {
   if (namesPlace(env) || !existsSync(path.join(FOLDER, STACK_FILE))) return env
   return installation(env)
@@ -76,8 +81,9 @@ async function holderOf(folder: string): Promise<number | null> {
 }
 
 /**
- * The environment of one service inside `calstream all`: NAME_SYNC beats NAME for sync, and so on, so that each service
- * keeps its own database role and admin port. Without its own ADMIN_PORT_<SERVICE> a service gets a free port.
+ * The environment of one service inside `calstream all`: NAME_SYNC beats NAME for sync, and so on,
+ * so that each service keeps its own database role and admin port. Without its own
+ * ADMIN_PORT_<SERVICE> a service gets a free port.
  */
 export function envOf(service: ServiceName, env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
   const suffix = `_${service.toUpperCase()}`

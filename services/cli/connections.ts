@@ -1,4 +1,5 @@
-// `calstream connections list|show`: how the connected accounts are, the worst first, in the API's words.
+// `calstream connections list|show`: how the connected accounts are,
+// the worst first, in the API's words.
 import { z } from 'zod'
 import { calendarWords, STALE_AFTER_MS } from '#shared/domain/connection-words.ts'
 import { connectionId, isUuid, type VendorName } from '#shared/domain/ids.ts'
@@ -33,7 +34,10 @@ const STATES: readonly StateName[] = [
   'disconnected',
 ]
 
-/** Prints connections, the worst first. Throws Problem for a filter that makes no sense, Failure `store/*`. */
+/**
+ * Prints connections, the worst first.
+ * Throws Problem for a filter that makes no sense, Failure `store/*`.
+ */
 export async function showConnections(
   options: ListOptions,
   env: NodeJS.ProcessEnv,
@@ -65,7 +69,9 @@ export async function showConnections(
   if (lines.length === filter.limit) output.line(`These are the first ${filter.limit}; --limit shows more.`)
 }
 
-/** Prints one connection and its calendars in the API's words. Throws Problem when there is no such. */
+/**
+ * Prints one connection and its calendars in the API's words. Throws Problem when there is no such.
+ */
 export async function showConnection(id: string, env: NodeJS.ProcessEnv, output: Output): Promise<void> {
   if (!isUuid(id)) throw new Problem(`A connection is named by its uuid, not "${id}".`)
   const toggles = seenOf(await lookWithin(() => readToggles(env)))

@@ -1,6 +1,8 @@
-// `calstream dead-letters list|show|replay|dismiss`: what was given up, and putting it back. Invariants: what is replayed goes back to its topic
-// with its own bytes and headers; it is marked after Kafka has it, so that a crash in between replays it twice and never not at all,
-// and a doorbell that rings twice costs one short transaction. Only doorbells go back: a change record of a shard must not overtake.
+// `calstream dead-letters list|show|replay|dismiss`: what was given up, and putting it back.
+// Invariants: what is replayed goes back to its topic with its own bytes and headers; it is marked
+// after Kafka has it, so that a crash in between replays it twice and never not at all, and a
+// doorbell that rings twice costs one short transaction. Only doorbells go back: a change record of
+// a shard must not overtake.
 import { z } from 'zod'
 import { isUuid } from '#shared/domain/ids.ts'
 import type { InboundRecord, OutboundRecord } from '#shared/platform/broker.ts'
@@ -51,7 +53,10 @@ export interface ReplayOptions extends DeadLetterOptions {
 /** What nobody could read comes back as another dead letter, as long as its reader is the same. */
 const UNREADABLE = 'message/unreadable'
 
-/** Prints the index, oldest first. Throws Problem for a filter that makes no sense, Failure `store/*`. */
+/**
+ * Prints the index, oldest first. Throws Problem for a filter that makes no
+ * sense, Failure `store/*`.
+ */
 export async function listLetters(
   options: DeadLetterOptions,
   env: NodeJS.ProcessEnv,
@@ -72,7 +77,9 @@ export async function listLetters(
   )
 }
 
-/** Prints one dead letter with its headers and bytes. Throws Problem when it is not there any more. */
+/**
+ * Prints one dead letter with its headers and bytes. Throws Problem when it is not there any more.
+ */
 export async function showLetter(id: string, env: NodeJS.ProcessEnv, output: Output): Promise<void> {
   await using database = open(env)
   const [row] = await listDeadLetters(database, filterOf({ all: true }, [placeOf(id)]), 1)
@@ -92,9 +99,10 @@ export async function showLetter(id: string, env: NodeJS.ProcessEnv, output: Out
 }
 
 /**
- * Puts dead letters back into their topics: those named, or those that a filter picks. One that came back already is left alone
- * unless `force`, one that nobody could read unless `anyway`. Throws Problem for one that is not there, when nothing is picked
- * out, or when one could not be put back.
+ * Puts dead letters back into their topics: those named, or those that a filter picks. One
+ * that came back already is left alone unless `force`, one that nobody could read unless
+ * `anyway`. Throws Problem for one that is not there, when nothing is picked out, or when
+ * one could not be put back.
  */
 export async function replayLetters(
   ids: readonly string[],
@@ -149,7 +157,10 @@ async function putBack(
   )
 }
 
-/** Takes dead letters off the index; their bytes stay in the topic. Throws Problem for one that is not there. */
+/**
+ * Takes dead letters off the index; their bytes stay in the topic.
+ * Throws Problem for one that is not there.
+ */
 export async function dismissLetters(
   ids: readonly string[],
   env: NodeJS.ProcessEnv,
@@ -169,7 +180,10 @@ export async function dismissLetters(
   )
 }
 
-/** Before anything is done: who names one that is not there has mistyped it, or looks at another installation. */
+/**
+ * Before anything is done: who names one that is not there has mistyped it,
+ * or looks at another installation.
+ */
 function refuseUnknown(named: readonly string[] | null, rows: readonly DeadLetterRow[]): void {
   const unknown = (named ?? []).filter((id) => !rows.some((row) => row.id === id))
   if (unknown.length > 0)

@@ -1,4 +1,5 @@
-// `calstream doctor`: one line for each dependency and each service, and what to do when it is red. Ends with 1 if anything is.
+// `calstream doctor`: one line for each dependency and each service, and what to do when it is red.
+// Ends with 1 if anything is.
 import { z } from 'zod'
 import { kafkaEnv, postgresEnv, readEnv, registryEnv, vendorsEnv, ConfigError } from '#shared/platform/env.ts'
 import { kafkaRoundTrip } from '#shared/platform/kafkajs.ts'
@@ -48,7 +49,9 @@ interface Line {
 const LIMIT_MS = 10_000
 const FOUND_MAX = 300
 
-/** Runs all checks side by side, each for at most 10 s, a service's for three. Sets the exit code. */
+/**
+ * Runs all checks side by side, each for at most 10 s, a service's for three. Sets the exit code.
+ */
 export async function runDoctor(env: NodeJS.ProcessEnv, output: Output): Promise<void> {
   const looking = look(() => lookAtServices(env))
   const checks = checksOf(env, async () => seenOf(await looking) ?? [])
@@ -147,7 +150,9 @@ function kafkaOf(env: NodeJS.ProcessEnv) {
   return { brokers: config.KAFKA_BROKERS, prefix: config.KAFKA_PREFIX, clientId: 'calstream-doctor' }
 }
 
-/** Topics are judged only where the broker answers: a broker that is away says nothing about them. */
+/**
+ * Topics are judged only where the broker answers: a broker that is away says nothing about them.
+ */
 async function topics(env: NodeJS.ProcessEnv): Promise<string> {
   if ((await kafkaRoundTrip(kafkaOf(env))) !== null) throw new Error('not known while Kafka does not answer')
   const report = await verifyTopics(kafkaOf(env), createLogger({ service: 'doctor', level: 'silent' }))
@@ -192,7 +197,10 @@ async function consolePassword(env: NodeJS.ProcessEnv): Promise<string> {
   throw new Red(found, CONSOLE_REMEDY)
 }
 
-/** Without a token the right answer is 401: it shows that the API is there, and nothing about its calls. Those tell themselves. */
+/**
+ * Without a token the right answer is 401: it shows that the API is there, and nothing about its
+ * calls. Those tell themselves.
+ */
 async function vendor(
   env: NodeJS.ProcessEnv,
   name: VendorName,

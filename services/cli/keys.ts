@@ -1,6 +1,7 @@
-// `calstream keys rotate`: seals every stored credential with the current key, so that older keys can be dropped. Invariants: a
-// token refresh that happens meanwhile wins and its row is read again; what does not open is reported and left as it is; nothing
-// that was sealed is ever printed. Stopped at any moment it has lost nothing, and the next run goes on with what is left.
+// `calstream keys rotate`: seals every stored credential with the current key, so that older keys
+// can be dropped. Invariants: a token refresh that happens meanwhile wins and its row is read
+// again; what does not open is reported and left as it is; nothing that was sealed is ever printed.
+// Stopped at any moment it has lost nothing, and the next run goes on with what is left.
 import { z } from 'zod'
 import { Failure } from '#shared/domain/failure.ts'
 import type { ConnectionId } from '#shared/domain/ids.ts'
@@ -21,7 +22,10 @@ import { Problem } from './problem.ts'
 
 /** One statement each: 100 rows are locked for a few milliseconds. */
 const CHUNK = 100
-/** Rows that are refreshed while we seal them are few; a row that loses this often is reported as left. */
+/**
+ * Rows that are refreshed while we seal them are few;
+ * a row that loses this often is reported as left.
+ */
 const PASSES_MAX = 5
 
 export interface RotationReport {
@@ -42,8 +46,9 @@ export interface RotationDeps {
 }
 
 /**
- * Runs as the scheduler's role, which keeps credentials anyway. Prints counts, and the connections whose credentials do not open.
- * Throws Problem when something is left, so a script does not drop a key that is still needed.
+ * Runs as the scheduler's role, which keeps credentials anyway. Prints counts, and the connections
+ * whose credentials do not open. Throws Problem when something is left, so a script does not drop a
+ * key that is still needed.
  */
 export async function rotateKeys(
   options: { readonly dryRun: boolean },

@@ -1,5 +1,5 @@
-// The five services as their operators' ports tell: ready, not ready and why, or silent. A process that is frozen or gone answers
-// nothing, which is the whole point of asking it.
+// The five services as their operators' ports tell: ready, not ready and why, or silent. A process
+// that is frozen or gone answers nothing, which is the whole point of asking it.
 import { z } from 'zod'
 import { SERVICES, type ServiceName } from './config.ts'
 import { fetchWithin, wordsOf } from './look.ts'
@@ -18,13 +18,19 @@ export interface ServiceLook {
 
 const readiness = z.object({ status: z.string(), dependencies: z.record(z.string(), z.string()) })
 
-/** Asks every process, side by side. Never rejects for one that does not answer. Throws Problem for an address that is none. */
+/**
+ * Asks every process, side by side. Never rejects for one that does not answer. Throws Problem for
+ * an address that is none.
+ */
 export async function lookAtServices(env: NodeJS.ProcessEnv): Promise<readonly ServiceLook[]> {
   const places = SERVICES.flatMap((name) => urlsOf(name, env).map((url) => ({ name, url })))
   return Promise.all(places.map(({ name, url }) => lookAt(name, url)))
 }
 
-/** ADMIN_URL_<SERVICE> (several processes: separated by commas), else the port on this machine that ADMIN_PORT_<SERVICE> names. */
+/**
+ * ADMIN_URL_<SERVICE> (several processes: separated by commas), else the port on this machine that
+ * ADMIN_PORT_<SERVICE> names.
+ */
 export function urlsOf(name: ServiceName, env: NodeJS.ProcessEnv): readonly (string | null)[] {
   const suffix = name.toUpperCase()
   const urls = (env[`ADMIN_URL_${suffix}`] ?? '').split(',').map((url) => url.trim())

@@ -1,4 +1,5 @@
-// Looking at parts that may not answer: every look ends, and its end is told in words that a person can use.
+// Looking at parts that may not answer:
+// every look ends, and its end is told in words that a person can use.
 import { z } from 'zod'
 import { Failure } from '#shared/domain/failure.ts'
 import { ConfigError } from '#shared/platform/env.ts'
@@ -57,7 +58,9 @@ const SOCKET_WORDS: Readonly<Record<string, string>> = {
   UND_ERR_CONNECT_TIMEOUT: 'no answer in time',
 }
 
-/** fetch() hides what happened in its cause, and for several addresses in the first of the causes. */
+/**
+ * fetch() hides what happened in its cause, and for several addresses in the first of the causes.
+ */
 function socketWords(error: Error): string | null {
   const cause = error.cause instanceof AggregateError ? error.cause.errors[0] : error.cause
   const code = z.object({ code: z.string() }).safeParse(cause ?? error)
@@ -79,7 +82,10 @@ export interface Answer {
 /** Nothing that we look at has more to say; a stranger behind a wrong address may. */
 const ANSWER_BYTES_MAX = 8 * 1024 * 1024
 
-/** One GET with a limit on its whole time and size. Throws a Problem that says what happened, without the address. */
+/**
+ * One GET with a limit on its whole time and size.
+ * Throws a Problem that says what happened, without the address.
+ */
 export async function fetchWithin(
   url: string | URL,
   { headers = {}, limitMs = LOOK_MAX_MS }: { headers?: Record<string, string>; limitMs?: number } = {},

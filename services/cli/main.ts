@@ -1,5 +1,6 @@
-// The command `calstream`: runs the services and operates them. Every command ends with 0 when it did what it says, and
-// loads only what it needs: a relay must not pay for the vendors' SDKs in memory.
+// The command `calstream`: runs the services and operates them. Every command ends with 0
+// when it did what it says, and loads only what it needs: a relay must not pay for the
+// vendors' SDKs in memory.
 import { readFileSync } from 'node:fs'
 import { Command, CommanderError } from 'commander'
 import { z } from 'zod'
@@ -250,7 +251,8 @@ try {
 } catch (error) {
   process.exitCode = explain(error)
 }
-// What a part that does not answer still owes us (a socket, a timer) keeps nobody waiting; a service says itself when it is done.
+// What a part that does not answer still owes us (a socket, a timer) keeps nobody waiting; a
+// service says itself when it is done.
 if (!['all', ...SERVICES].includes(program.args[0] ?? '')) process.exit()
 
 /** One line for a person; a stack only for what should not have happened. Returns the exit code. */

@@ -1,5 +1,6 @@
-// What the command prints: tables for a person, one JSON document with --json. Results go to stdout, trouble to stderr.
-// Invariant: labels, names and errors are strangers' text, and no character of theirs steers a terminal.
+// What the command prints: tables for a person, one JSON document with --json. Results go to
+// stdout, trouble to stderr. Invariant: labels, names and errors are strangers' text, and no
+// character of theirs steers a terminal.
 
 export interface Output {
   readonly isJson: boolean
@@ -7,7 +8,10 @@ export interface Output {
   rows(rows: readonly Record<string, unknown>[], empty: string): void
   /** Prints one object as `name  value` lines, or as JSON. */
   object(value: Record<string, unknown>): void
-  /** Prints one value alone, so that it can be used in a command substitution; a JSON string with --json. */
+  /**
+   * Prints one value alone, so that it can be used in a command substitution;
+   * a JSON string with --json.
+   */
   text(value: string): void
   /** Prints a line for a person; nothing with --json. */
   line(text: string): void
@@ -48,8 +52,9 @@ export function complain(text: string): void {
 }
 
 /**
- * Unicode's category C but for line feeds: control characters (cursor, colour, title, clipboard of a
- * terminal), what turns the direction of text, what is invisible, halves of pairs; and two that end a line.
+ * Unicode's category C but for line feeds: control characters (cursor, colour, title,
+ * clipboard of a terminal), what turns the direction of text, what is invisible, halves of
+ * pairs; and two that end a line.
  */
 const STEERING = /[^\P{C}\n]|[\u2028\u2029]/gu
 

@@ -1,4 +1,5 @@
-// `calstream migrate`, `topics`, `schemas`, `toggles`: what an install needs before services start. Each may run any number of times.
+// `calstream migrate`, `topics`, `schemas`, `toggles`: what an install needs before services start.
+// Each may run any number of times.
 import { readFileSync } from 'node:fs'
 import { z } from 'zod'
 import {
@@ -22,7 +23,10 @@ import { Problem } from './problem.ts'
 const LIMIT_MS = 60_000
 const rolePasswords = z.record(z.string(), z.string().min(1))
 
-/** Applies missing migrations and, from CALSTREAM_ROLE_PASSWORDS_FILE (JSON, role → password), sets the passwords of the roles. */
+/**
+ * Applies missing migrations and, from CALSTREAM_ROLE_PASSWORDS_FILE (JSON, role → password), sets
+ * the passwords of the roles.
+ */
 export async function prepareTables(env: NodeJS.ProcessEnv, output: Output): Promise<void> {
   const config = readEnv(
     z.object({ ...postgresEnv, CALSTREAM_ROLE_PASSWORDS_FILE: z.string().optional() }),
@@ -63,7 +67,10 @@ function badPasswords(what: string): Problem {
   )
 }
 
-/** Creates missing topics (apply), then verifies all. Sets the exit code when something is not as it must be. */
+/**
+ * Creates missing topics (apply), then verifies all.
+ * Sets the exit code when something is not as it must be.
+ */
 export async function prepareTopics(
   verb: 'apply' | 'verify',
   env: NodeJS.ProcessEnv,
@@ -92,7 +99,10 @@ export async function prepareTopics(
   complainOf(report.problems)
 }
 
-/** Registers missing schemas (apply), then verifies all. Sets the exit code when something is not as it must be. */
+/**
+ * Registers missing schemas (apply), then verifies all.
+ * Sets the exit code when something is not as it must be.
+ */
 export async function prepareSchemas(
   verb: 'apply' | 'verify',
   env: NodeJS.ProcessEnv,
@@ -114,7 +124,10 @@ function complainOf(problems: readonly string[]): void {
   if (problems.length > 0) process.exitCode = 1
 }
 
-/** Makes missing toggles at the flag server: switches on, allowlists empty (nobody). What an operator switched stays. */
+/**
+ * Makes missing toggles at the flag server: switches on, allowlists empty (nobody). What an
+ * operator switched stays.
+ */
 export async function prepareToggles(env: NodeJS.ProcessEnv, output: Output): Promise<void> {
   const config = readEnv(
     z.object({

@@ -1,4 +1,5 @@
-// A trouble that the person at the keyboard can solve: its message is the whole story, printed without a stack.
+// A trouble that the person at the keyboard can solve:
+// its message is the whole story, printed without a stack.
 export class Problem extends Error {
   override readonly name = 'Problem'
 }

@@ -60,5 +60,8 @@ export async function runAll(env: NodeJS.ProcessEnv): Promise<void> {
   })
 }
 
-/** The outlet starts first and stops last, the inlet the other way round, so that stopping strands nothing in between. */
+/**
+ * The outlet starts first and stops last, the inlet the other way round,
+ * so that stopping strands nothing in between.
+ */
 const STOP_LAST_FIRST: readonly ServiceName[] = ['relay', 'retry', 'sync', 'scheduler', 'ingress']

@@ -1,5 +1,5 @@
-// What of an installation is not well, the worst first. Pure. Invariant: what could not be looked at is not well: nothing is called
-// healthy that nobody has seen.
+// What of an installation is not well, the worst first. Pure. Invariant: what could not be looked
+// at is not well: nothing is called healthy that nobody has seen.
 import { isoOf } from '#shared/domain/instant.ts'
 import { COUNTED_TO, type Backlog, type StateCount } from '#shared/store/status.ts'
 import type { GateLine } from './toggles.ts'
@@ -21,7 +21,9 @@ export interface Finding {
   readonly do: string
 }
 
-/** The oldest row waits for a moment on a good day; a relay that lives publishes it within seconds. */
+/**
+ * The oldest row waits for a moment on a good day; a relay that lives publishes it within seconds.
+ */
 export const OUTBOX_AGE_MAX_S = 30
 /** Groups are behind by the markers of transactions for ever, and by what is on its way. */
 export const LAG_MAX = 1_000

@@ -1,5 +1,6 @@
-// `calstream status`: what is not well, the worst first, and then the figures. Everything is looked at side by side, each for at
-// most three seconds, so that a part that is frozen is told of and keeps nobody waiting.
+// `calstream status`: what is not well, the worst first, and then the figures. Everything is
+// looked at side by side, each for at most three seconds, so that a part that is frozen is told of
+// and keeps nobody waiting.
 import { z } from 'zod'
 import { connectionWords, STALE_AFTER_MS } from '#shared/domain/connection-words.ts'
 import type { GateDecision } from '#shared/domain/gates.ts'
@@ -57,7 +58,9 @@ export interface NamedConnection {
   readonly open_channels: number
 }
 
-/** Prints the whole picture. Never throws for a part that does not answer: that is what it tells. */
+/**
+ * Prints the whole picture. Never throws for a part that does not answer: that is what it tells.
+ */
 export async function showStatus(env: NodeJS.ProcessEnv, output: Output): Promise<void> {
   const { facts, worst, more } = await gather(env)
   const findings = judge(facts)
@@ -87,7 +90,10 @@ async function gather(env: NodeJS.ProcessEnv): Promise<Seen> {
   }
 }
 
-/** One by one are named those whose trouble is their own: a gate that is closed for everybody is told once. */
+/**
+ * One by one are named those whose trouble is their own:
+ * a gate that is closed for everybody is told once.
+ */
 function namedStates(toggles: Toggles | null): readonly string[] {
   const isForAll = toggles === null || admissionOf(toggles).sync !== 'on'
   return WORST.filter((state) => state !== 'unknown' && !(state === 'paused' && isForAll))

@@ -1,5 +1,5 @@
-// `calstream tail`: the records of the stream, decoded, one line each. What is printed is people's calendars: it goes to who asked
-// and to no log.
+// `calstream tail`: the records of the stream, decoded, one line each. What is printed is people's
+// calendars: it goes to who asked and to no log.
 import { z } from 'zod'
 import { isUuid } from '#shared/domain/ids.ts'
 import { isoOf } from '#shared/domain/instant.ts'
@@ -29,7 +29,10 @@ type Followed = (typeof FOLLOWED)[keyof typeof FOLLOWED]
 
 const OPEN_MAX_MS = 10_000
 
-/** Prints records until Ctrl-C or the limit. Throws Problem for an option that makes no sense, Failure `kafka/*` or `registry/*`. */
+/**
+ * Prints records until Ctrl-C or the limit. Throws Problem for an option that makes no sense,
+ * Failure `kafka/*` or `registry/*`.
+ */
 export async function tail(options: TailOptions, env: NodeJS.ProcessEnv, output: Output): Promise<void> {
   const { topic, connection, fromBeginning, limit } = askedOf(options)
   const config = readEnv(z.object({ ...kafkaEnv, ...registryEnv }), env)

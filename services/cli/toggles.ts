@@ -1,4 +1,5 @@
-// The toggles as the services read them: one look at the flag server with their token, and the same rules.
+// The toggles as the services read them:
+// one look at the flag server with their token, and the same rules.
 import { z } from 'zod'
 import { GATES, type GateDecision, type GateName } from '#shared/domain/gates.ts'
 import { isUuid, type ConnectionId, type ProviderId } from '#shared/domain/ids.ts'
@@ -33,7 +34,10 @@ export interface GateLine {
 
 const features = z.object({ features: z.array(z.looseObject({ name: z.string(), enabled: z.boolean() })) })
 
-/** Throws Problem when the flag server does not answer as it should, with what to do; ConfigError without its settings. */
+/**
+ * Throws Problem when the flag server does not answer as it should, with what to do;
+ * ConfigError without its settings.
+ */
 export async function readToggles(env: NodeJS.ProcessEnv): Promise<Toggles> {
   const config = readEnv(z.object(unleashEnv), env)
   const url = `${config.UNLEASH_URL}/client/features`

@@ -7,7 +7,10 @@ import { ANY_CLAIM, BEARER_LIFE_MAX_S, bearerEnv, bearerSecret } from '../ingres
 import type { Output } from './output.ts'
 import { Problem } from './problem.ts'
 
-/** Prints the token alone, so that it can be used in a command substitution. Throws ConfigError without API_JWT_SECRET. */
+/**
+ * Prints the token alone, so that it can be used in a command substitution.
+ * Throws ConfigError without API_JWT_SECRET.
+ */
 export async function printToken(
   options: { provider?: string; operator?: boolean; expires: string },
   env: NodeJS.ProcessEnv,

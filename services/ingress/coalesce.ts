@@ -1,7 +1,8 @@
-// The rate of rings. A calendar that rings more often than its rate lets rings wait for one another,
-// at most 200 ms, and one ring is published for all that came. Invariants: a joined ring is published
-// after the last that joined it arrived, and answers none of them before it is durable; it carries a
-// delivery key only for notifications whose key it is, and with none no unit takes it for answered.
+// The rate of rings. A calendar that rings more often than its rate lets rings wait for one
+// another, at most 200 ms, and one ring is published for all that came. Invariants: a joined ring
+// is published after the last that joined it arrived, and answers none of them before it is
+// durable; it carries a delivery key only for notifications whose key it is, and with none no
+// unit takes it for answered.
 import { metrics } from '#shared/platform/metrics.ts'
 import type { Commitment } from './group-commit.ts'
 import type { Ring } from './publisher.ts'
@@ -21,7 +22,9 @@ const CALENDARS_MAX = 50_000
 const WAITING_MAX = 10_000
 
 export interface Coalescer extends AsyncDisposable {
-  /** Publishes the ring, or joins it to the next of its calendar. Rejects only as `publish` does. */
+  /**
+   * Publishes the ring, or joins it to the next of its calendar. Rejects only as `publish` does.
+   */
   ring(ring: Ring): Promise<Commitment>
 }
 
@@ -33,9 +36,12 @@ interface Pending {
   readonly end: () => void
 }
 
-/** A coalescer before `publish`. It holds nothing but a timer for each calendar that is too fast. */
+/**
+ * A coalescer before `publish`. It holds nothing but a timer for each calendar that is too fast.
+ */
 export function createCoalescer(publish: (ring: Ring) => Promise<Commitment>): Coalescer {
-  // GCRA: when the rings so far are earned again, performance.now() ms. In the order of the last ring.
+  // GCRA: when the rings so far are earned again, performance.now() ms.
+  // In the order of the last ring.
   const earnedAt = new Map<string, number>()
   const pending = new Map<string, Pending>()
   let waiting = 0

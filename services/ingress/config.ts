@@ -49,7 +49,9 @@ const AUDIENCE = claimed('audience', "the issuer's tokens for every other app")
 const RETURN_ORIGINS =
   'origins like https://app.example.com, separated by commas, where a browser may be sent after it connected an account; http://127.0.0.1:* is every port of this machine'
 
-/** Every port of a machine that only its own user reaches: where people build apps, ports change. */
+/**
+ * Every port of a machine that only its own user reaches: where people build apps, ports change.
+ */
 const ANY_LOOPBACK_PORT = /^https?:\/\/(?:127\.0\.0\.1|localhost|\[::1\]):\*$/
 
 function isOrigin(part: string): boolean {

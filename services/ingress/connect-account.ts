@@ -1,5 +1,6 @@
-// Connecting an account from a grant: one transaction holds the connection, its sealed credentials, its calendars, the
-// first sync request and the news that it is connected, so a connection that exists is a connection that will be synced.
+// Connecting an account from a grant: one transaction holds the connection, its sealed credentials,
+// its calendars, the first sync request and the news that it is connected, so a connection that
+// exists is a connection that will be synced.
 import type { ConnectionId, ProviderId } from '#shared/domain/ids.ts'
 import { sealSecret, type Keyring } from '#shared/platform/crypto.ts'
 import type { Codec } from '#shared/platform/codec.ts'
@@ -45,8 +46,8 @@ export interface GrantedAccount {
 const SOURCE = '/calstream/connect'
 
 /**
- * Connects the account behind a refresh token for a provider. Throws Failure (`vendor/…` when the token is refused,
- * `store/…` when nothing was saved); it may simply be called again.
+ * Connects the account behind a refresh token for a provider. Throws Failure (`vendor/…` when the
+ * token is refused, `store/…` when nothing was saved); it may simply be called again.
  */
 export async function connectAccount(
   deps: ConnectDeps,
@@ -69,8 +70,8 @@ export async function connectAccount(
 }
 
 /**
- * Commits a granted account: a new connection, or the one that the account had, healed. `also` writes in the same
- * transaction. Throws Failure `store/…` when nothing was saved.
+ * Commits a granted account: a new connection, or the one that the account had, healed. `also`
+ * writes in the same transaction. Throws Failure `store/…` when nothing was saved.
  */
 export async function saveAccount(
   deps: SaveDeps,

@@ -1,7 +1,8 @@
-// Group commit: one write is outstanding at a time and everything that arrives meanwhile forms the next group.
-// An item is answered `durable` only after the write that carried it has succeeded; it joins only a group whose write has
-// not been sent. Every wait ends by itself: a full queue and the deadline answer without waiting for the other side.
-// An item that is refused for what it is never fails its group.
+// Group commit: one write is outstanding at a time and everything that arrives meanwhile forms
+// the next group. An item is answered `durable` only after the write that carried it has
+// succeeded; it joins only a group whose write has not been sent. Every wait ends by itself: a
+// full queue and the deadline answer without waiting for the other side. An item that is refused
+// for what it is never fails its group.
 import { writeApart } from '#shared/platform/put-aside.ts'
 
 /**
@@ -44,7 +45,10 @@ interface Waiting<T> {
   readonly answer: (commitment: Commitment) => void
 }
 
-/** A group commit over `write`; it starts idle and holds no resource of its own but timers of waiting items. */
+/**
+ * A group commit over `write`; it starts idle and holds no resource of its own but
+ * timers of waiting items.
+ */
 export function createGroupCommit<T>(options: GroupCommitOptions<T>): GroupCommit<T> {
   // A Set keeps arrival order and lets an item that ran out of time leave in constant time.
   const queue = new Set<Waiting<T>>()
@@ -77,7 +81,8 @@ export function createGroupCommit<T>(options: GroupCommitOptions<T>): GroupCommi
     if (queue.size >= options.queueMax) return Promise.resolve('overloaded')
     const { promise, resolve } = Promise.withResolvers<Commitment>()
     const timer = setTimeout(() => {
-      // Out of the queue it will not be written; already sent it may be, and the caller's repeat is then a duplicate.
+      // Out of the queue it will not be written;
+      // already sent it may be, and the caller's repeat is then a duplicate.
       queue.delete(waiting)
       resolve('late')
     }, options.waitMaxMs)

@@ -1,5 +1,6 @@
-// Rings doorbells: a sync request is answered `durable` only when Kafka has it on all in-sync replicas (group commit).
-// Those of a calendar that is faster than its rate are published together (`coalesce.ts`).
+// Rings doorbells: a sync request is answered `durable` only when Kafka has it on all in-sync
+// replicas (group commit). Those of a calendar that is faster than its rate are published
+// together (`coalesce.ts`).
 // It never carries calendar data, so a repeated or late ring costs an empty page and loses nothing.
 import { REQUESTED_TOPIC } from '#schemas/topics.ts'
 import type { CalendarId, ConnectionId, Micros, ProviderId, VendorName } from '#shared/domain/ids.ts'
@@ -25,7 +26,10 @@ export interface Ring {
 }
 
 export interface Publisher extends AsyncDisposable {
-  /** Never rejects for trouble of Kafka: the answer says whether the ring is durable. A ring that fits no schema rejects. */
+  /**
+   * Never rejects for trouble of Kafka: the answer says whether the ring is durable.
+   * A ring that fits no schema rejects.
+   */
   ring(ring: Ring): Promise<Commitment>
 }
 
@@ -38,7 +42,10 @@ export interface PublisherDeps {
 
 /** 500 rings are some 200 kB: well below a broker's 1 MB message limit, and one round trip. */
 const GROUP_MAX = 500
-/** Four seconds' worth at the 2 500 rings/s one partition leader takes with ease; beyond it a refusal is kinder than a wait. */
+/**
+ * Four seconds' worth at the 2 500 rings/s one partition leader takes with ease; beyond it a
+ * refusal is kinder than a wait.
+ */
 const QUEUE_MAX = 10_000
 /**
  * Vendors count a notification as failed after 3 s (Graph) or so; the rest is theirs and the

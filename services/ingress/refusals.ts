@@ -1,6 +1,7 @@
-// Refusals that are kept: work that met a closed gate becomes a held_requests row before its 403 is sent, because vendors
-// do not repeat a 403. Grouped, so that a storm against a closed gate costs few statements; a refusal joins only a group
-// whose statement has not been sent, since the scheduler may delete the row at the seq of an earlier one.
+// Refusals that are kept: work that met a closed gate becomes a held_requests row before its 403 is
+// sent, because vendors do not repeat a 403. Grouped, so that a storm against a closed gate costs
+// few statements; a refusal joins only a group whose statement has not been sent, since the
+// scheduler may delete the row at the seq of an earlier one.
 import type { GateName } from '#shared/domain/gates.ts'
 import type { ConnectionId } from '#shared/domain/ids.ts'
 import { crashPoint } from '#shared/platform/crash-point.ts'
@@ -11,7 +12,9 @@ import { holdRequests, type HeldRow } from '#shared/store/held-requests.ts'
 import { createGroupCommit } from './group-commit.ts'
 
 export interface Refusals extends AsyncDisposable {
-  /** Whether the rows of all these connections are committed; false is answered 503. Never rejects. */
+  /**
+   * Whether the rows of all these connections are committed; false is answered 503. Never rejects.
+   */
   hold(connections: readonly ConnectionId[], gate: GateName): Promise<boolean>
 }
 

@@ -1,7 +1,8 @@
-// The HTTP server: limits, and one form for every refusal. Invariants: nothing a caller sends makes it hold more than
-// 8 kB of header and 64 kB of body (a batch of notifications: 1 MB) or wait longer than REQUEST_TIMEOUT_MS for them, and what all
-// of them send together is bounded by sockets/; trouble of ours is always 503 + Retry-After, which is what vendors repeat,
-// never a 4xx and never a 500; a refusal tells no stack, SQL or path.
+// The HTTP server: limits, and one form for every refusal. Invariants: nothing a caller sends makes
+// it hold more than 8 kB of header and 64 kB of body (a batch of notifications: 1 MB) or wait
+// longer than REQUEST_TIMEOUT_MS for them, and what all of them send together is bounded by
+// sockets/; trouble of ours is always 503 + Retry-After, which is what vendors repeat, never a 4xx
+// and never a 500; a refusal tells no stack, SQL or path.
 import { STATUS_CODES, type ServerResponse } from 'node:http'
 import type { Duplex } from 'node:stream'
 import Fastify, {
@@ -20,7 +21,10 @@ import { boundForwarded } from './sockets/proxied.ts'
 import { BodyRefused, readBodies } from './sockets/read-body.ts'
 import { createTurnedAway } from './sockets/turned-away.ts'
 
-/** An RFC 9457 problem document; `error` is the sentence that apps compare, `detail` tells a person what to do. */
+/**
+ * An RFC 9457 problem document; `error` is the sentence that apps compare,
+ * `detail` tells a person what to do.
+ */
 export interface Problem {
   readonly status: 400 | 401 | 403 | 404 | 405 | 408 | 409 | 413 | 431 | 503
   readonly error: string
@@ -39,18 +43,30 @@ export interface ServerConfig {
 
 const BODY_BYTES_MAX = 65_536
 const HEADER_BYTES_MAX = 8192
-/** Node looks for requests out of time this often; its default of 30 s would let a slow one live for half a minute. */
+/**
+ * Node looks for requests out of time this often;
+ * its default of 30 s would let a slow one live for half a minute.
+ */
 const TIMEOUT_CHECK_MS = 250
-/** With the check above, whoever has sent no whole head after 2 s is let go, the first byte included. */
+/**
+ * With the check above, whoever has sent no whole head after 2 s is let go,
+ * the first byte included.
+ */
 const HEADERS_TIMEOUT_MS = 1750
 const REQUEST_TIMEOUT_MS = 3000
-/** A socket on which nothing moves; longer than any answer takes, shorter than Node's endless default. */
+/**
+ * A socket on which nothing moves; longer than any answer takes,
+ * shorter than Node's endless default.
+ */
 const SILENT_SOCKET_MS = 10_000
 /** Most proxies give up after a minute. */
 const LONG_ANSWER_MS = 30_000
 const KEEP_ALIVE_MS = 15_000
 const RETRY_AFTER_S = 5
-/** The longest queue that Linux grants unless told otherwise (net.core.somaxconn); Node's 511 overflow in a flood. */
+/**
+ * The longest queue that Linux grants unless told otherwise (net.core.somaxconn);
+ * Node's 511 overflow in a flood.
+ */
 export const LISTEN_BACKLOG = 4096
 
 /** The problem for trouble of ours. */
@@ -79,7 +95,10 @@ function ofEveryAnswer(requestId: string): Record<string, string> {
   return { 'cache-control': 'no-store', 'x-content-type-options': 'nosniff', [REQUEST_ID]: requestId }
 }
 
-/** A server without routes that does not listen yet. Routes take their body as a Buffer (or none), whatever its type. */
+/**
+ * A server without routes that does not listen yet.
+ * Routes take their body as a Buffer (or none), whatever its type.
+ */
 export function createServer(config: ServerConfig, logger: Logger): FastifyInstance {
   const responses = new WeakMap<Duplex, ServerResponse>()
   const { connectionsMax, connectionsPerAddressMax = connectionsMax, trustedProxies = [] } = config
@@ -92,7 +111,8 @@ export function createServer(config: ServerConfig, logger: Logger): FastifyInsta
     exposeHeadRoutes: false,
     genReqId: ({ headers }) => requestIdOf(headers),
     trustProxy: trustedProxies.length > 0 ? [...trustedProxies] : false,
-    // What still arrives on an open socket while we stop is handled in full, then its socket is closed.
+    // What still arrives on an open socket while we stop is handled in full,
+    // then its socket is closed.
     return503OnClosing: false,
     http: {
       ServerResponse: GuardedResponse,
@@ -121,7 +141,8 @@ export function createServer(config: ServerConfig, logger: Logger): FastifyInsta
     sendProblem(reply, problemOf(error, logger, request.id)),
   )
   app.addHook('onRequest', async (request) => {
-    // A body is bytes here; without this a malformed type of a body that nobody reads would be refused.
+    // A body is bytes here; without this a malformed type of a body that
+    // nobody reads would be refused.
     delete request.headers['content-type']
   })
   app.addHook('onSend', async (request, reply) => {
@@ -137,8 +158,9 @@ export function createServer(config: ServerConfig, logger: Logger): FastifyInsta
 }
 
 /**
- * Stops listening, finishes the requests under way and closes. Sockets still busy after `withinMs` are cut: Node stops
- * enforcing its request timeouts once a server closes, so one slow sender would otherwise hold the process.
+ * Stops listening, finishes the requests under way and closes. Sockets still busy after `withinMs`
+ * are cut: Node stops enforcing its request timeouts once a server closes, so one slow sender would
+ * otherwise hold the process.
  */
 export async function closeServer(app: FastifyInstance, withinMs: number): Promise<void> {
   const timer = setTimeout(() => app.server.closeAllConnections(), withinMs)
@@ -179,7 +201,10 @@ function methodNotAllowed(allow: string): Problem {
   return { status: 405, error: 'Method not allowed', detail: `Use ${allow}.`, headers: { allow } }
 }
 
-/** For the few routes that may take longer than a silent socket lives: a vendor's answers, or many rows in one transaction. */
+/**
+ * For the few routes that may take longer than a silent socket lives: a vendor's answers, or many
+ * rows in one transaction.
+ */
 export function allowLongAnswer(request: FastifyRequest): void {
   request.raw.socket.setTimeout(LONG_ANSWER_MS)
 }
@@ -220,7 +245,8 @@ function refuseUnparsed(
   socket: Duplex,
   response: ServerResponse | undefined,
 ): void {
-  // Answered early without reading the body, whose rest was too slow or broken: a second answer would be nonsense.
+  // Answered early without reading the body, whose rest was too slow or broken:
+  // a second answer would be nonsense.
   const answered = response !== undefined && response.headersSent && !response.req.complete
   if (error.code === 'ECONNRESET' || !socket.writable || answered) {
     socket.destroy()

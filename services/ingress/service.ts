@@ -1,6 +1,6 @@
-// The ingress's wiring. Stopping runs upwards: not ready, no new sockets, requests under way are answered, the queues are
-// emptied, then Kafka, Postgres and the gates are let go. An answer of 2xx is durable before it is sent, so stopping has
-// nothing to lose.
+// The ingress's wiring. Stopping runs upwards: not ready, no new sockets, requests under way are
+// answered, the queues are emptied, then Kafka, Postgres and the gates are let go. An answer of 2xx
+// is durable before it is sent, so stopping has nothing to lose.
 import type { AddressInfo } from 'node:net'
 import type { FastifyInstance } from 'fastify'
 import { REQUESTED_TOPIC, TOPICS } from '#schemas/topics.ts'
@@ -38,7 +38,9 @@ export { connectAccount } from './connect-account.ts'
 
 /** Refusals use one connection at a time; notifications none. */
 const REFUSALS_POOL_MAX = 2
-/** Of its own, so that an app that disconnects many accounts at once never keeps a refusal waiting. */
+/**
+ * Of its own, so that an app that disconnects many accounts at once never keeps a refusal waiting.
+ */
 const API_POOL_MAX = 6
 /** Longer than the longest answer (2.5 s); with the queues' second the stop stays within five. */
 const FINISH_MAX_MS = 4000
@@ -99,8 +101,8 @@ export async function startIngress(
   registerApi(app, { ...shared, refusals, publisher, publicUrl: config.PUBLIC_URL })
   await registerOAuth(app, { ...shared, ...oauthPorts(config), vendors: budgetedVendors(config, shared) })
 
-  // Not Postgres: notifications do without it while their gates are open, and taking every instance out of the balancer
-  // for a database outage would refuse them.
+  // Not Postgres: notifications do without it while their gates are open, and taking every instance
+  // out of the balancer for a database outage would refuse them.
   const checks = {
     stopping: async () => (stopping || signal.aborted ? 'the ingress is stopping' : null),
     gates: async () => live?.problem() ?? null,

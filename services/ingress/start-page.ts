@@ -1,5 +1,5 @@
-// What somebody sees who opens the address of the ingress in a browser. It says what this is and where to go on; it knows nothing of
-// the installation, of who asks, or whether anything runs.
+// What somebody sees who opens the address of the ingress in a browser. It says what this is and
+// where to go on; it knows nothing of the installation, of who asks, or whether anything runs.
 import type { FastifyInstance } from 'fastify'
 import { sendPage } from './oauth/page.ts'
 

@@ -3,8 +3,9 @@ import { metrics } from '#shared/platform/metrics.ts'
 import type { OutboxRow } from '#shared/store/relay.ts'
 
 /**
- * Counts published rows. A change that was read since a cursor carries its time at the vendor in µs (ce_changedat); the events of
- * a first listing do not, since they were changed long before we were asked to look.
+ * Counts published rows. A change that was read since a cursor carries its time at the vendor
+ * in µs (ce_changedat); the events of a first listing do not, since they were changed long
+ * before we were asked to look.
  */
 export function observePublished(rows: readonly OutboxRow[]): void {
   const nowMs = Date.now()

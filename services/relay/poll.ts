@@ -1,6 +1,6 @@
-// The shards that this relay works on: one look finds those with rows, each of them is drained by itself, several at once.
-// Invariant: at most one drain runs per shard, and a shard in trouble (Kafka or Postgres away) is tried again within a second,
-// without holding the others back.
+// The shards that this relay works on: one look finds those with rows, each of them is drained by
+// itself, several at once. Invariant: at most one drain runs per shard, and a shard in trouble
+// (Kafka or Postgres away) is tried again within a second, without holding the others back.
 import type { Logger } from '#shared/platform/log.ts'
 import { pause } from '#shared/platform/loop.ts'
 import { shardsWithRows, type ShardLease } from '#shared/store/relay.ts'
@@ -8,7 +8,10 @@ import { closeShard, drainShard, heldShard, type HeldShard, type RelayDeps } fro
 
 const POLL_MIN_MS = 20
 const POLL_MAX_MS = 500
-/** 20 ms grow to 500 ms within some 2.5 s of silence: a burst is met awake, an idle relay asks twice a second. */
+/**
+ * 20 ms grow to 500 ms within some 2.5 s of silence:
+ * a burst is met awake, an idle relay asks twice a second.
+ */
 const POLL_GROWTH = 1.25
 const TROUBLE_WAIT_MIN_MS = 50
 const TROUBLE_WAIT_MAX_MS = 1000

@@ -1,13 +1,20 @@
-// The dead letter of an outbox row that Kafka refused. It never had a partition or offset, so both are -1.
+// The dead letter of an outbox row that Kafka refused.
+// It never had a partition or offset, so both are -1.
 import type { InboundRecord, OutboundRecord } from '#shared/platform/broker.ts'
 import { deadLetterRecord } from '#shared/platform/dead-letter.ts'
 import type { OutboxRow } from '#shared/store/relay.ts'
 import { connectionOf } from './whole-pairs.ts'
 
-/** The whole record, then one without what may be too large. One that is refused twice again is a fault of the topic: it waits. */
+/**
+ * The whole record, then one without what may be too large. One that is refused twice again is a
+ * fault of the topic: it waits.
+ */
 export const REFUSALS_MAX = 2
 
-/** What is published in place of a refused row: its dead letter; after the second refusal without its bytes and headers. */
+/**
+ * What is published in place of a refused row: its dead letter;
+ * after the second refusal without its bytes and headers.
+ */
 export function refusedRecord(row: OutboxRow, times: number): OutboundRecord {
   const whole = times < REFUSALS_MAX
   const origin: InboundRecord = {

@@ -1,8 +1,9 @@
-// One shard of the outbox on its way to Kafka: read in id order, publish in one transaction, delete. Invariant: a row is
-// published only by a producer that was opened before the row was read. So a relay that froze and wakes holds rows that the
-// broker refuses from it (its successor's producer fenced it), and one that reopens its producer reads again what is left.
-// A crash between publish and delete repeats the batch with the same ce_ids and bytes: never loss, and within a connection
-// first occurrences keep their order.
+// One shard of the outbox on its way to Kafka: read in id order, publish in one transaction,
+// delete. Invariant: a row is published only by a producer that was opened before the row was read.
+// So a relay that froze and wakes holds rows that the broker refuses from it (its successor's
+// producer fenced it), and one that reopens its producer reads again what is left. A crash between
+// publish and delete repeats the batch with the same ce_ids and bytes: never loss, and within a
+// connection first occurrences keep their order.
 import { asFailure, type Failure } from '#shared/domain/failure.ts'
 import type { TransactionalProducer } from '#shared/platform/broker.ts'
 import { crashPoint } from '#shared/platform/crash-point.ts'
@@ -16,7 +17,9 @@ import { wholePairs } from './whole-pairs.ts'
 const ROWS_MAX = 1000
 /** Of a transaction: sixteen shards hold one each in memory. */
 const BYTES_MAX = 2_000_000
-/** Rows read beyond the batch, to see whether the last pair of change and state would be torn apart. */
+/**
+ * Rows read beyond the batch, to see whether the last pair of change and state would be torn apart.
+ */
 const LOOK_AHEAD = 16
 /** Of a span; the rest of a batch is found by its messages' own traces. */
 const LINKS_MAX = 32
@@ -24,7 +27,10 @@ const LINKS_MAX = 32
 export interface RelayDeps {
   readonly db: Queryable
   readonly owner: string
-  /** Opens the producer of a shard; from then on the broker refuses whoever published for the shard before. */
+  /**
+   * Opens the producer of a shard; from then on the broker refuses whoever
+   * published for the shard before.
+   */
   readonly openProducer: (shard: number) => Promise<TransactionalProducer>
   readonly published: (rows: readonly OutboxRow[]) => void
   readonly logger: Logger
@@ -38,7 +44,10 @@ export interface HeldShard {
   published: readonly number[]
   /** Narrows while Kafka refuses a batch, until the record that it refuses stands alone. */
   rowsMax: number
-  /** The row that Kafka refused alone, and how often: what is published in its place gets smaller each time. */
+  /**
+   * The row that Kafka refused alone, and how often:
+   * what is published in its place gets smaller each time.
+   */
   refused: { readonly id: number; readonly times: number } | null
 }
 
@@ -47,8 +56,8 @@ export function heldShard(lease: ShardLease): HeldShard {
 }
 
 /**
- * Opens the shard's producer, which fences its predecessor. The lease is asked first, so that a relay which lost the shard
- * while it could not reach Kafka does not fence its successor.
+ * Opens the shard's producer, which fences its predecessor. The lease is asked first, so that a
+ * relay which lost the shard while it could not reach Kafka does not fence its successor.
  * @returns false when the lease is no longer ours. Throws Failure `kafka/*` or `store/*`.
  */
 export async function openShard(deps: RelayDeps, shard: HeldShard): Promise<boolean> {
@@ -60,9 +69,10 @@ export async function openShard(deps: RelayDeps, shard: HeldShard): Promise<bool
 }
 
 /**
- * Publishes what waits in a shard, batch by batch, until less than a full batch is left or `signal` asks to stop after the
- * running batch.
- * @returns 'lost' when a newer owner took over: forget the shard. Throws Failure `kafka/unavailable` or `store/*`: try again.
+ * Publishes what waits in a shard, batch by batch, until less than a full batch is left or `signal`
+ * asks to stop after the running batch.
+ * @returns 'lost' when a newer owner took over: forget the shard. Throws Failure
+ * `kafka/unavailable` or `store/*`: try again.
  */
 export async function drainShard(
   deps: RelayDeps,
@@ -87,7 +97,9 @@ export async function drainShard(
   }
 }
 
-/** Closes the shard's producer; what it published and did not delete is repeated by the next owner. */
+/**
+ * Closes the shard's producer; what it published and did not delete is repeated by the next owner.
+ */
 export async function closeShard(shard: HeldShard): Promise<void> {
   const { producer } = shard
   shard.producer = null
@@ -112,7 +124,8 @@ async function publishBatch(
     const records = batch.map((row) => (row.id === refused?.id ? refusedRecord(row, refused.times) : row))
     await inSpan('outbox publish', spanOf(batch), () => producer.publish(records))
   } catch (error) {
-    // Whether the transaction committed is unknown: the next producer ends it, and what is still in the outbox is repeated.
+    // Whether the transaction committed is unknown:
+    // the next producer ends it, and what is still in the outbox is repeated.
     await closeShard(shard)
     const failure = asFailure(error)
     if (failure.code === 'kafka/fenced') return 'lost'
@@ -142,7 +155,10 @@ function spanOf(batch: readonly OutboxRow[]): SpanOptions {
   }
 }
 
-/** A record that Kafka will never take must not hold its shard back for ever: it is found by halves, and a dead letter takes its place in the order. */
+/**
+ * A record that Kafka will never take must not hold its shard back for ever: it is found by halves,
+ * and a dead letter takes its place in the order.
+ */
 function narrow(deps: RelayDeps, shard: HeldShard, batch: readonly OutboxRow[], failure: Failure): void {
   shard.rowsMax = Math.ceil(batch.length / 2)
   const [row] = batch

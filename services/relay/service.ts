@@ -14,13 +14,19 @@ import { observePublished } from './observe.ts'
 import { Poll } from './poll.ts'
 import { Shards } from './shards.ts'
 
-/** The broker aborts what a dead relay left open after this long; a successor's producer does it at once. */
+/**
+ * The broker aborts what a dead relay left open after this long;
+ * a successor's producer does it at once.
+ */
 const TRANSACTION_TIMEOUT_MS = 15_000
 const BACKLOG_EVERY_MS = 5000
 /** Reads and deletes are short; the shards spend their time at Kafka. */
 const POOL_MAX = 4
 
-/** Starts a relay. Returns when its loops run; shards are taken within a second. Throws ConfigError or Failure. */
+/**
+ * Starts a relay. Returns when its loops run; shards are taken within a second.
+ * Throws ConfigError or Failure.
+ */
 export async function startRelay(
   config: RelayConfig,
   _signal: AbortSignal,

@@ -1,5 +1,6 @@
-// Which shards this relay holds. Leases say who works; they are not what keeps the stream in order: that is the broker, which
-// fences a predecessor's producer. So a lease may be lost late, and the shard of a dead relay is taken within its length.
+// Which shards this relay holds. Leases say who works; they are not what keeps the stream in order:
+// that is the broker, which fences a predecessor's producer. So a lease may be lost late, and the
+// shard of a dead relay is taken within its length.
 import type { Logger } from '#shared/platform/log.ts'
 import type { Database } from '#shared/platform/postgres.ts'
 import { SHARDS } from '#shared/domain/ids.ts'
@@ -13,11 +14,17 @@ export interface ShardsDeps {
   readonly db: Database
   readonly owner: string
   readonly logger: Logger
-  /** We hold the shard from now on. `previousOwner` is set when a lease ran out instead of being given back. */
+  /**
+   * We hold the shard from now on. `previousOwner` is set when a lease ran out
+   * instead of being given back.
+   */
   readonly taken: (lease: ShardLease, previousOwner: string | null) => void
   /** Somebody else holds the shard. */
   readonly lost: (lease: ShardLease) => void
-  /** Ends the work on a shard that we give to another relay; resolves when nothing of it runs any more. */
+  /**
+   * Ends the work on a shard that we give to another relay;
+   * resolves when nothing of it runs any more.
+   */
   readonly surrender: (lease: ShardLease) => Promise<void>
 }
 
@@ -26,7 +33,10 @@ export class Shards {
   readonly #deps: ShardsDeps
   readonly #held = new Map<number, ShardLease>()
   readonly #leaving = new Set<number>()
-  /** Leases to be given back; kept until Postgres took them, or a shard would be renewed for ever and worked on by nobody. */
+  /**
+   * Leases to be given back; kept until Postgres took them, or a shard would be renewed for ever
+   * and worked on by nobody.
+   */
   readonly #returning = new Set<ShardLease>()
 
   constructor(deps: ShardsDeps) {
@@ -52,19 +62,28 @@ export class Shards {
       logger.info({ taken: free.map(({ shard }) => shard), relays: holding.members.length }, 'shards taken')
   }
 
-  /** Drops a shard whose producer was fenced: from the next beat on it is free for whoever comes first, if the lease was still ours. */
+  /**
+   * Drops a shard whose producer was fenced: from the next beat on it is free for whoever comes
+   * first, if the lease was still ours.
+   */
   drop(lease: ShardLease): void {
     this.#returning.add(lease)
   }
 
-  /** Gives everything back and leaves. Call after the work on all shards ended. Throws Failure `store/*`. */
+  /**
+   * Gives everything back and leaves. Call after the work on all shards ended.
+   * Throws Failure `store/*`.
+   */
   async leave(): Promise<void> {
     for (const lease of this.#held.values()) this.#returning.add(lease)
     await this.#release()
     await leaveRelays(this.#deps.db, this.#deps.owner)
   }
 
-  /** What the database says we hold is the truth; a take whose answer was lost on the way shows up here. */
+  /**
+   * What the database says we hold is the truth;
+   * a take whose answer was lost on the way shows up here.
+   */
   #settle(leases: readonly ShardLease[]): void {
     const confirmed = new Map(leases.map((lease) => [lease.shard, lease]))
     for (const lease of this.#held.values()) {
@@ -106,7 +125,10 @@ export class Shards {
   }
 }
 
-/** How many shards a relay holds when all are alive: the remainder goes to the first in the list, so the shares add up to all. */
+/**
+ * How many shards a relay holds when all are alive: the remainder goes to the first in the list, so
+ * the shares add up to all.
+ */
 export function fairShare(members: readonly string[], owner: string): number {
   const rank = members.indexOf(owner)
   if (rank === -1) return 0

@@ -1,11 +1,12 @@
-// Where a batch may end. Invariant: a change record and its state record leave in the same Kafka transaction, so a reader of
-// both topics never sees one without the other. Pure.
+// Where a batch may end. Invariant: a change record and its state record leave in the same Kafka
+// transaction, so a reader of both topics never sees one without the other. Pure.
 import type { OutboxRow } from '#shared/store/relay.ts'
 
 /**
- * The longest beginning of `rows` that holds at most `rowsMax` rows and tears no pair apart. Two rows are a pair when they
- * carry the same ce_sequence of the same connection. A single pair longer than the batch is not kept together: better torn
- * than stuck, and readers that go by ce_sequence cope.
+ * The longest beginning of `rows` that holds at most `rowsMax` rows and tears no pair
+ * apart. Two rows are a pair when they carry the same ce_sequence of the same connection. A
+ * single pair longer than the batch is not kept together: better torn than stuck, and
+ * readers that go by ce_sequence cope.
  */
 export function wholePairs(rows: readonly OutboxRow[], rowsMax: number): readonly OutboxRow[] {
   if (rows.length <= rowsMax) return rows

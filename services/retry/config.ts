@@ -1,4 +1,5 @@
-// What retry reads from its environment: no database, it holds nothing that the topics do not hold. Pure.
+// What retry reads from its environment:
+// no database, it holds nothing that the topics do not hold. Pure.
 import { z } from 'zod'
 import { adminEnv, kafkaEnv, readEnv, registryEnv, unleashEnv } from '#shared/platform/env.ts'
 

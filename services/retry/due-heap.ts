@@ -1,5 +1,7 @@
-// What waits to be rung, by due time; one record per thing that is rung. Invariant: of two records of the same thing the one of
-// the highest epoch stays (of the same unit the earlier), so it is rung for its latest unit and a stale record costs nothing. Every change is O(log n). Pure: it has no clock and knows no Kafka.
+// What waits to be rung, by due time; one record per thing that is rung. Invariant: of two records
+// of the same thing the one of the highest epoch stays (of the same unit the earlier), so it is
+// rung for its latest unit and a stale record costs nothing. Every change is O(log n). Pure: it has
+// no clock and knows no Kafka.
 import type { Micros } from '#shared/domain/ids.ts'
 
 export interface Waiting {
@@ -22,7 +24,10 @@ export class DueHeap<T extends Waiting> {
     return this.#items[0]?.dueAt ?? null
   }
 
-  /** @returns the record that need not be rung any more: one that was replaced, or the offered one; null when there was none. */
+  /**
+   * @returns the record that need not be rung any more: one that was replaced, or the offered one;
+   * null when there was none.
+   */
   offer(item: T): T | null {
     const place = this.#places.get(item.subject)
     if (place === undefined) {

@@ -1,6 +1,7 @@
-// From the retry topics into the heap, eagerly: a record that is due in an hour never stands before one that is due now.
-// Invariant: a record is complete only when it was rung, was superseded by a later unit's for the same thing, or lies in the
-// dead-letter topic; until then its offset holds the watermark, so a crash reads it again.
+// From the retry topics into the heap, eagerly: a record that is due in an hour never stands before
+// one that is due now. Invariant: a record is complete only when it was rung, was superseded by a
+// later unit's for the same thing, or lies in the dead-letter topic; until then its offset holds
+// the watermark, so a crash reads it again.
 import { performance } from 'node:perf_hooks'
 import type { SchemaTopic, TopicMessages } from '#schemas/topics.ts'
 import { TOPICS } from '#schemas/topics.ts'
@@ -21,7 +22,10 @@ import type { Logger } from '#shared/platform/log.ts'
 import type { OffsetLedger } from '#shared/platform/offset-ledger.ts'
 import type { DueHeap } from './due-heap.ts'
 
-/** One topic per band of delays; the head of a band holds its watermark no longer than the band's delay. */
+/**
+ * One topic per band of delays; the head of a band holds its watermark no
+ * longer than the band's delay.
+ */
 export const RETRY_TOPICS = [TOPICS.retry30s, TOPICS.retry10m, TOPICS.retry6h] as const
 export type RetryTopic = (typeof RETRY_TOPICS)[number]
 type Scheduled = TopicMessages[RetryTopic]
@@ -56,11 +60,18 @@ interface Received {
   readonly holding: number
 }
 
-/** Fetched and not yet decoded, over all partitions; beyond it everything is paused, below half of it resumed. */
+/**
+ * Fetched and not yet decoded, over all partitions;
+ * beyond it everything is paused, below half of it resumed.
+ */
 const QUEUE_MAX = 10_000
 
 export interface Intake extends Omit<ConsumerHandlers, 'crashed'> {
-  /** Puts what was received into the heap. @returns ms until the next turn. Throws Failure while the registry or Kafka is away; nothing is lost. */
+  /**
+   * Puts what was received into the heap.
+   * @returns ms until the next turn. Throws Failure while the registry or Kafka
+   * is away; nothing is lost.
+   */
   turn(): Promise<number>
 }
 
@@ -109,7 +120,8 @@ export function createIntake(deps: IntakeDeps): Intake {
     deps.heap.removeIf((item) => lost.has(nameOf(item.at)))
     const kept = queue.filter(({ record }) => !lost.has(nameOf(record)))
     queue.splice(0, queue.length, ...kept)
-    // A new assignment starts with whatever the client makes of earlier pauses, so both directions are told again.
+    // A new assignment starts with whatever the client makes of earlier pauses,
+    // so both directions are told again.
     paused = 'unknown'
     applyPauses()
   }
@@ -129,7 +141,10 @@ export function createIntake(deps: IntakeDeps): Intake {
   return { turn, received, assigned }
 }
 
-/** An enum value that a later schema version knows reads as `unknown` here: nothing that we could ring. */
+/**
+ * An enum value that a later schema version knows reads as `unknown` here:
+ * nothing that we could ring.
+ */
 function problemOf(message: Scheduled): string | null {
   if (message.vendor === 'unknown') return 'vendor is unknown'
   return null
@@ -149,8 +164,8 @@ function schedulingOf({ record, holding }: Received, message: Scheduling['messag
 }
 
 /**
- * A later unit speaks for an earlier one where both ring for the same: a calendar's ring says nothing about its siblings, and a
- * recheck nothing about a backoff.
+ * A later unit speaks for an earlier one where both ring for the same: a calendar's ring says
+ * nothing about its siblings, and a recheck nothing about a backoff.
  */
 export function subjectOf({
   connectionId,

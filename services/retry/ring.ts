@@ -1,6 +1,7 @@
-// Rings the doorbell of what is due. Whether a ring is stale is decided by the claim, in Postgres: a ring too many costs one
-// short transaction, a ring too few is found by the sweep. Invariant: nothing is rung while the jobs gate is not on; it stays
-// in the heap, and its offset uncommitted, until the gate opens.
+// Rings the doorbell of what is due. Whether a ring is stale is decided by the claim, in
+// Postgres: a ring too many costs one short transaction, a ring too few is found by the sweep.
+// Invariant: nothing is rung while the jobs gate is not on; it stays in the heap, and its offset
+// uncommitted, until the gate opens.
 import { REQUESTED_TOPIC } from '#schemas/topics.ts'
 import type { RequestReason } from '#schemas/messages.gen.ts'
 import type { Gates } from '#shared/domain/gates.ts'
@@ -28,7 +29,11 @@ export interface RingDeps {
   readonly clock: Clock
 }
 
-/** Rings what is due, at most 500. @returns ms until the next look. Throws Failure `kafka/*`; what was due then waits in the heap again. */
+/**
+ * Rings what is due, at most 500.
+ * @returns ms until the next look. Throws Failure `kafka/*`;
+ * what was due then waits in the heap again.
+ */
 export async function ringDue(deps: RingDeps): Promise<number> {
   if (deps.gates.jobs().state !== 'on') return LOOK_MAX_MS
   const now = deps.clock.now()
@@ -74,12 +79,17 @@ function ringOf(codec: Codec, item: Scheduling, now: Micros): OutboundRecord {
   return { topic, key: message.connectionId, value, headers }
 }
 
-/** A reason that a later version introduces is rung as a plain retry: the claim looks at Postgres, not at the reason. */
+/**
+ * A reason that a later version introduces is rung as a plain retry:
+ * the claim looks at Postgres, not at the reason.
+ */
 function reasonOf(reason: Scheduling['message']['reason']): RequestReason {
   return reason === 'unknown' ? 'retry' : reason
 }
 
-/** A later unit's record may have come meanwhile, and the partition may have gone to somebody else. */
+/**
+ * A later unit's record may have come meanwhile, and the partition may have gone to somebody else.
+ */
 function putBack(deps: RingDeps, item: Scheduling): void {
   if (deps.ledger.holding(item.at) !== item.holding) return
   const superseded = deps.heap.offer(item)

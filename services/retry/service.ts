@@ -1,5 +1,6 @@
-// The waiting room's wiring: intake fills the heap, the ring empties it, the commit loop tells Kafka how far we are. It has no
-// database: whatever it holds lies in its topics, and a restart reads it again.
+// The waiting room's wiring: intake fills the heap, the ring empties it, the commit loop
+// tells Kafka how far we are. It has no database: whatever it holds lies in its topics, and
+// a restart reads it again.
 import type { Gates } from '#shared/domain/gates.ts'
 import { startAdmin } from '#shared/platform/admin.ts'
 import type { Consumer } from '#shared/platform/broker.ts'
@@ -27,7 +28,9 @@ export interface RetryOverrides {
   readonly gates?: Gates
 }
 
-/** Starts retry. `crashed` settles when its consumer died for good. Throws ConfigError or Failure. */
+/**
+ * Starts retry. `crashed` settles when its consumer died for good. Throws ConfigError or Failure.
+ */
 export async function startRetry(
   config: RetryConfig,
   signal: AbortSignal,
@@ -98,7 +101,10 @@ export async function startRetry(
   }
 }
 
-/** While the consumer is being opened it may already hand over its first records; it has not paused anything then. */
+/**
+ * While the consumer is being opened it may already hand over its first records;
+ * it has not paused anything then.
+ */
 const NOT_YET: Pick<Consumer, 'pause' | 'resume' | 'held'> = {
   pause: () => {},
   resume: () => {},

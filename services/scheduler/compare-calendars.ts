@@ -1,13 +1,17 @@
-// What the vendor lists against what we hold: pure. Invariants: one listing alone removes nothing (vendors leave calendars out for a
-// moment); nothing is removed while something that is new was not read; the account's own calendar stays the same row under a new
-// id; what a person took out stays out; what we took out comes back with the calendar (ADR 18).
+// What the vendor lists against what we hold: pure. Invariants: one listing alone removes nothing
+// (vendors leave calendars out for a moment); nothing is removed while something that is new was
+// not read; the account's own calendar stays the same row under a new id; what a person took out
+// stays out; what we took out comes back with the calendar (ADR 18).
 import type { CalendarListChange, HeldCalendar, ListedCalendar } from '#shared/store/calendar-list.ts'
 
 /** A second listing decides, at least this much later. */
 export const MISSING_SECONDS = 10 * 60
 /** What one listing stores has one time, more or less. */
 const SAME_LISTING_SECONDS = 60
-/** So long a calendar that is missing waits for the first read of others. One that can never be read must not keep it for ever. */
+/**
+ * So long a calendar that is missing waits for the first read of others. One that can never be read
+ * must not keep it for ever.
+ */
 export const UNREAD_WAIT_SECONDS = 24 * 3600
 
 export interface Comparison extends CalendarListChange {
@@ -62,14 +66,20 @@ export function compareCalendars(
   }
 }
 
-/** Who may see only busy times of a calendar may be refused its events: then it is as if it were not listed. */
+/**
+ * Who may see only busy times of a calendar may be refused its events:
+ * then it is as if it were not listed.
+ */
 function isReadable(calendar: ListedCalendar, held: readonly HeldCalendar[]): boolean {
   if (calendar.accessRole !== 'freeBusyReader') return true
   const row = held.find(({ vendorCalendarId }) => vendorCalendarId === calendar.vendorCalendarId)
   return row === undefined || !(row.isRefused || row.isRemoved)
 }
 
-/** Synced calendars that this listing lacks. One that names no calendar of the account's own lacks more than it says. */
+/**
+ * Synced calendars that this listing lacks.
+ * One that names no calendar of the account's own lacks more than it says.
+ */
 function unlistedOf(
   held: readonly HeldCalendar[],
   listed: readonly ListedCalendar[],
@@ -87,14 +97,15 @@ function isVanished(
 ): boolean {
   if (missingForSeconds === null || missingForSeconds < MISSING_SECONDS) return false
   if (missingForSeconds >= UNREAD_WAIT_SECONDS) return true
-  // What came into the list when this one left it may be the same calendar: nothing is free before it was read.
+  // What came into the list when this one left it may be the same calendar:
+  // nothing is free before it was read.
   const since = missingForSeconds + SAME_LISTING_SECONDS
   return !isSomethingNew && !held.some((row) => row.selected && !row.isRead && row.knownForSeconds <= since)
 }
 
 /**
- * The account's own calendar under another id: an address of Google that changed, a default folder of Outlook that was made anew.
- * An account has one, so the one that was is the one that is.
+ * The account's own calendar under another id: an address of Google that changed, a default folder
+ * of Outlook that was made anew. An account has one, so the one that was is the one that is.
  */
 function adoptedBy(
   held: readonly HeldCalendar[],
@@ -111,7 +122,8 @@ function adoptedBy(
 function isOther(row: HeldCalendar, calendar: ListedCalendar): boolean {
   return (
     row.name !== calendar.name ||
-    // A zone that is not told is kept: Microsoft tells the mailbox's only with a permission of its own.
+    // A zone that is not told is kept: Microsoft tells the mailbox's only with
+    // a permission of its own.
     (calendar.timeZone !== null && row.timeZone !== calendar.timeZone) ||
     row.accessRole !== calendar.accessRole ||
     row.primary !== calendar.primary

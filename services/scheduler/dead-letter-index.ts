@@ -1,5 +1,6 @@
-// Reads the dead-letter topic into the table that people search. Invariants: an offset is committed after its row is; a dead letter
-// that the table does not take is left out, with a line in the log, and keeps no other back.
+// Reads the dead-letter topic into the table that people search. Invariants: an offset is committed
+// after its row is; a dead letter that the table does not take is left out, with a line in the log,
+// and keeps no other back.
 import { TOPICS } from '#schemas/topics.ts'
 import { connectionId, isUuid, type VendorName } from '#shared/domain/ids.ts'
 import type { Batch, Consumer, ConsumerHandlers, InboundRecord } from '#shared/platform/broker.ts'
@@ -15,7 +16,10 @@ const QUEUE_MAX = 5000
 const EVERY_MS = 500
 
 export interface DeadLetterIndex extends Omit<ConsumerHandlers, 'crashed'> {
-  /** Indexes what was received. @returns ms until the next turn. Throws Failure; what was not indexed is tried again. */
+  /**
+   * Indexes what was received.
+   * @returns ms until the next turn. Throws Failure; what was not indexed is tried again.
+   */
   turn(): Promise<number>
 }
 
@@ -75,7 +79,10 @@ export function createDeadLetterIndex(deps: {
   return { received, assigned, turn }
 }
 
-/** What a dead letter's headers say; whatever is missing or unreadable is left empty, never a reason to stop. */
+/**
+ * What a dead letter's headers say; whatever is missing or unreadable is left
+ * empty, never a reason to stop.
+ */
 export function entryOf(record: InboundRecord): DeadLetterEntry {
   const header = (name: string) => storable(record.headers.get(`dead-letter-${name}`))
   const number = (name: string): number | null => {
@@ -102,7 +109,10 @@ export function entryOf(record: InboundRecord): DeadLetterEntry {
   }
 }
 
-/** Postgres' text holds no NUL; nobody reads a longer code or topic (Kafka's names have 249 characters). */
+/**
+ * Postgres' text holds no NUL; nobody reads a longer code or topic (Kafka's
+ * names have 249 characters).
+ */
 function storable(text: string | undefined): string | undefined {
   return text?.replaceAll('\0', '\ufffd').slice(0, 256)
 }

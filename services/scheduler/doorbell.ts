@@ -1,5 +1,5 @@
-// Ringing the doorbell of many connections. Invariant: a ring counts only once Kafka has it on all in-sync replicas, so
-// whatever remembers it is written afterwards.
+// Ringing the doorbell of many connections. Invariant: a ring counts only once Kafka has it on all
+// in-sync replicas, so whatever remembers it is written afterwards.
 import type { RequestReason } from '#schemas/messages.gen.ts'
 import { REQUESTED_TOPIC, TOPICS } from '#schemas/topics.ts'
 import type { Gates } from '#shared/domain/gates.ts'
@@ -18,7 +18,10 @@ export interface Ring {
   readonly providerId: ProviderId
   readonly vendor: VendorName
   readonly calendarId: CalendarId | null
-  /** Database clock: a full listing that began later has seen what this ring is about. null: only a listing after it will do. */
+  /**
+   * Database clock: a full listing that began later has seen what this ring is about. null: only a
+   * listing after it will do.
+   */
   readonly asOf: Micros | null
 }
 
@@ -35,7 +38,10 @@ export async function ring(deps: DoorbellDeps, reason: RequestReason, rings: rea
   metrics.schedulerRings.add(rings.length, { job: reason })
 }
 
-/** Whether a connection may be rung at all: the jobs gate, then sync with both allowlists. Off and unknown both mean no. */
+/**
+ * Whether a connection may be rung at all: the jobs gate, then sync with both allowlists.
+ * Off and unknown both mean no.
+ */
 export function mayRing(
   gates: Gates,
   connection: { providerId: ProviderId; connectionId: ConnectionId },

@@ -1,6 +1,7 @@
-// The end of a disconnected account: once its channels are stopped the grant is given back and the account is erased: credentials,
-// address, label, calendars. Invariants: ten minutes after the disconnect they are gone, whatever the vendor says and whatever the
-// gates are; the grant of an account that was connected again, or that another provider holds too, is not revoked.
+// The end of a disconnected account: once its channels are stopped the grant is given back and the
+// account is erased: credentials, address, label, calendars. Invariants: ten minutes after the
+// disconnect they are gone, whatever the vendor says and whatever the gates are; the grant of an
+// account that was connected again, or that another provider holds too, is not revoked.
 import { asFailure } from '#shared/domain/failure.ts'
 import { openSecret, type Keyring } from '#shared/platform/crypto.ts'
 import {

@@ -1,5 +1,6 @@
-// What vendors told about channels through the ingress. Invariant: the ring for a channel that the vendor ended is durable before
-// the channel is forgotten, and it is forgotten before its calendar gets another.
+// What vendors told about channels through the ingress. Invariant: the ring for a channel
+// that the vendor ended is durable before the channel is forgotten, and it is forgotten
+// before its calendar gets another.
 import type { Queryable } from '#shared/platform/postgres.ts'
 import { calendarId } from '#shared/domain/ids.ts'
 import {
@@ -12,7 +13,10 @@ import { ring, type DoorbellDeps } from './doorbell.ts'
 
 const PER_RUN = 500
 
-/** @returns how many notices were acted on. Throws Failure `store/*` or `kafka/*`; what was not done stays. */
+/**
+ * @returns how many notices were acted on. Throws Failure `store/*` or `kafka/*`;
+ * what was not done stays.
+ */
 export async function heedNotices(deps: DoorbellDeps & { readonly db: Queryable }): Promise<number> {
   const asked = await takeReauthorizations(deps.db)
   const refused = await takeRefused(deps.db)

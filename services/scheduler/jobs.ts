@@ -1,5 +1,5 @@
-// Jobs under leases: several schedulers may run, each job is done by the one that holds its lease, at its beat. Invariant: a
-// failed run is due again at once, for anybody.
+// Jobs under leases: several schedulers may run, each job is done by the one that holds its lease,
+// at its beat. Invariant: a failed run is due again at once, for anybody.
 import type { Logger } from '#shared/platform/log.ts'
 import { startLoop, type Loop } from '#shared/platform/loop.ts'
 import { metrics } from '#shared/platform/metrics.ts'
@@ -13,7 +13,10 @@ export interface Job {
   readonly runOnce: (signal: AbortSignal) => Promise<number>
 }
 
-/** A dead scheduler's jobs are done by another after this and a look; longer than a run usually takes. */
+/**
+ * A dead scheduler's jobs are done by another after this and a look;
+ * longer than a run usually takes.
+ */
 const LEASE_MS = 15_000
 const LOOK_MAX_MS = 2000
 

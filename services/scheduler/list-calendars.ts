@@ -1,6 +1,7 @@
-// The list of calendars of every connection is compared with the vendor's once an hour: new ones are synced, vanished ones removed,
-// and one whose access changed is read anew. Invariant: what changed and the ring that brings a unit there are one transaction; a
-// unit of before cannot write a cursor that was taken away.
+// The list of calendars of every connection is compared with the vendor's once an hour: new ones
+// are synced, vanished ones removed, and one whose access changed is read anew. Invariant: what
+// changed and the ring that brings a unit there are one transaction; a unit of before cannot write
+// a cursor that was taken away.
 import { asFailure, Failure } from '#shared/domain/failure.ts'
 import type { ConnectionId } from '#shared/domain/ids.ts'
 import type { Database } from '#shared/platform/postgres.ts'
@@ -32,14 +33,21 @@ const AGAIN_MS = 5 * 60_000
 
 export type ListDeps = Omit<ChannelsDeps, 'db' | 'keys' | 'publicUrl'> & { readonly db: Database }
 
-/** One run. @returns how many lists changed. Throws Failure `store/*` or `kafka/*`; what was not compared stays due. */
+/**
+ * One run.
+ * @returns how many lists changed. Throws Failure `store/*` or `kafka/*`;
+ * what was not compared stays due.
+ */
 export async function listCalendars(deps: ListDeps, signal: AbortSignal): Promise<number> {
   return workThrough(await listable(deps), { ...LIMITS, signal }, (connection) =>
     compareOne(deps, connection, signal),
   )
 }
 
-/** Those behind closed gates are passed over page by page, so that they do not stand before the others. */
+/**
+ * Those behind closed gates are passed over page by page,
+ * so that they do not stand before the others.
+ */
 async function listable(deps: ListDeps): Promise<readonly DueConnection[]> {
   const found: DueConnection[] = []
   let after: ConnectionId | null = null
@@ -88,7 +96,8 @@ async function store(
   listed: readonly VendorCalendar[],
 ): Promise<boolean> {
   const first = compareCalendars(await heldCalendars(deps.db, connectionId), listed)
-  // A little more than the time after which a second look may decide, also at the early end of ± 20 %.
+  // A little more than the time after which a second look may decide,
+  // also at the early end of ± 20 %.
   const nextIn = ({ isUndecided }: Comparison) => (isUndecided ? MISSING_SECONDS * 1.3 : EVERY_SECONDS)
   if (first.isEmpty) {
     await markListed(deps.db, connectionId, nextIn(first))

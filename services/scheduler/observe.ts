@@ -1,5 +1,5 @@
-// What only somebody who sees everything can tell: how many connections and channels are in which state, and how far the consumers are
-// behind. One scheduler at a time reports it.
+// What only somebody who sees everything can tell: how many connections and channels are in which
+// state, and how far the consumers are behind. One scheduler at a time reports it.
 import { GROUPS, TOPICS } from '#schemas/topics.ts'
 import { Failure, FAILURE_CODES, isOfCalendar, type FailureCode } from '#shared/domain/failure.ts'
 import type { KafkaConfig } from '#shared/platform/kafkajs-client.ts'
@@ -15,7 +15,9 @@ const READ_BY = {
   [GROUPS.retry]: [TOPICS.retry30s, TOPICS.retry10m, TOPICS.retry6h],
 } as const
 
-/** Codes that a calendar can meet: each is reported, also at 0, or it would stay at its last value. */
+/**
+ * Codes that a calendar can meet: each is reported, also at 0, or it would stay at its last value.
+ */
 const OF_CALENDARS = Object.keys(FAILURE_CODES).filter((code) =>
   isOfCalendar(new Failure(code as FailureCode)),
 )

@@ -1,6 +1,7 @@
-// Channels: one for every calendar that we sync, renewed or replaced before it ends. Invariant: the ring comes after the vendor
-// confirmed the channel (a change between the last listing and the watch had no notification) and before the row says open,
-// so a crash in between leaves a row that is tried again, never a gap that nobody rings for.
+// Channels: one for every calendar that we sync, renewed or replaced before it ends. Invariant: the
+// ring comes after the vendor confirmed the channel (a change between the last listing and the
+// watch had no notification) and before the row says open, so a crash in between leaves a row that
+// is tried again, never a gap that nobody rings for.
 import { randomUUID } from 'node:crypto'
 import { asFailure, Failure } from '#shared/domain/failure.ts'
 import { readChannelId, readResourceId } from '#shared/domain/channel-ids.ts'
@@ -30,7 +31,9 @@ import { stopUnneeded } from './stop-channels.ts'
 import { workThrough } from './work-through.ts'
 import { channelAttempts, channelWaitMs, limitWaitMs } from './wait-after.ts'
 
-/** What we ask for; the vendor may grant less (Graph: 10 070 minutes), and what it grants counts. */
+/**
+ * What we ask for; the vendor may grant less (Graph: 10 070 minutes), and what it grants counts.
+ */
 const LIFE_MS = 7 * 24 * 3600 * 1000
 /**
  * How long a channel may ring under one token, renewals included (ADR 14). Google renews nothing.
@@ -42,11 +45,19 @@ const TOKEN_LIFE_MS: Readonly<Record<VendorName, number>> = { google: LIFE_MS, m
 const TOKEN_GRACE_MS = 24 * 3600 * 1000
 /** Whether a channel can be given more life, or has to be replaced by another. */
 const RENEWS: Readonly<Record<VendorName, boolean>> = { google: false, microsoft: true }
-/** Graph opens no channel whose address does not answer, and the webhook's door is shut while its gate is closed. */
+/**
+ * Graph opens no channel whose address does not answer,
+ * and the webhook's door is shut while its gate is closed.
+ */
 const VALIDATES: Readonly<Record<VendorName, boolean>> = { google: false, microsoft: true }
-/** A calendar whose vendor offers no push for it is asked again after a day, ± a quarter: vendors change their mind. */
+/**
+ * A calendar whose vendor offers no push for it is asked again after a day, ± a quarter:
+ * vendors change their mind.
+ */
 const ASK_AGAIN_MS = 24 * 3600 * 1000
-/** A channel whose renewal is refused so often in a row, in whatever words, is replaced by another. */
+/**
+ * A channel whose renewal is refused so often in a row, in whatever words, is replaced by another.
+ */
 const RENEWALS_MAX = 3
 const PER_RUN = 500
 const PAGE = 500
@@ -65,7 +76,8 @@ export interface ChannelsDeps extends DoorbellDeps {
 }
 
 /**
- * One run: does what vendors told about channels, opens and renews what is missing or about to end, stops what is replaced.
+ * One run: does what vendors told about channels,
+ * opens and renews what is missing or about to end, stops what is replaced.
  * @returns how many were opened or renewed. Throws Failure `store/*` or `kafka/*`.
  */
 export async function tendChannels(deps: ChannelsDeps, signal: AbortSignal): Promise<number> {
@@ -85,8 +97,9 @@ export async function tendChannels(deps: ChannelsDeps, signal: AbortSignal): Pro
 }
 
 /**
- * Opens the channels of one connection now, as far as they are missing and its gates are open. @returns how many were opened;
- * what failed is tried again by the job. Throws Failure `store/*` or `kafka/*`.
+ * Opens the channels of one connection now, as far as they are missing and its gates are open.
+ * @returns how many were opened; what failed is tried again by the job.
+ * Throws Failure `store/*` or `kafka/*`.
  */
 export async function openConnectionChannels(
   deps: ChannelsDeps,
@@ -97,7 +110,10 @@ export async function openConnectionChannels(
   return tendEach(deps, calendars, signal)
 }
 
-/** Calendars of a run; those behind closed gates are passed over page by page, so that they do not stand before the others. */
+/**
+ * Calendars of a run; those behind closed gates are passed over page by page, so that they do not
+ * stand before the others.
+ */
 async function tendable(deps: ChannelsDeps): Promise<readonly UnwatchedCalendar[]> {
   const found: UnwatchedCalendar[] = []
   let after: CalendarId | null = null
@@ -134,7 +150,8 @@ async function tendEach(
   signal: AbortSignal,
 ): Promise<number> {
   const limits = { atOnce: AT_ONCE, withinMs: RUN_MS, signal }
-  // Vendors that did not like our address: it is the same for all calendars, so in this run no other is asked for.
+  // Vendors that did not like our address:
+  // it is the same for all calendars, so in this run no other is asked for.
   const refusedBy = new Set<VendorName>()
   const tended = await workThrough(calendars, limits, async (calendar) => {
     if (!mayTend(deps, calendar)) return false
@@ -176,7 +193,8 @@ async function renewOne(
   } catch (error) {
     if (signal.aborted) return 'failed'
     const failure = asFailure(error)
-    // What is said of a channel in odd words may be about this one: another is asked for, and the old one goes when that is open.
+    // What is said of a channel in odd words may be about this one: another is asked for, and the
+    // old one goes when that is open.
     const isOdd = failure.kind !== 'transient' && failure.kind !== 'throttled' && failure.scope !== 'process'
     if (isOdd && channelAttempts(failure, calendar.attempts) >= RENEWALS_MAX) return 'gone'
     await putOff(deps, calendar, null, failure)
@@ -222,7 +240,8 @@ async function openOne(
     if (calendar.isSilent) tellSilent(deps, calendar)
     return 'opened'
   } catch (error) {
-    // We are asked to stop: whether the vendor opened it is not known. If it did, it is found by its first notification.
+    // We are asked to stop: whether the vendor opened it is not known.
+    // If it did, it is found by its first notification.
     if (signal.aborted) {
       await deleteChannel(deps.db, id)
       return 'not-opened'
@@ -233,14 +252,18 @@ async function openOne(
   }
 }
 
-/** The calendar waits for its next try, longer each time; meanwhile it is polled. Throws what is no fault of this calendar. */
+/**
+ * The calendar waits for its next try, longer each time; meanwhile it is polled.
+ * Throws what is no fault of this calendar.
+ */
 async function putOff(
   deps: ChannelsDeps,
   calendar: UnwatchedCalendar,
   openingId: string | null,
   failure: Failure,
 ): Promise<void> {
-  // Kafka or Postgres is away: the row in opening is what remembers, and is tried again two minutes later.
+  // Kafka or Postgres is away: the row in opening is what remembers,
+  // and is tried again two minutes later.
   if (failure.scope === 'process') throw failure
   const { code } = failure
   metrics.channelFailures.add(1, { vendor: calendar.vendor, code })
@@ -251,12 +274,16 @@ async function putOff(
   const attempts = channelAttempts(failure, calendar.attempts)
   const waitMs = channelWaitMs(failure, attempts, deps.clock)
   await putOffOpening(deps.db, calendar.calendarId, { openingId, attempts, waitMs })
-  // A calendar that is gone, or an account that lets nobody in, is for a unit to find out and to record.
+  // A calendar that is gone, or an account that lets nobody in,
+  // is for a unit to find out and to record.
   if (failure.kind === 'gone' || failure.kind === 'unauthorized')
     await ring(deps, 'reconcile', [ringOf(calendar)])
 }
 
-/** The account has all the channels that it may have: none of its calendars asks for another for a long time. */
+/**
+ * The account has all the channels that it may have:
+ * none of its calendars asks for another for a long time.
+ */
 async function putOffLimited(
   deps: ChannelsDeps,
   { connectionId, vendor, attempts }: UnwatchedCalendar,

@@ -1,5 +1,6 @@
-// Calendars without a channel are polled: the vendor offers no push for them, the tenant allows no subscriptions, or the channel was
-// lost and no other could be opened yet. Only those calendars are read, not the others of their connection.
+// Calendars without a channel are polled: the vendor offers no push for them, the tenant allows no
+// subscriptions, or the channel was lost and no other could be opened yet. Only those calendars are
+// read, not the others of their connection.
 import type { ConnectionId } from '#shared/domain/ids.ts'
 import { markPolled, pollableCalendars } from '#shared/store/due.ts'
 import { mayRing, ring } from './doorbell.ts'
@@ -11,7 +12,10 @@ const PAGE = 200
 /** Per run; with a run every 2 s that is 250 calendars a second. */
 const RINGS_MAX = 500
 
-/** Rings the calendars whose time has come. @returns how many. Throws Failure; what was not rung stays due. */
+/**
+ * Rings the calendars whose time has come.
+ * @returns how many. Throws Failure; what was not rung stays due.
+ */
 export async function poll(deps: SweepDeps, signal: AbortSignal): Promise<number> {
   let rung = 0
   let after: ConnectionId | null = null

@@ -1,6 +1,7 @@
-// Parked connections whose grant may be good again are asked about: every hour of the first day, then every day. Invariants: a
-// connection that answers goes on by itself, and the world is told in the transaction that lets it; one whose gate is closed is left
-// as it is; a grant that the vendor's documented words call gone is asked about no more.
+// Parked connections whose grant may be good again are asked about: every hour of the first day,
+// then every day. Invariants: a connection that answers goes on by itself, and the world is told in
+// the transaction that lets it; one whose gate is closed is left as it is; a grant that the
+// vendor's documented words call gone is asked about no more.
 import { asFailure, type Failure } from '#shared/domain/failure.ts'
 import type { ConnectionId } from '#shared/domain/ids.ts'
 import { metrics } from '#shared/platform/metrics.ts'
@@ -26,14 +27,20 @@ export type ProbeDeps = Pick<ChannelsDeps, 'codec' | 'vendors' | 'gates' | 'logg
   readonly db: Database
 }
 
-/** One run. @returns how many connections went on. Throws Failure `store/*`; what was not asked stays due. */
+/**
+ * One run.
+ * @returns how many connections went on. Throws Failure `store/*`; what was not asked stays due.
+ */
 export async function probeParked(deps: ProbeDeps, signal: AbortSignal): Promise<number> {
   return workThrough(await probable(deps), { ...LIMITS, signal }, (connection) =>
     probeOne(deps, connection, signal),
   )
 }
 
-/** Those behind closed gates are passed over page by page, so that they do not stand before the others. */
+/**
+ * Those behind closed gates are passed over page by page,
+ * so that they do not stand before the others.
+ */
 async function probable(deps: ProbeDeps): Promise<readonly ProbableConnection[]> {
   const found: ProbableConnection[] = []
   let after: ConnectionId | null = null
@@ -72,7 +79,10 @@ async function probeOne(
   return went
 }
 
-/** What is no answer about the grant (an outage, a quota, our own turn) is no probe either: it is soon asked again. */
+/**
+ * What is no answer about the grant (an outage, a quota, our own turn) is no probe
+ * either: it is soon asked again.
+ */
 function nextProbe(failure: Failure, { probes }: ProbableConnection) {
   if (failure.kind === 'unauthorized' && !failure.mayHeal) return { seconds: null, probes }
   if (failure.kind !== 'unauthorized' && failure.kind !== 'refused') return { seconds: SOON_SECONDS, probes }
@@ -80,7 +90,10 @@ function nextProbe(failure: Failure, { probes }: ProbableConnection) {
   return { seconds: asked < HOURLY_PROBES ? HOUR_SECONDS : DAY_SECONDS, probes: asked }
 }
 
-/** Status, news and first ring are one transaction. @returns false when somebody connected it again meanwhile. */
+/**
+ * Status, news and first ring are one transaction.
+ * @returns false when somebody connected it again meanwhile.
+ */
 function goOn(deps: ProbeDeps, { connectionId, providerId, vendor, parkedCode }: ProbableConnection) {
   return deps.db.transaction(async (tx) => {
     const at = await unpark(tx, connectionId)

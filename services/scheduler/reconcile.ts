@@ -1,4 +1,5 @@
-// Every connection is checked now and then although nothing rang, since vendors lose notifications. The next time is set ± 20 %, so that connections made together spread out.
+// Every connection is checked now and then although nothing rang, since vendors lose notifications.
+// The next time is set ± 20 %, so that connections made together spread out.
 import type { ConnectionId } from '#shared/domain/ids.ts'
 import { crashPoint } from '#shared/platform/crash-point.ts'
 import { markReconciled, reconcilableConnections } from '#shared/store/due.ts'
@@ -7,10 +8,16 @@ import type { SweepDeps } from './sweep.ts'
 
 const EVERY_SECONDS = 15 * 60
 const PAGE = 200
-/** Per run; with a run every 2 s that is 100 connections a second, and an outage's backlog does not become a herd. */
+/**
+ * Per run; with a run every 2 s that is 100 connections a second,
+ * and an outage's backlog does not become a herd.
+ */
 const RINGS_MAX = 200
 
-/** Rings the connections whose time has come. @returns how many, at most 200. Throws Failure; what was not rung stays due. */
+/**
+ * Rings the connections whose time has come.
+ * @returns how many, at most 200. Throws Failure; what was not rung stays due.
+ */
 export async function reconcile(deps: SweepDeps, signal: AbortSignal): Promise<number> {
   let rung = 0
   let after: ConnectionId | null = null

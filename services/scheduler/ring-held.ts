@@ -1,5 +1,6 @@
-// Held requests whose gates are open again. Google does not repeat a 403, so these rows are what keeps a change that was
-// refused. Invariant: a row is deleted after its ring is durable, at the seq that was read: a refusal in between survives.
+// Held requests whose gates are open again. Google does not repeat a 403, so these rows are what
+// keeps a change that was refused. Invariant: a row is deleted after its ring is durable, at the
+// seq that was read: a refusal in between survives.
 import type { Gates } from '#shared/domain/gates.ts'
 import type { ConnectionId } from '#shared/domain/ids.ts'
 import { crashPoint } from '#shared/platform/crash-point.ts'
@@ -9,7 +10,10 @@ import type { SweepDeps } from './sweep.ts'
 
 const PAGE = 500
 const RINGS_MIN = 100
-/** Runs in which a backlog is rung down: with one every 2 s it takes less than the minute that a reopened gate may take. */
+/**
+ * Runs in which a backlog is rung down:
+ * with one every 2 s it takes less than the minute that a reopened gate may take.
+ */
 const RUNS_PER_BACKLOG = 25
 
 export interface RingHeld {
@@ -17,7 +21,10 @@ export interface RingHeld {
   (signal: AbortSignal): Promise<number>
 }
 
-/** Rings held requests; remembers the size of the backlog while it lasts, so that it is rung down evenly. */
+/**
+ * Rings held requests; remembers the size of the backlog while it lasts,
+ * so that it is rung down evenly.
+ */
 export function createRingHeld(deps: SweepDeps): RingHeld {
   let peak = 0
 
@@ -57,7 +64,10 @@ async function ringOpen(deps: SweepDeps, page: readonly HeldConnection[], max: n
   return open.length
 }
 
-/** The webhook gate is not asked by a ring, but what it refused stays refused while it is closed: otherwise closing it would only delay. */
+/**
+ * The webhook gate is not asked by a ring, but what it refused stays refused while it is closed:
+ * otherwise closing it would only delay.
+ */
 function gateOpen(gates: Gates, held: HeldConnection): boolean {
   return held.gate !== 'CALENDAR_WEBHOOK_ENABLED' || gates.webhook().state === 'on'
 }

@@ -53,7 +53,8 @@ export interface Scheduler extends AsyncDisposable {
   /** Settles when its consumer died for good. */
   readonly crashed: Promise<unknown>
   /**
-   * Runs every job once, one after the other, whoever holds the leases: each does what is due by the database clock.
+   * Runs every job once, one after the other, whoever holds the leases:
+   * each does what is due by the database clock.
    * @returns how many things were done. Throws the first Failure.
    */
   runJobs(): Promise<number>
@@ -104,8 +105,9 @@ export async function startScheduler(
 }
 
 /**
- * Opens the channels of one connection now, for a command that has just connected it. @returns how many were opened; 0 while a
- * gate is closed. What is missing afterwards the job opens. Throws ConfigError or Failure.
+ * Opens the channels of one connection now, for a command that has just connected it.
+ * @returns how many were opened; 0 while a gate is closed. What is missing afterwards the job
+ * opens. Throws ConfigError or Failure.
  */
 export async function openChannelsFor(
   config: SchedulerConfig,
@@ -118,7 +120,10 @@ export async function openChannelsFor(
   return openConnectionChannels(deps, connection, signal)
 }
 
-/** In an order in which one run of all of them needs no second: who ends comes first, then channels, then rings. */
+/**
+ * In an order in which one run of all of them needs no second:
+ * who ends comes first, then channels, then rings.
+ */
 function jobsOf(deps: JobDeps, kafka: KafkaConfig): readonly Job[] {
   const ringHeld = createRingHeld(deps)
   return [

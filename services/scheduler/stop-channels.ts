@@ -1,6 +1,7 @@
-// Channels that nobody needs are stopped: replaced ones, those of calendars and connections that are not synced any more, and
-// orphans, which ring although we know nothing of them (a scheduler died between the vendor's answer and the row). Invariant: a
-// row goes when the vendor stopped the channel or nobody can stop it any more.
+// Channels that nobody needs are stopped: replaced ones, those of calendars and connections that
+// are not synced any more, and orphans, which ring although we know nothing of them (a scheduler
+// died between the vendor's answer and the row). Invariant: a row goes when the vendor stopped the
+// channel or nobody can stop it any more.
 import { asFailure } from '#shared/domain/failure.ts'
 import {
   deleteSettledNotices,
@@ -20,7 +21,10 @@ const UNKNOWN_FOR_SECONDS = 300
 
 type StopDeps = Pick<ChannelsDeps, 'db' | 'vendors' | 'gates' | 'clock' | 'logger'>
 
-/** Stops what is replaced or not synced any more. @returns how many rows went. Throws Failure `store/*`. */
+/**
+ * Stops what is replaced or not synced any more.
+ * @returns how many rows went. Throws Failure `store/*`.
+ */
 export async function stopUnneeded(deps: StopDeps, signal: AbortSignal): Promise<number> {
   const unneeded = await takeUnneeded(deps.db, PER_RUN)
   return workThrough(unneeded, { ...LIMITS, signal }, async (channel) => {
@@ -31,7 +35,10 @@ export async function stopUnneeded(deps: StopDeps, signal: AbortSignal): Promise
   })
 }
 
-/** One run: stops channels that ring and that we do not know. @returns how many. Throws Failure `store/*`. */
+/**
+ * One run: stops channels that ring and that we do not know.
+ * @returns how many. Throws Failure `store/*`.
+ */
 export async function stopOrphans(deps: StopDeps, signal: AbortSignal): Promise<number> {
   await deleteSettledNotices(deps.db, UNKNOWN_FOR_SECONDS)
   const orphans = await orphanChannels(deps.db, UNKNOWN_FOR_SECONDS, PER_RUN)
@@ -45,7 +52,10 @@ export async function stopOrphans(deps: StopDeps, signal: AbortSignal): Promise<
   })
 }
 
-/** @returns null when there is nothing left to stop; else how many milliseconds to wait before the vendor is asked again, 0 if it was not asked. */
+/**
+ * @returns null when there is nothing left to stop; else how many milliseconds to wait before the
+ * vendor is asked again, 0 if it was not asked.
+ */
 async function stopOne(
   deps: StopDeps,
   channel: Pick<Channel, 'id' | 'connectionId' | 'vendor' | 'resourceId' | 'attempts'>,
@@ -64,7 +74,8 @@ async function stopOne(
     if (signal.aborted) return 0
     const failure = asFailure(error)
     if (failure.scope === 'process') throw failure
-    // Without a way in nobody can stop it: it ends by itself, and its notifications find nothing to do.
+    // Without a way in nobody can stop it:
+    // it ends by itself, and its notifications find nothing to do.
     if (failure.kind === 'unauthorized' || failure.kind === 'gone') return null
     return waitMsAfter(failure, channel.attempts + 1, deps.clock)
   }

@@ -1,5 +1,6 @@
-// The net under every other ring: whatever is owed and overdue is rung here, connections and single calendars, so that no state
-// with work exists that nothing will ring. It finds what a lost retry record, a crash or a bug elsewhere left behind.
+// The net under every other ring: whatever is owed and overdue is rung here, connections and single
+// calendars, so that no state with work exists that nothing will ring. It finds what a lost retry
+// record, a crash or a bug elsewhere left behind.
 import type { Gates } from '#shared/domain/gates.ts'
 import type { CalendarId, ConnectionId } from '#shared/domain/ids.ts'
 import { crashPoint } from '#shared/platform/crash-point.ts'
@@ -15,8 +16,9 @@ export interface SweepDeps extends DoorbellDeps {
 }
 
 /**
- * Rings each overdue connection and calendar once. One whose gate is closed is left as it is and found again when the gate has
- * opened. @returns how many were rung. Throws Failure; what was not rung is overdue still.
+ * Rings each overdue connection and calendar once. One whose gate is closed is left as it is and
+ * found again when the gate has opened.
+ * @returns how many were rung. Throws Failure; what was not rung is overdue still.
  */
 export async function sweep(deps: SweepDeps, signal: AbortSignal): Promise<number> {
   return (await sweepConnections(deps, signal)) + (await sweepCalendars(deps, signal))

@@ -1,9 +1,13 @@
-// How long a job of the scheduler leaves something alone after a failure of the vendor: the backoff of units, with its own streak.
+// How long a job of the scheduler leaves something alone after a failure of the vendor: the backoff
+// of units, with its own streak.
 import { backoffMs } from '#shared/domain/backoff.ts'
 import { type Failure, type FailureCode } from '#shared/domain/failure.ts'
 import type { Clock } from '#shared/platform/clock.ts'
 
-/** `attempts`: failures in a row, this one included. @returns milliseconds, never less than the vendor asked for. */
+/**
+ * `attempts`: failures in a row, this one included.
+ * @returns milliseconds, never less than the vendor asked for.
+ */
 export function waitMsAfter(failure: Failure, attempts: number, clock: Clock): number {
   const floorMs = failure.retryAt === undefined ? 0 : Math.max(0, (failure.retryAt - clock.now()) / 1000)
   return backoffMs({ attempt: Math.max(1, attempts), floorMs, random: Math.random() })
@@ -18,15 +22,20 @@ const NOT_ASKED: ReadonlySet<FailureCode> = new Set([
 const MINUTE_MS = 60_000
 const DAY_MS = 24 * 60 * MINUTE_MS
 
-/** How many channels in a row that makes which could not be opened or renewed. A refusal counts, whatever it says. */
+/**
+ * How many channels in a row that makes which could not be opened or renewed.
+ * A refusal counts, whatever it says.
+ */
 export function channelAttempts(failure: Failure, before: number): number {
   return failure.scope === 'process' || NOT_ASKED.has(failure.code) ? before : before + 1
 }
 
 /**
- * How long a calendar does without a channel after a refusal: a minute, doubling to a day. It is polled meanwhile, so nothing is
- * lost but quota; a refusal in words that nobody knows was sent 298 times in a week. What passes by itself (an outage, a quota)
- * comes back within the hour. `attempts`: refusals in a row, this one included. @returns milliseconds.
+ * How long a calendar does without a channel after a refusal: a minute, doubling to a day. It is
+ * polled meanwhile, so nothing is lost but quota; a refusal in words that nobody knows was sent 298
+ * times in a week. What passes by itself (an outage, a quota) comes back within the hour.
+ * `attempts`: refusals in a row, this one included.
+ * @returns milliseconds.
  */
 export function channelWaitMs(failure: Failure, attempts: number, clock: Clock): number {
   const passes =

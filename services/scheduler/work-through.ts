@@ -1,4 +1,5 @@
-// Several at a time, for a bounded time: what is left waits for the next run. Invariant: what was begun is waited for.
+// Several at a time, for a bounded time: what is left waits for the next run. Invariant:
+// what was begun is waited for.
 
 export interface Limits {
   readonly atOnce: number
@@ -8,8 +9,9 @@ export interface Limits {
 }
 
 /**
- * Does `work` for each item, in their order. The first rejection keeps further ones from beginning and is thrown once those under way
- * have ended. @returns for how many `work` said true.
+ * Does `work` for each item, in their order. The first rejection keeps further ones from beginning
+ * and is thrown once those under way have ended.
+ * @returns for how many `work` said true.
  */
 export async function workThrough<T>(
   items: readonly T[],

@@ -1,6 +1,7 @@
-// Where a unit stands in reading one calendar. Pure. Invariants: every start of a full read takes a new generation and only
-// continuing its page token keeps it; window, cursor, generation and way of listing stand still over a run; a cursor that expires
-// twice without having been of use rests, longer each time; a page token that expires takes its run back to the cursor, once.
+// Where a unit stands in reading one calendar. Pure. Invariants: every start of a full read takes a
+// new generation and only continuing its page token keeps it; window, cursor, generation and way of
+// listing stand still over a run; a cursor that expires twice without having been of use rests,
+// longer each time; a page token that expires takes its run back to the cursor, once.
 import { BACKOFF_CAP_MS } from '#shared/domain/backoff.ts'
 import type { FailureCode } from '#shared/domain/failure.ts'
 import type { CalendarId, Micros } from '#shared/domain/ids.ts'
@@ -20,14 +21,20 @@ export interface CalendarRun {
   /** null: a full read. */
   readonly cursor: string | null
   readonly pageToken: string | null
-  /** Set when a full read has seen its last page: the sweep is left, and this cursor is committed with its last chunk. */
+  /**
+   * Set when a full read has seen its last page:
+   * the sweep is left, and this cursor is committed with its last chunk.
+   */
   readonly endCursor: string | null
   readonly window: Window
   readonly generation: number
   /** Database clock. */
   readonly startedAt: Micros
   readonly resyncStreak: number
-  /** How far its pages are shrunk, because one was too large: a tenth of the items for each 1, back in small steps. */
+  /**
+   * How far its pages are shrunk, because one was too large:
+   * a tenth of the items for each 1, back in small steps.
+   */
   readonly shrunk: number
   readonly reading: Reading
   /** Its page token expired once, and it began again at its cursor. */
@@ -35,7 +42,10 @@ export interface CalendarRun {
   /** Pages that it has stored; of a plain listing, also those of the try that it goes on for. */
   readonly pages: number
   readonly progress: Progress
-  /** The rules by which all its pages are judged: those of its begin, also when another release goes on with it. */
+  /**
+   * The rules by which all its pages are judged:
+   * those of its begin, also when another release goes on with it.
+   */
   readonly rules?: string
   /** It goes on from a checkpoint, so it may have listed before its requests rang. */
   readonly isResumed: boolean
@@ -43,7 +53,10 @@ export interface CalendarRun {
 
 const MINUTE_MS = 60_000
 const DAY_MICROS = 86_400_000_000
-/** The second read after a sweep that looked like a mass delete comes this much later, and a first cool-down lasts as long. */
+/**
+ * The second read after a sweep that looked like a mass delete comes this much later, and a first
+ * cool-down lasts as long.
+ */
 export const REST_MS = 10 * MINUTE_MS
 const REST_MAX_MS = 6 * 60 * MINUTE_MS
 
@@ -55,7 +68,10 @@ const BEGINNING = {
   progress: NO_PROGRESS_YET,
 } satisfies Partial<CalendarRun>
 
-/** The run to begin or continue at `now` (database clock); null while the calendar has to rest before its next full read. */
+/**
+ * The run to begin or continue at `now` (database clock); null while the calendar has to rest
+ * before its next full read.
+ */
 export function beginRun(calendar: CalendarRow, now: Micros): CalendarRun | null {
   const { checkpoint, resyncStreak } = calendar
   if (checkpoint !== null) {
@@ -88,14 +104,15 @@ export function fullReadReason(run: CalendarRun): 'first' | 'second-look' | 'pla
 }
 
 /**
- * The vendor discarded what it was sent. A page token of changes: back to the cursor, which it need not have meant. Else a full
- * read from the start; null when that came twice in a row.
+ * The vendor discarded what it was sent. A page token of changes: back to the cursor, which it need
+ * not have meant. Else a full read from the start; null when that came twice in a row.
  */
 export function restartRun(run: CalendarRun, now: Micros): CalendarRun | null {
   const back = backToCursor(run)
   if (back !== null) return back
   if (run.resyncStreak > 0) return null
-  // Of the same size from its first page on: a vendor may take a page token of another size for an expired one.
+  // Of the same size from its first page on:
+  // a vendor may take a page token of another size for an expired one.
   const { shrunk, reading } = run
   return { ...fullRun(run.calendar, run.generation, now), resyncStreak: 1, shrunk, reading }
 }
@@ -118,8 +135,7 @@ export function isTry({ calendar, reading, cursor }: CalendarRun): boolean {
 
 /**
  * The plain listing that goes on where a try led nowhere. It counts the pages of the try as its
- * own:
- * both cost calls, and its rest is for both. `usualFrom`: when the next try may be made.
+ * own: both cost calls, and its rest is for both. `usualFrom`: when the next try may be made.
  */
 export function backToPlain(run: CalendarRun, usualFrom: Micros, now: Micros): CalendarRun {
   const calendar = { ...run.calendar, usualFrom, placeFailures: 0, placeFailingSince: null }
@@ -142,7 +158,9 @@ export function afterPlain(
   return { usualInMs, restMs: restAfterPlainMs(isCostly ? Infinity : pages + 1, usualInMs) }
 }
 
-/** The same place with smaller pages, after one that was too large; null when even the smallest are. */
+/**
+ * The same place with smaller pages, after one that was too large; null when even the smallest are.
+ */
 export function withSmallerPages(run: CalendarRun): CalendarRun | null {
   const shrunk = shrunkFurther(run.shrunk)
   return shrunk === null ? null : { ...run, shrunk }
@@ -171,15 +189,17 @@ export function pagesToHere({ cursor, pageToken, pages }: CalendarRun): number |
 
 /**
  * A rest spares the vendor the pages of a read that may be in vain. Where they are few it is no
- * longer
- * than any calendar's backoff: what healed meanwhile would wait for nothing.
+ * longer than any calendar's backoff: what healed meanwhile would wait for nothing.
  */
 export function atMostWhatItCosts(waitMs: number, pages: number | null): number {
   if (pages === null) return waitMs
   return Math.min(waitMs, Math.max(BACKOFF_CAP_MS, pages * PLAIN_REST_PER_PAGE_MS))
 }
 
-/** One more pass from the new cursor, after a run that was resumed: it sees what changed since that run began. */
+/**
+ * One more pass from the new cursor, after a run that was resumed:
+ * it sees what changed since that run began.
+ */
 export function followUp(run: CalendarRun, cursor: string): CalendarRun {
   return {
     ...run,

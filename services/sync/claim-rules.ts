@@ -1,6 +1,7 @@
-// Whether a unit runs, and over which calendars. Pure. Invariants: a request is called satisfied only when what it asks for has
-// been listed after it was asked, or when a ring that does more is sure to come; a ring of a calendar that is well is never put
-// off for a sibling that is ill. The table of these rules is in docs/architecture.md, the reasons in ADR 15.
+// Whether a unit runs, and over which calendars. Pure. Invariants: a request is called satisfied
+// only when what it asks for has been listed after it was asked, or when a ring that does more is
+// sure to come; a ring of a calendar that is well is never put off for a sibling that is ill. The
+// table of these rules is in docs/architecture.md, the reasons in ADR 15.
 import type { SyncRequested } from '#schemas/messages.gen.ts'
 import type { GateName } from '#shared/domain/gates.ts'
 import type { Micros } from '#shared/domain/ids.ts'
@@ -19,9 +20,14 @@ export interface ClaimView<R extends SyncRequested = SyncRequested> {
 export type Verdict =
   | {
       readonly kind: 'run'
-      /** In the order in which they are read: what rang, what is well, what is in the middle of a run, last what is ill. */
+      /**
+       * In the order in which they are read:
+       * what rang, what is well, what is in the middle of a run, last what is ill.
+       */
       readonly scope: readonly CalendarRow[]
-      /** Their own ring came with this one and a little early: the unit has to ring for them again. */
+      /**
+       * Their own ring came with this one and a little early: the unit has to ring for them again.
+       */
       readonly early: readonly CalendarRow[]
       readonly isNotified: boolean
     }
@@ -29,13 +35,18 @@ export type Verdict =
   | { readonly kind: 'early'; readonly waitMs: number }
   | { readonly kind: 'held'; readonly gate: GateName }
 
-/** A ring that is at most this much early (clocks differ) waits; an earlier one is done, because a later one is scheduled. */
+/**
+ * A ring that is at most this much early (clocks differ) waits;
+ * an earlier one is done, because a later one is scheduled.
+ */
 const EARLY_MAX_MS = 30_000
 
 /** Rings for what is owed; all others want to know whether there is news. */
 const OWED_REASONS: ReadonlySet<string> = new Set(['retry', 'sweep', 'continue'])
 
-/** The rules in the order of their strength: what needs no work is done even while a gate is closed. */
+/**
+ * The rules in the order of their strength: what needs no work is done even while a gate is closed.
+ */
 export function judgeClaim(view: ClaimView): Verdict {
   const { connection, calendars } = view
   if (connection.status !== 'active') return { kind: 'done', why: 'parked' }
@@ -63,7 +74,10 @@ export function isIll({ failures }: Pick<CalendarRow, 'failures'>): boolean {
   return failures > 0
 }
 
-/** Whether a calendar owes a read and may be read now: then something is sure to ring for it. Also what the sweep looks for. */
+/**
+ * Whether a calendar owes a read and may be read now: then something is sure to ring for it. Also
+ * what the sweep looks for.
+ */
 export function isOwedNow(
   { readNeeded, backoffUntil, checkpoint, sweepBelow, cursor, resyncAfter }: CalendarRow,
   now: Micros,
@@ -95,7 +109,10 @@ function isSatisfied(request: SyncRequested, view: ClaimView): boolean {
   }
 }
 
-/** Whether what a request is about owes a read: its calendar, or without one whatever may be read now. */
+/**
+ * Whether what a request is about owes a read:
+ * its calendar, or without one whatever may be read now.
+ */
 function isOwed({ calendarId }: SyncRequested, { connection, calendars }: ClaimView): boolean {
   if (connection.syncNeeded) return true
   return calendars.some((calendar) =>
@@ -156,7 +173,8 @@ function inOrder(scope: readonly CalendarRow[], open: readonly SyncRequested[]):
     // Nothing is taken away before what may stand in its place was read.
     if (calendar.isUnlisted) return 4
     if (isIll(calendar)) return 3
-    // A whole unit was not enough for it, and it may take many more: its siblings do not wait for them.
+    // A whole unit was not enough for it, and it may take many more:
+    // its siblings do not wait for them.
     if (calendar.checkpoint !== null) return 2
     return rung.has(calendar.calendarId) ? 0 : 1
   }

@@ -1,5 +1,5 @@
-// Step 1 of a unit. Invariant: a unit that runs holds a new epoch, committed; one that does not run leaves the epoch as it was, so
-// it disturbs nobody.
+// Step 1 of a unit. Invariant: a unit that runs holds a new epoch, committed; one that does not run
+// leaves the epoch as it was, so it disturbs nobody.
 import { performance } from 'node:perf_hooks'
 import type { Failure } from '#shared/domain/failure.ts'
 import { connectionId, type CalendarId, type ConnectionId, type Micros } from '#shared/domain/ids.ts'
@@ -26,8 +26,9 @@ class NotRun extends Error {
 }
 
 /**
- * Claims the connection of these requests (at least one, all of one connection), or says why there is nothing to run. A refusal by
- * a gate is a durable row when this returns. Throws Failure `store/*`.
+ * Claims the connection of these requests (at least one, all of one connection), or says
+ * why there is nothing to run. A refusal by a gate is a durable row when this returns.
+ * Throws Failure `store/*`.
  */
 export async function claimUnit(
   deps: Pick<UnitDeps, 'db' | 'gates'>,
@@ -51,7 +52,8 @@ async function tryClaim(
 ): Promise<Claim> {
   try {
     return await deps.db.transaction(async (tx) => {
-      // Two statements on purpose: the first takes the row lock, so the second cannot read anything older than the lock.
+      // Two statements on purpose: the first takes the row lock,
+      // so the second cannot read anything older than the lock.
       const connection = await bumpEpoch(tx, id)
       if (connection === null) throw new NotRun({ kind: 'done', why: 'unknown-connection' })
       const calendars = await readCalendars(tx, id, deps.rules)
@@ -82,7 +84,10 @@ export function keysOf(requests: readonly UnitRequest[]): readonly string[] {
 
 type Run = Extract<Verdict, { readonly kind: 'run' }>
 
-/** A sibling does not wait for a backfill slot because an ill calendar needs one: that calendar gets a unit of its own. */
+/**
+ * A sibling does not wait for a backfill slot because an ill calendar needs one:
+ * that calendar gets a unit of its own.
+ */
 function withoutIllBackfill(run: Run, now: Micros): Run {
   const waits = (calendar: CalendarRow) => isIll(calendar) && isFullRead(calendar, now)
   if (run.scope.every(waits)) return run

@@ -1,5 +1,6 @@
-// Whether a vendor refuses one calendar or the account: one question about the account as a whole, with a fresh token. Invariant: a
-// refusal is the account's only when two calls of different kinds were refused, so no single resource parks anybody.
+// Whether a vendor refuses one calendar or the account: one question about the account as a whole,
+// with a fresh token. Invariant: a refusal is the account's only when two calls of different kinds
+// were refused, so no single resource parks anybody.
 import { Failure } from '#shared/domain/failure.ts'
 import type { ConnectionId } from '#shared/domain/ids.ts'
 import type { Access } from '#shared/vendors/access.ts'
@@ -14,8 +15,10 @@ export interface Refused {
 }
 
 /**
- * Asks. @returns the failure as it counts: `vendor/call-refused` when the account answers, `vendor/account-refused` or
- * `vendor/no-mailbox` when it is refused as well, or what the question met instead. Throws the signal's reason.
+ * Asks.
+ * @returns the failure as it counts: `vendor/call-refused` when the account answers,
+ * `vendor/account-refused` or `vendor/no-mailbox` when it is refused as well, or what the question
+ * met instead. Throws the signal's reason.
  */
 export async function confirmRefusal(
   { vendor, access }: { readonly vendor: Vendor; readonly access: Access },

@@ -1,6 +1,7 @@
-// From the doorbell topics into the lanes, and back as committed offsets. Invariants: an offset is committed only when the effect of
-// its record, or its failure, is durable; a record that cannot be read goes to the dead-letter topic and costs its neighbours
-// nothing; trouble with registry, broker or database is no fault of a record, so it pauses and waits.
+// From the doorbell topics into the lanes, and back as committed offsets. Invariants: an offset is
+// committed only when the effect of its record, or its failure, is durable; a record that cannot be
+// read goes to the dead-letter topic and costs its neighbours nothing; trouble with registry,
+// broker or database is no fault of a record, so it pauses and waits.
 import { performance } from 'node:perf_hooks'
 import { REQUESTED_TOPIC, type TopicMessages } from '#schemas/topics.ts'
 import { calendarId, connectionId, isUuid, type VendorName } from '#shared/domain/ids.ts'
@@ -42,7 +43,10 @@ export interface IntakeDeps {
 }
 
 export interface Intake extends Omit<ConsumerHandlers, 'crashed'> {
-  /** Waits for records and puts them into their lanes. Throws Failure while registry or Kafka are away; nothing is lost. */
+  /**
+   * Waits for records and puts them into their lanes.
+   * Throws Failure while registry or Kafka are away; nothing is lost.
+   */
   turn(signal: AbortSignal): Promise<number>
   /** Commits what moved. @returns ms until the next look. Throws Failure `kafka/unavailable`. */
   commit(): Promise<number>
@@ -53,7 +57,10 @@ export interface Intake extends Omit<ConsumerHandlers, 'crashed'> {
 }
 
 const COMMIT_EVERY_MS = 200
-/** Records of one partition that are not finished, or stand behind one that is not; reading goes on at half of it. */
+/**
+ * Records of one partition that are not finished, or stand behind one that is not;
+ * reading goes on at half of it.
+ */
 const PARTITION_MAX = 2000
 /** Long enough to work through a batch, short enough to let other loops speak. */
 const TURN_MS = 50
@@ -192,7 +199,10 @@ async function take(deps: IntakeDeps, { record, holding }: Received): Promise<vo
   })
 }
 
-/** What is wrong with a message that its schema accepts; an enum value of a later version reads as `unknown`. */
+/**
+ * What is wrong with a message that its schema accepts;
+ * an enum value of a later version reads as `unknown`.
+ */
 function problemOf(topic: DoorbellTopic, message: TopicMessages[DoorbellTopic]): string | null {
   if (message.vendor === 'unknown' || REQUESTED_TOPIC[message.vendor] !== topic) {
     return `the vendor ${message.vendor} does not belong on this topic`

@@ -1,5 +1,6 @@
-// The ends of a unit that are not failures: closed, held, handed over. Invariant: the outcome is one fenced write together with the
-// delivery keys it answers, and whatever is still owed is rung by something durable.
+// The ends of a unit that are not failures: closed, held, handed over. Invariant: the outcome is
+// one fenced write together with the delivery keys it answers, and whatever is still owed is
+// rung by something durable.
 import type { SyncRetryScheduled } from '#schemas/messages.gen.ts'
 import { TOPICS } from '#schemas/topics.ts'
 import type { GateName } from '#shared/domain/gates.ts'
@@ -20,8 +21,9 @@ import { writeFenced, type FencedWrite, type Unit, type UnitDeps, type UnitEnd }
 const RECHECK_MS = 20_000
 
 /**
- * Writes the outcome of a unit that has come to the end of its scope; part of its last write. Calendars that failed are recorded
- * as failing alone: who calls it with such has asked `judgeEnd` whether a sibling is well.
+ * Writes the outcome of a unit that has come to the end of its scope; part of its last write.
+ * Calendars that failed are recorded as failing alone: who calls it with such has asked `judgeEnd`
+ * whether a sibling is well.
  */
 export async function closeUnit(
   deps: Pick<UnitDeps, 'codec' | 'clock'>,
@@ -45,7 +47,10 @@ export async function closeUnit(
   progress.isClosed = true
 }
 
-/** A gate closed: the refusal becomes a durable row, which the scheduler rings when the gate is open again. */
+/**
+ * A gate closed: the refusal becomes a durable row,
+ * which the scheduler rings when the gate is open again.
+ */
 export async function holdUnit(
   deps: Pick<UnitDeps, 'db' | 'codec' | 'clock'>,
   unit: Unit,
@@ -62,8 +67,8 @@ export async function holdUnit(
 }
 
 /**
- * Passes the calendars that it has not come to the end of on to a later unit, which is rung after `waitMs`; this unit's requests
- * are answered by it.
+ * Passes the calendars that it has not come to the end of on to a later unit, which is rung after
+ * `waitMs`; this unit's requests are answered by it.
  */
 export async function handOver(
   deps: Pick<UnitDeps, 'db' | 'codec' | 'clock'>,

@@ -1,6 +1,6 @@
-// Step 2 of a unit: calls to the vendor. Invariant: the gates are asked before every call, also before one that follows a token
-// refresh; a stop cuts a call off (it rejects with the
-// stop's reason), because its page can be fetched again.
+// Step 2 of a unit: calls to the vendor. Invariant: the gates are asked before every call, also
+// before one that follows a token refresh; a stop cuts a call off (it rejects with the stop's
+// reason), because its page can be fetched again.
 import { performance } from 'node:perf_hooks'
 import { setTimeout as delay } from 'node:timers/promises'
 import { Failure, isOfCalendar, type FailureCode } from '#shared/domain/failure.ts'
@@ -26,14 +26,20 @@ interface Of {
   readonly turn: Turn
 }
 
-/** The page is too large, and smaller ones have not all been tried: an expected outcome, not a failure. */
+/**
+ * The page is too large, and smaller ones have not all been tried:
+ * an expected outcome, not a failure.
+ */
 export interface TooLarge {
   readonly kind: 'too-large'
   /** Where to go on. */
   readonly smaller: CalendarRun
 }
 
-/** A call that did not come to be, because the account's token could not be had: no fault of the calendar. */
+/**
+ * A call that did not come to be, because the account's token could not be had:
+ * no fault of the calendar.
+ */
 export class AccountTrouble extends Error {
   override readonly name = 'AccountTrouble'
   readonly failure: Failure
@@ -44,7 +50,10 @@ export class AccountTrouble extends Error {
   }
 }
 
-/** Fetches the page at which a run stands. Throws Failure or AccountTrouble; when the turn is stopped or taken away, that signal's reason. */
+/**
+ * Fetches the page at which a run stands. Throws Failure or AccountTrouble; when the turn is
+ * stopped or taken away, that signal's reason.
+ */
 export async function fetchPage(
   deps: UnitDeps,
   unit: Unit,
@@ -89,7 +98,10 @@ async function fetchSized(
   return page
 }
 
-/** One series read whole, behind the gates. What was read of others is not forgotten when the call is made again. */
+/**
+ * One series read whole, behind the gates.
+ * What was read of others is not forgotten when the call is made again.
+ */
 function seriesReader(deps: UnitDeps, unit: Unit, of: Of): ReadSeries {
   return (request) =>
     call(deps, unit, of, (vendor, token, signal) =>
@@ -115,7 +127,10 @@ export function lookUp(
   )
 }
 
-/** Of a page that is asked for again, after a refreshed token or a wait for the budget, nothing is in hand any more. */
+/**
+ * Of a page that is asked for again, after a refreshed token or a wait for the budget,
+ * nothing is in hand any more.
+ */
 async function fetchAnew<T>(call: () => Promise<T>): Promise<T> {
   try {
     return await call()
@@ -125,7 +140,10 @@ async function fetchAnew<T>(call: () => Promise<T>): Promise<T> {
   }
 }
 
-/** One call with a token, behind gates and budget. Throws what it throws, and AccountTrouble when there was no token for it. */
+/**
+ * One call with a token, behind gates and budget. Throws what it throws, and AccountTrouble when
+ * there was no token for it.
+ */
 async function call<T>(
   deps: UnitDeps,
   unit: Unit,
@@ -165,10 +183,8 @@ async function call<T>(
 
 /**
  * Whether this calendar was refused the last time, with a fresh token too, while the account was
- * let
- * in. Asking all that again at each try would cost four calls instead of one; whatever is wrong
- * with
- * the account, its siblings that are well find out.
+ * let in. Asking all that again at each try would cost four calls instead of one; whatever is wrong
+ * with the account, its siblings that are well find out.
  */
 function isKnownRefused({ connection }: Unit, { calendar }: CalendarRun): boolean {
   return !connection.isAllIll && calendar.lastCode === ('vendor/call-refused' satisfies FailureCode)
@@ -200,8 +216,9 @@ async function whoIsRefused(
 }
 
 /**
- * Waits for our own budget, or for its turn at a vendor that has just come back, when that is soon: a backfill is slowed down, not
- * failed. The gates are asked again after every wait, so a unit that waits still hands over after its minute.
+ * Waits for our own budget, or for its turn at a vendor that has just come back, when that is soon:
+ * a backfill is slowed down, not failed. The gates are asked again after every wait, so a unit that
+ * waits still hands over after its minute.
  */
 async function paced<T>(
   { clock }: Pick<UnitDeps, 'clock'>,
@@ -215,7 +232,8 @@ async function paced<T>(
       if (!(error instanceof Failure) || !PACED.has(error.code)) throw error
       const waitMs = ((error.retryAt ?? 0) - clock.now()) / 1000
       if (waitMs > BUDGET_WAIT_MAX_MS) throw error
-      // Spread, or all who wait would ask at the same moment for the one call that fits; a turn is nobody else's.
+      // Spread, or all who wait would ask at the same moment for the one call that fits;
+      // a turn is nobody else's.
       const spreadMs = error.code === 'vendor/recovering' ? 0 : BUDGET_SPREAD_MS * Math.random()
       await delay(Math.max(0, waitMs) + spreadMs, undefined, { signal }).catch(() => {
         throw signal.reason

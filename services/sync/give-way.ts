@@ -1,11 +1,15 @@
-// An ill calendar gives way to its siblings: what it is asked has failed before, and may take as long as a call may take. Not for
-// ever: every third try has all the time that it wants, and a read that gets on is only interrupted.
+// An ill calendar gives way to its siblings: what it is asked has failed before, and may take as
+// long as a call may take. Not for ever: every third try has all the time that it wants, and a read
+// that gets on is only interrupted.
 import { Failure } from '#shared/domain/failure.ts'
 import type { CalendarRow } from '#shared/store/calendars.ts'
 import { isIll } from './claim-rules.ts'
 import type { Turn } from './lanes.ts'
 
-/** How long a ring of a sibling waits for an ill calendar: a calendar that is well again usually answers in less. */
+/**
+ * How long a ring of a sibling waits for an ill calendar:
+ * a calendar that is well again usually answers in less.
+ */
 export const GIVE_WAY_MS = 3_000
 const PATIENT_EVERY = 3
 
@@ -14,8 +18,8 @@ export interface OwnTurn extends Disposable {
 }
 
 /**
- * The turn in which one of a connection's calendars is read: that of an ill one beside a sibling that is well is over, as
- * `sync/gave-way`, soon after somebody rang.
+ * The turn in which one of a connection's calendars is read: that of an ill one beside a sibling
+ * that is well is over, as `sync/gave-way`, soon after somebody rang.
  */
 export function ownTurn(
   turn: Turn,

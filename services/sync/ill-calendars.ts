@@ -1,5 +1,5 @@
-// Calendars that could not be read, recorded in their own rows: each with its streak, its backoff, its ring and, at the
-// twelfth counted failure, its dead letter. Callers fence first.
+// Calendars that could not be read, recorded in their own rows: each with its streak, its backoff,
+// its ring and, at the twelfth counted failure, its dead letter. Callers fence first.
 import { TOPICS } from '#schemas/topics.ts'
 import { calendarBackoffMs } from '#shared/domain/backoff.ts'
 import { countsAsAttempt, FAILURE_CODES, type Failure } from '#shared/domain/failure.ts'
@@ -126,7 +126,10 @@ export function traceId(): string | null {
   return currentTraceparent()?.split('-')[1] ?? null
 }
 
-/** One for each streak, at its 12th counted failure; that of the whole connection has told of all its calendars. */
+/**
+ * One for each streak, at its 12th counted failure;
+ * that of the whole connection has told of all its calendars.
+ */
 function letters(
   unit: Unit,
   { now }: FencedWrite,

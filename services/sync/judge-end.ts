@@ -1,5 +1,6 @@
-// What the end of a unit means for its connection. Pure. Invariant: the connection fails only when every calendar of it that is
-// synced is ill; one that fails beside a sibling that is well fails alone.
+// What the end of a unit means for its connection. Pure. Invariant: the connection fails
+// only when every calendar of it that is synced is ill; one that fails beside a sibling
+// that is well fails alone.
 import { FAILURE_CODES, worstOf, type Failure, type FailureCode } from '#shared/domain/failure.ts'
 import type { CalendarId } from '#shared/domain/ids.ts'
 import type { CalendarRow } from '#shared/store/calendars.ts'

@@ -1,7 +1,9 @@
-// Whether a refusal parks a connection: the one place that decides what a person has to mend. Pure; the facts are of
-// store/refusals.ts, the words of vendors/grant-words.ts. Invariants: one answer parks only in documented words; anything else parks
-// only after half an hour with three fresh tokens, when everything of the account was refused meanwhile; when many connections of a
-// vendor are refused together nobody is parked, for then it is the vendor's trouble or our own there. See ADR 17.
+// Whether a refusal parks a connection: the one place that decides what a person has to mend.
+// Pure; the facts are of store/refusals.ts, the words of vendors/grant-words.ts. Invariants:
+// one answer parks only in documented words; anything else parks only after half an hour with
+// three fresh tokens, when everything of the account was refused meanwhile; when many
+// connections of a vendor are refused together nobody is parked, for then it is the vendor's
+// trouble or our own there. See ADR 17.
 import { disposition, type Failure } from '#shared/domain/failure.ts'
 
 /** In undocumented words: how long, and how many fresh tokens. */
@@ -15,7 +17,10 @@ export const WAVE_SHARE = 0.1
 export const WAVE_MS_MAX = 24 * 3_600_000
 /** Documented words for this many connections at about the same time … */
 export const FLEET_MIN = 10
-/** … that are this share of all: then the words are believed after half an hour, and asked about again. */
+/**
+ * … that are this share of all: then the words are believed after half an
+ * hour, and asked about again.
+ */
 export const FLEET_SHARE = 0.5
 
 /** What the database knows when a connection was refused, this refusal included. */
@@ -34,7 +39,10 @@ export interface RefusalFacts {
 export type RefusalVerdict =
   /** `isProbed`: the same grant may be good again without the person. */
   | { readonly kind: 'park'; readonly isProbed: boolean }
-  /** `isBraked`: it would be parked if it were alone. `isWave`: others are refused with it, so it is soon tried again. */
+  /**
+   * `isBraked`: it would be parked if it were alone.
+   * `isWave`: others are refused with it, so it is soon tried again.
+   */
   | { readonly kind: 'wait'; readonly isBraked: boolean; readonly isWave: boolean }
 
 /** What follows from a refusal. `failure` is one that `disposition` parks or leaves to judge. */
@@ -51,7 +59,10 @@ export function judgeRefusal(
   return isHeldBack ? { kind: 'wait', isBraked: true, isWave } : { kind: 'park', isProbed: true }
 }
 
-/** So many at once, by whatever words, that the vendor is more likely to be wrong than all these people to have gone. */
+/**
+ * So many at once, by whatever words,
+ * that the vendor is more likely to be wrong than all these people to have gone.
+ */
 function isFleet({ parkedLately, peers, connections }: RefusalFacts): boolean {
   const others = parkedLately + peers
   return others >= FLEET_MIN && others >= connections * FLEET_SHARE

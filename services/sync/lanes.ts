@@ -1,10 +1,12 @@
-// Lanes: one queue per key (a connection), worked one unit at a time. Knows no Kafka and no calendar. Invariants: a lane runs at
-// most one unit; what is queued when a unit starts is worked by that unit, what arrives during it causes another; a lane holds a
-// slot only while its unit runs; a request leaves its lane only as completed or withdrawn.
+// Lanes: one queue per key (a connection), worked one unit at a time. Knows no Kafka and no
+// calendar. Invariants: a lane runs at most one unit; what is queued when a unit starts is worked
+// by that unit, what arrives during it causes another; a lane holds a slot only while its unit
+// runs; a request leaves its lane only as completed or withdrawn.
 //
-// A lane is in one of these states: ready (waits for a slot, in the order of arrival, so no key can starve another) → running →
-// gone, or back to ready when something arrived meanwhile. A unit that did not finish its requests gives them back, and the lane
-// rests: `early` until its time, `returned` until we are known to be a member of the group still, `blocked` until resume().
+// A lane is in one of these states: ready (waits for a slot, in the order of arrival, so no key can
+// starve another) → running → gone, or back to ready when something arrived meanwhile. A unit that
+// did not finish its requests gives them back, and the lane rests: `early` until its time,
+// `returned` until we are known to be a member of the group still, `blocked` until resume().
 import { performance } from 'node:perf_hooks'
 
 export interface LaneRequest {
@@ -13,7 +15,10 @@ export interface LaneRequest {
   readonly bulkhead: string
   /** Where it came from; what came from one source is withdrawn together. */
   readonly source: string
-  /** live: a vendor told of a change; asked: somebody wants to know whether there is one, often for very many keys at once. */
+  /**
+   * live: a vendor told of a change; asked:
+   * somebody wants to know whether there is one, often for very many keys at once.
+   */
   readonly urgency: 'live' | 'asked'
 }
 
@@ -27,7 +32,10 @@ export interface Turn {
   readonly stopping: AbortSignal
   /** Aborted when the unit shall write nothing more. */
   readonly signal: AbortSignal
-  /** Aborted when a live request came into the lane while its unit runs: it waits for the end of this unit. */
+  /**
+   * Aborted when a live request came into the lane while its unit runs:
+   * it waits for the end of this unit.
+   */
   readonly rung?: AbortSignal
 }
 
@@ -64,7 +72,10 @@ export interface LanesOptions<R extends LaneRequest> {
 
 export interface Lanes<R extends LaneRequest> extends Disposable {
   add(request: R): void
-  /** Forgets what came from a source that is ours no longer, and takes the turn from units that work on it. */
+  /**
+   * Forgets what came from a source that is ours no longer,
+   * and takes the turn from units that work on it.
+   */
   withdraw(source: string): void
   resume(): void
   /** Starts nothing more, asks running units to hand over, and takes their turn after `graceMs`. */
@@ -88,8 +99,9 @@ const TICK_MS = 100
 /** Who gets a free slot first. */
 const RANKS: Readonly<Record<Lane<never>['slot'], number>> = { live: 0, asked: 1, backfill: 2 }
 /**
- * A claim costs a short transaction, reading a whole calendar about ten of them and more in the relay: so what is asked may take
- * this many slots for each of a backfill's, and 500 first syncs that are let in at one moment do not stand before a notification.
+ * A claim costs a short transaction, reading a whole calendar about ten of them and more in the
+ * relay: so what is asked may take this many slots for each of a backfill's, and 500 first syncs
+ * that are let in at one moment do not stand before a notification.
  */
 const ASKED_PER_BACKFILL = 4
 const STOCK_PER_SLOT = 4
@@ -201,7 +213,10 @@ class LaneTable<R extends LaneRequest> implements Lanes<R> {
     for (const queue of this.#ready.values()) queue.delete(lane)
   }
 
-  /** Gives free slots to ready lanes, the kinds in turn: live work first, then what is asked, then backfill. */
+  /**
+   * Gives free slots to ready lanes, the kinds in turn:
+   * live work first, then what is asked, then backfill.
+   */
   #start(): void {
     if (this.#isSuspended || this.#stopping.signal.aborted) return
     const firsts = () =>

@@ -1,6 +1,7 @@
-// A page, or a better place. Invariants: a place is left only for one that has answered in the same unit; failures at a place are
-// counted in the calendar's row, and the first page that is stored forgets them; a run that gets nowhere loses its place and is
-// begun again in another way of listing.
+// A page, or a better place. Invariants: a place is left only for one that has answered in
+// the same unit; failures at a place are counted in the calendar's row, and the first page
+// that is stored forgets them; a run that gets nowhere loses its place and is begun again
+// in another way of listing.
 import { Failure, type FailureCode } from '#shared/domain/failure.ts'
 import type { Micros } from '#shared/domain/ids.ts'
 import {
@@ -34,8 +35,8 @@ export interface At {
 const NOWHERE_AT_ALL_MICROS = 3_600_000_000
 
 /**
- * The page at which a run stands, or at the place that the run is taken to because its own is dead. Throws what `fetchPage` throws;
- * Failure `vendor/no-progress` when the run leads nowhere.
+ * The page at which a run stands, or at the place that the run is taken to because its own is dead.
+ * Throws what `fetchPage` throws; Failure `vendor/no-progress` when the run leads nowhere.
  */
 export async function fetchOrLeave(deps: UnitDeps, unit: Unit, run: CalendarRun, turn: Turn): Promise<At> {
   try {
@@ -79,7 +80,10 @@ async function endTry(
   return fetchOrLeave(deps, unit, backToPlain(run, now + usualAgainMs * 1000, now), turn)
 }
 
-/** Asks the other places, the nearest first. Throws the failure of the own one when none of them answers. */
+/**
+ * Asks the other places, the nearest first.
+ * Throws the failure of the own one when none of them answers.
+ */
 async function leave(
   deps: UnitDeps,
   unit: Unit,
@@ -110,8 +114,9 @@ async function leave(
 }
 
 /**
- * The run at another place, with what its row says once that place has answered: its failures are forgotten and the next look at
- * the start has to wait. Without it a run whose second page always fails begins again and again in the same unit.
+ * The run at another place, with what its row says once that place has answered: its failures are
+ * forgotten and the next look at the start has to wait. Without it a run whose second page always
+ * fails begins again and again in the same unit.
  */
 function asLeft(run: CalendarRun, freshAfter: Micros): CalendarRun {
   const { calendar } = run
@@ -127,7 +132,10 @@ function asLeft(run: CalendarRun, freshAfter: Micros): CalendarRun {
   }
 }
 
-/** null: this place does not answer either. A cursor that has expired is one that does not. 'busy': nothing may be asked now. */
+/**
+ * null: this place does not answer either. A cursor that has expired is one that does not. 'busy':
+ * nothing may be asked now.
+ */
 async function answerOf(call: () => Promise<Fetched>): Promise<Fetched | null | 'busy'> {
   try {
     const answer = await call()

@@ -1,7 +1,6 @@
 // What a full read lacked is not believed to be gone by that alone: a few events are asked for one
-// by one, of more a second full
-// read decides. Invariant: an event inside the window is removed after a full read only when a
-// second answer says the same.
+// by one, of more a second full read decides. Invariant: an event inside the window is removed
+// after a full read only when a second answer says the same.
 import { asFailure, isOfCalendar } from '#shared/domain/failure.ts'
 import { metrics } from '#shared/platform/metrics.ts'
 import {

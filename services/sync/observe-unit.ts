@@ -1,5 +1,5 @@
-// A unit seen from outside: one span (linked to the doorbells it answers, since several became one unit), one log line, its metrics;
-// and what its end means for the lane.
+// A unit seen from outside: one span (linked to the doorbells it answers, since several became one
+// unit), one log line, its metrics; and what its end means for the lane.
 import { performance } from 'node:perf_hooks'
 import { FAILURE_CODES } from '#shared/domain/failure.ts'
 import type { VendorName } from '#shared/domain/ids.ts'
@@ -36,7 +36,10 @@ export async function runUnit(
   return turnEnd(end)
 }
 
-/** Makes the counters that people alert on exist from the start: a rate over a series that begins at 1 misses the first failure. */
+/**
+ * Makes the counters that people alert on exist from the start: a rate over a series that begins at
+ * 1 misses the first failure.
+ */
 export function countFromZero(vendors: Iterable<VendorName>): void {
   for (const vendor of vendors) {
     for (const outcome of ['done', 'failed']) metrics.syncRuns.add(0, { vendor, outcome })

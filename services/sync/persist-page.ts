@@ -1,5 +1,5 @@
-// Step 4 of a unit. Invariant: rows, their messages and the place in the run (checkpoint or cursor) commit together under the
-// fence; the last page of a unit carries its outcome too.
+// Step 4 of a unit. Invariant: rows, their messages and the place in the run (checkpoint or cursor)
+// commit together under the fence; the last page of a unit carries its outcome too.
 import type { CalendarId, EventId } from '#shared/domain/ids.ts'
 import type { Plan } from '#shared/domain/plan.ts'
 import { crashPoint } from '#shared/platform/crash-point.ts'
@@ -28,7 +28,11 @@ export interface PlannedPage {
   readonly isLast: boolean
 }
 
-/** Stores one page. @returns where the calendar goes on from here; null when it has been read. Throws Failure `store/*`. */
+/**
+ * Stores one page.
+ * @returns where the calendar goes on from here; null when it has been read.
+ * Throws Failure `store/*`.
+ */
 export async function persistPage(
   deps: UnitDeps,
   unit: Unit,
@@ -58,8 +62,9 @@ export async function persistPage(
 }
 
 /**
- * What moved away stands in another calendar, whose changes may not tell of it: all others are read from the start, each at most
- * once in ten minutes. Until then they are not called fresh, so what moved is never nowhere without a word.
+ * What moved away stands in another calendar, whose changes may not tell of it: all others are read
+ * from the start, each at most once in ten minutes. Until then they are not called fresh, so what
+ * moved is never nowhere without a word.
  */
 async function rereadOthers(
   { tx }: FencedWrite,
@@ -72,8 +77,8 @@ async function rereadOthers(
 
 /**
  * What left this calendar may have been moved to another of the account, whose own notification may
- * come hours late or never: the
- * others are asked for their changes, one call to each, and are not called fresh before that.
+ * come hours late or never: the others are asked for their changes, one call to each, and are not
+ * called fresh before that.
  */
 async function askOthers(
   deps: UnitDeps,
@@ -94,7 +99,10 @@ async function askOthers(
   await ringForOwed(deps, unit, write, Math.min(ASK_EVERY_MS, Math.max(0, ASK_EVERY_MS - ageMs)))
 }
 
-/** A full read that has seen its last page goes on with the sweep; a resumed read of changes with one more pass. */
+/**
+ * A full read that has seen its last page goes on with the sweep;
+ * a resumed read of changes with one more pass.
+ */
 function placeAfter(run: CalendarRun, next: Page['next']): CalendarRun | null {
   if (next.kind === 'more') return nextPage(run, next.pageToken)
   if (run.cursor === null) return { ...run, pageToken: null, endCursor: next.cursor }
@@ -150,7 +158,10 @@ async function writePlan(
   return { isMissed: removals.some(isTold) }
 }
 
-/** Encoded at once, a page of 2 500 rows would hold its 5 000 messages three times over, and live units for as long as that takes. */
+/**
+ * Encoded at once, a page of 2 500 rows would hold its 5 000 messages three times over, and live
+ * units for as long as that takes.
+ */
 function* chunksOf<T>(rows: readonly T[]): Generator<readonly T[]> {
   for (let from = 0; from < rows.length; from += ROWS_PER_STATEMENT) {
     yield rows.slice(from, from + ROWS_PER_STATEMENT)

@@ -1,7 +1,8 @@
-// When a place is dead, and where a calendar goes on instead. Pure. A place is where a run stands: a page token, a cursor, or the
-// start. A vendor that fails everywhere says nothing about a place, so nothing is dropped by counting alone: other places are asked
-// in the same unit, right after the one that failed again, and only one that answers takes its place. In an outage none answers,
-// and a fleet keeps its cursors.
+// When a place is dead, and where a calendar goes on instead. Pure. A place is where a run stands:
+// a page token, a cursor, or the start. A vendor that fails everywhere says nothing about a place,
+// so nothing is dropped by counting alone: other places are asked in the same unit, right after the
+// one that failed again, and only one that answers takes its place. In an outage none answers, and
+// a fleet keeps its cursors.
 import type { Failure, FailureCode } from '#shared/domain/failure.ts'
 import type { Micros } from '#shared/domain/ids.ts'
 import { readingFromStart, type Reading } from '#shared/domain/reading.ts'
@@ -14,15 +15,17 @@ export const PLACE_AGE_MS = 60 * 60 * 1000
 const PLACE_FAILURES_OLD = 2
 /**
  * After each read from the start the next one waits twice as long: six in the first day, then four
- * a
- * day, unless it costs a few pages only.
+ * a day, unless it costs a few pages only.
  */
 const FRESH_REST_MS = 60 * 60 * 1000
 const FRESH_REST_MAX_MS = 6 * 60 * 60 * 1000
 /** A look at other places that none of them answered costs a call to each. */
 export const LOOK_AGAIN_MS = 60 * 60 * 1000
 
-/** What a vendor says of one call. The rest is about the account, our limits, or a change that is a moment old. */
+/**
+ * What a vendor says of one call. The rest is about the account, our limits,
+ * or a change that is a moment old.
+ */
 const OF_A_PLACE: ReadonlySet<FailureCode> = new Set([
   'vendor/unavailable',
   'vendor/timeout',
@@ -50,8 +53,9 @@ export function placeOf({ pageToken, cursor }: CalendarRun): PlaceKind {
 }
 
 /**
- * Where to look instead, after one more failure at the place of `run`: nowhere while it is too early to tell; else its cursor, then
- * the start with another way of listing and at last plainly, unless the last such look is too near or a full read is not allowed yet.
+ * Where to look instead, after one more failure at the place of `run`: nowhere while it is too
+ * early to tell; else its cursor, then the start with another way of listing and at last plainly,
+ * unless the last such look is too near or a full read is not allowed yet.
  * @param failure what its place answered; @param now database clock.
  */
 export function otherPlaces(

@@ -1,7 +1,8 @@
-// A failed unit, recorded. Invariant: the failure, the backoff and the next ring commit together under the fence, and only then
-// are the unit's requests done. What one calendar met is that calendar's (ill-calendars.ts) as long as a sibling is well; what the
-// account met, or all calendars at once, is the connection's. One dead letter per streak is a signal to a person; tries go on
-// every hour.
+// A failed unit, recorded. Invariant: the failure, the backoff and the next ring commit
+// together under the fence, and only then are the unit's requests done. What one calendar met
+// is that calendar's (ill-calendars.ts) as long as a sibling is well; what the account met, or
+// all calendars at once, is the connection's. One dead letter per streak is a signal to a
+// person; tries go on every hour.
 import { TOPICS } from '#schemas/topics.ts'
 import { backoffMs } from '#shared/domain/backoff.ts'
 import { asFailure, countsAsAttempt, disposition, Failure, growsBackoff } from '#shared/domain/failure.ts'
@@ -37,14 +38,18 @@ const HOUR_MS = 3_600_000
 type Deps = Pick<UnitDeps, 'db' | 'codec' | 'clock' | 'logger'>
 type Saved = Awaited<ReturnType<typeof saveFailure>>
 
-/** Whose failure it is, and whether it may park: a refusal that only some of the calendars met may not. */
+/**
+ * Whose failure it is, and whether it may park:
+ * a refusal that only some of the calendars met may not.
+ */
 interface Blame {
   readonly scope: RecordedFailure['scope']
   readonly mayPark: boolean
 }
 
 /**
- * How a unit ends that broke off: abandoned, blocked, or failed and recorded as such. Never rejects.
+ * How a unit ends that broke off: abandoned, blocked,
+ * or failed and recorded as such. Never rejects.
  * @param unit null when it was not claimed, so that nothing can be recorded.
  */
 export async function endBroken(
@@ -67,7 +72,10 @@ export async function endBroken(
   }
 }
 
-/** The end of a unit of which calendars could not be read. Throws Failure `store/*` when that could not be written. */
+/**
+ * The end of a unit of which calendars could not be read.
+ * Throws Failure `store/*` when that could not be written.
+ */
 export async function endIll(deps: Deps, unit: Unit): Promise<UnitEnd> {
   const verdict = judgeEnd({ ...unit, ...unit.progress })
   if (verdict.kind === 'all-ill')
@@ -108,12 +116,16 @@ async function writeFormed(
     await writeFenced(deps, unit, 0, (write) => work(write, 'whole'))
   } catch (error) {
     if (!(error instanceof Failure) || error.code !== 'store/rejected-data') throw error
-    // Postgres refused a text in it. The bare code is ours and can always be stored; the keys only save work.
+    // Postgres refused a text in it. The bare code is ours and can always be stored;
+    // the keys only save work.
     await writeFenced(deps, unit, 0, (write) => work(write, 'bare'))
   }
 }
 
-/** All calendars at once: each remembers its streak, and they wait together for the ring of their connection. */
+/**
+ * All calendars at once: each remembers its streak,
+ * and they wait together for the ring of their connection.
+ */
 async function saveTogether(
   tx: FencedWrite['tx'],
   unit: Unit,

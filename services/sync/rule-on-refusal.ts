@@ -1,5 +1,5 @@
-// What a unit that was refused writes: parked, or tried again and how soon. The verdict is of judge-refusal.ts; here it meets the
-// database, the metrics and the log.
+// What a unit that was refused writes: parked, or tried again and how soon. The verdict is of
+// judge-refusal.ts; here it meets the database, the metrics and the log.
 import { disposition, type Failure } from '#shared/domain/failure.ts'
 import type { VendorName } from '#shared/domain/ids.ts'
 import { metrics } from '#shared/platform/metrics.ts'
@@ -12,13 +12,18 @@ export interface Ruling {
   readonly isParked: boolean
   /** Of a parked one: it is asked about again. */
   readonly isProbed: boolean
-  /** The next try comes within so many ms, however long the streak is; null: as the backoff says. */
+  /**
+   * The next try comes within so many ms, however long the streak is; null: as the backoff says.
+   */
   readonly soonMs: number | null
 }
 
 /** A wave ends for all at once, and everybody is to be well within a minute of its end. */
 const WAVE_SOON_MS = 30_000
-/** Until a refusal lasts it may be a moment's: ours, as a project that was switched off by mistake, or the vendor's. */
+/**
+ * Until a refusal lasts it may be a moment's:
+ * ours, as a project that was switched off by mistake, or the vendor's.
+ */
 const SOON_MS = 60_000
 const CLIENT_SOON_MS = 30_000
 /** One line in the log tells of everybody who is held back meanwhile. */

@@ -1,6 +1,7 @@
-// Whether a run gets anywhere: told by the content of its pages, never by their number or their tokens. Pure. A vendor may hand
-// out next pages without end, with the same items under ever new tokens; a large calendar may take thousands of pages. What a run
-// was told is kept as short hashes: the newest in memory, a few of them in the checkpoint.
+// Whether a run gets anywhere: told by the content of its pages, never by their number or their
+// tokens. Pure. A vendor may hand out next pages without end, with the same items under ever new
+// tokens; a large calendar may take thousands of pages. What a run was told is kept as short
+// hashes: the newest in memory, a few of them in the checkpoint.
 import { hash } from 'node:crypto'
 import type { Reading } from '#shared/domain/reading.ts'
 
@@ -27,7 +28,10 @@ export interface KeptProgress {
   readonly idle: number
 }
 
-/** 48 bits: of 20 000 things two share a hash once in a million runs, and then one of them seems known. */
+/**
+ * 48 bits: of 20 000 things two share a hash once in a million runs,
+ * and then one of them seems known.
+ */
 const HASH_CHARS = 8
 /** A cycle of so many things is seen as one; about 2 MB. */
 export const SEEN_MAX = 20_000
@@ -35,23 +39,31 @@ export const SEEN_MAX = 20_000
 export const KEPT_MAX = 400
 /** A run ends at this much. */
 export const IDLE_MAX = 200
-/** Nothing but what was told before, in the same state: the second such page in a row ends a run. */
+/**
+ * Nothing but what was told before, in the same state: the second such page in a row ends a run.
+ */
 const REPEATED = 100
 /**
- * Empty pages are normal: Google documents them, and Graph is seen to send many in a row before the last page
- * (github.com/microsoftgraph/msgraph-sdk-java/issues/493, 2020-09). The fortieth in a row ends a run.
+ * Empty pages are normal: Google documents them, and Graph is seen to send many in a row
+ * before the last page (github.com/microsoftgraph/msgraph-sdk-java/issues/493, 2020-09). The
+ * fortieth in a row ends a run.
  */
 const EMPTY = 5
 /** After a plain listing nothing else is left to try, so the hundredth ends one. */
 const EMPTY_PLAIN = 2
-/** Known things in another state: a calendar may change while it is read, but not fifty pages long. */
+/**
+ * Known things in another state: a calendar may change while it is read, but not fifty pages long.
+ */
 const CHANGED = 4
 /**
- * Of a calendar that got nowhere the last time, each such page weighs at least this: three calls are
- * enough to see it again, and what an ill calendar may cost in an hour is ten.
+ * Of a calendar that got nowhere the last time, each such page weighs at least this: three calls
+ * are enough to see it again, and what an ill calendar may cost in an hour is ten.
  */
 const AGAIN = 67
-/** The largest calendar that we know of has 300 000 events; a listing of the window that names more never ends. */
+/**
+ * The largest calendar that we know of has 300 000 events;
+ * a listing of the window that names more never ends.
+ */
 export const TOLD_MAX = 600_000
 
 export const NO_PROGRESS_YET: Progress = { seen: new Map(), told: 0, idle: 0 }
@@ -62,7 +74,10 @@ export interface Listing {
   readonly isAgain?: boolean
 }
 
-/** The progress of a run after one more page. It takes the memory of `before` over, which is not to be used any more. */
+/**
+ * The progress of a run after one more page.
+ * It takes the memory of `before` over, which is not to be used any more.
+ */
 export function weighPage(
   before: Progress,
   page: readonly Told[],

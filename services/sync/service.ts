@@ -1,5 +1,6 @@
-// The sync's wiring: doorbells come in through the intake, wait in lanes, and are worked by units. Stopping runs upwards: nothing
-// more is read, running units hand over, offsets are committed, the group is left, and then the rest is let go.
+// The sync's wiring: doorbells come in through the intake, wait in lanes, and are worked by units.
+// Stopping runs upwards: nothing more is read, running units hand over, offsets are committed, the
+// group is left, and then the rest is let go.
 import type { Gates } from '#shared/domain/gates.ts'
 import { rulesWith } from '#shared/domain/judged-by.ts'
 import { startAdmin } from '#shared/platform/admin.ts'
@@ -30,10 +31,14 @@ import { countFromZero, runUnit } from './observe-unit.ts'
 import { watchOutage } from './outage.ts'
 import type { UnitDeps } from './unit.ts'
 
-/** Units spend their time at vendors; 16 connections carried 32 units on two cores without a wait. */
+/**
+ * Units spend their time at vendors; 16 connections carried 32 units on two cores without a wait.
+ */
 const POOL_MAX = 16
 const SLOT_WAIT_MS = 5000
-/** With the 0.5 s after it, the last commit and the farewell to the group, a stop stays within 10 s. */
+/**
+ * With the 0.5 s after it, the last commit and the farewell to the group, a stop stays within 10 s.
+ */
 const DRAIN_MS = 6000
 
 export interface SyncOverrides {
@@ -118,7 +123,10 @@ export async function startSync(
   }
 }
 
-/** While the consumer is being opened it may already hand over its first records; it has not paused anything then. */
+/**
+ * While the consumer is being opened it may already hand over its first records;
+ * it has not paused anything then.
+ */
 const NOT_YET: Pick<Consumer, 'commit' | 'pause' | 'resume' | 'held'> = {
   commit: async () => {},
   pause: () => {},

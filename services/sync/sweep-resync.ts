@@ -1,8 +1,8 @@
-// The beginning and the end of a full read: what it did not see is removed, since a full list has no tombstones. Invariants: the cursor commits with
-// the last chunk; rows that merely left the window say so and do not count; others are looked for
-// one by one, and a sweep of many
-// is put off until a second full read agrees. A calendar that is gone loses its events the same
-// way, chunk by chunk.
+// The beginning and the end of a full read: what it did not see is removed, since a full list
+// has no tombstones. Invariants: the cursor commits with the last chunk; rows that merely
+// left the window say so and do not count; others are looked for one by one, and a sweep of
+// many is put off until a second full read agrees. A calendar that is gone loses its events
+// the same way, chunk by chunk.
 import { Failure } from '#shared/domain/failure.ts'
 import type { CalendarId, EventId } from '#shared/domain/ids.ts'
 import { USUAL_AGAIN_MS } from '#shared/domain/reading.ts'
@@ -44,8 +44,9 @@ export interface Sweep {
 }
 
 /**
- * The vendor discarded the cursor: a full read from the start. Of a page token: the run goes back to its cursor first. When that came twice in a row the calendar rests instead, and
- * this throws Failure `vendor/cursor-expired-again`.
+ * The vendor discarded the cursor: a full read from the start. Of a page token: the run goes back
+ * to its cursor first. When that came twice in a row the calendar rests instead, and this throws
+ * Failure `vendor/cursor-expired-again`.
  */
 export async function restartRead(deps: UnitDeps, unit: Unit, run: CalendarRun): Promise<CalendarRun> {
   const restarted = restartRun(run, unit.connection.now)
@@ -87,7 +88,8 @@ export async function sweepResync(
   const isPutOff = lacking === 'doubted'
   const rows = await readStale(deps.db, stale, { spare: isPutOff, limit: CHUNK })
   const isEnd = rows.length < CHUNK
-  // What changed while a resumed plain listing ran is in the next one: it is never far, and there is no cursor to ask from.
+  // What changed while a resumed plain listing ran is in the next one: it is never far, and there
+  // is no cursor to ask from.
   const isPlain = run.reading === 'plain'
   const after = !isEnd ? run : run.isResumed && !isPlain ? followUp(run, endCursor) : null
   await writeFenced(deps, unit, rows.length, async (write) => {
@@ -122,7 +124,10 @@ export async function sweepResync(
   return { kind: 'on', run: after }
 }
 
-/** Only a read that began after the rest is a second look: another may have begun sooner, because a place was dead. */
+/**
+ * Only a read that began after the rest is a second look:
+ * another may have begun sooner, because a place was dead.
+ */
 function confirmedBelow({ calendar, startedAt }: CalendarRun): number {
   return startedAt >= (calendar.resyncAfter ?? 0) ? (calendar.sweepBelow ?? 0) : 0
 }
@@ -140,8 +145,8 @@ class ListedAgain extends Error {
 }
 
 /**
- * Two lists lacked the calendar: removes its events, and with the last chunk the calendar from what is synced. One that a list has
- * named again since the claim stays.
+ * Two lists lacked the calendar: removes its events, and with the last chunk the calendar from what
+ * is synced. One that a list has named again since the claim stays.
  */
 export async function removeCalendar(deps: UnitDeps, unit: Unit, calendar: CalendarRow): Promise<void> {
   const { calendarId } = calendar

@@ -1,5 +1,6 @@
-// One connection brought up to date: claim, fetch, plan, persist, repeat. Safe to repeat at any point: the message that started it
-// is a doorbell and carries no data, the cursor moves only with the rows it covers, and the epoch fences whoever was overtaken.
+// One connection brought up to date: claim, fetch, plan, persist, repeat. Safe to repeat at any
+// point: the message that started it is a doorbell and carries no data, the cursor moves only with
+// the rows it covers, and the epoch fences whoever was overtaken.
 import { asFailure, Failure, isOfCalendar } from '#shared/domain/failure.ts'
 import { planPage, rowsToHold, type Plan } from '#shared/domain/plan.ts'
 import { crashPoint } from '#shared/platform/crash-point.ts'
@@ -36,15 +37,16 @@ import { placeAfter } from './whole-series.ts'
 /** Claims since the last page or outcome; then something ends units before they can say why. */
 const UNFINISHED_MAX = 8
 /**
- * How long a connection that found no slot waits for its next turn: others have theirs meanwhile. The more wait, the longer, spread
- * over about the time that they take: each return in vain costs three transactions and two messages.
+ * How long a connection that found no slot waits for its next turn: others have theirs meanwhile.
+ * The more wait, the longer, spread over about the time that they take: each return in vain costs
+ * three transactions and two messages.
  */
 const NO_SLOT_WAIT_MS = 15_000
 const PER_WAITING_MS = 200
 
 /**
- * Brings the connection of these requests up to date. Never rejects: the result says whether the requests are done, that is,
- * whether their effect, or its failure, is durable.
+ * Brings the connection of these requests up to date. Never rejects: the result says whether the
+ * requests are done, that is, whether their effect, or its failure, is durable.
  */
 export async function syncConnection(
   deps: UnitDeps,
@@ -70,7 +72,10 @@ export async function syncConnection(
   }
 }
 
-/** Whatever ends these units is met by the calendars that they read; a sibling may have nothing to do with it. */
+/**
+ * Whatever ends these units is met by the calendars that they read;
+ * a sibling may have nothing to do with it.
+ */
 async function endUnfinished(deps: UnitDeps, unit: Unit): Promise<UnitEnd> {
   const failure = new Failure('sync/unfinished')
   if (unit.scope.length === 0) throw failure
@@ -89,7 +94,10 @@ interface CalendarTurn {
   readonly isLast: boolean
 }
 
-/** One calendar: steps 2 to 4 until the vendor says that there is no more. @returns why it stopped before that, else null. */
+/**
+ * One calendar: steps 2 to 4 until the vendor says that there is no more.
+ * @returns why it stopped before that, else null.
+ */
 async function syncCalendar(
   deps: UnitDeps,
   unit: Unit,
@@ -118,7 +126,10 @@ async function syncCalendar(
   return null
 }
 
-/** Steps 2 to 4 with one page. @returns why it stopped, or where the calendar goes on; null when it has been read. */
+/**
+ * Steps 2 to 4 with one page.
+ * @returns why it stopped, or where the calendar goes on; null when it has been read.
+ */
 async function syncPage(
   deps: UnitDeps,
   unit: Unit,
@@ -203,7 +214,10 @@ function failureOfCalendar(deps: UnitDeps, turn: Turn, error: unknown): Failure 
   return failure
 }
 
-/** A calendar that two lists lacked is removed, which is no failure; one that an answer says is gone is looked for in the list. */
+/**
+ * A calendar that two lists lacked is removed, which is no failure; one that an answer says is gone
+ * is looked for in the list.
+ */
 async function syncOrRemove(
   deps: UnitDeps,
   unit: Unit,

@@ -1,5 +1,5 @@
-// A unit: one run of a connection's sync, what it answers and how it may end. Invariant: whatever a unit writes, it writes through
-// `writeFenced`, so a unit that was overtaken writes nothing.
+// A unit: one run of a connection's sync, what it answers and how it may end. Invariant: whatever a
+// unit writes, it writes through `writeFenced`, so a unit that was overtaken writes nothing.
 import { performance } from 'node:perf_hooks'
 import type { SyncRequested } from '#schemas/messages.gen.ts'
 import type { GateName, Gates } from '#shared/domain/gates.ts'
@@ -58,9 +58,15 @@ export interface Progress {
   readonly failed: Map<CalendarId, Failure>
   /** Calendars that wait for a full read which is not due yet: they stay owed. */
   readonly putOff: Set<CalendarId>
-  /** Calendars whose cursor was taken away by this unit, because something moved there; not before the time given. */
+  /**
+   * Calendars whose cursor was taken away by this unit, because something moved there;
+   * not before the time given.
+   */
   readonly toReread: Map<CalendarId, Micros | null>
-  /** Ill calendars that are to be read by another unit, because their ring came early or because they gave way: it rings for them. */
+  /**
+   * Ill calendars that are to be read by another unit, because their ring came early or because
+   * they gave way: it rings for them.
+   */
   readonly left: Set<CalendarRow>
   /** The outcome is written. */
   isClosed: boolean
@@ -75,7 +81,10 @@ export type UnitEnd =
       readonly why: 'read' | 'satisfied' | 'parked' | 'backing-off' | 'unknown-connection'
     }
   | { readonly kind: 'failed'; readonly code: string }
-  /** Some calendars could not be read, which is recorded in their rows; what else was asked for was read. */
+  /**
+   * Some calendars could not be read, which is recorded in their rows;
+   * what else was asked for was read.
+   */
   | { readonly kind: 'partly'; readonly code: string; readonly calendars: number }
   | { readonly kind: 'held'; readonly gate: GateName }
   | { readonly kind: 'handed-over' }
@@ -101,7 +110,10 @@ export interface FencedWrite extends Fence {
   readonly tx: Queryable
 }
 
-/** Runs a write under the fence. `advance`: how many event rows it writes. Throws `store/fence-lost` when overtaken. */
+/**
+ * Runs a write under the fence. `advance`: how many event rows it writes.
+ * Throws `store/fence-lost` when overtaken.
+ */
 export function writeFenced<T>(
   deps: Pick<UnitDeps, 'db'>,
   unit: Pick<Unit, 'connection'>,
@@ -122,7 +134,10 @@ export function closedGate(
   return null
 }
 
-/** Asked before every call to a vendor and between chunks: may the unit go on? Throws when the turn was taken away. */
+/**
+ * Asked before every call to a vendor and between chunks: may the unit go on?
+ * Throws when the turn was taken away.
+ */
 export function interruption(deps: Pick<UnitDeps, 'gates'>, unit: Unit, turn: Turn): Interruption | null {
   turn.signal.throwIfAborted()
   const gate = closedGate(deps.gates, unit.connection)
@@ -133,8 +148,8 @@ export function interruption(deps: Pick<UnitDeps, 'gates'>, unit: Unit, turn: Tu
 }
 
 /**
- * Asked before a page is stored: it is dropped whole when its gate has been closed for too long. Throws when the turn was taken
- * away.
+ * Asked before a page is stored: it is dropped whole when its gate has been closed for too long.
+ * Throws when the turn was taken away.
  */
 export function isPageLate(deps: Pick<UnitDeps, 'gates'>, unit: Unit, turn: Turn): Interruption | null {
   turn.signal.throwIfAborted()

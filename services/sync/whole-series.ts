@@ -1,6 +1,7 @@
-// Series that a page touches are read whole, in the same unit: a vendor that tells a change of a series in part would leave ghosts
-// behind. Invariants: the page is stored before its series are read, for nobody should wait for them; they stand in the page token
-// until each was read, so they are not lost when the unit ends there; the cursor moves after the last of them; of what page and
+// Series that a page touches are read whole, in the same unit: a vendor that tells a change of a
+// series in part would leave ghosts behind. Invariants: the page is stored before its series are
+// read, for nobody should wait for them; they stand in the page token until each was read, so they
+// are not lost when the unit ends there; the cursor moves after the last of them; of what page and
 // series tell differently the page counts, until the next increment.
 import { z } from 'zod'
 import { PAGE_ITEMS_MAX } from '#shared/domain/page-limits.ts'
@@ -16,7 +17,10 @@ const PREFIX = 'calstream-series:'
 
 const placeSchema = z.object({
   open: z.array(z.object({ seriesId: z.string(), isLive: z.boolean(), isEnded: z.boolean() })).min(1),
-  /** Ids of which the page told the state. A place of before 30 Nov 2026 was stored together with its first series. */
+  /**
+   * Ids of which the page told the state.
+   * A place of before 30 Nov 2026 was stored together with its first series.
+   */
   told: z.array(z.string()).default([]),
   /** Ids that the page named and that could not be read. */
   unread: z.array(z.string()).default([]),
@@ -34,7 +38,9 @@ export type ReadSeries = (request: SeriesRequest) => Promise<SeriesAnswer | Inte
 
 type Deps = Pick<UnitDeps, 'db' | 'logger'>
 
-/** The series that are left to be read at the place of a run; null when the vendor's next page is. */
+/**
+ * The series that are left to be read at the place of a run; null when the vendor's next page is.
+ */
 export function openSeries({ pageToken }: Pick<CalendarRun, 'pageToken'>): SeriesPlace | null {
   if (!pageToken?.startsWith(PREFIX)) return null
   try {
@@ -45,8 +51,9 @@ export function openSeries({ pageToken }: Pick<CalendarRun, 'pageToken'>): Serie
 }
 
 /**
- * Where a run goes on after a page that is not stored yet: with the series that the page touches, else where the page leads. A
- * series that is not alive and of which nothing is held costs no call. Throws Failure `store/*`.
+ * Where a run goes on after a page that is not stored yet: with the series that the page touches,
+ * else where the page leads. A series that is not alive and of which nothing is held costs no call.
+ * Throws Failure `store/*`.
  */
 export async function placeAfter(
   { db }: Pick<Deps, 'db'>,
@@ -80,7 +87,8 @@ export async function nextSeries(
   let done = 0
   for (const { seriesId, isLive, isEnded: hasEnded } of open.slice(0, SERIES_PER_STEP)) {
     if (items.length > PAGE_ITEMS_MAX) break
-    // A series of which the page shows something is not gone: then an answer that does not know it ends nothing.
+    // A series of which the page shows something is not gone:
+    // then an answer that does not know it ends nothing.
     const witness = isLive ? null : (witnesses.get(seriesId) ?? null)
     const isEnded = hasEnded && !isLive
     const found = await read({ vendorCalendarId, seriesId, window, isEnded, witness })
@@ -108,7 +116,10 @@ export async function nextSeries(
   }
 }
 
-/** What the page told stays as the page told it: its answer may be the newer one, and is the one that the cursor stands for. */
+/**
+ * What the page told stays as the page told it: its answer may be the newer one, and is the one
+ * that the cursor stands for.
+ */
 function beyondPage({ told }: SeriesPlace, items: readonly PageItem[]): readonly PageItem[] {
   const isTold = new Set(told)
   return items.filter((item) => item.kind !== 'event' || !isTold.has(item.event.vendorEventId))
@@ -124,7 +135,10 @@ function wholeOf(
   return { kind: 'series', seriesId, vendorEventIds: [...named, ...unreadable, ...told, ...unread] }
 }
 
-/** Of what a page tells, the ids that could be of these series: of what it removed nobody knows more than the id. */
+/**
+ * Of what a page tells, the ids that could be of these series:
+ * of what it removed nobody knows more than the id.
+ */
 function namedOf(open: readonly SeriesTouch[], items: readonly PageItem[]): Pick<SeriesPlace, 'told'> {
   const ids = new Set(open.map(({ seriesId }) => seriesId))
   const told = items.flatMap((item) => {

@@ -1,9 +1,12 @@
-// Where the processor time went: seconds by part of the stack, from /proc. Tells what a slow figure was spent on, also on a
-// machine that others use.
+// Where the processor time went: seconds by part of the stack, from /proc. Tells what a slow figure
+// was spent on, also on a machine that others use.
 import { readdirSync, readFileSync } from 'node:fs'
 import path from 'node:path'
 
-/** Seconds of processor time so far by name; children (Postgres' sessions) count for the process that started them. */
+/**
+ * Seconds of processor time so far by name;
+ * children (Postgres' sessions) count for the process that started them.
+ */
 export function cpuSeconds(pids: Readonly<Record<string, number>>): Record<string, number> {
   const processes = new Map(allProcesses().map((one) => [one.pid, one]))
   const names = new Map(Object.entries(pids).map(([name, pid]) => [pid, name]))

@@ -1,5 +1,6 @@
-// Freshness of live changes while 500 connections are read for the first time, against freshness of the same changes with
-// nothing else to do. Both in one run: the same accounts, the same rate, the same processes.
+// Freshness of live changes while 500 connections are read for the first time, against freshness
+// of the same changes with nothing else to do. Both in one run: the same accounts, the same
+// rate, the same processes.
 import { randomUUID } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
 import { SignJWT } from 'jose'
@@ -85,7 +86,8 @@ export async function benchFreshness(
     wants: (key) => wanted.has(key),
   })
   await untilSynced(held, live, SETTLE_LIMIT_MS, signal)
-  // Connected, but held back by the allowlist: what follows is only the reading, not the connecting.
+  // Connected, but held back by the allowlist:
+  // what follows is only the reading, not the connecting.
   const waiting = await connectAll(
     system,
     { provider: providers.backfill, count: BACKFILL_ACCOUNTS, events: EVENTS_PER_BACKFILL },

@@ -1,4 +1,5 @@
-// The ingress: how soon a notification is answered, durable in Kafka, by one sender alone and by forty without a pause.
+// The ingress: how soon a notification is answered, durable in Kafka,
+// by one sender alone and by forty without a pause.
 import { randomUUID } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
 import { connectionId, providerId } from '#shared/domain/ids.ts'

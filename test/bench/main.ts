@@ -1,5 +1,6 @@
-// `npm run bench [-- name…]`: starts the local stack, runs the benchmarks one after the other, prints what they found and writes
-// docs/performance.md. Sections of benchmarks that did not run now stay as they were. Ends by itself; Ctrl-C stops clean.
+// `npm run bench [-- name…]`: starts the local stack, runs the benchmarks one after the other,
+// prints what they found and writes docs/performance.md. Sections of benchmarks that did not run
+// now stay as they were. Ends by itself; Ctrl-C stops clean.
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { parseArgs } from 'node:util'

@@ -1,5 +1,5 @@
-// The relay: how fast it empties an outbox, and how soon a single row is read by others, with nothing else to do and while a
-// large outbox of other connections is drained.
+// The relay: how fast it empties an outbox, and how soon a single row is read by others, with
+// nothing else to do and while a large outbox of other connections is drained.
 import { randomUUID } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
 import pg from 'pg'

@@ -1,5 +1,5 @@
-// What the benchmarks found, as docs/performance.md. Every figure says what it was compared with in the same run; the machine is
-// described by what matters for the figures and never by its name.
+// What the benchmarks found, as docs/performance.md. Every figure says what it was compared with in
+// the same run; the machine is described by what matters for the figures and never by its name.
 import { readFileSync } from 'node:fs'
 import { arch, cpus, loadavg, platform, totalmem } from 'node:os'
 import { percentile } from '../../infra/local/verify.ts'

@@ -1,4 +1,5 @@
-// The retry service: how exactly it rings when 50 000 records of mixed delays are held at once, most of them not due for minutes.
+// The retry service: how exactly it rings when 50 000 records of mixed delays are held at once,
+// most of them not due for minutes.
 import { randomUUID } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
 import { pino } from 'pino'
@@ -37,7 +38,10 @@ interface Measured {
   readonly memory: string
 }
 
-/** Runs for about two and a half minutes. Throws when a record is not held, or what is due is not rung. */
+/**
+ * Runs for about two and a half minutes.
+ * Throws when a record is not held, or what is due is not rung.
+ */
 export async function benchRetry(
   stack: TestStack,
   say: (line: string) => void,

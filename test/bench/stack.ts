@@ -1,5 +1,6 @@
-// The system of one benchmark: the real services as processes on the local stack, with a database, a topic prefix and play
-// vendors of its own, the topics as wide as in production. Nothing stands between the parts.
+// The system of one benchmark: the real services as processes on the local stack, with a
+// database, a topic prefix and play vendors of its own, the topics as wide as in production.
+// Nothing stands between the parts.
 import { randomBytes } from 'node:crypto'
 import { mkdirSync } from 'node:fs'
 import { homedir } from 'node:os'
@@ -126,7 +127,10 @@ async function prepareTopics(stack: TestStack, prefix: string, signal: AbortSign
   if (problems.length > 0) throw new Error(problems.join('\n'))
 }
 
-/** On a loaded machine a broker may answer for a while that it does not lead what it has just created. */
+/**
+ * On a loaded machine a broker may answer for a while that it does not lead
+ * what it has just created.
+ */
 async function topicsApplied(kafka: Parameters<typeof applyTopics>[0], signal: AbortSignal) {
   const deadline = Date.now() + START_MS
   for (;;) {

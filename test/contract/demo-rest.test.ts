@@ -1,5 +1,5 @@
-// The play vendor comes to rest before the stack stops: the load ends, and what was under way arrives. A vendor that cannot come to
-// rest holds nobody up.
+// The play vendor comes to rest before the stack stops: the load ends, and what was under way
+// arrives. A vendor that cannot come to rest holds nobody up.
 import { randomUUID } from 'node:crypto'
 import { expect, test } from 'vitest'
 import { comeToRest } from '../../infra/local/demo-rest.ts'

@@ -1,6 +1,7 @@
-// A second opinion on what our Google adapter sends: `emulate` (Apache-2.0), a Google written by other people from the same
-// documents. It judges OAuth (authorization request, PKCE, code exchange, refresh), calendarList and events.list, and the SDK's
-// insert, delete and freebusy. It cannot judge the rest, because it differs from Google there:
+// A second opinion on what our Google adapter sends: `emulate` (Apache-2.0), a Google written by
+// other people from the same documents. It judges OAuth (authorization request, PKCE, code
+// exchange, refresh), calendarList and events.list, and the SDK's insert, delete and freebusy. It
+// cannot judge the rest, because it differs from Google there:
 //   no nextSyncToken and no syncToken    a run cannot end: the adapter must say so instead of going
 //                                        on without a cursor
 //   no calendarList.get, no watch, stop  404 with a body that is not Google's
@@ -71,7 +72,10 @@ async function failureOf(work: Promise<unknown>): Promise<Failure> {
   return thrown as Failure
 }
 
-/** Consents as a person does: opens our address, presses the button of the page, and lands at the redirect address. */
+/**
+ * Consents as a person does: opens our address, presses the button of the page,
+ * and lands at the redirect address.
+ */
 async function consent() {
   const codeVerifier = randomBytes(32).toString('base64url')
   const codeChallenge = createHash('sha256').update(codeVerifier).digest('base64url')

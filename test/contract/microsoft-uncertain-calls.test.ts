@@ -1,5 +1,6 @@
-// What Microsoft's documents leave open about single calls, played both ways: how a call too many is refused, what becomes of subscriptions,
-// where an event goes that is moved, and in which words the sign-in refuses. The adapter makes the same of each.
+// What Microsoft's documents leave open about single calls, played both ways: how a call too many
+// is refused, what becomes of subscriptions, where an event goes that is moved, and in which words
+// the sign-in refuses. The adapter makes the same of each.
 import { describe, expect, test } from 'vitest'
 import { eventually } from '../support/eventually.ts'
 import { startGraphReceiver } from '../support/graph-receiver.ts'
@@ -122,7 +123,10 @@ describe('a refresh', () => {
   })
 })
 
-/** A reader that has seen the calendar once; each look reads on, is compared with the truth, and gives the ids. */
+/**
+ * A reader that has seen the calendar once;
+ * each look reads on, is compared with the truth, and gives the ids.
+ */
 async function begin(world: VendorWorld, account: TestAccount) {
   const first = await readOn(world.vendor, account, null)
   let { cursor } = first

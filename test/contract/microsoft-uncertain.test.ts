@@ -1,5 +1,5 @@
-// What Microsoft's documents leave open, played both ways: whatever a delta tells of deletions, cancelled occurrences and dead
-// tokens, and however late, a reader ends up with the truth.
+// What Microsoft's documents leave open, played both ways: whatever a delta tells of deletions,
+// cancelled occurrences and dead tokens, and however late, a reader ends up with the truth.
 import { describe, expect, test } from 'vitest'
 import { Failure } from '#shared/domain/failure.ts'
 import { connectionId } from '#shared/domain/ids.ts'
@@ -156,7 +156,10 @@ test('many readers of one mailbox in two processes never make Microsoft throttle
   expect(code).toBe('vendor/throttled')
 })
 
-/** A reader of the whole calendar, behind limits as one process has them, with a budget that is never spent. */
+/**
+ * A reader of the whole calendar, behind limits as one process has them,
+ * with a budget that is never spent.
+ */
 function limited(adapter: Vendor, account: TestAccount) {
   const vendor = withBudgets(adapter, {
     quota: { perMinute: 1_000_000, mailboxPerMinute: 1_000_000 },

@@ -1,4 +1,5 @@
-// The simulator's own tools: OAuth answers, injected faults, the ledgers, load, and the world that outlives its process.
+// The simulator's own tools: OAuth answers, injected faults, the ledgers, load,
+// and the world that outlives its process.
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync, rmSync } from 'node:fs'

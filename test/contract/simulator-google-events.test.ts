@@ -1,4 +1,5 @@
-// The simulated Google against its documentation, with the official SDK as the client: listing, paging, sync tokens, writes, errors.
+// The simulated Google against its documentation, with the official SDK as the client: listing,
+// paging, sync tokens, writes, errors.
 // https://developers.google.com/workspace/calendar/api/guides/sync and …/guides/errors
 import { describe, expect, it } from 'vitest'
 import type { calendar_v3 } from 'googleapis/build/src/apis/calendar/index.js'

@@ -1,5 +1,6 @@
-// The cross fault matrix: each way to fail, for each kind of call, with the official SDK (or plain HTTP, where the SDK would hide
-// the wire) as client; what was committed although nobody heard of it; and the budgets.
+// The cross fault matrix: each way to fail, for each kind of call, with the official SDK (or
+// plain HTTP, where the SDK would hide the wire) as client; what was committed although nobody
+// heard of it; and the budgets.
 import { randomUUID } from 'node:crypto'
 import type { calendar_v3 } from 'googleapis/build/src/apis/calendar/index.js'
 import { describe, expect, it } from 'vitest'

@@ -1,5 +1,6 @@
-// Google's OAuth server as simulated: consent and its refusals, PKCE, one-time codes, what a refresh token outlives, revocation,
-// and which scope opens which call. The official SDK's OAuth client speaks where it can.
+// Google's OAuth server as simulated: consent and its refusals, PKCE, one-time codes, what a
+// refresh token outlives, revocation, and which scope opens which call. The official SDK's OAuth
+// client speaks where it can.
 import { createHash, randomBytes } from 'node:crypto'
 import { auth, calendar } from 'googleapis/build/src/apis/calendar/index.js'
 import { describe, expect, it } from 'vitest'
@@ -133,7 +134,8 @@ describe('consent', () => {
     expect(await attempt(asked, challenge), 'the challenge is no proof of itself').toEqual(refused)
     expect(await attempt(asked, null)).toEqual(refused)
     expect(await attempt({ login_hint: email }, verifier), 'a verifier without a challenge').toEqual(refused)
-    // Without a method it is `plain`, so that a client that hashes but does not say so is found out.
+    // Without a method it is `plain`, so that a client that hashes but does
+    // not say so is found out.
     const plain = { ...asked, code_challenge_method: null }
     expect(await attempt(plain, verifier)).toEqual(refused)
     expect(await attempt(plain, challenge)).toEqual([200, 'fine'])

@@ -1,5 +1,6 @@
-// The simulated Google's push channels against https://developers.google.com/workspace/calendar/api/guides/push: what watch
-// takes and refuses, the messages byte for byte, which answers are retried, how a channel ends.
+// The simulated Google's push channels against
+// https://developers.google.com/workspace/calendar/api/guides/push: what watch takes and refuses,
+// the messages byte for byte, which answers are retried, how a channel ends.
 import { randomUUID } from 'node:crypto'
 import { describe, expect, it } from 'vitest'
 import type { calendar_v3 } from 'googleapis/build/src/apis/calendar/index.js'

@@ -1,5 +1,6 @@
-// The rest of the simulated Google, with the official SDK as client: hidden and deleted calendars, access changes, imports, moves,
-// instances, extended properties, and both ways of what Google leaves open about sync tokens and channels.
+// The rest of the simulated Google, with the official SDK as client: hidden and deleted calendars,
+// access changes, imports, moves, instances, extended properties, and both ways of what Google
+// leaves open about sync tokens and channels.
 import { randomUUID } from 'node:crypto'
 import type { calendar_v3 } from 'googleapis/build/src/apis/calendar/index.js'
 import { describe, expect, it } from 'vitest'

@@ -1,5 +1,6 @@
-// What else goes wrong at the simulated Google: answers that never come, throttling of each kind of call, the sign-in's own error bodies,
-// ends in the middle of a listing, receivers that are down for a while; and the recurrences that it expands and refuses.
+// What else goes wrong at the simulated Google: answers that never come, throttling of each kind of
+// call, the sign-in's own error bodies, ends in the middle of a listing, receivers that are down
+// for a while; and the recurrences that it expands and refuses.
 import { randomUUID } from 'node:crypto'
 import { auth } from 'googleapis/build/src/apis/oauth2/index.js'
 import type { calendar_v3 } from 'googleapis/build/src/apis/calendar/index.js'

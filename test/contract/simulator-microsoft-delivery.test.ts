@@ -1,5 +1,6 @@
-// How the simulated Microsoft delivers: repeats on the simulated clock, endpoints that become slow or lose what is new, what is told of that
-// by `missed`, and the knobs that make it worse. learn.microsoft.com/graph/change-notifications-delivery-webhooks.
+// How the simulated Microsoft delivers: repeats on the simulated clock, endpoints that become slow
+// or lose what is new, what is told of that by `missed`, and the knobs that make it worse.
+// learn.microsoft.com/graph/change-notifications-delivery-webhooks.
 import { describe, expect, test } from 'vitest'
 import { eventually } from '../support/eventually.ts'
 import { startGraphReceiver, type GraphReceiver } from '../support/graph-receiver.ts'
@@ -141,7 +142,10 @@ describe('a delivery', () => {
 })
 
 describe('an endpoint', () => {
-  /** Twenty answers, so many of them slow: held back and judged with no patience at all, so that no machine is fast or slow enough. */
+  /**
+   * Twenty answers, so many of them slow: held back and judged with no patience at all, so that no
+   * machine is fast or slow enough.
+   */
   async function slowAnswers(slow: number) {
     const owned = new AsyncDisposableStack()
     const setting = owned.use(await open())

@@ -1,5 +1,7 @@
-// The simulated Microsoft's calendarView/delta against learn.microsoft.com/graph/delta-query-events, with the official Graph SDK as client:
-// rounds, pages, links and their ends, what a delta tells of series and of what left the window, and how late.
+// The simulated Microsoft's calendarView/delta against
+// learn.microsoft.com/graph/delta-query-events, with the official Graph SDK as client:
+// rounds, pages, links and their ends, what a delta tells of series and of what left
+// the window, and how late.
 import { describe, expect, test } from 'vitest'
 import { at, type GraphWorld, hour, openGraph, refusal, refusedAs, type Row } from '../support/graph-sdk.ts'
 

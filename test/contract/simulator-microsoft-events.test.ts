@@ -1,5 +1,6 @@
-// The simulated Microsoft's events against learn.microsoft.com/graph/api/resources/event, with the official Graph SDK as client: times and
-// zones, ids and moves, change keys, extended properties, recurrences, idempotent creation, and what Graph leaves open.
+// The simulated Microsoft's events against learn.microsoft.com/graph/api/resources/event, with the
+// official Graph SDK as client: times and zones, ids and moves, change keys, extended properties,
+// recurrences, idempotent creation, and what Graph leaves open.
 import { randomBytes } from 'node:crypto'
 import { describe, expect, test } from 'vitest'
 import { at, hour, IMMUTABLE, openGraph, refusedAs, type Mailbox, type Row } from '../support/graph-sdk.ts'
@@ -29,7 +30,8 @@ describe('events', () => {
   test('have all the documented fields, a subject that may be null among them', async () => {
     await using world = await openGraph()
     const made = await world.mailbox.create({ subject: null, ...hour(3) })
-    // The example answer of https://learn.microsoft.com/graph/api/user-post-events, without its annotations.
+    // The example answer of https://learn.microsoft.com/graph/api/user-post-events,
+    // without its annotations.
     expect(Object.keys(made)).toEqual(
       expect.arrayContaining(
         `id createdDateTime lastModifiedDateTime changeKey categories originalStartTimeZone originalEndTimeZone

@@ -1,5 +1,6 @@
-// The cross fault matrix at the simulated Microsoft: each way to fail, for each kind of call, over plain HTTP, because the SDK would hide
-// the wire; and what was committed although nobody heard of it, with the official Graph SDK as client.
+// The cross fault matrix at the simulated Microsoft: each way to fail, for each kind of call, over
+// plain HTTP, because the SDK would hide the wire; and what was committed although nobody heard of
+// it, with the official Graph SDK as client.
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { eventually } from '../support/eventually.ts'
 import { startGraphReceiver, type GraphReceiver } from '../support/graph-receiver.ts'
@@ -9,7 +10,10 @@ import { outcomeOf, wireFaults } from '../support/wire-faults.ts'
 const OPERATIONS = ['token', 'list', 'read', 'write', 'watch', 'renew', 'stop', 'busy', 'batch'] as const
 type Operation = (typeof OPERATIONS)[number]
 
-/** What a healthy call of each kind answers: writes and the rest are aimed at what is not there, so that they change nothing. */
+/**
+ * What a healthy call of each kind answers: writes and the rest are aimed at what is not there, so
+ * that they change nothing.
+ */
 const HEALTHY: Readonly<Record<Operation, number>> = {
   token: 200,
   list: 200,

@@ -1,5 +1,6 @@
-// The simulated Entra against learn.microsoft.com/entra/identity-platform/v2-oauth2-auth-code-flow, with openid-client and plain HTTP as
-// clients: consent with all its answers, codes, the rotation and the ends of refresh tokens, and error bodies in Entra's own shape.
+// The simulated Entra against learn.microsoft.com/entra/identity-platform/v2-oauth2-auth-code-flow,
+// with openid-client and plain HTTP as clients: consent with all its answers, codes, the rotation
+// and the ends of refresh tokens, and error bodies in Entra's own shape.
 import { createHash, randomBytes } from 'node:crypto'
 import * as oauth from 'openid-client'
 import { describe, expect, test } from 'vitest'

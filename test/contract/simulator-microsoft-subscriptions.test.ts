@@ -1,5 +1,7 @@
-// The simulated Microsoft's subscriptions against learn.microsoft.com/graph/change-notifications-delivery-webhooks, with the official Graph
-// SDK as client and a real receiver: validation, life, what is refused, what a notification says, and lifecycle notifications.
+// The simulated Microsoft's subscriptions against
+// learn.microsoft.com/graph/change-notifications-delivery-webhooks, with the official Graph SDK as
+// client and a real receiver: validation, life, what is refused, what a notification says, and
+// lifecycle notifications.
 import { describe, expect, test } from 'vitest'
 import { eventually } from '../support/eventually.ts'
 import { startGraphReceiver, type GraphReceiver } from '../support/graph-receiver.ts'

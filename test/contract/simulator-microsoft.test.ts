@@ -1,5 +1,6 @@
-// The simulated Microsoft against the shapes that learn.microsoft.com documents, with the official Graph SDK as client: people, calendars,
-// schedules, batches and calls in flight. Written from the documentation, not from our adapter, so that the two cannot be wrong together.
+// The simulated Microsoft against the shapes that learn.microsoft.com documents, with the official
+// Graph SDK as client: people, calendars, schedules, batches and calls in flight. Written from the
+// documentation, not from our adapter, so that the two cannot be wrong together.
 import { BatchRequestContent, BatchResponseContent } from '@microsoft/microsoft-graph-client'
 import { describe, expect, test } from 'vitest'
 import { eventually } from '../support/eventually.ts'

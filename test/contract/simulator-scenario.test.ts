@@ -1,5 +1,5 @@
-// Scenarios: a timeline in the admin API's words runs on the simulated clock, comes out the same each time, is refused with every
-// problem named, and goes on after a restart.
+// Scenarios: a timeline in the admin API's words runs on the simulated clock, comes out the same
+// each time, is refused with every problem named, and goes on after a restart.
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'

@@ -1,4 +1,5 @@
-// The page at `/` of the simulator's admin port: a person copies its lines, so they have to work as they stand.
+// The page at `/` of the simulator's admin port:
+// a person copies its lines, so they have to work as they stand.
 import { execFile } from 'node:child_process'
 import { promisify } from 'node:util'
 import { expect, test } from 'vitest'

@@ -1,4 +1,5 @@
-// What every vendor adapter promises about reading: each change once, whatever the pages look like and whenever it breaks off.
+// What every vendor adapter promises about reading: each change once, whatever the pages look like
+// and whenever it breaks off.
 import { expect, test } from 'vitest'
 import { isOutside } from '#shared/domain/window.ts'
 import {
@@ -61,7 +62,8 @@ export function declareReading(world: () => VendorWorld): void {
   test('a change made while somebody pages is in the next increment at the latest, never lost', async () => {
     await world().smallPages(5, false)
     const account = await world().account({ events: 40 })
-    // Which events a page holds is the vendor's to choose: pages are read until two single events are among them.
+    // Which events a page holds is the vendor's to choose:
+    // pages are read until two single events are among them.
     let last = await onePage(world().vendor, account, null, null)
     const seen = [...last.items]
     while (singlesOf(seen).length < 2) {
@@ -159,7 +161,8 @@ export function declareReading(world: () => VendorWorld): void {
     expect(ids).toHaveLength(4)
     const became = await readOn(world().vendor, account, cursor)
     const held = fold([...items, ...became.items])
-    // A reader drops the single by the series that the occurrences name: its row and theirs have one id in common.
+    // A reader drops the single by the series that the occurrences name:
+    // its row and theirs have one id in common.
     held.delete(single)
     expect(held).toEqual(await world().truth(account))
 

@@ -1,5 +1,5 @@
-// What every vendor adapter promises, tried against a vendor over real HTTP. One suite for all: a vendor joins with a file that
-// says how its world is made and which of the features it has.
+// What every vendor adapter promises, tried against a vendor over real HTTP. One suite for all: a
+// vendor joins with a file that says how its world is made and which of the features it has.
 import { once } from 'node:events'
 import { createServer, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -198,7 +198,8 @@ function declareGrants(world: () => VendorWorld, features: VendorFeatures): void
 }
 
 function declareChannels(world: () => VendorWorld, features: VendorFeatures): void {
-  // What a channel delivers is the ingress' matter; here somebody only answers Graph's question whether the address is ours.
+  // What a channel delivers is the ingress' matter; here somebody only answers Graph's question
+  // whether the address is ours.
   let callback: Callback
   beforeAll(async () => {
     callback = await openCallback()
@@ -276,7 +277,10 @@ interface Callback extends AsyncDisposable {
   readonly url: string
 }
 
-/** Echoes a validation token, as Graph asks: learn.microsoft.com/graph/change-notifications-delivery-webhooks */
+/**
+ * Echoes a validation token, as Graph asks:
+ * learn.microsoft.com/graph/change-notifications-delivery-webhooks
+ */
 async function openCallback(): Promise<Callback> {
   const server = createServer((request, response) => {
     const token = new URL(request.url ?? '/', 'http://localhost').searchParams.get('validationToken')

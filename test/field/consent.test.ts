@@ -1,5 +1,5 @@
-// A person at a vendor's consent page, as people who run calendar sync reported it: they are connected, or told in
-// words of their own what is missing and who can help.
+// A person at a vendor's consent page, as people who run calendar sync reported it: they are
+// connected, or told in words of their own what is missing and who can help.
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { openProduct, pageText, type Product } from './product.ts'
 import { googleError } from './vendors/google.ts'

@@ -1,4 +1,5 @@
-// What Google says of events, as people who run calendar sync reported it: whatever it sends, busy time is right.
+// What Google says of events, as people who run calendar sync reported it:
+// whatever it sends, busy time is right.
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { openProduct, type Case, type Product } from './product.ts'
 import type { Item } from './vendors/google.ts'

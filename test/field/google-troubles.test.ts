@@ -1,5 +1,6 @@
-// What Google answers when something is wrong with an account or Google itself, as people who run calendar sync reported
-// it: nobody has to consent again but who took the grant back, and what passes heals by itself.
+// What Google answers when something is wrong with an account or Google itself, as people who
+// run calendar sync reported it: nobody has to consent again but who took the grant back, and
+// what passes heals by itself.
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { HOUR, MINUTE, openProduct, type Case, type Product } from './product.ts'
 import { googleError } from './vendors/google.ts'
@@ -15,7 +16,10 @@ afterAll(async () => {
   await product?.[Symbol.asyncDispose]()
 })
 
-/** Ana with one calendar and one event, connected and read; then a second event of which Google rings. */
+/**
+ * Ana with one calendar and one event, connected and read;
+ * then a second event of which Google rings.
+ */
 async function ana(story: Case, name: string) {
   const account = product.google.account(name)
   const own = account.calendar(`${name}@example.com`, { primary: true }).holds(story.make.google('old', 1, 9))

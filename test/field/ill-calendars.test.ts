@@ -1,5 +1,5 @@
-// One calendar of an account is ill for hours, in the ways that people who run calendar sync reported: its siblings are
-// as fresh as ever, it is tried rarely, and it heals by itself.
+// One calendar of an account is ill for hours, in the ways that people who run calendar sync
+// reported: its siblings are as fresh as ever, it is tried rarely, and it heals by itself.
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { HOUR, MINUTE, openProduct, type Case, type Product } from './product.ts'
 import { googleError, type Item } from './vendors/google.ts'
@@ -8,7 +8,10 @@ import type { Answer, Asked } from './vendors/server.ts'
 
 /** Calls that an ill calendar may cost in any hour after its first. */
 const ILL_CALLS_AN_HOUR = 10
-/** Forty empty pages may come before the last one, and Graph is seen to send many: once they are waited for. */
+/**
+ * Forty empty pages may come before the last one, and Graph is seen to send many:
+ * once they are waited for.
+ */
 const FIRST_TRIES_CALLS = 50
 /** An ill calendar waits for an hour at most, and then it may be read more than once. */
 const HEALED_WITHIN_MINUTES = 75
@@ -28,7 +31,10 @@ afterAll(async () => {
 type Illness = (asked: Asked, items: readonly Item[]) => ReturnType<Answer>
 type Illnesses = Readonly<Record<string, Illness>>
 
-/** What one calendar answers, for as long as the case wants; undefined is what it answers when it is well. */
+/**
+ * What one calendar answers, for as long as the case wants;
+ * undefined is what it answers when it is well.
+ */
 const OF_GOOGLE: Illnesses = {
   'does not exist although it is listed': () => googleError(404, 'notFound', 'Not Found'),
   'is refused': () => googleError(403, 'forbidden', 'Forbidden'),
@@ -70,7 +76,9 @@ const OF_MICROSOFT: Illnesses = {
   'tells changes without end': (asked, items) => (isChanges(asked) ? withoutEnd(asked, items) : undefined),
 }
 
-/** The same events again and again, under ever new links: msgraph-sdk-dotnet issues 3070 and 3082. */
+/**
+ * The same events again and again, under ever new links: msgraph-sdk-dotnet issues 3070 and 3082.
+ */
 function withoutEnd({ here, query }: Asked, value: readonly Item[]): ReturnType<Answer> {
   const page = Number(query.get('$skiptoken') ?? 0) + 1
   return { body: { value, '@odata.nextLink': `${here}?$skiptoken=${page}` } }

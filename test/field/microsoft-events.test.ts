@@ -1,4 +1,5 @@
-// What Graph says of events, as people who run calendar sync reported it: whatever it sends, busy time is right.
+// What Graph says of events, as people who run calendar sync reported it:
+// whatever it sends, busy time is right.
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { MINUTE, openProduct, type Case, type Product } from './product.ts'
 import { graphTime } from './vendors/events.ts'
@@ -118,7 +119,8 @@ test('where the settings of a mailbox are not to be had, the offset of an occurr
     originalStart: new Date(make.at(3, 10)).toISOString(),
   }
   const day = make.graphDay('offsite', 3, 'UTC', occurrence)
-  // A midnight that was moved to UTC, in a zone without a name: 22:00 of the day before is the midnight of UTC+2.
+  // A midnight that was moved to UTC, in a zone without a name:
+  // 22:00 of the day before is the midnight of UTC+2.
   const moved = make.graphDay('moved', 9, 'tzone://Microsoft/Custom', {
     start: graphTime(make.at(8, 22)),
     end: graphTime(make.at(9, 22)),

@@ -1,5 +1,6 @@
-// What Graph and its sign-in server answer when something is wrong with an account, a tenant or Graph itself, as people who
-// run calendar sync reported it: what passes heals by itself, and who is asked for help is who can help.
+// What Graph and its sign-in server answer when something is wrong with an account, a tenant or
+// Graph itself, as people who run calendar sync reported it: what passes heals by itself, and who
+// is asked for help is who can help.
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { HOUR, MINUTE, openProduct, type Case, type Product } from './product.ts'
 import { entraError, graphError } from './vendors/microsoft.ts'

@@ -1,6 +1,7 @@
-// The whole product in front of the play vendors, for cases of real vendors that are told in plain words: given these
-// calendars and answers, when …, then …. Broker, registry and database are real, the five services are the real ones on
-// one clock that a case can move on (support/simulated-days.ts). A case sees what a person and an app see: pages, API.
+// The whole product in front of the play vendors, for cases of real vendors that are told in plain
+// words: given these calendars and answers, when …, then …. Broker, registry and database are real,
+// the five services are the real ones on one clock that a case can move on
+// (support/simulated-days.ts). A case sees what a person and an app see: pages, API.
 import { randomUUID } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
 import { SignJWT } from 'jose'
@@ -22,7 +23,10 @@ export const DAY = 24 * HOUR
 const LIFE_MS = 20 * MINUTE
 /** On a machine with load 20 a first read took some seconds. */
 const SOON_MS = 45_000
-/** No call for this long and nothing to publish: the product has nothing to do now. Only the pace hangs on it. */
+/**
+ * No call for this long and nothing to publish: the product has nothing to do now.
+ * Only the pace hangs on it.
+ */
 const QUIET_MS = 120
 const QUIET_WITHIN_MS = 4000
 /** One turn of the product's clock; every backoff and beat that matters here is longer. */
@@ -92,7 +96,10 @@ export class Product implements AsyncDisposable {
     return 'subscriptions' in account ? this.microsoft : this.google
   }
 
-  /** Runs the jobs that are due and waits until the product has nothing to do at this moment of its clock. */
+  /**
+   * Runs the jobs that are due and waits until the product has nothing to do at
+   * this moment of its clock.
+   */
   async work(): Promise<void> {
     await this.days.work()
     const deadline = performance.now() + QUIET_WITHIN_MS
@@ -167,7 +174,10 @@ export class Case implements AsyncDisposable {
     return id
   }
 
-  /** A person follows a link and comes back from the vendor with `query`; with a good code when there is none. */
+  /**
+   * A person follows a link and comes back from the vendor with `query`;
+   * with a good code when there is none.
+   */
   async consent(
     account: Account,
     { query, reconnects }: { query?: Readonly<Record<string, string>>; reconnects?: string } = {},

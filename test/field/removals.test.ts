@@ -1,5 +1,6 @@
-// What looks like a removal and is none, as people who run calendar sync reported it: nothing is removed on one look, and
-// until it is clear what happened, busy times are right or say that they may be out of date.
+// What looks like a removal and is none, as people who run calendar sync reported it: nothing is
+// removed on one look, and until it is clear what happened, busy times are right or say that
+// they may be out of date.
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { HOUR, MINUTE, openProduct, pageText, type Case, type Product } from './product.ts'
 import type { GoogleAccount } from './vendors/google.ts'

@@ -1,5 +1,6 @@
-// Subscriptions and channels that a vendor refuses, forgets or keeps silent, as people who run calendar sync reported it:
-// changes arrive within minutes, and few calls are spent on what is not to be had.
+// Subscriptions and channels that a vendor refuses, forgets or keeps silent, as people
+// who run calendar sync reported it: changes arrive within minutes, and few calls are
+// spent on what is not to be had.
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { DAY, HOUR, MINUTE, openProduct, type Product } from './product.ts'
 import { graphError } from './vendors/microsoft.ts'

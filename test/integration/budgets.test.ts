@@ -1,5 +1,6 @@
-// Budgets, rests and the breaker around a vendor, on a real database. A "process" here shares nothing with another but that
-// database: its own pool under a service's role, its own chunks, its own breaker.
+// Budgets, rests and the breaker around a vendor, on a real database. A "process" here shares
+// nothing with another but that database: its own pool under a service's role, its own
+// chunks, its own breaker.
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { Failure } from '#shared/domain/failure.ts'
 import { connectionId, type ConnectionId } from '#shared/domain/ids.ts'

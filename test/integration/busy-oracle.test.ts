@@ -1,5 +1,6 @@
-// Busy over HTTP, from rows that the real services wrote, against what the play vendors answer over HTTP themselves: freeBusy of every
-// calendar that is chosen, getSchedule of a mailbox. Only owned calendars are chosen by themselves.
+// Busy over HTTP, from rows that the real services wrote, against what the play vendors answer over
+// HTTP themselves: freeBusy of every calendar that is chosen, getSchedule of a mailbox. Only owned
+// calendars are chosen by themselves.
 import { SignJWT } from 'jose'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { ORACLE_ZONES } from '../support/busy-oracle.ts'

@@ -1,5 +1,6 @@
-// `calstream status`, `doctor`, `connections` and `tail` over real services: what is frozen, closed or backing off is named, the
-// state that is counted in the database is the one the API says, and what a person reads of the stream is what was published.
+// `calstream status`, `doctor`, `connections` and `tail` over real services: what is frozen, closed
+// or backing off is named, the state that is counted in the database is the one the API says, and
+// what a person reads of the stream is what was published.
 import { execFile, spawn } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
 import path from 'node:path'
@@ -35,7 +36,8 @@ beforeAll(async () => {
   world = await openWorld({ label: 'cli_status' })
   account = await world.connect({ eventsPerCalendar: 3 })
   const starting = SERVICES.map((name) => world.start(name))
-  // All have ended before one that failed is told, or the world would be gone before the others belong to it.
+  // All have ended before one that failed is told,
+  // or the world would be gone before the others belong to it.
   await Promise.allSettled(starting)
   const started = await Promise.all(starting)
   services = Object.fromEntries(started.map((service, at) => [SERVICES[at] ?? '', service]))
@@ -65,7 +67,9 @@ async function status(env: Readonly<Record<string, string>> = {}): Promise<Told>
   return JSON.parse(stdout) as Told
 }
 
-/** What is not well about the parts of this file: other files share the flag server and its lists. */
+/**
+ * What is not well about the parts of this file: other files share the flag server and its lists.
+ */
 const whats = (told: Told) => told.findings.map(({ what }) => what)
 
 const set = (change: string, id: string = account.connectionId) =>

@@ -1,4 +1,5 @@
-// `calstream dead-letters`: a record that was given up is found, shown as it is, and put back with its own bytes, once.
+// `calstream dead-letters`: a record that was given up is found, shown as it is,
+// and put back with its own bytes, once.
 import { randomBytes, randomUUID } from 'node:crypto'
 import { homedir } from 'node:os'
 import { pino } from 'pino'

@@ -1,5 +1,6 @@
-// The gates over a real Unleash of this file's own: flips made through its admin API, shapes that an operator can give a
-// toggle by mistake, and faults of the way between (a proxy that answers in Unleash's place).
+// The gates over a real Unleash of this file's own: flips made through its admin API, shapes
+// that an operator can give a toggle by mistake, and faults of the way between (a proxy that
+// answers in Unleash's place).
 import { createServer, request as send } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'

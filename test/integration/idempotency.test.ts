@@ -1,6 +1,7 @@
-// One notification said many times: stormed by many senders at once, out of order, and again days later. It has one effect, and the
-// table that remembers what was answered keeps up with what is forgotten. The vendor's own notifications are paused, and neither
-// scheduler nor retry run after the first sync, so every unit is rung by a delivery of this file, and the epoch counts them.
+// One notification said many times: stormed by many senders at once, out of order, and again days
+// later. It has one effect, and the table that remembers what was answered keeps up with what is
+// forgotten. The vendor's own notifications are paused, and neither scheduler nor retry run after
+// the first sync, so every unit is rung by a delivery of this file, and the epoch counts them.
 import { randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { TOPICS } from '#schemas/topics.ts'
@@ -81,7 +82,10 @@ async function deliver(messageNumber: number): Promise<number> {
   return response.status
 }
 
-/** All of these deliveries, by twenty senders at once, each one after the other; one that is refused for now is sent again. */
+/**
+ * All of these deliveries, by twenty senders at once, each one after the other;
+ * one that is refused for now is sent again.
+ */
 async function storm(numbers: readonly number[]): Promise<void> {
   const waiting = numbers.values()
   const sender = async () => {
@@ -114,8 +118,8 @@ async function answered(...numbers: readonly number[]): Promise<void> {
 }
 
 /**
- * Returns when every delivery so far has been through the claim: a new number, which stands behind them in their partition, is answered
- * by the unit of its own that it needs.
+ * Returns when every delivery so far has been through the claim: a new number, which stands behind
+ * them in their partition, is answered by the unit of its own that it needs.
  */
 async function allClaimed(): Promise<void> {
   lastNumber += 1

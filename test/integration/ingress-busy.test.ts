@@ -1,4 +1,5 @@
-// Busy times on real Postgres: merged over a provider's connections, cut to what was asked, and honest about their age.
+// Busy times on real Postgres: merged over a provider's connections, cut to what was asked,
+// and honest about their age.
 import { randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { holdCalendar, holdEvent, holdMany, type HeldTimes } from '../support/held-rows.ts'
@@ -29,7 +30,10 @@ interface Busy {
   }[]
 }
 
-/** An instant in the days that are kept, far from their ends: `day` days from now, at an hour of UTC. */
+/**
+ * An instant in the days that are kept, far from their ends:
+ * `day` days from now, at an hour of UTC.
+ */
 function at(day: number, time: string): string {
   const date = new Date(Date.now() + day * 86_400_000).toISOString().slice(0, 10)
   return `${date}T${time}:00.000Z`

@@ -1,5 +1,5 @@
-// What an app is told about its connections, and what it may do to them: on real Postgres, as the ingress's role. Messages are read
-// with the registry's schemas.
+// What an app is told about its connections, and what it may do to them: on real Postgres, as the
+// ingress's role. Messages are read with the registry's schemas.
 import { randomUUID } from 'node:crypto'
 import pg from 'pg'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'

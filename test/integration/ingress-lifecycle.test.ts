@@ -1,5 +1,6 @@
-// One account through its whole life, with every service as a process: connected in a browser, synced, a calendar taken out in the middle of
-// a sync and in again, disconnected, connected again. What a second reader of the compacted state holds is compared with the table.
+// One account through its whole life, with every service as a process: connected in a browser,
+// synced, a calendar taken out in the middle of a sync and in again, disconnected, connected again.
+// What a second reader of the compacted state holds is compared with the table.
 import { randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { TOPICS } from '#schemas/topics.ts'
@@ -13,7 +14,10 @@ import type { VendorName } from '../support/oauth-world.ts'
 import { openWorld, type World } from '../support/world.ts'
 
 const EVENTS = 400
-/** A calendar that meets a failure of the vendor on the way is read again after 5 s, 30 s and 5 min (ADR 15). */
+/**
+ * A calendar that meets a failure of the vendor on the way is read again after 5 s,
+ * 30 s and 5 min (ADR 15).
+ */
 const SYNCED_MS = 240_000
 
 let world: World

@@ -1,4 +1,5 @@
-// Graph's notifications against the real ingress, Kafka and Postgres, as the ingress's own role: what an answer leaves behind.
+// Graph's notifications against the real ingress, Kafka and Postgres, as the ingress's own role:
+// what an answer leaves behind.
 import { randomBytes, randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
 import { TOPICS } from '#schemas/topics.ts'

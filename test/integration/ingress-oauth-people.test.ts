@@ -1,5 +1,5 @@
-// People who do not get through, gates, and connecting again: what is said in the browser, and that nothing is left behind. Each refusal
-// has its control: the same step, done right, succeeds.
+// People who do not get through, gates, and connecting again: what is said in the browser, and that
+// nothing is left behind. Each refusal has its control: the same step, done right, succeeds.
 import { randomUUID } from 'node:crypto'
 import pg from 'pg'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'

@@ -1,5 +1,6 @@
-// The ingress as a process, with gates from the real Unleash: killed between the exchange of a code and the commit, it loses nothing
-// that a person cannot do again; and its log holds no part of a flow that is worth anything.
+// The ingress as a process, with gates from the real Unleash: killed between the exchange of a code
+// and the commit, it loses nothing that a person cannot do again; and its log holds no part of a
+// flow that is worth anything.
 import { randomUUID } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import path from 'node:path'
@@ -51,7 +52,8 @@ test('killed between exchange and commit leaves nothing; the same page then offe
   const account = await world.simulator.addAccount({ calendars: 1, eventsPerCalendar: 1 })
   const person = new Person()
   const back = await person.consent(await person.toConsent(await linkFor(provider)), account.email)
-  // The account is asked for after the exchange: held there, the code is spent and nothing is committed.
+  // The account is asked for after the exchange:
+  // held there, the code is spent and nothing is committed.
   await world.admin('POST', '/admin/faults', {
     match: { path: '/calendar/v3/users/me/calendarList/primary' },
     hang: true,

@@ -1,5 +1,6 @@
-// The button before a consent, and what follows a consent that did not work: nobody but a person who presses it spends a link, and a
-// link with all its tries is one row that connects one account, in one browser, within one hour.
+// The button before a consent, and what follows a consent that did not work: nobody but a person
+// who presses it spends a link, and a link with all its tries is one row that connects one account,
+// in one browser, within one hour.
 import { randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { CHAIN_LIFE_MS } from '../../services/ingress/oauth/flow.ts'
@@ -243,7 +244,8 @@ describe('another try', () => {
       await person.toConsent(await oauth.linkFor({ vendor, provider })),
       one.email,
     )
-    // Between the exchange and the end of the transaction: exactly there another browser tab begins the next try.
+    // Between the exchange and the end of the transaction:
+    // exactly there another browser tab begins the next try.
     await world.look(
       `create function begin_next_try() returns trigger language plpgsql as $$
        begin update oauth_flows set attempt = attempt + 1 where provider_id = new.provider_id; return new; end $$`,

@@ -1,5 +1,6 @@
-// Connecting an account, on real Postgres, registry and play vendors over HTTP: what a browser gets, what is committed, and what is refused
-// without a trace. Each refusal has its control: the same step, done right, succeeds.
+// Connecting an account, on real Postgres, registry and play vendors over HTTP: what a browser
+// gets, what is committed, and what is refused without a trace. Each refusal has its control: the
+// same step, done right, succeeds.
 import { randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { TOPICS } from '#schemas/topics.ts'

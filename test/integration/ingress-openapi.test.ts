@@ -1,4 +1,5 @@
-// schemas/openapi.yaml says what the API and the OAuth routes answer: every answer in it is provoked on a real ingress with Postgres.
+// schemas/openapi.yaml says what the API and the OAuth routes answer: every answer in it is
+// provoked on a real ingress with Postgres.
 import { randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { holdCalendar, holdEvent } from '../support/held-rows.ts'
@@ -37,7 +38,9 @@ beforeEach(async () => {
 interface Answer {
   readonly status: number
   readonly headers: { get(name: string): string | null | undefined }
-  /** Of fetch a method, of a raw exchange the answer with its head, of a browser's step the body. */
+  /**
+   * Of fetch a method, of a raw exchange the answer with its head, of a browser's step the body.
+   */
   readonly text: string | (() => Promise<string>)
   readonly body?: unknown
 }

@@ -1,4 +1,5 @@
-// The ingress as a process under load, killed and stopped: every notification that was answered 2xx is in the topic afterwards.
+// The ingress as a process under load, killed and stopped: every notification that was answered 2xx
+// is in the topic afterwards.
 import { randomBytes, randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { TOPICS } from '#schemas/topics.ts'
@@ -44,7 +45,10 @@ afterAll(async () => {
   await world[Symbol.asyncDispose]()
 })
 
-/** Senders that notify without a pause, and what each notification was answered; 'broken' where no answer came. */
+/**
+ * Senders that notify without a pause, and what each notification was answered;
+ * 'broken' where no answer came.
+ */
 class Senders {
   readonly answers = new Map<string, number | 'broken'>()
   /** From request to answer of those that were accepted, in ms. */

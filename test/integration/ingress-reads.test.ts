@@ -1,4 +1,5 @@
-// What an app reads of its connections, on real Postgres: states that are true, times of one form, filters, events.
+// What an app reads of its connections, on real Postgres:
+// states that are true, times of one form, filters, events.
 import { randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { EVENTS_PAGE, eventsPageValues } from '#shared/store/events-read.ts'

@@ -1,4 +1,5 @@
-// The watch over commits on the real broker: nothing counts as published before readers of committed records get past it.
+// The watch over commits on the real broker: nothing counts as published before readers of
+// committed records get past it.
 import { Kafka, logLevel } from 'kafkajs'
 import { beforeAll, expect, test } from 'vitest'
 import type { KafkaConfig } from '#shared/platform/kafkajs-client.ts'
@@ -23,7 +24,10 @@ function event(value: string) {
   return { topic: EVENTS, key: 'k', value: Buffer.from(value), headers: {} }
 }
 
-/** A transaction that has written into the partition and stays open: what comes after it cannot be read. */
+/**
+ * A transaction that has written into the partition and stays open:
+ * what comes after it cannot be read.
+ */
 async function openTransaction() {
   const kafka = new Kafka({ brokers: [...config.brokers], logLevel: logLevel.NOTHING })
   const producer = kafka.producer({
@@ -72,7 +76,10 @@ test('a batch counts as published when it can be read, and what nobody can read 
   expect(await readable(5)).toEqual(['one', 'two', 'three', 'three', 'four'])
 })
 
-/** Whether the third batch lies in the partition: 2 records, a marker, the open one, 1 record and its marker, 2 more. */
+/**
+ * Whether the third batch lies in the partition:
+ * 2 records, a marker, the open one, 1 record and its marker, 2 more.
+ */
 async function committedAhead(): Promise<boolean> {
   await using reader = await record(config, {
     groupId: `u-${crypto.randomUUID()}`,

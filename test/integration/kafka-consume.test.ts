@@ -1,5 +1,5 @@
-// The consumer of the port on the real broker: what it tells about joins and in which order, what a commit means, what a
-// pause survives, and that a handler that throws does not leave it dead.
+// The consumer of the port on the real broker: what it tells about joins and in which order, what a
+// commit means, what a pause survives, and that a handler that throws does not leave it dead.
 import { beforeAll, describe, expect, test } from 'vitest'
 import type { OutboundRecord, Producer, TopicPartition } from '#shared/platform/broker.ts'
 import type { KafkaConfig } from '#shared/platform/kafkajs-client.ts'
@@ -35,7 +35,10 @@ function numbers(recording: Recording): readonly number[] {
 
 const nameOf = ({ topic, partition }: TopicPartition): string => `${topic}/${partition}`
 
-/** All joins told to one consumer fit together: numbers grow, and lost and kept are exactly the difference to the join before. */
+/**
+ * All joins told to one consumer fit together: numbers grow, and lost and kept are exactly the
+ * difference to the join before.
+ */
 function expectJoinsToFit(recording: Recording): void {
   let before: readonly string[] = []
   recording.joins.forEach((join, index) => {
@@ -52,7 +55,9 @@ function expectJoinsToFit(recording: Recording): void {
   }
 }
 
-/** Commits after the last record of every partition, as somebody does who has finished everything. */
+/**
+ * Commits after the last record of every partition, as somebody does who has finished everything.
+ */
 async function commitAll(recording: Recording): Promise<void> {
   const next = new Map<string, TopicPartition & { next: bigint }>()
   for (const { topic, partition, offset } of recording.records())
@@ -309,7 +314,10 @@ describe('isolation', () => {
   })
 })
 
-/** A transaction that was begun and is not ended, as a killed relay leaves it: the port cannot do this, so the library is used directly. */
+/**
+ * A transaction that was begun and is not ended, as a killed relay leaves it: the port cannot do
+ * this, so the library is used directly.
+ */
 async function openTransactional(config: KafkaConfig) {
   const { Kafka, logLevel, Partitioners } = await import('kafkajs')
   const client = new Kafka({ brokers: [...config.brokers], logLevel: logLevel.NOTHING })

@@ -1,5 +1,6 @@
-// A broker that goes and comes ten times under load: every second time it is gone, every other time it is there and mute. What the
-// vendor told in between is in the tables and in the topics once, and nobody had to be started again.
+// A broker that goes and comes ten times under load: every second time it is gone, every other time
+// it is there and mute. What the vendor told in between is in the tables and in the topics once,
+// and nobody had to be started again.
 import { setTimeout as delay } from 'node:timers/promises'
 import { afterEach, expect, test } from 'vitest'
 import { TOPICS } from '#schemas/topics.ts'
@@ -15,7 +16,10 @@ const SERVICES = ['relay', 'retry', 'scheduler', 'ingress', 'sync'] as const
 const TIMES = 10
 const DOWN_MS = 2_000
 const UP_MS = 3_000
-/** Ended as soon as the broker stays: stopping and starting one takes seconds too, on a slow machine many. */
+/**
+ * Ended as soon as the broker stays:
+ * stopping and starting one takes seconds too, on a slow machine many.
+ */
 const LOAD_MAX_MS = 240_000
 
 const owned: AsyncDisposable[] = []
@@ -23,7 +27,10 @@ afterEach(async () => {
   for (const part of owned.splice(0).toReversed()) await part[Symbol.asyncDispose]()
 })
 
-/** How long the broker is away and back is what this test is about, so here a time is waited for and not a condition. */
+/**
+ * How long the broker is away and back is what this test is about,
+ * so here a time is waited for and not a condition.
+ */
 function phase(ms: number): Promise<void> {
   return delay(ms)
 }

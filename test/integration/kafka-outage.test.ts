@@ -1,5 +1,6 @@
-// The broker killed, frozen and back, under producers and consumers that live on: nobody is restarted, nothing that was
-// acknowledged is lost, and no line says ERROR. The broker belongs to this file.
+// The broker killed, frozen and back, under producers and consumers that live on: nobody
+// is restarted, nothing that was acknowledged is lost, and no line says ERROR. The
+// broker belongs to this file.
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { OutboundRecord, Producer } from '#shared/platform/broker.ts'
@@ -74,7 +75,10 @@ async function open(): Promise<{
   return { config, lines, logger: loggerTo(lines) }
 }
 
-/** The library says something at each of its tries, several times a second: each kind of line may come once in 10 s. */
+/**
+ * The library says something at each of its tries, several times a second:
+ * each kind of line may come once in 10 s.
+ */
 function expectRateLimit(lines: readonly LogLine[]): void {
   const lastAt = new Map<string, number>()
   for (const { msg, time, kafkajs } of lines) {
@@ -163,8 +167,8 @@ describe('a broker that restarts under a transactional producer', () => {
     const settings = { ...config, transactionalId: 'relay-0', timeoutMs: 15_000 }
     const producer = await openTransactionalProducer(settings, logger)
     await producer.publish([ring(1)])
-    // Seen by a reader, so its commit marker is written: a lone broker that was killed before that came back with the record
-    // unreadable for read_committed readers (4.3.1, 4 of 6 runs).
+    // Seen by a reader, so its commit marker is written: a lone broker that was killed before that
+    // came back with the record unreadable for read_committed readers (4.3.1, 4 of 6 runs).
     const before = await record(config, { groupId: 'before', topics: [TOPIC] })
     await before.until(() => before.values().includes('1'))
     await before[Symbol.asyncDispose]()
@@ -183,7 +187,8 @@ describe('a broker that restarts under a transactional producer', () => {
     await next.publish([ring(4)])
     await using reader = await record(config, { groupId: 'r', topics: [TOPIC] })
     await reader.until(() => ['1', '4'].every((value) => reader.values().includes(value)))
-    // Whether the one whose outcome was unknown got through is the broker's; what was refused here did not.
+    // Whether the one whose outcome was unknown got through is the broker's;
+    // what was refused here did not.
     expect(reader.values()).not.toContain('3')
   })
 })

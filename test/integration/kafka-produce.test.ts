@@ -1,5 +1,5 @@
-// Producers of the port on the real broker: what is stored, what is refused, who is fenced; and that another client
-// implementation, with its own Avro decoding, reads what we publish.
+// Producers of the port on the real broker: what is stored, what is refused, who is fenced; and
+// that another client implementation, with its own Avro decoding, reads what we publish.
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { createInterface } from 'node:readline'
@@ -82,7 +82,8 @@ describe('the plain producer', () => {
 
   test('chooses partitions as the Java client does', async () => {
     await using producer = await openProducer(config, silent())
-    // Of org.apache.kafka.common.utils.Utils.murmur2, its own test vectors: 21, foobar, a-little-bit-long-string.
+    // Of org.apache.kafka.common.utils.Utils.murmur2, its own test vectors: 21, foobar,
+    // a-little-bit-long-string.
     const vectors = [
       ['21', -973932308],
       ['foobar', -790332482],
@@ -319,7 +320,10 @@ interface Seen {
   readonly headers: Record<string, string>
 }
 
-/** By the wire format and the registry's HTTP API alone; nothing of ours. Ends when the key and its tombstone were seen. */
+/**
+ * By the wire format and the registry's HTTP API alone; nothing of ours.
+ * Ends when the key and its tombstone were seen.
+ */
 async function readWithOtherClient(topic: string, key: string): Promise<Map<string, Seen>> {
   const types = new Map<number, avro.Type>()
   const decode = async (value: Buffer): Promise<unknown> => {

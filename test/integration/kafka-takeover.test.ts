@@ -1,4 +1,5 @@
-// Who joins a group whose leader falls silent between its join and its assignment waits for that session, in one life.
+// Who joins a group whose leader falls silent between its join and its assignment waits for
+// that session, in one life.
 import { connect, type Socket } from 'node:net'
 import { Kafka, logLevel, PartitionAssigners } from 'kafkajs'
 import { expect, test } from 'vitest'
@@ -66,7 +67,8 @@ test('a dead leader costs its session, and whoever waits for it no life of its o
   await applyTopics({ ...config, partitions: 4 }, silent())
   using leader = await openMortal(config)
   using other = await openMortal(config)
-  // The next join lasts until the other's session is over, so that leader and successor are in one generation.
+  // The next join lasts until the other's session is over,
+  // so that leader and successor are in one generation.
   other.die()
   leader.fallSilent()
   const lines: LogLine[] = []

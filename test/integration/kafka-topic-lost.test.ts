@@ -1,5 +1,6 @@
-// The doorbells' topic deleted by mistake under running services, and made again while the vendor goes on ringing: nobody is started
-// again, and what the vendor says afterwards is synced like before.
+// The doorbells' topic deleted by mistake under running services, and made again while
+// the vendor goes on ringing: nobody is started again, and what the vendor says
+// afterwards is synced like before.
 import { setTimeout as delay } from 'node:timers/promises'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { TOPICS } from '#schemas/topics.ts'
@@ -22,7 +23,10 @@ beforeAll(async () => {
 })
 afterAll(() => world?.[Symbol.asyncDispose]())
 
-/** How long the topic is gone is what this test is about, so here a time is waited for and not a condition. */
+/**
+ * How long the topic is gone is what this test is about,
+ * so here a time is waited for and not a condition.
+ */
 function phase(): Promise<void> {
   return delay(GONE_MS)
 }

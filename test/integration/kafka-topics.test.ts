@@ -1,5 +1,6 @@
-// Topics that turn bad under a running consumer: one that holds a batch which the library cannot read, and one that is deleted and made
-// again. The first ends the library's consumer for good (CRASH without a restart), so ours is built anew; what comes after is read.
+// Topics that turn bad under a running consumer: one that holds a batch which the library cannot
+// read, and one that is deleted and made again. The first ends the library's consumer for good
+// (CRASH without a restart), so ours is built anew; what comes after is read.
 import { Producer as OtherProducer, stringSerializers } from '@platformatic/kafka'
 import kafkajs from 'kafkajs'
 import { describe, expect, test } from 'vitest'
@@ -157,7 +158,10 @@ describe('a topic that is deleted and made again', () => {
   )
 })
 
-/** What is told as lost and kept is the difference to what was held before, also where nobody joined. */
+/**
+ * What is told as lost and kept is the difference to what was held before,
+ * also where nobody joined.
+ */
 function expectJoinsToFit(reader: Recording): void {
   let before: readonly TopicPartition[] = []
   reader.joins.forEach(({ assignment, held, lost, kept }, index) => {

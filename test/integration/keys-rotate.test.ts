@@ -1,5 +1,6 @@
-// `calstream keys rotate` on a real database: under the load of token refreshes, stopped half-way, and with credentials that do
-// not open. What is checked is what a person would lose: after it every connection still has the last token of its vendor.
+// `calstream keys rotate` on a real database: under the load of token refreshes, stopped half-way,
+// and with credentials that do not open. What is checked is what a person would lose: after it
+// every connection still has the last token of its vendor.
 import { execFile } from 'node:child_process'
 import { randomBytes, randomUUID } from 'node:crypto'
 import path from 'node:path'
@@ -89,7 +90,9 @@ function command(
   })
 }
 
-/** Before each write a refresh of this connection is stored by somebody else, `times` times in all. */
+/**
+ * Before each write a refresh of this connection is stored by somebody else, `times` times in all.
+ */
 function refreshedBeforeWrites(id: ConnectionId, keyring: Keyring, times: number): Queryable {
   let left = times
   return {
@@ -226,7 +229,8 @@ describe('under load', () => {
     const ids = await addConnections(200, ring('old'))
     const issued = new Map<string, number>()
     const stop = new AbortController()
-    // Two processes while the new key is rolled out: one still seals with the old one until it restarts.
+    // Two processes while the new key is rolled out:
+    // one still seals with the old one until it restarts.
     const firsts = [ring('new', 'old'), ring('old', 'new')]
     const refresher = (keyring: Keyring) =>
       openAccess({
@@ -235,7 +239,8 @@ describe('under load', () => {
         load: (connection) => loadCredentials(db, connection),
         save: (update) => saveAccess(db, update),
         vendor: {
-          // Rotates at every refresh, and takes only the newest token: one that was lost is an error here.
+          // Rotates at every refresh, and takes only the newest token:
+          // one that was lost is an error here.
           async refresh(token) {
             const [, id = '', n = ''] = token.split(' ')
             if (Number(n) !== (issued.get(id) ?? 0)) throw new Error(`token ${n} of ${id} is used up`)

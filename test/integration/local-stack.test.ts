@@ -1,5 +1,6 @@
-// The infrastructure that everything else stands on, as real processes: what it keeps over a kill, and what a restart
-// must not undo. Each claim about surviving has its control: the kill really took the process away.
+// The infrastructure that everything else stands on, as real processes: what it keeps over a
+// kill, and what a restart must not undo. Each claim about surviving has its control: the kill
+// really took the process away.
 import { Kafka as KafkaClient, type KafkaConfig, logLevel } from 'kafkajs'
 import { describe, expect, inject, test } from 'vitest'
 import { Secret } from '#shared/platform/env.ts'

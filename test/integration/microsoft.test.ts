@@ -1,5 +1,6 @@
-// A Microsoft connection through the real services: first sync, changes that nobody was notified of, series in all their ways of
-// changing, deletion. Tables and folded topics must equal the vendor's own truth each time.
+// A Microsoft connection through the real services: first sync, changes that nobody was notified
+// of, series in all their ways of changing, deletion. Tables and folded topics must equal the
+// vendor's own truth each time.
 import { SignJWT } from 'jose'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { expectConverged } from '../support/converged.ts'

@@ -1,4 +1,5 @@
-// Migrations on real databases: repeatable, one at a time, all or nothing, and never on a database that is newer than the code.
+// Migrations on real databases: repeatable, one at a time, all or nothing, and never on a database
+// that is newer than the code.
 import { randomBytes } from 'node:crypto'
 import { readdirSync } from 'node:fs'
 import path from 'node:path'

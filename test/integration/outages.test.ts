@@ -1,5 +1,6 @@
-// Postgres and Kafka, each stopped under load and back: nothing is lost, no process is alive but dead, and work goes on by itself.
-// The outage lasts 20 s, longer than the consumers' session (8 s), a producer's patience (10 s) and every timeout of a query.
+// Postgres and Kafka, each stopped under load and back: nothing is lost, no process is alive but
+// dead, and work goes on by itself. The outage lasts 20 s, longer than the consumers' session
+// (8 s), a producer's patience (10 s) and every timeout of a query.
 import { setTimeout as delay } from 'node:timers/promises'
 import { afterEach, describe, expect, test } from 'vitest'
 import { migrate } from '#shared/store/migrate.ts'
@@ -19,7 +20,10 @@ afterEach(async () => {
   for (const part of owned.splice(0).toReversed()) await part[Symbol.asyncDispose]()
 })
 
-/** Syncs accounts, stops the component under load for 20 s, lets it come back, and expects the world to be right again. */
+/**
+ * Syncs accounts, stops the component under load for 20 s, lets it come back,
+ * and expects the world to be right again.
+ */
 async function survives(
   world: World,
   component: Stoppable,
@@ -51,7 +55,10 @@ function progress(world: World, loadId: string) {
   return world.admin<{ done: boolean; changes: number }>('GET', `/admin/load/${loadId}`)
 }
 
-/** The length of the outage is what this test is about, so here a time is waited for and not a condition. */
+/**
+ * The length of the outage is what this test is about,
+ * so here a time is waited for and not a condition.
+ */
 function outage(): Promise<void> {
   return delay(OUTAGE_MS)
 }

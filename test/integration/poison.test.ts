@@ -1,5 +1,5 @@
-// Records that nobody can read, on every topic that we consume: each is copied to the dead-letter topic as it is, and its
-// neighbours in the same partition go on.
+// Records that nobody can read, on every topic that we consume: each is copied to the dead-letter
+// topic as it is, and its neighbours in the same partition go on.
 import { randomBytes } from 'node:crypto'
 import { CompressionTypes, Kafka, logLevel, Partitioners } from 'kafkajs'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'

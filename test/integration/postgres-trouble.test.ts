@@ -1,5 +1,6 @@
-// What goes wrong inside a healthy-looking Postgres, made to happen on the real server: two transactions that want each other's rows,
-// serialization, a server that turned read-only, a full disk. Each is told apart, and none costs the pool its next statement.
+// What goes wrong inside a healthy-looking Postgres, made to happen on the real server: two
+// transactions that want each other's rows, serialization, a server that turned read-only, a full
+// disk. Each is told apart, and none costs the pool its next statement.
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { countsAsAttempt, disposition, Failure } from '#shared/domain/failure.ts'
 import { Secret } from '#shared/platform/env.ts'
@@ -64,7 +65,8 @@ function failuresOf(results: readonly PromiseSettledResult<unknown>[]): readonly
 describe('two transactions that block each other', () => {
   test('end as contention for one and success for the other; what failed left nothing', async () => {
     const meet = meeting()
-    // The lock timeout of the role is as long as the server's deadlock check: which of the two says so first is left to chance.
+    // The lock timeout of the role is as long as the server's deadlock check: which of the two says
+    // so first is left to chance.
     const cross = (first: string, second: string) =>
       db.transaction(async (tx) => {
         await tx.query(...add(first))
@@ -134,7 +136,8 @@ describe('a server that accepts no writes', () => {
 
 describe('a full disk', () => {
   test('is told apart from a defect, saves nothing and costs no attempt; the connection goes on', async () => {
-    // A disk that is full for one process needs mounts; the server's own words for it need a trigger.
+    // A disk that is full for one process needs mounts;
+    // the server's own words for it need a trigger.
     await runStatement(
       database.url(),
       `create function no_space() returns trigger language plpgsql as $$

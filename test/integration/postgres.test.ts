@@ -1,5 +1,5 @@
-// The pool against a real server and real faults: what each error means, that every wait ends, and that no value of a row
-// leaves with an error.
+// The pool against a real server and real faults: what each error means, that every wait ends, and
+// that no value of a row leaves with an error.
 import { inspect } from 'node:util'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { Failure } from '#shared/domain/failure.ts'

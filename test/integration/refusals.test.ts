@@ -1,5 +1,6 @@
-// Nothing irreversible follows from one answer of a vendor: who is parked, who is not, and who goes on by themselves. Real Postgres, the
-// real adapter before the play vendor; the database clock is in the test's hand.
+// Nothing irreversible follows from one answer of a vendor: who is parked, who is not, and who
+// goes on by themselves. Real Postgres, the real adapter before the play vendor; the database
+// clock is in the test's hand.
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { TOPICS } from '#schemas/topics.ts'
 import { probeParked } from '../../services/scheduler/probe-parked.ts'
@@ -234,7 +235,8 @@ describe(`of ${WAVE} connections`, () => {
     for (const account of accounts) await world.endBackoff(account)
     for (const account of accounts) await world.sync(account)
     await pass(90 * MINUTE_MS)
-    // So soon after a wave they are let through one by one, by the wall clock: who has no turn yet is asked at a later run.
+    // So soon after a wave they are let through one by one, by the wall clock: who has no turn yet
+    // is asked at a later run.
     let restored = 0
     await eventually('every one that was parked goes on', async () => {
       restored += await probeParked(world.deps, NEVER)

@@ -1,5 +1,6 @@
-// Doorbells behind the open transaction of a killed relay. Our own consumers read the doorbell topics uncommitted, so a live
-// ring is handled while the dead one's transaction is still open; a read_committed reader has to wait until it times out.
+// Doorbells behind the open transaction of a killed relay. Our own consumers read the doorbell
+// topics uncommitted, so a live ring is handled while the dead one's transaction is still open; a
+// read_committed reader has to wait until it times out.
 import { spawn } from 'node:child_process'
 import { createRequire } from 'node:module'
 import { randomUUID } from 'node:crypto'

@@ -1,4 +1,5 @@
-// The relay on a real broker and database: what it publishes when it is killed, frozen, joined by another, refused, or cut off.
+// The relay on a real broker and database: what it publishes when it is killed, frozen, joined by
+// another, refused, or cut off.
 import { randomUUID } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import path from 'node:path'
@@ -74,7 +75,8 @@ async function owners(db: pg.Client): Promise<Map<string, number>> {
 describe('a relay that is killed between publish and delete', () => {
   test('repeats the same ids and bytes, loses nothing, and keeps first occurrences in order', async () => {
     await using world = await openRelayWorld('relay kill')
-    // Every DELETE waits for a lock that the test holds, so the kill falls exactly between publish and delete.
+    // Every DELETE waits for a lock that the test holds,
+    // so the kill falls exactly between publish and delete.
     await world.db.query(`
       create function wait_for_test() returns trigger language plpgsql as $$
         begin perform pg_advisory_xact_lock_shared(42); return null; end $$;
@@ -88,7 +90,8 @@ describe('a relay that is killed between publish and delete', () => {
     await eventually('everything is published', () => reader.records.length >= first.length)
     expect(await outboxCount(world.db)).toBe(first.length)
     await killed.kill()
-    // Its sessions at the server would carry out the DELETE that they were sent, as after a real kill a moment later.
+    // Its sessions at the server would carry out the DELETE that they were sent,
+    // as after a real kill a moment later.
     await world.db.query(
       `select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'calstream-relay'`,
     )

@@ -1,5 +1,5 @@
-// The history of the doorbells read anew, and offsets that the topic does not have: no row changes, nothing is published, and the next
-// change arrives all the same.
+// The history of the doorbells read anew, and offsets that the topic does not have: no row changes,
+// nothing is published, and the next change arrives all the same.
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { GROUPS, TOPICS } from '#schemas/topics.ts'
 import type { Component } from '../../infra/local/component.ts'
@@ -60,7 +60,10 @@ async function restartAt(offset: (low: string, high: string) => string): Promise
   sync = await world.start('sync')
 }
 
-/** A unit that found nothing looks once more after 20 s; the world is at rest when the calls have stopped. */
+/**
+ * A unit that found nothing looks once more after 20 s;
+ * the world is at rest when the calls have stopped.
+ */
 async function atRest(): Promise<void> {
   let [last, since] = [await countListings(world), performance.now()]
   await eventually(

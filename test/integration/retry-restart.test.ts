@@ -1,5 +1,6 @@
-// The retry service killed while it holds hundreds, with the sync service behind it: what was due comes after the restart, and what
-// is rung twice changes nothing. Connections here have no calendars, so a unit that runs is seen by its epoch alone.
+// The retry service killed while it holds hundreds, with the sync service behind it: what was due
+// comes after the restart, and what is rung twice changes nothing. Connections here have no
+// calendars, so a unit that runs is seen by its epoch alone.
 import { randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { GROUPS, REQUESTED_TOPIC, TOPICS } from '#schemas/topics.ts'
@@ -47,7 +48,10 @@ afterAll(() => world?.[Symbol.asyncDispose]())
 const ask = <R extends object>(sql: string, values: readonly unknown[] = []) =>
   look<R>(world.env['POSTGRES_URL'] ?? '', sql, values)
 
-/** Connections as their last units left them: owing a sync, or rechecked for a notification that found nothing. */
+/**
+ * Connections as their last units left them:
+ * owing a sync, or rechecked for a notification that found nothing.
+ */
 async function addConnections(waiting: readonly Waiting[]): Promise<void> {
   await ask(
     `insert into external_calendar_connections (id, provider_id, vendor, vendor_account_id, sync_needed, rung_at)
@@ -105,7 +109,8 @@ test('killed while it holds hundreds, it rings each of them after its restart, a
     return { connectionId: randomUUID(), reason: REASONS[index % 3] ?? 'retry', dueAt }
   })
   await addConnections(waiting)
-  // The last due stands first in each partition: its offset keeps all that is rung behind it from being committed.
+  // The last due stands first in each partition:
+  // its offset keeps all that is rung behind it from being committed.
   await schedule(waiting.toReversed())
   const rungOnce = () => new Set(bell.records.map(({ key }) => key?.toString()))
   const held = () => world.metric(retry, 'calendar_sync_retry_held')

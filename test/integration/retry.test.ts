@@ -1,4 +1,5 @@
-// Retry on a real broker: when it rings, what it rings, and what a restart, a closed gate and a broken record do to it.
+// Retry on a real broker: when it rings, what it rings, and what a restart,
+// a closed gate and a broken record do to it.
 import { randomUUID } from 'node:crypto'
 import { describe, expect, test } from 'vitest'
 import type { SyncRetryScheduled } from '#schemas/messages.gen.ts'

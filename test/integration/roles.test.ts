@@ -1,5 +1,5 @@
-// Least rights: each role tries each verb on each table and reads each column, and the outcome is compared with the lists
-// below. What is not listed must be refused.
+// Least rights: each role tries each verb on each table and reads each column, and the outcome is
+// compared with the lists below. What is not listed must be refused.
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import pg from 'pg'
 import { freshDatabase, type TestDatabase } from '../support/stack.ts'
@@ -7,7 +7,10 @@ import { freshDatabase, type TestDatabase } from '../support/stack.ts'
 type Verb = 'select' | 'insert' | 'update' | 'delete' | 'truncate'
 const VERBS: readonly Verb[] = ['select', 'insert', 'update', 'delete', 'truncate']
 
-/** role → table → verbs: s(elect) i(nsert) u(pdate) d(elete). Written by hand from what each service does, not read from the grants. */
+/**
+ * role → table → verbs: s(elect) i(nsert) u(pdate) d(elete). Written by hand from what each service
+ * does, not read from the grants.
+ */
 const EXPECTED = {
   calstream_ingress: {
     call_budgets: 'siu',
@@ -89,7 +92,10 @@ afterAll(async () => {
   await database[Symbol.asyncDispose]()
 })
 
-/** Whether the server lets the statement pass its check of rights; what the rows would say about it does not matter. */
+/**
+ * Whether the server lets the statement pass its check of rights;
+ * what the rows would say about it does not matter.
+ */
 async function mayRun(who: string, statement: string): Promise<boolean> {
   const client = sessions.get(who)
   if (!client) throw new Error(`no session of ${who}`)
@@ -99,7 +105,8 @@ async function mayRun(who: string, statement: string): Promise<boolean> {
     return true
   } catch (error) {
     if (!(error instanceof pg.DatabaseError)) throw error
-    // 42501 insufficient_privilege; anything else (a missing value, an identity column) comes after that check.
+    // 42501 insufficient_privilege; anything else (a missing value, an identity
+    // column) comes after that check.
     return error.code !== '42501'
   } finally {
     await client.query('rollback')

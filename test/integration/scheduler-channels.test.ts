@@ -1,4 +1,5 @@
-// Channels against a vendor at the edge: opened, rung for, replaced with overlap, refused, stopped, and interrupted.
+// Channels against a vendor at the edge:
+// opened, rung for, replaced with overlap, refused, stopped, and interrupted.
 import { describe, expect, test } from 'vitest'
 import { readChannelToken } from '#shared/domain/channel-token.ts'
 import { Failure } from '#shared/domain/failure.ts'

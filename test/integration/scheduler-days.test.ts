@@ -1,5 +1,6 @@
-// Forty days of channels in a minute: one clock for the vendors, the database and the scheduler jumps on by six hours, and the jobs run
-// on demand. Vendors end and forget subscriptions on the way.
+// Forty days of channels in a minute: one clock for the vendors, the database and the
+// scheduler jumps on by six hours, and the jobs run on demand. Vendors end and forget
+// subscriptions on the way.
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import type { Gates } from '#shared/domain/gates.ts'
 import { createRandom } from '../../infra/simulator/random.ts'
@@ -114,7 +115,8 @@ test(
       expect(watched(await live()), `after step ${step}`).toBeGreaterThanOrEqual(calendars - dark)
     }
     expect(Math.min(counts.lost, counts.removed)).toBeGreaterThan(5)
-    // What was forgotten without a word is found by its next renewal: two days later nothing is dark.
+    // What was forgotten without a word is found by its next renewal:
+    // two days later nothing is dark.
     for (let step = 0; step < 8; step += 1) {
       await advance(STEP)
       await scheduler.runJobs()

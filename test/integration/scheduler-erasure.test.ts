@@ -1,5 +1,5 @@
-// What becomes of a disconnected account: channels stopped, grant given back, then erased: credentials, address, label, calendars, in
-// ten minutes at the latest.
+// What becomes of a disconnected account: channels stopped, grant given back, then erased:
+// credentials, address, label, calendars, in ten minutes at the latest.
 import { describe, expect, test } from 'vitest'
 import { Failure } from '#shared/domain/failure.ts'
 import type { ConnectionId } from '#shared/domain/ids.ts'

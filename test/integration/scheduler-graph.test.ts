@@ -1,4 +1,5 @@
-// Channels of a vendor that renews them, validates their address and tells of their life, as Graph does.
+// Channels of a vendor that renews them,
+// validates their address and tells of their life, as Graph does.
 import { randomUUID } from 'node:crypto'
 import { describe, expect, test } from 'vitest'
 import { readChannelToken, V1_ENDS_AT } from '#shared/domain/channel-token.ts'

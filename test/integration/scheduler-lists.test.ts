@@ -1,4 +1,5 @@
-// A changed list of calendars is noticed within the hour: new ones are rung for, vanished ones marked for removal, roles read anew.
+// A changed list of calendars is noticed within the hour: new ones are rung for, vanished ones
+// marked for removal, roles read anew.
 import { describe, expect, test } from 'vitest'
 import { Failure } from '#shared/domain/failure.ts'
 import type { ConnectionId } from '#shared/domain/ids.ts'

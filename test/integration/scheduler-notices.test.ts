@@ -1,4 +1,5 @@
-// Notices of channels that are not the teller's own: they keep no other back, stop nobody's channel and are few.
+// Notices of channels that are not the teller's own:
+// they keep no other back, stop nobody's channel and are few.
 import { expect, test } from 'vitest'
 import type { ConnectionId } from '#shared/domain/ids.ts'
 import { saveNotices, UNKNOWN_MAX } from '#shared/store/channel-notices.ts'

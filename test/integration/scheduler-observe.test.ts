@@ -1,4 +1,5 @@
-// What the scheduler reports about everybody: connections by state, and how far the consumers are behind.
+// What the scheduler reports about everybody:
+// connections by state, and how far the consumers are behind.
 import { expect, test } from 'vitest'
 import { eventually } from '../support/eventually.ts'
 import { openWorld } from '../support/world.ts'

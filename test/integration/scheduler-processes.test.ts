@@ -1,5 +1,6 @@
-// Schedulers as processes beside a real ingress and the simulated vendors: several at once do the work once, one that is killed in the
-// middle of it leaves nothing undone, and what Graph tells about its subscriptions is acted on.
+// Schedulers as processes beside a real ingress and the simulated vendors: several at once do the
+// work once, one that is killed in the middle of it leaves nothing undone, and what Graph tells
+// about its subscriptions is acted on.
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { Component } from '../../infra/local/component.ts'
 import { eventually } from '../support/eventually.ts'

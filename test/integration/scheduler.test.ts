@@ -1,4 +1,5 @@
-// The scheduler's jobs on a real database and broker: what they ring, what they leave alone, and that two of them do it once.
+// The scheduler's jobs on a real database and broker: what they ring, what they leave alone, and
+// that two of them do it once.
 import { randomUUID } from 'node:crypto'
 import { describe, expect, test } from 'vitest'
 import { TOPICS } from '#schemas/topics.ts'
@@ -197,7 +198,8 @@ describe('held requests', () => {
       runs.push(rung)
       expect(await left()).toBe(10_000 - runs.reduce((sum, one) => sum + one, 0))
     }
-    // A run every 2 s: the rate that docs/architecture.md states, and the time that follows from it.
+    // A run every 2 s: the rate that docs/architecture.md states,
+    // and the time that follows from it.
     expect(Math.max(...runs)).toBeLessThanOrEqual(400)
     expect(runs.length).toBe(25)
     expect(await left()).toBe(0)

@@ -1,5 +1,5 @@
-// Our schemas against the real registry: registered once, held to BACKWARD_TRANSITIVE, refused when they would not read
-// what is on the topics; and the real broker's topics likewise.
+// Our schemas against the real registry: registered once, held to BACKWARD_TRANSITIVE, refused when
+// they would not read what is on the topics; and the real broker's topics likewise.
 import { Kafka, logLevel } from 'kafkajs'
 import { beforeAll, describe, expect, test } from 'vitest'
 import { TOPIC_SCHEMAS, TOPICS } from '#schemas/topics.ts'

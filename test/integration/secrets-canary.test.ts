@@ -1,6 +1,7 @@
-// No secret leaves where it belongs. Every secret of a whole life of connections (consent, sync, channels, refresh, failures, revocation,
-// disconnection) is known from the wire and from the settings; afterwards every place that people or other services can read is
-// searched for each of them. Each search proves that it can find: something that must lie in that place is found there.
+// No secret leaves where it belongs. Every secret of a whole life of connections (consent, sync,
+// channels, refresh, failures, revocation, disconnection) is known from the wire and from the
+// settings; afterwards every place that people or other services can read is searched for each of
+// them. Each search proves that it can find: something that must lie in that place is found there.
 import { randomUUID } from 'node:crypto'
 import path from 'node:path'
 import { SignJWT } from 'jose'
@@ -161,7 +162,10 @@ async function fail(vendor: Vendor, account: MadeAccount): Promise<void> {
   }
 }
 
-/** The twelfth failure in a row, whose answer repeats our token, becomes a dead letter; then the connection is well again. */
+/**
+ * The twelfth failure in a row, whose answer repeats our token, becomes a dead letter; then the
+ * connection is well again.
+ */
 async function giveUp(vendor: Vendor, account: MadeAccount): Promise<void> {
   const echo = [...(capture.found.get('access_token') ?? []), account.refreshToken].join(' ')
   await world.admin('POST', '/admin/faults', {
@@ -275,7 +279,10 @@ function canaries(): ReadonlyMap<string, string> {
   return found
 }
 
-/** What secrets a place holds, as what they are and where. A part is text or bytes; bytes are searched as they lie. */
+/**
+ * What secrets a place holds, as what they are and where. A part is text or bytes;
+ * bytes are searched as they lie.
+ */
 function leaks(parts: Iterable<Place>): string[] {
   const secrets = canaries()
   const spellings = [...secrets].flatMap(([value, name]) =>

@@ -1,5 +1,6 @@
-// The drills' SQL, curl and TypeScript, unmodified, against running services: what operators paste works, and says what their runbook
-// expects. Each expectation has its control: the same snippet before the switch, or after the heal.
+// The drills' SQL, curl and TypeScript, unmodified, against running services: what operators paste
+// works, and says what their runbook expects. Each expectation has its control: the same snippet
+// before the switch, or after the heal.
 import { readFileSync } from 'node:fs'
 import path from 'node:path'
 import { SignJWT } from 'jose'
@@ -121,7 +122,8 @@ describe('sync disabled in the middle of its work', () => {
       provider_id: account.providerId,
       error_count: 0,
     })
-    // Either the page in flight was saved whole, or it is owed; the refusal above is kept in both cases.
+    // Either the page in flight was saved whole, or it is owed;
+    // the refusal above is kept in both cases.
     expect(await held()).toBe(1)
     await setToggle(unleash, 'CALENDAR_SYNC_ENABLED', true, signal())
     await expectConverged(world, [account])

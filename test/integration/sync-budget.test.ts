@@ -1,5 +1,5 @@
-// Units whose calls do not fit: they wait a little behind their gates, or fail as throttled without an attempt; and what one
-// process was told to wait for binds the others.
+// Units whose calls do not fit: they wait a little behind their gates, or fail as throttled without
+// an attempt; and what one process was told to wait for binds the others.
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { openSyncWorld, READ, type SyncWorld } from '../support/sync-world.ts'
 import type { Account } from '../support/world.ts'
@@ -15,7 +15,10 @@ beforeAll(async () => {
 afterAll(() => world[Symbol.asyncDispose]())
 beforeEach(() => world.calm())
 
-/** As if all processes together had taken so much of the mailbox's budget that it is used up for `ms` more. */
+/**
+ * As if all processes together had taken so much of the mailbox's budget that it
+ * is used up for `ms` more.
+ */
 async function spend({ connectionId }: Account, ms: number): Promise<void> {
   await world.sql(
     `insert into call_budgets (key, taken_until) values ('google ' || $1::text, now() + $2 * interval '1 ms')
@@ -24,7 +27,10 @@ async function spend({ connectionId }: Account, ms: number): Promise<void> {
   )
 }
 
-/** A new process: nothing in hand that it took before. Chunks live for 5 s, so a mailbox of its own does the same. */
+/**
+ * A new process: nothing in hand that it took before.
+ * Chunks live for 5 s, so a mailbox of its own does the same.
+ */
 const fresh = () => world.synced()
 
 describe('a unit whose call does not fit the budget', () => {

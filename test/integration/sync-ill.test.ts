@@ -1,4 +1,5 @@
-// A calendar that cannot be read beside others that can: what it owes, when it is tried, and that nobody else notices.
+// A calendar that cannot be read beside others that can:
+// what it owes, when it is tried, and that nobody else notices.
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { TOPICS } from '#schemas/topics.ts'
 import { eventually } from '../support/eventually.ts'

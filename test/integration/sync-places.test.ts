@@ -1,5 +1,5 @@
-// Runs that get nowhere, at both vendors: a place that is dead is left, a run without end is broken off, and the other calendars are
-// read in the same unit.
+// Runs that get nowhere, at both vendors: a place that is dead is left, a run without end is broken
+// off, and the other calendars are read in the same unit.
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { putCalendars } from '#shared/store/connect.ts'
 import { openSyncWorld, READ, type SyncWorld } from '../support/sync-world.ts'
@@ -148,7 +148,8 @@ describe.each(['google', 'microsoft'] as const)('at %s', (vendor) => {
     await world.endRest(account)
     await world.sync(account)
     expect(await world.differences(account)).toEqual([])
-    // When its time has come the usual way is tried first; while it leads nowhere the plain one goes on in the same unit.
+    // When its time has come the usual way is tried first; while it leads nowhere the plain one
+    // goes on in the same unit.
     const itIsTime = () =>
       world.sql(`update external_calendars set usual_from = calstream_now() where connection_id = $1`, [
         account.connectionId,

@@ -1,5 +1,6 @@
-// What happens to the sync service as a process: killed in the middle of a page, joined by a second one under load, frozen until
-// another has taken over. Each time the tables and the folded topics must equal the vendor's own truth.
+// What happens to the sync service as a process: killed in the middle of a page, joined by a second
+// one under load, frozen until another has taken over. Each time the tables and the folded topics
+// must equal the vendor's own truth.
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { converged, expectConverged } from '../support/converged.ts'
 import { eventually } from '../support/eventually.ts'
@@ -38,7 +39,8 @@ describe('a sync process that is killed with SIGKILL in the middle of a calendar
     expect(middle.runs).toBeGreaterThan(0)
     await sync.restart(AbortSignal.timeout(60_000))
     await expectConverged(world, accounts)
-    // It went on from the page tokens: only what had not stored a page before the kill was begun again.
+    // It went on from the page tokens: only what had not stored a page before
+    // the kill was begun again.
     const begun = (await listings()).filter((request) => !request.pageTokenIn && !request.syncTokenIn)
     const calendars = accounts.flatMap((account) => account.calendars).length
     expect(begun.length).toBeGreaterThanOrEqual(calendars)

@@ -83,7 +83,8 @@ describe('an expired cursor', () => {
     const restMs = (from: Date | null) => (from?.getTime() ?? 0) - Date.now()
     expect(restMs(row.resync_after)).toBeGreaterThan(590_000)
     expect(await world.connection(account)).toMatchObject({ sync_needed: false, error_count: 0 })
-    // It is tried again when its rest is over; meanwhile the other one is read, also by a unit that comes too early for it.
+    // It is tried again when its rest is over;
+    // meanwhile the other one is read, also by a unit that comes too early for it.
     const [retry] = await world.toldOn(TOPICS.retry6h)
     expect(retry?.message).toMatchObject({ reason: 'retry', calendarId: row.id })
     expect(restMs(new Date(Number(retry?.message?.['dueAt']) / 1000))).toBeGreaterThan(590_000)
@@ -145,7 +146,8 @@ describe('a full read that would empty a calendar', () => {
     for (const id of await world.eventIds(account)) await world.deleteEvent(account, id)
     await world.expireCursors(account)
     await world.sync(account)
-    // The new cursor is of use once, and expires within the ten minutes: the calendar is read from the start again.
+    // The new cursor is of use once, and expires within the ten minutes:
+    // the calendar is read from the start again.
     await world.addEvent(account, { summary: 'meanwhile' })
     await world.sync(account, [world.webhook(account)])
     await world.expireCursors(account)
@@ -207,7 +209,9 @@ describe('a full read that would empty a calendar', () => {
 })
 
 describe('a full read that lacks some events which are still there', () => {
-  /** The product, with lists from the start that leave these events out; and what else `changes`. */
+  /**
+   * The product, with lists from the start that leave these events out; and what else `changes`.
+   */
   const withShortLists = (ids: readonly string[], changes: Partial<Vendor> = {}) => {
     const { vendor, access } = world.deps.vendors.get('google')!
     const asked: string[] = []

@@ -1,4 +1,5 @@
-// Series of Google are read whole once a page touches them: whatever part of a change is told, what is held equals what there is.
+// Series of Google are read whole once a page touches them: whatever part of a change is told, what
+// is held equals what there is.
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { TOPICS } from '#schemas/topics.ts'
 import type { Account } from '../support/world.ts'
@@ -217,7 +218,10 @@ describe('what a page tells of a series and the series itself does not know', ()
 })
 
 describe('an event that leaves its calendar while that alone is read', () => {
-  /** Reads the first calendar for a notification. @returns what its sibling owes, and for when that was rung. */
+  /**
+   * Reads the first calendar for a notification.
+   * @returns what its sibling owes, and for when that was rung.
+   */
   async function read(account: Account): Promise<{ owes: boolean; waitsMs: number[] }> {
     const [first] = account.calendars
     const rows = await world.sql<{ id: string; vendorId: string; owes: boolean }>(

@@ -1,4 +1,5 @@
-// The service as a whole, in this process: doorbells on a real topic become units, and units become committed offsets.
+// The service as a whole, in this process:
+// doorbells on a real topic become units, and units become committed offsets.
 import { Kafka, logLevel } from 'kafkajs'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import type { SyncRequested } from '#schemas/messages.gen.ts'
@@ -80,7 +81,9 @@ async function lag(): Promise<number> {
   }
 }
 
-/** Who is in the group: another id is another member, which came because the one before was dropped. */
+/**
+ * Who is in the group: another id is another member, which came because the one before was dropped.
+ */
 async function members(): Promise<string[]> {
   const kafka = new Kafka({ brokers: testStack().brokers.split(','), logLevel: logLevel.NOTHING })
   const admin = kafka.admin()

@@ -1,4 +1,5 @@
-// Units one by one, on real Postgres, registry, adapter and play vendor: what they read, write and tell.
+// Units one by one, on real Postgres, registry, adapter and play vendor:
+// what they read, write and tell.
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { TOPICS } from '#schemas/topics.ts'
 import { ANSWER_BYTES_MAX, PAGE_ITEMS_MAX } from '#shared/domain/page-limits.ts'
@@ -158,7 +159,8 @@ describe('a closed gate', () => {
   test('between pages: whole pages stay, nothing more is fetched, and the work goes on later', async () => {
     const account = await world.connect({ eventsPerCalendar: 60 })
     await world.pageSize(20)
-    // Open for the claim and two pages (asked before the token, before the call and before the write), then closed.
+    // Open for the claim and two pages (asked before the token, before the call and before
+    // the write), then closed.
     world.gateAnswers.push(...Array.from({ length: 1 + 2 * 3 }, () => 'on' as const))
     world.isGateOpen = false
     expect(await world.sync(account)).toEqual({ kind: 'held', gate: 'CALENDAR_SYNC_ENABLED' })

@@ -1,5 +1,7 @@
-// Thirty days of a small install in minutes: one clock for vendors, database and services jumps on by half hours while people edit, webhooks get lost, doubled, late and out of order, tokens end and rotate, people revoke and come back, cursors die,
-// vendors throttle and fail. At the end nothing may be missing, and on the way nobody may have been called who asked for silence.
+// Thirty days of a small install in minutes: one clock for vendors, database and services jumps on
+// by half hours while people edit, webhooks get lost, doubled, late and out of order, tokens end
+// and rotate, people revoke and come back, cursors die, vendors throttle and fail. At the end
+// nothing may be missing, and on the way nobody may have been called who asked for silence.
 import { SignJWT } from 'jose'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { connectByConsent } from '../../infra/local/demo-consent.ts'
@@ -120,7 +122,10 @@ function gone(): Account {
   return last ?? expect.unreachable('there is no account')
 }
 
-/** As the person does it: a link, the consent page, and back. It has to be the same connection again. */
+/**
+ * As the person does it: a link, the consent page, and back.
+ * It has to be the same connection again.
+ */
 async function connectAgain(account: Account): Promise<void> {
   const bearer = await new SignJWT({ provider_id: account.providerId })
     .setProtectedHeader({ alg: 'HS256' })
@@ -187,8 +192,8 @@ async function watchBackoffs(): Promise<void> {
 }
 
 /**
- * The same after another look of the scheduler at the same moment: a calendar that a unit healed after
- * the first one gets its channel at the next, two seconds later in life.
+ * The same after another look of the scheduler at the same moment: a calendar that a unit healed
+ * after the first one gets its channel at the next, two seconds later in life.
  */
 async function stillUnwatched(): Promise<string[]> {
   if ((await unwatched()).length === 0) return []
@@ -196,7 +201,10 @@ async function stillUnwatched(): Promise<string[]> {
   return unwatched()
 }
 
-/** Calendars that nobody rings for although the vendor would: their channel ended, and the scheduler has just looked. */
+/**
+ * Calendars that nobody rings for although the vendor would:
+ * their channel ended, and the scheduler has just looked.
+ */
 async function unwatched(): Promise<string[]> {
   const rows = await days.query<{ id: string }>(
     `select k.id from external_calendars k join external_calendar_connections c on c.id = k.connection_id

@@ -1,5 +1,6 @@
-// `npm run restarts`: every `npm start` on data of an earlier one ends in "equal", however the earlier one ended. Its arguments:
-// main.usage.txt. Ten rounds of a minute take about twenty minutes.
+// `npm run restarts`: every `npm start` on data of an earlier one ends in "equal",
+// however the earlier one ended. Its arguments: main.usage.txt. Ten rounds of a minute
+// take about twenty minutes.
 import { parseArgs } from 'node:util'
 import { describe, Problem } from '../../infra/local/problem.ts'
 import { parsedOrUsage, wholeNumber } from '../../infra/local/usage.ts'

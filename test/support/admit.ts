@@ -1,4 +1,5 @@
-// Puts ids on the allowlists of the shared Unleash. Files run side by side, so reading and writing back happens under a lock.
+// Puts ids on the allowlists of the shared Unleash. Files run side by side, so reading and writing
+// back happens under a lock.
 import pg from 'pg'
 import { ALLOWLISTS, type Allowlist, setAllowlist } from '../../infra/local/seed-toggles.ts'
 import { testStack } from './stack.ts'
@@ -6,7 +7,9 @@ import { testStack } from './stack.ts'
 const LOCK = 720_110
 const LIMIT_MS = 30_000
 
-/** Adds ids to the lists; returns when the server holds them (clients see it within about 1.5 s). */
+/**
+ * Adds ids to the lists; returns when the server holds them (clients see it within about 1.5 s).
+ */
 export async function admit(ids: {
   readonly providerIds: readonly string[]
   readonly connectionIds: readonly string[]

@@ -1,4 +1,5 @@
-// A server in a vendor's place that answers as told and remembers what it was asked, with an adapter that talks to it.
+// A server in a vendor's place that answers as told and remembers what it was asked, with an
+// adapter that talks to it.
 import { once } from 'node:events'
 import { createServer, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'

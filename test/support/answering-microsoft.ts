@@ -1,4 +1,5 @@
-// A server in Microsoft's place that answers as told, path by path, with an adapter that talks to it.
+// A server in Microsoft's place that answers as told, path by path,
+// with an adapter that talks to it.
 import { Secret } from '#shared/platform/env.ts'
 import { createMicrosoft } from '#shared/vendors/microsoft/adapter.ts'
 import type { Page, PageItem, PageRequest, Vendor } from '#shared/vendors/vendor.ts'
@@ -36,7 +37,10 @@ export function microsoft(answer: Answer, { now = () => NOW, prefix = '' } = {})
   )
 }
 
-/** Answers by path (and, where it matters, query); a list is given out one by one, its last for ever. */
+/**
+ * Answers by path (and, where it matters, query);
+ * a list is given out one by one, its last for ever.
+ */
 export function routes(answers: Readonly<Record<string, Answer | Answer[]>>): Answer {
   return (response, seen) => {
     const { pathname, search } = seen.url

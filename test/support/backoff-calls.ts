@@ -17,8 +17,9 @@ export interface VendorCall {
 }
 
 /**
- * The calls that were made while their connection was backing off. `jumps`: the spans, by the vendor's clock, in which the vendor's
- * clock had moved and the database's had not; a call in one of them has a time that says nothing about the backoff.
+ * The calls that were made while their connection was backing off. `jumps`: the spans, by the
+ * vendor's clock, in which the vendor's clock had moved and the database's had not; a call in one
+ * of them has a time that says nothing about the backoff.
  */
 export function callsInsideBackoffs<Call extends VendorCall>(
   calls: readonly Call[],

@@ -13,7 +13,10 @@ export async function callsUntilRefused(call: () => Promise<Failure | 'page'>, m
   return max
 }
 
-/** The first call that is refused, with the moments (ms epoch) around it: a slow machine may earn a call between two. */
+/**
+ * The first call that is refused, with the moments (ms epoch) around it:
+ * a slow machine may earn a call between two.
+ */
 export async function refusedCall(
   call: () => Promise<Failure | 'page'>,
 ): Promise<{ readonly refused: Failure; readonly askedAt: number; readonly answeredAt: number }> {

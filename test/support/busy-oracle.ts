@@ -1,5 +1,6 @@
-// Busy as the play vendors answer it themselves (freeBusy, getSchedule), and as we would answer it of the same calendars. The way
-// between is short: the vendor's events through adapter and plan to the API's own spans, without a network.
+// Busy as the play vendors answer it themselves (freeBusy, getSchedule), and as we would answer it
+// of the same calendars. The way between is short: the vendor's events through adapter and plan to
+// the API's own spans, without a network.
 import { randomUUID } from 'node:crypto'
 import type { CalendarEvent } from '#shared/domain/event.ts'
 import { calendarId, connectionId } from '#shared/domain/ids.ts'
@@ -70,7 +71,10 @@ export interface OracleCalendar extends Asked {
   readonly tellsZone: boolean
 }
 
-/** Calendar number `index` of a seed: of either vendor, in some zone, with some role, full of claims. */
+/**
+ * Calendar number `index` of a seed:
+ * of either vendor, in some zone, with some role, full of claims.
+ */
 export function oracleCalendar(seed: string, index: number, events: number): OracleCalendar {
   const vendor = index % 2 === 0 ? 'google' : 'microsoft'
   const random = createRandom(`${seed}/${index}`)
@@ -90,7 +94,8 @@ export function oracleCalendar(seed: string, index: number, events: number): Ora
   })
   const [calendar] = account.calendars.values()
   for (let made = 0; made < events; made += 1) {
-    // Most timed events are of the mailbox's own zone, by far, as the zone of a mailbox that does not tell it is found.
+    // Most timed events are of the mailbox's own zone, by far,
+    // as the zone of a mailbox that does not tell it is found.
     const when = { from: from + DAY_MS, days: ORACLE_DAYS - 4, mayBeForeign: made % 3 === 0 }
     const fields = generateClaim(random, calendar!, vendor, when)
     const { eventIds } = insertEvent(world, calendar!, fields)

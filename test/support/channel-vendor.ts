@@ -1,5 +1,6 @@
-// A vendor at the edge that only knows channels, calendars and grants, and obeys: what a test tells it to answer, it answers. It
-// keeps the channels that are open at its side, so that orphans and double openings show.
+// A vendor at the edge that only knows channels, calendars and grants, and obeys: what a test
+// tells it to answer, it answers. It keeps the channels that are open at its side, so that orphans
+// and double openings show.
 import { randomUUID } from 'node:crypto'
 import type { VendorName } from '#shared/domain/ids.ts'
 import type { Clock } from '#shared/platform/clock.ts'
@@ -30,7 +31,9 @@ export interface ChannelVendor extends Vendor {
   }
 }
 
-/** One that behaves as Google (takes our ids, never renews) or as Graph (has its own ids, renews). */
+/**
+ * One that behaves as Google (takes our ids, never renews) or as Graph (has its own ids, renews).
+ */
 export function channelVendor(name: VendorName, clock: Clock): ChannelVendor {
   const open = new Map<string, string>()
   const lifeEnd = () => clock.now() + 7 * DAY_MICROS

@@ -1,5 +1,6 @@
-// A connection with its calendars, in memory: the claim's rules, the end's rules and the heap of retry are the real ones; what
-// Postgres, Kafka and the vendor would do beside them is a few lines here. Time is a number that the test moves.
+// A connection with its calendars, in memory: the claim's rules, the end's rules and the heap of
+// retry are the real ones; what Postgres, Kafka and the vendor would do beside them is a few lines
+// here. Time is a number that the test moves.
 import { backoffMs, calendarBackoffMs } from '#shared/domain/backoff.ts'
 import { countsAsAttempt, Failure, type FailureCode } from '#shared/domain/failure.ts'
 import { calendarId, connectionId, providerId, type CalendarId } from '#shared/domain/ids.ts'
@@ -151,7 +152,10 @@ export class ClaimModel {
     this.ring('connected', null)
   }
 
-  /** Somebody changes an event and no notification comes; an app asks for a look, whose ring is a while on its way. */
+  /**
+   * Somebody changes an event and no notification comes;
+   * an app asks for a look, whose ring is a while on its way.
+   */
   ask(id: CalendarId | undefined): void {
     const truth = id === undefined ? undefined : this.truth.get(id)
     if (truth !== undefined && this.connection.status === 'active') truth.changedAt = this.now
@@ -159,7 +163,10 @@ export class ClaimModel {
     this.now += SECOND
   }
 
-  /** Time goes on; retry and, if it is to, the sweep and the held requests ring. `earlyS`: how much retry's clock is ahead. */
+  /**
+   * Time goes on; retry and, if it is to, the sweep and the held requests ring.
+   * `earlyS`: how much retry's clock is ahead.
+   */
   pass(seconds: number, { earlyS = 0, sweeps = true } = {}): void {
     this.now += seconds * SECOND
     for (const asOf of this.#late.splice(0)) this.ring('api', null, { asOf })
@@ -171,7 +178,10 @@ export class ClaimModel {
     if (sweeps) this.#sweep()
   }
 
-  /** Works what is in the lane, with at most one unit. @returns what was wrong with the claim; null when nothing was. */
+  /**
+   * Works what is in the lane, with at most one unit.
+   * @returns what was wrong with the claim; null when nothing was.
+   */
   work(stop: Stop | null): string | null {
     if (this.#lane.length === 0 || this.now < this.#wakeAt) return null
     const requests = this.#lane

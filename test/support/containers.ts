@@ -1,5 +1,6 @@
-// The infrastructure as containers, for machines with a container engine: the same images as docker-compose.yml (read
-// from there, so that they cannot differ). Host ports are fixed, so that a part keeps its address over a restart.
+// The infrastructure as containers, for machines with a container engine: the same images as
+// docker-compose.yml (read from there, so that they cannot differ). Host ports are fixed, so that a
+// part keeps its address over a restart.
 import { readFileSync } from 'node:fs'
 import path from 'node:path'
 import {
@@ -79,7 +80,10 @@ export async function startPostgresContainer(signal: AbortSignal, network?: stri
   return Object.assign(part, { url })
 }
 
-/** The broker listens inside on the port that the host forwards, because it has to advertise an address that holds outside. */
+/**
+ * The broker listens inside on the port that the host forwards, because it has to advertise an
+ * address that holds outside.
+ */
 export async function startKafkaContainer(signal: AbortSignal): Promise<OwnKafka> {
   const client = await getContainerRuntimeClient()
   const { port } = await freePorts(['port'])

@@ -1,5 +1,5 @@
-// Whether a world has come to rest in the right state: the tables and both folded topics equal the vendor's truth, nothing waits,
-// and the stream shows no loss, no disorder and no altered repeat.
+// Whether a world has come to rest in the right state: the tables and both folded topics equal the
+// vendor's truth, nothing waits, and the stream shows no loss, no disorder and no altered repeat.
 import { expect } from 'vitest'
 import { TOPICS } from '#schemas/topics.ts'
 import { openHeldEvents } from '../../infra/local/held-events.ts'
@@ -38,7 +38,10 @@ export async function converged(
   return [...unsettled, ...rows]
 }
 
-/** Waits until the tables are right, then reads the topics from their start and judges them. Throws with the first differences. */
+/**
+ * Waits until the tables are right, then reads the topics from their start and judges them. Throws
+ * with the first differences.
+ */
 export async function expectConverged(
   world: World,
   accounts: readonly Account[],

@@ -2,8 +2,8 @@
 import { setTimeout as delay } from 'node:timers/promises'
 
 /**
- * Asks again and again until the answer is neither null, undefined nor false, and returns it. Throws after `withinMs` with the
- * last error or what was waited for.
+ * Asks again and again until the answer is neither null, undefined nor false, and returns it.
+ * Throws after `withinMs` with the last error or what was waited for.
  */
 export async function eventually<T>(
   what: string,

@@ -1,5 +1,6 @@
-// The product as a newcomer has it: a copy of this repository in an empty folder of its own, where `npm start` and the lines of
-// README run as a person types them. The packages are linked instead of installed again.
+// The product as a newcomer has it: a copy of this repository in an empty folder of its own,
+// where `npm start` and the lines of README run as a person types them. The packages are linked
+// instead of installed again.
 import { execFile } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs'
@@ -23,7 +24,10 @@ export interface FreshClone extends AsyncDisposable {
   readonly folder: string
   /** `npm start -- <args>`, in a process group of its own as a terminal gives it. */
   start(args: readonly string[]): Promise<RunningStart>
-  /** Runs lines of bash in the clone; returns what they print. Throws with both outputs when a line fails. */
+  /**
+   * Runs lines of bash in the clone; returns what they print.
+   * Throws with both outputs when a line fails.
+   */
   bash(lines: string, env?: Readonly<Record<string, string>>): Promise<string>
   /** `.calstream/stack.json`; throws while no stack runs. */
   stackFile(): StackFile & { readonly supervisor: number }
@@ -32,7 +36,9 @@ export interface FreshClone extends AsyncDisposable {
 export interface RunningStart {
   /** All that it printed so far. */
   output(): string
-  /** Waits until it has printed this; throws with the output when it ends before, or takes too long. */
+  /**
+   * Waits until it has printed this; throws with the output when it ends before, or takes too long.
+   */
   says(words: RegExp): Promise<RegExpMatchArray>
   /** Ctrl-C in its terminal; resolves with the exit code. */
   interrupt(): Promise<number | null>
@@ -40,7 +46,9 @@ export interface RunningStart {
   killSupervisor(): Promise<void>
 }
 
-/** Copies the repository under `runFolder` (test-run.ts), which cleans up what a killed run leaves. */
+/**
+ * Copies the repository under `runFolder` (test-run.ts), which cleans up what a killed run leaves.
+ */
 export function openFreshClone(runFolder: string): FreshClone {
   const folder = path.join(runFolder, `own-clone-${randomBytes(4).toString('hex')}`)
   mkdirSync(folder, { recursive: true })

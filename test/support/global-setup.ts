@@ -1,5 +1,6 @@
-// Starts the shared infrastructure once for a whole vitest run, when the first project that needs it begins, and stops it
-// when the last one ends. Each project loads this file anew, so what they share hangs on globalThis.
+// Starts the shared infrastructure once for a whole vitest run, when the first project that needs
+// it begins, and stops it when the last one ends. Each project loads this file anew, so what they
+// share hangs on globalThis.
 import type { TestProject } from 'vitest/node'
 import { type StartedStack, startSharedStack, type TestStack } from './shared-stack.ts'
 import { killRun, openRunFolder, removeRunFolder } from './test-run.ts'
@@ -39,7 +40,8 @@ export default async function setup(project: TestProject): Promise<() => Promise
 async function begin(): Promise<Run> {
   const folder = await openRunFolder()
   const stop = new AbortController()
-  // vitest may be ended in the middle of anything (Ctrl-C twice, a crash): no broker may stay behind.
+  // vitest may be ended in the middle of anything (Ctrl-C twice, a crash):
+  // no broker may stay behind.
   process.once('exit', () => killRun(folder))
   for (const name of ['SIGINT', 'SIGTERM'] as const) process.once(name, () => stop.abort())
   const signal = AbortSignal.any([stop.signal, AbortSignal.timeout(START_TIMEOUT_MS)])

@@ -1,5 +1,5 @@
-// An address that Graph sends notifications to: it echoes validation tokens as Graph wants them (or not), answers as it is told, and keeps
-// what it was told.
+// An address that Graph sends notifications to: it echoes validation tokens as Graph wants them (or
+// not), answers as it is told, and keeps what it was told.
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 

@@ -1,5 +1,5 @@
-// A simulated Microsoft of a test's own, with the official Graph SDK as client. Nothing here knows our adapter: what these tests hold the
-// simulator to is what learn.microsoft.com documents.
+// A simulated Microsoft of a test's own, with the official Graph SDK as client. Nothing here knows
+// our adapter: what these tests hold the simulator to is what learn.microsoft.com documents.
 import { Client, type Context, GraphError } from '@microsoft/microsoft-graph-client'
 import { expect } from 'vitest'
 import type { SimulatorConfig } from '../../infra/simulator/config.ts'
@@ -143,7 +143,9 @@ export async function openGraph(config: Partial<SimulatorConfig> = {}): Promise<
   }
 }
 
-/** The SDK's own chain gives a token to https addresses only, and the simulator is loopback http. */
+/**
+ * The SDK's own chain gives a token to https addresses only, and the simulator is loopback http.
+ */
 export function graphClient(origin: string, bearer: string): Client {
   return Client.initWithMiddleware({
     baseUrl: origin,

@@ -1,4 +1,5 @@
-// Connections, calendars and events put straight into the tables, as superuser, for tests of what is told about them.
+// Connections, calendars and events put straight into the tables, as superuser,
+// for tests of what is told about them.
 import { randomUUID } from 'node:crypto'
 import { HASH_VERSION } from '#shared/domain/content-hash.ts'
 import { calendarId, eventIdOf } from '#shared/domain/ids.ts'
@@ -86,7 +87,10 @@ export async function holdEvent(look: Look, held: HeldCalendar, times: HeldTimes
   return eventId
 }
 
-/** Many events of one hour, one after the other, with sequences as sync gives them; the connection's version follows. */
+/**
+ * Many events of one hour, one after the other, with sequences as sync gives them;
+ * the connection's version follows.
+ */
 export async function holdMany(look: Look, held: HeldCalendar, count: number): Promise<void> {
   await look(
     `insert into external_calendar_events (event_id, connection_id, calendar_id, vendor_event_id, title, status, busy, all_day,
@@ -102,7 +106,10 @@ export async function holdMany(look: Look, held: HeldCalendar, count: number): P
   ])
 }
 
-/** One more calendar of a connection, read three hours ago and ill for two; its next try is in 20 minutes. */
+/**
+ * One more calendar of a connection, read three hours ago and ill for two;
+ * its next try is in 20 minutes.
+ */
 export async function holdIll(look: Look, connection: string, name: string): Promise<void> {
   await look(
     `insert into external_calendars (connection_id, vendor_calendar_id, name, cursor, last_full_sync, last_read_at,

@@ -1,5 +1,5 @@
-// The ingress in this process, on a database, topics and play vendors of a file's own, with gates that are literals; and a person with a
-// browser, who answers the vendor's consent page.
+// The ingress in this process, on a database, topics and play vendors of a file's own, with gates
+// that are literals; and a person with a browser, who answers the vendor's consent page.
 import { randomBytes, randomUUID } from 'node:crypto'
 import { TOPICS } from '#schemas/topics.ts'
 import type { GateDecision, Gates } from '#shared/domain/gates.ts'
@@ -36,7 +36,10 @@ export interface IngressWorld extends AsyncDisposable {
   readonly said: Said
   /** Where the ingress answers; also its PUBLIC_URL. */
   readonly url: string
-  /** Another instance, which shares nothing with the first but Postgres, Kafka and its keys. @returns its address. */
+  /**
+   * Another instance, which shares nothing with the first but Postgres, Kafka and its keys.
+   * @returns its address.
+   */
   another(env?: Readonly<Record<string, string>>): Promise<string>
   /** One call of the API by an app; claims name a provider unless a test says otherwise. */
   api(method: string, route: string, options: ApiCall): Promise<Response>
@@ -214,7 +217,10 @@ export class Person {
     return this.press(await this.go(link))
   }
 
-  /** Follows a link as far as the vendor's consent page. Throws when the ingress does not send us there. */
+  /**
+   * Follows a link as far as the vendor's consent page.
+   * Throws when the ingress does not send us there.
+   */
   async toConsent(link: string): Promise<URL> {
     const step = await this.follow(link)
     if (step.location === null) throw new Error(`no redirect to consent: ${step.status} ${step.text}`)

@@ -1,5 +1,5 @@
-// An ingress whose ports (Kafka, Postgres, gates) are literals, for tests about HTTP: the server, its routes and both
-// queues are the real ones.
+// An ingress whose ports (Kafka, Postgres, gates) are literals, for tests about HTTP: the server,
+// its routes and both queues are the real ones.
 import { randomBytes, randomUUID } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import type { AddressInfo } from 'node:net'
@@ -50,7 +50,9 @@ export interface LiteralPorts {
   readonly sync?: GateDecision
   readonly send?: (records: readonly OutboundRecord[]) => Promise<void>
   readonly sockets?: Partial<ServerConfig>
-  /** Rows of external_calendar_connections of the one provider; 'down' for a database that is away. */
+  /**
+   * Rows of external_calendar_connections of the one provider; 'down' for a database that is away.
+   */
   readonly database?: 'down' | readonly { id: string; vendor: string; status: string }[]
 }
 

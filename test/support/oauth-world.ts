@@ -1,4 +1,5 @@
-// OAuth as tests use it: links, accounts at the play vendor, and everything that a flow leaves behind.
+// OAuth as tests use it: links, accounts at the play vendor,
+// and everything that a flow leaves behind.
 import { expect } from 'vitest'
 import { openIngressWorld, Person, type IngressWorld, type Step } from './ingress-world.ts'
 import type { TestAccount } from './simulator.ts'

@@ -1,4 +1,5 @@
-// How far a topic goes and how far a group has committed, asked of the broker by the library's own admin client.
+// How far a topic goes and how far a group has committed,
+// asked of the broker by the library's own admin client.
 import { type Admin, Kafka, logLevel } from 'kafkajs'
 
 export interface KafkaPlace {

@@ -1,4 +1,5 @@
-// schemas/openapi.yaml as tests compare it with the server: operations, what they take, and whether an answer is what they say.
+// schemas/openapi.yaml as tests compare it with the server: operations, what they take, and whether
+// an answer is what they say.
 import { readFileSync } from 'node:fs'
 import { Ajv2020, type ValidateFunction } from 'ajv/dist/2020.js'
 import { parse } from 'yaml'
@@ -60,7 +61,10 @@ export function documentedBody(name: string): readonly string[] {
   return Object.keys((media?.schema as { properties?: object } | undefined)?.properties ?? {})
 }
 
-/** What is wrong with the JSON of an answer, by the schema of its operation and status; null when nothing is, or it has none. */
+/**
+ * What is wrong with the JSON of an answer, by the schema of its operation and status; null when
+ * nothing is, or it has none.
+ */
 export function wrongAnswer(name: string, status: string, body: unknown): string | null {
   const known = operations().get(name)
   const response = known?.operation.responses[status]
@@ -73,7 +77,10 @@ export function wrongAnswer(name: string, status: string, body: unknown): string
   return type === undefined ? null : wrongValue(`${base}/content/${escaped(type)}/schema`, body)
 }
 
-/** What is wrong with a value by the schema at a place of the document (a JSON pointer); null when nothing is. */
+/**
+ * What is wrong with a value by the schema at a place of the document (a JSON
+ * pointer); null when nothing is.
+ */
 export function wrongValue(pointer: string, value: unknown): string | null {
   const validate = validatorOf(pointer)
   return validate(value) === true ? null : ajv.errorsText(validate.errors)
@@ -145,7 +152,10 @@ function validatorOf(pointer: string): ValidateFunction {
   return validate
 }
 
-/** Whether an operation needs nothing but Kafka and held rows: its answers are provoked without a database. */
+/**
+ * Whether an operation needs nothing but Kafka and held rows:
+ * its answers are provoked without a database.
+ */
 export function isProvokedOnLiterals(operation: string): boolean {
   return operation.includes('/api/webhooks/') || operation.endsWith('/api/calendar/sync')
 }

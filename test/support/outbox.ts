@@ -22,7 +22,10 @@ export interface Put {
   readonly headers: Record<string, string>
 }
 
-/** A change of a connection and its state record, as sync writes them: next to each other, with one sequence. */
+/**
+ * A change of a connection and its state record, as sync writes them:
+ * next to each other, with one sequence.
+ */
 export function changeOf(connection: string, sequence: number, bytes = 200): readonly [Put, Put] {
   const value = Buffer.alloc(bytes, `${connection}:${sequence};`)
   const headers = () =>

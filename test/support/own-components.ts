@@ -1,5 +1,6 @@
-// Components that belong to one test file, for tests that stop, kill or freeze them or that flip toggles. They have the
-// same handles and ports over all restarts, and end with the file (`await using`) or at the latest with the run.
+// Components that belong to one test file, for tests that stop, kill or freeze them or that flip
+// toggles. They have the same handles and ports over all restarts, and end with the file
+// (`await using`) or at the latest with the run.
 import { randomBytes } from 'node:crypto'
 import { mkdirSync } from 'node:fs'
 import { homedir } from 'node:os'
@@ -82,7 +83,10 @@ async function startLocalPostgres(databases: readonly string[]): Promise<Postgre
   return startPostgres({ ...ownPlace('postgres'), port, databases, fsync: false }, startSignal())
 }
 
-/** As a process of this machine, also where the rest of the infrastructure runs in containers. `databaseUrl` is the superuser's. */
+/**
+ * As a process of this machine, also where the rest of the infrastructure runs in containers.
+ * `databaseUrl` is the superuser's.
+ */
 export async function startLocalUnleash(postgresUrl: string): Promise<Unleash & { databaseUrl: string }> {
   const name = `unleash_${randomBytes(4).toString('hex')}`
   const url = (database: string, login: { username?: string; password?: string } = {}): string =>
@@ -102,7 +106,10 @@ export async function startLocalUnleash(postgresUrl: string): Promise<Unleash & 
   return Object.assign(unleash, { databaseUrl: url(name) })
 }
 
-/** A folder inside the run's, so that the run's end (or the next run) finds what a crashed file left. */
+/**
+ * A folder inside the run's, so that the run's end (or the next run) finds
+ * what a crashed file left.
+ */
 function ownPlace(name: string): {
   folder: string
   logFile: string

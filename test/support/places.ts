@@ -1,5 +1,5 @@
-// Places where a secret could lie, as parts that can be searched: logs, tables, topics and the arguments of processes. Read past our own
-// code, as somebody who got hold of them would.
+// Places where a secret could lie, as parts that can be searched: logs, tables, topics and the
+// arguments of processes. Read past our own code, as somebody who got hold of them would.
 import { readdirSync, readFileSync } from 'node:fs'
 import path from 'node:path'
 import { Kafka, logLevel } from 'kafkajs'

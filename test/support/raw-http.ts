@@ -24,12 +24,18 @@ export function rawRequest(
   return `${method} ${path} HTTP/1.1\r\n${lines.join('')}\r\n${body}`
 }
 
-/** Sends the bytes as they are, then waits for the server to answer and close. Rejects when it does neither in time. */
+/**
+ * Sends the bytes as they are, then waits for the server to answer and close.
+ * Rejects when it does neither in time.
+ */
 export async function rawExchange(port: number, bytes: string | Uint8Array): Promise<RawAnswer> {
   return rawDialogue(port, (socket) => void socket.write(bytes))
 }
 
-/** As rawExchange, for a talker that sends in its own time; errors of its writes after the server closed are not errors. */
+/**
+ * As rawExchange, for a talker that sends in its own time;
+ * errors of its writes after the server closed are not errors.
+ */
 export async function rawDialogue(port: number, talk: (socket: Socket) => void): Promise<RawAnswer> {
   const chunks: Buffer[] = []
   const socket = connect({ port, host: '127.0.0.1' })

@@ -1,4 +1,5 @@
-// A consumer of the port that writes down what it is told, in order: joins and records. For tests of the port itself.
+// A consumer of the port that writes down what it is told, in order: joins and records.
+// For tests of the port itself.
 import type {
   Batch,
   Consumer,

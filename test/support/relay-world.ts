@@ -39,7 +39,10 @@ export async function openRelayWorld(label: string, brokers = testStack().broker
   }
 }
 
-/** On a loaded machine a broker may answer for a while that it does not lead what it has just created. */
+/**
+ * On a loaded machine a broker may answer for a while that it does not lead
+ * what it has just created.
+ */
 async function untilLed(brokers: string, topics: readonly string[]): Promise<void> {
   const admin = new Kafka({ brokers: brokers.split(','), logLevel: logLevel.NOTHING }).admin()
   await admin.connect()

@@ -1,5 +1,6 @@
-// Starts the local stack again and again on the same data, under a load that is cut off each time, and asks of every start that it
-// ends in "equal": the promise that a newcomer meets at the second `npm start`.
+// Starts the local stack again and again on the same data, under a load that is cut off each
+// time, and asks of every start that it ends in "equal": the promise that a newcomer meets
+// at the second `npm start`.
 import { simulatorAdmin } from '../../infra/local/simulator-admin.ts'
 import { eventually } from './eventually.ts'
 import type { FreshClone, RunningStart } from './fresh-clone.ts'
@@ -20,7 +21,10 @@ export interface Round {
 export interface RoundOptions {
   readonly endings: readonly Ending[]
   readonly args: readonly string[]
-  /** A round whose start differs at first, because something is closed or broken: more arguments, and what is done about it. */
+  /**
+   * A round whose start differs at first, because something is closed or broken: more arguments,
+   * and what is done about it.
+   */
   readonly troubled?: {
     readonly round: number
     readonly args: readonly string[]
@@ -36,7 +40,10 @@ export interface RoundOptions {
 const EQUAL = /equal the vendor: \d+ accounts?, \d+ events/
 const LOAD_SLACK_MS = 180_000
 
-/** One round for each ending. Throws with the output of the first start that does not end in "equal", or that says a difference. */
+/**
+ * One round for each ending. Throws with the output of the first start that does not end in
+ * "equal", or that says a difference.
+ */
 export async function restartRounds(clone: FreshClone, options: RoundOptions): Promise<readonly Round[]> {
   const rounds: Round[] = []
   for (const [index, ending] of options.endings.entries()) {

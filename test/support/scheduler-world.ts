@@ -1,4 +1,5 @@
-// A database, topics and schemas of one test's own, with the deps of the scheduler's jobs on the scheduler's role.
+// A database, topics and schemas of one test's own,
+// with the deps of the scheduler's jobs on the scheduler's role.
 import { randomBytes, randomUUID } from 'node:crypto'
 import { TOPICS } from '#schemas/topics.ts'
 import type { SyncRequested } from '#schemas/messages.gen.ts'

@@ -1,5 +1,6 @@
-// Every secret that passes a play vendor of this process, in either direction: what comes in headers, forms and JSON, and what the
-// vendor answers. Reads the wire, so it knows nothing of the adapters and misses no token that was really issued or used.
+// Every secret that passes a play vendor of this process, in either direction: what comes in
+// headers, forms and JSON, and what the vendor answers. Reads the wire, so it knows nothing of the
+// adapters and misses no token that was really issued or used.
 import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 
@@ -61,7 +62,10 @@ function noteJson(value: unknown, note: Note): void {
   }
 }
 
-/** Hands over the whole body once it has passed; `push` is how a request gets its chunks, `end` and `write` those of a response. */
+/**
+ * Hands over the whole body once it has passed; `push` is how a request gets its chunks, `end` and
+ * `write` those of a response.
+ */
 function collect(
   stream: IncomingMessage | ServerResponse,
   kind: 'push' | 'end',

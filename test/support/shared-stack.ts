@@ -1,5 +1,6 @@
-// The infrastructure that all test files of a run share, in one of three ways: `local` (processes of ours), `docker`
-// (testcontainers) or `external` (addresses in the environment). It is always said which one is used.
+// The infrastructure that all test files of a run share, in one of three ways: `local`
+// (processes of ours), `docker` (testcontainers) or `external` (addresses in the environment).
+// It is always said which one is used.
 import { existsSync } from 'node:fs'
 import { homedir } from 'node:os'
 import path from 'node:path'
@@ -45,7 +46,9 @@ const EXTERNAL = [
   'UNLEASH_ADMIN_TOKEN',
 ] as const
 
-/** Starts (or, when external, names) the infrastructure. Throws a Problem that says what is missing. */
+/**
+ * Starts (or, when external, names) the infrastructure. Throws a Problem that says what is missing.
+ */
 export async function startSharedStack(
   folder: string,
   env: NodeJS.ProcessEnv,

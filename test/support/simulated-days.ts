@@ -1,6 +1,7 @@
-// A world whose days pass in seconds. The vendor's clock, the database's calstream_now() and the services' Clock are one clock, ahead of
-// the wall clock by the same shift; it stands (but for real seconds) while work goes on and jumps when a test says so. The services
-// run in this process, because a jump has to reach them; they are the real ones, on the real broker and database.
+// A world whose days pass in seconds. The vendor's clock, the database's calstream_now() and the
+// services' Clock are one clock, ahead of the wall clock by the same shift; it stands (but for real
+// seconds) while work goes on and jumps when a test says so. The services run in this process,
+// because a jump has to reach them; they are the real ones, on the real broker and database.
 import { setTimeout as delay } from 'node:timers/promises'
 import pg from 'pg'
 import type { Gates } from '#shared/domain/gates.ts'
@@ -46,7 +47,10 @@ export class SimulatedDays implements AsyncDisposable {
   readonly #runJobs: () => Promise<number>
   /** Rests that ended by the deadline, not by quiet: they cost time, never truth. */
   unrested = 0
-  /** When the vendor's clock was ahead of the database's, by the vendor's clock: two clocks cannot move at one moment. */
+  /**
+   * When the vendor's clock was ahead of the database's, by the vendor's clock:
+   * two clocks cannot move at one moment.
+   */
   readonly jumps: Span[] = []
 
   constructor(parts: {
@@ -68,9 +72,13 @@ export class SimulatedDays implements AsyncDisposable {
     return Date.now() + this.#clock.shiftMs
   }
 
-  /** Moves every clock on. The vendor goes first: what it rings on the way finds the product a little behind, as in life. */
+  /**
+   * Moves every clock on. The vendor goes first: what it rings on the way finds the product a
+   * little behind, as in life.
+   */
   async advance(ms: number): Promise<void> {
-    // The vendor's clock stops at each of its timers on the way, so a call may bear any time in between.
+    // The vendor's clock stops at each of its timers on the way,
+    // so a call may bear any time in between.
     const from = this.now()
     await this.world.moveVendors(ms)
     this.#clock.shiftMs += ms
@@ -80,7 +88,10 @@ export class SimulatedDays implements AsyncDisposable {
     this.jumps.push({ from, to: this.now() })
   }
 
-  /** Runs the scheduler's jobs that are due and waits until nothing is left to do now, or five real seconds have passed. */
+  /**
+   * Runs the scheduler's jobs that are due and waits until nothing is left to do now,
+   * or five real seconds have passed.
+   */
   async work(): Promise<void> {
     await this.#runJobs()
     const deadline = performance.now() + REST_MS_MAX
@@ -112,7 +123,10 @@ export class SimulatedDays implements AsyncDisposable {
   }
 }
 
-/** Starts the five services of a world on one clock that can be moved on. Its vendors must be of this process. */
+/**
+ * Starts the five services of a world on one clock that can be moved on.
+ * Its vendors must be of this process.
+ */
 export async function openSimulatedDays(world: TimedWorld, signal: AbortSignal): Promise<SimulatedDays> {
   await using owned = new AsyncDisposableStack()
   const database = new pg.Client({

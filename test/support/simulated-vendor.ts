@@ -1,4 +1,5 @@
-// A vendor's world made of the simulator, for the contract suite: what differs between vendors is told, the rest is the same.
+// A vendor's world made of the simulator, for the contract suite: what differs between vendors is
+// told, the rest is the same.
 import { createHash, randomBytes } from 'node:crypto'
 import type { Vendor } from '#shared/vendors/vendor.ts'
 import { startTestSimulator, type TestSimulator } from './simulator.ts'

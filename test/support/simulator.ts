@@ -1,4 +1,5 @@
-// A simulated Google of a test's own: its admin API as one function, an account with an access token, and the official SDK as client.
+// A simulated Google of a test's own: its admin API as one function, an account with an access
+// token, and the official SDK as client.
 import { calendar, type calendar_v3 } from 'googleapis/build/src/apis/calendar/index.js'
 import { startSimulator, type Simulator } from '../../infra/simulator/service.ts'
 import type { SimulatorConfig } from '../../infra/simulator/config.ts'

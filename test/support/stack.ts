@@ -1,5 +1,6 @@
-// What a test file uses of the shared stack: a database of its own (cloned from a migrated template), a prefix of its own
-// on the shared broker, and, where it stops or kills something, a component of its own.
+// What a test file uses of the shared stack: a database of its own (cloned from a migrated
+// template), a prefix of its own on the shared broker, and, where it stops or kills
+// something, a component of its own.
 import { createHash, randomBytes } from 'node:crypto'
 import pg from 'pg'
 import { inject } from 'vitest'
@@ -18,12 +19,18 @@ export interface TestDatabase extends AsyncDisposable {
   url(role?: DatabaseRole): string
 }
 
-/** The shared infrastructure of this run. Only files of the projects contract, integration and drill have it. */
+/**
+ * The shared infrastructure of this run.
+ * Only files of the projects contract, integration and drill have it.
+ */
 export function testStack(): TestStack {
   return inject('stack')
 }
 
-/** A database with all tables and role passwords, this file's own. Disposing drops it, open sessions included. */
+/**
+ * A database with all tables and role passwords, this file's own.
+ * Disposing drops it, open sessions included.
+ */
 export async function freshDatabase(label: string): Promise<TestDatabase> {
   const stack = testStack()
   const template = await migratedTemplate(stack)

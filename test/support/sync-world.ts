@@ -283,7 +283,10 @@ export class SyncWorld implements AsyncDisposable {
     return compareHoldings('Postgres', truth.holdings, rows, truth.mayDiffer)
   }
 
-  /** events.list calls since the last question, unless the pattern names others; of this account alone where calls that a test before gave up may still end. */
+  /**
+   * events.list calls since the last question, unless the pattern names others; of this account
+   * alone where calls that a test before gave up may still end.
+   */
   async calls(of?: Account, pattern = '/events$'): Promise<readonly SeenRequest[]> {
     const path = encodeURIComponent(pattern)
     const { requests, next } = await this.world.admin<{ requests: SeenRequest[]; next: number }>(

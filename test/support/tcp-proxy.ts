@@ -1,5 +1,6 @@
-// A TCP proxy that a test or a drill can break: it cuts both sides at a chosen moment, as a cut cable or a dying balancer
-// does, and it can be slow, narrow, mute or gone. It looks at bytes; what a protocol's messages look like is said by the caller.
+// A TCP proxy that a test or a drill can break: it cuts both sides at a chosen moment, as a cut
+// cable or a dying balancer does, and it can be slow, narrow, mute or gone. It looks at bytes; what
+// a protocol's messages look like is said by the caller.
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
 
@@ -9,7 +10,10 @@ export interface Toxics {
   readonly down?: boolean
   /** Bytes of this direction vanish while the sockets stay open: a half-open link. */
   readonly mute?: 'up' | 'down' | 'both'
-  /** Nobody gets through: whoever says something is told this, and that was it. Connections that are open are reset first. */
+  /**
+   * Nobody gets through: whoever says something is told this, and that was it.
+   * Connections that are open are reset first.
+   */
   readonly answer?: string
   /** Added to each direction. */
   readonly latencyMs?: number
@@ -32,7 +36,10 @@ export interface Cut {
 
 export interface TcpProxy extends AsyncDisposable {
   readonly port: number
-  /** The next time the client sends these bytes they are passed on, and what the server answers to them is not: both sides are dropped. */
+  /**
+   * The next time the client sends these bytes they are passed on, and what the server answers to
+   * them is not: both sides are dropped.
+   */
   cutAfter(bytes: Buffer): void
   /** The next time the client sends these bytes they are not passed on: both sides are dropped. */
   cutBefore(bytes: Buffer): void
@@ -54,10 +61,15 @@ export interface TcpProxy extends AsyncDisposable {
   answered(): number
 }
 
-/** 8 bytes of length and API key stand before every Kafka request (KIP-482 leaves them as they are). */
+/**
+ * 8 bytes of length and API key stand before every Kafka request (KIP-482 leaves them as they are).
+ */
 const KAFKA_HEAD = 6
 
-/** Recognises a Kafka request by its API key: 0 Produce, 1 Fetch, 8 OffsetCommit, 26 EndTxn. kafka.apache.org/protocol#protocol_api_keys */
+/**
+ * Recognises a Kafka request by its API key: 0 Produce, 1 Fetch, 8 OffsetCommit, 26 EndTxn.
+ * kafka.apache.org/protocol#protocol_api_keys
+ */
 export function kafkaRequest(apiKey: number): (chunk: Buffer) => boolean {
   return (chunk) => chunk.length >= KAFKA_HEAD && chunk.readInt16BE(4) === apiKey
 }

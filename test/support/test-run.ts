@@ -1,5 +1,5 @@
-// The folder of one vitest run: its stack's data, gone at the end. A run that was killed cannot clean up, so each run
-// first ends the processes and removes the folders of those that are no more.
+// The folder of one vitest run: its stack's data, gone at the end. A run that was killed cannot
+// clean up, so each run first ends the processes and removes the folders of those that are no more.
 import { mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import path from 'node:path'
 import { removePostgresHome } from '../../infra/local/postgres-home.ts'
@@ -50,7 +50,10 @@ async function removeDeadRuns(): Promise<void> {
   }
 }
 
-/** The shared stack's folder and those of stacks that test files have for themselves; a fresh clone has its stack inside. */
+/**
+ * The shared stack's folder and those of stacks that test files have for themselves;
+ * a fresh clone has its stack inside.
+ */
 function stackFolders(folder: string): readonly string[] {
   const own = listFolders(folder).filter((name) => name.startsWith('own-'))
   return [folder, ...own.flatMap((name) => [path.join(folder, name), path.join(folder, name, '.calstream')])]

@@ -1,5 +1,6 @@
-// A process of its own with one transactional producer, for tests that freeze it. Says `open`, then publishes one record
-// for each line on standard input (the line is the value) and answers `published` or the code of the failure.
+// A process of its own with one transactional producer, for tests that freeze it. Says `open`, then
+// publishes one record for each line on standard input (the line is the value) and answers
+// `published` or the code of the failure.
 import { createInterface } from 'node:readline'
 import { asFailure } from '#shared/domain/failure.ts'
 import { openTransactionalProducer } from '#shared/platform/kafkajs.ts'

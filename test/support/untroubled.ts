@@ -1,4 +1,5 @@
-// What a calendar's row says of places, ways of listing and failures while nothing is wrong with them.
+// What a calendar's row says of places,
+// ways of listing and failures while nothing is wrong with them.
 import type { CalendarRow } from '#shared/store/calendars.ts'
 
 export const UNTROUBLED = {

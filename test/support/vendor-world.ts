@@ -1,4 +1,5 @@
-// The vendor as the contract suite sees it: a world that is changed from outside, and readers of what an adapter made of it.
+// The vendor as the contract suite sees it: a world that is changed from outside, and readers of
+// what an adapter made of it.
 import { expect } from 'vitest'
 import { Failure } from '#shared/domain/failure.ts'
 import { isOutside } from '#shared/domain/window.ts'
@@ -80,7 +81,10 @@ export interface VendorWorld extends AsyncDisposable {
   consent(account: TestAccount, mode: 'grant' | 'partial' | 'deny'): Promise<ConsentAnswer>
   /** Whether a refresh brings a new refresh token, where the vendor leaves that open. */
   rotate(on: boolean): Promise<void>
-  /** The next list of this account's events meets this trouble, once. `retryAfter` goes with throttling. */
+  /**
+   * The next list of this account's events meets this trouble, once.
+   * `retryAfter` goes with throttling.
+   */
   trouble(account: TestAccount, trouble: Trouble, retryAfter?: string): Promise<void>
   /** Pages of at most this size, short ones among them; every other one empty if asked for. */
   smallPages(size: number, everyOtherEmpty: boolean): Promise<void>
@@ -93,7 +97,9 @@ export interface VendorWorld extends AsyncDisposable {
 const DAY = 86_400_000_000
 const now = Date.now() * 1000
 export const WINDOW = { from: now - 30 * DAY, to: now + 365 * DAY }
-/** Tests have limits of their own; one clock for a whole file would fail them all on a busy machine. */
+/**
+ * Tests have limits of their own; one clock for a whole file would fail them all on a busy machine.
+ */
 export const signal = new AbortController().signal
 
 export interface Run {

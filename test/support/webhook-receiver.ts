@@ -1,4 +1,5 @@
-// A receiver of webhooks that answers what a test tells it and keeps what came, headers as they were on the wire.
+// A receiver of webhooks that answers what a test tells it and keeps what came,
+// headers as they were on the wire.
 import { createServer, type IncomingHttpHeaders } from 'node:http'
 import type { AddressInfo } from 'node:net'
 

@@ -1,4 +1,5 @@
-// The ways in which a vendor's wire fails, and what a client makes of each: one list for both vendors.
+// The ways in which a vendor's wire fails, and what a client makes of each:
+// one list for both vendors.
 
 /** Each fault with what is seen of it; `healthy` is what the call answers without one. */
 export function wireFaults(healthy: string) {
@@ -15,7 +16,10 @@ export function wireFaults(healthy: string) {
   ] as const
 }
 
-/** What a client makes of it: the status with its content type and whether the body was whole JSON, or that nothing came. */
+/**
+ * What a client makes of it: the status with its content type and whether the body was whole
+ * JSON, or that nothing came.
+ */
 export async function outcomeOf(answer: Promise<Response>): Promise<string> {
   try {
     const response = await answer

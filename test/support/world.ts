@@ -1,5 +1,6 @@
-// A whole small world for one test file: the services as real processes on a database, a topic prefix and a play vendor of
-// their own. What a test kills, freezes or starts twice is a handle here; everything ends with the file.
+// A whole small world for one test file: the services as real processes on a database, a topic
+// prefix and a play vendor of their own. What a test kills, freezes or starts twice is a handle
+// here; everything ends with the file.
 import { randomBytes, randomUUID } from 'node:crypto'
 import { mkdirSync } from 'node:fs'
 import { homedir } from 'node:os'
@@ -86,7 +87,10 @@ export class World implements AsyncDisposable {
     return this.#place.folder
   }
 
-  /** Starts a service as a process; a second one of the same kind is another process of the same group. */
+  /**
+   * Starts a service as a process; a second one of the same kind is another
+   * process of the same group.
+   */
   async start(name: ServiceName, env: Readonly<Record<string, string>> = {}): Promise<Component> {
     const { admin } = await freePorts(['admin'])
     const settings = { ...this.env, ...env, [`ADMIN_PORT_${name.toUpperCase()}`]: String(admin) }
@@ -102,7 +106,10 @@ export class World implements AsyncDisposable {
     return `http://127.0.0.1:${this.#adminPorts.get(service)}`
   }
 
-  /** One of our metrics of a service, summed over its labels; `label` picks those that have it, like `outcome="failed"`. */
+  /**
+   * One of our metrics of a service, summed over its labels;
+   * `label` picks those that have it, like `outcome="failed"`.
+   */
   async metric(service: Component, name: string, label = ''): Promise<number> {
     const text = await (await fetch(`${this.adminUrl(service)}/metrics`)).text()
     const samples = [...text.matchAll(new RegExp(`^${name}(?:\\{[^}]*\\})? ([0-9.e+-]+)`, 'gm'))]
@@ -111,7 +118,10 @@ export class World implements AsyncDisposable {
       .reduce((sum, sample) => sum + Number(sample[1]), 0)
   }
 
-  /** Makes an account at the vendor and connects it, allowed by both lists. Nothing is synced until services run. */
+  /**
+   * Makes an account at the vendor and connects it, allowed by both lists.
+   * Nothing is synced until services run.
+   */
   async connect(
     account: {
       vendor?: VendorName
@@ -187,8 +197,9 @@ export async function openWorld(options: WorldOptions): Promise<World> {
 }
 
 /**
- * What services need beside vendors: a database, topics and schemas of their own, and the settings of all five.
- * `vendors` has the addresses of the play vendors. Everything opened ends with `owned`.
+ * What services need beside vendors: a database, topics and schemas of their own, and the
+ * settings of all five. `vendors` has the addresses of the play vendors. Everything
+ * opened ends with `owned`.
  */
 export async function openPlace(
   options: Omit<WorldOptions, 'simulator'>,

@@ -1,5 +1,6 @@
-// Busy equals what the vendors answer themselves, over every claim that an event can make on a person's time, in zones whose clocks
-// change. `npm run oracle` compares 100 000 events; this run a part of them, from another seed each time.
+// Busy equals what the vendors answer themselves, over every claim that an event can make on a
+// person's time, in zones whose clocks change. `npm run oracle` compares 100 000 events; this run a
+// part of them, from another seed each time.
 import { randomInt } from 'node:crypto'
 import { expect, test } from 'vitest'
 import type { BusySpan } from '#shared/store/busy.ts'

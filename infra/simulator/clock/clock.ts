@@ -1,11 +1,15 @@
-// The simulated clock: the vendor's own time, which its tokens, channels, stamps and waiting deliveries live by. It runs with
-// the wall clock, ahead of it by what it was advanced, or it is manual and moves only when it is told to. It never goes back.
-// What belongs to the wire stays on the wall clock: latency, slow answers, the time-out of a delivery, the rate of load.
+// The simulated clock: the vendor's own time, which its tokens, channels, stamps and waiting
+// deliveries live by. It runs with the wall clock, ahead of it by what it was advanced, or it is
+// manual and moves only when it is told to. It never goes back. What belongs to the wire stays on
+// the wall clock: latency, slow answers, the time-out of a delivery, the rate of load.
 import { createTimerHeap, type TimerHeap } from './timer-heap.ts'
 
 /** Timers of Node take no longer delay; a later one is looked at again when this has passed. */
 const DELAY_MS_MAX = 2_147_483_647
-/** How long an advance waits, in wall time, for what one of its timers began: a receiver that hangs must not hold the clock. */
+/**
+ * How long an advance waits, in wall time, for what one of its timers began: a receiver that hangs
+ * must not hold the clock.
+ */
 const SETTLE_MS_MAX = 2_000
 
 export interface ClockOptions {
@@ -16,13 +20,17 @@ export interface ClockOptions {
 
 export interface SimulatorClock extends Disposable {
   readonly mode: 'running' | 'manual'
-  /** ms epoch; a running clock has fractions, so that freshness can be measured from a change's own time. */
+  /**
+   * ms epoch; a running clock has fractions,
+   * so that freshness can be measured from a change's own time.
+   */
   now(): number
   /** Runs `run` once `delayMs` of simulated time have passed; returns what cancels it. */
   after(delayMs: number, run: () => void): () => void
   /**
-   * Moves the clock on, stopping at every timer on the way: each one sees its own due time, and what it began is over (or
-   * two seconds of wall time have passed) before the clock goes on. Calls queue up.
+   * Moves the clock on, stopping at every timer on the way: each one sees its own due time,
+   * and what it began is over (or two seconds of wall time have passed) before the clock
+   * goes on. Calls queue up.
    */
   advance(ms: number): Promise<void>
   onAdvance(hooks: AdvanceHooks): void

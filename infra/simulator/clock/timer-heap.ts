@@ -1,5 +1,6 @@
-// Timers in the order of their due time, equal ones in the order in which they were set: a binary heap, because a hundred
-// thousand delayed deliveries may wait at once. A cancelled timer stays until its turn comes, and then nothing happens.
+// Timers in the order of their due time, equal ones in the order in which they were set: a binary
+// heap, because a hundred thousand delayed deliveries may wait at once. A cancelled timer stays
+// until its turn comes, and then nothing happens.
 
 interface Entry {
   readonly at: number
@@ -13,7 +14,10 @@ export interface TimerHeap {
   add(at: number, run: () => void): () => void
   /** When the earliest is due; null when none waits. */
   nextAt(): number | null
-  /** Takes out, earliest first, what is due by `at` at the time of the call; what these add waits for the next call. */
+  /**
+   * Takes out, earliest first, what is due by `at` at the time of the call;
+   * what these add waits for the next call.
+   */
   takeUntil(at: number): readonly (() => void)[]
   clear(): void
 }

@@ -1,5 +1,5 @@
-// Who consents to what: the decision behind both vendors' consent pages. A knob or a login hint makes it at once; without either
-// a person gets a page with one link per account and answer.
+// Who consents to what: the decision behind both vendors' consent pages. A knob or a login hint
+// makes it at once; without either a person gets a page with one link per account and answer.
 import type { ConsentKnobs, ConsentMode } from '../control/knobs.ts'
 import type { Account } from '../world/entries.ts'
 import type { World } from '../world/world.ts'
@@ -25,8 +25,9 @@ export interface ConsentQuestion {
 }
 
 /**
- * Decides: the knob's account before the hint's (a person may sign in as somebody else than was hinted), an unknown hint makes a
- * new account; `simulate=grant|deny|partial` in the query, which the page's links carry, before the knob's mode.
+ * Decides: the knob's account before the hint's (a person may sign in as somebody else than was
+ * hinted), an unknown hint makes a new account; `simulate=grant|deny|partial` in the query, which
+ * the page's links carry, before the knob's mode.
  */
 export function decideConsent(question: ConsentQuestion): Decision {
   const { knobs, accounts, query } = question

@@ -47,7 +47,8 @@ export const CALENDAR_ROUTES: readonly Route<AdminContext>[] = [
     },
   },
   {
-    // At once and counted, where load is by the wall clock: what a scenario with a manual clock needs.
+    // At once and counted, where load is by the wall clock:
+    // what a scenario with a manual clock needs.
     method: 'POST',
     path: '/admin/events/change',
     handle: ({ deps, call }) => {

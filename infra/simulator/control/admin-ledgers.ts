@@ -47,7 +47,10 @@ export const LEDGER_ROUTES: readonly Route<AdminContext>[] = [
   },
 ]
 
-/** At most 20 000 entries after `after`; `dropped` > 0 says that the ledger's oldest entries are gone. */
+/**
+ * At most 20 000 entries after `after`;
+ * `dropped` > 0 says that the ledger's oldest entries are gone.
+ */
 function page<T extends { readonly seq: number }>(
   name: string,
   ledger: Ledger<T>,

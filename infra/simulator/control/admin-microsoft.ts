@@ -1,4 +1,5 @@
-// Admin routes that only Microsoft has: its subscriptions, their lifecycle notifications, and notifications that nobody should believe.
+// Admin routes that only Microsoft has: its subscriptions, their lifecycle notifications, and
+// notifications that nobody should believe.
 import type { Route } from '../http.ts'
 import type { AdminContext } from './admin.ts'
 import { forgedBody, lifecycleBody, loseSubscriptionBody } from './bodies.ts'
@@ -19,7 +20,8 @@ export const MICROSOFT_ROUTES: readonly Route<AdminContext>[] = [
     },
   },
   {
-    // Without a notification: as if it had never been, which no vendor documents and all of them do.
+    // Without a notification: as if it had never been,
+    // which no vendor documents and all of them do.
     method: 'POST',
     path: '/admin/subscriptions/lose',
     handle: ({ deps, call }) => {

@@ -1,5 +1,5 @@
-// The admin API, on a port of its own: makes accounts, changes calendars, turns knobs, injects faults, and tells the truth. It is the
-// hand of tests and drills, never of the system under test.
+// The admin API, on a port of its own: makes accounts, changes calendars, turns knobs, injects
+// faults, and tells the truth. It is the hand of tests and drills, never of the system under test.
 import { type Answer, type Call, type Route, router, send } from '../http.ts'
 import type { SimulatorClock } from '../clock/clock.ts'
 import type { Push } from '../google/push.ts'

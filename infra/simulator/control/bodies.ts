@@ -1,4 +1,5 @@
-// What the admin API takes. Unknown fields are refused: a misspelt knob that is silently ignored makes a drill prove nothing.
+// What the admin API takes. Unknown fields are refused: a misspelt knob that is silently ignored
+// makes a drill prove nothing.
 import { z } from 'zod'
 import type { Operation } from '../http.ts'
 import { isZone } from '../world/zones.ts'
@@ -258,7 +259,10 @@ export const lifecycleBody = z.strictObject({
   accountId: z.string().optional(),
 })
 
-/** A notification as it stands, to wherever: what a forger sends, or a vendor for a subscription that is no more. */
+/**
+ * A notification as it stands, to wherever:
+ * what a forger sends, or a vendor for a subscription that is no more.
+ */
 export const forgedBody = z.strictObject({
   url: z.url(),
   items: z.array(z.record(z.string(), z.unknown())).max(1000),
@@ -266,7 +270,10 @@ export const forgedBody = z.strictObject({
 
 export const loseSubscriptionBody = z.strictObject({ id: z.string() })
 
-/** The body of each call that takes one, by method and path of its route: scenarios are checked against it. */
+/**
+ * The body of each call that takes one, by method and path of its route:
+ * scenarios are checked against it.
+ */
 export const BODY_OF: Readonly<Record<string, z.ZodType>> = {
   'POST /admin/accounts': accountBody,
   'POST /admin/accounts/:accountId/calendars': calendarBody,

@@ -1,5 +1,6 @@
-// Injected faults: what to match and what to do instead of, before or after the real answer. The first live fault that matches a
-// request wins; every hit is counted, so that a test can prove that its fault was met.
+// Injected faults: what to match and what to do instead of, before or after the real answer.
+// The first live fault that matches a request wins; every hit is counted, so that a test can
+// prove that its fault was met.
 import { createRandom, digest } from '../random.ts'
 
 export interface FaultMatch {
@@ -45,7 +46,10 @@ export interface FaultSpec {
   readonly delayMs?: number
   /** Never answers. */
   readonly hang?: boolean
-  /** Closes the connection before or after the work is done: after makes a write ambiguous to its client. */
+  /**
+   * Closes the connection before or after the work is done:
+   * after makes a write ambiguous to its client.
+   */
   readonly reset?: 'before' | 'after'
   /** With `respond` or `html`: does the work first, which then nobody hears of. */
   readonly afterWork?: boolean
@@ -57,7 +61,10 @@ export interface FaultSpec {
   readonly contentType?: string
   /** Sends half of the real answer and closes. */
   readonly truncate?: boolean
-  /** Sends the real answer with its items so many times, or with so much text beside each of them, whatever was asked for. */
+  /**
+   * Sends the real answer with its items so many times,
+   * or with so much text beside each of them, whatever was asked for.
+   */
   readonly swell?: { readonly copies?: number; readonly bytesPerItem?: number }
   /**
    * Lists never end: a next page follows each, with the same items, with none, or with the same

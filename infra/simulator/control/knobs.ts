@@ -1,5 +1,5 @@
-// The knobs: how the simulated vendor behaves when nothing is injected. Every knob has a default that a healthy vendor would show;
-// the admin API turns them while the simulator runs.
+// The knobs: how the simulated vendor behaves when nothing is injected. Every knob has a default
+// that a healthy vendor would show; the admin API turns them while the simulator runs.
 
 /** `sometimes` decides per page from the seed; true forces it, false forbids it. */
 export type PageKnob = boolean | 'sometimes'
@@ -8,7 +8,9 @@ export type PageKnob = boolean | 'sometimes'
 export type ConsentMode = 'grant' | 'deny' | 'partial'
 
 export interface ConsentKnobs {
-  /** Id or email of the account that consents; null = whom the login hint names, else a page asks. */
+  /**
+   * Id or email of the account that consents; null = whom the login hint names, else a page asks.
+   */
   account: string | null
   mode: ConsentMode
   /** What `partial` grants; null = what was asked for without the scopes of calendars. */
@@ -16,13 +18,19 @@ export interface ConsentKnobs {
 }
 
 export interface GrantKnobs {
-  /** Life of a refresh token (consent screen "Testing": 7 days, time-based access); null = until revoked or half a year unused. */
+  /**
+   * Life of a refresh token (consent screen "Testing": 7 days, time-based access); null = until
+   * revoked or half a year unused.
+   */
   refreshTokenSeconds: number | null
   /** A refresh answers a new refresh token too; the old one stays valid. */
   rotate: boolean
 }
 
-/** Google's budgets; null = none, because a bench would rather meet its own. Google's own are 600 and 10 000. */
+/**
+ * Google's budgets; null = none, because a bench would rather meet its own.
+ * Google's own are 600 and 10 000.
+ */
 export interface QuotaKnobs {
   perUserPerMinute: number | null
   perProjectPerMinute: number | null
@@ -49,7 +57,10 @@ export interface MicrosoftKnobs {
   rotateRefreshTokens: boolean
   /** Calls of one mailbox that may be in flight. */
   concurrencyMax: number
-  /** Whose calls are counted together: the documents flip between an app's calls of one mailbox and all calls of an app. */
+  /**
+   * Whose calls are counted together: the documents flip between an app's calls of one mailbox
+   * and all calls of an app.
+   */
   concurrencyScope: 'mailbox' | 'app'
   /** How a call too many is refused; 503 is seen beside the documented 429. */
   concurrencyStatus: 429 | 503
@@ -87,7 +98,10 @@ export interface MicrosoftKnobs {
 export interface CursorKnobs {
   /** Age at which a sync token answers 410; null = never by age. */
   lifeSeconds: number | null
-  /** Whether a token keeps the window of its first listing: implied by Google's own sample, stated nowhere. */
+  /**
+   * Whether a token keeps the window of its first listing:
+   * implied by Google's own sample, stated nowhere.
+   */
   keepsWindow: boolean
   /** How long a change is readable by its id and announced, but not yet in an increment. */
   lagMs: number
@@ -139,14 +153,26 @@ export interface NotificationKnobs {
   paused: boolean
   /** Messages per change, each with its own number or id: bursts are normal. */
   perChange: number
-  /** Google: whether the `sync` message goes out before the answer to watch, after it, or now so and now so. */
+  /**
+   * Google: whether the `sync` message goes out before the answer to watch,
+   * after it, or now so and now so.
+   */
   syncMessage: 'before' | 'after' | 'mixed'
-  /** Google: says `not_exists` on the channels of a calendar that is deleted; nobody documents that it is sent, or that it is not. */
+  /**
+   * Google: says `not_exists` on the channels of a calendar that is deleted; nobody documents that
+   * it is sent, or that it is not.
+   */
   notExists: boolean
   retryBaseMs: number
-  /** null = the vendor's own end: the eighth attempt at Google (it names none; this one is ours), four hours at Microsoft in any case. */
+  /**
+   * null = the vendor's own end: the eighth attempt at Google (it names none; this one is ours),
+   * four hours at Microsoft in any case.
+   */
   retryAttemptsMax: number | null
-  /** Google documents retries for 500, 502, 503 and 504 only; a refused connection is not among them. Microsoft repeats it. */
+  /**
+   * Google documents retries for 500, 502, 503 and 504 only; a refused connection is not among
+   * them. Microsoft repeats it.
+   */
   retryOnConnectionError: boolean
 }
 

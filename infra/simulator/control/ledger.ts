@@ -1,5 +1,5 @@
-// A ledger: what happened, in order, oldest dropped beyond a cap and counted, so that a run of days cannot fill the memory and
-// a checker can tell that it did not see everything.
+// A ledger: what happened, in order, oldest dropped beyond a cap and counted, so that a run of days
+// cannot fill the memory and a checker can tell that it did not see everything.
 
 export interface Ledger<T extends { readonly seq: number }> {
   append(entry: T): void

@@ -1,5 +1,5 @@
-// The load generator: random changes at a given rate, open loop (it never waits for anybody, so a slow system cannot slow down
-// what it is measured with) and bounded in rate, time and number.
+// The load generator: random changes at a given rate, open loop (it never waits for anybody, so a
+// slow system cannot slow down what it is measured with) and bounded in rate, time and number.
 import type { Calendar } from '../world/calendar.ts'
 import { changeSomething, type Mix } from '../world/generate.ts'
 import { createRandom, type Random } from '../random.ts'
@@ -9,7 +9,9 @@ export const RATE_MAX = 5_000
 export const DURATION_MS_MAX = 24 * 3_600_000
 const LOADS_MAX = 1_000
 const TICK_MS = 10
-/** A tick that comes late makes up for at most this many changes; the rest follows in the next ones. */
+/**
+ * A tick that comes late makes up for at most this many changes; the rest follows in the next ones.
+ */
 const PER_TICK_MAX = 200
 
 export interface LoadSpec {

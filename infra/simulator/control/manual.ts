@@ -1,5 +1,5 @@
-// The admin API in words: one entry for each of its routes. The page at `/` and docs/simulator.md are made from it, and a test
-// holds it against the routes and the bodies that they take.
+// The admin API in words: one entry for each of its routes. The page at `/` and docs/simulator.md
+// are made from it, and a test holds it against the routes and the bodies that they take.
 import { z } from 'zod'
 import { BODY_OF } from './bodies.ts'
 

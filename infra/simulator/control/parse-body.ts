@@ -1,4 +1,5 @@
-// Reading admin bodies: a body that does not fit is a RangeError whose text names every problem; the API answers it with 400.
+// Reading admin bodies: a body that does not fit is a RangeError whose text names every problem;
+// the API answers it with 400.
 import { z } from 'zod'
 
 /** Answered with 404. */

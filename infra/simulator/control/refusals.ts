@@ -1,13 +1,14 @@
-// Refusals as vendors really give them, as faults: who is refused, and in which words. Each is what the vendor answers instead of
-// working, until it is over or deleted.
+// Refusals as vendors really give them, as faults: who is refused, and in which words. Each is what
+// the vendor answers instead of working, until it is over or deleted.
 import type { FaultSpec } from './faults.ts'
 
 export interface RefusalSpec {
   readonly vendor: 'google' | 'microsoft'
   /**
-   * `unauthorized`: the API answers 401 to good tokens. `project`: the operator's app is refused, whoever calls. `suspended`: the API
-   * says that the user has no calendar. `tenant`: the sign-in refuses tokens in the words of an organization. `token-rate`: the
-   * sign-in refuses tokens for its rate limit.
+   * `unauthorized`: the API answers 401 to good tokens. `project`: the operator's app is
+   * refused, whoever calls. `suspended`: the API says that the user has no calendar. `tenant`:
+   * the sign-in refuses tokens in the words of an organization. `token-rate`: the sign-in
+   * refuses tokens for its rate limit.
    */
   readonly kind: 'unauthorized' | 'project' | 'suspended' | 'tenant' | 'token-rate'
   readonly accountId?: string | undefined

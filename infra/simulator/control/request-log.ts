@@ -1,5 +1,6 @@
-// The request log: every vendor API call as the simulator saw it. Tokens never enter it: access tokens stay in their header, and
-// a token in a query is redacted; sync and page tokens are kept, because the oracles follow cursors through them.
+// The request log: every vendor API call as the simulator saw it. Tokens never enter it: access
+// tokens stay in their header, and a token in a query is redacted; sync and page tokens are kept,
+// because the oracles follow cursors through them.
 import { createLedger, type Ledger } from './ledger.ts'
 
 const REQUESTS_KEPT = 500_000

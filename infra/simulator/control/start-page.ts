@@ -1,4 +1,5 @@
-// The page at `/` of the admin port: every call of the admin API as a line to copy, with ids of accounts that exist.
+// The page at `/` of the admin port:
+// every call of the admin API as a line to copy, with ids of accounts that exist.
 import type { Route } from '../http.ts'
 import type { World } from '../world/world.ts'
 import type { AdminContext } from './admin.ts'

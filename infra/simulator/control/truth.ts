@@ -1,6 +1,7 @@
-// The truth: what every calendar holds right now, exactly as a reader with `singleEvents=true` would have to see it, and what has
-// ended. Oracles compare it with the database and with the published stream. Both vendors' events are told in one dialect, Google's,
-// with what a Graph reader gets to see: its etags, and zones by the names that Windows leaves of them.
+// The truth: what every calendar holds right now, exactly as a reader with `singleEvents=true`
+// would have to see it, and what has ended. Oracles compare it with the database and with the
+// published stream. Both vendors' events are told in one dialect, Google's, with what a Graph
+// reader gets to see: its etags, and zones by the names that Windows leaves of them.
 import { listAll } from '../google/list-items.ts'
 import { windowsName, zoneOf } from '../microsoft/zone-names.ts'
 import type { Calendar } from '../world/calendar.ts'

@@ -1,16 +1,23 @@
-// What an injected fault does to an answer: puts another in its place, or breaks the connection, the body or the content type.
+// What an injected fault does to an answer: puts another in its place, or breaks the connection,
+// the body or the content type.
 import { type Answer, type Call, render, send } from '../http.ts'
 import type { Fault } from '../control/faults.ts'
 
 /** Pages of HTML instead of JSON come from load balancers in front of the API. */
 const HTML_502 =
   '<!DOCTYPE html><html lang=en><title>Error 502 (Server Error)!!1</title><p><b>502.</b> <ins>That’s an error.</ins></html>'
-/** An endless body ends here after all, so that a client without a limit does not take this process with it. */
+/**
+ * An endless body ends here after all,
+ * so that a client without a limit does not take this process with it.
+ */
 const ENDLESS_BYTES_MAX = 1_073_741_824
 const ENDLESS_CHUNK = Buffer.alloc(65_536, ' ')
 const TRICKLE_TICK_MS = 50
 
-/** What a fault answers in place of the real answer; null when that stands (and may be broken on the way out). */
+/**
+ * What a fault answers in place of the real answer;
+ * null when that stands (and may be broken on the way out).
+ */
 export function insteadOf(
   fault: Fault,
   faultError: (status: number, reason: string | undefined) => Answer,
@@ -25,7 +32,10 @@ export function insteadOf(
   return { ...error, headers: { ...error.headers, ...respond.headers } }
 }
 
-/** Sends the answer, or does to it what the fault says; resolves to the status that the client saw, 0 for none or half of one. */
+/**
+ * Sends the answer, or does to it what the fault says; resolves to the status that the client saw,
+ * 0 for none or half of one.
+ */
 export async function breakAnswer(
   call: Call,
   answer: Answer,
@@ -77,8 +87,9 @@ export function pause(ms: number, signal: AbortSignal): Promise<void> {
 }
 
 /**
- * The answer with more of what its list holds, piece by piece and without a length: the other calls of this process go on, and a
- * client learns how much it is only by reading. One without a list is sent as it is.
+ * The answer with more of what its list holds, piece by piece and without a length: the other
+ * calls of this process go on, and a client learns how much it is only by reading. One without
+ * a list is sent as it is.
  */
 async function swell(
   call: Call,

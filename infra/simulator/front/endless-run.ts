@@ -1,6 +1,7 @@
-// Lists that never end: a real page once, and then page after page under ever new tokens, with the same items, with none, or with
-// the same under new ids. Reported of Graph's calendarView/delta (the same events again and again behind new skip tokens, when a
-// daily series did not fit into a page); played at Google too, because nothing in its protocol keeps a run from it.
+// Lists that never end: a real page once, and then page after page under ever new tokens, with the
+// same items, with none, or with the same under new ids. Reported of Graph's calendarView/delta
+// (the same events again and again behind new skip tokens, when a daily series did not fit into a
+// page); played at Google too, because nothing in its protocol keeps a run from it.
 import { ENDLESS_TOKEN, type Fault } from '../control/faults.ts'
 import type { Answer, Call } from '../http.ts'
 

@@ -1,6 +1,7 @@
-// The front of a vendor's port: for each call the fault that it meets, the latency knob, the budgets, the route, the request log.
-// The log entry is written whatever happened to the answer, so that the ledger of calls has no hole where a fault struck; the calls
-// of a batch go through here too, each with an entry of its own.
+// The front of a vendor's port: for each call the fault that it meets, the latency knob, the
+// budgets, the route, the request log. The log entry is written whatever happened to the answer, so
+// that the ledger of calls has no hole where a fault struck; the calls of a batch go through here
+// too, each with an entry of its own.
 import { type Answer, type Call, type Operation, type Route, router } from '../http.ts'
 import type { Fault, Faults } from '../control/faults.ts'
 import type { Knobs } from '../control/knobs.ts'
@@ -21,7 +22,10 @@ export interface Side<C> {
   readonly context: (call: Call, within: (inner: Call) => Promise<Answer>) => C
   /** Whose call it is, as far as its token tells, live or not. */
   readonly identify: (call: Call, params: Readonly<Record<string, string>>) => Who
-  /** The vendor's error body for an injected status and reason; the sign-in has another than the API. */
+  /**
+   * The vendor's error body for an injected status and reason;
+   * the sign-in has another than the API.
+   */
   readonly faultError: (status: number, reason: string | undefined, operation: Operation | null) => Answer
   readonly notFound: () => Answer
   /** Refuses a call that is over a budget; null lets it pass. */
@@ -40,7 +44,10 @@ export interface FrontDeps {
   readonly stopped: AbortSignal
 }
 
-/** Where a call came from, and how its answer gets there; resolves to the status that was seen there. */
+/**
+ * Where a call came from, and how its answer gets there;
+ * resolves to the status that was seen there.
+ */
 interface Door {
   readonly inBatch: boolean
   readonly deliver: (answer: Answer, fault: Fault | null) => number | Promise<number>

@@ -1,4 +1,5 @@
-// acl: who else may see a calendar. Every change of it ends the sync tokens of the calendar's events.
+// acl: who else may see a calendar. Every change of it ends the sync tokens
+// of the calendar's events.
 // https://developers.google.com/workspace/calendar/api/v3/reference/acl
 import { type Answer, type Call, readObject } from '../http.ts'
 import type { AclRule, Calendar } from '../world/calendar.ts'

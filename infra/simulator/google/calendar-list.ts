@@ -1,4 +1,5 @@
-// calendarList: which calendars an account has, in pages, with its own sync token and `deleted` entries.
+// calendarList: which calendars an account has, in pages,
+// with its own sync token and `deleted` entries.
 // https://developers.google.com/workspace/calendar/api/v3/reference/calendarList/list
 import { type Answer, type Call, readObject } from '../http.ts'
 import type { Calendar } from '../world/calendar.ts'
@@ -11,7 +12,10 @@ import type { ListDeps } from './list-events.ts'
 const TOKEN = /^cl(\d+)\.(\d+)\.(\d+)\.(c\d+)$/
 const ROLES = ['freeBusyReader', 'reader', 'writerWithoutPrivateAccess', 'writer', 'owner']
 
-/** Answers one page of calendarList.list; the page token names the position and the sequence that the run covers. */
+/**
+ * Answers one page of calendarList.list;
+ * the page token names the position and the sequence that the run covers.
+ */
 export function listCalendars(deps: ListDeps, account: Account, query: URLSearchParams): Answer {
   const { world } = deps
   const since = readToken(query.get('syncToken'), account)
@@ -25,7 +29,8 @@ export function listCalendars(deps: ListDeps, account: Account, query: URLSearch
   const showHidden = since !== null || query.get('showHidden') === 'true'
   const least = ROLES.indexOf(query.get('minAccessRole') ?? '')
   const seq = page?.seq ?? world.seq
-  // Positions count all calendars there ever were, so that one that goes while somebody pages does not move the others.
+  // Positions count all calendars there ever were,
+  // so that one that goes while somebody pages does not move the others.
   const left = [...account.calendars.values()]
     .map((calendar, index) => ({ calendar, index }))
     .filter(
@@ -64,7 +69,9 @@ function refuseToken(deps: ListDeps, since: Position | 'unreadable', query: URLS
   return old ? googleError('fullSyncRequired') : null
 }
 
-/** PATCH …/calendarList/:calendarId: what a person may change of an entry is whether it is shown. */
+/**
+ * PATCH …/calendarList/:calendarId: what a person may change of an entry is whether it is shown.
+ */
 export function patchEntry(world: World, calendar: Calendar, call: Call): Answer {
   const body = readObject(call.body)
   if (!body) return googleError('parseError')

@@ -1,5 +1,6 @@
 // events.watch and channels.stop, with the validations and errors of
-// https://developers.google.com/workspace/calendar/api/guides/push. A channel's id is never free again, not even after a stop.
+// https://developers.google.com/workspace/calendar/api/guides/push. A channel's id is never free
+// again, not even after a stop.
 import { type Answer, type Call, readObject } from '../http.ts'
 import type { Knobs } from '../control/knobs.ts'
 import { digest } from '../random.ts'
@@ -64,7 +65,9 @@ export async function watch(
   }
 }
 
-/** POST /channels/stop: only the same user may, and only with the resource id that watch answered. */
+/**
+ * POST /channels/stop: only the same user may, and only with the resource id that watch answered.
+ */
 export function stop({ world, knobs }: WatchDeps, account: Account, call: Call): Answer {
   const body = readObject(call.body)
   if (!body) return googleError('parseError')

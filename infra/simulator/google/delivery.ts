@@ -1,6 +1,8 @@
-// One delivery attempt of a notification, byte for byte as Google sends it, and the rule for trying again.
-// https://developers.google.com/workspace/calendar/api/guides/push: 200, 201, 202, 204 and 102 are success; 500, 502, 503 and 504
-// are retried with exponential backoff; everything else is a failure that is not repeated.
+// One delivery attempt of a notification, byte for byte as Google sends it,
+// and the rule for trying again.
+// https://developers.google.com/workspace/calendar/api/guides/push: 200, 201, 202, 204 and 102 are
+// success; 500, 502, 503 and 504 are retried with exponential backoff; everything else is a
+// failure that is not repeated.
 import { type Agent as HttpAgent, request as httpRequest } from 'node:http'
 import { type Agent as HttpsAgent, request as httpsRequest } from 'node:https'
 import type { ChannelInfo } from '../world/entries.ts'
@@ -84,7 +86,10 @@ export function afterAttempt(
   return RETRIED.includes(delivered.status) ? 'retry' : 'give-up'
 }
 
-/** Milliseconds before the attempt after the given one (1-based): doubling from the base, half of it random, at most a minute. */
+/**
+ * Milliseconds before the attempt after the given one (1-based): doubling from the base, half of it
+ * random, at most a minute.
+ */
 export function retryDelay(attempt: number, baseMs: number, random: Random): number {
   const full = Math.min(BACKOFF_MS_MAX, baseMs * 2 ** (attempt - 1))
   return full / 2 + (full / 2) * random.next()

@@ -1,5 +1,6 @@
 // Google's error bodies. The shape and the reasons are those of
-// https://developers.google.com/workspace/calendar/api/guides/errors; clients branch on `reason`, so it has to be exact.
+// https://developers.google.com/workspace/calendar/api/guides/errors;
+// clients branch on `reason`, so it has to be exact.
 import type { Answer } from '../http.ts'
 
 interface Shape {

@@ -20,7 +20,10 @@ import { check, clean } from './write-events.ts'
 
 const INSTANCES_MAX = 2500
 
-/** POST …/events/import: a private copy, which takes the place of an event with the same iCalUID, a deleted one too. */
+/**
+ * POST …/events/import: a private copy,
+ * which takes the place of an event with the same iCalUID, a deleted one too.
+ */
 export function importEvent(world: World, calendar: Calendar, call: Call): Answer {
   const body = readObject(call.body)
   if (!body) return googleError('parseError')
@@ -37,8 +40,8 @@ export function importEvent(world: World, calendar: Calendar, call: Call): Answe
 }
 
 /**
- * POST …/events/:eventId/move: the event leaves a tombstone with nothing but its id and goes on under the same id in the other
- * calendar; a series takes its exceptions along.
+ * POST …/events/:eventId/move: the event leaves a tombstone with nothing but its id and goes on
+ * under the same id in the other calendar; a series takes its exceptions along.
  */
 export function moveEvent(world: World, from: Calendar, eventId: string, to: Calendar | undefined): Answer {
   const target = findEvent(from, eventId)
@@ -52,7 +55,10 @@ export function moveEvent(world: World, from: Calendar, eventId: string, to: Cal
   return shown(to, eventId)
 }
 
-/** GET …/events/:eventId/instances: the occurrences of one series, exceptions in their places, in pages by position. */
+/**
+ * GET …/events/:eventId/instances: the occurrences of one series,
+ * exceptions in their places, in pages by position.
+ */
 export function listInstances(calendar: Calendar, eventId: string, query: URLSearchParams): Answer {
   const doc = calendar.docs.get(eventId)
   if (!doc || doc.deleted) return googleError('notFound')

@@ -1,4 +1,5 @@
-// The limits of extendedProperties: a longer key is dropped and a longer value cut, both without a word; too many are refused.
+// The limits of extendedProperties: a longer key is dropped and a longer value cut, both without a
+// word; too many are refused.
 // https://developers.google.com/workspace/calendar/api/guides/extended-properties
 import type { Fields } from '../world/event-doc.ts'
 

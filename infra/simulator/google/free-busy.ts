@@ -1,5 +1,6 @@
-// freebusy.query: the merged busy intervals of several calendars. A calendar that cannot be told is an error of its own inside
-// the 200. https://developers.google.com/workspace/calendar/api/v3/reference/freebusy/query
+// freebusy.query: the merged busy intervals of several calendars. A calendar that cannot be told is
+// an error of its own inside the 200.
+// https://developers.google.com/workspace/calendar/api/v3/reference/freebusy/query
 import { type Answer, type Call, readObject } from '../http.ts'
 import { dayStart, formatIn, isZone } from '../world/zones.ts'
 import type { Calendar } from '../world/calendar.ts'
@@ -71,8 +72,9 @@ function busySpans(calendar: Calendar, window: Span): readonly Span[] {
 }
 
 /**
- * Events block unless they say otherwise (events#transparency). The person's own "no" frees the time, an invitation that waits for an answer
- * does not (support.google.com/calendar/answer/37135), and where somebody works never blocks (…/guides/calendar-status).
+ * Events block unless they say otherwise (events#transparency). The person's own "no" frees the
+ * time, an invitation that waits for an answer does not (support.google.com/calendar/answer/37135),
+ * and where somebody works never blocks (…/guides/calendar-status).
  */
 export function blocks(event: WireEvent): boolean {
   const attendees = (event['attendees'] ?? []) as readonly { self?: boolean; responseStatus?: string }[]

@@ -1,7 +1,8 @@
 // events.list: parameters, runs, pages and sync tokens, as in
-// https://developers.google.com/workspace/calendar/api/guides/sync and …/v3/reference/events/list.
-// A run is one listing from its first page to its last; nextSyncToken comes on the last page only and covers the run's start,
-// so that a change made while somebody pages appears in the next increment.
+// https://developers.google.com/workspace/calendar/api/guides/sync and
+// …/v3/reference/events/list. A run is one listing from its first page to its last; nextSyncToken
+// comes on the last page only and covers the run's start, so that a change made while somebody
+// pages appears in the next increment.
 import type { Answer } from '../http.ts'
 import type { Knobs } from '../control/knobs.ts'
 import type { Calendar } from '../world/calendar.ts'
@@ -207,7 +208,10 @@ function nextClaims(run: Run, page: PageClaims, index: number, last: PageClaims[
   return { runKey: run.key, asOf: page.asOf, page: page.page + 1, index, last: key }
 }
 
-/** The run stays cached until others push it out: the last page may be asked for again when its answer was lost. */
+/**
+ * The run stays cached until others push it out:
+ * the last page may be asked for again when its answer was lost.
+ */
 function closeRun(
   deps: ListDeps,
   calendar: Calendar,

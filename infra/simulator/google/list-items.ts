@@ -1,5 +1,6 @@
-// What a listing contains, before it is cut into pages: a full read of a window, or everything that changed since a sync token.
-// Items hold documents that never change, so a run keeps showing the moment of its first page however long its paging takes.
+// What a listing contains, before it is cut into pages: a full read of a window, or everything that
+// changed since a sync token. Items hold documents that never change, so a run keeps showing the
+// moment of its first page however long its paging takes.
 import { type Calendar, changedSince, plainOccurrences } from '../world/calendar.ts'
 import {
   bounds,
@@ -25,12 +26,16 @@ export interface Selection {
   readonly timeMax: number | null
 }
 
-/** Everything alive that meets the window (and what is deleted, if that is asked for), in listing order. */
+/**
+ * Everything alive that meets the window (and what is deleted, if that is
+ * asked for), in listing order.
+ */
 export function listAll(calendar: Calendar, selection: Selection): ListItem[] {
   const items: ListItem[] = []
   for (const doc of calendar.docs.values()) {
     if (doc.deleted) {
-      // A cancelled occurrence is part of its unexpanded series, whether or not deleted events are asked for.
+      // A cancelled occurrence is part of its unexpanded series,
+      // whether or not deleted events are asked for.
       if (selection.showDeleted || (doc.masterId !== null && !selection.singleEvents))
         items.push(tombstone(calendar, doc))
     } else if (isSeries(doc)) {
@@ -64,7 +69,8 @@ export function listChanges(
   const items: ListItem[] = []
   for (const doc of changedSince(calendar, since)) {
     if (doc.seq > until) continue
-    // The window limits only how far a series is expanded: a single event that left it must still be reported.
+    // The window limits only how far a series is expanded:
+    // a single event that left it must still be reported.
     if (isSeries(doc)) items.push(...seriesItems(calendar, doc, selection))
     else if (!doc.deleted) items.push(single(calendar, doc))
     else if (!selection.singleEvents || !calendar.ghosts.has(doc.id)) items.push(tombstone(calendar, doc))

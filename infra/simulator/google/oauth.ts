@@ -1,5 +1,6 @@
-// Google's OAuth 2.0 server (accounts.google.com and oauth2.googleapis.com, both here): consent, code exchange with PKCE, refresh
-// and revocation. Shapes: https://developers.google.com/identity/protocols/oauth2/web-server and RFC 6749, RFC 7636.
+// Google's OAuth 2.0 server (accounts.google.com and oauth2.googleapis.com, both here): consent,
+// code exchange with PKCE, refresh and revocation. Shapes:
+// https://developers.google.com/identity/protocols/oauth2/web-server and RFC 6749, RFC 7636.
 import { decideConsent } from '../consent/consent.ts'
 import { type Challenge, proves, readChallenge } from '../consent/proof.ts'
 import type { Answer, Call } from '../http.ts'
@@ -35,8 +36,9 @@ export interface CodeGrant {
 }
 
 /**
- * GET /o/oauth2/v2/auth: 302 back to the client at once when somebody decides (consent/consent.ts), else a page that asks.
- * A request that must not be sent back to its redirect address (unknown client, no address) is answered here, as at Google.
+ * GET /o/oauth2/v2/auth: 302 back to the client at once when somebody decides (consent/consent.ts),
+ * else a page that asks. A request that must not be sent back to its redirect address (unknown
+ * client, no address) is answered here, as at Google.
  */
 export function authorize(
   deps: OAuthDeps,
@@ -125,7 +127,10 @@ export function issueToken(deps: OAuthDeps, call: Call): Answer {
   }
 }
 
-/** POST /revoke: takes an access or a refresh token in the query or in the body, and ends the whole grant. */
+/**
+ * POST /revoke: takes an access or a refresh token in the query or in the body,
+ * and ends the whole grant.
+ */
 export function revokeToken(deps: OAuthDeps, call: Call): Answer {
   const token = call.query.get('token') ?? new URLSearchParams(call.body).get('token') ?? ''
   const account = accountOfToken(deps, token)
@@ -134,7 +139,9 @@ export function revokeToken(deps: OAuthDeps, call: Call): Answer {
   return { status: 200, body: {} }
 }
 
-/** The account that a token, live or not, belongs to: for the request log and for matching faults. */
+/**
+ * The account that a token, live or not, belongs to: for the request log and for matching faults.
+ */
 export function accountOfToken(
   deps: Pick<OAuthDeps, 'world' | 'tokens'>,
   token: string,
@@ -219,7 +226,10 @@ function accessToken(deps: OAuthDeps, account: Account, scope: string) {
   }
 }
 
-/** Carries the stable user key (`sub`). Unsigned: a client that gets it straight from the token endpoint over TLS need not check it. */
+/**
+ * Carries the stable user key (`sub`). Unsigned: a client that gets it straight from the token
+ * endpoint over TLS need not check it.
+ */
 function unsignedIdToken(deps: OAuthDeps, account: Account): string {
   const part = (value: unknown) => Buffer.from(JSON.stringify(value)).toString('base64url')
   const now = Math.floor(deps.world.now() / 1000)

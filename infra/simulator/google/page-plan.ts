@@ -1,5 +1,6 @@
-// How many items a page gets. Google may return fewer than asked for, none at all, and a token after either; clients that count
-// items instead of following tokens lose data. The same page of the same run comes out the same each time it is asked for.
+// How many items a page gets. Google may return fewer than asked for, none at all, and a token
+// after either; clients that count items instead of following tokens lose data. The same page of
+// the same run comes out the same each time it is asked for.
 import { createRandom } from '../random.ts'
 import type { Knobs } from '../control/knobs.ts'
 
@@ -16,7 +17,10 @@ export interface PageSize {
   readonly trailing: boolean
 }
 
-/** Decides a page's size. Progress is certain: of two pages in a row at most one is empty while items remain. */
+/**
+ * Decides a page's size. Progress is certain:
+ * of two pages in a row at most one is empty while items remain.
+ */
 export function planPage(seed: string, paging: Knobs['paging'], question: PageQuestion): PageSize {
   const { runKey, page, remaining } = question
   const max = Math.max(1, Math.min(question.maxResults, paging.pageSizeMax))
@@ -26,7 +30,8 @@ export function planPage(seed: string, paging: Knobs['paging'], question: PageQu
   const emptyDraw = random.next()
   const shortDraw = random.next()
   const trailingDraw = random.next()
-  // "sometimes" leaves answers that fit into one page alone: such oddities are seen on long listings.
+  // "sometimes" leaves answers that fit into one page alone:
+  // such oddities are seen on long listings.
   const empty = paging.emptyPages === true ? page % 2 === 0 : !single && page % 2 === 1 && emptyDraw < 0.15
   if (paging.emptyPages !== false && empty) return { items: 0, trailing: false }
   const short =

@@ -1,6 +1,7 @@
 // The `fields` parameter: which parts of a success a client wants, as in
-// https://developers.google.com/workspace/calendar/api/guides/performance#partial-response. Errors come whole. A name that no
-// resource has is refused, as Google refuses it: a misspelt mask must not look like an event without that field.
+// https://developers.google.com/workspace/calendar/api/guides/performance#partial-response. Errors
+// come whole. A name that no resource has is refused, as Google refuses it: a misspelt mask must
+// not look like an event without that field.
 import type { Answer } from '../http.ts'
 import { googleError } from './errors.ts'
 

@@ -1,5 +1,6 @@
-// Push: turns changes into messages on the channels that watch the calendar, and sends them. Delivery is at least once and in no
-// promised order, as at Google; the knobs make it worse. Bounded: beyond the cap of waiting messages new ones are dropped and counted.
+// Push: turns changes into messages on the channels that watch the calendar, and sends them.
+// Delivery is at least once and in no promised order, as at Google; the knobs make it worse.
+// Bounded: beyond the cap of waiting messages new ones are dropped and counted.
 import { Agent as HttpAgent } from 'node:http'
 import { Agent as HttpsAgent } from 'node:https'
 import type { SimulatorClock } from '../clock/clock.ts'
@@ -51,8 +52,9 @@ export interface Push extends AsyncDisposable {
   /** Announces a change of a calendar to its channels. */
   notify(accountId: string, calendarId: string): void
   /**
-   * Sends a new channel its first message. When the knob says that it goes out before the answer to watch, resolves once it
-   * was sent or `withinMs` have passed; else at once, and the message follows after `afterMs`.
+   * Sends a new channel its first message. When the knob says that it goes out before the answer to
+   * watch, resolves once it was sent or `withinMs` have passed; else at once, and the message
+   * follows after `afterMs`.
    */
   sync(channel: ChannelInfo, pace: { readonly withinMs: number; readonly afterMs: number }): Promise<void>
   /** The calendar that the channel watches was deleted. */
@@ -99,8 +101,9 @@ class PushQueue implements Push {
     this.#clock = clock
     this.#knobs = knobs
     this.#random = random
-    // Channels that the journal brought back have sent messages before: their numbers go on above the last one. Milliseconds
-    // run ahead of any channel; seconds did not, and a message with an old number is a duplicate that hides a change.
+    // Channels that the journal brought back have sent messages before: their numbers go on above
+    // the last one. Milliseconds run ahead of any channel; seconds did not, and a message with an
+    // old number is a duplicate that hides a change.
     for (const id of world.channels.keys()) this.#numbers.set(id, Math.floor(world.now()))
   }
 

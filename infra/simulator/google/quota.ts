@@ -1,5 +1,6 @@
-// Google's budgets: calls per minute of the project and of each of its users, in a sliding window. What is over is refused and does
-// not count. https://developers.google.com/workspace/calendar/api/guides/quota; a patch costs three.
+// Google's budgets: calls per minute of the project and of each of its users, in a sliding window.
+// What is over is refused and does not count.
+// https://developers.google.com/workspace/calendar/api/guides/quota; a patch costs three.
 import type { Answer } from '../http.ts'
 import type { QuotaKnobs } from '../control/knobs.ts'
 import { faultError } from './errors.ts'
@@ -56,7 +57,10 @@ function sum(window: Window): number {
   return window.spent.reduce((total, spent) => total + spent, 0)
 }
 
-/** Both statuses are documented for the same refusal, so `alternate` plays now one and now the other. */
+/**
+ * Both statuses are documented for the same refusal,
+ * so `alternate` plays now one and now the other.
+ */
 function refusal(
   knobs: QuotaKnobs,
   reason: string,

@@ -1,5 +1,5 @@
-// The Google side of the simulator: which call does what, behind the bearer check. Served at the origin's root, because the SDK
-// drops any path from its root url.
+// The Google side of the simulator: which call does what, behind the bearer check. Served at the
+// origin's root, because the SDK drops any path from its root url.
 import type { Answer, Call, Route } from '../http.ts'
 import type { Account } from '../world/entries.ts'
 import type { World } from '../world/world.ts'

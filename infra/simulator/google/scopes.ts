@@ -1,5 +1,7 @@
-// Which scope opens which call: one of the listed ones is enough, as the reference says under "Authorization" of each method
-// (https://developers.google.com/workspace/calendar/api/v3/reference). Scopes that show a part only are not simulated.
+// Which scope opens which call: one of the listed ones is enough, as the reference says under
+// "Authorization" of each method
+// (https://developers.google.com/workspace/calendar/api/v3/reference). Scopes that show a
+// part only are not simulated.
 const PREFIX = 'https://www.googleapis.com/auth/'
 
 const OPENED_BY = {

@@ -1,5 +1,7 @@
-// An event as one caller sees it: `maxAttendees` leaves the participant alone, and whoever may see free/busy only sees no details.
-// https://developers.google.com/workspace/calendar/api/v3/reference/events/list#maxAttendees and …/concepts/sharing
+// An event as one caller sees it: `maxAttendees` leaves the participant alone, and whoever may see
+// free/busy only sees no details.
+// https://developers.google.com/workspace/calendar/api/v3/reference/events/list#maxAttendees and
+// …/concepts/sharing
 import { blocks } from './free-busy.ts'
 import type { Calendar } from '../world/calendar.ts'
 import type { WireEvent } from '../world/event-doc.ts'

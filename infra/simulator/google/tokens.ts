@@ -1,5 +1,6 @@
-// Opaque tokens: access, sync and page tokens carry what they mean, signed, so that the simulator keeps no table of them and
-// honours them after a restart. Nobody outside can read a position into one: clients must treat them as the strings they are.
+// Opaque tokens: access, sync and page tokens carry what they mean, signed, so that the simulator
+// keeps no table of them and honours them after a restart. Nobody outside can read a position into
+// one: clients must treat them as the strings they are.
 import { createHmac, timingSafeEqual } from 'node:crypto'
 
 export interface AccessClaims {
@@ -26,7 +27,10 @@ export interface SyncClaims {
 
 export interface PageClaims {
   readonly runKey: string
-  /** What the run will hand out as its sync token's position: changes made since its first page belong to the next run. */
+  /**
+   * What the run will hand out as its sync token's position:
+   * changes made since its first page belong to the next run.
+   */
   readonly asOf: number
   readonly page: number
   readonly index: number

@@ -1,4 +1,5 @@
-// events.get, insert, patch, update and delete, with etags and the answers that idempotent clients depend on.
+// events.get, insert, patch, update and delete,
+// with etags and the answers that idempotent clients depend on.
 // https://developers.google.com/workspace/calendar/api/v3/reference/events
 import { type Answer, type Call, readObject } from '../http.ts'
 import type { Calendar } from '../world/calendar.ts'

@@ -1,5 +1,6 @@
-// $batch: learn.microsoft.com/graph/json-batching. Up to 20 calls in one, four of a mailbox at a time; each has its own status, the batch
-// itself is 200. The order of the answers is not promised, and it is not that of the requests.
+// $batch: learn.microsoft.com/graph/json-batching. Up to 20 calls in one, four of a mailbox at a
+// time; each has its own status, the batch itself is 200. The order of the answers is not promised,
+// and it is not that of the requests.
 import { type Answer, type Call, readObject } from '../http.ts'
 import { graphError } from './errors.ts'
 
@@ -15,7 +16,10 @@ interface Item {
   readonly dependsOn: readonly string[]
 }
 
-/** POST /$batch. `within` makes one of the calls; a call whose dependency failed is not made and answers 424. */
+/**
+ * POST /$batch. `within` makes one of the calls;
+ * a call whose dependency failed is not made and answers 424.
+ */
 export async function runBatch(call: Call, within: (inner: Call) => Promise<Answer>): Promise<Answer> {
   const items = readItems(call.body)
   if (typeof items === 'string') return graphError('BadRequest', { message: items })

@@ -1,5 +1,7 @@
-// How many calls of a mailbox Outlook takes at a time: learn.microsoft.com/graph/throttling-limits#outlook-service-limits. A call has its
-// place from its arrival to its answer; what finds none is refused, and may say when to come back in either form, or not at all.
+// How many calls of a mailbox Outlook takes at a time:
+// learn.microsoft.com/graph/throttling-limits#outlook-service-limits. A call has its place from
+// its arrival to its answer; what finds none is refused, and may say when to come back in
+// either form, or not at all.
 import type { MicrosoftKnobs } from '../control/knobs.ts'
 import type { Answer } from '../http.ts'
 import { graphError } from './errors.ts'

@@ -1,6 +1,7 @@
-// calendarView/delta: rounds, pages and links, as in learn.microsoft.com/graph/delta-query-events. The window is fixed by the first request
-// of a round and travels in the token. What left the window is "removed" although it lives; occurrences come bare; pages may be
-// short or empty; a round covers what changed until it began.
+// calendarView/delta: rounds, pages and links, as in learn.microsoft.com/graph/delta-query-events.
+// The window is fixed by the first request of a round and travels in the token. What left the
+// window is "removed" although it lives; occurrences come bare; pages may be short or empty; a
+// round covers what changed until it began.
 import type { Answer, Call } from '../http.ts'
 import type { Knobs } from '../control/knobs.ts'
 import { planPage } from '../google/page-plan.ts'
@@ -203,7 +204,10 @@ function changedRows(
   return [...rows.values()].toSorted(byKey)
 }
 
-/** The series itself (with its first occurrence's times, wherever they lie) and its occurrences in the window, bare. */
+/**
+ * The series itself (with its first occurrence's times, wherever they lie) and its
+ * occurrences in the window, bare.
+ */
 function seriesRows(calendar: Calendar, doc: EventDoc, window: Window): Row[] {
   const { times } = doc
   if (!times) return []
@@ -276,7 +280,10 @@ function deltaPath(calendar: Calendar): string {
   return `/v1.0/me/calendars/${encodeURIComponent(calendar.id)}/calendarView/delta`
 }
 
-/** Whether a series without an end would have to be expanded over a longer window than the service manages. */
+/**
+ * Whether a series without an end would have to be expanded over a longer window
+ * than the service manages.
+ */
 export function endsNever(
   docs: Iterable<EventDoc>,
   [from, to]: Window,

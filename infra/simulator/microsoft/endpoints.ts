@@ -1,5 +1,6 @@
-// How Graph judges an endpoint: of the answers of the last ten minutes more than 10 % slower than 10 s make it slow (notifications come
-// 10 s late), more than 15 % make it drop what is new for up to ten minutes. The state is of the host, shared by all subscriptions.
+// How Graph judges an endpoint: of the answers of the last ten minutes more than 10 % slower than
+// 10 s make it slow (notifications come 10 s late), more than 15 % make it drop what is new for up
+// to ten minutes. The state is of the host, shared by all subscriptions.
 
 export type EndpointState = 'normal' | 'slow' | 'drop'
 

@@ -1,5 +1,6 @@
-// Entra's error bodies: learn.microsoft.com/entra/identity-platform/reference-error-codes. Clients branch on `error` alone; the numbers in
-// `error_codes` and `error_description` are for people. Graph's shape never comes from the sign-in, and this one never from Graph.
+// Entra's error bodies: learn.microsoft.com/entra/identity-platform/reference-error-codes. Clients
+// branch on `error` alone; the numbers in `error_codes` and `error_description` are for people.
+// Graph's shape never comes from the sign-in, and this one never from Graph.
 import { randomUUID } from 'node:crypto'
 import type { Answer } from '../http.ts'
 
@@ -84,7 +85,9 @@ function problemNamed(word: string): Problem {
   return { error: 'invalid_grant', text: 'The request failed.', ...NUMBERED[number], code: number }
 }
 
-/** The error answer of the token endpoint; 400 unless the problem says otherwise. `now` in ms epoch. */
+/**
+ * The error answer of the token endpoint; 400 unless the problem says otherwise. `now` in ms epoch.
+ */
 export function entraError(problem: Problem, now: number): Answer {
   const [trace, correlation] = [randomUUID(), randomUUID()]
   const at = new Date(now).toISOString().slice(0, 19).replace('T', ' ')

@@ -1,4 +1,5 @@
-// Graph's error bodies: learn.microsoft.com/graph/errors. Clients branch on the status and the code; ids and dates are there too.
+// Graph's error bodies: learn.microsoft.com/graph/errors. Clients branch on the status and the
+// code; ids and dates are there too.
 import { randomUUID } from 'node:crypto'
 import type { Answer } from '../http.ts'
 

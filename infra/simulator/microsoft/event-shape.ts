@@ -1,6 +1,7 @@
-// How a stored event looks at Graph: learn.microsoft.com/graph/api/resources/event. The documents are the world's; this side shows them
-// in its own dialect: local times of seven digits with a Windows zone beside them, showAs, types, change keys. The names of the fields are
-// held to Microsoft's own types by the compiler.
+// How a stored event looks at Graph: learn.microsoft.com/graph/api/resources/event. The documents
+// are the world's; this side shows them in its own dialect: local times of seven digits with a
+// Windows zone beside them, showAs, types, change keys. The names of the fields are held to
+// Microsoft's own types by the compiler.
 import type {
   DateTimeTimeZone,
   DayOfWeek,
@@ -51,12 +52,17 @@ export function readPreferences(header: string | string[] | undefined): Preferen
   return { zone, immutableIds, pageSize: size === undefined ? null : Number(size), applied }
 }
 
-/** An id in the form that was asked for: the mutable one names the folder too, so a move changes it. */
+/**
+ * An id in the form that was asked for: the mutable one names the folder too, so a move changes it.
+ */
 export function shownId(id: string, folder: string, immutable: boolean): string {
   return immutable ? id : `AQMk${Buffer.from(`${folder}\n${id}`).toString('base64url')}`
 }
 
-/** What either form of an id says: the immutable id, and the folder where the form names one. null for what cannot be an id. */
+/**
+ * What either form of an id says: the immutable id, and the folder where the form names one. null
+ * for what cannot be an id.
+ */
 export function readId(id: string): { readonly folder: string | null; readonly id: string } | null {
   if (!id.startsWith('AQMk')) return { folder: null, id }
   const [folder, own] = Buffer.from(id.slice(4), 'base64url').toString('utf8').split('\n')
@@ -129,7 +135,9 @@ export function showEvent(
   }
 }
 
-/** An occurrence as a delta gives it: without subject and all the rest, which stand with the series. */
+/**
+ * An occurrence as a delta gives it: without subject and all the rest, which stand with the series.
+ */
 export function bareOccurrence(
   doc: EventDoc,
   holder: Holder,
@@ -224,7 +232,10 @@ function spanOf(doc: EventDoc, zone: string, occurrenceStart?: number) {
   return { start: showTime(start, zone), end: showTime(end, zone) }
 }
 
-/** An instant (ms epoch) as Graph writes it: the wall clock of a zone, with the zone's Windows name beside it. */
+/**
+ * An instant (ms epoch) as Graph writes it:
+ * the wall clock of a zone, with the zone's Windows name beside it.
+ */
 export function showTime(at: number, zone: string) {
   return literal(at + offsetAt(zone, at), zone)
 }

@@ -1,5 +1,6 @@
-// Events by themselves, read: one by its id, the instances of a series, plain lists and views. learn.microsoft.com/graph/api/event-get,
-// …/event-list-instances, …/calendar-list-calendarview. A client gets what it selected, and extended properties only when it expands them.
+// Events by themselves, read: one by its id, the instances of a series, plain lists and views.
+// learn.microsoft.com/graph/api/event-get, …/event-list-instances, …/calendar-list-calendarview. A
+// client gets what it selected, and extended properties only when it expands them.
 import type { Answer, Call } from '../http.ts'
 import type { Knobs } from '../control/knobs.ts'
 import { listAll } from '../google/list-items.ts'
@@ -65,7 +66,10 @@ export function listView(deps: EventDeps, calendar: Calendar, call: Call, prefer
   return paged(deps, found, call, prefer)
 }
 
-/** GET …/events: singles and series, not expanded. Of all filters it knows the one over extended properties. */
+/**
+ * GET …/events: singles and series, not expanded.
+ * Of all filters it knows the one over extended properties.
+ */
 export function listEvents(deps: EventDeps, calendar: Calendar, call: Call, prefer: Preferences): Answer {
   const filter = call.query.get('$filter')
   const matches = filter === null ? () => true : readFilter(filter)

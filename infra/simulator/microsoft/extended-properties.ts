@@ -1,5 +1,7 @@
-// Single-value extended properties: learn.microsoft.com/graph/api/resources/extended-properties-overview. They are written with an event,
-// come back only where a read expands them by their id, can be searched for, and are never part of a delta.
+// Single-value extended properties:
+// learn.microsoft.com/graph/api/resources/extended-properties-overview. They are written with
+// an event, come back only where a read expands them by their id, can be searched for, and
+// are never part of a delta.
 import type { Fields } from '../world/event-doc.ts'
 
 export interface ExtendedProperty {
@@ -20,7 +22,10 @@ export function propertiesOf(fields: Fields): readonly ExtendedProperty[] {
   return (fields[FIELD] as readonly ExtendedProperty[] | undefined) ?? []
 }
 
-/** What a write leaves of the properties: those that it names are replaced, the others stay. null when one is not valid. */
+/**
+ * What a write leaves of the properties: those that it names are replaced, the others stay.
+ * null when one is not valid.
+ */
 export function mergeProperties(before: Fields, written: unknown): Fields | null {
   if (written === undefined) return {}
   if (!Array.isArray(written)) return null
@@ -33,7 +38,9 @@ export function mergeProperties(before: Fields, written: unknown): Fields | null
   return { [FIELD]: [...kept.values()] }
 }
 
-/** The ids that `$expand` asks for; null without it, 'unsupported' when it asks for something else. */
+/**
+ * The ids that `$expand` asks for; null without it, 'unsupported' when it asks for something else.
+ */
 export function expandedIds(expand: string | null): readonly string[] | null | 'unsupported' {
   if (expand === null) return null
   const ids = EXPAND.exec(expand)?.groups?.['ids']?.split(/ or /i)
@@ -41,7 +48,9 @@ export function expandedIds(expand: string | null): readonly string[] | null | '
   return read?.every((id) => id !== undefined) ? read : 'unsupported'
 }
 
-/** What of an event's properties was asked for; without any of them Graph leaves the property out. */
+/**
+ * What of an event's properties was asked for; without any of them Graph leaves the property out.
+ */
 export function expand(fields: Fields, ids: readonly string[] | null): { [FIELD]?: ExtendedProperty[] } {
   if (ids === null) return {}
   const wanted = new Set(ids.map((id) => id.toLowerCase()))

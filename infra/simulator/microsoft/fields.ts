@@ -1,5 +1,6 @@
-// What a client writes as an event of Graph's, as the world stores it: learn.microsoft.com/graph/api/resources/event and
-// …/resources/recurrencepattern. What cannot be stored truly is refused with Graph's own error, never stored as something else.
+// What a client writes as an event of Graph's, as the world stores it:
+// learn.microsoft.com/graph/api/resources/event and …/resources/recurrencepattern. What cannot be
+// stored truly is refused with Graph's own error, never stored as something else.
 import type { Answer } from '../http.ts'
 import type { Calendar } from '../world/calendar.ts'
 import { type Fields, readTimes } from '../world/event-doc.ts'
@@ -13,7 +14,10 @@ import { zoneOf } from './zone-names.ts'
 type Body = Readonly<Record<string, unknown>>
 type Part = { readonly fields: Fields } | { readonly problem: Answer }
 
-/** The fields of a written event, merged over what was there; the error answer when they make no event. */
+/**
+ * The fields of a written event, merged over what was there;
+ * the error answer when they make no event.
+ */
 export function fieldsFrom(body: Body, before: Fields, calendar: Calendar): Part {
   const times = timesFrom(body, before)
   if ('problem' in times) return times
@@ -88,7 +92,10 @@ function recurrenceFrom(body: Body): Part {
   return parseRule(recurrence) ? { fields: { recurrence } } : invalid('The recurrence is not valid.')
 }
 
-/** In a month without its day Outlook takes the last one and a rule takes none, so days that every month has are the only ones taken. */
+/**
+ * In a month without its day Outlook takes the last one and a rule takes none, so days that every
+ * month has are the only ones taken.
+ */
 const DAY_OF_MONTH_MAX = 28
 
 function ruleOf({ type, daysOfWeek, dayOfMonth, month }: Pattern): string | null {

@@ -1,5 +1,6 @@
-// Which event an id of Graph's stands for. There are two forms, and both work at any time: the immutable one names the event wherever it
-// lies, the mutable one names its folder too, so that a move ends it. learn.microsoft.com/graph/outlook-immutable-id
+// Which event an id of Graph's stands for. There are two forms, and both work at any time: the
+// immutable one names the event wherever it lies, the mutable one names its folder too, so that a
+// move ends it. learn.microsoft.com/graph/outlook-immutable-id
 import type { Calendar } from '../world/calendar.ts'
 import { findEvent, type Target } from '../world/edit.ts'
 import type { Account } from '../world/entries.ts'
@@ -11,8 +12,8 @@ export interface Located {
 }
 
 /**
- * The living event of an id, in the given calendar or, where the path names none, in any of the mailbox. null when there is none,
- * 'malformed' for what cannot be an id.
+ * The living event of an id, in the given calendar or, where the path names none, in any of the
+ * mailbox. null when there is none, 'malformed' for what cannot be an id.
  */
 export function locate(account: Account, within: Calendar | null, id: string): Located | null | 'malformed' {
   const read = readId(id)

@@ -1,5 +1,6 @@
-// What a notification of Graph's says: learn.microsoft.com/graph/api/resources/changenotification. One creation is told as created and
-// updated; ids and resources come in several spellings; the form of the event's id is the one of the subscription's making.
+// What a notification of Graph's says: learn.microsoft.com/graph/api/resources/changenotification.
+// One creation is told as created and updated; ids and resources come in several spellings; the
+// form of the event's id is the one of the subscription's making.
 import type { ChangeNotification, ChangeType, LifecycleEventType } from '@microsoft/microsoft-graph-types'
 import { digest, type Random } from '../random.ts'
 import type { Change } from '../world/commit.ts'

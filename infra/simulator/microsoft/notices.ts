@@ -1,8 +1,11 @@
-// Change and lifecycle notifications of Graph: batched posts with items of several subscriptions, at least once and in no promised order.
-// Anything but a 2xx is tried again for four hours of the simulated clock; an endpoint that is often slow gets its notifications
-// late, and one that is slow too often loses them for up to ten minutes. A subscription that lost some that way is told by `missed` once
-// it can be reached (learn.microsoft.com/graph/change-notifications-delivery-webhooks, …-lifecycle-events). What the knob `drop` loses,
-// nobody is told of. While a subscription waits to be reauthorized its notifications wait too, four hours at most.
+// Change and lifecycle notifications of Graph: batched posts with items of several subscriptions,
+// at least once and in no promised order. Anything but a 2xx is tried again for four hours of the
+// simulated clock; an endpoint that is often slow gets its notifications late, and one that is slow
+// too often loses them for up to ten minutes. A subscription that lost some that way is told by
+// `missed` once it can be reached
+// (learn.microsoft.com/graph/change-notifications-delivery-webhooks, …-lifecycle-events). What the
+// knob `drop` loses, nobody is told of. While a subscription waits to be reauthorized its
+// notifications wait too, four hours at most.
 import type { LifecycleEventType } from '@microsoft/microsoft-graph-types'
 import type { SimulatorClock } from '../clock/clock.ts'
 import type { Knobs } from '../control/knobs.ts'
@@ -37,7 +40,9 @@ export interface Notices extends AsyncDisposable {
   /** Tells the subscriptions of a calendar about a change. */
   changed(change: Change): void
   lifecycle(subscription: Subscription, event: LifecycleEventType): void
-  /** Sends items as they are, to an address: forged ones, or for subscriptions that nobody knows. */
+  /**
+   * Sends items as they are, to an address: forged ones, or for subscriptions that nobody knows.
+   */
   forged(url: string, items: readonly object[]): void
   /** The subscription is paused no longer: what waited for that goes out. */
   resumed(subscription: Subscription): void
@@ -193,7 +198,10 @@ class NoticeQueue implements Notices {
     held.push(item)
   }
 
-  /** A notification will never be sent; the subscription hears so once its endpoint takes what is new again. */
+  /**
+   * A notification will never be sent;
+   * the subscription hears so once its endpoint takes what is new again.
+   */
   #lost(subscription: Subscription, why: string): void {
     const { id, notificationUrl } = subscription
     this.#record(id, notificationUrl, 0, { error: why, latencyMs: 0 })

@@ -1,5 +1,6 @@
-// Entra's OAuth 2.0 endpoints: learn.microsoft.com/entra/identity-platform/v2-oauth2-auth-code-flow. A refresh answers a new refresh token
-// and leaves the old one alive; there is no revocation of one grant.
+// Entra's OAuth 2.0 endpoints:
+// learn.microsoft.com/entra/identity-platform/v2-oauth2-auth-code-flow. A refresh answers a new
+// refresh token and leaves the old one alive; there is no revocation of one grant.
 import { randomUUID } from 'node:crypto'
 import { decideConsent } from '../consent/consent.ts'
 import { type Challenge, proves, readChallenge } from '../consent/proof.ts'

@@ -1,4 +1,5 @@
-// The mailbox's owner and the list of calendars: learn.microsoft.com/graph/api/user-get and …/user-list-calendars.
+// The mailbox's owner and the list of calendars:
+// learn.microsoft.com/graph/api/user-get and …/user-list-calendars.
 import type { Calendar as GraphCalendar, MailboxSettings, User } from '@microsoft/microsoft-graph-types'
 import type { Answer, Call } from '../http.ts'
 import { digest } from '../random.ts'

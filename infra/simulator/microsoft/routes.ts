@@ -1,5 +1,6 @@
-// The Microsoft side of the simulator: which call does what, behind the bearer check. `/me` alone: this simulator knows delegated access
-// only. An event is found by its id in whatever calendar of the mailbox it lies, unless the path names the calendar.
+// The Microsoft side of the simulator: which call does what, behind the bearer check. `/me` alone:
+// this simulator knows delegated access only. An event is found by its id in whatever calendar of
+// the mailbox it lies, unless the path names the calendar.
 import type { Answer, Call, Operation, Route } from '../http.ts'
 import type { Calendar } from '../world/calendar.ts'
 import type { Account } from '../world/entries.ts'
@@ -104,7 +105,10 @@ export const MICROSOFT_ROUTES: readonly Route<MicrosoftContext>[] = [
   ...subscriptionRoutes(),
 ]
 
-/** What is below a calendar; `/me` and `/me/calendar` stand for the default one, but an event is found in any. */
+/**
+ * What is below a calendar; `/me` and `/me/calendar` stand for the default one,
+ * but an event is found in any.
+ */
 function calendarRoutes(base: string): readonly Route<MicrosoftContext>[] {
   const event = `${base}/events/:eventId`
   return [

@@ -1,5 +1,5 @@
-// getSchedule: learn.microsoft.com/graph/api/calendar-getschedule. The default calendars of several people in one answer; who is not known
-// is an error of its own inside the 200.
+// getSchedule: learn.microsoft.com/graph/api/calendar-getschedule. The default calendars of several
+// people in one answer; who is not known is an error of its own inside the 200.
 import type { FreeBusyStatus, ScheduleInformation } from '@microsoft/microsoft-graph-types'
 import { type Answer, type Call, readObject } from '../http.ts'
 import type { Calendar } from '../world/calendar.ts'

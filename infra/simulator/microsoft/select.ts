@@ -1,4 +1,5 @@
-// `$select`: learn.microsoft.com/graph/query-parameters#select. The id, the annotations and what was expanded always stay.
+// `$select`: learn.microsoft.com/graph/query-parameters#select. The id, the annotations and what
+// was expanded always stay.
 import type { Answer } from '../http.ts'
 import { graphError } from './errors.ts'
 
@@ -14,7 +15,10 @@ export function project<T extends object>(resource: T, query: URLSearchParams): 
   return Object.fromEntries(Object.entries(resource).filter(([name]) => stays(name))) as Partial<T>
 }
 
-/** The refusal of a `$select` that names a property that this resource has not; null when all are there, or no resource is. */
+/**
+ * The refusal of a `$select` that names a property that this resource has not; null when all are
+ * there, or no resource is.
+ */
 export function misnamed(resource: object | undefined, query: URLSearchParams): Answer | null {
   if (resource === undefined) return null
   const unknown = selected(query)?.find((name) => !(name in resource) && name !== SOMETIMES)

@@ -1,4 +1,5 @@
-// What is Microsoft's own at its port: the routes, whose call it is, its error bodies, the calls in flight.
+// What is Microsoft's own at its port:
+// the routes, whose call it is, its error bodies, the calls in flight.
 import { type FrontDeps, type Side, createFront } from '../front/front.ts'
 import type { Call } from '../http.ts'
 import { createConcurrency } from './concurrency.ts'

@@ -1,5 +1,6 @@
-// Opaque tokens of the Microsoft side: they carry what they mean, signed, so that no table of them is kept and they are honoured
-// after a restart. Access tokens of work accounts look like JWTs, those of personal accounts do not: nobody may read them.
+// Opaque tokens of the Microsoft side: they carry what they mean, signed, so that no table of them
+// is kept and they are honoured after a restart. Access tokens of work accounts look like JWTs,
+// those of personal accounts do not: nobody may read them.
 import { createHmac, timingSafeEqual } from 'node:crypto'
 
 export interface AccessClaims {
@@ -11,7 +12,10 @@ export interface AccessClaims {
   readonly expiresAt: number
 }
 
-/** Where a round of a delta stands: a skip token has a position in the round, a delta token only what was seen. */
+/**
+ * Where a round of a delta stands: a skip token has a position in the round,
+ * a delta token only what was seen.
+ */
 export interface DeltaClaims {
   readonly accountId: string
   readonly calendarId: string
@@ -19,7 +23,10 @@ export interface DeltaClaims {
   readonly window: readonly [number, number]
   /** The reader has seen everything up to this change; null in a full round. */
   readonly since: number | null
-  /** What the next delta link will stand for: changes made since the round began belong to the next one. */
+  /**
+   * What the next delta link will stand for:
+   * changes made since the round began belong to the next one.
+   */
   readonly asOf: number
   readonly page: number
   readonly index: number

@@ -1,5 +1,6 @@
-// Subscriptions: learn.microsoft.com/graph/api/subscription-post-subscriptions and …/change-notifications-delivery-webhooks. Both addresses are
-// asked to echo a token before a subscription exists; it lives at most 10 070 minutes, at least 45, and ends by itself.
+// Subscriptions: learn.microsoft.com/graph/api/subscription-post-subscriptions and
+// …/change-notifications-delivery-webhooks. Both addresses are asked to echo a token before a
+// subscription exists; it lives at most 10 070 minutes, at least 45, and ends by itself.
 import { randomUUID } from 'node:crypto'
 import type { Subscription as GraphSubscription } from '@microsoft/microsoft-graph-types'
 import { type Answer, type Call, readObject } from '../http.ts'

@@ -1,5 +1,6 @@
-// Events, written: learn.microsoft.com/graph/api/calendar-post-events, …/event-update, …/event-delete. PATCH alone changes; a change key that
-// is not the current one is 412, and a 412 may come for no reason at all. A move takes an event to another calendar of the mailbox.
+// Events, written: learn.microsoft.com/graph/api/calendar-post-events, …/event-update,
+// …/event-delete. PATCH alone changes; a change key that is not the current one is 412, and a 412
+// may come for no reason at all. A move takes an event to another calendar of the mailbox.
 import { type Answer, type Call, readObject } from '../http.ts'
 import type { Random } from '../random.ts'
 import type { Calendar } from '../world/calendar.ts'
@@ -65,8 +66,8 @@ export function removeEvent(deps: WriteDeps, { calendar, target }: Located, call
 }
 
 /**
- * POST …/events/{id}/move {"destinationId"}: the event goes on in the other calendar. Its mutable id names that folder from now on; its
- * immutable id stays.
+ * POST …/events/{id}/move {"destinationId"}: the event goes on in the other calendar. Its mutable
+ * id names that folder from now on; its immutable id stays.
  */
 export function moveEvent(
   deps: WriteDeps,
@@ -105,6 +106,7 @@ function conflicts({ knobs, random }: WriteDeps, target: Target, call: Call): bo
   const wanted = call.headers['if-match']
   const stale = wanted !== undefined && wanted !== '*' && wanted !== graphEtag(docOf(target))
   const { spontaneousConflict } = knobs.microsoft
-  // Drawn only when it can happen, so that the knob alone decides what the seed's numbers are spent on.
+  // Drawn only when it can happen, so that the knob alone decides what the
+  // seed's numbers are spent on.
   return stale || (spontaneousConflict > 0 && random.chance(spontaneousConflict))
 }

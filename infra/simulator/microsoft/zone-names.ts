@@ -1,5 +1,6 @@
-// Windows names of time zones, which Graph speaks, from Unicode's own table (CLDR windowsZones). A zone that Windows has no name for
-// stays under its IANA name, which Graph does too for a part of them.
+// Windows names of time zones, which Graph speaks, from Unicode's own table (CLDR
+// windowsZones). A zone that Windows has no name for stays under its IANA name, which Graph
+// does too for a part of them.
 import { createRequire } from 'node:module'
 
 interface WindowsZones {

@@ -1,5 +1,6 @@
-// A scenario: what happens in the simulated world and when, in the admin API's own words. This reads one, names everything in it
-// that cannot work, and unrolls it into steps in the order of their time.
+// A scenario: what happens in the simulated world and when, in the admin API's own words.
+// This reads one, names everything in it that cannot work, and unrolls it into steps in
+// the order of their time.
 import { z } from 'zod'
 
 /** Steps after repetition: about one a minute for half a year of simulated time. */
@@ -28,7 +29,10 @@ export interface Plan {
   readonly steps: readonly Step[]
 }
 
-/** What the admin API knows of a call: null when there is none of this method and path, else the schema of its body, if it has one. */
+/**
+ * What the admin API knows of a call: null when there is none of this method and path, else the
+ * schema of its body, if it has one.
+ */
 export type Lookup = (method: string, path: string) => { readonly body?: z.ZodType } | null
 
 const time = z.union([z.number().min(0), z.string()]).transform((value, context) => {
@@ -61,7 +65,10 @@ const scenarioShape = z.strictObject({
     .min(1),
 })
 
-/** Reads a scenario. Throws RangeError (SyntaxError for text that is no JSON) naming every problem and where it is. */
+/**
+ * Reads a scenario. Throws RangeError (SyntaxError for text that is no JSON) naming every
+ * problem and where it is.
+ */
 export function readPlan(text: string, lookup: Lookup): Plan {
   const parsed = scenarioShape.safeParse(JSON.parse(text))
   if (!parsed.success) throw new RangeError(`The scenario cannot be run:\n${z.prettifyError(parsed.error)}`)
@@ -107,7 +114,10 @@ export function readPlan(text: string, lookup: Lookup): Plan {
   return { name, seed, steps: unrolled.toSorted((a, b) => a.at - b.at) }
 }
 
-/** Puts named answers in place of `${name.field}`: text that is nothing but one reference takes the value as it is. */
+/**
+ * Puts named answers in place of `${name.field}`: text that is nothing but one reference
+ * takes the value as it is.
+ */
 export function resolve(value: unknown, names: ReadonlyMap<string, unknown>): unknown {
   if (Array.isArray(value)) return value.map((item) => resolve(item, names))
   if (typeof value === 'object' && value !== null)

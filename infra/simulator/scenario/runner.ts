@@ -1,5 +1,6 @@
-// Runs a scenario on the simulated clock: each step through the admin API at its time, in the order of the file, its answer or
-// its failure kept. The journal knows how far it came, so that a restart goes on where it stopped.
+// Runs a scenario on the simulated clock: each step through the admin API at its time, in the order
+// of the file, its answer or its failure kept. The journal knows how far it came, so that a restart
+// goes on where it stopped.
 import type { SimulatorClock } from '../clock/clock.ts'
 import type { Answer } from '../http.ts'
 import type { World } from '../world/world.ts'
@@ -19,8 +20,8 @@ export interface ScenarioState {
 
 export interface ScenarioRunner {
   /**
-   * Starts a scenario in place of the one before; its steps at 0 have run when this resolves. Throws RangeError or SyntaxError
-   * when it cannot be run.
+   * Starts a scenario in place of the one before; its steps at 0 have run when this resolves.
+   * Throws RangeError or SyntaxError when it cannot be run.
    */
   start(text: string): Promise<ScenarioState>
   /** Goes on with the scenario that the journal brought back, if there is one. */

@@ -1,8 +1,12 @@
-// One calendar: its documents and the indices that keep every question cheap (what changed since, which events are alive).
-// `applyWrite` is the only way in, for live writes and for the journal's replay alike, so both give the same calendar.
+// One calendar: its documents and the indices that keep every question cheap (what changed since,
+// which events are alive). `applyWrite` is the only way in, for live writes and for the journal's
+// replay alike, so both give the same calendar.
 import { type EventDoc, isSeries, occurrenceId, seriesStarts } from './event-doc.ts'
 
-/** An occurrence that ceased to exist: an increment must say so, or its reader would keep it for ever. */
+/**
+ * An occurrence that ceased to exist:
+ * an increment must say so, or its reader would keep it for ever.
+ */
 export interface Ghost {
   readonly id: string
   readonly masterId: string
@@ -62,7 +66,10 @@ export interface Calendar extends CalendarInfo {
   readonly tombstones: string[]
 }
 
-/** Google lets cancelled events disappear after a while; here the oldest go beyond this many per calendar. */
+/**
+ * Google lets cancelled events disappear after a while;
+ * here the oldest go beyond this many per calendar.
+ */
 const TOMBSTONES_MAX = 20_000
 /** The same for occurrences of one series, about four full reschedulings of an endless one. */
 const GHOSTS_MAX = 5_000
@@ -136,7 +143,9 @@ export function plainOccurrences(
   return exceptions ? all.filter((occurrence) => !exceptions.has(occurrence.id)) : all
 }
 
-/** Everything of a calendar that changes without an event changing: what the journal keeps of it. */
+/**
+ * Everything of a calendar that changes without an event changing: what the journal keeps of it.
+ */
 export function stateOf(calendar: Calendar) {
   const { listSeq, gone, hidden, unlisted, acl, name, accessRole } = calendar
   const { pushSupported, cursorEpoch, purgedSeq, nextOrd } = calendar

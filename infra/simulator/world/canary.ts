@@ -1,5 +1,6 @@
-// Canaries: a generated summary says which account, event and version it belongs to and carries a hash of the rest of the
-// content (`c17/e9/v4/<hash>`), so that a checker recognises every version anywhere and sees invented or mixed-up data.
+// Canaries: a generated summary says which account, event and version it belongs to and carries a
+// hash of the rest of the content (`c17/e9/v4/<hash>`), so that a checker recognises every version
+// anywhere and sees invented or mixed-up data.
 import { createHash } from 'node:crypto'
 
 export interface Canary {

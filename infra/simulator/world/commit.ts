@@ -1,5 +1,6 @@
-// A change worked out before it is applied: the next version of a document, which occurrences end with it, and the entry of the
-// truth ledger. Pure, so that what the journal records and what the ledger says come from one computation.
+// A change worked out before it is applied: the next version of a document, which occurrences end
+// with it, and the entry of the truth ledger. Pure, so that what the journal records and what the
+// ledger says come from one computation.
 import { type Calendar, type Ghost, plainOccurrences, type Write } from './calendar.ts'
 import { contentHash } from './canary.ts'
 import {
@@ -27,7 +28,10 @@ export interface Change {
   readonly accountId: string
   readonly calendarId: string
   readonly eventId: string
-  /** The occurrences (ids as a `singleEvents=true` reader sees them) that the change touched and that live on. */
+  /**
+   * The occurrences (ids as a `singleEvents=true` reader sees them) that the change
+   * touched and that live on.
+   */
   readonly eventIds: readonly string[]
   readonly removedEventIds: readonly string[]
   readonly kind: 'create' | 'update' | 'delete'
@@ -72,13 +76,18 @@ export function prepareWrite(calendar: Calendar, draft: Draft, seq: number, at: 
   return { doc, ...endedOccurrences(calendar, previous, doc) }
 }
 
-/** All that is left of a deleted event besides its id: an iCalUID that a client gave stays taken. */
+/**
+ * All that is left of a deleted event besides its id: an iCalUID that a client gave stays taken.
+ */
 function uidOf(previous: EventDoc | undefined): Fields {
   const uid = previous?.fields['iCalUID']
   return uid === undefined ? {} : { iCalUID: uid }
 }
 
-/** The ledger's entry for a write. Call before the write is applied: it compares with what was there. */
+/**
+ * The ledger's entry for a write. Call before the write is applied:
+ * it compares with what was there.
+ */
 export function describeWrite(calendar: Calendar, write: Write): Change {
   const { doc } = write
   const previous = calendar.docs.get(doc.id)

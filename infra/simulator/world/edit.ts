@@ -1,5 +1,6 @@
-// Edits of events, by id as a client sees it: a document, or one occurrence of a series that has no document yet. Generated
-// content gets a canary as its summary; a summary that a client wrote is left alone.
+// Edits of events, by id as a client sees it: a document, or one occurrence of a series that
+// has no document yet. Generated content gets a canary as its summary; a summary that a
+// client wrote is left alone.
 import type { Calendar } from './calendar.ts'
 import { canaryText, contentHash, parseCanary } from './canary.ts'
 import { type Change, nextVersion } from './commit.ts'
@@ -45,7 +46,9 @@ export function fieldsOf(calendar: Calendar, target: Target): Fields {
   return { ...fields, start, end }
 }
 
-/** Creates an event, or brings a deleted one back under its id. The fields must have readable times. */
+/**
+ * Creates an event, or brings a deleted one back under its id. The fields must have readable times.
+ */
 export function insertEvent(world: World, calendar: Calendar, fields: Fields, id?: string): Change {
   const account = world.accounts.get(calendar.accountId)
   const no = calendar.docs.get(id ?? '')?.no ?? account?.nextNo ?? 1
@@ -63,7 +66,10 @@ export function deleteEvent(world: World, calendar: Calendar, target: Target): C
   return world.write(calendar, { ...draftOf(target), fields: null })
 }
 
-/** Moves a single event or a whole series, exceptions and all, to another calendar: it ends here and begins there, under its id. */
+/**
+ * Moves a single event or a whole series, exceptions and all, to another calendar: it ends here and
+ * begins there, under its id.
+ */
 export function moveEvent(world: World, from: Calendar, to: Calendar, doc: EventDoc): void {
   const exceptions = [...(from.exceptions.get(doc.id) ?? [])]
     .map((id) => from.docs.get(id))

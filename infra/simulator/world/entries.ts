@@ -1,4 +1,5 @@
-// What the world is made of besides calendars, and the entries of its journal: one for every kind of change that there is.
+// What the world is made of besides calendars, and the entries of its journal: one for every kind
+// of change that there is.
 import type { ClockState } from '../clock/clock.ts'
 import type { Calendar, CalendarInfo, CalendarState, Ghost, Write } from './calendar.ts'
 
@@ -53,7 +54,10 @@ export interface ChannelInfo {
   readonly token: string | null
   /** ms epoch. */
   readonly expiresAt: number
-  /** When a stop takes effect, ms epoch; absent until somebody asked for one that does not take effect at once. */
+  /**
+   * When a stop takes effect, ms epoch;
+   * absent until somebody asked for one that does not take effect at once.
+   */
   readonly stopsAt?: number
 }
 

@@ -1,5 +1,6 @@
-// One stored version of an event, and how it looks on the wire. A document is never changed: a write replaces it. That is what
-// makes a page of an earlier snapshot cheap to keep and impossible to tear.
+// One stored version of an event, and how it looks on the wire. A document is never
+// changed: a write replaces it. That is what makes a page of an earlier snapshot cheap to
+// keep and impossible to tear.
 import { occurrences, parseRule } from './recurrence.ts'
 import { dayStart, formatIn, instantOf, isZone } from './zones.ts'
 
@@ -22,7 +23,10 @@ export interface EventDoc {
   readonly ord: number
   /** Running number within the account, for canaries. */
   readonly no: number
-  /** Counts the changes of an event and, for a series, of its exceptions too: of two states of one occurrence the later is higher. */
+  /**
+   * Counts the changes of an event and, for a series, of its exceptions too: of two states of one
+   * occurrence the later is higher.
+   */
   readonly version: number
   /** Change sequence number of the world; also gives the etag. */
   readonly seq: number
@@ -63,7 +67,10 @@ export function seriesStarts(doc: EventDoc): readonly number[] {
   return expanded
 }
 
-/** `<series>_20261201T100000Z`, or `<series>_20261201` for all-day events: the id that Google gives an occurrence. */
+/**
+ * `<series>_20261201T100000Z`, or `<series>_20261201` for all-day events:
+ * the id that Google gives an occurrence.
+ */
 export function occurrenceId(masterId: string, start: number, allDay: boolean): string {
   const text = new Date(start).toISOString().replaceAll(/[-:]/g, '')
   return allDay ? `${masterId}_${text.slice(0, 8)}` : `${masterId}_${text.slice(0, 15)}Z`
@@ -74,7 +81,9 @@ export function etagOf(doc: { readonly seq: number }): string {
   return `"${3_400_000_000_000_000 + doc.seq * 2000}"`
 }
 
-/** Reads start and end; the result is a problem's reason (Google's words) when they make no event. */
+/**
+ * Reads start and end; the result is a problem's reason (Google's words) when they make no event.
+ */
 export function readTimes(fields: Fields, calendarZone: string): Times | { readonly reason: string } {
   const start = readTime(fields['start'], calendarZone)
   const end = readTime(fields['end'], calendarZone)
@@ -108,7 +117,10 @@ export function bounds(times: Times, holder: Holder, start = times.start): { sta
   return { start: dayStart(holder.timeZone, start), end: dayStart(holder.timeZone, end) }
 }
 
-/** The resource as Google shows it: a single event, a series' master, an exception, or one occurrence of a series. */
+/**
+ * The resource as Google shows it: a single event, a series' master, an exception,
+ * or one occurrence of a series.
+ */
 export function wireEvent(doc: EventDoc, holder: Holder, occurrenceStart?: number): WireEvent {
   const { start: _start, end: _end, recurrence, status, ...rest } = doc.fields
   const id =
@@ -135,7 +147,10 @@ export function wireEvent(doc: EventDoc, holder: Holder, occurrenceStart?: numbe
   }
 }
 
-/** A deletion in an increment: only the id is guaranteed, plus where it stood when it was one occurrence of a series. */
+/**
+ * A deletion in an increment: only the id is guaranteed,
+ * plus where it stood when it was one occurrence of a series.
+ */
 export function wireTombstone(
   gone: { readonly id: string; readonly seq: number },
   origin: { readonly masterId: string; readonly start: number; readonly allDay: boolean } | null,

@@ -1,5 +1,6 @@
-// Events of every claim that they can make on a person's time: answers, kinds, show-as, transparency, whole days, zones. What a mailbox
-// really holds is rarer and duller; what decides whether somebody is free is all here, in every combination that a vendor can tell.
+// Events of every claim that they can make on a person's time: answers, kinds, show-as,
+// transparency, whole days, zones. What a mailbox really holds is rarer and duller; what decides
+// whether somebody is free is all here, in every combination that a vendor can tell.
 import type { Random } from '../random.ts'
 import type { Calendar } from './calendar.ts'
 import type { VendorName } from './entries.ts'

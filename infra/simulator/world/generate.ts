@@ -1,5 +1,6 @@
-// Generated content: events like people's (timed, all-day, recurring) within the window that a sync engine holds, and changes
-// to them. Everything is drawn from the given Random, so a seed gives the same calendars again.
+// Generated content: events like people's (timed, all-day, recurring) within the window that a
+// sync engine holds, and changes to them. Everything is drawn from the given Random, so a seed
+// gives the same calendars again.
 import type { Calendar } from './calendar.ts'
 import { deleteEvent, fieldsOf, findEvent, insertEvent, replaceEvent, type Target } from './edit.ts'
 import { type Fields, isSeries, occurrenceId, seriesStarts } from './event-doc.ts'
@@ -9,7 +10,10 @@ import { formatIn } from './zones.ts'
 import type { World } from './world.ts'
 
 const DAY_MS = 86_400_000
-/** Days around now that generated events fall into: five days inside the window of −30 … +365, which moves on while a run lasts. */
+/**
+ * Days around now that generated events fall into: five days inside the window of −30 … +365, which
+ * moves on while a run lasts.
+ */
 const FIRST_DAY = -25
 const LAST_DAY = 350
 const PLACES = ['Room 4', 'Studio', 'Call', 'Front desk', 'Garden', 'Lab 2', 'Kantine Süd', '会議室']

@@ -1,5 +1,6 @@
-// The journal: every committed change as one line, on disk before anybody hears of it, so that a world outlives its process,
-// even one that is killed. At start the file is replayed and rewritten as the shortest list of lines that gives the same world.
+// The journal: every committed change as one line, on disk before anybody hears of it, so that a
+// world outlives its process, even one that is killed. At start the file is replayed and rewritten
+// as the shortest list of lines that gives the same world.
 import {
   closeSync,
   existsSync,
@@ -24,8 +25,8 @@ export interface Journal {
 }
 
 /**
- * Replays the journal in `dataDir` into an empty world and records what happens from now on. Throws when a line in the middle
- * cannot be read; a torn last line (the machine went down) is dropped.
+ * Replays the journal in `dataDir` into an empty world and records what happens from now on. Throws
+ * when a line in the middle cannot be read; a torn last line (the machine went down) is dropped.
  */
 export function openJournal(dataDir: string, world: World): Journal {
   mkdirSync(dataDir, { recursive: true })
@@ -34,7 +35,8 @@ export function openJournal(dataDir: string, world: World): Journal {
   compact(path, world)
   let file = openSync(path, 'a')
   world.record = (entry) => {
-    // Written through at once: about 10 µs, and what an answer says has then survived a kill -9 of this process.
+    // Written through at once: about 10 µs,
+    // and what an answer says has then survived a kill -9 of this process.
     writeSync(file, `${JSON.stringify(entry)}\n`)
   }
   return {

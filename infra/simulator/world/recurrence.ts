@@ -1,10 +1,14 @@
-// Recurrence: the original starts of a series. DAILY, WEEKLY with BYDAY, MONTHLY by a day of the month and YEARLY by a date, with INTERVAL,
-// COUNT, UNTIL and EXDATE (RFC 5545 §3.3.10); anything else is refused at the door, so a series that the simulator accepted is one
-// that it expands truly.
+// Recurrence: the original starts of a series. DAILY, WEEKLY with BYDAY, MONTHLY by a day
+// of the month and YEARLY by a date, with INTERVAL, COUNT, UNTIL and EXDATE (RFC 5545
+// §3.3.10); anything else is refused at the door, so a series that the simulator accepted
+// is one that it expands truly.
 import { instantOf, offsetAt } from './zones.ts'
 
 const DAY_MS = 86_400_000
-/** An endless series is expanded this far beyond its first occurrence, and never to more occurrences than this. */
+/**
+ * An endless series is expanded this far beyond its first occurrence,
+ * and never to more occurrences than this.
+ */
 export const SERIES_DAYS_MAX = 800
 export const OCCURRENCES_MAX = 1_200
 
@@ -38,7 +42,10 @@ export interface Rule {
   readonly except: ReadonlySet<number>
 }
 
-/** The rule that the `recurrence` lines of an event state, or null when they use something that is not supported. */
+/**
+ * The rule that the `recurrence` lines of an event state,
+ * or null when they use something that is not supported.
+ */
 export function parseRule(lines: readonly string[]): Rule | null {
   const ruleLine = lines.find((line) => line.startsWith('RRULE:'))
   if (!ruleLine || lines.some((line) => !/^(RRULE:|EXDATE)/.test(line))) return null
@@ -81,8 +88,8 @@ export function parseRule(lines: readonly string[]): Rule | null {
 }
 
 /**
- * The starts (ms epoch) of a series in order, from its first start. The wall clock of `zone` is kept over changes to and from
- * summer time; a date-only series passes zone `UTC`.
+ * The starts (ms epoch) of a series in order, from its first start. The wall clock of `zone` is
+ * kept over changes to and from summer time; a date-only series passes zone `UTC`.
  */
 export function occurrences(rule: Rule, firstStart: number, zone: string): readonly number[] {
   const starts: number[] = []

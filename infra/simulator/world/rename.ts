@@ -1,4 +1,5 @@
-// A calendar under another id. Its former id may answer on, as an address of Google does that was changed.
+// A calendar under another id. Its former id may answer on,
+// as an address of Google does that was changed.
 import type { Account, Entry } from './entries.ts'
 
 /** Applies a journalled rename; one of a calendar that is not there does nothing. */

@@ -1,5 +1,6 @@
-// Time zones: the offset of an IANA zone at an instant, and the instant of a wall-clock time. Offsets are looked up in a
-// table of transitions built once per zone, because asking Intl for every occurrence of a series costs more than the series.
+// Time zones: the offset of an IANA zone at an instant, and the instant of a wall-clock time.
+// Offsets are looked up in a table of transitions built once per zone, because asking Intl for
+// every occurrence of a series costs more than the series.
 
 interface Transition {
   readonly from: number
@@ -8,7 +9,10 @@ interface Transition {
 
 const TABLE_START = Date.UTC(2010, 0, 1)
 const TABLE_END = Date.UTC(2046, 0, 1)
-/** No zone changes its offset twice within a week (the shortest known pair is Ramadan time in Morocco, about 30 days). */
+/**
+ * No zone changes its offset twice within a week (the shortest known pair is Ramadan time in
+ * Morocco, about 30 days).
+ */
 const STEP_MS = 7 * 86_400_000
 
 const tables = new Map<string, readonly Transition[]>()
@@ -38,7 +42,10 @@ export function offsetAt(zone: string, instant: number): number {
   return table[low]?.offsetMs ?? 0
 }
 
-/** The instant at which the zone's wall clock shows `wall` (the wall time written as if it were UTC, ms). */
+/**
+ * The instant at which the zone's wall clock shows `wall` (the wall time
+ * written as if it were UTC, ms).
+ */
 export function instantOf(zone: string, wall: number): number {
   const guess = wall - offsetAt(zone, wall)
   return wall - offsetAt(zone, guess)

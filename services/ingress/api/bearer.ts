@@ -1,7 +1,8 @@
-// Bearer tokens of our own HTTP API: JWTs signed with a shared secret (HS256) or by an issuer that publishes its keys
-// (JWKS). Invariant: a token counts only with a signature of an algorithm that we allow, the type of
-// an access token, an expiry within a day, and the expected issuer and audience where they are
-// configured; "cannot tell" (the key server is down) is an error, never a yes and never a no.
+// Bearer tokens of our own HTTP API: JWTs signed with a shared secret (HS256) or by an issuer
+// that publishes its keys (JWKS). Invariant: a token counts only with a signature of an
+// algorithm that we allow, the type of an access token, an expiry within a day, and the expected
+// issuer and audience where they are configured; "cannot tell" (the key server is down) is an
+// error, never a yes and never a no.
 import {
   createRemoteJWKSet,
   errors,
@@ -32,7 +33,10 @@ export type BearerCheck = (authorization: string | undefined) => Promise<JWTPayl
 /** Clocks of two machines differ; RFC 7519 §4.1.4 allows "some small leeway". */
 const CLOCK_TOLERANCE_S = 5
 const KEYS_TIMEOUT_MS = 2000
-/** An unknown kid makes us ask for new keys, at most this often: a stream of made-up kids must not become one of requests. */
+/**
+ * An unknown kid makes us ask for new keys, at most this often:
+ * a stream of made-up kids must not become one of requests.
+ */
 const KEYS_COOLDOWN_MS = 30_000
 const PUBLIC_KEY_ALGORITHMS = [
   'RS256',
@@ -45,7 +49,9 @@ const PUBLIC_KEY_ALGORITHMS = [
   'ES384',
   'EdDSA',
 ]
-/** RFC 9068 §2.1, RFC 8725 §3.11: a logout notice, security event or DPoP proof is no access token. */
+/**
+ * RFC 9068 §2.1, RFC 8725 §3.11: a logout notice, security event or DPoP proof is no access token.
+ */
 const ACCESS_TOKEN_TYPE = /^(?:application\/)?(?:jwt|at\+jwt)$/i
 /** RFC 7235: the scheme is case-insensitive; RFC 6750: one b64token follows. */
 const BEARER = /^bearer +([A-Za-z0-9._~+/-]+=*)$/i
@@ -112,7 +118,10 @@ function keySource(config: BearerConfig): { key: JWTVerifyGetKey; algorithms: st
   return { key: async () => bytes, algorithms: ['HS256'] }
 }
 
-/** A key that the issuer does not publish, named by the token; everything else means that the key server failed us. */
+/**
+ * A key that the issuer does not publish, named by the token;
+ * everything else means that the key server failed us.
+ */
 function isFaultOfToken(error: unknown): boolean {
   return error instanceof errors.JWKSNoMatchingKey || error instanceof errors.JWKSMultipleMatchingKeys
 }

@@ -18,7 +18,10 @@ export interface AskedPolicy extends BusyPolicy {
   readonly freeBusyOnly: boolean | null
 }
 
-/** The policy of a query, or what is wrong with it in words. What is not named is judged as the vendor does. */
+/**
+ * The policy of a query, or what is wrong with it in words.
+ * What is not named is judged as the vendor does.
+ */
 export function askedPolicy(query: Readonly<Record<string, unknown>>): AskedPolicy | string {
   const told = new Map<Member, boolean | null>()
   for (const name of POLICY_QUERY) {

@@ -1,5 +1,6 @@
-// Busy spans: merging, and the hours of a day in its zone. Pure. Invariant: whoever is busy is never shown as free: spans that touch are
-// one, parts of a millisecond count whole, a day whose zone is not known covers that date everywhere on earth.
+// Busy spans: merging, and the hours of a day in its zone. Pure. Invariant: whoever is busy is
+// never shown as free: spans that touch are one, parts of a millisecond count whole, a day whose
+// zone is not known covers that date everywhere on earth.
 import { Temporal } from 'temporal-polyfill'
 import type { Micros } from '#shared/domain/ids.ts'
 import type { BusyDays, BusySpan } from '#shared/store/busy.ts'
@@ -20,7 +21,10 @@ export function isKnownZone(zone: string | null): zone is string {
   }
 }
 
-/** The instants that these days cover in a zone: from the first moment of the first day to the first moment after the last one. */
+/**
+ * The instants that these days cover in a zone: from the first moment of the first day to the first
+ * moment after the last one.
+ */
 export function spanOfDays(days: Pick<BusyDays, 'startDate' | 'endDate'>, zone: string | null): BusySpan {
   if (!isKnownZone(zone)) {
     return {
@@ -36,7 +40,10 @@ export function startOf(date: string, zone: string): Micros {
   return Temporal.PlainDate.from(date).toZonedDateTime(zone).epochMilliseconds * 1000
 }
 
-/** The spans in whole milliseconds, cut to [from, to), joined where they overlap or touch, in order; empty ones are dropped. */
+/**
+ * The spans in whole milliseconds, cut to [from,
+ * to), joined where they overlap or touch, in order; empty ones are dropped.
+ */
 export function mergeSpans(
   spans: readonly BusySpan[],
   { from, to }: { readonly from: Micros; readonly to: Micros },

@@ -1,6 +1,7 @@
-// `GET /api/calendar/busy?from&to[&connection_id&…]`: when the people behind a provider's calendars are busy, with evidence of how fresh that
-// is. It is what we hold, at once, and never waits for a vendor; a calendar that may be out of date is said to be stale, and why.
-// What blocks is what the vendor itself counts (`isBusy`), unless the question judges otherwise (busy-policy.ts).
+// `GET /api/calendar/busy?from&to[&connection_id&…]`: when the people behind a provider's calendars
+// are busy, with evidence of how fresh that is. It is what we hold, at once, and never waits for a
+// vendor; a calendar that may be out of date is said to be stale, and why. What blocks is what the
+// vendor itself counts (`isBusy`), unless the question judges otherwise (busy-policy.ts).
 import type { FastifyInstance, FastifyReply } from 'fastify'
 import { roleOf } from '#shared/domain/calendar-role.ts'
 import { STALE_AFTER_MS } from '#shared/domain/connection-words.ts'

@@ -1,6 +1,7 @@
-// `PATCH /api/calendar/connections/:id/calendars/:calendarId {"selected": …}`: which calendars of an account are synced. Out: its event rows go
-// and are told as removed, under a new epoch, so that a unit under way cannot bring them back. In: it is rung for. Both in one
-// transaction; what a person chose outlives a reconnect. Asking for what is already so changes nothing.
+// `PATCH /api/calendar/connections/:id/calendars/:calendarId {"selected": …}`: which calendars of
+// an account are synced. Out: its event rows go and are told as removed, under a new epoch, so that
+// a unit under way cannot bring them back. In: it is rung for. Both in one transaction; what a
+// person chose outlives a reconnect. Asking for what is already so changes nothing.
 import type { FastifyInstance } from 'fastify'
 import { REQUESTED_TOPIC } from '#schemas/topics.ts'
 import {
@@ -112,7 +113,8 @@ function ring(codec: Pick<Codec, 'encode'>, connection: LockedConnection, calend
     reason: 'api' as const,
     calendarId: calendar,
     deliveryKey: null,
-    // Without it, a full listing that began before the calendar was chosen could count as an answer.
+    // Without it, a full listing that began before the calendar was chosen
+    // could count as an answer.
     asOf: null,
     requestedAt: now,
   }

@@ -1,5 +1,6 @@
-// Who calls the API: the app of one provider for itself, or an operator for anybody. Invariant: a caller learns nothing about
-// another provider: its id and its connections get the answer of ids that do not exist.
+// Who calls the API: the app of one provider for itself, or an operator for anybody.
+// Invariant: a caller learns nothing about another provider: its id and its connections get
+// the answer of ids that do not exist.
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { isUuid, providerId, type ProviderId } from '#shared/domain/ids.ts'
 import { BEARER_LIFE_MAX_S } from '../config.ts'
@@ -26,9 +27,9 @@ export const CONNECTION_NOT_FOUND: Problem = {
 }
 
 /**
- * The caller that the claims of a good token name; null when they name nobody. A provider_id that is
- * no uuid names nobody, whatever scope stands beside it: who put it there meant a provider, not an
- * operator. A scope is one text of words with spaces between (RFC 8693 §4.2); a list is none.
+ * The caller that the claims of a good token name; null when they name nobody. A provider_id that
+ * is no uuid names nobody, whatever scope stands beside it: who put it there meant a provider, not
+ * an operator. A scope is one text of words with spaces between (RFC 8693 §4.2); a list is none.
  */
 export function callerOf(claims: Readonly<Record<string, unknown>> | null): Caller | null {
   if (claims === null) return null
@@ -39,7 +40,10 @@ export function callerOf(claims: Readonly<Record<string, unknown>> | null): Call
   return typeof scope === 'string' && scope.split(' ').includes('operator') ? { kind: 'operator' } : null
 }
 
-/** Callers by request: `identify` runs before the body is read and answers strangers 401; `of` gives the caller afterwards. */
+/**
+ * Callers by request: `identify` runs before the body is read and answers strangers 401;
+ * `of` gives the caller afterwards.
+ */
 export interface Callers {
   readonly identify: (request: FastifyRequest, reply: FastifyReply) => Promise<FastifyReply | undefined>
   readonly of: (request: FastifyRequest) => Caller
@@ -64,7 +68,10 @@ export function createCallers(bearer: BearerCheck): Callers {
 
 export type Chosen = { readonly provider: ProviderId } | { readonly problem: Problem }
 
-/** The provider that a request is about: the caller's own, or the one that an operator names. `asked` is undefined when none is named. */
+/**
+ * The provider that a request is about: the caller's own, or the one that an operator names.
+ * `asked` is undefined when none is named.
+ */
 export function chooseProvider(caller: Caller, asked: unknown): Chosen {
   if (asked !== undefined && (typeof asked !== 'string' || !isUuid(asked)))
     return { problem: badRequest('provider_id is a uuid.') }
@@ -81,7 +88,10 @@ export function ownerFor(caller: Caller): ProviderId | null {
   return caller.kind === 'operator' ? null : caller.id
 }
 
-/** The JSON object of a body, whatever its Content-Type says; empty for no body, null when it is none. */
+/**
+ * The JSON object of a body, whatever its Content-Type says;
+ * empty for no body, null when it is none.
+ */
 export function jsonObject(body: unknown): Readonly<Record<string, unknown>> | null {
   if (!Buffer.isBuffer(body) || body.length === 0) return {}
   try {

@@ -1,5 +1,6 @@
-// Which connections a list holds: a page in the order of their ids, filtered by what is in the row (status, vendor) and by the state
-// that the words give it, which depends on the gates too and is judged here.
+// Which connections a list holds: a page in the order of their ids, filtered by what is in
+// the row (status, vendor) and by the state that the words give it, which depends on the
+// gates too and is judged here.
 import {
   CONNECTION_STATES,
   CONNECTION_STATUSES,
@@ -24,7 +25,10 @@ export const LIST_QUERY = ['provider_id', 'status', 'state', 'vendor', 'limit', 
 const PAGE = 50
 const PAGE_MAX = 200
 const VENDORS = ['google', 'microsoft'] as const
-/** Rows that one answer looks through for a state: a few statements of some ms each, far from the limit of 4 s. */
+/**
+ * Rows that one answer looks through for a state:
+ * a few statements of some ms each, far from the limit of 4 s.
+ */
 const SCAN_MAX = 2000
 const SCAN_AT_A_TIME = 500
 
@@ -72,8 +76,9 @@ interface Listed {
 }
 
 /**
- * A page, with where the next one begins (null on the last). One that is filtered by state may be short, even empty, before the
- * last: it ends where it has looked through SCAN_MAX rows. Throws Failure store/*.
+ * A page, with where the next one begins (null on the last). One that is filtered by state
+ * may be short, even empty, before the last: it ends where it has looked through SCAN_MAX
+ * rows. Throws Failure store/*.
  */
 export async function listed(
   deps: { readonly db: Queryable; readonly gates: Pick<Gates, 'sync'> },

@@ -1,6 +1,6 @@
-// `GET /api/calendar/connections` and `GET /api/calendar/connections/:id`: how a provider's connections are. Reads, so no gate closes
-// them: while sync is switched off, an app is told so instead of being left in the dark. Another provider's id and an unknown
-// one get the same answer.
+// `GET /api/calendar/connections` and `GET /api/calendar/connections/:id`: how a provider's
+// connections are. Reads, so no gate closes them: while sync is switched off, an app is told so
+// instead of being left in the dark. Another provider's id and an unknown one get the same answer.
 import type { FastifyInstance } from 'fastify'
 import { roleOf } from '#shared/domain/calendar-role.ts'
 import { calendarWords, connectionWords } from '#shared/domain/connection-words.ts'

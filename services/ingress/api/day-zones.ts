@@ -1,5 +1,6 @@
-// In which zone the days of an all-day event lie. A vendor tells a date; whose midnight it begins at is the mailbox's to say, and where
-// that is not known, whatever comes nearest. UTC is believed last: Graph names it for events of people who never were there.
+// In which zone the days of an all-day event lie. A vendor tells a date; whose midnight it begins
+// at is the mailbox's to say, and where that is not known, whatever comes nearest. UTC is believed
+// last: Graph names it for events of people who never were there.
 import type { ConnectionId } from '#shared/domain/ids.ts'
 import type { Queryable } from '#shared/platform/postgres.ts'
 import { readUsualZones } from '#shared/store/busy.ts'
@@ -23,9 +24,9 @@ type Calendars = readonly {
 }[]
 
 /**
- * The zone of each day, null where nothing is known: that of its calendar (the vendor's, or the mailbox's), else of the event
- * (a name, or the offset at which it told its start), else of most timed events of the account, else UTC if the event says so.
- * Throws Failure store/*.
+ * The zone of each day, null where nothing is known: that of its calendar (the vendor's, or the
+ * mailbox's), else of the event (a name, or the offset at which it told its start), else of most
+ * timed events of the account, else UTC if the event says so. Throws Failure store/*.
  */
 export async function zonesOfDays(
   db: Queryable,
@@ -55,13 +56,19 @@ export async function zonesOfDays(
   }
 }
 
-/** A zone of the account whose day begins at that offset: it knows when its clock changes, which an offset does not. */
+/**
+ * A zone of the account whose day begins at that offset:
+ * it knows when its clock changes, which an offset does not.
+ */
 function zoneAtOffset({ startDate, timeZone }: ZonedDay, zones: readonly string[]): string | null {
   const begins = timeZone === null ? null : startOf(startDate, timeZone)
   return zones.find((zone) => startOf(startDate, zone) === begins) ?? timeZone
 }
 
-/** The zones of timed events of each account, those of most events first, among those that tell more than UTC. */
+/**
+ * The zones of timed events of each account, those of most events first,
+ * among those that tell more than UTC.
+ */
 async function usualZones(
   db: Queryable,
   connections: ReadonlySet<ConnectionId>,

@@ -1,6 +1,8 @@
-// `DELETE /api/calendar/connections/:id`: the end of a connection, in one transaction: disconnected under a new epoch, cursors gone, event
-// rows gone and told as removed, the news in the outbox. Channels, the grant and the credentials end afterwards, in the scheduler,
-// because vendors may be away. No gate closes it: whoever takes back consent is never told to wait. Repeating it changes nothing.
+// `DELETE /api/calendar/connections/:id`: the end of a connection, in one transaction:
+// disconnected under a new epoch, cursors gone, event rows gone and told as removed, the news in
+// the outbox. Channels, the grant and the credentials end afterwards, in the scheduler, because
+// vendors may be away. No gate closes it: whoever takes back consent is never told to wait.
+// Repeating it changes nothing.
 import type { FastifyInstance } from 'fastify'
 import { TOPICS } from '#schemas/topics.ts'
 import { connectionId, isUuid, type ConnectionId, type ProviderId } from '#shared/domain/ids.ts'
@@ -40,7 +42,10 @@ export function registerDisconnect(app: FastifyInstance, deps: DisconnectDeps): 
   })
 }
 
-/** Disconnects a provider's connection (anybody's for null). Throws Failure store/*: nothing was changed. */
+/**
+ * Disconnects a provider's connection (anybody's for null).
+ * Throws Failure store/*: nothing was changed.
+ */
 export async function disconnect(
   deps: Pick<DisconnectDeps, 'db' | 'codec' | 'logger'>,
   owner: ProviderId | null,

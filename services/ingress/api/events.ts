@@ -1,6 +1,8 @@
-// `GET /api/calendar/connections/:id/events?from&to[&calendar_id&after&limit]`: the events of one connection that are held, page by page, in the
-// order of their start and then of their id, with evidence of how fresh that is. A page begins after an event and not at a number, so
-// what comes and goes between two pages moves nothing else. Another provider's id and an unknown one get the same answer.
+// `GET /api/calendar/connections/:id/events?from&to[&calendar_id&after&limit]`: the events of
+// one connection that are held, page by page, in the order of their start and then of their
+// id, with evidence of how fresh that is. A page begins after an event and not at a number, so
+// what comes and goes between two pages moves nothing else. Another provider's id and an
+// unknown one get the same answer.
 import type { FastifyInstance, FastifyReply } from 'fastify'
 import type { EventTime } from '#shared/domain/event.ts'
 import type { Gates } from '#shared/domain/gates.ts'
@@ -156,7 +158,10 @@ function dayOf({ calendarId, start, timeZone }: EventRow): ZonedDay | null {
   return start.date === null ? null : { calendarId, startDate: start.date, timeZone }
 }
 
-/** Whether the days of an all-day event cover any instant of the span, in its zone; others were chosen by their instants. */
+/**
+ * Whether the days of an all-day event cover any instant of the span, in its zone; others were
+ * chosen by their instants.
+ */
 function touches(event: EventRow, zoneOf: (day: ZonedDay) => string | null, span: Span): boolean {
   const day = dayOf(event)
   if (day === null || event.end.date === null) return true

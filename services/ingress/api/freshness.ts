@@ -1,5 +1,5 @@
-// How much of an answer is backed by what is held: why a calendar may be out of date, and of which accounts nothing is known. Without the
-// second, "not known" would read as "free".
+// How much of an answer is backed by what is held: why a calendar may be out of date, and of which
+// accounts nothing is known. Without the second, "not known" would read as "free".
 import { keptWindow, staleReasons, type StaleReason } from '#shared/domain/connection-words.ts'
 import { knowsBusy, REREAD_SPREAD_HOURS } from '#shared/domain/judged-by.ts'
 import type { Gates } from '#shared/domain/gates.ts'

@@ -1,5 +1,6 @@
-// What a route takes, by name: everything else is refused and told what would do. A filter with a typing error must not answer with the whole
-// list, nor a request with one do half of what was meant.
+// What a route takes, by name: everything else is refused and told what would do. A
+// filter with a typing error must not answer with the whole list, nor a request with one
+// do half of what was meant.
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { badRequest, sendProblem, type Problem } from '../server.ts'
 import { jsonObject } from './caller.ts'
@@ -13,8 +14,8 @@ export interface Members {
 const NAME_MAX = 40
 
 /**
- * A preHandler that answers 400 to a member that is not listed, or that comes twice. A body that is no JSON object is left to the
- * handler, and refused where none is taken.
+ * A preHandler that answers 400 to a member that is not listed, or that comes twice. A body that is
+ * no JSON object is left to the handler, and refused where none is taken.
  */
 export function takes({ query = [], body = [] }: Members) {
   return async (request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply | undefined> => {
@@ -45,7 +46,8 @@ function oddMember(
       const choice = known.length === 0 ? takesNothingIn(where) : `Its ${where} takes ${known.join(', ')}.`
       return badRequest(`"${told}" is not known here. ${choice}`)
     }
-    // In a query it comes as a list; a member of a body that should be none is its route's to refuse.
+    // In a query it comes as a list; a member of a body that should be none
+    // is its route's to refuse.
     if (where === 'query' && typeof value !== 'string') return badRequest(`${told} is given more than once.`)
   }
   return null

@@ -1,4 +1,5 @@
-// `GET /openapi.json`: schemas/openapi.yaml as JSON, with the address of this installation as its server. Everybody may read it.
+// `GET /openapi.json`: schemas/openapi.yaml as JSON, with the address of this installation as its
+// server. Everybody may read it.
 import { readFileSync } from 'node:fs'
 import type { FastifyInstance } from 'fastify'
 import { parse } from 'yaml'
@@ -10,7 +11,10 @@ const SOURCE = new URL('../../../schemas/openapi.yaml', import.meta.url)
 /** It changes with a release only; long enough for a page that loads it again and again. */
 const FRESH_S = 300
 
-/** 200 · 400. `publicUrl` without a slash at its end. Throws when the document is missing or is no YAML. */
+/**
+ * 200 · 400. `publicUrl` without a slash at its end.
+ * Throws when the document is missing or is no YAML.
+ */
 export function registerOpenApi(app: FastifyInstance, { publicUrl }: { readonly publicUrl: string }): void {
   const document = parse(readFileSync(SOURCE, 'utf8')) as object
   const text = JSON.stringify({ ...document, servers: [{ url: publicUrl }] })

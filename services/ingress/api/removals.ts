@@ -1,5 +1,5 @@
-// Event rows that go because a person said so. Invariant: their removals are told in the order of their versions, in the transaction
-// that deletes them.
+// Event rows that go because a person said so. Invariant: their removals are told in the order of
+// their versions, in the transaction that deletes them.
 import type { CalendarId } from '#shared/domain/ids.ts'
 import type { Codec } from '#shared/platform/codec.ts'
 import type { Queryable } from '#shared/platform/postgres.ts'
@@ -9,7 +9,10 @@ import { insertOutbox } from '#shared/store/outbox.ts'
 
 export const SOURCE = '/calstream/api'
 
-/** Keeps each statement far from its limit of 4 s and each turn of the event loop short: with 10 000 rows at once a loaded machine took 3 s. */
+/**
+ * Keeps each statement far from its limit of 4 s and each turn of the event loop short: with 10 000
+ * rows at once a loaded machine took 3 s.
+ */
 const CHUNK = 1000
 
 export interface Removal {
@@ -19,7 +22,10 @@ export interface Removal {
   readonly reason: RemovalReason
 }
 
-/** Deletes event rows and tells it: the first one gets the version after the connection's. @returns how many there were. */
+/**
+ * Deletes event rows and tells it: the first one gets the version after the connection's.
+ * @returns how many there were.
+ */
 export async function removeEvents(
   codec: Pick<Codec, 'encode'>,
   tx: Queryable,

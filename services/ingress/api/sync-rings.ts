@@ -5,7 +5,10 @@ import type { ProviderConnection } from '#shared/store/provider-connections.ts'
 import type { Publisher } from '../publisher.ts'
 import type { Refusals } from '../refusals.ts'
 
-/** Rings of one request that wait at a time: a large provider must not fill the queue that notifications share. */
+/**
+ * Rings of one request that wait at a time:
+ * a large provider must not fill the queue that notifications share.
+ */
 const RINGS_AT_A_TIME = 500
 
 /** Statuses in which a connection is not pulled, in words for the caller. */
@@ -15,7 +18,10 @@ export const NOT_ASKED: Readonly<Record<Exclude<ProviderConnection['status'], 'a
   disconnected: 'The connection was disconnected.',
 }
 
-/** Rings each connection; false as soon as one ring is not durable (those before it are harmless: they ring again). */
+/**
+ * Rings each connection; false as soon as one ring is not durable (those before it are
+ * harmless: they ring again).
+ */
 export async function rung(
   { publisher }: { readonly publisher: Pick<Publisher, 'ring'> },
   { provider, asOf }: { readonly provider: ProviderId; readonly asOf: Micros | null },

@@ -1,6 +1,8 @@
-// `POST /api/calendar/sync` and `POST /api/calendar/connections/:id/sync`: an app asks for a sync of a provider's connections, or of one.
-// Invariants: what belongs to another provider and what is unknown get the same 404; what a closed gate refuses is kept as held_requests
-// rows before the 403; 202 names exactly the connections whose rings are durable, and says of the others why they were not asked.
+// `POST /api/calendar/sync` and `POST /api/calendar/connections/:id/sync`: an app asks for a
+// sync of a provider's connections, or of one. Invariants: what belongs to another provider and
+// what is unknown get the same 404; what a closed gate refuses is kept as held_requests rows
+// before the 403; 202 names exactly the connections whose rings are durable, and says of the
+// others why they were not asked.
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { whyClosed, type GateDecision, type Gates } from '#shared/domain/gates.ts'
 import { connectionId, isUuid, providerId, type ConnectionId, type ProviderId } from '#shared/domain/ids.ts'
@@ -54,7 +56,10 @@ interface Target extends ProviderConnections {
 const NOBODY = providerId('00000000-0000-0000-0000-000000000000')
 const NOT_KEPT = unavailable('The request could not be stored. Send it again later.')
 
-/** 202 · 400 · 401 · 403 `Calendar sync not enabled`, `Provider not allowed` or `Connection not allowed` · 404 · 409 · 503. */
+/**
+ * 202 · 400 · 401 · 403 `Calendar sync not enabled`, `Provider not allowed` or
+ * `Connection not allowed` · 404 · 409 · 503.
+ */
 export function registerSyncApi(app: FastifyInstance, deps: SyncApiDeps): void {
   route(app, deps, SYNC_API, {
     members: ['provider_id', 'connection_id'],
@@ -92,7 +97,10 @@ function route(app: FastifyInstance, deps: SyncApiDeps, path: string, { members,
   })
 }
 
-/** The switch needs no identity, so it comes before the token: switched off, the API says so to everybody, and holds nothing for strangers. */
+/**
+ * The switch needs no identity, so it comes before the token: switched off, the API says so to
+ * everybody, and holds nothing for strangers.
+ */
 function strangersAnswer(gates: Pick<Gates, 'sync'>): Problem {
   const decision = gates.sync(NOBODY)
   if (decision.state === 'unknown') return unknownGate()
@@ -139,7 +147,10 @@ async function targetOf(deps: SyncApiDeps, caller: Caller, named: Named): Promis
   return { provider, ...found }
 }
 
-/** The refusal for a provider whose gate is not open, with its active connections among `target` held; null when it is open. */
+/**
+ * The refusal for a provider whose gate is not open, with its active connections among `target`
+ * held; null when it is open.
+ */
 async function closedGate(
   deps: SyncApiDeps,
   provider: ProviderId,

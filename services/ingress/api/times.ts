@@ -2,8 +2,9 @@
 import type { Micros } from '#shared/domain/ids.ts'
 
 /**
- * An instant with its offset: without one it would mean another time to each reader. In a query a `+` that was not written
- * as %2B arrives as a space, and at the place of the sign it can have been nothing else.
+ * An instant with its offset: without one it would mean another time to each reader. In a
+ * query a `+` that was not written as %2B arrives as a space, and at the place of the sign it
+ * can have been nothing else.
  */
 const INSTANT = /^(\d{4}-\d{2}-\d{2})T\d{2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?(?:Z|[-+ ]\d{2}:\d{2})$/i
 

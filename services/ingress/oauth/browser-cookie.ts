@@ -1,12 +1,17 @@
-// Which browser a flow belongs to: a random cookie that scripts cannot read, whose hash is kept with the flow. Invariant: a state
-// is worth nothing in another browser, so nobody can have a person finish a consent that somebody else began (RFC 9700 §4.7).
+// Which browser a flow belongs to: a random cookie that scripts cannot read, whose hash is kept
+// with the flow. Invariant: a state is worth nothing in another browser, so nobody can have a
+// person finish a consent that somebody else began (RFC 9700 §4.7).
 import { createHash, randomBytes } from 'node:crypto'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 
 export interface BrowserCookie {
   /** The hash of this browser's cookie; null when it has none of ours. */
   read(request: FastifyRequest): Buffer | null
-  /** Gives the browser a cookie, or its own again, so that flows in two tabs do not disturb each other. @returns its hash. */
+  /**
+   * Gives the browser a cookie, or its own again,
+   * so that flows in two tabs do not disturb each other.
+   * @returns its hash.
+   */
   bind(request: FastifyRequest, reply: FastifyReply): Buffer
 }
 

@@ -1,6 +1,7 @@
-// `GET /api/auth/<vendor>/calendar/callback`: the browser comes back. gate → state, once, in the same browser → code → account and
-// calendars → one transaction. Invariants: whoever is refused changes nothing; the state is spent before the code is sent, since
-// a code that arrives twice costs the person the grant (RFC 6749 §4.1.2); whatever goes wrong after that, the person can try
+// `GET /api/auth/<vendor>/calendar/callback`: the browser comes back. gate → state, once, in the
+// same browser → code → account and calendars → one transaction. Invariants: whoever is refused
+// changes nothing; the state is spent before the code is sent, since a code that arrives twice
+// costs the person the grant (RFC 6749 §4.1.2); whatever goes wrong after that, the person can try
 // again, while no try of the link has connected an account.
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { asFailure, Failure } from '#shared/domain/failure.ts'
@@ -96,7 +97,8 @@ async function landing(
   const named = await deps.tokens.read('state', state)
   if (named === null || browserHash === null) return null
   const flow = await readFlow(deps.db, named.flow, CHAIN_LIFE_MS)
-  // No state is signed before its try is begun, so one that is ahead belongs to a row of another time.
+  // No state is signed before its try is begun,
+  // so one that is ahead belongs to a row of another time.
   if (flow === null || flow.vendor !== vendor || flow.attempt < named.attempt) return null
   if (!isOfBrowser(flow, browserHash)) return null
   return { flow, browserHash, isOutdated: flow.attempt > named.attempt }
@@ -126,13 +128,18 @@ async function sendExplanation(
 }
 
 type Outcome =
-  /** The link connected an account, or a later try was begun, while this one was with the vendor. */
+  /**
+   * The link connected an account, or a later try was begun, while this one was with the vendor.
+   */
   | 'superseded'
   | { readonly connected: Connected; readonly label: string | null }
   | { readonly explanation: Explanation }
   | { readonly closed: Problem }
 
-/** From the code to the committed connection. Failures become words for the person; only defects are logged as errors. */
+/**
+ * From the code to the committed connection. Failures become words for the person;
+ * only defects are logged as errors.
+ */
 async function connect(
   deps: FlowDeps,
   vendor: Vendor,
@@ -179,7 +186,10 @@ async function exchange(
 /** Ends the transaction that connects: nothing of this try is kept. */
 class Superseded extends Error {}
 
-/** Again when a unit of the connection holds its row: the code is spent, so giving up would cost the person another consent. */
+/**
+ * Again when a unit of the connection holds its row:
+ * the code is spent, so giving up would cost the person another consent.
+ */
 async function save(deps: FlowDeps, flow: Flow, granted: GrantedAccount): Promise<Connected> {
   const { db: database, codec, keyring } = deps
   for (let save = 1; ; save += 1) {

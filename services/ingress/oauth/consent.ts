@@ -1,8 +1,9 @@
-// A person's browser begins, in two steps. `GET /api/auth/<vendor>/calendar?link=…` says who asks for what and has a button; it spends
-// nothing, since scanners of mail and previews follow links too. The button is `POST` to the same path:
-// gate → form of this browser → provider's gate → once: the flow is bound to this browser and to a fresh
-// PKCE verifier, and the browser is sent to the vendor. Invariant: a link takes exactly one browser to
-// the vendor, and a link that is refused stays as it was.
+// A person's browser begins, in two steps. `GET /api/auth/<vendor>/calendar?link=…` says who asks
+// for what and has a button; it spends nothing, since scanners of mail and previews follow links
+// too. The button is `POST` to the same path: gate → form of this browser → provider's gate →
+// once: the flow is bound to this browser and to a fresh PKCE verifier, and the browser is sent to
+// the vendor. Invariant: a link takes exactly one browser to the vendor, and a link that is
+// refused stays as it was.
 import { createHash, randomBytes } from 'node:crypto'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { VendorName } from '#shared/domain/ids.ts'
@@ -120,7 +121,10 @@ async function refuseLink(
   return sendPage(request, reply, { ...LINK_USED, actions: [next, ...wayBack(deps, flow)] })
 }
 
-/** Browsers name the page that sends a form; ours tells no origin where it tells no referrer (fetch.spec.whatwg.org, Origin). */
+/**
+ * Browsers name the page that sends a form; ours tells no origin where it tells no referrer
+ * (fetch.spec.whatwg.org, Origin).
+ */
 function isOwnPage({ publicUrl }: FlowDeps, { headers }: FastifyRequest): boolean {
   const { origin = 'null', 'sec-fetch-site': site = 'same-origin' } = headers
   return site === 'same-origin' && (origin === 'null' || origin === new URL(publicUrl).origin)
@@ -130,7 +134,10 @@ function fieldOf(body: unknown): string | null {
   return Buffer.isBuffer(body) ? new URLSearchParams(body.toString('latin1')).get(FIELD) : null
 }
 
-/** The vendor's consent page for this try; null when another request began it first, or it is too late. */
+/**
+ * The vendor's consent page for this try;
+ * null when another request began it first, or it is too late.
+ */
 async function toConsent(
   deps: FlowDeps,
   vendor: Vendor,

@@ -1,5 +1,6 @@
-// What a person is told when a flow does not end in a connection: what happened, and what to do. Pure. Nothing that a vendor or a
-// URL says is repeated; its few documented words choose among ours.
+// What a person is told when a flow does not end in a connection: what happened, and
+// what to do. Pure. Nothing that a vendor or a URL says is repeated; its few documented
+// words choose among ours.
 import type { Failure } from '#shared/domain/failure.ts'
 import type { VendorName } from '#shared/domain/ids.ts'
 import { microsoftWordIn } from '#shared/vendors/grant-words.ts'
@@ -68,7 +69,10 @@ export interface Asking {
   readonly account: string | null
 }
 
-/** What a person reads before the vendor asks: who wants what, and whose account is connected to whom. */
+/**
+ * What a person reads before the vendor asks:
+ * who wants what, and whose account is connected to whom.
+ */
 export function askingPage({ vendor, appName, host, account }: Asking): Explanation {
   const name = VENDOR_NAMES[vendor]
   const app = appName ?? host
@@ -129,13 +133,16 @@ export function troublePage(vendor: VendorName): Explanation {
 export interface ConsentRefusal {
   readonly error?: unknown
   readonly error_description?: unknown
-  /** Entra, after an administrator approved the app: the browser comes back with this and no code. */
+  /**
+   * Entra, after an administrator approved the app: the browser comes back with this and no code.
+   */
   readonly admin_consent?: unknown
 }
 
 /**
- * The vendor sent the browser back without a code. `error`: RFC 6749 §4.1.2.1 and the vendors' own words; the number in
- * Entra's description says more. `approvalUrl`: where an administrator approves the app, if there is such a page.
+ * The vendor sent the browser back without a code. `error`: RFC 6749 §4.1.2.1 and the vendors' own
+ * words; the number in Entra's description says more. `approvalUrl`: where an administrator
+ * approves the app, if there is such a page.
  */
 export function refusedConsent(
   vendor: VendorName,
@@ -157,7 +164,8 @@ export function refusedConsent(
           'To connect your calendar, try again and allow it there.',
         ],
       }
-    // Entra ID: learn.microsoft.com/entra/identity-platform/reference-error-codes; Google: an administrator's policy.
+    // Entra ID: learn.microsoft.com/entra/identity-platform/reference-error-codes; Google:
+    // an administrator's policy.
     case 'consent_required':
     case 'interaction_required':
     case 'admin_policy_enforced':
@@ -180,8 +188,10 @@ export function refusedConsent(
 }
 
 /**
- * An administrator approved the app for an organization: Entra sends them to the first address of the app, without a code and, when
- * they came by a link of their own, without a state. Source, read 2026-11-29: https://learn.microsoft.com/entra/identity-platform/v2-admin-consent#successful-response
+ * An administrator approved the app for an organization: Entra sends them to the first address of
+ * the app, without a code and, when they came by a link of their own, without a state. Source, read
+ * 2026-11-29:
+ * https://learn.microsoft.com/entra/identity-platform/v2-admin-consent#successful-response
  */
 export function isApproval({ error, admin_consent: approved }: ConsentRefusal): boolean {
   return error === undefined && typeof approved === 'string' && approved.toLowerCase() === 'true'
@@ -208,7 +218,10 @@ export function partialConsent(vendor: VendorName): Explanation {
   }
 }
 
-/** A vendor's call failed after the person consented. `approvalUrl`: where an administrator approves the app, if there is such a page. */
+/**
+ * A vendor's call failed after the person consented. `approvalUrl`: where an administrator approves
+ * the app, if there is such a page.
+ */
 export function failedGrant(
   vendor: VendorName,
   failure: Failure,
@@ -231,7 +244,10 @@ export function failedGrant(
   return isRefused ? askAdministrator(vendor, approvalUrl) : troublePage(vendor)
 }
 
-/** The account is there, and has no calendar or is not let at it: another account may do, and so may an administrator. */
+/**
+ * The account is there, and has no calendar or is not let at it:
+ * another account may do, and so may an administrator.
+ */
 function noMailbox(vendor: VendorName): Explanation {
   const service = vendor === 'google' ? 'Google Calendar' : 'A mailbox with a calendar'
   return {

@@ -1,7 +1,8 @@
-// The tokens of an OAuth flow: the link that a person follows, the form behind the button that begins, and the state that comes back
-// from the vendor. All are JWTs that name a try of the flow's row and nothing else, each signed with a
-// key of its own that is derived from the credentials' keys, so that made-up ones cost no query and
-// none passes for another. Once and in time: that the row decides, by one clock.
+// The tokens of an OAuth flow: the link that a person follows, the form behind the button that
+// begins, and the state that comes back from the vendor. All are JWTs that name a try of the flow's
+// row and nothing else, each signed with a key of its own that is derived from the credentials'
+// keys, so that made-up ones cost no query and none passes for another. Once and in time: that the
+// row decides, by one clock.
 import { hkdfSync } from 'node:crypto'
 import { jwtVerify, SignJWT, type JWTPayload } from 'jose'
 import { isUuid } from '#shared/domain/ids.ts'
@@ -20,7 +21,10 @@ export interface NamedTry {
 export interface FlowTokens {
   /** The same try gives the same token, also later. */
   sign(purpose: FlowPurpose, named: NamedTry): Promise<string>
-  /** What a token names; null for one that is not ours, altered, of another purpose, or no token at all. */
+  /**
+   * What a token names; null for one that is not ours, altered,
+   * of another purpose, or no token at all.
+   */
   read(purpose: FlowPurpose, token: unknown): Promise<NamedTry | null>
 }
 
@@ -44,7 +48,8 @@ export function createFlowTokens(keyring: Keyring): FlowTokens {
         })
         return namedBy(payload)
       } catch {
-        // Why it is none of ours is nobody's business; there is no network and no disk in this check.
+        // Why it is none of ours is nobody's business;
+        // there is no network and no disk in this check.
         return null
       }
     },
@@ -63,7 +68,10 @@ function keyOrThrow(keyring: Keyring, purpose: FlowPurpose, kid: string | undefi
   return key
 }
 
-/** RFC 5869; the purpose is its context, so one key of the ring gives three that have nothing in common. */
+/**
+ * RFC 5869; the purpose is its context,
+ * so one key of the ring gives three that have nothing in common.
+ */
 function keyFor(keyring: Keyring, purpose: FlowPurpose, kid: string): Uint8Array | null {
   const key = keyring.key(kid)
   return key ? new Uint8Array(hkdfSync('sha256', key, '', `calstream oauth ${purpose} v1`, 32)) : null

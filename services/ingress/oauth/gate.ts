@@ -22,7 +22,10 @@ function whyOff(gate: GateName): string {
     : `Connecting calendars is switched off (${gate}); an operator switches it on. Come again later.`
 }
 
-/** When an account that was just connected is read: what the gates of its sync say now, for the person. */
+/**
+ * When an account that was just connected is read:
+ * what the gates of its sync say now, for the person.
+ */
 export function readingOf(decision: GateDecision): string {
   switch (decision.state) {
     case 'on':

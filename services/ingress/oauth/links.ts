@@ -1,6 +1,7 @@
-// `POST /api/calendar/connect-links`: the app of a provider asks for a link that its person follows to connect an account. A browser
-// that follows a link carries no Bearer, so the link itself says for whom: signed, once, for ten minutes. Invariant: the link
-// is committed before it is given out. Further tries of it are links too, but rows they are none.
+// `POST /api/calendar/connect-links`: the app of a provider asks for a link that its person follows
+// to connect an account. A browser that follows a link carries no Bearer, so the link itself says
+// for whom: signed, once, for ten minutes. Invariant: the link is committed before it is given out.
+// Further tries of it are links too, but rows they are none.
 import { randomUUID } from 'node:crypto'
 import type { FastifyInstance, FastifyReply } from 'fastify'
 import type { Gates } from '#shared/domain/gates.ts'
@@ -50,7 +51,10 @@ export interface LinkDeps {
   readonly returnOrigins: readonly string[]
 }
 
-/** 201 with the link · 400 · 401 · 403 `Calendar OAuth not enabled` or `Provider not allowed` · 404 · 503. */
+/**
+ * 201 with the link · 400 · 401 · 403 `Calendar OAuth not enabled` or
+ * `Provider not allowed` · 404 · 503.
+ */
 export function registerConnectLinks(app: FastifyInstance, deps: LinkDeps): void {
   const callers = createCallers(deps.bearer)
   app.post(CONNECT_LINKS, {

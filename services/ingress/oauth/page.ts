@@ -1,6 +1,7 @@
-// What a person reads in the browser: one small page, plain HTML without scripts, pictures or anything from elsewhere. Invariants:
-// whatever is not ours is escaped; the address of the page, which may hold a code, is told to nobody and kept nowhere
-// (no-referrer, no-store); a program that does not take HTML gets the same words as a problem document.
+// What a person reads in the browser: one small page, plain HTML without scripts, pictures or
+// anything from elsewhere. Invariants: whatever is not ours is escaped; the address of the page,
+// which may hold a code, is told to nobody and kept nowhere (no-referrer, no-store); a program that
+// does not take HTML gets the same words as a problem document.
 import { createHash } from 'node:crypto'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { sendProblem, type Problem } from '../server.ts'
@@ -15,7 +16,9 @@ export interface Form {
   readonly action: string
   readonly fields: Readonly<Record<string, string>>
   readonly button: string
-  /** Where the answer may send the browser besides https: origins of this machine, as a rule none. */
+  /**
+   * Where the answer may send the browser besides https: origins of this machine, as a rule none.
+   */
   readonly targets: readonly string[]
 }
 
@@ -52,8 +55,9 @@ function contentPolicy(formAction: string): string {
 }
 
 /**
- * Chrome holds every redirect after a form against form-action (w3c/webappsec-csp issue 8): the vendor, an
- * organization's own sign-in behind it, our callback and the app. All are https but on one's own machine.
+ * Chrome holds every redirect after a form against form-action (w3c/webappsec-csp issue 8):
+ * the vendor, an organization's own sign-in behind it, our callback and the app. All are https
+ * but on one's own machine.
  */
 function formPolicy({ targets }: Form): string {
   const origins = targets.map((target) => new URL(target).origin)

@@ -1,12 +1,12 @@
-// Where a browser may be sent at the end of a flow. Pure. Invariant: only to origins that the operator listed, so that our
-// address is never a springboard to somebody else's page.
+// Where a browser may be sent at the end of a flow. Pure. Invariant: only to origins that the
+// operator listed, so that our address is never a springboard to somebody else's page.
 
 const RETURN_TO_MAX = 2048
 
 /**
- * The whole text: scheme, a host of plain letters, and then no more than a path, query and fragment.
- * URL parsers differ over everything else: they drop tabs and line ends, take a backslash for a
- * slash, other scripts' letters for ours, and a number for an address.
+ * The whole text: scheme, a host of plain letters, and then no more than a path, query and
+ * fragment. URL parsers differ over everything else: they drop tabs and line ends, take a backslash
+ * for a slash, other scripts' letters for ours, and a number for an address.
  */
 const PLAIN = /^https?:\/\/(?:[\w.-]+|\[[\da-f:]+\])(?::\d+)?(?:[/?#][^\\\p{Cc}\p{Z}]*)?$/iu
 
@@ -19,7 +19,10 @@ export function allowedReturn(text: string, origins: readonly string[]): URL | n
   return isAsWritten && isListed(url, origins) ? url : null
 }
 
-/** `*` as the port stands for every port of this machine (RFC 8252 §7.3); config.ts takes it nowhere else. */
+/**
+ * `*` as the port stands for every port of this machine (RFC 8252 §7.3);
+ * config.ts takes it nowhere else.
+ */
 function isListed({ origin, protocol, hostname }: URL, origins: readonly string[]): boolean {
   return origins.includes(origin) || origins.includes(`${protocol}//${hostname}:*`)
 }

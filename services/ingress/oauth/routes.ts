@@ -1,4 +1,5 @@
-// The OAuth routes of both vendors. The gate is asked first, before anything is looked at: it needs no identity.
+// The OAuth routes of both vendors. The gate is asked first,
+// before anything is looked at: it needs no identity.
 import cookie from '@fastify/cookie'
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { VendorName } from '#shared/domain/ids.ts'

@@ -1,6 +1,7 @@
-// Whose browser it is, and what a person who did not get through may do next. Pure but for a signature. Invariants: only the browser
-// that followed a link gets another try; each try has one successor, the same however often it is asked
-// for; there is none once the link connected an account or its hour is over.
+// Whose browser it is, and what a person who did not get through may do next. Pure but for a
+// signature. Invariants: only the browser that followed a link gets another try; each try has one
+// successor, the same however often it is asked for; there is none once the link connected an
+// account or its hour is over.
 import { timingSafeEqual } from 'node:crypto'
 import type { Flow } from '#shared/store/oauth-flows.ts'
 import type { FlowDeps } from './flow.ts'

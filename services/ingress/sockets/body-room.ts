@@ -1,7 +1,7 @@
-// How many bytes of bodies the ingress holds, of all requests together, until each is answered. Invariants:
-// only bytes that arrived count, whatever was announced; large bodies never take the share of small
-// ones; where room is short the body that has been arriving longest gives way, so that who sends
-// slowly never shuts out who sends at once. Pure but for the clock.
+// How many bytes of bodies the ingress holds, of all requests together, until each is answered.
+// Invariants: only bytes that arrived count, whatever was announced; large bodies never take the
+// share of small ones; where room is short the body that has been arriving longest gives way, so
+// that who sends slowly never shuts out who sends at once. Pure but for the clock.
 
 export const KIB = 1024
 /** A body up to here is small: of a batch of Graph's as a rule, of everything else always. */
@@ -19,7 +19,10 @@ export type GivenUp = 'too_slow' | 'no_room'
 
 /** A body's part of the room. */
 export interface Share {
-  /** Takes room for bytes that arrived. @returns false when there is none; then the share is given back. */
+  /**
+   * Takes room for bytes that arrived.
+   * @returns false when there is none; then the share is given back.
+   */
   take(bytes: number): boolean
   /** Nothing more arrives; from here on it gives way to nobody. */
   complete(): void
@@ -28,7 +31,10 @@ export interface Share {
 }
 
 export interface BodyRoom {
-  /** `giveUp` is called once at most, when somebody else needs the room or the body comes too slowly. */
+  /**
+   * `giveUp` is called once at most, when somebody else needs the room or
+   * the body comes too slowly.
+   */
   open(giveUp: (why: GivenUp) => void): Share
   /** Gives up what comes too slowly. */
   sweep(): void

@@ -1,5 +1,5 @@
-// Where sockets come in: each gets a place and a guard before HTTP sees it. The server goes on owning
-// what it listens on, its limits of time and its shutdown.
+// Where sockets come in: each gets a place and a guard before HTTP sees it. The server goes on
+// owning what it listens on, its limits of time and its shutdown.
 import { ServerResponse, type IncomingMessage, type Server } from 'node:http'
 import type { Socket } from 'node:net'
 import { inNetworks } from './addresses.ts'
@@ -18,8 +18,8 @@ export interface EntranceOptions {
 }
 
 /**
- * For `ServerResponse` of http.createServer: Node makes one for each request, also for those that it refuses
- * by itself and tells nobody of, so this is where a guarded socket learns of all.
+ * For `ServerResponse` of http.createServer: Node makes one for each request, also for those that
+ * it refuses by itself and tells nobody of, so this is where a guarded socket learns of all.
  */
 export class GuardedResponse<R extends IncomingMessage = IncomingMessage> extends ServerResponse<R> {
   constructor(...args: ConstructorParameters<typeof ServerResponse<R>>) {
@@ -29,7 +29,10 @@ export class GuardedResponse<R extends IncomingMessage = IncomingMessage> extend
   }
 }
 
-/** Puts the guard in front of the server's own listener. The server was made with `ServerResponse: GuardedResponse`. */
+/**
+ * Puts the guard in front of the server's own listener. The server was made with
+ * `ServerResponse: GuardedResponse`.
+ */
 export function guardEntrance(server: Server, options: EntranceOptions, away: TurnedAway): void {
   const places = createPlaces(
     {

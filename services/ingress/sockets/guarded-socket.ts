@@ -1,6 +1,6 @@
-// A socket as the HTTP server sees it. Invariants: the parser gets nothing while an answer is open, so one
-// request of a socket is open at a time; at most 8 kB of a socket lie here unparsed; after its last
-// words it is gone within 250 ms, whatever the other side does.
+// A socket as the HTTP server sees it. Invariants: the parser gets nothing while an answer is open,
+// so one request of a socket is open at a time; at most 8 kB of a socket lie here unparsed; after
+// its last words it is gone within 250 ms, whatever the other side does.
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import { Duplex } from 'node:stream'
@@ -17,7 +17,10 @@ export type Activity =
   /** A request is whole and its answer is not. */
   | 'answering'
 
-/** Lets a client that is still sending read why it was refused before the reset that a close would send. */
+/**
+ * Lets a client that is still sending read why it was refused before the reset
+ * that a close would send.
+ */
 const LAST_WORDS_MS = 250
 const NOTHING = Buffer.alloc(0)
 
@@ -67,7 +70,8 @@ export class GuardedSocket extends Duplex {
     response.once('close', () => {
       this.#unanswered -= 1
       if (this.#kept.length === 0 || !request.complete) return this.#pass()
-      // Until its turn it has no answer open and may give way: full pipelines never hold all places.
+      // Until its turn it has no answer open and may give way:
+      // full pipelines never hold all places.
       this.#tell()
       this.#turns.take(this.#passLater)
     })
@@ -189,7 +193,8 @@ export class GuardedSocket extends Duplex {
     if (this.#isLeaving) return
     this.#isLeaving = true
     this.#kept = NOTHING
-    // What still arrives is thrown away: a close with unread bytes is a reset, which may overtake the answer.
+    // What still arrives is thrown away:
+    // a close with unread bytes is a reset, which may overtake the answer.
     this.#raw.resume()
     this.once('finish', () => {
       if (this.#hasEnded) this.destroy()

@@ -1,6 +1,6 @@
-// Where the bytes of a socket are cut before the parser sees them, so that no piece holds the end of
-// one request and the beginning of the next but one. Pure. It reads no HTTP: the parser alone decides
-// what a request is, and a wrong cut costs nothing but one more turn.
+// Where the bytes of a socket are cut before the parser sees them, so that no piece holds the end
+// of one request and the beginning of the next but one. Pure. It reads no HTTP: the parser alone
+// decides what a request is, and a wrong cut costs nothing but one more turn.
 
 /** What the parser expects next. */
 export type Stage =
@@ -12,9 +12,9 @@ export type Stage =
 const LF = 10
 const CR = 13
 /**
- * A chunked body may be full of empty lines; cut at each of them, 1 MB would cost a second of processor.
- * So only the first pieces of a body may be shorter than this. The shortest request has 18 bytes: at most
- * three of them hide behind the end of such a body.
+ * A chunked body may be full of empty lines; cut at each of them, 1 MB would cost a second of
+ * processor. So only the first pieces of a body may be shorter than this. The shortest request has
+ * 18 bytes: at most three of them hide behind the end of such a body.
  */
 const LATER_PIECE_MIN = 64
 const EXACT_CUTS = 16

@@ -1,6 +1,7 @@
-// How many sockets are open, in all and of one client, and who gives way. Invariants: neither bound is
-// ever passed; a newcomer is refused only when every place (of all, or of its client) has an answer
-// open, since whoever keeps us waiting for a request gives way. Pure but for the sockets that it closes.
+// How many sockets are open, in all and of one client, and who gives way. Invariants: neither
+// bound is ever passed; a newcomer is refused only when every place (of all, or of its
+// client) has an answer open, since whoever keeps us waiting for a request gives way. Pure
+// but for the sockets that it closes.
 import { clientOf } from './addresses.ts'
 import type { Activity } from './guarded-socket.ts'
 import type { Reason, TurnedAway } from './turned-away.ts'
@@ -41,8 +42,8 @@ export function createPlaces(options: PlacesOptions, away: TurnedAway): Places {
   const clientsOf = new Map<Visitor, Client>()
 
   /**
-   * Of the client with the most waiting sockets the one that waits longest; where all have one at most,
-   * the one that waits longest of all. A proxy's sockets come last.
+   * Of the client with the most waiting sockets the one that waits longest; where all have one at
+   * most, the one that waits longest of all. A proxy's sockets come last.
    */
   function longest(): Visitor | undefined {
     let most: Client | null = null

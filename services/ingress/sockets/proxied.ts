@@ -1,10 +1,11 @@
-// Behind a proxy all sockets are the proxy's; who is behind it is bounded by requests that are open.
+// Behind a proxy all sockets are the proxy's;
+// who is behind it is bounded by requests that are open.
 import type { FastifyInstance, FastifyReply } from 'fastify'
 import { clientOf } from './addresses.ts'
 
 /**
- * Refuses a request that a trusted proxy forwards for a client with `max` requests open. The app was made
- * with `trustProxy`, so that `request.ip` is the last address that no trusted proxy has.
+ * Refuses a request that a trusted proxy forwards for a client with `max` requests open. The app
+ * was made with `trustProxy`, so that `request.ip` is the last address that no trusted proxy has.
  */
 export function boundForwarded(
   app: FastifyInstance,

@@ -1,5 +1,5 @@
-// Reads the bodies of requests, of every route that takes one. Invariants: at most the route's limit, in
-// a room that all share; what was given up is answered and forgotten at once.
+// Reads the bodies of requests, of every route that takes one. Invariants: at most the route's
+// limit, in a room that all share; what was given up is answered and forgotten at once.
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { createBodyRoom, type BodyRoom, type GivenUp } from './body-room.ts'
@@ -17,7 +17,10 @@ export class BodyRefused extends Error {
 
 const SWEEP_EVERY_MS = 250
 
-/** Lets every route of `app` have its body as a Buffer, whatever its type. @returns the room that they share. */
+/**
+ * Lets every route of `app` have its body as a Buffer, whatever its type.
+ * @returns the room that they share.
+ */
 export function readBodies(app: FastifyInstance): BodyRoom {
   const room = createBodyRoom(() => performance.now())
   const timer = setInterval(() => {

@@ -1,4 +1,5 @@
-// Tells of sockets that were turned away: each in a counter, all of ten seconds in one line of the log.
+// Tells of sockets that were turned away:
+// each in a counter, all of ten seconds in one line of the log.
 import type { Logger } from '#shared/platform/log.ts'
 import { metrics } from '#shared/platform/metrics.ts'
 
@@ -20,7 +21,10 @@ export interface TurnedAway {
 
 const EVERY_MS = 10_000
 
-/** The first one is told at once, what follows after ten seconds, and so on while there is something to tell. */
+/**
+ * The first one is told at once, what follows after ten seconds,
+ * and so on while there is something to tell.
+ */
 export function createTurnedAway(logger: Logger): TurnedAway {
   let since: Partial<Record<Reason, number>> = {}
   let isQuiet = true

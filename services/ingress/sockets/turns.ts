@@ -1,9 +1,10 @@
-// Whoever sent more before it read its answer waits behind everybody else. Without turns, 2 000 sockets
-// full of requests put 2 000 of them before each request of a sender that waits for its answers.
+// Whoever sent more before it read its answer waits behind everybody else. Without
+// turns, 2 000 sockets full of requests put 2 000 of them before each request of a
+// sender that waits for its answers.
 
 /**
- * libuv accepts one socket in a turn of the event loop (since 1.45), so the queue of newcomers is as long
- * as turns are. While sockets come in, a task waits; but so many turns at most.
+ * libuv accepts one socket in a turn of the event loop (since 1.45), so the queue of newcomers is
+ * as long as turns are. While sockets come in, a task waits; but so many turns at most.
  */
 export const ACCEPTED_PER_TASK = 16
 

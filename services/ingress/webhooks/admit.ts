@@ -1,5 +1,6 @@
-// Whether a notification of a vendor may ring: gate → token → sync gate and allowlists. Invariants: nothing but Kafka is touched while
-// the gates are open; a closed gate keeps a signed notification as a row before it says 403.
+// Whether a notification of a vendor may ring: gate → token → sync gate and allowlists. Invariants:
+// nothing but Kafka is touched while the gates are open; a closed gate keeps a signed notification
+// as a row before it says 403.
 import { readChannelToken, type ChannelClaims, type ChannelKeys } from '#shared/domain/channel-token.ts'
 import { whyClosed, type GateDecision, type Gates } from '#shared/domain/gates.ts'
 import type { VendorName } from '#shared/domain/ids.ts'
@@ -29,8 +30,8 @@ export const UNAUTHORIZED: Problem = {
 export const NOT_DURABLE = unavailable('The notification could not be stored. Send it again later.')
 
 /**
- * Whether a notification may ring, from its token alone ('' for none). A refusal of a signed one is committed as a
- * held_requests row when this returns 403; without that row the answer is 503.
+ * Whether a notification may ring, from its token alone ('' for none). A refusal of a signed one is
+ * committed as a held_requests row when this returns 403; without that row the answer is 503.
  */
 export async function admit(deps: WebhookDeps, vendor: VendorName, token: string): Promise<Admission> {
   const isUnknown = deps.gates.webhook().state === 'unknown'
@@ -39,7 +40,8 @@ export async function admit(deps: WebhookDeps, vendor: VendorName, token: string
 
 /** The same for whoever is known by other means than a token; null for nobody. */
 export async function admitClaims(deps: WebhookDeps, claims: ChannelClaims | null): Promise<Admission> {
-  // The gate that needs no identity comes first: while it is closed, a call without a token learns only that.
+  // The gate that needs no identity comes first:
+  // while it is closed, a call without a token learns only that.
   const webhook = deps.gates.webhook()
   if (webhook.state !== 'on') return refuse(deps, webhook, claims)
   if (claims === null) return { kind: 'refused', problem: UNAUTHORIZED }

@@ -1,7 +1,8 @@
-// What notifications tell about their channels, for the scheduler. Two ways: a lifecycle notice is durable before its 2xx; that a
-// channel rings at all is noted on the side, best effort, so that one which we do not know can be
-// stopped. Invariants: noting waits for nothing, fails nothing and holds a bounded number of
-// channels, in all and of each connection; a notice that Postgres refuses keeps no other back.
+// What notifications tell about their channels, for the scheduler. Two ways: a lifecycle notice is
+// durable before its 2xx; that a channel rings at all is noted on the side, best effort, so that
+// one which we do not know can be stopped. Invariants: noting waits for nothing, fails nothing and
+// holds a bounded number of channels, in all and of each connection; a notice that Postgres
+// refuses keeps no other back.
 import type { ChannelClaims } from '#shared/domain/channel-token.ts'
 import type { ConnectionId, VendorName } from '#shared/domain/ids.ts'
 import type { Clock } from '#shared/platform/clock.ts'
@@ -24,8 +25,7 @@ export interface ChannelNotices extends AsyncDisposable {
   tell(notices: readonly ChannelNotice[]): Promise<boolean>
   /**
    * A channel rang. `resourceId` as Google names it, else ''. `claims` of its token, null where
-   * that was missing or wrong, so that
-   * it was refused.
+   * that was missing or wrong, so that it was refused.
    */
   seen(vendor: VendorName, channel: { id: string; resourceId: string }, claims: ChannelClaims | null): void
 }
@@ -45,7 +45,10 @@ const PENDING_MAX = 5000
 const REFUSED_MAX = 500
 /** Of one connection, noted in a day: more than a mailbox has calendars of its own. */
 export const CONNECTION_MAX = 250
-/** A channel is noted once in this time: long enough to cost nothing, short enough to find one that became unknown. */
+/**
+ * A channel is noted once in this time:
+ * long enough to cost nothing, short enough to find one that became unknown.
+ */
 const NOTE_AGAIN_MICROS = 24 * 3600 * 1_000_000
 
 /** Notices over an open database, which the caller closes after it. */
@@ -145,7 +148,10 @@ interface Noted {
   isNew(connection: ConnectionId, channel: string): boolean
 }
 
-/** Which channels were noted when, by connection, so that one that rings under many ids displaces only its own. */
+/**
+ * Which channels were noted when, by connection,
+ * so that one that rings under many ids displaces only its own.
+ */
 function createNoted(clock: Clock): Noted {
   const connections = new Map<ConnectionId, Map<string, number>>()
   let size = 0

@@ -1,5 +1,5 @@
-// Google's notifications. Invariants: 2xx only once the ring is durable in Kafka; everything is decided from headers, before a body is
-// read.
+// Google's notifications. Invariants: 2xx only once the ring is durable in Kafka; everything is
+// decided from headers, before a body is read.
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { readChannelId, readResourceId } from '#shared/domain/channel-ids.ts'
 import type { ChannelClaims } from '#shared/domain/channel-token.ts'
@@ -12,8 +12,8 @@ import type { ChannelNotices } from './channel-notices.ts'
 export const GOOGLE_WEBHOOK = '/api/webhooks/calendar/google'
 
 /**
- * `POST /api/webhooks/calendar/google`: 202 once durable · 200 for the `sync` message that opens a channel · 400 without its
- * headers · 401 · 403 · 503.
+ * `POST /api/webhooks/calendar/google`: 202 once durable · 200 for the `sync` message that opens a
+ * channel · 400 without its headers · 401 · 403 · 503.
  */
 export function registerGoogleWebhook(
   app: FastifyInstance,

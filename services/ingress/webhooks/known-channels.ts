@@ -1,7 +1,9 @@
-// Channels that proved whose they are: Graph now and then sends an item without the clientState that the subscription was made
-// with. Its id is a random uuid that only Graph and we know; what rings under it costs a look, at the rate of its calendar. In
-// memory, because the webhook path knows no database: a process that never saw its token refuses it, and a channel whose items are
-// all refused is silent (the scheduler polls it and opens another). Invariant: a bounded number, each for a day.
+// Channels that proved whose they are: Graph now and then sends an item without the clientState
+// that the subscription was made with. Its id is a random uuid that only Graph and we know;
+// what rings under it costs a look, at the rate of its calendar. In memory, because the webhook
+// path knows no database: a process that never saw its token refuses it, and a channel whose
+// items are all refused is silent (the scheduler polls it and opens another). Invariant: a
+// bounded number, each for a day.
 import type { ChannelClaims } from '#shared/domain/channel-token.ts'
 import type { Clock } from '#shared/platform/clock.ts'
 

@@ -1,6 +1,7 @@
-// The body of a Graph notification, read with suspicion: it is the only place where its token is, so it is parsed before anybody
-// is known. Pure. Invariants: only named own fields of known types are taken over; no item is dropped because a field that does
-// not decide anything is missing or strange.
+// The body of a Graph notification, read with suspicion: it is the only place where its token
+// is, so it is parsed before anybody is known. Pure. Invariants: only named own fields of
+// known types are taken over; no item is dropped because a field that does not decide
+// anything is missing or strange.
 import { createHash } from 'node:crypto'
 import { readChannelId } from '#shared/domain/channel-ids.ts'
 
@@ -15,7 +16,10 @@ export interface MicrosoftItem {
   readonly subscriptionId: string
   /** null for a change; `other` for a lifecycle event that Graph may add one day. */
   readonly lifecycle: LifecycleEvent | 'other' | null
-  /** null where nothing tells two notifications of the same change from two changes: lifecycle items and those without etag. */
+  /**
+   * null where nothing tells two notifications of the same change from two changes:
+   * lifecycle items and those without etag.
+   */
   readonly deliveryKey: string | null
 }
 
@@ -25,14 +29,17 @@ export type MicrosoftBatch =
   | { readonly kind: 'too-many' }
 
 /**
- * Of a field that goes into a delivery key; a longer one counts as missing. Graph documents no bound;
- * its own have some 200 characters (a resource names a user and an event).
+ * Of a field that goes into a delivery key; a longer one counts as missing. Graph documents no
+ * bound; its own have some 200 characters (a resource names a user and an event).
  */
 const FIELD_MAX = 1024
 /** Of a clientState that is looked at; Graph's own bound is 128. */
 const TOKEN_MAX = 256
 
-/** A batch has no documented size. An item of an event takes some 1 000 bytes, so a full body holds about as many. */
+/**
+ * A batch has no documented size. An item of an event takes some 1 000 bytes,
+ * so a full body holds about as many.
+ */
 export const ITEMS_MAX = 1000
 
 const utf8 = new TextDecoder('utf-8', { fatal: true })
@@ -42,7 +49,9 @@ const LIFECYCLE: ReadonlySet<unknown> = new Set<LifecycleEvent>([
   'reauthorizationRequired',
 ])
 
-/** Reads a `changeNotificationCollection`. Items that are no objects become items without a token. */
+/**
+ * Reads a `changeNotificationCollection`. Items that are no objects become items without a token.
+ */
 export function readMicrosoftBatch(body: unknown): MicrosoftBatch {
   const parsed = Buffer.isBuffer(body) ? parse(body) : undefined
   const value = isRecord(parsed) ? own(parsed, 'value') : undefined
@@ -78,7 +87,10 @@ function itemOf(value: unknown): MicrosoftItem {
   }
 }
 
-/** The same change of the same subscription has the same key, however Graph spells its ids this time. */
+/**
+ * The same change of the same subscription has the same key,
+ * however Graph spells its ids this time.
+ */
 function deliveryKeyOf(item: Record<string, unknown>, subscriptionId: string): string | null {
   const data = own(item, 'resourceData')
   const etag = isRecord(data) ? text(data, '@odata.etag', FIELD_MAX) : ''
@@ -89,7 +101,10 @@ function deliveryKeyOf(item: Record<string, unknown>, subscriptionId: string): s
   return `m:${createHash('sha256').update(parts).digest('base64url')}`
 }
 
-/** `Users('A')/Events('B')` and `users/a/events/B` are the same resource; the last id alone is told apart by its case. */
+/**
+ * `Users('A')/Events('B')` and `users/a/events/B` are the same resource;
+ * the last id alone is told apart by its case.
+ */
 function canonicalResource(resource: string): string {
   const path = resource.replaceAll(/\('([^']*)'\)/g, '/$1')
   const last = path.lastIndexOf('/') + 1

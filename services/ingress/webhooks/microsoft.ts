@@ -1,5 +1,6 @@
-// Notifications of Microsoft Graph: batches whose tokens are in their body. Invariants: 2xx only once every good item is durable, a
-// lifecycle item in Kafka and as a row; a closed gate keeps what is signed before it says 403.
+// Notifications of Microsoft Graph: batches whose tokens are in their body. Invariants: 2xx only
+// once every good item is durable, a lifecycle item in Kafka and as a row; a closed gate keeps what
+// is signed before it says 403.
 import type { FastifyInstance, FastifyReply } from 'fastify'
 import { readChannelToken, type ChannelClaims } from '#shared/domain/channel-token.ts'
 import { metrics } from '#shared/platform/metrics.ts'
@@ -18,7 +19,10 @@ export type MicrosoftWebhookDeps = WebhookDeps & {
   readonly notices: Pick<ChannelNotices, 'tell' | 'seen'>
 }
 
-/** More than other routes take: Graph repeats what it could not deliver unchanged, so a batch refused as too large is lost. */
+/**
+ * More than other routes take: Graph repeats what it could not deliver unchanged, so a batch
+ * refused as too large is lost.
+ */
 const BODY_BYTES_MAX = 1_048_576
 /** Graph's own have some 200 characters. */
 const VALIDATION_TOKEN_MAX = 2048
@@ -29,8 +33,9 @@ const NOTICE_OF: Partial<Record<LifecycleEvent | 'other', NoticeKind>> = {
 }
 
 /**
- * `POST /api/webhooks/calendar/microsoft`: 200 with the token of a `?validationToken=` · 202 once every good item is durable (bad
- * ones are dropped and counted) · 400 · 401 when all are bad · 403 when a gate refused all good ones · 413 · 503.
+ * `POST /api/webhooks/calendar/microsoft`: 200 with the token of a `?validationToken=` · 202 once
+ * every good item is durable (bad ones are dropped and counted) · 400 · 401 when all are bad · 403
+ * when a gate refused all good ones · 413 · 503.
  */
 export function registerMicrosoftWebhook(app: FastifyInstance, parts: MicrosoftWebhookDeps): void {
   const deps = { ...parts, known: createKnownChannels(parts.clock) }
@@ -62,7 +67,10 @@ export function registerMicrosoftWebhook(app: FastifyInstance, parts: MicrosoftW
   })
 }
 
-/** Graph takes the answer for consent only if it is the decoded token as plain text and nothing else. */
+/**
+ * Graph takes the answer for consent only if it is the decoded token as
+ * plain text and nothing else.
+ */
 function validate(reply: FastifyReply, token: string | string[]): FastifyReply {
   if (typeof token !== 'string' || token === '' || token.length > VALIDATION_TOKEN_MAX) {
     return sendProblem(reply, badRequest('There is one validationToken of at most 2048 characters.'))
@@ -114,7 +122,9 @@ function noteRefused(
   }
 }
 
-/** What tells items of different senders apart: their token, or the channel of those without any. */
+/**
+ * What tells items of different senders apart: their token, or the channel of those without any.
+ */
 function signatureOf({ clientState, isUnsigned, subscriptionId }: MicrosoftItem): string {
   return isUnsigned ? `of ${subscriptionId}` : clientState
 }
@@ -159,7 +169,10 @@ function noticesOf(deps: BatchDeps, items: readonly MicrosoftItem[]): readonly C
   })
 }
 
-/** Rings once per delivery key, and once per calendar for items without. @returns whether all of them are durable. */
+/**
+ * Rings once per delivery key, and once per calendar for items without.
+ * @returns whether all of them are durable.
+ */
 async function ringEach(
   deps: BatchDeps,
   admitted: readonly { readonly item: MicrosoftItem; readonly claims: ChannelClaims }[],

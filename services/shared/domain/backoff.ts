@@ -1,13 +1,14 @@
-// How long a failed connection waits. Pure: randomness is an argument. Invariant: never shorter than the vendor asked for, never
-// shorter than half of the exponential step (equal jitter: half fixed, half random), so that a fleet that failed together
-// neither hammers nor returns together.
+// How long a failed connection waits. Pure: randomness is an argument. Invariant: never shorter
+// than the vendor asked for, never shorter than half of the exponential step (equal jitter: half
+// fixed, half random), so that a fleet that failed together neither hammers nor returns together.
 
 export const BACKOFF_BASE_MS = 5_000
 export const BACKOFF_CAP_MS = 3_600_000
 
 /**
- * The steps of a calendar that is ill while its siblings are well, in ms. At half a step, the least, it is read six times in its
- * first hour and twice in any later one: with the list that confirms and a channel that is tried, fewer than ten calls an hour.
+ * The steps of a calendar that is ill while its siblings are well, in ms. At half a step, the
+ * least, it is read six times in its first hour and twice in any later one: with the list that
+ * confirms and a channel that is tried, fewer than ten calls an hour.
  */
 const CALENDAR_STEPS_MS = [BACKOFF_BASE_MS, 30_000, 300_000, 900_000, BACKOFF_CAP_MS] as const
 
@@ -20,13 +21,19 @@ export interface BackoffInput {
   readonly random: number
 }
 
-/** Milliseconds to wait for a connection. A floor of the vendor gets up to one base of jitter on top: everyone was told the same second. */
+/**
+ * Milliseconds to wait for a connection. A floor of the vendor gets up to one base of jitter on
+ * top: everyone was told the same second.
+ */
 export function backoffMs(input: BackoffInput): number {
   const { attempt } = input
   return jittered(Math.min(BACKOFF_CAP_MS, BACKOFF_BASE_MS * 2 ** Math.max(0, attempt - 1)), input)
 }
 
-/** Milliseconds to wait for one ill calendar: its second failure in a row is no blip any more, and nobody else waits with it. */
+/**
+ * Milliseconds to wait for one ill calendar: its second failure in a row is no blip any more, and
+ * nobody else waits with it.
+ */
 export function calendarBackoffMs(input: BackoffInput): number {
   return jittered(CALENDAR_STEPS_MS[Math.max(0, input.attempt - 1)] ?? BACKOFF_CAP_MS, input)
 }

@@ -1,5 +1,6 @@
 // What an account may do with a calendar, in one word for both vendors. Pure.
-// Source: developers.google.com/workspace/calendar/api/v3/reference/calendarList#accessRole, read 2026-11-29.
+// Source: developers.google.com/workspace/calendar/api/v3/reference/calendarList#accessRole, read
+// 2026-11-29.
 
 export const CALENDAR_ROLES = ['owner', 'writer', 'reader', 'free_busy_reader', 'unknown'] as const
 export type CalendarRole = (typeof CALENDAR_ROLES)[number]

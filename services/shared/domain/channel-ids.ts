@@ -1,6 +1,6 @@
 // The shape of channel ids, for whoever takes one in: the ingress from notifications, the scheduler
-// from a vendor's answer. Invariant: what has another shape counts as no id, so nothing unbounded or
-// unprintable is kept of it.
+// from a vendor's answer. Invariant: what has another shape counts as no id, so nothing unbounded
+// or unprintable is kept of it.
 import type { VendorName } from './ids.ts'
 
 const CHANNEL_ID: Readonly<Record<VendorName, RegExp>> = {
@@ -12,7 +12,10 @@ const CHANNEL_ID: Readonly<Record<VendorName, RegExp>> = {
 /** Google calls it "an opaque ID"; stored, so bounded. */
 const RESOURCE_ID = /^[\x21-\x7e]{1,256}$/
 
-/** The id of a channel as it is kept, '' for what is none. Graph's in lower case: it does not keep their case. */
+/**
+ * The id of a channel as it is kept, '' for what is none. Graph's in lower case:
+ * it does not keep their case.
+ */
 export function readChannelId(vendor: VendorName, text: string): string {
   // Before its case is changed: a text of 1 MB costs nothing.
   if (text.length > 64) return ''

@@ -49,7 +49,9 @@ const NO_END = Buffer.alloc(0)
 
 type Version = 'v1' | 'v2'
 
-/** Stands in for an unknown key so that the work is the same; a match against it is never accepted. */
+/**
+ * Stands in for an unknown key so that the work is the same; a match against it is never accepted.
+ */
 const DECOY = { kid: 'decoy', key: Buffer.alloc(32), ids: Buffer.alloc(48), end: Buffer.alloc(END_BYTES) }
 
 /**
@@ -90,9 +92,9 @@ export function readChannelToken(
   const key = ring.key(kid)
   const ids = shape === null ? DECOY.ids : Buffer.concat(shape.slice(3, 6).map(bytesOfText))
   const end = version === 'v1' ? NO_END : shape === null ? DECOY.end : bytesOfText(shape[6] ?? '')
-  // The whole token is written anew from what it says and compared as text: a second spelling of the
-  // same bytes (the last character of 22 carries four spare bits) differs from it, and so does a v1
-  // with an end or a v2 without.
+  // The whole token is written anew from what it says and compared as text: a second spelling of
+  // the same bytes (the last character of 22 carries four spare bits) differs from it, and so does
+  // a v1 with an end or a v2 without.
   const expected = tokenOf(key ?? DECOY.key, { version, kid, vendor, ids, end })
   const equal = timingSafeEqual(padded(token), padded(expected))
   if (!equal || shape === null || key === undefined) return null

@@ -1,5 +1,5 @@
-// How a connection and its calendars are, in plain words: a state to compare, what is so, and what to do. Pure. Invariant: what is not
-// known to be fresh is said to be stale, and why.
+// How a connection and its calendars are, in plain words: a state to compare, what is so, and what
+// to do. Pure. Invariant: what is not known to be fresh is said to be stale, and why.
 import { whyClosed, type GateDecision } from './gates.ts'
 import type { Micros } from './ids.ts'
 import { illSummary, whyIll, type IllCalendar } from './ill-words.ts'
@@ -32,7 +32,10 @@ export interface ConnectionFacts {
   readonly lastSyncedAt: Micros | null
   readonly lastError: { readonly message: string; readonly code?: string } | null
   readonly backoffUntil: Micros | null
-  /** While it waits for a person: when it is asked next whether it may go on by itself; null or absent: never. */
+  /**
+   * While it waits for a person: when it is asked next whether it may go on by
+   * itself; null or absent: never.
+   */
   readonly probeAt?: Micros | null
   /** When the grant ends whatever is done; null or absent: the vendor told no end. */
   readonly grantEndsAt?: Micros | null
@@ -78,13 +81,16 @@ export interface Words {
 const NOTHING = 'Nothing is to be done.'
 
 /**
- * Every calendar is read at least once in 18 minutes (the reconcile: 15 ± 20 %), so half an hour without, twice its
- * interval, means that something is wrong.
+ * Every calendar is read at least once in 18 minutes (the reconcile: 15 ± 20 %), so half an hour
+ * without, twice its interval, means that something is wrong.
  */
 export const STALE_AFTER_MS = 30 * 60_000
 const STALE_AFTER_MINUTES = STALE_AFTER_MS / 60_000
 
-/** A grant that ends is warned of from here on: one of a Google project in testing, which lasts 7 days, from the start. */
+/**
+ * A grant that ends is warned of from here on:
+ * one of a Google project in testing, which lasts 7 days, from the start.
+ */
 export const GRANT_WARN_MS = 7 * 86_400_000
 
 /** `gate`: whether its sync may run at the moment. */
@@ -235,8 +241,8 @@ type StaleFacts = Pick<
 >
 
 /**
- * Why what we hold of a synced calendar may be out of date; empty when it is fresh. `gate`: whether its connection may be
- * synced at the moment.
+ * Why what we hold of a synced calendar may be out of date; empty when it is fresh. `gate`: whether
+ * its connection may be synced at the moment.
  */
 export function staleReasons(
   { lastReadAt, restsUntil, missingSince, readNeeded, ill, plain }: StaleFacts,

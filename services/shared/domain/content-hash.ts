@@ -1,10 +1,13 @@
-// The fingerprint of an event: equal exactly when everything that we store and publish of it is equal. It includes the vendor's
-// etag and time of change, so that row, stream and vendor agree on the version too; a resync of an unchanged calendar still
-// finds every hash equal. Pure.
+// The fingerprint of an event: equal exactly when everything that we store and publish of it is
+// equal. It includes the vendor's etag and time of change, so that row, stream and vendor agree on
+// the version too; a resync of an unchanged calendar still finds every hash equal. Pure.
 import { createHash } from 'node:crypto'
 import type { CalendarEvent } from './event.ts'
 
-/** Raise it when the fields or their order change: rows with another version are written anew when they are next read. */
+/**
+ * Raise it when the fields or their order change:
+ * rows with another version are written anew when they are next read.
+ */
 export const HASH_VERSION = 2
 
 /** 32 bytes (SHA-256 over the fields as JSON, in this order). */

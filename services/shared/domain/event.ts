@@ -1,4 +1,5 @@
-// The vendor-neutral event: one concrete occurrence in the sync window. All-day events are dates, never instants.
+// The vendor-neutral event: one concrete occurrence in the sync window.
+// All-day events are dates, never instants.
 import type { Micros } from './ids.ts'
 
 export type EventTime =
@@ -9,7 +10,9 @@ export type EventTime =
 export const RESPONSES = ['none', 'organizer', 'accepted', 'tentative', 'declined', 'needs_action'] as const
 export type Response = (typeof RESPONSES)[number]
 
-/** What sort of entry it is; Microsoft has `default` alone. `unknown`: a kind that came after us. */
+/**
+ * What sort of entry it is; Microsoft has `default` alone. `unknown`: a kind that came after us.
+ */
 export const EVENT_KINDS = [
   'default',
   'out_of_office',

@@ -1,4 +1,5 @@
-// The page docs/errors.md, made from the code table: what people read about a failure is what the code decides about it. Pure.
+// The page docs/errors.md, made from the code table: what people read about a failure is what the
+// code decides about it. Pure.
 import {
   countsAsAttempt,
   disposition,

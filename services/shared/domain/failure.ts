@@ -1,5 +1,5 @@
-// The one error class, its code table and the one decision about what happens next. Adapters and store translate at the
-// border; inside, nobody looks at an HTTP status or a SQLSTATE.
+// The one error class, its code table and the one decision about what happens next. Adapters and
+// store translate at the border; inside, nobody looks at an HTTP status or a SQLSTATE.
 import type { Micros } from './ids.ts'
 import { ANSWER_BYTES_MAX, ANSWER_VALUES_MAX, PAGE_ITEMS_MAX } from './page-limits.ts'
 
@@ -247,7 +247,10 @@ export const FAILURE_CODES = {
 
 export type FailureCode = keyof typeof FAILURE_CODES
 
-/** An unexpected outcome, classified. `retryAt` (whole µs since 1970) is a floor that the vendor named. */
+/**
+ * An unexpected outcome, classified.
+ * `retryAt` (whole µs since 1970) is a floor that the vendor named.
+ */
 export class Failure extends Error {
   override readonly name = 'Failure'
   readonly code: FailureCode
@@ -256,7 +259,10 @@ export class Failure extends Error {
   readonly retryAt: Micros | undefined
   /** The number that the vendor gives its reason, as AADSTS700016. */
   readonly number: number | undefined
-  /** Of a failure that parks: the same grant may be good again without the person, so it is worth asking now and then. */
+  /**
+   * Of a failure that parks: the same grant may be good again without the person,
+   * so it is worth asking now and then.
+   */
   readonly mayHeal: boolean
 
   constructor(
@@ -290,8 +296,8 @@ export function asFailure(error: unknown): Failure {
 }
 
 /**
- * What happens after a failure; the only place that decides it. `judge`: whether it parks depends on what else was refused, and for
- * how long (sync/judge-refusal.ts).
+ * What happens after a failure; the only place that decides it. `judge`: whether it parks depends
+ * on what else was refused, and for how long (sync/judge-refusal.ts).
  * Throttling and our own outages retry without counting as attempts (see countsAsAttempt).
  */
 export function disposition(failure: Pick<Failure, 'kind' | 'scope'>): Disposition {
@@ -317,9 +323,10 @@ export function disposition(failure: Pick<Failure, 'kind' | 'scope'>): Dispositi
 }
 
 /**
- * Whether a failure that was met while one calendar was read is that calendar's alone, whatever its scope says in general: a vendor
- * that is down is met by every calendar, and then it is the connection's. What concerns the grant, the quota of the mailbox, our
- * store or the unit itself never is.
+ * Whether a failure that was met while one calendar was read is that calendar's alone,
+ * whatever its scope says in general: a vendor that is down is met by every calendar, and
+ * then it is the connection's. What concerns the grant, the quota of the mailbox, our store
+ * or the unit itself never is.
  */
 export function isOfCalendar(failure: Failure): boolean {
   if (failure.scope === 'process' || failure.kind === 'conflict') return false
@@ -335,15 +342,19 @@ const OF_CONNECTION: ReadonlySet<FailureCode> = new Set([
   'store/contention',
 ])
 
-/** Whether a failed unit adds to error_count: being throttled, outages of ours, and refusals that may be everybody's do not. */
+/**
+ * Whether a failed unit adds to error_count: being throttled, outages of ours, and refusals that
+ * may be everybody's do not.
+ */
 export function countsAsAttempt(failure: Failure): boolean {
   if (failure.kind === 'throttled' || failure.scope === 'process') return false
   return disposition(failure) !== 'judge' && failure.code !== 'vendor/client-rejected'
 }
 
 /**
- * Whether the pause after it grows with the failures before: not where we ourselves kept the call back, since the moment that
- * `retryAt` names is then known and a call in vain costs the vendor nothing.
+ * Whether the pause after it grows with the failures before: not where we ourselves kept
+ * the call back, since the moment that `retryAt` names is then known and a call in vain
+ * costs the vendor nothing.
  */
 export function growsBackoff({ code }: Pick<Failure, 'code'>): boolean {
   return code !== 'vendor/refusing-all' && code !== 'vendor/recovering'
@@ -361,8 +372,9 @@ const GRAVITY: Readonly<Record<FailureKind, number>> = {
 }
 
 /**
- * The one failure that stands for several of the same unit: the gravest, that a person has to act on before those that pass
- * by themselves. It keeps the latest `retryAt` of all of them: none may be tried before the vendor allowed it.
+ * The one failure that stands for several of the same unit: the gravest, that a person has to act
+ * on before those that pass by themselves. It keeps the latest `retryAt` of all of them: none may
+ * be tried before the vendor allowed it.
  */
 export function worstOf(failures: readonly [Failure, ...Failure[]]): Failure {
   const worst = failures.reduce((a, b) => (GRAVITY[b.kind] > GRAVITY[a.kind] ? b : a))

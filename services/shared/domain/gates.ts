@@ -1,4 +1,5 @@
-// Gates: the decision of one flag. `off` is a refusal (403), `unknown` means we cannot know (503) and does no work either.
+// Gates: the decision of one flag. `off` is a refusal (403), `unknown` means we cannot know (503)
+// and does no work either.
 import type { ConnectionId, ProviderId } from './ids.ts'
 
 export const GATES = [
@@ -41,14 +42,23 @@ const WHY_CLOSED: Readonly<Record<GateName, string>> = {
     'This connection is not on CALENDAR_ALLOWLIST_CONNECTION_IDS; an operator adds it (calstream allow --connection <id>).',
 }
 
-/** Why a gate is closed and who opens it, in a sentence that is true whether it was ever open or not. */
+/**
+ * Why a gate is closed and who opens it,
+ * in a sentence that is true whether it was ever open or not.
+ */
 export function whyClosed({ gate }: Extract<GateDecision, { state: 'off' }>): string {
   return WHY_CLOSED[gate]
 }
 
-/** What services ask; implemented over Unleash by platform/unleash.ts, over literals in tests. Every call is a fresh, synchronous decision. */
+/**
+ * What services ask; implemented over Unleash by platform/unleash.ts, over literals in tests. Every
+ * call is a fresh, synchronous decision.
+ */
 export interface Gates {
-  /** CALENDAR_SYNC_ENABLED, then the provider allowlist, then (when a connection is named) the connection allowlist. */
+  /**
+   * CALENDAR_SYNC_ENABLED, then the provider allowlist,
+   * then (when a connection is named) the connection allowlist.
+   */
   sync(provider: ProviderId, connection?: ConnectionId): GateDecision
   jobs(): GateDecision
   webhook(): GateDecision

@@ -23,8 +23,9 @@ export const connectionId = (text: string): ConnectionId => text.toLowerCase() a
 export const calendarId = (text: string): CalendarId => text.toLowerCase() as CalendarId
 
 /**
- * The id of an event on our side: uuidv5 of the calendar and the vendor's id, so that it survives delete and re-create.
- * Vendor ids are case-sensitive (Graph documents it) and are taken as they are.
+ * The id of an event on our side: uuidv5 of the calendar and the vendor's id, so that
+ * it survives delete and re-create. Vendor ids are case-sensitive (Graph documents it)
+ * and are taken as they are.
  */
 export function eventIdOf(calendar: CalendarId, vendorEventId: string): EventId {
   return v5(vendorEventId, calendar) as EventId
@@ -32,7 +33,10 @@ export function eventIdOf(calendar: CalendarId, vendorEventId: string): EventId 
 
 export const SHARDS = 16
 
-/** The outbox shard of a connection, 0…15. The last digits of a uuid are random in versions 4 and 7 alike. */
+/**
+ * The outbox shard of a connection, 0…15.
+ * The last digits of a uuid are random in versions 4 and 7 alike.
+ */
 export function shardOf(connection: ConnectionId): number {
   return Number.parseInt(connection.slice(-2), 16) % SHARDS
 }

@@ -1,5 +1,6 @@
-// What is said of calendars that cannot be read while their siblings can: which, since when, why, and when they are tried next. Pure.
-// Invariant: a name is other people's text, so it is cleaned and cut before it stands in a sentence of ours.
+// What is said of calendars that cannot be read while their siblings can: which, since when, why,
+// and when they are tried next. Pure. Invariant: a name is other people's text, so it is cleaned
+// and cut before it stands in a sentence of ours.
 import type { CalendarId, Micros } from './ids.ts'
 import { isoOf } from './instant.ts'
 
@@ -20,7 +21,10 @@ export interface IllCalendar {
 export const ILL_NAMED_MAX = 10
 const NAME_MAX = 60
 
-/** A name as it may stand in a sentence: without control characters and marks of direction, at most 60 characters. */
+/**
+ * A name as it may stand in a sentence:
+ * without control characters and marks of direction, at most 60 characters.
+ */
 export function nameInWords(name: string | null): string {
   const clean = (name ?? '')
     .replaceAll(/[\p{C}\p{Zl}\p{Zp}]+/gu, ' ')
@@ -38,7 +42,10 @@ export function whyIll(ill: Omit<IllCalendar, 'id' | 'name'>, now: Micros): stri
   return `It could not be read since ${isoOf(since)}: ${message || code}${next}`
 }
 
-/** A sentence for an account of which these cannot be read; `count`: of all, which may be more than are named. */
+/**
+ * A sentence for an account of which these cannot be read;
+ * `count`: of all, which may be more than are named.
+ */
 export function illSummary(ill: readonly IllCalendar[], count: number): string {
   const [first] = ill
   if (first === undefined) return ''

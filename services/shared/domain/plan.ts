@@ -1,6 +1,6 @@
-// The diff of one page against what we hold: the heart of a sync, and pure. Invariants: repeated ids collapse to the newest; an
-// equal event changes nothing; nothing is removed that the vendor did not say or imply by itself (an item that we cannot read is
-// kept, not removed).
+// The diff of one page against what we hold: the heart of a sync, and pure. Invariants: repeated
+// ids collapse to the newest; an equal event changes nothing; nothing is removed that the vendor
+// did not say or imply by itself (an item that we cannot read is kept, not removed).
 import { contentHash, HASH_VERSION } from './content-hash.ts'
 import type { CalendarEvent } from './event.ts'
 import { eventIdOf, type CalendarId, type EventId } from './ids.ts'
@@ -52,7 +52,10 @@ export interface Plan {
     readonly vendorEventId: string
     readonly reason: PlannedReason
   }[]
-  /** Seen again and unchanged, but still marked with an older generation: they take the new one silently. */
+  /**
+   * Seen again and unchanged, but still marked with an older generation:
+   * they take the new one silently.
+   */
   readonly refreshed: readonly EventId[]
 }
 
@@ -111,7 +114,10 @@ export function planPage(input: PlanInput): Plan {
   return { upserts, removals: [...removals.values()], refreshed }
 }
 
-/** Rows of a series that is given as a whole and does not name them. A row under the series' own id was a single once, unless it is named. */
+/**
+ * Rows of a series that is given as a whole and does not name them. A row under the series' own id
+ * was a single once, unless it is named.
+ */
 function missingOfSeries(
   { items, held, unreadable }: PlanInput,
   newest: ReadonlyMap<string, OneEvent>,
@@ -140,16 +146,19 @@ function collapse(items: readonly PlanItem[]): ReadonlyMap<string, OneEvent> {
   return newest
 }
 
-/** Only two times of change can prove that the later item is the older version; otherwise the later item is the newer one. */
+/**
+ * Only two times of change can prove that the later item is the older version;
+ * otherwise the later item is the newer one.
+ */
 function isOlder(later: OneEvent, earlier: OneEvent): boolean {
   if (later.kind === 'removed' || earlier.kind === 'removed') return false
   return (later.event.updatedAt ?? Infinity) < (earlier.event.updatedAt ?? -Infinity)
 }
 
 /**
- * Ids that now name a series. A single that becomes a series leaves its id without any tombstone, its occurrences come as
- * `<id>_<start>` (github.com/webhookdb/webhookdb issue 722). A single of that id in the same page is the older version, unless
- * it changed after every occurrence.
+ * Ids that now name a series. A single that becomes a series leaves its id without any tombstone,
+ * its occurrences come as `<id>_<start>` (github.com/webhookdb/webhookdb issue 722). A single of
+ * that id in the same page is the older version, unless it changed after every occurrence.
  */
 function singlesThatBecameSeries(newest: ReadonlyMap<string, OneEvent>): ReadonlySet<string> {
   const changedAt = new Map<string, number>()

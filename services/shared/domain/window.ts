@@ -1,5 +1,6 @@
-// The span of time that we hold of every calendar: 30 days back, 365 days ahead. It stands still between two full reads, so that
-// the parameters of a run stay equal, and rolls with each full read. Pure.
+// The span of time that we hold of every calendar: 30 days back, 365 days ahead. It
+// stands still between two full reads, so that the parameters of a run stay equal, and
+// rolls with each full read. Pure.
 import type { CalendarEvent } from './event.ts'
 import type { Micros } from './ids.ts'
 
@@ -18,8 +19,8 @@ export function windowAt(now: Micros): Window {
 }
 
 /**
- * Whether an event lies outside for certain: it ends before the window or begins after it. A date has no zone, so all-day events
- * get a day of grace on either side.
+ * Whether an event lies outside for certain: it ends before the window or begins after it. A date
+ * has no zone, so all-day events get a day of grace on either side.
  */
 export function isOutside(event: Pick<CalendarEvent, 'start' | 'end'>, window: Window): boolean {
   return (

@@ -1,11 +1,18 @@
-// Which addresses a setting may name. Invariant: what carries a token, a secret or a key by which tokens are checked goes out over
-// TLS, or stays on this machine, or goes to a host that the operator named as one on a private network.
+// Which addresses a setting may name. Invariant: what carries a token, a secret or a key by which
+// tokens are checked goes out over TLS, or stays on this machine, or goes to a host that the
+// operator named as one on a private network.
 import { isIPv4 } from 'node:net'
 
-/** The setting that names hosts which may be spoken to in clear, such as the other containers of one network. */
+/**
+ * The setting that names hosts which may be spoken to in clear,
+ * such as the other containers of one network.
+ */
 export const ALLOW_HTTP_TO = 'ALLOW_HTTP_TO'
 
-/** Why this text is no http or https address that may be used, in words that follow "cannot be used: "; null when it may. Never repeats the text. */
+/**
+ * Why this text is no http or https address that may be used, in words that follow "cannot be used:
+ * "; null when it may. Never repeats the text.
+ */
 export function addressProblem(text: string, hostsInClear: ReadonlySet<string>): string | null {
   const url = URL.parse(text)
   if (url === null || url.hostname === '' || !/^https?:$/.test(url.protocol))
@@ -15,7 +22,10 @@ export function addressProblem(text: string, hostsInClear: ReadonlySet<string>):
   return `it begins with http:// and leads to another machine; use https://, or name its host in ${ALLOW_HTTP_TO} if it is on a private network`
 }
 
-/** The hosts of ALLOW_HTTP_TO, as URLs spell them; null when the text is no list of host names without port. */
+/**
+ * The hosts of ALLOW_HTTP_TO, as URLs spell them;
+ * null when the text is no list of host names without port.
+ */
 export function readHosts(text: string): ReadonlySet<string> | null {
   const names = text
     .split(',')
@@ -34,7 +44,10 @@ export function withoutEndSlashes(text: string): string {
   return text.slice(0, end)
 }
 
-/** RFC 5735 §3 and RFC 6761 §6.3. A URL spells every form of an address (127.1, 0x7f000001) in one way. */
+/**
+ * RFC 5735 §3 and RFC 6761 §6.3. A URL spells every form of an address
+ * (127.1, 0x7f000001) in one way.
+ */
 function isLoopback(hostname: string): boolean {
   if (hostname === 'localhost' || hostname === '[::1]') return true
   return isIPv4(hostname) && hostname.startsWith('127.')

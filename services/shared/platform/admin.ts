@@ -1,5 +1,6 @@
-// The operators' port of a process: /livez (the process answers), /readyz (its dependencies do too) and /metrics. Invariant: an
-// answer comes within CHECK_MAX_MS whatever the dependencies do, and no check runs twice at a time.
+// The operators' port of a process: /livez (the process answers), /readyz (its dependencies do too)
+// and /metrics. Invariant: an answer comes within CHECK_MAX_MS whatever the dependencies do, and no
+// check runs twice at a time.
 import { createServer, type Server, type ServerResponse } from 'node:http'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { AddressInfo } from 'node:net'

@@ -1,5 +1,6 @@
-// A record that nobody can read leaves the way of its neighbours: a copy of it goes to the dead-letter topic.
-// Invariant: no record keeps those behind it waiting for ever, also one whose copy Kafka refuses.
+// A record that nobody can read leaves the way of its neighbours: a copy of it goes to the
+// dead-letter topic. Invariant: no record keeps those behind it waiting for ever, also one
+// whose copy Kafka refuses.
 import { Failure } from '#shared/domain/failure.ts'
 import type { InboundRecord, Producer } from './broker.ts'
 import type { Clock } from './clock.ts'
@@ -16,9 +17,10 @@ interface Deps {
 const CODE = 'message/unreadable'
 
 /**
- * Copies the record to the dead-letter topic. Once it returns, its offset is done: the copy is durable, or Kafka refuses it
- * for good (a compressed record may unpack to more than a topic takes) and it stays where it is. Whoever gets the
- * partition meanwhile may copy it once more. `problem`: one sentence, without the record's content. Throws Failure
+ * Copies the record to the dead-letter topic. Once it returns, its offset is done: the copy
+ * is durable, or Kafka refuses it for good (a compressed record may unpack to more than a
+ * topic takes) and it stays where it is. Whoever gets the partition meanwhile may copy it
+ * once more. `problem`: one sentence, without the record's content. Throws Failure
  * `kafka/unavailable`; then nothing is done.
  */
 export async function buryRecord(

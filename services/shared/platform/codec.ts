@@ -1,6 +1,7 @@
-// Message values: Avro in Confluent's wire format (magic byte 0, 4 bytes of schema id, body). Ids are looked up, never
-// registered: a service that cannot find its schema refuses to start instead of inventing one. A record that cannot be
-// read is a value (`unreadable`, poison); trouble with the registry is a Failure, because waiting cures it.
+// Message values: Avro in Confluent's wire format (magic byte 0, 4 bytes of schema id, body). Ids
+// are looked up, never registered: a service that cannot find its schema refuses to start instead
+// of inventing one. A record that cannot be read is a value (`unreadable`, poison); trouble with
+// the registry is a Failure, because waiting cures it.
 import { readFileSync } from 'node:fs'
 import { SchemaRegistry, SchemaType } from '@kafkajs/confluent-schema-registry'
 import avro from 'avsc'
@@ -13,12 +14,16 @@ export type Decoded<T extends SchemaTopic> =
   | { readonly kind: 'unreadable'; readonly problem: string }
 
 export interface Codec {
-  /** The value of a record. Throws Failure `internal/defect` when the message does not fit its schema, naming the fields. */
+  /**
+   * The value of a record. Throws Failure `internal/defect` when the message does not fit its
+   * schema, naming the fields.
+   */
   encode<T extends SchemaTopic>(topic: T, message: TopicMessages[T]): Buffer
   /**
-   * Reads a value with whatever schema it was written, as our version of the message. Enum symbols that we do not know
-   * come out as `unknown`. A tombstone (null) is the caller's to handle first; here it is unreadable. Throws Failure
-   * `registry/unavailable` when a schema that we have not met yet cannot be fetched: not poison, wait and ask again.
+   * Reads a value with whatever schema it was written, as our version of the message. Enum symbols
+   * that we do not know come out as `unknown`. A tombstone (null) is the caller's to handle first;
+   * here it is unreadable. Throws Failure `registry/unavailable` when a schema that we have not met
+   * yet cannot be fetched: not poison, wait and ask again.
    */
   decode<T extends SchemaTopic>(topic: T, value: Buffer | null): Promise<Decoded<T>>
 }
@@ -55,8 +60,9 @@ export function schemaOf(topic: SchemaTopic): avro.schema.RecordType {
 }
 
 /**
- * Looks up the ids of our schemas for these topics. Throws Failure `registry/unavailable` when the registry does not answer
- * or a schema is not registered (then the message says so: `calstream schemas apply` comes before any service).
+ * Looks up the ids of our schemas for these topics. Throws Failure `registry/unavailable` when the
+ * registry does not answer or a schema is not registered (then the message says so:
+ * `calstream schemas apply` comes before any service).
  */
 export async function openCodec(config: CodecConfig, signal: AbortSignal): Promise<Codec> {
   const registry = openRegistry(config.registryUrl)
@@ -162,9 +168,9 @@ async function decode<T extends SchemaTopic>(
 }
 
 /**
- * How to read what schema `id` wrote. Kept for ever: ids are immutable, and building a resolver per message costs a
- * factor of 50 (measured: 32 000 instead of 1 570 000 messages/s). An id that the registry does not know is asked again
- * each time, since a registry may be restored.
+ * How to read what schema `id` wrote. Kept for ever: ids are immutable, and building a resolver per
+ * message costs a factor of 50 (measured: 32 000 instead of 1 570 000 messages/s). An id that the
+ * registry does not know is asked again each time, since a registry may be restored.
  */
 async function readingOf(
   registry: SchemaRegistry,
@@ -202,7 +208,9 @@ function statusOf(error: unknown): number | undefined {
     : undefined
 }
 
-/** The library wraps the 404 of a lookup by content into an error of its own, without the status. */
+/**
+ * The library wraps the 404 of a lookup by content into an error of its own, without the status.
+ */
 function isNotRegistered(error: unknown): boolean {
   return error instanceof Error && error.name === 'ConfluentSchemaRegistryError'
 }

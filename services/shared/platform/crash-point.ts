@@ -1,9 +1,12 @@
-// Named places at which a drill lets a process die, between two steps whose order matters. Invariant: without CALSTREAM_CRASH_AT a
-// crash point is one comparison and does nothing; with it, one point acts once, at its n-th passage.
+// Named places at which a drill lets a process die, between two steps whose order matters.
+// Invariant: without CALSTREAM_CRASH_AT a crash point is one comparison and does nothing; with it,
+// one point acts once, at its n-th passage.
 //
-// CALSTREAM_CRASH_AT=<point>[:<n>][:kill|block] (n counts from 1; kill, the default, is SIGKILL to oneself: nothing is flushed, closed or
-// rolled back, as in a power cut; block stops the event loop for 12 s, longer than a Kafka session). It is for drills only: who can set
-// a process's environment can end the process anyway, so it opens no door, and a start with it says so on standard error.
+// CALSTREAM_CRASH_AT=<point>[:<n>][:kill|block] (n counts from 1; kill, the default, is SIGKILL
+// to oneself: nothing is flushed, closed or rolled back, as in a power cut; block stops the
+// event loop for 12 s, longer than a Kafka session). It is for drills only: who can set a
+// process's environment can end the process anyway, so it opens no door, and a start with it
+// says so on standard error.
 import { writeSync } from 'node:fs'
 import { crashAtSetting } from './env.ts'
 

@@ -1,11 +1,13 @@
-// The envelope of stored credentials: AES-256-GCM as v1.<kid>.<nonce>.<ciphertext+tag> in base64url. Invariant: a sealed value
-// opens only in the row and field that it was sealed for, and only unaltered (both are additional data of the cipher).
+// The envelope of stored credentials: AES-256-GCM as v1.<kid>.<nonce>.<ciphertext+tag> in
+// base64url. Invariant: a sealed value opens only in the row and field that it was sealed for, and
+// only unaltered (both are additional data of the cipher).
 import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto'
 import { Failure } from '#shared/domain/failure.ts'
 import type { Secret } from './env.ts'
 
 const KEY_BYTES = 32
-// NIST SP 800-38D 8.2.2: a random 96-bit nonce; with 2^32 values under one key the chance of a repeat is below 2^-32.
+// NIST SP 800-38D 8.2.2: a random 96-bit nonce;
+// with 2^32 values under one key the chance of a repeat is below 2^-32.
 const NONCE_BYTES = 12
 const TAG_BYTES = 16
 const KID = /^[A-Za-z0-9_-]{1,16}$/
@@ -23,7 +25,10 @@ export interface SealedFor {
   readonly field: string
 }
 
-/** What is wrong with the text of a keyring, as a clause; null when it can be used. Never repeats the text. */
+/**
+ * What is wrong with the text of a keyring, as a clause;
+ * null when it can be used. Never repeats the text.
+ */
 export function keyringProblem(text: string): string | null {
   const kids = new Set<string>()
   for (const [index, part] of text.split(',').entries()) {
@@ -39,8 +44,8 @@ export function keyringProblem(text: string): string | null {
 }
 
 /**
- * Reads kid:key pairs separated by commas, keys of 32 bytes as base64 or base64url. The first is the current one.
- * Throws an Error that does not repeat the text.
+ * Reads kid:key pairs separated by commas, keys of 32 bytes as base64 or base64url. The first is
+ * the current one. Throws an Error that does not repeat the text.
  */
 export function parseKeyring(text: Secret): Keyring {
   const problem = keyringProblem(text.reveal())
@@ -67,7 +72,10 @@ export function sealSecret(ring: Keyring, plaintext: string, sealedFor: SealedFo
   return `v1.${ring.current}.${nonce.toString('base64url')}.${sealed.toString('base64url')}`
 }
 
-/** Opens what sealSecret made. Throws Failure `credentials/unreadable` for an unknown key, an altered value or the wrong row; the three look alike. */
+/**
+ * Opens what sealSecret made. Throws Failure `credentials/unreadable` for an unknown key, an
+ * altered value or the wrong row; the three look alike.
+ */
 export function openSecret(ring: Keyring, sealed: string, sealedFor: SealedFor): string {
   const [, kid = '', nonce = '', body = ''] = SEALED.exec(sealed) ?? []
   const key = ring.key(kid)

@@ -1,5 +1,5 @@
-// A dead letter: the record as it was (key, value and headers untouched), with its origin and the reason in further
-// headers, so that it can be understood and put back.
+// A dead letter: the record as it was (key, value and headers untouched), with its origin and the
+// reason in further headers, so that it can be understood and put back.
 import { type Topic, TOPICS } from '#schemas/topics.ts'
 import type { Micros } from '#shared/domain/ids.ts'
 import type { InboundRecord, OutboundRecord } from './broker.ts'
@@ -18,8 +18,9 @@ export interface DeadLetterReason {
 const TOPIC: Topic = TOPICS.deadLetter
 
 /**
- * The record to produce to the dead-letter topic. A key that is not UTF-8 (ours are uuids) is given as its replacement
- * text and, whole, as base64 in `dead-letter-key`; a record without a key gets the empty one.
+ * The record to produce to the dead-letter topic. A key that is not UTF-8 (ours are uuids) is
+ * given as its replacement text and, whole, as base64 in `dead-letter-key`; a record without
+ * a key gets the empty one.
  */
 export function deadLetterRecord(record: InboundRecord, reason: DeadLetterReason): OutboundRecord {
   const key = record.key?.toString('utf8') ?? ''

@@ -1,5 +1,6 @@
-// Settings from the environment. Invariant: all problems of a process's settings are told at once, each by its variable,
-// and no value is ever printed, since a secret pasted into the wrong variable is still a secret.
+// Settings from the environment. Invariant: all problems of a process's settings are told at once,
+// each by its variable, and no value is ever printed, since a secret pasted into the wrong
+// variable is still a secret.
 import { readFileSync } from 'node:fs'
 import { inspect } from 'node:util'
 import { z } from 'zod'
@@ -45,9 +46,10 @@ export class ConfigError extends Error {
 }
 
 /**
- * Reads the variables that a schema names. NAME_FILE names a file that holds NAME's value (for secrets that are mounted);
- * an empty variable counts as not set, except for the caps of gates. An http address is taken when it leads to this machine or
- * to a host that ALLOW_HTTP_TO names. Throws ConfigError with every problem.
+ * Reads the variables that a schema names. NAME_FILE names a file that holds NAME's value (for
+ * secrets that are mounted); an empty variable counts as not set, except for the caps of gates. An
+ * http address is taken when it leads to this machine or to a host that ALLOW_HTTP_TO names. Throws
+ * ConfigError with every problem.
  */
 export function readEnv<S extends z.ZodObject>(schema: S, env: NodeJS.ProcessEnv): z.output<S> {
   const problems: string[] = []
@@ -69,14 +71,20 @@ export function readEnv<S extends z.ZodObject>(schema: S, env: NodeJS.ProcessEnv
   throw new ConfigError([...new Set(problems)])
 }
 
-/** Whether OpenTelemetry was asked for: any of its standard variables is set. opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables */
+/**
+ * Whether OpenTelemetry was asked for: any of its standard variables is set.
+ * opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables
+ */
 export function telemetryWanted(env: NodeJS.ProcessEnv = process.env): boolean {
   return Object.entries(env).some(
     ([name, value]) => name.startsWith('OTEL_') && value !== undefined && value !== '',
   )
 }
 
-/** What CALSTREAM_CRASH_AT asks for (see crash-point.ts); null when it is not set. Throws ConfigError when it cannot be read. */
+/**
+ * What CALSTREAM_CRASH_AT asks for (see crash-point.ts); null when it is not set. Throws
+ * ConfigError when it cannot be read.
+ */
 export function crashAtSetting(
   env: NodeJS.ProcessEnv = process.env,
 ): { readonly point: string; readonly nth: number; readonly action: 'kill' | 'block' } | null {
@@ -108,7 +116,10 @@ function valueOf(name: string, env: NodeJS.ProcessEnv, problems: string[]): stri
   }
 }
 
-/** Every address that may not be used, by its variable, with the reason; and ALLOW_HTTP_TO itself when it cannot be read. */
+/**
+ * Every address that may not be used, by its variable, with the reason;
+ * and ALLOW_HTTP_TO itself when it cannot be read.
+ */
 function unsafeAddresses(
   input: Readonly<Record<string, string | undefined>>,
   hosts: ReadonlySet<string> | null,
@@ -148,7 +159,10 @@ export function wholeNumber(expected: string, bounds: { readonly min: number; re
     .describe(expected)
 }
 
-/** A http or https address without a trailing slash. Its variable's name ends in _URL: by that `readEnv` knows what to check. */
+/**
+ * A http or https address without a trailing slash. Its variable's name ends in _URL: by that
+ * `readEnv` knows what to check.
+ */
 export function httpUrl(expected: string) {
   return z.string({ error: 'it is not an address' }).transform(withoutEndSlashes).describe(expected)
 }
@@ -331,7 +345,10 @@ export const microsoftEnv = {
   MICROSOFT_CLIENT_SECRET: secretText('OAuth client secret of the app at Microsoft').optional(),
 }
 
-/** The quotas of the app, shared by all processes. Standards: Google's since 2026-05 (older projects have their own), Graph's throttling limits. */
+/**
+ * The quotas of the app, shared by all processes. Standards: Google's since 2026-05 (older projects
+ * have their own), Graph's throttling limits.
+ */
 export const quotaEnv = {
   GOOGLE_CALLS_PER_MINUTE: callsPerMinute('calls that Google allows the project in a minute', '10000'),
   GOOGLE_MAILBOX_CALLS_PER_MINUTE: callsPerMinute('calls that Google allows for one user in a minute', '600'),

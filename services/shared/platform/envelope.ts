@@ -1,6 +1,7 @@
-// The headers of our records: CloudEvents 1.0, Kafka binary mode (every attribute is a header `ce_<name>`, the data's
-// content type is `content-type`), plus W3C trace context. The id is made here once and stored with the outbox row, so
-// that a repeated publication keeps it and readers can drop what they know.
+// The headers of our records: CloudEvents 1.0, Kafka binary mode (every attribute is a header
+// `ce_<name>`, the data's content type is `content-type`), plus W3C trace context. The id is made
+// here once and stored with the outbox row, so that a repeated publication keeps it and readers
+// can drop what they know.
 // https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/kafka-protocol-binding.md#32-binary-content-mode
 import { v7 } from 'uuid'
 import type { Micros } from '#shared/domain/ids.ts'
@@ -23,7 +24,10 @@ export interface Envelope {
 /** Values are Avro with the 5 bytes of Confluent's framing before them. */
 const CONTENT_TYPE = 'application/vnd.confluent.avro'
 
-/** Headers of one record, with a fresh id (UUIDv7: sorts by time). Attributes that do not apply are left out. */
+/**
+ * Headers of one record, with a fresh id (UUIDv7: sorts by time).
+ * Attributes that do not apply are left out.
+ */
 export function eventHeaders(envelope: Envelope): Record<string, string> {
   return {
     ce_specversion: '1.0',

@@ -1,6 +1,6 @@
-// The flag functions under the names that the drills' scripts use. Importing this file starts polling Unleash with the
-// process's own environment and waits for the first poll, at most 2 s. Invariant: what is not known to be on is false.
-// Services take gates in their deps instead.
+// The flag functions under the names that the drills' scripts use. Importing this file starts
+// polling Unleash with the process's own environment and waits for the first poll, at most 2 s.
+// Invariant: what is not known to be on is false. Services take gates in their deps instead.
 import { z } from 'zod'
 import { connectionId, providerId } from '#shared/domain/ids.ts'
 import { readEnv, unleashEnv } from './env.ts'
@@ -15,7 +15,10 @@ const gates = await openGates(
   new AbortController().signal,
 )
 
-/** Whether sync may run for a provider (and one of its connections): the switch and the allowlists together. */
+/**
+ * Whether sync may run for a provider (and one of its connections):
+ * the switch and the allowlists together.
+ */
 export function isCalendarSyncEnabled(provider: string, connection?: string): boolean {
   const decision = gates.sync(
     providerId(provider),

@@ -1,5 +1,6 @@
-// How one toggle of Unleash and one cap of the environment become a decision. Pure. Invariant: what cannot be read as a plain
-// switch, a plain list or plainly everybody is closed: Unleash ORs strategies, and a toggle that is on without one lets everybody in.
+// How one toggle of Unleash and one cap of the environment become a decision. Pure. Invariant: what
+// cannot be read as a plain switch, a plain list or plainly everybody is closed: Unleash ORs
+// strategies, and a toggle that is on without one lets everybody in.
 import type { GateDecision, GateName, GateText } from '#shared/domain/gates.ts'
 
 /** The toggle as Unleash delivers it; only what is looked at. */
@@ -38,7 +39,10 @@ export interface Caps extends Readonly<Partial<Record<SwitchName, boolean | unde
   readonly CALENDAR_ALLOWLIST_CONNECTION_IDS?: readonly string[] | undefined
 }
 
-/** Who an allowlist toggle lets in. `problem` is set when the toggle is something else than a list: it then lets nobody in. */
+/**
+ * Who an allowlist toggle lets in. `problem` is set when the toggle is something else than a
+ * list: it then lets nobody in.
+ */
 export interface Allowlist {
   readonly ids: ReadonlySet<string>
   /** Whoever asks is let in: its one strategy has no constraint. */
@@ -49,8 +53,8 @@ export interface Allowlist {
 const NOBODY: ReadonlySet<string> = new Set()
 
 /**
- * Reads an allowlist: exactly one strategy `default` with exactly one IN constraint on the right field, or with none for
- * everybody; absent or disabled is an empty list.
+ * Reads an allowlist: exactly one strategy `default` with exactly one IN constraint on the right
+ * field, or with none for everybody; absent or disabled is an empty list.
  */
 export function readAllowlist(name: AllowlistName, toggle: Toggle | undefined): Allowlist {
   if (!toggle?.enabled) return { ids: NOBODY, everybody: false, problem: null }
@@ -65,7 +69,10 @@ export function readAllowlist(name: AllowlistName, toggle: Toggle | undefined): 
   }
 }
 
-/** Whether an allowlist lets this id in; letter case does not matter on the list, and ids of ours are in lower case. */
+/**
+ * Whether an allowlist lets this id in;
+ * letter case does not matter on the list, and ids of ours are in lower case.
+ */
 export function letsIn(list: Allowlist, id: string): boolean {
   return list.everybody || list.ids.has(id)
 }

@@ -1,5 +1,5 @@
-// The KafkaJS client as we configure it, its log lines in ours, and its errors in our words. Nothing outside the kafkajs*
-// files sees a name of the library.
+// The KafkaJS client as we configure it, its log lines in ours, and its errors in our words.
+// Nothing outside the kafkajs* files sees a name of the library.
 import path from 'node:path'
 import { Kafka, type logCreator, logLevel, type LogEntry, type RetryOptions } from 'kafkajs'
 import { Failure } from '#shared/domain/failure.ts'
@@ -14,15 +14,19 @@ export interface KafkaConfig {
   readonly clientId: string
 }
 
-/** A broker that answers nothing (frozen, cut off) is given up after this; requests that may wait longer (JoinGroup) have limits of their own. */
+/**
+ * A broker that answers nothing (frozen, cut off) is given up after this; requests that may wait
+ * longer (JoinGroup) have limits of their own.
+ */
 export const REQUEST_TIMEOUT_MS = 5_000
 const CONNECTION_TIMEOUT_MS = 2_000
 const LOG_INTERVAL_MS = 10_000
 const LOG_KEYS_MAX = 200
 
 /**
- * A client of its own for every producer and consumer: KafkaJS keeps committed offsets per client and group, so two
- * consumers of one client would read each other's positions. Without a logger it is silent (a probe reports by its answer).
+ * A client of its own for every producer and consumer: KafkaJS keeps committed offsets per client
+ * and group, so two consumers of one client would read each other's positions. Without a logger it
+ * is silent (a probe reports by its answer).
  */
 export function createClient(
   config: KafkaConfig,
@@ -45,7 +49,9 @@ export function createClient(
   })
 }
 
-/** Promise, or Failure `kafka/unavailable` after `milliseconds`; the loser is left to end by itself. */
+/**
+ * Promise, or Failure `kafka/unavailable` after `milliseconds`; the loser is left to end by itself.
+ */
 export async function settledWithin<T>(work: Promise<T>, milliseconds: number, what: string): Promise<T> {
   let timer: NodeJS.Timeout | undefined
   const late = new Promise<never>((_resolve, reject) => {
@@ -67,7 +73,10 @@ function spanOf(milliseconds: number): string {
   return milliseconds < 1000 ? `${Math.round(milliseconds)} ms` : `${Math.round(milliseconds / 100) / 10} s`
 }
 
-/** The broker's name of what went wrong (`MESSAGE_TOO_LARGE` …), from anywhere in the chain of causes. */
+/**
+ * The broker's name of what went wrong (`MESSAGE_TOO_LARGE` …),
+ * from anywhere in the chain of causes.
+ */
 export function protocolErrors(error: unknown): readonly string[] {
   return causes(error).flatMap((cause) =>
     'type' in cause && typeof cause.type === 'string' ? [cause.type] : [],
@@ -75,7 +84,10 @@ export function protocolErrors(error: unknown): readonly string[] {
 }
 
 const FENCED = new Set(['INVALID_PRODUCER_EPOCH', 'PRODUCER_FENCED', 'TRANSACTION_COORDINATOR_FENCED'])
-/** KafkaJS knows no code above 88; 90 is PRODUCER_FENCED (https://kafka.apache.org/protocol#protocol_error_codes). */
+/**
+ * KafkaJS knows no code above 88; 90 is PRODUCER_FENCED
+ * (https://kafka.apache.org/protocol#protocol_error_codes).
+ */
 const UNKNOWN_FENCED = /Unknown error code 90\b/
 const REJECTED = new Set([
   'MESSAGE_TOO_LARGE',
@@ -102,7 +114,10 @@ export function kafkaFailure(error: unknown): Failure {
   })
 }
 
-/** Names under which KafkaJS reports a broker that is gone, restarting or moving its leaders; waiting cures all of them. */
+/**
+ * Names under which KafkaJS reports a broker that is gone, restarting or moving its leaders;
+ * waiting cures all of them.
+ */
 const TROUBLE_NAMES = new Set([
   // Only what is retriable is retried.
   'KafkaJSNumberOfRetriesExceeded',
@@ -119,10 +134,16 @@ const TROUBLE_NAMES = new Set([
   'KafkaJSTimeout',
 ])
 
-/** The one trouble for which KafkaJS has no class: it used a broker whose connection had just been given up. */
+/**
+ * The one trouble for which KafkaJS has no class:
+ * it used a broker whose connection had just been given up.
+ */
 const NOT_CONNECTED = 'Broker not connected'
 
-/** Whether waiting will cure it: the broker is away, or is one that KafkaJS itself calls retriable. Anything else is a defect or a wrong set-up. */
+/**
+ * Whether waiting will cure it: the broker is away, or is one that KafkaJS itself calls retriable.
+ * Anything else is a defect or a wrong set-up.
+ */
 export function isBrokerTrouble(error: unknown): boolean {
   if (error instanceof Failure) return error.code === 'kafka/unavailable'
   const chain = causes(error)
@@ -147,8 +168,9 @@ function causes(error: unknown): readonly Error[] {
 }
 
 /**
- * KafkaJS says ERROR whenever a broker is away, which is no fault of ours and heals: its errors become warnings, its
- * warnings information, the rest is dropped. One line of a kind per 10 s, with the number of those left out.
+ * KafkaJS says ERROR whenever a broker is away, which is no fault of ours and heals: its errors
+ * become warnings, its warnings information, the rest is dropped. One line of a kind per 10 s, with
+ * the number of those left out.
  */
 function logCreatorFor(logger: Logger): logCreator {
   let kinds = kindsOf.get(logger)
@@ -177,7 +199,10 @@ function logCreatorFor(logger: Logger): logCreator {
     }
 }
 
-/** Said at each opening of a transactional producer. Ours ends the transaction, and itself, when its retries run out. */
+/**
+ * Said at each opening of a transactional producer.
+ * Ours ends the transaction, and itself, when its retries run out.
+ */
 const LIMITED_RETRIES = 'Limiting retries for the idempotent producer'
 
 /** By logger, not by client: an outage makes a new client every few seconds. */
@@ -198,8 +223,9 @@ const KAFKAJS_TIMER = path.join('kafkajs', 'src', 'network', 'requestQueue')
 let quietened = false
 
 /**
- * KafkaJS 2.2.4 arms a timer with a negative time for every client (https://github.com/tulios/kafkajs/issues/1751), about
- * which Node ≥ 24 warns. Harmless (it fires after 1 ms): the warnings that come from there, and only those, are swallowed.
+ * KafkaJS 2.2.4 arms a timer with a negative time for every client
+ * (https://github.com/tulios/kafkajs/issues/1751), about which Node ≥ 24 warns. Harmless (it fires
+ * after 1 ms): the warnings that come from there, and only those, are swallowed.
  */
 function quietenNegativeTimeouts(): void {
   if (quietened) return

@@ -1,6 +1,8 @@
-// Whether committed records can be read. Invariant: `visible` resolves only when every reader of committed records gets past them.
-// A broker that answers a commit has promised it, and Kafka 4.3.1 was seen to break that promise while it stopped: it recorded the
-// transaction as complete and wrote no marker into its partitions (ADR 12; KAFKA-20734 explains it). Such records are never delivered, and hold up all that come after them.
+// Whether committed records can be read. Invariant: `visible` resolves only when every reader of
+// committed records gets past them. A broker that answers a commit has promised it, and Kafka 4.3.1
+// was seen to break that promise while it stopped: it recorded the transaction as complete and
+// wrote no marker into its partitions (ADR 12; KAFKA-20734 explains it). Such records are never
+// delivered, and hold up all that come after them.
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Admin } from 'kafkajs'
 import { Failure } from '#shared/domain/failure.ts'
@@ -16,13 +18,17 @@ export interface Position {
 
 export interface CommitWatch extends AsyncDisposable {
   /**
-   * Resolves when readers of committed records get past these. Throws Failure `kafka/unavailable` when they do not in time or the broker is
-   * away: publish them again, under the same transactional id, whose next marker frees what was held up.
+   * Resolves when readers of committed records get past these. Throws Failure `kafka/unavailable`
+   * when they do not in time or the broker is away: publish them again, under the same
+   * transactional id, whose next marker frees what was held up.
    */
   visible(positions: readonly Position[]): Promise<void>
 }
 
-/** Markers come a few ms after the answer; a relay that froze in a transaction holds the others up until its successor has fenced it, after 5 s. */
+/**
+ * Markers come a few ms after the answer; a relay that froze in a transaction holds the others up
+ * until its successor has fenced it, after 5 s.
+ */
 const VISIBLE_WITHIN_MS = 8_000
 const LOOK_EVERY_MS = 20
 const LOOK_LIMIT_MS = 4_000
@@ -36,7 +42,10 @@ interface Waiting {
   readonly reject: (failure: Failure) => void
 }
 
-/** Watches for all producers of a process over one connection, which it makes when it is first asked. */
+/**
+ * Watches for all producers of a process over one connection,
+ * which it makes when it is first asked.
+ */
 export function openCommitWatch(config: KafkaConfig, withinMs = VISIBLE_WITHIN_MS): CommitWatch {
   return new StableOffsets(config, withinMs)
 }
@@ -102,7 +111,10 @@ class StableOffsets implements CommitWatch {
     }
   }
 
-  /** The last stable offset of each partition of a topic: KafkaJS asks for offsets as readers of committed records see them. */
+  /**
+   * The last stable offset of each partition of a topic: KafkaJS asks for offsets as readers of
+   * committed records see them.
+   */
   async #stableOffsets(topic: string): Promise<ReadonlyMap<number, bigint>> {
     if (this.#isClosed) throw closed()
     this.#admin ??= this.#connect()

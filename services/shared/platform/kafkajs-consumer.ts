@@ -1,8 +1,9 @@
-// A consumer that outlives the broker: it supervises one Membership after the other. What it promises over their ends:
-// assignment numbers only grow, each join is told as a difference to the join before (in whatever life that was), pauses
-// that the caller wants are in force, and commits reach only partitions that are held now. A partition whose records begin
-// anew (its topic was deleted and made again, or its offsets were reset) is told as lost and given again: what stands there
-// now under a known offset was never seen.
+// A consumer that outlives the broker: it supervises one Membership after the other. What it
+// promises over their ends: assignment numbers only grow, each join is told as a difference to the
+// join before (in whatever life that was), pauses that the caller wants are in force, and commits
+// reach only partitions that are held now. A partition whose records begin anew (its topic was
+// deleted and made again, or its offsets were reset) is told as lost and given again: what stands
+// there now under a known offset was never seen.
 import { setTimeout as delay } from 'node:timers/promises'
 import { Failure } from '#shared/domain/failure.ts'
 import type { Consumer, ConsumerOptions, InboundRecord, TopicPartition } from './broker.ts'
@@ -28,12 +29,15 @@ const REBUILD_MAX_MS = 5_000
 const DEFECTS_FOR_MS = 60_000
 /** A life of this length after its join was a good one: counting starts anew. */
 const GOOD_LIFE_MS = 60_000
-/** The group moved on. What we wanted to commit will be delivered again, to us or to another member. */
+/**
+ * The group moved on. What we wanted to commit will be delivered again, to us or to another member.
+ */
 const GROUP_MOVED_ON = new Set(['ILLEGAL_GENERATION', 'REBALANCE_IN_PROGRESS', 'UNKNOWN_MEMBER_ID'])
 
 /**
- * Joins in the background and never gives up on a broker that is away: it tries again after 0.25 s, growing to 5 s. Ends of
- * another kind (a handler that throws, a refused group) are tried again likewise, but for a minute; then `handlers.crashed`.
+ * Joins in the background and never gives up on a broker that is away: it tries again after 0.25 s,
+ * growing to 5 s. Ends of another kind (a handler that throws, a refused group) are tried again
+ * likewise, but for a minute; then `handlers.crashed`.
  */
 export class SupervisedConsumer implements Consumer {
   readonly #config: KafkaConfig
@@ -51,7 +55,10 @@ export class SupervisedConsumer implements Consumer {
   readonly #next = new Map<string, bigint>()
   /** The same over joins, for as long as the partition is ours. */
   readonly #seen = new Map<string, bigint>()
-  /** What the broker has acknowledged of our commits, by name of the partition, over joins for as long as it is ours. */
+  /**
+   * What the broker has acknowledged of our commits, by name of the partition,
+   * over joins for as long as it is ours.
+   */
   readonly #committed = new Map<string, bigint>()
   /** A topic was missing since the last join: when it is there again it may be another one. */
   #missedTopic = false
@@ -149,7 +156,8 @@ export class SupervisedConsumer implements Consumer {
     )
     this.#membership = membership
     const reason = await membership.ended
-    // No member, no right to commit; what the caller knows as held stays so until it hears of the next join.
+    // No member, no right to commit; what the caller knows as held stays so until
+    // it hears of the next join.
     this.#held = new Map()
     this.#membership = null
     await membership.leave()
@@ -162,7 +170,8 @@ export class SupervisedConsumer implements Consumer {
     this.#missedTopic = false
     const lost = [...missed, ...this.#tell(held)]
     this.#joinedAt = performance.now()
-    // The library keeps pauses over a rebalance, also of lost partitions, and knows none in a new life: state all of them.
+    // The library keeps pauses over a rebalance, also of lost partitions, and knows none in a new
+    // life: state all of them.
     membership.pause(held.filter((partition) => this.#paused.has(nameOf(partition))))
     membership.resume([...held, ...lost].filter((partition) => !this.#paused.has(nameOf(partition))))
   }
@@ -191,7 +200,8 @@ export class SupervisedConsumer implements Consumer {
     const [first, last] = [records[0], records.at(-1)]
     if (!first || !last) return
     const name = nameOf(at)
-    // Within a join the library never goes back by itself, a join begins at what was committed, and no log ends before what it held.
+    // Within a join the library never goes back by itself, a join begins at what was committed, and
+    // no log ends before what it held.
     const least = this.#next.get(name) ?? this.#committed.get(name) ?? 0n
     if (first.offset < least || end < (this.#seen.get(name) ?? 0n)) this.#beginAnew(membership, at)
     const next = last.offset + 1n
@@ -238,7 +248,10 @@ export class Patience {
   #delayMs = REBUILD_MIN_MS
   #defectsSince: number | null = null
 
-  /** `livedMs`: since the join; 0 if there was none. `now`: performance.now(). @returns ms to wait before the next life, or 'give-up' */
+  /**
+   * `livedMs`: since the join; 0 if there was none. `now`: performance.now().
+   * @returns ms to wait before the next life, or 'give-up'
+   */
   judge(end: {
     readonly trouble: boolean
     readonly livedMs: number
@@ -257,7 +270,10 @@ export class Patience {
   }
 }
 
-/** What a join changed: `lost` was held and no longer is, `kept` was held and still is (and will be delivered again). */
+/**
+ * What a join changed: `lost` was held and no longer is,
+ * `kept` was held and still is (and will be delivered again).
+ */
 export function assignmentChange(
   before: ReadonlyMap<string, TopicPartition>,
   held: readonly TopicPartition[],

@@ -1,5 +1,6 @@
-// Records as they come, for a person who watches, not for work. A group of its own that commits nothing and is deleted afterwards,
-// so nobody's position moves. Only what was committed is shown: what a transaction aborted never was.
+// Records as they come, for a person who watches, not for work. A group of its own that commits
+// nothing and is deleted afterwards, so nobody's position moves. Only what was committed is shown:
+// what a transaction aborted never was.
 import { randomUUID } from 'node:crypto'
 import type { InboundRecord } from './broker.ts'
 import { createClient, type KafkaConfig, kafkaFailure } from './kafkajs-client.ts'
@@ -19,7 +20,10 @@ export interface Followed {
   readonly received: (records: readonly InboundRecord[]) => Promise<void>
 }
 
-/** Follows a topic until the signal is aborted. Throws Failure `kafka/unavailable` when the client gives up, and what `received` throws. */
+/**
+ * Follows a topic until the signal is aborted. Throws Failure `kafka/unavailable` when the client
+ * gives up, and what `received` throws.
+ */
 export async function followRecords(
   config: KafkaConfig,
   { topic, fromBeginning, joined, received }: Followed,

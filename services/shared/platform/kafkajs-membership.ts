@@ -1,6 +1,7 @@
-// One life of a KafkaJS consumer, from connecting to its end; it is never restarted, its supervisor makes a new one.
-// Invariants: `joined` is called before any record of that join is delivered, no record fetched before a join is
-// delivered after it, and nothing at all is delivered once the life has ended.
+// One life of a KafkaJS consumer, from connecting to its end; it is never restarted, its
+// supervisor makes a new one. Invariants: `joined` is called before any record of that join is
+// delivered, no record fetched before a join is delivered after it, and nothing at all is
+// delivered once the life has ended.
 import kafkajs, {
   type Consumer as KafkajsClientConsumer,
   type EachBatchPayload,
@@ -15,24 +16,34 @@ export interface MembershipEvents {
   joined(held: readonly TopicPartition[]): void
   /** `end`: where the log ends, as its broker says. */
   received(partition: TopicPartition, records: readonly InboundRecord[], end: bigint): void
-  /** performance.now() at the sending of a request that the coordinator then acknowledged as from a member. */
+  /**
+   * performance.now() at the sending of a request that the coordinator then
+   * acknowledged as from a member.
+   */
   acknowledged(at: number): void
 }
 
 type Offsets = readonly (TopicPartition & { readonly next: bigint })[]
 type CommitNow = EachBatchPayload['commitOffsetsIfNecessary']
 
-/** A stalled process loses its partitions after 8 s; the library sends heartbeats from its fetch loop, so at least every 2.25 s. */
+/**
+ * A stalled process loses its partitions after 8 s; the library sends heartbeats from its fetch
+ * loop, so at least every 2.25 s.
+ */
 const SESSION_TIMEOUT_MS = 8_000
 const HEARTBEAT_INTERVAL_MS = 2_000
 const REBALANCE_TIMEOUT_MS = 10_000
 /**
- * Longer than a session: while the leader of a group is dead, the broker keeps the answer to SyncGroup back until that session is over.
- * Who gives up sooner cannot leave either (the broker takes one request of a connection at a time) and is the next dead member, for
- * 8 s more: a sync that died every 11 s never got a partition.
+ * Longer than a session: while the leader of a group is dead, the broker keeps the answer to
+ * SyncGroup back until that session is over. Who gives up sooner cannot leave either (the broker
+ * takes one request of a connection at a time) and is the next dead member, for 8 s more: a sync
+ * that died every 11 s never got a partition.
  */
 const ANSWER_TIMEOUT_MS = SESSION_TIMEOUT_MS + 2_000
-/** Also how long a resumed partition waits while all are paused: 4.7 s with the default of 5 s, 0.2 s with this. */
+/**
+ * Also how long a resumed partition waits while all are paused:
+ * 4.7 s with the default of 5 s, 0.2 s with this.
+ */
 const MAX_WAIT_MS = 250
 /** Bounds what a fetch brings at once: 24 partitions × 256 KiB. */
 const PARTITION_BYTES_MAX = 256 * 1024
@@ -41,7 +52,10 @@ const WORKERS = 48
 /** Few and quick: a life that has trouble ends, and the supervisor begins a new one. */
 const RETRY = { initialRetryTime: 100, maxRetryTime: 1_000, retries: 3 }
 const LEAVE_TIMEOUT_MS = 2_000
-/** No acknowledgement for so long means that the library is stuck, whatever it waits for. A join takes up to 10 s. */
+/**
+ * No acknowledgement for so long means that the library is stuck, whatever it waits for.
+ * A join takes up to 10 s.
+ */
 const SILENCE_MAX_MS = 30_000
 const SILENCE_CHECK_MS = 1_000
 
@@ -82,7 +96,8 @@ export class Membership {
       maxBytesPerPartition: PARTITION_BYTES_MAX,
       readUncommitted: options.isolation === 'read-uncommitted',
       allowAutoTopicCreation: false,
-      // It would restart what it calls retriable and stay dead after the rest: the supervisor decides for both.
+      // It would restart what it calls retriable and stay dead after the rest:
+      // the supervisor decides for both.
       retry: { ...RETRY, restartOnFailure: async () => false },
     })
     this.#listen()
@@ -90,7 +105,10 @@ export class Membership {
     void this.#run()
   }
 
-  /** One request, no retry; the broker refuses it when a newer generation has formed. Before the first records of this life there is nothing to commit. */
+  /**
+   * One request, no retry; the broker refuses it when a newer generation has formed. Before the
+   * first records of this life there is nothing to commit.
+   */
   async commit(offsets: Offsets): Promise<void> {
     if (this.#over || this.#commitNow === null) return
     const topics = new Map<string, { partition: number; offset: string }[]>()
@@ -124,7 +142,8 @@ export class Membership {
       await this.#consumer.connect()
       await this.#consumer.subscribe({
         topics: this.#options.topics.map((topic) => `${this.#prefix}${topic}`),
-        // Also what the library commits when an offset is out of range: from the end would be a silent loss.
+        // Also what the library commits when an offset is out of range:
+        // from the end would be a silent loss.
         fromBeginning: true,
       })
       await this.#consumer.run({
@@ -155,7 +174,8 @@ export class Membership {
         BigInt(batch.highWatermark),
       )
     } catch (error) {
-      // The library would retry some errors by fetching again and stay dead after others; ours all end this life.
+      // The library would retry some errors by fetching again and stay dead after
+      // others; ours all end this life.
       this.#end(error)
       throw new kafkajs.KafkaJSNonRetriableError('The handler of received records failed')
     }
@@ -178,7 +198,8 @@ export class Membership {
     consumer.on(REQUEST, ({ payload }) => {
       if (payload.apiName === 'Heartbeat') this.#heartbeatSentAt = monotonic(payload.sentAt)
     })
-    // A fetch is no sign of membership: the broker serves anybody, and the library reports one even when it failed.
+    // A fetch is no sign of membership:
+    // the broker serves anybody, and the library reports one even when it failed.
     consumer.on(HEARTBEAT, () => {
       this.#sign()
       this.#events.acknowledged(this.#heartbeatSentAt)
@@ -186,11 +207,13 @@ export class Membership {
   }
 
   #onJoin(assignment: Record<string, number[]>): void {
-    // Thrown through the library's join: a life that was given up while joining would stay in the group and hold partitions.
+    // Thrown through the library's join: a life that was given up while joining would stay in the
+    // group and hold partitions.
     if (this.#over) throw new kafkajs.KafkaJSNonRetriableError('This consumer has ended')
-    // A join from within one broker's fetch (stale metadata) does not wait for the fetches of the other brokers. What they
-    // bring belongs to the assignment before, but the library would deliver it now and move the new position past records
-    // that were never delivered. Rare (a leader moved): begin anew.
+    // A join from within one broker's fetch (stale metadata) does not wait for the fetches of the
+    // other brokers. What they bring belongs to the assignment before, but the library would
+    // deliver it now and move the new position past records that were never delivered. Rare (a
+    // leader moved): begin anew.
     if (this.#fetching.size > 1) {
       const reason = new Failure(
         'kafka/unavailable',
@@ -231,7 +254,10 @@ export class Membership {
   }
 }
 
-/** A time of Date.now() on the scale of performance.now(). Never in the future, whatever the wall clock did. */
+/**
+ * A time of Date.now() on the scale of performance.now().
+ * Never in the future, whatever the wall clock did.
+ */
 function monotonic(wallMs: number): number {
   return performance.now() - Math.max(0, Date.now() - wallMs)
 }

@@ -1,5 +1,6 @@
-// Producers on KafkaJS 2.2.4. One batch is outstanding at a time: with two, a retry of the first would land behind the
-// second. Records of one key therefore keep their order, and `send` resolves only for what all in-sync replicas hold.
+// Producers on KafkaJS 2.2.4. One batch is outstanding at a time: with two, a retry of the first
+// would land behind the second. Records of one key therefore keep their order, and `send` resolves
+// only for what all in-sync replicas hold.
 import {
   CompressionTypes,
   type Message,
@@ -36,7 +37,10 @@ const DISCONNECT_TIMEOUT_MS = 1_000
 const CHUNK_BYTES_MAX = 512 * 1024
 const WAITING_MAX = 1_000
 const RETRY = { initialRetryTime: 100, maxRetryTime: 500, retries: 4 }
-/** With the library's own times (300 ms and more) the usual CONCURRENT_TRANSACTIONS after a commit costs 157 ms per transaction, so 11 ms. */
+/**
+ * With the library's own times (300 ms and more) the usual CONCURRENT_TRANSACTIONS after a commit
+ * costs 157 ms per transaction, so 11 ms.
+ */
 const TRANSACTION_RETRY = { initialRetryTime: 5, maxRetryTime: 50, retries: 30 }
 
 interface Connection {
@@ -46,8 +50,9 @@ interface Connection {
 }
 
 /**
- * acks=-1, not idempotent: KafkaJS 2.2.4 may lose a batch when idempotent retries interleave (sequence numbers are rolled
- * back before the retry), and our readers drop duplicates anyway. A failed send drops the connection; the next makes a new one.
+ * acks=-1, not idempotent: KafkaJS 2.2.4 may lose a batch when idempotent retries interleave
+ * (sequence numbers are rolled back before the retry), and our readers drop duplicates anyway. A
+ * failed send drops the connection; the next makes a new one.
  */
 export class PlainProducer implements Producer {
   readonly #config: KafkaConfig
@@ -139,10 +144,11 @@ export class PlainProducer implements Producer {
 }
 
 /**
- * One owner of a transactional id. Once anything went wrong on the way to the broker it refuses all further work: KafkaJS
- * rolls its sequence numbers back even where the broker had stored the records, so the broker would take the next
- * transaction's records for duplicates and drop them without a word. Only a new producer (with a new epoch) is safe, and
- * opening one fences whoever holds the id, so the caller has to decide about it.
+ * One owner of a transactional id. Once anything went wrong on the way to the broker it refuses all
+ * further work: KafkaJS rolls its sequence numbers back even where the broker had stored the
+ * records, so the broker would take the next transaction's records for duplicates and drop them
+ * without a word. Only a new producer (with a new epoch) is safe, and opening one fences whoever
+ * holds the id, so the caller has to decide about it.
  */
 export class ShardProducer implements TransactionalProducer {
   readonly #prefix: string
@@ -229,7 +235,10 @@ export class ShardProducer implements TransactionalProducer {
   }
 }
 
-/** Splits so that no chunk's bytes exceed what a partition takes at once; a record above that stands alone. Keeps the order. */
+/**
+ * Splits so that no chunk's bytes exceed what a partition takes at once;
+ * a record above that stands alone. Keeps the order.
+ */
 export function chunksOf(records: readonly OutboundRecord[]): readonly (readonly OutboundRecord[])[] {
   const chunks: OutboundRecord[][] = []
   let current: OutboundRecord[] = []
@@ -249,8 +258,9 @@ export function chunksOf(records: readonly OutboundRecord[]): readonly (readonly
 }
 
 /**
- * The chosen partitions that no acknowledgement names. KafkaJS remembers per broker, not per partition, what it has sent:
- * when a leader moves to a broker that has answered already, the retry leaves that partition's records out and reports success.
+ * The chosen partitions that no acknowledgement names. KafkaJS remembers per broker, not per
+ * partition, what it has sent: when a leader moves to a broker that has answered already, the retry
+ * leaves that partition's records out and reports success.
  */
 export function unacknowledged(
   chosen: ReadonlySet<string>,
@@ -294,7 +304,8 @@ function createConnection(
     ...options,
     retry: { ...retry },
     allowAutoTopicCreation: false,
-    // Named although it is the default: another partitioner would split a connection over two partitions. murmur2, as in Java.
+    // Named although it is the default: another partitioner would split a connection over two
+    // partitions. murmur2, as in Java.
     createPartitioner: () => {
       const partitionOf = Partitioners.DefaultPartitioner()
       return (choice) => {
@@ -360,7 +371,10 @@ async function abortQuietly(transaction: Transaction): Promise<void> {
   }
 }
 
-/** Cuts the library off from retrying what we gave up; it may connect once more by itself, so the end of that work is cut off too. */
+/**
+ * Cuts the library off from retrying what we gave up; it may connect once more by itself, so the
+ * end of that work is cut off too.
+ */
 async function disconnectAround(connection: Connection, work: Promise<unknown>): Promise<void> {
   await disconnect(connection)
   void work.then(noop, noop).then(() => disconnect(connection))

@@ -1,5 +1,5 @@
-// Records by their place: for a person who looks at single records, not for work. A group of its own that commits nothing and is
-// deleted afterwards, so nobody's position moves.
+// Records by their place: for a person who looks at single records, not for work. A group of its
+// own that commits nothing and is deleted afterwards, so nobody's position moves.
 import { randomUUID } from 'node:crypto'
 import type { InboundRecord, TopicPartition } from './broker.ts'
 import { createClient, type KafkaConfig, kafkaFailure } from './kafkajs-client.ts'
@@ -14,8 +14,8 @@ const WITHIN_MS = 20_000
 const SESSION_MS = 10_000
 
 /**
- * Reads the records at these places of one topic (logical name). A place that retention has emptied is left out.
- * Throws Failure `kafka/unavailable` when they were not read within 20 s.
+ * Reads the records at these places of one topic (logical name). A place that retention has emptied
+ * is left out. Throws Failure `kafka/unavailable` when they were not read within 20 s.
  */
 export async function readRecords(
   config: KafkaConfig,
@@ -84,7 +84,10 @@ function within(
   )
 }
 
-/** What lies at or before an offset that was read has come or never will (a gap of a transaction, a compacted record). */
+/**
+ * What lies at or before an offset that was read has come or never will (a gap of a
+ * transaction, a compacted record).
+ */
 function passed(wanted: Map<string, RecordPlace>, partition: number, upTo: bigint): void {
   for (const [key, place] of wanted) {
     if (place.partition === partition && place.offset <= upTo) wanted.delete(key)

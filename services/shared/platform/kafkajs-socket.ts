@@ -7,9 +7,10 @@ const SIZE_BYTES = 4
 const KEEP_ALIVE_MS = 60_000
 
 /**
- * Gives on only whole responses; what a broken connection leaves of one goes with it. KafkaJS 2.2.4 keeps the half in its connection
- * and puts the first bytes of the next socket behind it: from then on it reads sizes out of the middle of records, and a RangeError
- * in its data listener ended a sync process in a soak.
+ * Gives on only whole responses; what a broken connection leaves of one goes with it. KafkaJS
+ * 2.2.4 keeps the half in its connection and puts the first bytes of the next socket behind it:
+ * from then on it reads sizes out of the middle of records, and a RangeError in its data listener
+ * ended a sync process in a soak.
  */
 export class WholeResponses extends Socket {
   #held: Buffer[] = []

@@ -1,5 +1,6 @@
-// The adapter of the broker port on KafkaJS 2.2.4, in full: kafkajs-client.ts (settings, logs, errors),
-// kafkajs-producer.ts, kafkajs-commit-watch.ts, kafkajs-consumer.ts and kafkajs-membership.ts. Only the functions here are for services.
+// The adapter of the broker port on KafkaJS 2.2.4, in full: kafkajs-client.ts (settings, logs,
+// errors), kafkajs-producer.ts, kafkajs-commit-watch.ts, kafkajs-consumer.ts and
+// kafkajs-membership.ts. Only the functions here are for services.
 import type { Consumer, ConsumerOptions, Producer, TransactionalProducer } from './broker.ts'
 import { createClient, type KafkaConfig, kafkaFailure, settledWithin } from './kafkajs-client.ts'
 import { SupervisedConsumer } from './kafkajs-consumer.ts'
@@ -12,14 +13,20 @@ const LAG_TIMEOUT_MS = 10_000
 /** A group's first coordinator is found only after some tries. */
 const LAG_RETRY = { initialRetryTime: 100, maxRetryTime: 1_000, retries: 8 }
 
-/** Connects, but does not insist: with the broker away it is returned all the same, and sends fail until the broker is back. */
+/**
+ * Connects, but does not insist: with the broker away it is returned all the same, and sends fail
+ * until the broker is back.
+ */
 export async function openProducer(config: KafkaConfig, logger: Logger): Promise<Producer> {
   const producer = new PlainProducer(config, logger)
   await producer.warmUp()
   return producer
 }
 
-/** Fences whoever held this transactional id. Throws Failure `kafka/unavailable` within 10 s when the broker is away. */
+/**
+ * Fences whoever held this transactional id.
+ * Throws Failure `kafka/unavailable` within 10 s when the broker is away.
+ */
 export async function openTransactionalProducer(
   config: TransactionalConfig,
   logger: Logger,
@@ -29,7 +36,10 @@ export async function openTransactionalProducer(
 
 export { type CommitWatch, openCommitWatch }
 
-/** Returns at once; the group is joined in the background, as often and as long as it takes (see SupervisedConsumer). */
+/**
+ * Returns at once; the group is joined in the background,
+ * as often and as long as it takes (see SupervisedConsumer).
+ */
 export async function openConsumer(
   config: KafkaConfig,
   options: ConsumerOptions,
@@ -38,7 +48,10 @@ export async function openConsumer(
   return new SupervisedConsumer(config, options, logger)
 }
 
-/** Asks the cluster for its brokers. @returns null when it answered, else what is wrong, within 2 s. */
+/**
+ * Asks the cluster for its brokers.
+ * @returns null when it answered, else what is wrong, within 2 s.
+ */
 export async function kafkaRoundTrip(config: KafkaConfig): Promise<string | null> {
   const admin = createClient(config, { retries: 0 }, null).admin()
   try {
@@ -56,8 +69,8 @@ export async function kafkaRoundTrip(config: KafkaConfig): Promise<string | null
 }
 
 /**
- * How many records of each topic a group has not committed yet. Never quite 0 where a topic has transactions: their markers take
- * offsets. Throws Failure `kafka/unavailable`.
+ * How many records of each topic a group has not committed yet. Never quite 0 where a topic has
+ * transactions: their markers take offsets. Throws Failure `kafka/unavailable`.
  */
 export async function groupLag(
   config: KafkaConfig,

@@ -1,5 +1,6 @@
-// Logs: one line of JSON per event on standard output, with the trace that it belongs to. Invariant: no line carries a
-// secret or a value of a row: lines are redacted as a whole, errors are reduced to what we know to be clean.
+// Logs: one line of JSON per event on standard output, with the trace that it belongs to.
+// Invariant: no line carries a secret or a value of a row: lines are redacted as a whole, errors
+// are reduced to what we know to be clean.
 import { isSpanContextValid, trace } from '@opentelemetry/api'
 import pino from 'pino'
 import { redact } from './redact.ts'
@@ -17,7 +18,10 @@ export interface LoggerOptions {
 
 const CAUSES_MAX = 4
 
-/** A logger. Lines are written before the call returns, so that the last one before a crash is there. */
+/**
+ * A logger. Lines are written before the call returns,
+ * so that the last one before a crash is there.
+ */
 export function createLogger({ service, level, destination = standardOutput() }: LoggerOptions): Logger {
   return pino(
     {
@@ -32,7 +36,10 @@ export function createLogger({ service, level, destination = standardOutput() }:
   )
 }
 
-/** An error as a log field: name, message, code, stack and causes. Whatever else a library hung on it (requests, rows, headers) stays behind. */
+/**
+ * An error as a log field: name, message, code, stack and causes. Whatever else a library hung on
+ * it (requests, rows, headers) stays behind.
+ */
 export function describeError(error: unknown): unknown {
   return describe(error, CAUSES_MAX)
 }

@@ -1,6 +1,6 @@
-// Work that repeats for as long as a process lives. Invariant: a loop never dies while its process lives: what its work
-// throws is logged once per streak and the work is tried again, after at most FAILURE_WAIT_MAX_MS, so that it goes on within
-// two seconds of a dependency's return.
+// Work that repeats for as long as a process lives. Invariant: a loop never dies while its process
+// lives: what its work throws is logged once per streak and the work is tried again, after at most
+// FAILURE_WAIT_MAX_MS, so that it goes on within two seconds of a dependency's return.
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Logger } from './log.ts'
 
@@ -57,7 +57,10 @@ export function startLoop(
   }
 }
 
-/** Waits, or returns at once when the signal is aborted. For loops that wait for a condition or for their next turn. */
+/**
+ * Waits, or returns at once when the signal is aborted.
+ * For loops that wait for a condition or for their next turn.
+ */
 export async function pause(ms: number, signal: AbortSignal): Promise<void> {
   // Rejects only when the signal is aborted, which is the end that the caller looks at.
   await delay(ms, undefined, { signal }).catch(() => undefined)

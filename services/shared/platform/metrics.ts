@@ -1,5 +1,6 @@
-// Every metric and its name, in one place. Instruments count from the moment telemetry starts and are silent before, so a
-// module may use them without caring who started what. Invariant: labels are vendor, outcome, code, gate and the like, never an id.
+// Every metric and its name, in one place. Instruments count from the moment telemetry starts and
+// are silent before, so a module may use them without caring who started what. Invariant: labels
+// are vendor, outcome, code, gate and the like, never an id.
 import type { Attributes, Meter, MetricAdvice } from '@opentelemetry/api'
 
 export interface Counter {
@@ -34,7 +35,8 @@ export const metrics = {
     'calendar_sync_ill_calendars',
     'Calendars that cannot be read at the moment. Labels: vendor, code',
   ),
-  // The exporter appends _total to a counter; this name has to stay as it is, so it is an up-down counter that only grows.
+  // The exporter appends _total to a counter; this name has to stay as it is, so it is an up-down
+  // counter that only grows.
   itemsProcessed: growing(
     'calendar_sync_items_processed',
     'Items of pages that were applied. Labels: vendor',
@@ -138,7 +140,8 @@ export const metrics = {
 
   schedulerRuns: counter('calendar_sync_scheduler_runs', 'Runs of jobs. Labels: job, outcome'),
   schedulerRings: counter('calendar_sync_scheduler_rings', 'Doorbells rung by the scheduler. Labels: job'),
-  // `ending` is the one to alert on: channels in the last fifth of their life that nobody managed to renew.
+  // `ending` is the one to alert on: channels in the last fifth of their life that
+  // nobody managed to renew.
   channels: gauge('calendar_sync_channels', 'Channels by health. Labels: vendor, state'),
   channelsExpired: counter(
     'calendar_sync_channels_expired',

@@ -1,6 +1,7 @@
-// Which offsets of the partitions we hold are still to be done. Invariant: the committed offset never passes a record whose
-// effect is not durable, and a record delivered again (after a rebalance its partition is read from the committed offset)
-// is recognised while we hold the partition. Offsets have gaps (transaction markers take some): only records seen are waited for.
+// Which offsets of the partitions we hold are still to be done. Invariant: the committed offset
+// never passes a record whose effect is not durable, and a record delivered again (after a
+// rebalance its partition is read from the committed offset) is recognised while we hold the
+// partition. Offsets have gaps (transaction markers take some): only records seen are waited for.
 import type { TopicPartition } from './broker.ts'
 
 interface Tracked {
@@ -19,14 +20,23 @@ interface Tracked {
 const CUT_AT = 1024
 
 export interface OffsetLedger {
-  /** Notes a record. @returns false when it was delivered before in this assignment: leave it alone. */
+  /**
+   * Notes a record.
+   * @returns false when it was delivered before in this assignment: leave it alone.
+   */
   add(at: TopicPartition, offset: bigint): boolean
-  /** The effect of the record, or its failure, is durable. Unknown offsets and partitions are ignored: they were lost meanwhile. */
+  /**
+   * The effect of the record, or its failure, is durable. Unknown offsets and partitions are
+   * ignored: they were lost meanwhile.
+   */
   complete(at: TopicPartition, offset: bigint): void
   /** The next offset to read of each partition where it moved since `committed` was last told. */
   movedWatermarks(): readonly (TopicPartition & { readonly next: bigint })[]
   committed(offsets: readonly (TopicPartition & { readonly next: bigint })[]): void
-  /** Which holding of the partition this is; it changes when the partition was lost and came back. 0 while it is not held. */
+  /**
+   * Which holding of the partition this is;
+   * it changes when the partition was lost and came back. 0 while it is not held.
+   */
   holding(at: TopicPartition): number
   /** Forgets a partition that went to somebody else. */
   drop(at: TopicPartition): void

@@ -1,5 +1,6 @@
-// The pool of database connections. Invariants: every wait ends (2 s for a connection, 5 s for a statement); an error carries a
-// code of ours and never a value of a row; a connection in doubt is thrown away; a lost connection never ends the process.
+// The pool of database connections. Invariants: every wait ends (2 s for a connection, 5 s for a
+// statement); an error carries a code of ours and never a value of a row; a connection in doubt is
+// thrown away; a lost connection never ends the process.
 import { setTimeout as delay } from 'node:timers/promises'
 import pg from 'pg'
 import { Failure, type FailureCode } from '#shared/domain/failure.ts'
@@ -8,7 +9,10 @@ import type { Logger } from './log.ts'
 import { metrics } from './metrics.ts'
 
 export interface Queryable {
-  /** Runs one statement. bigint comes as a number, date as text (YYYY-MM-DD), timestamptz as a Date. Rejects with Failure `store/*`. */
+  /**
+   * Runs one statement. bigint comes as a number, date as text (YYYY-MM-DD), timestamptz as a Date.
+   * Rejects with Failure `store/*`.
+   */
   query<R extends object = Record<string, unknown>>(
     text: string,
     values?: readonly unknown[],
@@ -16,13 +20,14 @@ export interface Queryable {
 }
 
 /**
- * Outside of a transaction a statement that ends in `store/unavailable` may have been carried out all the same: use it for
- * reads and for writes that may be repeated.
+ * Outside of a transaction a statement that ends in `store/unavailable` may have been carried out
+ * all the same: use it for reads and for writes that may be repeated.
  */
 export interface Database extends Queryable, AsyncDisposable {
   /**
-   * BEGIN, `work`, COMMIT; any rejection rolls everything back and passes through. A break at COMMIT is `store/outcome-unknown`.
-   * Failures of statements that `work` swallowed still fail the transaction. `tx` must not be used afterwards.
+   * BEGIN, `work`, COMMIT; any rejection rolls everything back and passes through. A break at
+   * COMMIT is `store/outcome-unknown`. Failures of statements that `work` swallowed still fail the
+   * transaction. `tx` must not be used afterwards.
    */
   transaction<T>(work: (tx: Queryable) => Promise<T>): Promise<T>
 }
@@ -34,7 +39,10 @@ export interface DatabaseConfig {
 }
 
 const CONNECT_MAX_MS = 2_000
-/** Above the 4 s statement_timeout of the roles: the server's own answer comes first unless it cannot answer. */
+/**
+ * Above the 4 s statement_timeout of the roles:
+ * the server's own answer comes first unless it cannot answer.
+ */
 const QUERY_MAX_MS = 5_000
 const CLOSE_MAX_MS = 2_000
 const KEEP_ALIVE_AFTER_MS = 10_000
@@ -56,7 +64,8 @@ export function openDatabase(config: DatabaseConfig, logger: Logger): Database {
     keepAliveInitialDelayMillis: KEEP_ALIVE_AFTER_MS,
     types: { getTypeParser: parserOf },
   })
-  // Without listeners, a connection that breaks while idle (pool) or checked out (client) ends the process.
+  // Without listeners, a connection that breaks while idle (pool) or checked out
+  // (client) ends the process.
   pool.on('error', (error) => logger.warn({ err: clean(error) }, 'an idle Postgres connection was lost'))
   pool.on('connect', (client) => client.on('error', noteLostConnection))
 
@@ -113,7 +122,8 @@ async function run<R extends object>(
 async function transact<T>(session: Session, work: (tx: Queryable) => Promise<T>): Promise<T> {
   await run(session, 'BEGIN')
   let open = true
-  // pg 9 will refuse a statement while another one runs, so those of a Promise.all go one after the other.
+  // pg 9 will refuse a statement while another one runs,
+  // so those of a Promise.all go one after the other.
   let last: Promise<unknown> = Promise.resolve()
   const tx: Queryable = {
     query<R extends object>(text: string, values?: readonly unknown[]) {
@@ -229,7 +239,10 @@ function sentence(code: FailureCode, state: string, error: pg.DatabaseError): st
     : undefined
 }
 
-/** Errors without a SQLSTATE: of sockets, of the driver's own timeouts (which have no code at all), or of our own making. */
+/**
+ * Errors without a SQLSTATE: of sockets,
+ * of the driver's own timeouts (which have no code at all), or of our own making.
+ */
 function fromDriver(error: unknown): Translation {
   const isOurs = error instanceof TypeError || error instanceof RangeError || error instanceof SyntaxError
   if (isOurs)
@@ -240,7 +253,10 @@ function fromDriver(error: unknown): Translation {
   }
 }
 
-/** An error without the parts that may hold values of rows: detail, where, hint, the text of class 22. */
+/**
+ * An error without the parts that may hold values of rows:
+ * detail, where, hint, the text of class 22.
+ */
 function clean(error: unknown): Error {
   if (!(error instanceof Error)) return new Error(String(error))
   const code = 'code' in error && typeof error.code === 'string' ? error.code : undefined
@@ -251,14 +267,20 @@ function clean(error: unknown): Error {
   return code === undefined ? copy : Object.assign(copy, { code })
 }
 
-/** The statement that runs on the connection rejects anyway; between two statements the next one does. */
+/**
+ * The statement that runs on the connection rejects anyway;
+ * between two statements the next one does.
+ */
 function noteLostConnection(): void {}
 
 const INT8 = 20
 const INT8_ARRAY = 1016
 const DATE = 1082
 
-/** Parsers of this pool only: the registry of pg is global to the process and others may rely on its defaults. */
+/**
+ * Parsers of this pool only: the registry of pg is global to the process and others
+ * may rely on its defaults.
+ */
 function parserOf(oid: number, format?: 'text' | 'binary'): (value: string) => unknown {
   const usual = pg.types.getTypeParser(oid, format ?? 'text') as (value: string) => unknown
   if (format === 'binary') return usual

@@ -1,4 +1,5 @@
-// Writing in groups: one item that the other side refuses for what it is never fails its neighbours.
+// Writing in groups: one item that the other side refuses for what it is
+// never fails its neighbours.
 import { Failure, type FailureCode } from '#shared/domain/failure.ts'
 import { metrics } from './metrics.ts'
 

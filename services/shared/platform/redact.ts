@@ -1,19 +1,25 @@
-// Takes secrets out of text by their value and by their shape, whatever field or message they travelled in. Invariant: what
-// was registered never leaves, in no spelling that a log line can give it.
+// Takes secrets out of text by their value and by their shape, whatever field or
+// message they travelled in. Invariant: what was registered never leaves, in no
+// spelling that a log line can give it.
 
 const MASK = '[secret]'
 /** Shorter values would hide ordinary words. */
 const VALUE_LENGTH_MIN = 8
-/** Registered at start only (settings); a bound keeps one line's cost constant whatever a caller does. */
+/**
+ * Registered at start only (settings);
+ * a bound keeps one line's cost constant whatever a caller does.
+ */
 const VALUES_MAX = 256
 
 /**
- * Tokens that are recognised without having been registered: they come from vendors and callers at run time. Every pattern is
- * linear: what one attempt reads, no later attempt reads again. So a repetition is either the end of its pattern, or what
- * follows it cannot be in it. (`user:password@` behind `://` once took 27 s for 64 kB of `a:a:a:`.)
+ * Tokens that are recognised without having been registered: they come from vendors and callers at
+ * run time. Every pattern is linear: what one attempt reads, no later attempt reads again. So a
+ * repetition is either the end of its pattern, or what follows it cannot be in it.
+ * (`user:password@` behind `://` once took 27 s for 64 kB of `a:a:a:`.)
  */
 const SHAPES: readonly RegExp[] = [
-  // Google: access token, refresh token, authorisation code. developers.google.com/identity/protocols/oauth2#size
+  // Google: access token, refresh token, authorisation code.
+  // developers.google.com/identity/protocols/oauth2#size
   /\bya29\.[\w.-]+/g,
   /\b[14]\/\/?0[\w-]{8,}/g,
   /\bGOCSPX-[\w-]+/g,
@@ -26,13 +32,19 @@ const SHAPES: readonly RegExp[] = [
   /(?<=\b(?:access_token|refresh_token|id_token|client_secret|code_verifier|assertion|password|clientState)(?:=|\\*"\s*:\s*\\*"))[^"\\&\s]+/gi,
 ]
 
-/** What stands before the last @ of a url's authority: hidden when a password is in it, which may itself hold an @. */
+/**
+ * What stands before the last @ of a url's authority:
+ * hidden when a password is in it, which may itself hold an @.
+ */
 const USERINFO = /(?<=:\/\/)[^\s/"\\]*(?=@)/g
 
 const values = new Set<string>()
 let registered: RegExp | null = null
 
-/** From now on hides this value wherever it appears, plain or escaped as in JSON and urls. Values under 8 characters are ignored. */
+/**
+ * From now on hides this value wherever it appears, plain or escaped as in JSON and urls. Values
+ * under 8 characters are ignored.
+ */
 export function registerSecret(value: string): void {
   if (value.length < VALUE_LENGTH_MIN || values.has(value)) return
   for (const spelling of [

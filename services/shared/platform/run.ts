@@ -1,22 +1,30 @@
-// The life of a process: start, wait for a signal, stop in reverse order, end by itself. Invariants: a second signal changes
-// nothing (Ctrl-C arrives two or three times through npm), stopping ends within ten seconds, and a process that failed ends with a code other than 0.
+// The life of a process: start, wait for a signal, stop in reverse order, end by itself.
+// Invariants: a second signal changes nothing (Ctrl-C arrives two or three times through npm),
+// stopping ends within ten seconds, and a process that failed ends with a code other than 0.
 import { createLogger, type Logger } from './log.ts'
 import { redact } from './redact.ts'
 
 /** What a service is to its process. */
 export interface Service extends AsyncDisposable {
-  /** Settles when the service cannot go on by itself (for example a consumer that died for good): the process then stops with code 1. */
+  /**
+   * Settles when the service cannot go on by itself (for example a consumer that died for good):
+   * the process then stops with code 1.
+   */
   readonly crashed?: Promise<unknown>
 }
 
 /** After this long a stop that hangs is cut off; supervisors send SIGKILL at 10 to 30 s. */
 const STOP_MAX_MS = 10_000
-/** After everything is disposed of: for what still holds the event loop, such as an exporter that retries. */
+/**
+ * After everything is disposed of: for what still holds the event loop,
+ * such as an exporter that retries.
+ */
 const LINGER_MAX_MS = 1_000
 
 /**
- * Starts a service and keeps it until SIGTERM or SIGINT. `start` gets a signal that is aborted by them too.
- * Resolves when the service is stopped; the process's exit code is set: 0 after a signal, 1 after a failure.
+ * Starts a service and keeps it until SIGTERM or SIGINT. `start` gets a signal that is aborted by
+ * them too. Resolves when the service is stopped; the process's exit code is set: 0 after a
+ * signal, 1 after a failure.
  */
 export async function run(name: string, start: (signal: AbortSignal) => Promise<Service>): Promise<void> {
   const logger = createLogger({ service: name, level: 'info' })
@@ -25,7 +33,8 @@ export async function run(name: string, start: (signal: AbortSignal) => Promise<
   for (const event of ['unhandledRejection', 'uncaughtException'] as const) {
     process.on(event, (error: unknown) => {
       logger.fatal({ err: error }, `${name} met an error that nobody handled (${event}) and ends`)
-      // Whatever the error interrupted is in an unknown state; everything of ours is safe against a kill at any point.
+      // Whatever the error interrupted is in an unknown state;
+      // everything of ours is safe against a kill at any point.
       process.exit(1)
     })
   }
@@ -74,7 +83,10 @@ function isAbort(error: unknown): boolean {
   return error instanceof Error && (error.name === 'AbortError' || error.name === 'TimeoutError')
 }
 
-/** For a person one clear line (or one per variable); the stack goes to the log when the error is not one of ours. */
+/**
+ * For a person one clear line (or one per variable);
+ * the stack goes to the log when the error is not one of ours.
+ */
 function fail(name: string, error: unknown, logger: Logger): void {
   process.exitCode = 1
   const isOurs = error instanceof Error && ['ConfigError', 'Failure', 'Problem'].includes(error.name)

@@ -1,5 +1,6 @@
-// Registers our value schemas and proves them. The only place that writes to the registry, run from a deployment, never
-// from a service. Every subject is held to BACKWARD_TRANSITIVE: a new reader must read all records still on the topics.
+// Registers our value schemas and proves them. The only place that writes to the registry, run from
+// a deployment, never from a service. Every subject is held to BACKWARD_TRANSITIVE: a new reader
+// must read all records still on the topics.
 import { type SchemaTopic, TOPIC_SCHEMAS } from '#schemas/topics.ts'
 import { Failure } from '#shared/domain/failure.ts'
 import { schemaOf, subjectOf } from './codec.ts'
@@ -34,14 +35,18 @@ const CONTENT_TYPE = 'application/vnd.schemaregistry.v1+json'
 type Subject = SchemaReport['subjects'][number]
 
 /**
- * Registers what is missing and sets the compatibility level, in any order safe to repeat. An incompatible schema is a
- * problem in the report and is not registered; the others are. Throws Failure `registry/unavailable`.
+ * Registers what is missing and sets the compatibility level, in any order safe to repeat. An
+ * incompatible schema is a problem in the report and is not registered; the others are. Throws
+ * Failure `registry/unavailable`.
  */
 export async function applySchemas(config: SchemaConfig, signal: AbortSignal): Promise<SchemaReport> {
   return report(ourSubjects(config.prefix), (item) => applySubject(config.registryUrl, item, signal))
 }
 
-/** Changes nothing; a schema that is not registered or a subject with another level is a problem. Throws Failure `registry/unavailable`. */
+/**
+ * Changes nothing; a schema that is not registered or a subject with another level is a problem.
+ * Throws Failure `registry/unavailable`.
+ */
 export async function verifySchemas(config: SchemaConfig, signal: AbortSignal): Promise<SchemaReport> {
   return report(ourSubjects(config.prefix), (item) => verifySubject(config.registryUrl, item, signal))
 }
@@ -53,7 +58,8 @@ export async function applySubject(
   signal: AbortSignal,
 ): Promise<{ subject: Subject; problem: string | null }> {
   const known = await request(registryUrl, `/subjects/${subject}/versions`, { signal })
-  // A subject has a level of its own only once it exists. Set it before the new version, or the version would be judged by the old one.
+  // A subject has a level of its own only once it exists. Set it before the new version, or the
+  // version would be judged by the old one.
   if (known.status === 200) await setLevel(registryUrl, subject, signal)
   const held = await lookUp(registryUrl, { subject, schema }, signal)
   if (held !== null) return { subject: { subject, state: 'unchanged', id: held }, problem: null }
@@ -92,7 +98,8 @@ async function report(
 ): Promise<SchemaReport> {
   const subjects: Subject[] = []
   const problems: string[] = []
-  // One after the other: a registry on a database file answers eight parallel first registrations with write conflicts.
+  // One after the other: a registry on a database file answers eight parallel first
+  // registrations with write conflicts.
   for (const item of items) {
     const { subject, problem } = await work(item)
     subjects.push(subject)

@@ -1,5 +1,6 @@
-// Traces and metrics of a process. Invariants: there is always a trace id, exported or not; nothing is sent anywhere unless an
-// OTEL_* variable is set; stopping takes at most two seconds. Started once per process however many services run in it.
+// Traces and metrics of a process. Invariants: there is always a trace id, exported or not; nothing
+// is sent anywhere unless an OTEL_* variable is set; stopping takes at most two seconds. Started
+// once per process however many services run in it.
 import { createRequire } from 'node:module'
 import { setTimeout as delay } from 'node:timers/promises'
 import {
@@ -38,7 +39,10 @@ export interface Telemetry extends AsyncDisposable {
 export interface SpanOptions {
   /** traceparent of the span that this one continues; without it the active span is the parent. */
   readonly parent?: string | undefined
-  /** traceparents of work that this span also answers: several doorbells that became one unit. Unreadable ones are left out. */
+  /**
+   * traceparents of work that this span also answers: several doorbells that became one unit.
+   * Unreadable ones are left out.
+   */
   readonly links?: readonly string[] | undefined
   readonly attributes?: Attributes | undefined
   readonly kind?: 'internal' | 'server' | 'client' | 'producer' | 'consumer' | undefined
@@ -65,7 +69,10 @@ interface Running {
 
 let running: Running | null = null
 
-/** Starts telemetry, or joins what another service of this process started; the last one to be disposed of stops it. */
+/**
+ * Starts telemetry, or joins what another service of this process started;
+ * the last one to be disposed of stops it.
+ */
 export function startTelemetry(options: { readonly service: string; readonly logger?: Logger }): Telemetry {
   const shared = (running ??= start(options.service, options.logger))
   shared.users += 1
@@ -83,7 +90,10 @@ export function startTelemetry(options: { readonly service: string; readonly log
   }
 }
 
-/** The traceparent of the active span, for a header or an outbox row; undefined outside of any span. w3.org/TR/trace-context */
+/**
+ * The traceparent of the active span, for a header or an outbox row;
+ * undefined outside of any span. w3.org/TR/trace-context
+ */
 export function currentTraceparent(): string | undefined {
   const carrier: Record<string, string> = {}
   W3C.inject(context.active(), carrier, defaultTextMapSetter)
@@ -127,7 +137,10 @@ function errorType(error: unknown): string {
   return error instanceof Error ? error.name : typeof error
 }
 
-/** From the root context: the active one would give our own span back when the header is missing or broken. */
+/**
+ * From the root context: the active one would give our own span back when the
+ * header is missing or broken.
+ */
 function remoteSpan(traceparent: string): SpanContext | undefined {
   const span = trace.getSpanContext(W3C.extract(ROOT_CONTEXT, { traceparent }, defaultTextMapGetter))
   return span && isSpanContextValid(span) ? span : undefined
@@ -152,13 +165,17 @@ function start(service: string, logger: Logger | undefined): Running {
     stop: async () => {
       unbindMetrics()
       await bounded(Promise.all([sdk?.shutdown(), bare?.shutdown(), provider.shutdown()]))
-      // Global state of the API package: a later start in the same process must be able to set it again.
+      // Global state of the API package:
+      // a later start in the same process must be able to set it again.
       for (const api of [trace, context, propagation, metricsApi]) api.disable()
     },
   }
 }
 
-/** The SDK with its exporters, loaded only when asked for: it costs 20 MB. By require, so that starting needs no await. */
+/**
+ * The SDK with its exporters, loaded only when asked for: it costs 20 MB. By require, so that
+ * starting needs no await.
+ */
 function startSdk(service: string, logger: Logger | undefined): Sdk {
   const { startNodeSdk } = createRequire(import.meta.url)('@opentelemetry/sdk-node') as typeof SdkNode
   const sdk = startNodeSdk({ resourceAttributes: { 'service.name': `calstream-${service}` } })

@@ -1,6 +1,7 @@
-// Creates the topics of infra/kafka/topics.json and proves that those that exist are as they must be. What a topic was never
-// told is set: it is of an older version. What an operator told it, and its partition count, is never changed by us: more
-// partitions move keys to other partitions and break their order.
+// Creates the topics of infra/kafka/topics.json and proves that those that exist are as they
+// must be. What a topic was never told is set: it is of an older version. What an operator told
+// it, and its partition count, is never changed by us: more partitions move keys to other
+// partitions and break their order.
 import { readFileSync } from 'node:fs'
 import { setTimeout as delay } from 'node:timers/promises'
 // Node finds only some of the names of this CommonJS module; the others hang on its default export.
@@ -48,7 +49,10 @@ const SERVED_POLL_MS = 50
 /** The broker's default of max.message.bytes. */
 const MESSAGE_BYTES_MAX = 1_048_588
 
-/** Creates what is missing, tells topics what they were never told, then verifies all. Throws Failure `kafka/unavailable`. */
+/**
+ * Creates what is missing, tells topics what they were never told, then verifies all. Throws
+ * Failure `kafka/unavailable`.
+ */
 export async function applyTopics(config: TopicsConfig, logger: Logger): Promise<TopicsReport> {
   return withAdmin(config, logger, async (admin) => {
     const plans = planTopics(config, await brokerCount(admin))
@@ -98,7 +102,10 @@ export function planTopics(
   }))
 }
 
-/** How many bytes a record of this topic (logical name) may have with its batch's head; Kafka's default where the file says nothing. */
+/**
+ * How many bytes a record of this topic (logical name) may have with its batch's head; Kafka's
+ * default where the file says nothing.
+ */
 export function messageBytesMax(topic: string): number {
   byteLimits ??= new Map(
     readTopicsFile().map(({ name, config }) => [
@@ -132,7 +139,9 @@ export function topicProblems(plan: TopicPlan, found: TopicFound): readonly stri
   return problems
 }
 
-/** What a topic has to be told: what it was never told and has another value by the broker. Pure. */
+/**
+ * What a topic has to be told: what it was never told and has another value by the broker. Pure.
+ */
 export function untold(plan: TopicPlan, found: TopicFound): Readonly<Record<string, string>> {
   // Told to a topic with fewer replicas it would refuse every record.
   const isTooFew = (key: string) => key === 'min.insync.replicas' && found.replication < plan.replication
@@ -160,9 +169,10 @@ async function tellMissing(admin: Admin, plans: readonly TopicPlan[]): Promise<r
 }
 
 /**
- * A broker learns of a new topic a moment after the controller has made it: first it knows none of that name, then no leader,
- * then it names itself as the leader and still refuses records, one partition after the other. Each has to answer a request
- * that only its leader may answer, or the first batch of a producer would be stored in parts and repeated.
+ * A broker learns of a new topic a moment after the controller has made it: first it knows none of
+ * that name, then no leader, then it names itself as the leader and still refuses records, one
+ * partition after the other. Each has to answer a request that only its leader may answer, or the
+ * first batch of a producer would be stored in parts and repeated.
  */
 async function untilServed(admin: Admin, plans: readonly TopicPlan[]): Promise<void> {
   const deadline = performance.now() + SERVED_TIMEOUT_MS

@@ -1,18 +1,22 @@
-// The login of the flag server's console. Whoever signs in there turns every gate, and Unleash makes a
-// login that everybody knows unless it is told another one at its first start.
+// The login of the flag server's console. Whoever signs in there turns every gate, and Unleash
+// makes a login that everybody knows unless it is told another one at its first start.
 
 /** The user that Unleash makes at its first start. */
 export const CONSOLE_USER = 'admin'
 
-/** Its password unless both UNLEASH_DEFAULT_ADMIN_USERNAME and _PASSWORD were set then (docs.getunleash.io). */
+/**
+ * Its password unless both UNLEASH_DEFAULT_ADMIN_USERNAME and _PASSWORD were set
+ * then (docs.getunleash.io).
+ */
 const DEFAULT_PASSWORD = 'unleash4all'
 
 const TIMEOUT_MS = 10_000
 
 /**
- * Signs in as the user `admin`. `consoleUrl` is the server's address without `/api`. Returns the cookie of
- * the session, null when the server refuses the login or has none by password. Throws when the server is
- * away, in trouble (5xx), or was asked too often (429: it answers ten logins a minute).
+ * Signs in as the user `admin`. `consoleUrl` is the server's address without `/api`.
+ * Returns the cookie of the session, null when the server refuses the login or has none by
+ * password. Throws when the server is away, in trouble (5xx), or was asked too often (429:
+ * it answers ten logins a minute).
  */
 export async function signIn(
   consoleUrl: string,
@@ -33,9 +37,9 @@ export async function isDefaultLoginOpen(consoleUrl: string, signal: AbortSignal
 }
 
 /**
- * Gives the console `password` where the default one still opens it. The server takes strong ones only: ten
- * characters, upper and lower case, a digit, a sign, none three times in a row. Returns whether it was
- * changed. Throws when the server refuses, and as `signIn` does.
+ * Gives the console `password` where the default one still opens it. The server takes strong ones
+ * only: ten characters, upper and lower case, a digit, a sign, none three times in a row. Returns
+ * whether it was changed. Throws when the server refuses, and as `signIn` does.
  */
 export async function closeDefaultLogin(
   consoleUrl: string,

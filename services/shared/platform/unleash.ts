@@ -1,6 +1,7 @@
-// The gates over Unleash. Invariants: a decision is a fresh, synchronous look at the last good poll; after 30 s without one, or
-// before the first, every gate is unknown; a cap of the environment closes whatever Unleash says; nothing that the client
-// or the server does ends the process or stops the polling for good.
+// The gates over Unleash. Invariants: a decision is a fresh, synchronous look at the last good
+// poll; after 30 s without one, or before the first, every gate is unknown; a cap of the
+// environment closes whatever Unleash says; nothing that the client or the server does ends the
+// process or stops the polling for good.
 import { setTimeout as delay } from 'node:timers/promises'
 import { EventEmitter } from 'node:events'
 import { InMemStorageProvider, Unleash } from 'unleash-client'
@@ -60,8 +61,8 @@ interface Snapshot {
 }
 
 /**
- * Starts polling and waits for the first good poll, at most 2 s: without one the gates are unknown until it comes.
- * Rejects only when the signal is aborted.
+ * Starts polling and waits for the first good poll, at most 2 s: without one the gates are unknown
+ * until it comes. Rejects only when the signal is aborted.
  */
 export async function openGates(
   config: GatesConfig,
@@ -209,13 +210,15 @@ class UnleashGates implements LiveGates {
       refreshInterval: POLL_EVERY_MS,
       timeout: POLL_MAX_MS,
       disableMetrics: true,
-      // The default keeps a file in the folder for temporary files: an old "on" would be live at the next start.
+      // The default keeps a file in the folder for temporary files:
+      // an old "on" would be live at the next start.
       storageProvider: new InMemStorageProvider(),
       skipInstanceCountWarning: true,
     })
     this.#client = client
     this.#builtAtMs = this.#heardAtMs = performance.now()
-    // `changed` of the first poll comes a tick before the client is ready, and until then it answers "off" to everything.
+    // `changed` of the first poll comes a tick before the client is ready, and until then it
+    // answers "off" to everything.
     let ready = false
     let polled = false
     client.once('ready', () => {
@@ -291,7 +294,10 @@ class UnleashGates implements LiveGates {
     this.#rebuildSoon()
   }
 
-  /** unleash-client stops polling for ever after a 401 or 403 and polls ever more slowly after other failures; a new one does neither. */
+  /**
+   * unleash-client stops polling for ever after a 401 or 403 and polls ever more slowly after other
+   * failures; a new one does neither.
+   */
   #rebuildSoon(): void {
     if (this.#rebuild !== null) return
     const waitMs = Math.max(0, this.#builtAtMs + REBUILD_SPACING_MS - performance.now())
@@ -309,7 +315,10 @@ class UnleashGates implements LiveGates {
   }
 }
 
-/** Stops a client. Its fetch under way may fail later and raise `error` on a repository whose listeners destroy() removed, which would end the process. */
+/**
+ * Stops a client. Its fetch under way may fail later and raise `error` on a repository whose
+ * listeners destroy() removed, which would end the process.
+ */
 function stop(client: Unleash): void {
   client.destroy()
   const repository: unknown = Reflect.get(client, 'repository')

@@ -1,5 +1,6 @@
-// What processes share about calls to vendors: budgets and rests. Invariant: a budget never grants more than its room at once
-// plus one call per step after that, however many processes ask; and while a key rests, nothing is granted to anybody.
+// What processes share about calls to vendors: budgets and rests. Invariant: a budget never grants
+// more than its room at once plus one call per step after that, however many processes ask; and
+// while a key rests, nothing is granted to anybody.
 import type { Queryable } from '#shared/platform/postgres.ts'
 
 /** A wish for calls out of one budget. */
@@ -24,8 +25,9 @@ export interface CallGrant {
 }
 
 /**
- * Takes calls out of budgets, in the order given: name the narrower one first, so that locks are taken in one order everywhere.
- * When one of the keys rests, the answer holds only keys that rest. Throws Failure `store/*`.
+ * Takes calls out of budgets, in the order given: name the narrower one first, so that locks are
+ * taken in one order everywhere. When one of the keys rests, the answer holds only keys that rest.
+ * Throws Failure `store/*`.
  */
 export async function takeCalls(db: Queryable, wishes: readonly CallWish[]): Promise<readonly CallGrant[]> {
   const { rows } = await db.query<CallGrant>(
@@ -41,7 +43,10 @@ export async function takeCalls(db: Queryable, wishes: readonly CallWish[]): Pro
   return rows
 }
 
-/** Remembers that a vendor wants no call for this key for so long; a rest is only ever lengthened. Throws Failure `store/*`. */
+/**
+ * Remembers that a vendor wants no call for this key for so long; a rest is only ever lengthened.
+ * Throws Failure `store/*`.
+ */
 export async function restFor(db: Queryable, key: string, micros: number): Promise<void> {
   await db.query(
     `insert into call_budgets as held (key, rest_until)

@@ -1,5 +1,6 @@
-// Busy times as they are held. Reads only. Timed events come merged by Postgres, so a provider with a hundred thousand of them sends
-// a few spans over the wire; all-day events come as dates, whose hours depend on the zone of their calendar.
+// Busy times as they are held. Reads only. Timed events come merged by Postgres, so a provider with
+// a hundred thousand of them sends a few spans over the wire; all-day events come as dates, whose
+// hours depend on the zone of their calendar.
 import type { CalendarId, ConnectionId, Micros } from '#shared/domain/ids.ts'
 import type { Queryable } from '#shared/platform/postgres.ts'
 
@@ -29,7 +30,10 @@ export interface BusyHomes {
   readonly calendars: readonly CalendarId[]
 }
 
-/** What blocks, where a question judges otherwise than the vendor; null judges as the vendor does. Declined is free whatever is asked. */
+/**
+ * What blocks, where a question judges otherwise than the vendor; null judges as the vendor does.
+ * Declined is free whatever is asked.
+ */
 export interface BusyPolicy {
   /** Held, or not yet answered. */
   readonly tentative: boolean | null
@@ -50,8 +54,9 @@ const BLOCKS = `case
   else busy end`
 
 /**
- * The busy events of these calendars of these connections that touch [from, to). Days come with a day of grace on both sides: which instants they
- * cover is the caller's to find. An event without length blocks nothing. Throws Failure store/*.
+ * The busy events of these calendars of these connections that touch [from, to). Days come with a
+ * day of grace on both sides: which instants they cover is the caller's to find. An event without
+ * length blocks nothing. Throws Failure store/*.
  */
 export async function readBusy(
   db: Queryable,

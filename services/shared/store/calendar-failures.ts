@@ -1,5 +1,5 @@
-// What a calendar owes and why it could not be read, in its own row: one ill calendar leaves its siblings as they
-// are. Callers fence first. Times are judged by the database clock alone.
+// What a calendar owes and why it could not be read, in its own row: one ill calendar leaves its
+// siblings as they are. Callers fence first. Times are judged by the database clock alone.
 import { ILL_NAMED_MAX } from '#shared/domain/ill-words.ts'
 import type { CalendarId, ConnectionId, Micros, VendorName } from '#shared/domain/ids.ts'
 import type { Queryable } from '#shared/platform/postgres.ts'
@@ -24,7 +24,10 @@ export interface SavedCalendarFailure {
   readonly failingSince: Micros
 }
 
-/** Writes what failed. @returns for each when it is due again and since when it fails. Throws Failure `store/*`. */
+/**
+ * Writes what failed.
+ * @returns for each when it is due again and since when it fails. Throws Failure `store/*`.
+ */
 export async function saveCalendarFailures(
   tx: Queryable,
   failed: readonly FailedCalendar[],
@@ -56,7 +59,9 @@ export async function saveCalendarFailures(
   return rows
 }
 
-/** Every synced calendar of a connection is ill: none is tried before this. `until`: database clock. */
+/**
+ * Every synced calendar of a connection is ill: none is tried before this. `until`: database clock.
+ */
 export async function waitTogether(tx: Queryable, connection: ConnectionId, until: Micros): Promise<void> {
   await tx.query(
     `update external_calendars set backoff_until = greatest(backoff_until, from_micros($2))
@@ -81,7 +86,10 @@ export async function clearIfIll(
   )
 }
 
-/** These calendars owe a read, and nothing but a gate keeps them from it. A backoff that has passed is forgotten. */
+/**
+ * These calendars owe a read, and nothing but a gate keeps them from it.
+ * A backoff that has passed is forgotten.
+ */
 export async function oweReads(tx: Queryable, calendars: readonly CalendarId[]): Promise<void> {
   if (calendars.length === 0) return
   await tx.query(
@@ -92,9 +100,9 @@ export async function oweReads(tx: Queryable, calendars: readonly CalendarId[]):
 }
 
 /**
- * The same for calendars that are well and owe nothing yet. @returns when the one of them that was
- * read last was read, by the
- * database clock; undefined when none of them owes anything more than before.
+ * The same for calendars that are well and owe nothing yet.
+ * @returns when the one of them that was read last was read, by the database clock; undefined when
+ * none of them owes anything more than before.
  */
 export async function oweReadsAnew(
   tx: Queryable,
@@ -114,10 +122,16 @@ export async function oweReadsAnew(
 const ILL_FIELDS = `'since', to_micros(coalesce(k.failing_since, calstream_now())), 'code', coalesce(k.last_error ->> 'code', 'unknown'),
   'message', coalesce(k.last_error ->> 'message', ''), 'nextTryAt', to_micros(k.backoff_until)`
 
-/** SQL, with `k` an external_calendars row: why it cannot be read, as the words need it; null while it can. */
+/**
+ * SQL, with `k` an external_calendars row:
+ * why it cannot be read, as the words need it; null while it can.
+ */
 export const ILL_CALENDAR = `case when k.selected and k.failures > 0 then jsonb_build_object(${ILL_FIELDS}) end`
 
-/** SQL, with `c` a connection's row: its calendars that cannot be read, those that fail longest first, and how many they are. */
+/**
+ * SQL, with `c` a connection's row: its calendars that cannot be read, those that fail longest
+ * first, and how many they are.
+ */
 export const ILL_CALENDARS = `(select coalesce(jsonb_agg(ill.line order by ill.failing_since, ill.id), '[]')
      from (select k.id, k.failing_since, jsonb_build_object('id', k.id, 'name', k.name, ${ILL_FIELDS}) as line
              from external_calendars k
@@ -132,7 +146,10 @@ export interface IllCount {
   readonly calendars: number
 }
 
-/** How many calendars of active connections cannot be read, by vendor and code. Throws Failure `store/*`. */
+/**
+ * How many calendars of active connections cannot be read, by vendor and code.
+ * Throws Failure `store/*`.
+ */
 export async function countIllCalendars(db: Queryable): Promise<readonly IllCount[]> {
   const { rows } = await db.query<IllCount>(
     `select c.vendor, coalesce(k.last_error ->> 'code', 'unknown') as code, count(*)::int as calendars

@@ -1,5 +1,6 @@
-// The list of calendars of a connection, as the scheduler compares it with the vendor's. Invariant: a calendar that the vendor lists
-// no more is only marked here: the unit that finds it marked removes its events and deselects it, by the rules of every removal.
+// The list of calendars of a connection, as the scheduler compares it with the vendor's. Invariant:
+// a calendar that the vendor lists no more is only marked here: the unit that finds it marked
+// removes its events and deselects it, by the rules of every removal.
 import type { FailureCode } from '#shared/domain/failure.ts'
 import type { CalendarId, ConnectionId } from '#shared/domain/ids.ts'
 import type { Queryable } from '#shared/platform/postgres.ts'
@@ -23,9 +24,14 @@ export interface HeldCalendar {
   readonly isRead: boolean
   /** Seconds since it was first listed. */
   readonly knownForSeconds: number
-  /** Taken out by us, not by a person; while it is still selected a unit has yet to remove its events. */
+  /**
+   * Taken out by us, not by a person; while it is still selected a unit has
+   * yet to remove its events.
+   */
   readonly isRemoved: boolean
-  /** Seconds since the vendor did not list it for the first time; null when it did the last time. */
+  /**
+   * Seconds since the vendor did not list it for the first time; null when it did the last time.
+   */
   readonly missingForSeconds: number | null
 }
 
@@ -40,7 +46,9 @@ export interface ListedCalendar {
 }
 
 export interface CalendarListChange {
-  /** The same calendar under a new id: its row, and so the ids of its events, stay. It is read anew. */
+  /**
+   * The same calendar under a new id: its row, and so the ids of its events, stay. It is read anew.
+   */
   readonly adopted: readonly { readonly calendarId: CalendarId; readonly vendorCalendarId: string }[]
   /** New, renamed, back again or with another role: stored as they are listed. */
   readonly store: readonly ListedCalendar[]
@@ -52,7 +60,9 @@ export interface CalendarListChange {
   readonly vanished: readonly CalendarId[]
 }
 
-/** Active connections whose list is to be compared, in the order of their ids from after `after`. */
+/**
+ * Active connections whose list is to be compared, in the order of their ids from after `after`.
+ */
 export async function listableConnections(
   db: Queryable,
   after: ConnectionId | null,
@@ -127,8 +137,8 @@ export async function saveCalendarList(
 }
 
 /**
- * Gives rows the ids under which the vendor now lists the same calendars. Cursor, places and channel belong to the old id. An id that
- * another row has is left alone.
+ * Gives rows the ids under which the vendor now lists the same calendars. Cursor, places and
+ * channel belong to the old id. An id that another row has is left alone.
  */
 export async function adoptCalendars(
   tx: Queryable,

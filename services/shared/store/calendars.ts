@@ -1,5 +1,6 @@
-// Calendars as a unit reads and moves them. Invariant: the cursor moves only in the transaction that holds the rows it covers;
-// the checkpoint of an unfinished run likewise. Callers fence first. What fails is in calendar-failures.ts.
+// Calendars as a unit reads and moves them. Invariant: the cursor moves only in the transaction
+// that holds the rows it covers; the checkpoint of an unfinished run likewise. Callers fence first.
+// What fails is in calendar-failures.ts.
 import type { CalendarId, ConnectionId, Micros } from '#shared/domain/ids.ts'
 import { REREAD_SPREAD_HOURS, RULES_OF_BEFORE, rulesWith } from '#shared/domain/judged-by.ts'
 import type { Reading } from '#shared/domain/reading.ts'
@@ -42,9 +43,15 @@ export interface CalendarRow {
   readonly cursor: string | null
   readonly checkpoint: Checkpoint | null
   readonly generation: number
-  /** Database clock at the start of the last completed full read: its window is the one of the cursor. */
+  /**
+   * Database clock at the start of the last completed full read:
+   * its window is the one of the cursor.
+   */
   readonly lastFullSync: Micros | null
-  /** Generation of a full read whose sweep looked like a mass delete: rows below it were not seen by that read. */
+  /**
+   * Generation of a full read whose sweep looked like a mass delete:
+   * rows below it were not seen by that read.
+   */
   readonly sweepBelow: number | null
   /** No full read before this. */
   readonly resyncAfter: Micros | null
@@ -59,7 +66,9 @@ export interface CalendarRow {
   /** Failures in a row at the place where it stands, and when the first was. */
   readonly placeFailures: number
   readonly placeFailingSince: Micros | null
-  /** Reads from the start in a row that a dead place asked for, and before when there is no other. */
+  /**
+   * Reads from the start in a row that a dead place asked for, and before when there is no other.
+   */
   readonly freshStarts: number
   readonly freshAfter: Micros | null
   /** It owes a read by itself, whatever its connection owes. */
@@ -118,8 +127,9 @@ export async function saveCheckpoint(
 }
 
 /**
- * At the end of a read of changes: the cursor has proved its worth. Rows that were judged by other rules are read again at a moment
- * within REREAD_SPREAD_HOURS, which is drawn once: a fleet of a new release does not read everything at once.
+ * At the end of a read of changes: the cursor has proved its worth. Rows that were judged by other
+ * rules are read again at a moment within REREAD_SPREAD_HOURS, which is drawn once: a fleet of a
+ * new release does not read everything at once.
  */
 export async function saveCursor(
   tx: Queryable,
@@ -196,7 +206,10 @@ export async function coolDown(
   )
 }
 
-/** A run led nowhere: its place is given up, its cursor too unless `keepsCursor`, and the next run lists in another way. */
+/**
+ * A run led nowhere: its place is given up, its cursor too unless `keepsCursor`,
+ * and the next run lists in another way.
+ */
 export async function giveUpRun(
   tx: Queryable,
   calendar: CalendarId,
@@ -212,7 +225,10 @@ export async function giveUpRun(
   )
 }
 
-/** One more failure at the place where a calendar stands. `restMs`: other places were asked too, and are not for so long. */
+/**
+ * One more failure at the place where a calendar stands.
+ * `restMs`: other places were asked too, and are not for so long.
+ */
 export async function savePlaceFailure(
   tx: Queryable,
   calendar: CalendarId,
@@ -240,8 +256,9 @@ export async function saveFreshStart(tx: Queryable, calendar: CalendarId, restMs
 }
 
 /**
- * Takes the cursors of the other calendars of a connection away: they are read from the start, `restMs` after their last full read
- * began at the earliest. @returns which, and when each may be read.
+ * Takes the cursors of the other calendars of a connection away: they are read from the start,
+ * `restMs` after their last full read began at the earliest.
+ * @returns which, and when each may be read.
  */
 export async function oweFullReads(
   tx: Queryable,
@@ -261,7 +278,10 @@ export async function oweFullReads(
   return rows
 }
 
-/** Whether a calendar is still to be removed. Its row is locked: no list can bring it back before the transaction ends. */
+/**
+ * Whether a calendar is still to be removed. Its row is locked:
+ * no list can bring it back before the transaction ends.
+ */
 export async function lockUnlisted(tx: Queryable, calendar: CalendarId): Promise<boolean> {
   const { rowCount } = await tx.query(
     'select from external_calendars where id = $1 and removal_reason is not null for update',
@@ -270,7 +290,10 @@ export async function lockUnlisted(tx: Queryable, calendar: CalendarId): Promise
   return rowCount === 1
 }
 
-/** The calendar is gone at the vendor: it is synced no more; connecting the account again may bring it back. */
+/**
+ * The calendar is gone at the vendor: it is synced no more;
+ * connecting the account again may bring it back.
+ */
 export async function deselectCalendar(tx: Queryable, calendar: CalendarId, reason: string): Promise<void> {
   await tx.query(
     `update external_calendars

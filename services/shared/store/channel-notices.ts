@@ -1,12 +1,15 @@
 // What the ingress learns about channels and the scheduler has to act on. Invariants: a notice is
-// of the connection whose token told it, and acts on channels of that connection alone; a connection
-// has a bounded number of notices of channels that it does not have; a notice is forgotten at the
-// time that was read, so one that came again in between is acted on again.
+// of the connection whose token told it, and acts on channels of that connection alone; a
+// connection has a bounded number of notices of channels that it does not have; a notice is
+// forgotten at the time that was read, so one that came again in between is acted on again.
 import type { ConnectionId, Micros, ProviderId, VendorName } from '#shared/domain/ids.ts'
 import type { Queryable } from '#shared/platform/postgres.ts'
 import { SILENT_FINDS } from './channels.ts'
 
-/** seen: it rings. removed: the vendor ended it. reauthorize: the vendor will end it unless it is renewed. */
+/**
+ * seen: it rings. removed: the vendor ended it. reauthorize:
+ * the vendor will end it unless it is renewed.
+ */
 export type NoticeKind = 'seen' | 'removed' | 'reauthorize'
 
 /** A channel under whose id something came whose token was missing or wrong. */
@@ -17,8 +20,7 @@ export interface RefusedChannel {
 
 /**
  * Records that what comes under these ids is refused. Only open channels of ours are kept: their
- * ids
- * are secrets of the vendor's and ours, and what follows is that their calendars are polled.
+ * ids are secrets of the vendor's and ours, and what follows is that their calendars are polled.
  * Throws Failure `store/*`.
  */
 export async function saveRefused(db: Queryable, refused: readonly RefusedChannel[]): Promise<void> {
@@ -36,8 +38,8 @@ export async function saveRefused(db: Queryable, refused: readonly RefusedChanne
 
 /**
  * Channels of which everything is refused count as silent (store/channels.ts) until one of their
- * rings
- * is taken: their calendars are polled from now on. @returns how many.
+ * rings is taken: their calendars are polled from now on.
+ * @returns how many.
  */
 export async function takeRefused(db: Queryable): Promise<number> {
   const { rowCount } = await db.query(
@@ -72,14 +74,15 @@ export const UNKNOWN_MAX = 16
  * Records notices in one statement. Left out are those of a connection that is gone, of channels
  * that ring and are known, and of unknown channels beyond UNKNOWN_MAX. One that is being opened is
  * not known yet: Google rings it before its row says open, and whoever opens it may die in between.
- * What was seen before keeps its time, so that it is judged once; a lifecycle notice gets a new one.
- * Throws Failure `store/*`.
+ * What was seen before keeps its time, so that it is judged once; a lifecycle notice gets a new
+ * one. Throws Failure `store/*`.
  */
 export async function saveNotices(db: Queryable, notices: readonly ChannelNotice[]): Promise<void> {
   const keyOf = (one: ChannelNotice) => `${one.connectionId} ${one.kind} ${one.channelId}`
   const rows = [...new Map(notices.map((notice) => [keyOf(notice), notice])).values()]
   if (rows.length === 0) return
-  // Rows are locked in the order of their key, so that two processes with the same notices cannot deadlock.
+  // Rows are locked in the order of their key,
+  // so that two processes with the same notices cannot deadlock.
   await db.query(
     `with told as (
        select n.vendor, n.channel_id, n.kind, c.id as connection_id, n.resource_id,
@@ -125,7 +128,10 @@ export interface EndedChannel {
   readonly noticedAt: Micros
 }
 
-/** Our channels that the vendor says it ended. The notice has to name the connection that the channel belongs to. */
+/**
+ * Our channels that the vendor says it ended.
+ * The notice has to name the connection that the channel belongs to.
+ */
 export async function endedChannels(db: Queryable, limit: number): Promise<readonly EndedChannel[]> {
   const { rows } = await db.query<EndedChannel>(
     `select channel.id as "channelId", connection.id as "connectionId", connection.provider_id as "providerId",
@@ -158,7 +164,10 @@ export async function deleteEnded(db: Queryable, ended: readonly EndedChannel[])
   )
 }
 
-/** Turns demands to reauthorize into demands to renew. @returns how many channels are to be renewed at once. */
+/**
+ * Turns demands to reauthorize into demands to renew.
+ * @returns how many channels are to be renewed at once.
+ */
 export async function takeReauthorizations(db: Queryable): Promise<number> {
   const { rowCount } = await db.query(
     `with asked as (

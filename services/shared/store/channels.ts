@@ -1,6 +1,7 @@
-// Channels from the side that opens, renews and stops them. Invariants: the row is there before the vendor is asked, so a channel
-// that we opened and then forgot in a crash is one we know of by its calendar, and another is opened in its place; of two
-// schedulers only one has a calendar's channel in opening; every time is judged by the database clock.
+// Channels from the side that opens, renews and stops them. Invariants: the row is there before the
+// vendor is asked, so a channel that we opened and then forgot in a crash is one we know of by its
+// calendar, and another is opened in its place; of two schedulers only one has a calendar's channel
+// in opening; every time is judged by the database clock.
 import { V1_ENDS_AT } from '#shared/domain/channel-token.ts'
 import type { CalendarId, ConnectionId, Micros, ProviderId, VendorName } from '#shared/domain/ids.ts'
 import type { Queryable } from '#shared/platform/postgres.ts'
@@ -23,9 +24,15 @@ export interface UnwatchedCalendar {
   readonly attempts: number
 }
 
-/** Reads in a row that found what no channel told, after which it counts as silent: its calendar is polled. */
+/**
+ * Reads in a row that found what no channel told,
+ * after which it counts as silent: its calendar is polled.
+ */
 export const SILENT_FINDS = 3
-/** A silent channel is replaced when it is this old; a notification may come late, Graph repeats one for four hours. */
+/**
+ * A silent channel is replaced when it is this old;
+ * a notification may come late, Graph repeats one for four hours.
+ */
 const SILENT_REPLACED_HOURS = 6
 
 export interface Channel {
@@ -39,14 +46,17 @@ export interface Channel {
 }
 
 /**
- * Selected calendars of active connections whose channel wants attention: there is none that lives, the vendor asked for a renewal,
- * the person has connected again since (another grant), or little life is left: a fifth of it, plus up to a tenth by the channel's
- * id, so that channels opened together are not renewed together. Graph's are renewed about once a day, with four fifths left: it
- * loses subscriptions without a word now and then, and the renewal is what tells. Left out: those being opened right now, those whose last try
- * failed a short while ago, those without push that are asked once a day, those of connections that back off, and those that are
- * ill: a calendar that cannot be read needs no bell, and gets it back as soon as it can.
- * One that is silent wants to be replaced, four times a day at most: where none rings, another does not either.
- * A channel whose token is of the first form wants another at once when that form ends within two days.
+ * Selected calendars of active connections whose channel wants attention: there is none that lives,
+ * the vendor asked for a renewal, the person has connected again since (another grant), or little
+ * life is left: a fifth of it, plus up to a tenth by the channel's id, so that channels opened
+ * together are not renewed together. Graph's are renewed about once a day, with four fifths left:
+ * it loses subscriptions without a word now and then, and the renewal is what tells. Left out:
+ * those being opened right now, those whose last try failed a short while ago, those without push
+ * that are asked once a day, those of connections that back off, and those that are ill: a calendar
+ * that cannot be read needs no bell, and gets it back as soon as it can.
+ * One that is silent wants to be replaced, four times a day at most: where none rings, another
+ * does not either. A channel whose token is of the first form wants another at once when that
+ * form ends within two days.
  */
 export async function unwatchedCalendars(
   db: Queryable,
@@ -97,7 +107,10 @@ export async function unwatchedCalendars(
   return rows
 }
 
-/** @returns false when somebody else is opening a channel for this calendar, or it or its connection has begun to wait. */
+/**
+ * @returns false when somebody else is opening a channel for this calendar,
+ * or it or its connection has begun to wait.
+ */
 export async function insertOpening(
   db: Queryable,
   id: string,
@@ -117,8 +130,8 @@ export async function insertOpening(
 }
 
 /**
- * The vendor opened the channel, under an id of its own perhaps. The calendar's failures are forgotten. One that replaces a silent
- * one counts as silent after the next find already.
+ * The vendor opened the channel, under an id of its own perhaps. The calendar's failures are
+ * forgotten. One that replaces a silent one counts as silent after the next find already.
  */
 export async function markOpen(
   db: Queryable,
@@ -145,7 +158,10 @@ export async function markOpen(
   )
 }
 
-/** The vendor lengthened the channel's life: it counts as opened now. The calendar's failures are forgotten. */
+/**
+ * The vendor lengthened the channel's life: it counts as opened now.
+ * The calendar's failures are forgotten.
+ */
 export async function markRenewed(db: Queryable, id: string, expiresAt: Micros): Promise<void> {
   await db.query(
     `with renewed as (
@@ -157,7 +173,9 @@ export async function markRenewed(db: Queryable, id: string, expiresAt: Micros):
   )
 }
 
-/** Remembers that a calendar does not support push; it is polled, and asked again after `waitMs`. */
+/**
+ * Remembers that a calendar does not support push; it is polled, and asked again after `waitMs`.
+ */
 export async function markPushNotSupported(
   db: Queryable,
   { calendarId, channelId }: { readonly calendarId: CalendarId; readonly channelId: string },
@@ -173,7 +191,10 @@ export async function markPushNotSupported(
   )
 }
 
-/** A channel could not be opened or renewed: not again before `waitMs`. `attempts`: how many failures in a row that makes. */
+/**
+ * A channel could not be opened or renewed: not again before `waitMs`. `attempts`: how many
+ * failures in a row that makes.
+ */
 export async function putOffOpening(
   db: Queryable,
   calendarId: CalendarId,
@@ -189,8 +210,8 @@ export async function putOffOpening(
 }
 
 /**
- * The vendor allows no further channel for this account: none of its calendars without one asks before `waitMs`. `attempts`: how
- * often in a row that was so.
+ * The vendor allows no further channel for this account: none of its calendars without one asks
+ * before `waitMs`. `attempts`: how often in a row that was so.
  */
 export async function putOffOpenings(
   db: Queryable,
@@ -210,8 +231,9 @@ export async function putOffOpenings(
 }
 
 /**
- * Forgets openings that ended nowhere for two minutes (their scheduler is gone), so that the calendar is tried again, and channels
- * long expired. @returns how many had expired although somebody still wants them.
+ * Forgets openings that ended nowhere for two minutes (their scheduler is gone), so that the
+ * calendar is tried again, and channels long expired.
+ * @returns how many had expired although somebody still wants them.
  */
 export async function deleteLeftovers(db: Queryable): Promise<number> {
   const { rows } = await db.query<{ unnoticed: number }>(
@@ -229,8 +251,9 @@ export async function deleteLeftovers(db: Queryable): Promise<number> {
 }
 
 /**
- * Marks channels that nobody needs as stopping and returns those whose time to be stopped has come: replaced for a minute by a
- * younger open one of the same calendar, or of a calendar or connection that is not synced any more.
+ * Marks channels that nobody needs as stopping and returns those whose time to be stopped has come:
+ * replaced for a minute by a younger open one of the same calendar, or of a calendar or connection
+ * that is not synced any more.
  */
 export async function takeUnneeded(db: Queryable, limit: number): Promise<readonly Channel[]> {
   const { rows } = await db.query<Channel>(

@@ -1,5 +1,6 @@
-// Connecting an account: the one place where connections, credentials and calendars come to be. The same account is the
-// same row: connecting again heals it and bumps the epoch, so that a unit of the time before can write nothing more.
+// Connecting an account: the one place where connections, credentials and calendars come to be. The
+// same account is the same row: connecting again heals it and bumps the epoch, so that a unit of
+// the time before can write nothing more.
 import type { CalendarId, ConnectionId, Micros, ProviderId, VendorName } from '#shared/domain/ids.ts'
 import type { Queryable } from '#shared/platform/postgres.ts'
 import { adoptCalendars } from './calendar-list.ts'
@@ -16,17 +17,23 @@ export interface ConnectedAccount {
 export interface AccountToConnect {
   readonly providerId: ProviderId
   readonly vendor: VendorName
-  /** What stays when the address changes; the address itself where the vendor told nothing better. */
+  /**
+   * What stays when the address changes; the address itself where the vendor told nothing better.
+   */
   readonly vendorAccountId: string
-  /** The address by which connections of before are known, and the id of the primary calendar; null where no address is an identity. */
+  /**
+   * The address by which connections of before are known, and the id of the primary calendar; null
+   * where no address is an identity.
+   */
   readonly address: string | null
   /** How people know the account. */
   readonly label: string | null
 }
 
 /**
- * Inserts or heals the connection of an account: active, dirty, without backoff or errors, under a new epoch. One that was connected
- * under the address of the account, of now or of before, is the same connection.
+ * Inserts or heals the connection of an account: active, dirty, without backoff or errors,
+ * under a new epoch. One that was connected under the address of the account, of now or of
+ * before, is the same connection.
  */
 export async function upsertConnection(tx: Queryable, account: AccountToConnect): Promise<ConnectedAccount> {
   const known = await adoptKnown(tx, account)
@@ -49,8 +56,9 @@ export async function upsertConnection(tx: Queryable, account: AccountToConnect)
 }
 
 /**
- * The connection that an account has already, under the identity that it keeps from now on; null when it is new. Without a
- * subject an address counts, as the vendor lists the primary calendar under it; a subject is never given up for an address.
+ * The connection that an account has already, under the identity that it keeps from now on; null
+ * when it is new. Without a subject an address counts, as the vendor lists the primary calendar
+ * under it; a subject is never given up for an address.
  */
 async function adoptKnown(
   tx: Queryable,
@@ -85,7 +93,10 @@ async function adoptKnown(
   return { ...known, vendorAccountId }
 }
 
-/** Another address of the same account, for people to see; a row that a unit holds at the moment is told of it at the next list. */
+/**
+ * Another address of the same account, for people to see; a row that a unit holds at the moment is
+ * told of it at the next list.
+ */
 export async function relabel(db: Queryable, connection: ConnectionId, address: string): Promise<void> {
   await db.query(
     `update external_calendar_connections set account_label = $2
@@ -97,8 +108,9 @@ export async function relabel(db: Queryable, connection: ConnectionId, address: 
 }
 
 /**
- * Stores sealed credentials. A reconnect is a new grant, so it replaces whatever was there and advances the version. The ingress
- * may not read what is sealed, and `excluded` would count as reading.
+ * Stores sealed credentials. A reconnect is a new grant, so it replaces whatever was
+ * there and advances the version. The ingress may not read what is sealed, and
+ * `excluded` would count as reading.
  */
 export async function putCredentials(
   tx: Queryable,
@@ -132,7 +144,8 @@ export async function putCredentials(
 }
 
 /**
- * The account's own calendar under another id, because an address changed: it stays the same row, and so do the ids of its events.
+ * The account's own calendar under another id, because an address changed: it stays the same row,
+ * and so do the ids of its events.
  */
 async function adoptPrimary(
   tx: Queryable,
@@ -152,8 +165,9 @@ async function adoptPrimary(
 }
 
 /**
- * Stores the calendar list of an account: its own are synced, the rest is offered. What was chosen stays; a calendar that had
- * vanished and is listed again is selected again. Whatever failed before says nothing: the whole connection owes a read.
+ * Stores the calendar list of an account: its own are synced, the rest is offered. What was chosen
+ * stays; a calendar that had vanished and is listed again is selected again. Whatever failed before
+ * says nothing: the whole connection owes a read.
  */
 export async function putCalendars(
   tx: Queryable,
@@ -194,8 +208,9 @@ export async function putCalendars(
 }
 
 /**
- * Whatever a calendar met under the grant of before says nothing about this one: runs begin anew, in the usual way and without
- * rests, and what was ill is read from the start. The second look that a suspicious sweep waits for keeps its time.
+ * Whatever a calendar met under the grant of before says nothing about this one: runs begin anew,
+ * in the usual way and without rests, and what was ill is read from the start. The second look that
+ * a suspicious sweep waits for keeps its time.
  */
 export async function forgetTrouble(tx: Queryable, connection: ConnectionId): Promise<void> {
   await tx.query(

@@ -1,5 +1,5 @@
-// Connections and calendars as the app of a provider asks about them. Reads only. Invariant: every statement names the provider, so
-// that another provider's row is as absent as one that never was.
+// Connections and calendars as the app of a provider asks about them. Reads only. Invariant: every
+// statement names the provider, so that another provider's row is as absent as one that never was.
 import type { CalendarFacts, ConnectionFacts, ConnectionStatus } from '#shared/domain/connection-words.ts'
 import type { CalendarId, ConnectionId, Micros, ProviderId, VendorName } from '#shared/domain/ids.ts'
 import type { Queryable } from '#shared/platform/postgres.ts'
@@ -85,7 +85,9 @@ export interface ConnectionFilter {
   readonly vendor: VendorName | null
 }
 
-/** Connections of a provider by id, those after `after`, at most `limit`. Throws Failure store/*. */
+/**
+ * Connections of a provider by id, those after `after`, at most `limit`. Throws Failure store/*.
+ */
 export async function listConnectionStates(
   db: Queryable,
   provider: ProviderId,
@@ -101,7 +103,10 @@ export async function listConnectionStates(
   return rows
 }
 
-/** One connection; null when the provider has no such. `provider` null asks for anybody's (operators). Throws Failure store/*. */
+/**
+ * One connection; null when the provider has no such. `provider` null asks for anybody's
+ * (operators). Throws Failure store/*.
+ */
 export async function readConnectionState(
   db: Queryable,
   provider: ProviderId | null,
@@ -115,7 +120,10 @@ export async function readConnectionState(
   return rows[0] ?? null
 }
 
-/** The calendars of one connection, selected ones first, by name; at most `limit`. Throws Failure store/*. */
+/**
+ * The calendars of one connection, selected ones first, by name;
+ * at most `limit`. Throws Failure store/*.
+ */
 export async function readCalendarStates(
   db: Queryable,
   connection: ConnectionId,
@@ -129,7 +137,10 @@ export async function readCalendarStates(
   return rows
 }
 
-/** The calendars that a provider syncs, with the state of their connections; at most `limit`. Throws Failure store/*. */
+/**
+ * The calendars that a provider syncs, with the state of their connections;
+ * at most `limit`. Throws Failure store/*.
+ */
 export async function readSyncedCalendars(
   db: Queryable,
   asked: { readonly provider: ProviderId; readonly connection: ConnectionId | null; readonly limit: number },
@@ -151,8 +162,8 @@ export interface UnbackedConnection {
 }
 
 /**
- * The connections that were asked about and of which no calendar is synced: those with an account first; at most `limit`.
- * Throws Failure store/*.
+ * The connections that were asked about and of which no calendar is synced: those with an account
+ * first; at most `limit`. Throws Failure store/*.
  */
 export async function readUnbackedConnections(
   db: Queryable,

@@ -1,6 +1,6 @@
-// The connection row as a unit sees and writes it. Invariant: every write of a unit goes through `fence` first, in the same
-// transaction: it takes the row lock and proves that no newer unit has claimed the connection. Times are judged by the
-// database clock alone.
+// The connection row as a unit sees and writes it. Invariant: every write of a unit goes through
+// `fence` first, in the same transaction: it takes the row lock and proves that no newer unit has
+// claimed the connection. Times are judged by the database clock alone.
 import { Failure } from '#shared/domain/failure.ts'
 import type { ConnectionId, Micros, ProviderId, VendorName } from '#shared/domain/ids.ts'
 import type { Queryable } from '#shared/platform/postgres.ts'
@@ -17,7 +17,10 @@ export interface ClaimedConnection {
   readonly failures: number
   readonly failingSince: Micros | null
   readonly backoffUntil: Micros | null
-  /** Error and backoff are those of all its calendars, each of which has its own; else they are the account's. */
+  /**
+   * Error and backoff are those of all its calendars, each of which has its own;
+   * else they are the account's.
+   */
   readonly isAllIll: boolean
   /** The epoch of this claim. */
   readonly epoch: number
@@ -30,8 +33,9 @@ export interface ClaimedConnection {
 }
 
 /**
- * Takes the row lock and the next epoch; null if there is no such connection. What belongs to the connection has to be read by a
- * later statement: a join in this one would return rows older than the lock.
+ * Takes the row lock and the next epoch; null if there is no such connection. What belongs
+ * to the connection has to be read by a later statement: a join in this one would return
+ * rows older than the lock.
  */
 export async function bumpEpoch(tx: Queryable, connection: ConnectionId): Promise<ClaimedConnection | null> {
   const { rows } = await tx.query<ClaimedConnection>(
@@ -58,7 +62,8 @@ export interface Fence {
 /**
  * First statement of every write of a unit. A fenced write is progress, so it clears `unfinished`.
  * @param advance how many event rows the transaction writes.
- * Throws Failure `store/fence-lost` when a newer unit, a connect or a disconnect took the connection over.
+ * Throws Failure `store/fence-lost` when a newer unit,
+ * a connect or a disconnect took the connection over.
  */
 export async function fence(
   tx: Queryable,
@@ -78,8 +83,9 @@ export async function fence(
 }
 
 /**
- * After a unit that read every calendar to its end that was due: the connection owes nothing any more. A calendar that is ill,
- * or waits for its second look, owes it in its own row. `listedFrom`: database clock at its start.
+ * After a unit that read every calendar to its end that was due: the connection owes nothing any
+ * more. A calendar that is ill, or waits for its second look, owes it in its own row. `listedFrom`:
+ * database clock at its start.
  */
 export async function clearConnection(
   tx: Queryable,
@@ -102,7 +108,10 @@ export async function touchConnection(tx: Queryable, connection: ConnectionId): 
   ])
 }
 
-/** More is owed than was done: the sweep rings until a unit clears it. A backoff that has passed is forgotten. */
+/**
+ * More is owed than was done: the sweep rings until a unit clears it.
+ * A backoff that has passed is forgotten.
+ */
 export async function markDirty(tx: Queryable, connection: ConnectionId): Promise<void> {
   await tx.query(
     `update external_calendar_connections
@@ -132,7 +141,10 @@ export interface RecordedFailure {
   readonly status: 'active' | 'needs_reauth'
 }
 
-/** Writes a failed unit. @returns when it is due again and since when it fails, by the database clock. */
+/**
+ * Writes a failed unit.
+ * @returns when it is due again and since when it fails, by the database clock.
+ */
 export async function saveFailure(
   tx: Queryable,
   failed: RecordedFailure,
@@ -167,7 +179,9 @@ export async function saveFailure(
   return row
 }
 
-/** The list of calendars is compared next, because it may say more about what a calendar answered. */
+/**
+ * The list of calendars is compared next, because it may say more about what a calendar answered.
+ */
 export async function askForList(tx: Queryable, connection: ConnectionId): Promise<void> {
   await tx.query(
     `update external_calendar_connections set list_calendars_at = least(list_calendars_at, calstream_now()) where id = $1`,

@@ -1,5 +1,6 @@
-// Credentials of a connection, sealed. Invariant: a rotated token replaces exactly the version that was read; of two processes that
-// refresh at once, one is told that it lost and reads what the other stored.
+// Credentials of a connection, sealed. Invariant: a rotated token replaces exactly the
+// version that was read; of two processes that refresh at once, one is told that it lost and
+// reads what the other stored.
 import type { ConnectionId, Micros } from '#shared/domain/ids.ts'
 import type { Queryable } from '#shared/platform/postgres.ts'
 
@@ -26,8 +27,9 @@ export async function loadCredentials(
 }
 
 /**
- * Stores a refreshed grant over the version that was read; a null refresh token, scope or end keeps the stored one. A connection
- * that is still known by its address is known by the subject from then on.
+ * Stores a refreshed grant over the version that was read; a null refresh token, scope or
+ * end keeps the stored one. A connection that is still known by its address is known by
+ * the subject from then on.
  */
 export async function saveAccess(
   db: Queryable,
@@ -108,10 +110,12 @@ export interface ResealedRow extends SealedRow {
 }
 
 /**
- * Stores the same tokens sealed with another key, each over exactly what was read: the version, and the sealed refresh token,
- * whose nonce is never the same twice, for a row that was erased and made anew meanwhile. The version stays: a refresh that is
- * under way at the vendor must be able to save the token that it gets, or a rotated refresh token would be lost for ever.
- * @returns the connections that were stored; the others were changed meanwhile and are to be read again.
+ * Stores the same tokens sealed with another key, each over exactly what was read: the version, and
+ * the sealed refresh token, whose nonce is never the same twice, for a row that was erased and made
+ * anew meanwhile. The version stays: a refresh that is under way at the vendor must be able to save
+ * the token that it gets, or a rotated refresh token would be lost for ever.
+ * @returns the connections that were stored;
+ * the others were changed meanwhile and are to be read again.
  */
 export async function reseal(
   db: Queryable,

@@ -1,5 +1,5 @@
-// The index of the dead-letter topic. Invariant: the topic holds the bytes, this table only finds them; the same record
-// indexed again changes nothing.
+// The index of the dead-letter topic. Invariant: the topic holds the bytes, this table only finds
+// them; the same record indexed again changes nothing.
 import type { ConnectionId, Micros, VendorName } from '#shared/domain/ids.ts'
 import type { Queryable } from '#shared/platform/postgres.ts'
 
@@ -112,7 +112,9 @@ export async function markReplayed(db: Queryable, ids: readonly string[]): Promi
   )
 }
 
-/** Takes entries off the index for good; the records stay where they are. Throws Failure `store/*`. */
+/**
+ * Takes entries off the index for good; the records stay where they are. Throws Failure `store/*`.
+ */
 export async function forgetDeadLetters(db: Queryable, ids: readonly string[]): Promise<void> {
   await db.query(`delete from dead_letters where partition || '/' || topic_offset = any($1::text[])`, [ids])
 }

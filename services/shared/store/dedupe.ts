@@ -1,5 +1,6 @@
-// Delivery keys: which webhook deliveries a unit has answered. Invariant: a key is written only together with what its unit wrote;
-// two units may write the same key, which proves nothing about either.
+// Delivery keys: which webhook deliveries a unit has answered. Invariant: a key is
+// written only together with what its unit wrote; two units may write the same key, which
+// proves nothing about either.
 import type { ConnectionId } from '#shared/domain/ids.ts'
 import type { Queryable } from '#shared/platform/postgres.ts'
 

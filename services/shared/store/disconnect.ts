@@ -1,6 +1,7 @@
-// Taking a connection, or one of its calendars, out of sync. Invariants: the connection's row is locked first, so no unit writes
-// beside it, and the epoch is bumped, so none that began before writes after it; every event row that goes advances the
-// version by one, and its removal is told in the same transaction.
+// Taking a connection, or one of its calendars, out of sync. Invariants: the connection's row is
+// locked first, so no unit writes beside it, and the epoch is bumped, so none that began before
+// writes after it; every event row that goes advances the version by one, and its removal is told
+// in the same transaction.
 import type { ConnectionStatus } from '#shared/domain/connection-words.ts'
 import type { CalendarId, ConnectionId, EventId, Micros, ProviderId, VendorName } from '#shared/domain/ids.ts'
 import type { Queryable } from '#shared/platform/postgres.ts'
@@ -16,7 +17,10 @@ export interface LockedConnection {
   readonly now: Micros
 }
 
-/** Locks a connection of a provider (of anybody for an operator's null) until the transaction ends; null when there is no such. */
+/**
+ * Locks a connection of a provider (of anybody for an operator's null) until the transaction ends;
+ * null when there is no such.
+ */
 export async function lockConnection(
   tx: Queryable,
   provider: ProviderId | null,
@@ -36,7 +40,10 @@ export interface RemovedEvent {
   readonly vendorEventId: string
 }
 
-/** Deletes event rows of a connection, of one of its calendars or (null) of all, at most `limit`. @returns what was there; fewer than `limit` are the last. */
+/**
+ * Deletes event rows of a connection, of one of its calendars or (null) of all, at most `limit`.
+ * @returns what was there; fewer than `limit` are the last.
+ */
 export async function takeEvents(
   tx: Queryable,
   from: { readonly connection: ConnectionId; readonly calendar: CalendarId | null },
@@ -52,7 +59,10 @@ export async function takeEvents(
   return rows
 }
 
-/** The end of a connection: nothing is owed, held or read on from. The account stays until its grant is revoked; then it is erased. */
+/**
+ * The end of a connection: nothing is owed, held or read on from. The account stays until its grant
+ * is revoked; then it is erased.
+ */
 export async function endConnection(tx: Queryable, connection: ConnectionId, removed: number): Promise<void> {
   await tx.query(
     `update external_calendar_connections
@@ -99,7 +109,10 @@ export async function isSelected(
   return rows[0]?.selected ?? null
 }
 
-/** A person takes a calendar in or out: what was chosen outlives a reconnect (only a reason of ours is undone by one). */
+/**
+ * A person takes a calendar in or out:
+ * what was chosen outlives a reconnect (only a reason of ours is undone by one).
+ */
 export async function selectCalendar(tx: Queryable, calendar: CalendarId, selected: boolean): Promise<void> {
   await tx.query(
     `update external_calendars

@@ -1,6 +1,7 @@
-// Connections that somebody has to ring: those whose work is overdue (sweep), those to be checked now and then
-// (reconcile) and those whose calendars have no channel (poll). Everything is judged by the database clock. Marks are set after the ring is durable, so a crash in between
-// rings twice and never not at all; a row that a unit holds locked is left unmarked and comes again.
+// Connections that somebody has to ring: those whose work is overdue (sweep), those to be checked
+// now and then (reconcile) and those whose calendars have no channel (poll). Everything is judged
+// by the database clock. Marks are set after the ring is durable, so a crash in between rings twice
+// and never not at all; a row that a unit holds locked is left unmarked and comes again.
 import type { CalendarId, ConnectionId, Micros, ProviderId, VendorName } from '#shared/domain/ids.ts'
 import type { Queryable } from '#shared/platform/postgres.ts'
 import { SILENT_FINDS } from './channels.ts'
@@ -16,8 +17,8 @@ export interface DueConnection {
 const COLUMNS = `id as "connectionId", provider_id as "providerId", vendor, to_micros(calstream_now()) as "readAt"`
 
 /**
- * Active connections with `sync_needed` whose backoff (or, without one, last write) is more than 30 s past and that the
- * sweep did not ring for 60 s; in id order from after `after`.
+ * Active connections with `sync_needed` whose backoff (or, without one, last write) is more than
+ * 30 s past and that the sweep did not ring for 60 s; in id order from after `after`.
  */
 export async function overdueConnections(
   db: Queryable,
@@ -41,9 +42,9 @@ export interface OwedCalendar extends DueConnection {
 }
 
 /**
- * Calendars that owe a read by themselves, while their connection owes nothing as a whole: those whose backoff or rest (or, without
- * one, last write) is more than 30 s past and that the sweep did not ring for 60 s; in id order from after `after`. The same as
- * `isOwedNow` of the claim's rules.
+ * Calendars that owe a read by themselves, while their connection owes nothing as a whole: those
+ * whose backoff or rest (or, without one, last write) is more than 30 s past and that the sweep did
+ * not ring for 60 s; in id order from after `after`. The same as `isOwedNow` of the claim's rules.
  */
 export async function overdueCalendars(
   db: Queryable,
@@ -97,7 +98,10 @@ export async function reconcilableConnections(
   return rows
 }
 
-/** Sets the next reconcile to `seconds` from now ± 20 %, so that connections made together do not stay together. */
+/**
+ * Sets the next reconcile to `seconds` from now ± 20 %,
+ * so that connections made together do not stay together.
+ */
 export async function markReconciled(
   db: Queryable,
   ids: readonly ConnectionId[],
@@ -116,8 +120,9 @@ export interface PollableCalendar extends DueConnection {
 }
 
 /**
- * The calendars without a channel that lives and rings, of the next `limit` connections where one of them is due to be polled; by connection,
- * from after `after`. A connection that owes a whole unit, or backs off, is rung by others, and so is a calendar.
+ * The calendars without a channel that lives and rings, of the next `limit` connections where one
+ * of them is due to be polled; by connection, from after `after`. A connection that owes a whole
+ * unit, or backs off, is rung by others, and so is a calendar.
  */
 export async function pollableCalendars(
   db: Queryable,
@@ -150,7 +155,10 @@ export async function pollableCalendars(
   return rows
 }
 
-/** Sets the next poll of these calendars to `seconds` from now ± 20 %, the same for those of one connection: one unit reads them. */
+/**
+ * Sets the next poll of these calendars to `seconds` from now ± 20 %, the same for those of one
+ * connection: one unit reads them.
+ */
 export async function markPolled(
   db: Queryable,
   calendars: readonly CalendarId[],

@@ -1,13 +1,14 @@
-// What is left of a disconnected account. Invariants: ten minutes after the disconnect at the latest nothing tells whose it was (its
-// credentials, address, label, calendars and channels are gone), and nothing of an account that was connected again meanwhile goes.
-// What stays: the connection's id, provider, vendor and status, so that an app can still be told what became of it.
+// What is left of a disconnected account. Invariants: ten minutes after the disconnect at the
+// latest nothing tells whose it was (its credentials, address, label, calendars and channels are
+// gone), and nothing of an account that was connected again meanwhile goes. What stays: the
+// connection's id, provider, vendor and status, so that an app can still be told what became of it.
 import type { ConnectionId, VendorName } from '#shared/domain/ids.ts'
 import type { Queryable } from '#shared/platform/postgres.ts'
 
 /**
- * The person is at the vendor's consent page, or was two minutes ago. Google ends every grant of
- * the account to our app with a
- * revocation, also the one that was given while the revocation was under way.
+ * The person is at the vendor's consent page, or was two minutes ago. Google ends every grant
+ * of the account to our app with a revocation, also the one that was given while the
+ * revocation was under way.
  */
 const CONSENTS_AGAIN = `exists (select from oauth_flows flow
   where flow.provider_id = connection.provider_id and flow.vendor = connection.vendor and flow.connection_id is null
@@ -112,8 +113,8 @@ export async function putOffErasure(db: Queryable, connection: ConnectionId, wai
 }
 
 /**
- * Forgets what waits for a gate on behalf of disconnected accounts: a refusal that came beside the disconnect. One that was
- * refused after it was connected again has a later number and stays.
+ * Forgets what waits for a gate on behalf of disconnected accounts: a refusal that came beside the
+ * disconnect. One that was refused after it was connected again has a later number and stays.
  */
 export async function forgetHeld(db: Queryable): Promise<void> {
   await db.query(

@@ -1,9 +1,13 @@
-// Events as the app of a provider reads them: a page in the order of their start, then of their id. Reads only.
+// Events as the app of a provider reads them:
+// a page in the order of their start, then of their id. Reads only.
 import type { EventKind, EventTime, Response, ShownAs, Visibility } from '#shared/domain/event.ts'
 import type { CalendarId, ConnectionId, EventId, Micros } from '#shared/domain/ids.ts'
 import type { Queryable } from '#shared/platform/postgres.ts'
 
-/** Where an event stands in the order: an all-day one at midnight UTC of its first day, since a date has no zone. */
+/**
+ * Where an event stands in the order:
+ * an all-day one at midnight UTC of its first day, since a date has no zone.
+ */
 export interface EventPlace {
   readonly at: Micros
   readonly id: EventId
@@ -60,8 +64,8 @@ const COLUMNS = `event_id as id, calendar_id as "calendarId", vendor_event_id as
   response, kind, show_as as "showAs", visibility, sequence, to_micros(updated_at) as "updatedAt"`
 
 /**
- * Timed events by the index events_busy, all-day ones by events_busy_dates, each in order and no more than fit a page. A row comparison alone
- * would not bound the second, whose index knows dates.
+ * Timed events by the index events_busy, all-day ones by events_busy_dates, each in order and no
+ * more than fit a page. A row comparison alone would not bound the second, whose index knows dates.
  */
 export const EVENTS_PAGE = `select * from (
   (select ${COLUMNS}, to_micros(start_at) as at
@@ -88,8 +92,8 @@ export function eventsPageValues({ connection, calendars, from, to, after, limit
 }
 
 /**
- * Events that touch [from, to), at most `limit`. Days come with a day of grace on both sides: which instants they cover is the caller's to
- * find. Throws Failure store/*.
+ * Events that touch [from, to), at most `limit`. Days come with a day of grace on both sides: which
+ * instants they cover is the caller's to find. Throws Failure store/*.
  */
 export async function readEvents(db: Queryable, asked: EventsAsked): Promise<readonly EventRow[]> {
   if (asked.calendars.length === 0) return []

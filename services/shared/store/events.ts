@@ -1,5 +1,6 @@
-// Event rows in bulk. Invariant: a row is written only when its content hash differs, so what RETURNING gives back is exactly what
-// changed and has to be published. Callers fence first; under the fence nobody else writes the events of the connection.
+// Event rows in bulk. Invariant: a row is written only when its content hash differs, so what
+// RETURNING gives back is exactly what changed and has to be published. Callers fence first; under
+// the fence nobody else writes the events of the connection.
 import { HASH_VERSION } from '#shared/domain/content-hash.ts'
 import type { CalendarEvent } from '#shared/domain/event.ts'
 import type { CalendarId, ConnectionId, EventId } from '#shared/domain/ids.ts'
@@ -153,7 +154,10 @@ export interface StaleRows {
   readonly window: Window
 }
 
-/** How many rows inside the window this read alone did not see, and how many rows inside the window there are. */
+/**
+ * How many rows inside the window this read alone did not see,
+ * and how many rows inside the window there are.
+ */
 export async function countUnseen(
   db: Queryable,
   stale: StaleRows,
@@ -191,7 +195,10 @@ export interface StaleEvent {
   readonly leftWindow: boolean
 }
 
-/** Rows that the read did not see, at most `limit`. With `spare`, only those that an earlier read missed too or that left the window. */
+/**
+ * Rows that the read did not see, at most `limit`. With `spare`, only those that an earlier read
+ * missed too or that left the window.
+ */
 export async function readStale(
   db: Queryable,
   stale: StaleRows,

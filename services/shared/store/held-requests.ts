@@ -1,5 +1,6 @@
-// Work that met a closed gate, one row per connection. Invariant: every refusal writes, also where a row exists, so that
-// the scheduler, which deletes a row at the seq it rang, never deletes a refusal that came after it rang.
+// Work that met a closed gate, one row per connection. Invariant: every refusal writes, also where
+// a row exists, so that the scheduler, which deletes a row at the seq it rang, never deletes a
+// refusal that came after it rang.
 import type { ConnectionId } from '#shared/domain/ids.ts'
 import type { Queryable } from '#shared/platform/postgres.ts'
 
@@ -10,13 +11,15 @@ export interface HeldRow {
 }
 
 /**
- * Records refusals in one statement; a connection that comes several times counts once, with its last gate. One that is
- * gone or disconnected has nothing to hold and is left out: it must not fail its neighbours. Throws Failure store/*.
+ * Records refusals in one statement; a connection that comes several times counts once, with its
+ * last gate. One that is gone or disconnected has nothing to hold and is left out: it must not fail
+ * its neighbours. Throws Failure store/*.
  */
 export async function holdRequests(db: Queryable, rows: readonly HeldRow[]): Promise<void> {
   const gates = new Map(rows.map(({ connectionId, gate }) => [connectionId, gate]))
   if (gates.size === 0) return
-  // Rows are locked in the order of their ids, so that two processes holding the same connections cannot deadlock.
+  // Rows are locked in the order of their ids,
+  // so that two processes holding the same connections cannot deadlock.
   await db.query(
     `insert into held_requests (connection_id, gate)
      select c.id, refused.gate

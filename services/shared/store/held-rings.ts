@@ -1,5 +1,5 @@
-// Held requests from the side that rings them. Invariant: a row is deleted only at the seq that was rung, so a refusal that
-// came after the read survives and is rung again.
+// Held requests from the side that rings them. Invariant: a row is deleted only at the seq that was
+// rung, so a refusal that came after the read survives and is rung again.
 import type { ConnectionId } from '#shared/domain/ids.ts'
 import type { Queryable } from '#shared/platform/postgres.ts'
 import type { DueConnection } from './due.ts'
@@ -10,7 +10,10 @@ export interface HeldConnection extends DueConnection {
   readonly seq: number
 }
 
-/** Held connections in id order from after `after`. `readAt` is no earlier than any refusal that is in the row. */
+/**
+ * Held connections in id order from after `after`.
+ * `readAt` is no earlier than any refusal that is in the row.
+ */
 export async function heldConnections(
   db: Queryable,
   after: ConnectionId | null,

@@ -1,12 +1,14 @@
-// Leases of the scheduler's jobs. Several schedulers may run: whoever holds a job's lease does it, and the time of the last
-// run is in the row, so a successor keeps the beat. Leases live on the unshifted clock_timestamp(). A job done twice is
-// harmless, because rings are; the lease saves work, it guards nothing.
+// Leases of the scheduler's jobs. Several schedulers may run: whoever holds a job's lease does it,
+// and the time of the last run is in the row, so a successor keeps the beat. Leases live on the
+// unshifted clock_timestamp(). A job done twice is harmless, because rings are; the lease saves
+// work, it guards nothing.
 import type { Queryable } from '#shared/platform/postgres.ts'
 
 /**
  * Takes or renews the lease of a job.
- * @returns 'run' when this owner holds it and `everyMs` have passed since the last run, which is counted from now on;
- * 'wait' when it is ours and not yet time; 'other' when somebody else holds it. Throws Failure `store/*`.
+ * @returns 'run' when this owner holds it and `everyMs` have passed since the last run, which is
+ * counted from now on; 'wait' when it is ours and not yet time; 'other' when somebody else holds
+ * it. Throws Failure `store/*`.
  */
 export async function claimJob(
   db: Queryable,
@@ -33,7 +35,10 @@ export async function claimJob(
   return lease.due ? 'run' : 'wait'
 }
 
-/** Gives a job back after a failed run or at the end, so that it is done at the next look, by whoever looks first. */
+/**
+ * Gives a job back after a failed run or at the end,
+ * so that it is done at the next look, by whoever looks first.
+ */
 export async function releaseJob(db: Queryable, job: string, owner: string, ran: boolean): Promise<void> {
   await db.query(
     `update job_leases set leased_until = '-infinity', last_run_at = case when $3 then last_run_at end

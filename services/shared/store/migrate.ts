@@ -1,5 +1,6 @@
-// Brings the tables up to date: the files of schemas/sql in order, forward only, in one transaction, one process at a time.
-// Invariant: a database that is newer than this code is left alone.
+// Brings the tables up to date: the files of schemas/sql in order, forward only, in
+// one transaction, one process at a time. Invariant: a database that is newer than
+// this code is left alone.
 import { createHash, createHmac, pbkdf2Sync, randomBytes } from 'node:crypto'
 import { readdirSync } from 'node:fs'
 import path from 'node:path'
@@ -29,8 +30,9 @@ const TRIES_MAX = 8
 const SCRAM_ITERATIONS = 4096
 
 /**
- * Applies what is missing and sets the passwords of the run-time roles. Returns the names of the applied files.
- * Throws Failure: `store/schema-newer` when the database knows files that this code does not, otherwise as classified.
+ * Applies what is missing and sets the passwords of the run-time roles. Returns the names of the
+ * applied files. Throws Failure: `store/schema-newer` when the database knows files that this code
+ * does not, otherwise as classified.
  */
 export async function migrate(options: MigrateOptions): Promise<readonly string[]> {
   // Over all attempts: one that applied the files may still collide at the passwords.
@@ -40,7 +42,8 @@ export async function migrate(options: MigrateOptions): Promise<readonly string[
       await attemptMigration(options, applied)
       return applied
     } catch (error) {
-      // Roles belong to the whole server while the lock is per database: two databases that are made at once collide there.
+      // Roles belong to the whole server while the lock is per database: two databases that are
+      // made at once collide there.
       if (attempt >= TRIES_MAX || !isCollision(error)) throw explain(error)
       await letTheOtherFinish(attempt)
     }
@@ -120,7 +123,10 @@ function refuseNewer(applied: readonly string[]): void {
   )
 }
 
-/** Sets a password unless it is set already. The server sees a SCRAM verifier only, so its log never holds the password. RFC 5803 */
+/**
+ * Sets a password unless it is set already. The server sees a SCRAM verifier only, so its log never
+ * holds the password. RFC 5803
+ */
 async function setPassword(client: pg.Client, name: string, password: string): Promise<void> {
   const role = name.startsWith('calstream_') ? name : `calstream_${name}`
   if (role === RETIRED_ROLE) return

@@ -1,7 +1,7 @@
-// OAuth flows: a link that was asked for, followed in one browser, and tried again there if need be.
-// Invariants: each step is one conditional UPDATE by the database clock, so of processes and browsers
-// that race exactly one takes it, and whoever is refused changes nothing; a link is one row, however
-// often it is tried, and connects one account at most.
+// OAuth flows: a link that was asked for, followed in one browser, and tried again there if need
+// be. Invariants: each step is one conditional UPDATE by the database clock, so of processes and
+// browsers that race exactly one takes it, and whoever is refused changes nothing; a link is one
+// row, however often it is tried, and connects one account at most.
 import type { ConnectionId, Micros, ProviderId, VendorName } from '#shared/domain/ids.ts'
 import type { Queryable } from '#shared/platform/postgres.ts'
 
@@ -22,7 +22,9 @@ export interface Flow {
   readonly id: string
   readonly providerId: ProviderId
   readonly vendor: VendorName
-  /** null, too, once the account was erased: it is nobody's, so whoever connects is connected anew. */
+  /**
+   * null, too, once the account was erased: it is nobody's, so whoever connects is connected anew.
+   */
   readonly reconnects: ConnectionId | null
   /** How people know the account of `reconnects`. */
   readonly reconnectsLabel: string | null
@@ -41,7 +43,10 @@ export interface Flow {
   readonly connectionId: ConnectionId | null
 }
 
-/** Stores a flow and sweeps some that ended more than an hour ago. @returns when its link expires. */
+/**
+ * Stores a flow and sweeps some that ended more than an hour ago.
+ * @returns when its link expires.
+ */
 export async function createFlow(db: Queryable, flow: NewFlow): Promise<Micros> {
   const { rows } = await db.query<{ expiresAt: Micros }>(
     `with swept as (
@@ -58,7 +63,10 @@ export async function createFlow(db: Queryable, flow: NewFlow): Promise<Micros> 
   return row.expiresAt
 }
 
-/** A flow as it stands; null when there is none (any more). `chainLifeMs`: of a link with all its tries. */
+/**
+ * A flow as it stands; null when there is none (any more).
+ * `chainLifeMs`: of a link with all its tries.
+ */
 export async function readFlow(db: Queryable, id: string, chainLifeMs: number): Promise<Flow | null> {
   const { rows } = await db.query<Flow>(
     `select f.id, f.provider_id as "providerId", f.vendor, f.return_to as "returnTo",
@@ -105,8 +113,9 @@ export async function beginTry(db: Queryable, id: string, consent: Try): Promise
 }
 
 /**
- * Uses the state of a try in the browser that began it. @returns the sealed code verifier; null when
- * somebody did before, a later try was begun, or it expired.
+ * Uses the state of a try in the browser that began it.
+ * @returns the sealed code verifier;
+ * null when somebody did before, a later try was begun, or it expired.
  */
 export async function spendState(
   db: Queryable,

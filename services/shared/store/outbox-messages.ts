@@ -1,5 +1,6 @@
-// What changed rows tell the world, as outbox rows. Invariant: every event row that changes is told twice with the same sequence, side by
-// side: to the change stream in the order of the connection, and to the compacted state (a removal is a tombstone there).
+// What changed rows tell the world, as outbox rows. Invariant: every event row that changes is told
+// twice with the same sequence, side by side: to the change stream in the order of the connection,
+// and to the compacted state (a removal is a tombstone there).
 import type { EventChanged } from '#schemas/messages.gen.ts'
 import { type SchemaTopic, type TopicMessages, TOPICS } from '#schemas/topics.ts'
 import type { CalendarEvent } from '#shared/domain/event.ts'

@@ -1,5 +1,6 @@
-// The outbox from the writing side. Invariant: rows get ids in the order in which they are given, so that within a connection,
-// whose writers queue behind its row lock, the order of ids is the order of what happened.
+// The outbox from the writing side. Invariant: rows get ids in the order in which they are
+// given, so that within a connection, whose writers queue behind its row lock, the order of ids
+// is the order of what happened.
 import type { Queryable } from '#shared/platform/postgres.ts'
 
 export interface OutboxMessage {

@@ -15,7 +15,10 @@ export interface ProviderConnections {
   readonly connections: readonly ProviderConnection[]
 }
 
-/** Every connection of a provider, whatever its status, by id; none for a provider that we do not know. Throws Failure store/*. */
+/**
+ * Every connection of a provider, whatever its status, by id; none for a provider that we do not
+ * know. Throws Failure store/*.
+ */
 export async function providerConnections(db: Queryable, provider: ProviderId): Promise<ProviderConnections> {
   const { rows } = await db.query<ProviderConnection & { asOf: Micros }>(
     `with clock as materialized (select to_micros(calstream_now()) as as_of)
@@ -31,7 +34,10 @@ export async function providerConnections(db: Queryable, provider: ProviderId): 
   }
 }
 
-/** One connection with its provider; null when the provider (anybody for an operator's null) has no such. Throws Failure store/*. */
+/**
+ * One connection with its provider; null when the provider (anybody for an operator's null) has no
+ * such. Throws Failure store/*.
+ */
 export async function oneConnection(
   db: Queryable,
   owner: ProviderId | null,

@@ -1,5 +1,6 @@
-// What the database knows of refusals: whose, since when, with whom, and which parked connections are asked about again. Everything is
-// judged by the database clock. Invariant: a refusal counts on the one before only while nothing of the account was read in between.
+// What the database knows of refusals: whose, since when, with whom, and which parked connections
+// are asked about again. Everything is judged by the database clock. Invariant: a refusal counts on
+// the one before only while nothing of the account was read in between.
 import type { ConnectionId, ProviderId, VendorName } from '#shared/domain/ids.ts'
 import type { Queryable } from '#shared/platform/postgres.ts'
 import { forgetTrouble } from './connect.ts'
@@ -21,7 +22,10 @@ const LATELY_SECONDS = 600
 /** More are not counted: shares are judged of this many at most. */
 const COUNTED_MAX = 10_000
 
-/** Notes one more refusal of everything of a connection, and says what is known of it and of its neighbours. Under the fence. Throws Failure store/*. */
+/**
+ * Notes one more refusal of everything of a connection, and says what is known of it and of its
+ * neighbours. Under the fence. Throws Failure store/*.
+ */
 export async function noteRefusal(tx: Queryable, connection: ConnectionId): Promise<NotedRefusal> {
   const { rows } = await tx.query<{ vendor: VendorName; refusedMs: number; freshTokens: number }>(
     `update external_calendar_connections c
@@ -70,7 +74,10 @@ async function neighbours(
   return rows[0] ?? { peers: 0, parkedLately: 0, connections: 0 }
 }
 
-/** Remembers for what a connection was parked, and when it is asked about again: in about an hour, or never. Under the fence. */
+/**
+ * Remembers for what a connection was parked, and when it is asked about again: in about an hour,
+ * or never. Under the fence.
+ */
 export async function markParked(
   tx: Queryable,
   connection: ConnectionId,
@@ -86,7 +93,8 @@ export async function markParked(
 }
 
 /**
- * Those that were parked just before a brake was pulled are asked about again too: what was believed of them is doubted now.
+ * Those that were parked just before a brake was pulled are asked about again too: what was
+ * believed of them is doubted now.
  * @returns how many.
  */
 export async function probeParkedLately(tx: Queryable, vendor: VendorName): Promise<number> {
@@ -111,7 +119,10 @@ export interface ProbableConnection {
   readonly probes: number
 }
 
-/** Parked connections that are due to be asked about, by id from after `after`; at most `limit`. Throws Failure store/*. */
+/**
+ * Parked connections that are due to be asked about, by id from after `after`;
+ * at most `limit`. Throws Failure store/*.
+ */
 export async function probableConnections(
   db: Queryable,
   after: ConnectionId | null,
@@ -127,7 +138,10 @@ export async function probableConnections(
   return rows
 }
 
-/** Puts the next probe off: `seconds` from now ± 20 %, or for ever with null. Throws Failure store/*. */
+/**
+ * Puts the next probe off: `seconds` from now ± 20 %,
+ * or for ever with null. Throws Failure store/*.
+ */
 export async function putOffProbe(
   db: Queryable,
   connection: ConnectionId,
@@ -142,8 +156,8 @@ export async function putOffProbe(
 }
 
 /**
- * Lets a parked connection go on, under a new epoch: active, dirty, without backoff or errors. @returns database clock, or null
- * when it is not parked any more. Throws Failure store/*.
+ * Lets a parked connection go on, under a new epoch: active, dirty, without backoff or errors.
+ * @returns database clock, or null when it is not parked any more. Throws Failure store/*.
  */
 export async function unpark(tx: Queryable, connection: ConnectionId): Promise<number | null> {
   const { rows } = await tx.query<{ at: number }>(

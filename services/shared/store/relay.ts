@@ -1,5 +1,6 @@
-// The relay's view of the outbox and of the shard leases. The relay role reads and deletes messages and cannot change one.
-// Leases live on the unshifted clock_timestamp(): their holders measure real seconds.
+// The relay's view of the outbox and of the shard leases. The relay role reads and deletes
+// messages and cannot change one. Leases live on the unshifted clock_timestamp(): their
+// holders measure real seconds.
 import type { Database, Queryable } from '#shared/platform/postgres.ts'
 
 export interface OutboxRow {
@@ -14,11 +15,12 @@ export interface OutboxRow {
 }
 
 /**
- * The first rows of a shard in id order. There is no watermark: rows of different connections commit out of id order, so
- * whoever reads `id > last` loses some. Within a connection ids follow commit order, because every writer takes the
- * connection's row lock first.
+ * The first rows of a shard in id order. There is no watermark: rows of different connections
+ * commit out of id order, so whoever reads `id > last` loses some. Within a connection ids follow
+ * commit order, because every writer takes the connection's row lock first.
  * @param limit.rows at most this many rows.
- * @param limit.bytes the last row returned is the one that reaches this size, so one row may exceed it.
+ * @param limit.bytes the last row returned is the one that reaches this size,
+ * so one row may exceed it.
  * @returns rows with `createdAt` in µs since 1970. Throws Failure `store/*`.
  */
 export async function readOutbox(
@@ -43,7 +45,10 @@ export async function deleteOutbox(db: Queryable, ids: readonly number[]): Promi
   await db.query('delete from outbox where id = any($1::bigint[])', [ids])
 }
 
-/** Which of the shards have rows: one cheap statement for all of them, so an idle relay costs one round trip per poll. */
+/**
+ * Which of the shards have rows: one cheap statement for all of them,
+ * so an idle relay costs one round trip per poll.
+ */
 export async function shardsWithRows(db: Queryable, shards: readonly number[]): Promise<readonly number[]> {
   const { rows } = await db.query<{ shard: number }>(
     `select shard from unnest($1::smallint[]) as owned (shard)
@@ -53,7 +58,9 @@ export async function shardsWithRows(db: Queryable, shards: readonly number[]): 
   return rows.map((row) => row.shard)
 }
 
-/** Rows that wait in the shards (counted to 100 000) and the age in seconds of the oldest of them. */
+/**
+ * Rows that wait in the shards (counted to 100 000) and the age in seconds of the oldest of them.
+ */
 export async function outboxBacklog(
   db: Queryable,
   shards: readonly number[],
@@ -81,7 +88,10 @@ export interface ShardHolding {
   readonly members: readonly string[]
 }
 
-/** Says that this relay is alive and renews what it holds, expired or not, as long as nobody took it. Throws Failure `store/*`. */
+/**
+ * Says that this relay is alive and renews what it holds, expired or not, as long as nobody took
+ * it. Throws Failure `store/*`.
+ */
 export async function renewShards(db: Database, owner: string, leaseMs: number): Promise<ShardHolding> {
   return db.transaction(async (tx) => {
     await tx.query(
@@ -130,7 +140,9 @@ export async function holdsShard(db: Queryable, owner: string, lease: ShardLease
   return rowCount > 0
 }
 
-/** Gives a shard back, so that it is taken at once; a lease that is no longer ours stays as it is. */
+/**
+ * Gives a shard back, so that it is taken at once; a lease that is no longer ours stays as it is.
+ */
 export async function releaseShard(db: Queryable, owner: string, lease: ShardLease): Promise<void> {
   await db.query(
     `update relay_shards set owner = null, leased_until = '-infinity' where shard = $1 and epoch = $2 and owner = $3`,

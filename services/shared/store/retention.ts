@@ -1,7 +1,10 @@
 // What is forgotten by age, in chunks small enough for the statement timeout.
 import type { Queryable } from '#shared/platform/postgres.ts'
 
-/** Forgets delivery keys older than 8 days (vendors repeat a notification for hours at most). @returns how many, at most `limit`. */
+/**
+ * Forgets delivery keys older than 8 days (vendors repeat a notification for hours at most).
+ * @returns how many, at most `limit`.
+ */
 export async function deleteOldDedupeKeys(db: Queryable, limit: number): Promise<number> {
   const { rowCount } = await db.query(
     `delete from webhook_dedupe_keys where ctid = any(array(
@@ -11,7 +14,10 @@ export async function deleteOldDedupeKeys(db: Queryable, limit: number): Promise
   return rowCount
 }
 
-/** Forgets index entries whose records the dead-letter topic no longer keeps (30 days). @returns how many, at most `limit`. */
+/**
+ * Forgets index entries whose records the dead-letter topic no longer keeps (30 days).
+ * @returns how many, at most `limit`.
+ */
 export async function deleteOldDeadLetters(db: Queryable, limit: number): Promise<number> {
   const { rowCount } = await db.query(
     `delete from dead_letters where ctid = any(array(

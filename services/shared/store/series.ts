@@ -9,8 +9,8 @@ export interface Witness {
 }
 
 /**
- * Of each of these series one occurrence that is held and is not among `except`, the last one: so a series without an entry has
- * nothing that could be left behind. Throws Failure `store/*`.
+ * Of each of these series one occurrence that is held and is not among `except`, the last one: so a
+ * series without an entry has nothing that could be left behind. Throws Failure `store/*`.
  */
 export async function witnessesOf(
   db: Queryable,

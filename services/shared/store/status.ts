@@ -1,5 +1,6 @@
-// What `calstream status` and `calstream connections list` show. Reads only; every list and every count that may grow is bounded,
-// so that it stays quick with 100 000 connections and a long outbox.
+// What `calstream status` and `calstream connections list` show. Reads only; every list
+// and every count that may grow is bounded, so that it stays quick with 100 000
+// connections and a long outbox.
 import type { ConnectionFacts, Words } from '#shared/domain/connection-words.ts'
 import type { ConnectionId, Micros, ProviderId, VendorName } from '#shared/domain/ids.ts'
 import type { Queryable } from '#shared/platform/postgres.ts'
@@ -39,9 +40,10 @@ export interface ConnectionLine extends ConnectionFacts {
 }
 
 /**
- * $1 sync gate, $2 providers, $3 connections, $4 late after so many ms. The state is that of connectionWords(), found here so that
- * 100 000 rows can be counted and the worst of them picked; a test holds the two equal. The lists are joined: "id = any(list)" in a
- * case is compared one by one, which with 20 000 ids took more than five seconds.
+ * $1 sync gate, $2 providers, $3 connections, $4 late after so many ms. The state is that of
+ * connectionWords(), found here so that 100 000 rows can be counted and the worst of them picked; a
+ * test holds the two equal. The lists are joined: "id = any(list)" in a case is compared one by
+ * one, which with 20 000 ids took more than five seconds.
  */
 const JUDGED = `clock as materialized (select calstream_now() as now),
   judged as (
@@ -67,7 +69,10 @@ const JUDGED = `clock as materialized (select calstream_now() as now),
                 where selected and read_needed and failures > 0) ill on ill.connection_id = c.id
     left join held_requests held on held.connection_id = c.id)`
 
-/** Connections, the worst first: those that only a person can cure, then those that fail, are late, are kept out, and the rest. */
+/**
+ * Connections, the worst first: those that only a person can cure, then those that fail, are late,
+ * are kept out, and the rest.
+ */
 export async function listConnections(
   db: Queryable,
   { admission, staleAfterMs }: { readonly admission: Admission; readonly staleAfterMs: number },
@@ -131,7 +136,9 @@ function parametersOf(admission: Admission, staleAfterMs: number): readonly unkn
   return [admission.sync, admission.providers, admission.connections, staleAfterMs]
 }
 
-/** How many connections of a vendor fail with which code, the most frequent first; at most 20 lines. */
+/**
+ * How many connections of a vendor fail with which code, the most frequent first; at most 20 lines.
+ */
 export async function countFailures(
   db: Queryable,
 ): Promise<readonly { readonly vendor: VendorName; readonly code: string; readonly connections: number }[]> {
@@ -163,9 +170,13 @@ export interface Backlog {
    * nowhere.
    */
   readonly plainCalendars?: number
-  /** Active connections whose grant ends within a week whatever is done, and when the first does. */
+  /**
+   * Active connections whose grant ends within a week whatever is done, and when the first does.
+   */
   readonly grantsEnding?: { readonly connections: number; readonly firstAt: Micros | null }
-  /** When a unit last answered a notification; null when none of the last 5 000 was of that vendor. */
+  /**
+   * When a unit last answered a notification; null when none of the last 5 000 was of that vendor.
+   */
   readonly lastNotificationAt: Readonly<Partial<Record<VendorName, Micros>>>
 }
 
@@ -206,7 +217,10 @@ export async function readBacklog(db: Queryable): Promise<Backlog> {
   return row
 }
 
-/** Connections of each vendor by state; the states overlap: one may be active, dirty and backing off. */
+/**
+ * Connections of each vendor by state; the states overlap:
+ * one may be active, dirty and backing off.
+ */
 export async function countConnections(db: Queryable): Promise<
   readonly {
     readonly vendor: string
@@ -229,7 +243,10 @@ export async function countConnections(db: Queryable): Promise<
   return rows
 }
 
-/** Active connections of each vendor whose grant ends within a week, whatever is done. Throws Failure `store/*`. */
+/**
+ * Active connections of each vendor whose grant ends within a week, whatever is done.
+ * Throws Failure `store/*`.
+ */
 export async function countEndingGrants(
   db: Queryable,
 ): Promise<readonly { readonly vendor: VendorName; readonly connections: number }[]> {

@@ -1,6 +1,7 @@
-// Access tokens of connections. One refresh per connection runs at a time in a process, however many ask; a rotated refresh token
-// is stored before the access token that came with it is used; a token is renewed a minute before it ends. Between processes the
-// version of the credentials row decides: who loses reads what the winner stored.
+// Access tokens of connections. One refresh per connection runs at a time in a process, however
+// many ask; a rotated refresh token is stored before the access token that came with it is used; a
+// token is renewed a minute before it ends. Between processes the version of the credentials row
+// decides: who loses reads what the winner stored.
 import { Failure } from '#shared/domain/failure.ts'
 import type { ConnectionId, Micros } from '#shared/domain/ids.ts'
 import type { Clock } from '#shared/platform/clock.ts'
@@ -47,13 +48,16 @@ export interface AccessDeps {
 }
 
 export interface Access {
-  /** A token that is good for a minute at least. Throws Failure `vendor/grant-revoked` when the person has to connect again. */
+  /**
+   * A token that is good for a minute at least. Throws Failure `vendor/grant-revoked` when the
+   * person has to connect again.
+   */
   token(connectionId: ConnectionId, signal: AbortSignal): Promise<string>
   /** Tells that the vendor did not accept this token: the next `token` fetches another. */
   invalidate(connectionId: ConnectionId, rejected: string): void
   /**
-   * Runs a vendor call with a token. If the vendor rejects the token, it is refreshed and the call repeated once; a second
-   * rejection is `vendor/call-refused`: it says nothing of the person.
+   * Runs a vendor call with a token. If the vendor rejects the token, it is refreshed and the call
+   * repeated once; a second rejection is `vendor/call-refused`: it says nothing of the person.
    */
   withToken<T>(
     connectionId: ConnectionId,
@@ -71,7 +75,8 @@ export function openAccess(deps: AccessDeps): Access {
     for (let attempt = 1; ; attempt += 1) {
       signal.throwIfAborted()
       const fresh = await orAborted(join(connectionId), signal)
-      // A flight that began before the rejection may still bring the rejected token: one more flight then knows better.
+      // A flight that began before the rejection may still bring the rejected token: one more
+      // flight then knows better.
       if (fresh === rejected.get(connectionId) && attempt === 1) continue
       if (fresh !== rejected.get(connectionId)) rejected.delete(connectionId)
       return fresh
@@ -81,7 +86,8 @@ export function openAccess(deps: AccessDeps): Access {
   function join(connectionId: ConnectionId): Promise<string> {
     const running = flights.get(connectionId)
     if (running) return running
-    // Without the signal of a caller: others may wait for the same flight. It ends by the deadlines of its parts.
+    // Without the signal of a caller: others may wait for the same flight.
+    // It ends by the deadlines of its parts.
     const flight = currentToken(deps, connectionId, rejected.get(connectionId)).finally(() =>
       flights.delete(connectionId),
     )
@@ -155,7 +161,10 @@ function usableToken(deps: AccessDeps, connectionId: ConnectionId, stored: Store
   return openSecret(deps.keyring, accessToken, { connectionId, field: 'access_token' })
 }
 
-/** A grant as it is stored; the fields are those of the table, so a value moved to another column does not open. */
+/**
+ * A grant as it is stored; the fields are those of the table,
+ * so a value moved to another column does not open.
+ */
 export function sealGrant(
   keyring: Keyring,
   connectionId: ConnectionId,

@@ -1,5 +1,5 @@
-// What a vendor answered, read with care: any JSON may come, and nothing of it is trusted or repeated in an error before it was
-// checked. Both adapters and the OAuth client read through here.
+// What a vendor answered, read with care: any JSON may come, and nothing of it is trusted or
+// repeated in an error before it was checked. Both adapters and the OAuth client read through here.
 import type { z } from 'zod'
 import { Failure } from '#shared/domain/failure.ts'
 import { PAGE_ITEMS_MAX } from '#shared/domain/page-limits.ts'
@@ -25,7 +25,10 @@ export function parseJson(text: string): unknown {
   }
 }
 
-/** `data` in the documented form. Throws Failure `vendor/unreadable-answer` that names vendor and subject, never the data. */
+/**
+ * `data` in the documented form. Throws Failure `vendor/unreadable-answer` that names vendor and
+ * subject, never the data.
+ */
 export function readAs<S extends z.ZodType>(
   schema: S,
   data: unknown,
@@ -39,15 +42,19 @@ export function readAs<S extends z.ZodType>(
   )
 }
 
-/** The items of an answer. Throws Failure `vendor/answer-too-large` when they are too many to work on in one turn. */
+/**
+ * The items of an answer. Throws Failure `vendor/answer-too-large` when they are too
+ * many to work on in one turn.
+ */
 export function boundedItems<T>(items: readonly T[]): readonly T[] {
   if (items.length <= PAGE_ITEMS_MAX) return items
   throw new Failure('vendor/answer-too-large')
 }
 
 /**
- * An id as one segment of a path. Throws Failure `vendor/rejected` for `.` and `..`, which lead to another resource in every
- * spelling that a URL knows (url.spec.whatwg.org/#double-dot-path-segment), and for what cannot be written in a URL at all.
+ * An id as one segment of a path. Throws Failure `vendor/rejected` for `.` and `..`, which lead to
+ * another resource in every spelling that a URL knows
+ * (url.spec.whatwg.org/#double-dot-path-segment), and for what cannot be written in a URL at all.
  */
 export function pathSegment(id: string, vendor: string): string {
   if (isPathSegment(id)) return encodeURIComponent(id)
@@ -60,7 +67,10 @@ export function storableToken(token: string, vendor: string): string {
   throw new Failure('vendor/unreadable-answer', `${vendor} sent a token that cannot be stored.`)
 }
 
-/** The Failure that a library wrapped; null if there is none. Wrappers are not kept, for they hold requests with their tokens. */
+/**
+ * The Failure that a library wrapped; null if there is none. Wrappers are not kept, for they hold
+ * requests with their tokens.
+ */
 export function failureInside(error: unknown): Failure | null {
   for (let at = error, depth = 0; at instanceof Error && depth < 5; at = at.cause, depth += 1) {
     if (at instanceof Failure) return at

@@ -1,8 +1,9 @@
-// The circuit breaker of one door of a vendor. One watches for outages, one for refusals of everybody (ADR 17). Invariants: only
-// trouble of the whole vendor opens it (failures in a row, of more than one mailbox, with no answer in between), never the answer to
-// one mailbox; while it is open exactly one call at a time goes
-// through to probe, and only the verdict of a probe closes it; after that calls go out at about the rate of before (ramp.ts). Time
-// is monotonic, so a wall clock that is set back cannot keep it open. Who is refused backs off without an attempt being counted.
+// The circuit breaker of one door of a vendor. One watches for outages, one for refusals of
+// everybody (ADR 17). Invariants: only trouble of the whole vendor opens it (failures in a row, of
+// more than one mailbox, with no answer in between), never the answer to one mailbox; while it is
+// open exactly one call at a time goes through to probe, and only the verdict of a probe closes it;
+// after that calls go out at about the rate of before (ramp.ts). Time is monotonic, so a wall clock
+// that is set back cannot keep it open. Who is refused backs off without an attempt being counted.
 import { performance } from 'node:perf_hooks'
 import { Failure, type FailureCode } from '#shared/domain/failure.ts'
 import type { Clock } from '#shared/platform/clock.ts'
@@ -17,15 +18,23 @@ export interface Watch {
   readonly pauseMaxMs: number
   /** What those are told who are kept back. */
   readonly code: 'vendor/circuit-open' | 'vendor/refusing-all'
-  /** Those who are kept back come again spread over so many a second; null: as their backoff says. */
+  /**
+   * Those who are kept back come again spread over so many a second; null: as their backoff says.
+   */
   readonly comeBackPerSecond: number | null
   /** Calls per second that go out at least when the door is open again. */
   readonly rateMin: number
 }
 
-/** At 30 % of failures ten in a row come once in some 240 000 calls, in an outage with 24 units at once within one round. */
+/**
+ * At 30 % of failures ten in a row come once in some 240 000 calls,
+ * in an outage with 24 units at once within one round.
+ */
 export const FAILURES_IN_A_ROW = 10
-/** Failures that lie further apart are no row: with so little traffic the backoff of each connection does. */
+/**
+ * Failures that lie further apart are no row:
+ * with so little traffic the backoff of each connection does.
+ */
 const ROW_GAP_MS = 60_000
 const PAUSE_MIN_MS = 5_000
 const WAITING_MAX = 50_000
@@ -50,8 +59,9 @@ export const OUTAGES: Watch = {
 }
 
 /**
- * A vendor that refuses everybody answers at once and is not overloaded: it is asked more often, and everybody is back within a
- * minute of its first good answer. A mailbox meets up to two of these a unit, so six are three mailboxes.
+ * A vendor that refuses everybody answers at once and is not overloaded: it is asked more often,
+ * and everybody is back within a minute of its first good answer. A mailbox meets up to two of
+ * these a unit, so six are three mailboxes.
  */
 export const REFUSALS: Watch = {
   failures: new Set([
@@ -87,8 +97,9 @@ export interface BreakerDeps {
 
 export interface Breaker {
   /**
-   * Runs a call of this caller (a mailbox). Throws Failure with `retryAt` instead: the code of its watch while the vendor is left
-   * alone, `vendor/recovering` when it has just come back and this caller's turn is later. Otherwise throws what the call throws.
+   * Runs a call of this caller (a mailbox). Throws Failure with `retryAt` instead: the code of its
+   * watch while the vendor is left alone, `vendor/recovering` when it has just come back and this
+   * caller's turn is later. Otherwise throws what the call throws.
    */
   run<T>(caller: string, work: () => Promise<T>): Promise<T>
 }
@@ -193,7 +204,8 @@ class VendorBreaker implements Breaker {
   }
 
   #open(now: number): void {
-    // Half fixed, half random, like every backoff: processes that opened together do not probe together.
+    // Half fixed, half random, like every backoff:
+    // processes that opened together do not probe together.
     const ms = this.#pauseMs * (0.5 + this.#deps.random() / 2)
     this.#state = { kind: 'open', until: now + ms }
     this.#deps.rests(ms)
@@ -221,8 +233,8 @@ class VendorBreaker implements Breaker {
 }
 
 /**
- * What the end of a call says about the vendor. What the watch does not look for is an answer, if it is one; a call that was cut
- * off from our side, or met trouble of ours, says nothing.
+ * What the end of a call says about the vendor. What the watch does not look for is an answer, if
+ * it is one; a call that was cut off from our side, or met trouble of ours, says nothing.
  */
 function verdictOf(error: unknown, { failures }: Watch): 'failed' | 'answered' | 'unknown' {
   if (!(error instanceof Failure)) return 'unknown'

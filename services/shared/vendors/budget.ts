@@ -1,8 +1,9 @@
-// Our own share of a vendor's quota, held by all processes together. Invariants: in any minute, however it begins, the calls of
-// all processes stay below the quota; nobody calls inside a rest that a vendor asked for, whichever process heard it; backfill
-// may use half of the room, so live work always finds the other half.
-// Calls are taken from the shared budget in small chunks, so a busy vendor costs one write per chunk; whether somebody rests is
-// asked before every call, one read by key.
+// Our own share of a vendor's quota, held by all processes together. Invariants: in any minute,
+// however it begins, the calls of all processes stay below the quota; nobody calls inside a rest
+// that a vendor asked for, whichever process heard it; backfill may use half of the room, so live
+// work always finds the other half.
+// Calls are taken from the shared budget in small chunks, so a busy vendor costs one write per
+// chunk; whether somebody rests is asked before every call, one read by key.
 import { performance } from 'node:perf_hooks'
 import { Failure } from '#shared/domain/failure.ts'
 import type { ConnectionId, VendorName } from '#shared/domain/ids.ts'
@@ -55,22 +56,32 @@ export interface Caller {
 
 export interface Budget {
   /**
-   * One call, taken; it goes out now or never. Throws Failure with `retryAt`: `vendor/budget-spent`, or `vendor/throttled` or
-   * `vendor/quota-exhausted` while the mailbox or the vendor rests. Throws Failure `store/*`.
+   * One call, taken; it goes out now or never. Throws Failure with `retryAt`:
+   * `vendor/budget-spent`, or `vendor/throttled` or `vendor/quota-exhausted` while the mailbox or
+   * the vendor rests. Throws Failure `store/*`.
    */
   take(caller: Caller): Promise<void>
-  /** Remembers for all processes what a failed call said about when to come back. Throws Failure `store/*`. */
+  /**
+   * Remembers for all processes what a failed call said about when to come back.
+   * Throws Failure `store/*`.
+   */
   heard(caller: Caller, failure: Failure): Promise<void>
 }
 
-/** The key under which all processes hear that a door refuses everybody; nobody calls while it rests. */
+/**
+ * The key under which all processes hear that a door refuses everybody;
+ * nobody calls while it rests.
+ */
 export function refusalsKey(vendor: VendorName, door: Caller['door']): string {
   return `${vendor} ${door} refusals`
 }
 
 /** Of a quota: earned evenly over the minute … */
 const EARNED = 0.7
-/** … and what may be spent at once. With a chunk's life on top, a minute holds 0.2 + 0.7 · 65/60 = 96 %. */
+/**
+ * … and what may be spent at once. With a chunk's life on top,
+ * a minute holds 0.2 + 0.7 · 65/60 = 96 %.
+ */
 const ROOM = 0.2
 const BACKFILL_ROOM = 0.1
 /** A chunk that is not used soon is forgotten, which wastes calls but never exceeds a quota. */
@@ -177,7 +188,10 @@ class SharedBudget implements Budget {
     return held
   }
 
-  /** How many to ask for: a chunk that was used up in time was too small. While one is asked for, others ask for themselves alone. */
+  /**
+   * How many to ask for: a chunk that was used up in time was too small. While one is asked for,
+   * others ask for themselves alone.
+   */
   #wishFor(chunk: Chunk, perMinute: number): number {
     if (chunk.isFilling) return 1
     const isQuick = this.#deps.monotonic() - chunk.bornAt < CHUNK_LIFE_MS

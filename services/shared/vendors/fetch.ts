@@ -1,7 +1,9 @@
-// The one way out to a vendor. Every call ends: at 30 s, at 16 MB, or when the caller gives up. Redirects are never followed (a bearer
-// token would go with them) and nothing is tried twice: the sync service decides about retry. What arrives takes room of the
-// process (room.ts); a wait for that is ours, so the vendor's time stands still meanwhile.
-// Both SDKs buffer without limit (an endless body took 1.8 GB in 3 s), so the caps sit here, under them.
+// The one way out to a vendor. Every call ends: at 30 s, at 16 MB, or when the caller gives up.
+// Redirects are never followed (a bearer token would go with them) and nothing is tried twice: the
+// sync service decides about retry. What arrives takes room of the process (room.ts); a wait for
+// that is ours, so the vendor's time stands still meanwhile.
+// Both SDKs buffer without limit (an endless body took 1.8 GB in 3 s),
+// so the caps sit here, under them.
 import { Failure } from '#shared/domain/failure.ts'
 import type { Micros } from '#shared/domain/ids.ts'
 import { ANSWER_BYTES_MAX, ANSWER_VALUES_MAX } from '#shared/domain/page-limits.ts'
@@ -22,9 +24,10 @@ export type BoundedFetch = (input: string | URL | Request, init?: RequestInit) =
 
 /**
  * A fetch with a deadline for headers and body together, and a cap on the decoded body.
- * Its calls reject with a Failure (`vendor/unavailable`, `vendor/timeout`, `vendor/unreadable-answer` for a redirect, a status
- * that HTTP does not know or a body that breaks off, `vendor/answer-too-large`, `sync/no-room`), or with the reason of
- * `init.signal` when that aborts. The same holds for reading the body of the answer.
+ * Its calls reject with a Failure (`vendor/unavailable`, `vendor/timeout`,
+ * `vendor/unreadable-answer` for a redirect, a status that HTTP does not know or a body that breaks
+ * off, `vendor/answer-too-large`, `sync/no-room`), or with the reason of `init.signal` when that
+ * aborts. The same holds for reading the body of the answer.
  */
 export function createBoundedFetch(limits: FetchLimits = {}): BoundedFetch {
   const { timeoutMs = CALL_TIMEOUT_MS, bytesMax = ANSWER_BYTES_MAX, room = processRoom } = limits
@@ -208,8 +211,9 @@ function networkCode(cause: unknown): string {
 }
 
 /**
- * The moment before which the vendor asks not to be called, from a Retry-After header in seconds or as an HTTP date
- * (RFC 9110 §10.2.3), at most a day away; undefined if there is none or it cannot be read.
+ * The moment before which the vendor asks not to be called, from a Retry-After header in
+ * seconds or as an HTTP date (RFC 9110 §10.2.3), at most a day away; undefined if there is
+ * none or it cannot be read.
  */
 export function retryAtOf(headers: Headers, now: Micros): Micros | undefined {
   const text = headers.get('retry-after')?.trim()
@@ -225,7 +229,10 @@ function httpDateMs(text: string): number {
 }
 
 export interface Limiter {
-  /** Runs the work when fewer than the limit run for this key. Rejects with the signal's reason, or with a Failure when too many wait or the wait took as long as a call may take. */
+  /**
+   * Runs the work when fewer than the limit run for this key. Rejects with the signal's reason, or
+   * with a Failure when too many wait or the wait took as long as a call may take.
+   */
   run<T>(key: string, signal: AbortSignal, work: () => Promise<T>): Promise<T>
 }
 
@@ -235,8 +242,9 @@ interface Gate {
 }
 
 /**
- * At most `perKey` calls at a time for one key (vendors allow 4 per mailbox: Graph throttling limits), and at most
- * `waitingMax` more that wait, in their order. A key that is not used holds no memory.
+ * At most `perKey` calls at a time for one key (vendors allow 4 per mailbox: Graph
+ * throttling limits), and at most `waitingMax` more that wait, in their order. A key that is
+ * not used holds no memory.
  */
 export function createLimiter(limits: { perKey: number; waitingMax: number; waitMs?: number }): Limiter {
   const gates = new Map<string, Gate>()

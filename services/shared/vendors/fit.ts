@@ -1,13 +1,13 @@
 // A vendor's text and times made fit for Postgres and Kafka; pure, and the same for every vendor.
 //
 // What is bent, and how: control characters but tab and line breaks are dropped (Postgres stores no
-// NUL, and an ESC commands the terminal that shows it), and a lone surrogate becomes U+FFFD. Marks of
-// direction stay, since titles in Hebrew or Arabic need them (UAX #9); names that are shown in a line
-// lose them (`cleanLine`). Title and location are cut at 1 024 characters, organizer and the name of
-// an account at 320, zone at 128, etag at 256. An end before the start (imported calendars have them)
-// becomes the start, for all-day events the day after it (RFC 5545 §3.6.1). A time outside 1684 … 2255
-// moves to that edge, because microseconds are exact only in there. Ids are never bent: one that
-// cannot be stored, or sent back as it is, makes its item unreadable.
+// NUL, and an ESC commands the terminal that shows it), and a lone surrogate becomes U+FFFD. Marks
+// of direction stay, since titles in Hebrew or Arabic need them (UAX #9); names that are shown in a
+// line lose them (`cleanLine`). Title and location are cut at 1 024 characters, organizer and the
+// name of an account at 320, zone at 128, etag at 256. An end before the start (imported calendars
+// have them) becomes the start, for all-day events the day after it (RFC 5545 §3.6.1). A time
+// outside 1684 … 2255 moves to that edge, because microseconds are exact only in there. Ids are
+// never bent: one that cannot be stored, or sent back as it is, makes its item unreadable.
 import type { Micros } from '#shared/domain/ids.ts'
 import { isOutside, type Window } from '#shared/domain/window.ts'
 import type { PageItem } from './vendor.ts'
@@ -16,13 +16,19 @@ export const TITLE_MAX = 1024
 export const ORGANIZER_MAX = 320
 export const ZONE_MAX = 128
 export const ETAG_MAX = 256
-/** Google's ids have ≤ 1 024 characters, plus the start of an occurrence. An index row of Postgres holds ≤ 2 704 bytes. */
+/**
+ * Google's ids have ≤ 1 024 characters, plus the start of an occurrence.
+ * An index row of Postgres holds ≤ 2 704 bytes.
+ */
 const ID_BYTES_MAX = 2048
 /** The longest address there is (RFC 3696, erratum 1690); Graph's ids of users have 36. */
 export const ACCOUNT_ID_MAX = 320
 /** Account names are shown in a line of a page or a terminal. */
 export const LABEL_MAX = 320
-/** 2255-06-05T23:47:34Z and its mirror: whole seconds inside the range in which a number counts microseconds exactly. */
+/**
+ * 2255-06-05T23:47:34Z and its mirror:
+ * whole seconds inside the range in which a number counts microseconds exactly.
+ */
 const MICROS_MAX = 9_007_199_254_000_000
 
 /** All of Cc but tab, line feed and carriage return. */
@@ -35,8 +41,9 @@ export type MappedItem =
 const INSTANT = /^(\d{4})-(\d\d)-(\d\d)[Tt](\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?(?:[Zz]|([+-])(\d\d):(\d\d))$/
 
 /**
- * RFC 3339 text with its offset → whole microseconds since 1970 (finer digits are cut), moved to the edge of the exact range
- * if outside; null if it is not such a time. `Date.parse` would cut at milliseconds and take 31 February for 3 March.
+ * RFC 3339 text with its offset → whole microseconds since 1970 (finer digits are cut), moved to
+ * the edge of the exact range if outside; null if it is not such a time. `Date.parse` would cut at
+ * milliseconds and take 31 February for 3 March.
  */
 export function parseInstant(source: string): Micros | null {
   const match = INSTANT.exec(source)
@@ -73,7 +80,9 @@ export function clampMicros(at: number): Micros {
   return Math.min(Math.max(at, -MICROS_MAX), MICROS_MAX)
 }
 
-/** Whether the text is a real day of the calendar, 0001-01-01 … 9999-12-31 (Postgres has no year 0). */
+/**
+ * Whether the text is a real day of the calendar, 0001-01-01 … 9999-12-31 (Postgres has no year 0).
+ */
 export function isDate(source: string): boolean {
   const match = /^(\d{4})-(\d\d)-(\d\d)$/.exec(source)
   if (!match || match[1] === '0000') return false
@@ -98,26 +107,37 @@ function dateOf(year: number, month: number, day: number): Date {
   return date
 }
 
-/** Text as Postgres and Avro can hold it, cut at `max` UTF-16 units without splitting a pair; null stays null. */
+/**
+ * Text as Postgres and Avro can hold it,
+ * cut at `max` UTF-16 units without splitting a pair; null stays null.
+ */
 export function clean(source: string | null | undefined, max: number): string | null {
   if (!isPresent(source)) return null
-  // Cutting first leaves at most one half pair at the end, which is then dropped rather than replaced.
+  // Cutting first leaves at most one half pair at the end,
+  // which is then dropped rather than replaced.
   const cut = source.slice(0, max)
   const whole = source.length > max && /[\uD800-\uDBFF]$/.test(cut) ? cut.slice(0, -1) : cut
   return whole.replaceAll(UNFIT, '').toWellFormed()
 }
 
-/** Without controls, direction marks and half characters: text that can be stored, logged and shown as it is. */
+/**
+ * Without controls, direction marks and half characters:
+ * text that can be stored, logged and shown as it is.
+ */
 export function isPlainText(source: string): boolean {
   return source.isWellFormed() && !/[\p{Cc}\u202A-\u202E\u2066-\u2069]/u.test(source)
 }
 
-/** Controls (ESC, line ends) and what turns the direction of the text that follows: UAX #9 §2.1, §2.2, §2.4. */
+/**
+ * Controls (ESC, line ends) and what turns the direction of the text that follows:
+ * UAX #9 §2.1, §2.2, §2.4.
+ */
 const NOT_FOR_A_LINE = /[\p{Cc}\u2028\u2029\u202A-\u202E\u2066-\u2069]+/gu
 
 /**
- * A name that people read in one line of a list, a page or a terminal: text as `clean` makes it, with
- * each run of controls and overrides of direction as one space. null when nothing is left to read.
+ * A name that people read in one line of a list, a page or a terminal: text as `clean`
+ * makes it, with each run of controls and overrides of direction as one space. null when
+ * nothing is left to read.
  */
 export function cleanLine(source: string | null | undefined, max: number): string | null {
   return (
@@ -131,7 +151,10 @@ export function cleanLine(source: string | null | undefined, max: number): strin
   )
 }
 
-/** Whether an account can be known by this id for ever: nothing invisible, and no longer than an address. */
+/**
+ * Whether an account can be known by this id for ever:
+ * nothing invisible, and no longer than an address.
+ */
 export function isAccountId(id: string): boolean {
   return id.length <= ACCOUNT_ID_MAX && id.isWellFormed() && /^[^\p{C}\p{Z}]+$/u.test(id)
 }

@@ -1,5 +1,6 @@
-// The documented words that say something about one grant: the only ones on which a connection may wait for a person at once. Whatever
-// is not here is tried again, and judged by what else was refused and for how long (sync/judge-refusal.ts).
+// The documented words that say something about one grant: the only ones on which a connection may
+// wait for a person at once. Whatever is not here is tried again, and judged by what else was
+// refused and for how long (sync/judge-refusal.ts).
 // Sources, read 2026-11-29:
 // - Microsoft: https://learn.microsoft.com/entra/identity-platform/reference-error-codes (the
 //   tables "error" and "AADSTS error codes"). It asks clients to react to `error` and warns that
@@ -78,7 +79,9 @@ const passing = (numbers: readonly number[], code: FailureCode, says: string): G
   mayHeal: true,
 })
 
-/** In the order of their strength, when an answer names several: what passes by itself comes first. */
+/**
+ * In the order of their strength, when an answer names several: what passes by itself comes first.
+ */
 const MICROSOFT: readonly Group[] = [
   passing([50196, 90055, 50166], 'vendor/throttled', 'Too many tokens were asked for'),
   passing(
@@ -149,7 +152,10 @@ const MICROSOFT_BY_NUMBER: ReadonlyMap<number, { readonly word: GrantWord; reado
   ),
 )
 
-/** Entra's `error` alone asks for the person: "Retry the request with the same resource, interactively". */
+/**
+ * Entra's `error` alone asks for the person:
+ * "Retry the request with the same resource, interactively".
+ */
 const NEEDS_PERSON = revoked([], 'The person has to be there to sign in', true)
 const OUR_APP = operator([], 'The vendor does not accept our app')
 const ENDED = revoked([], 'The grant has ended or was taken back')
@@ -159,7 +165,10 @@ const GOOGLE_ENDED: ReadonlyMap<string, GrantWord> = new Map([
   ['token has been expired or revoked', ENDED],
   ['account has been deleted', revoked([], 'The account was deleted')],
 ])
-/** Beside `invalid_grant` these are about a clock, an hour or an account that may be let in again, not about the grant. */
+/**
+ * Beside `invalid_grant` these are about a clock,
+ * an hour or an account that may be let in again, not about the grant.
+ */
 const GOOGLE_OTHER =
   /jwt|\biat\b|clock|time.?(?:frame|skew)|disabled|suspend|temporar|again|internal|rate|quota/i
 const GOOGLE_SUBTYPES: ReadonlyMap<string, GrantWord> = new Map(
@@ -178,14 +187,20 @@ const CLIENT_WORDS = new Set([
   'invalid_scope',
 ])
 
-/** What the refusal of a refresh says about the grant or about our app; null when that is not documented. */
+/**
+ * What the refusal of a refresh says about the grant or about our app;
+ * null when that is not documented.
+ */
 export function grantWordOf(vendor: VendorName, refusal: Refusal): GrantWord | null {
-  // RFC 6749 §5.2: 400, or 401 for a client that is not known; whatever else a proxy put in front says nothing.
+  // RFC 6749 §5.2: 400, or 401 for a client that is not known;
+  // whatever else a proxy put in front says nothing.
   if (refusal.status !== 400 && refusal.status !== 401 && refusal.status !== 403) return null
   return vendor === 'google' ? googleWord(refusal) : microsoftWord(refusal)
 }
 
-/** What the number at the beginning of an Entra `error_description` means; null for any other text. */
+/**
+ * What the number at the beginning of an Entra `error_description` means; null for any other text.
+ */
 export function microsoftWordIn(description: unknown): GrantWord | null {
   const number = numberIn(description)
   return number === null ? null : (MICROSOFT_BY_NUMBER.get(number)?.word ?? null)
@@ -220,8 +235,8 @@ function googleWord({ status, error, subtype, description }: Refusal): GrantWord
   if (subtype !== undefined) return GOOGLE_SUBTYPES.get(subtype) ?? null
   const known = GOOGLE_ENDED.get(description.trim().toLowerCase().replace(/\.$/, ''))
   if (known !== undefined) return known
-  // "The token may have expired or has been invalidated" (web-server, invalid_grant), whatever text comes along: it is
-  // asked about again now and then.
+  // "The token may have expired or has been invalidated" (web-server, invalid_grant), whatever text
+  // comes along: it is asked about again now and then.
   return GOOGLE_OTHER.test(description) ? null : { ...ENDED, mayHeal: true }
 }
 

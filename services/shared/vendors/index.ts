@@ -1,4 +1,5 @@
-// The vendors that an installation talks to, by name. A vendor without a client id is absent, not broken; at least one is there.
+// The vendors that an installation talks to, by name. A vendor without a client id is absent, not
+// broken; at least one is there.
 import type { VendorName } from '#shared/domain/ids.ts'
 import { systemClock, type Clock } from '#shared/platform/clock.ts'
 import { ConfigError, type Secret } from '#shared/platform/env.ts'
@@ -24,7 +25,10 @@ export interface VendorsConfig {
 
 export type Vendors = ReadonlyMap<VendorName, Vendor>
 
-/** One adapter per configured vendor. Throws ConfigError when a client id has no secret, or when there is no vendor at all. */
+/**
+ * One adapter per configured vendor. Throws ConfigError when a client id has no secret, or when
+ * there is no vendor at all.
+ */
 export function createVendors(config: VendorsConfig, clock: Clock = systemClock): Vendors {
   const vendors = new Map<VendorName, Vendor>()
   const google = client('GOOGLE', config.GOOGLE_CLIENT_ID, config.GOOGLE_CLIENT_SECRET)

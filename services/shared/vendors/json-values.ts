@@ -1,5 +1,6 @@
-// Counts the values of JSON while its bytes arrive, so that a text of five million empty objects is given up before it is parsed.
-// An upper bound: every object, list and comma outside of strings counts. Anything that is no JSON gets some number too.
+// Counts the values of JSON while its bytes arrive, so that a text of five million empty objects is
+// given up before it is parsed. An upper bound: every object, list and comma outside of strings
+// counts. Anything that is no JSON gets some number too.
 
 const QUOTE = 0x22
 const BACKSLASH = 0x5c

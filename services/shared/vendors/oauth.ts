@@ -1,7 +1,9 @@
-// The OAuth 2.0 client of both vendors: where a person consents, and what the token endpoint and revocation endpoint are asked.
-// Authorization code with PKCE S256; endpoints are configured, never discovered. Each call is one request through boundedFetch, and
-// whatever goes wrong is a Failure without code, token or secret in it. What the words of a refusal mean is in grant-words.ts; what
-// is not there is our trouble or the vendor's, never the person's. Of an identity token the subject alone is read.
+// The OAuth 2.0 client of both vendors: where a person consents, and what the token endpoint and
+// revocation endpoint are asked. Authorization code with PKCE S256; endpoints are configured,
+// never discovered. Each call is one request through boundedFetch, and whatever goes wrong is a
+// Failure without code, token or secret in it. What the words of a refusal mean is in
+// grant-words.ts; what is not there is our trouble or the vendor's, never the person's. Of an
+// identity token the subject alone is read.
 // Source: RFC 6749, RFC 7636, RFC 7009.
 import {
   allowInsecureRequests,
@@ -29,7 +31,9 @@ import type { CodeGrant, ConsentRequest, Grant, Vendor } from './vendor.ts'
 const GRANT_BYTES_MAX = 1024 * 1024
 const TOKEN_MAX = 16_384
 const LIFE_SECONDS_MAX = 86_400
-/** Of a token whose life is not told or makes no sense: soon renewed, and a 401 renews it sooner. */
+/**
+ * Of a token whose life is not told or makes no sense: soon renewed, and a 401 renews it sooner.
+ */
 const LIFE_SECONDS_UNKNOWN = 300
 /** Numbers of a refusal that are looked at; Entra names one or two. */
 const NUMBERS_MAX = 8
@@ -52,9 +56,14 @@ export interface OAuthSettings {
   readonly needed: readonly { readonly scope: string; readonly widerScopes: readonly string[] }[]
   /** The plain name of a scope, so that two spellings of one can be compared. */
   readonly plainScope: (scope: string) => string
-  /** Who may sign the identity tokens whose `sub` is the account; empty where another call names the account. */
+  /**
+   * Who may sign the identity tokens whose `sub` is the account;
+   * empty where another call names the account.
+   */
   readonly subjectIssuers: readonly string[]
-  /** Where an administrator approves the app for an organization; null where there is no such page. */
+  /**
+   * Where an administrator approves the app for an organization; null where there is no such page.
+   */
   readonly approvalUrl: string | null
   /** More parameters of the consent page. */
   readonly consent: Readonly<Record<string, string>>
@@ -92,7 +101,10 @@ const wireGrantError = z.object({
   error_codes: z.array(z.int().positive()).catch([]),
 })
 
-/** The client of one vendor. Where its endpoints may lie is for the settings to say (platform/address.ts). */
+/**
+ * The client of one vendor. Where its endpoints may lie is for the settings to
+ * say (platform/address.ts).
+ */
 export function createOAuth(settings: OAuthSettings, clock: Clock): OAuthClient {
   const { revokeUrl } = settings
   const ask = createAsk(settings, clock)
@@ -180,7 +192,10 @@ function createAsk(settings: OAuthSettings, clock: Clock): Ask {
   }
 }
 
-/** The checks of the library on an identity token, a life or an end that is odd must not cost us the grant. */
+/**
+ * The checks of the library on an identity token,
+ * a life or an end that is odd must not cost us the grant.
+ */
 const NOT_CHECKED = new Set(['id_token', 'expires_in', 'refresh_token_expires_in'])
 
 function bareGrant(data: unknown): string {
@@ -188,8 +203,9 @@ function bareGrant(data: unknown): string {
 }
 
 /**
- * Whose grant it is, as the identity token that came with it says; null when none did, or it is for somebody else. Its signature is
- * not checked: it came over TLS straight from the token endpoint (OpenID Connect Core §3.1.3.7, 6).
+ * Whose grant it is, as the identity token that came with it says; null when none did, or it is for
+ * somebody else. Its signature is not checked: it came over TLS straight from the token endpoint
+ * (OpenID Connect Core §3.1.3.7, 6).
  */
 function subjectOf({ subjectIssuers, clientId }: OAuthSettings, data: unknown): string | null {
   const token = z.object({ id_token: z.string() }).safeParse(data)
@@ -212,7 +228,8 @@ function configurationOf(settings: OAuthSettings, purpose: Purpose = 'refresh'):
     token_endpoint: tokenUrl,
     ...(revokeUrl === null ? {} : { revocation_endpoint: revokeUrl }),
   }
-  // Google's revocation takes the token alone: https://developers.google.com/identity/protocols/oauth2/web-server#tokenrevoke
+  // Google's revocation takes the token alone:
+  // https://developers.google.com/identity/protocols/oauth2/web-server#tokenrevoke
   const client =
     purpose === 'revoke'
       ? new Configuration(server, clientId, undefined, tokenAlone)
@@ -265,7 +282,10 @@ function isGone({ status, data }: Answer): boolean {
   return status === 400 && parsed.success && /^invalid_(?:token|grant)$/.test(parsed.data.error)
 }
 
-/** The refusals of a token or revocation endpoint as a Failure. `now` in µs: the base of Retry-After. */
+/**
+ * The refusals of a token or revocation endpoint as a Failure. `now` in µs:
+ * the base of Retry-After.
+ */
 export function failureOfGrant(
   answer: Answer,
   settings: Pick<OAuthSettings, 'name' | 'vendor' | 'approvalUrl'>,
@@ -311,8 +331,8 @@ function codeOfGrant(
   if (status === 429) return 'vendor/throttled'
   if (status === 408 || status >= 500) return 'vendor/unavailable'
   if (meant !== null) return meant.code
-  // Google tells the rate limit of its token endpoint as a 403, in HTML or JSON (reports since 2019); words that
-  // mean more were looked up before.
+  // Google tells the rate limit of its token endpoint as a 403, in HTML or JSON (reports since
+  // 2019); words that mean more were looked up before.
   if (status === 403 || /rate_?limit|slow_down|too_?many/i.test(error)) return 'vendor/throttled'
   if (error === '') return 'vendor/unreadable-answer'
   if (/^(?:temporarily_unavailable|server_error|internal_failure)$/.test(error)) return 'vendor/unavailable'

@@ -1,9 +1,13 @@
-// Private events without what they are about, at the source: a service that uses such a vendor never holds their titles or places.
+// Private events without what they are about, at the source: a service that uses such a vendor
+// never holds their titles or places.
 import type { PrivateTitles } from '#shared/domain/judged-by.ts'
 import type { Vendors } from './index.ts'
 import type { PageItem, Vendor } from './vendor.ts'
 
-/** The vendors, whose private and confidential events have neither title nor location when they are to be withheld. */
+/**
+ * The vendors, whose private and confidential events have neither title nor location when
+ * they are to be withheld.
+ */
 export function withPrivateTitles(vendors: Vendors, titles: PrivateTitles): Vendors {
   if (titles === 'kept') return vendors
   return new Map([...vendors].map(([name, vendor]) => [name, withheld(vendor)]))

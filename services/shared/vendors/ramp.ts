@@ -1,15 +1,28 @@
-// How fast calls go out again when a vendor has come back, so that what waited for it does not fall on it at once. Invariants: until
-// a minute has passed without anybody waiting, calls go out one by one at a rate that follows from the usual second before the
-// outage; who has to wait has a turn of its own, so nobody comes twice in vain; no turn lies further away than a unit waits.
-// In the hands of the breaker, per process and door like it. Time is monotonic and given by the caller.
+// How fast calls go out again when a vendor has come back, so that what waited for it does not fall
+// on it at once. Invariants: until a minute has passed without anybody waiting, calls go out one by
+// one at a rate that follows from the usual second before the outage; who has to wait has a turn of
+// its own, so nobody comes twice in vain; no turn lies further away than a unit waits. In the hands
+// of the breaker, per process and door like it. Time is monotonic and given by the caller.
 
-/** Of the usual second before: the usual work, and half as much of what waited. Its busiest seconds had about as many. */
+/**
+ * Of the usual second before: the usual work, and half as much of what waited.
+ * Its busiest seconds had about as many.
+ */
 const SHARE = 1.5
-/** With so little traffic before, the usual is no measure. 24 units at once then wait for at most 5 s. */
+/**
+ * With so little traffic before, the usual is no measure.
+ * 24 units at once then wait for at most 5 s.
+ */
 export const RATE_MIN = 5
-/** Every minute that the backlog lasts the rate doubles, so that a quiet installation is not kept waiting for hours. */
+/**
+ * Every minute that the backlog lasts the rate doubles,
+ * so that a quiet installation is not kept waiting for hours.
+ */
 const DOUBLES_AFTER_MS = 60_000
-/** What was told to come back during the outage comes within its backoff; later than this the herd is over. */
+/**
+ * What was told to come back during the outage comes within its backoff;
+ * later than this the herd is over.
+ */
 const QUIET_MS = 60_000
 export const TURN_MAX_MS = 5_000
 /** A turn that was not used in time is gone: many of them at once would be a herd again. */

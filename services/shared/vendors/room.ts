@@ -1,6 +1,7 @@
-// The bytes of vendors' answers that this process has in hand: from their arrival until they are read or, for a page, stored.
-// Invariants: all of them together stay below a bound, however many calls run; a small answer never waits behind large ones; who
-// waits holds only what a small answer may hold, and who may be large needs nothing more, so waits end; a wait is short.
+// The bytes of vendors' answers that this process has in hand: from their arrival until they are
+// read or, for a page, stored. Invariants: all of them together stay below a bound, however many
+// calls run; a small answer never waits behind large ones; who waits holds only what a small answer
+// may hold, and who may be large needs nothing more, so waits end; a wait is short.
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { ANSWER_BYTES_MAX } from '#shared/domain/page-limits.ts'
 import { Failure } from '#shared/domain/failure.ts'
@@ -14,7 +15,9 @@ export interface RoomLimits {
   readonly smallBytes: number
   /** The most that one holder may have. */
   readonly largeMax: number
-  /** For all large answers together; each takes `largeMax` of it, however large it turns out to be. */
+  /**
+   * For all large answers together; each takes `largeMax` of it, however large it turns out to be.
+   */
   readonly largeBytes: number
   /** A unit that would wait longer gives its slot to others. */
   readonly waitMs: number
@@ -31,23 +34,33 @@ export const ROOM_LIMITS: RoomLimits = {
 /** What one call, or one page with all its calls, has in hand. */
 export interface Holder {
   /**
-   * Takes room for bytes that have arrived. @returns null when there was room, else the wait for it. Throws, and the wait
-   * rejects with, Failure `vendor/answer-too-large` or `sync/no-room`, or the reason of the signal.
+   * Takes room for bytes that have arrived.
+   * @returns null when there was room, else the wait for it. Throws, and the wait rejects with,
+   * Failure `vendor/answer-too-large` or `sync/no-room`, or the reason of the signal.
    */
   take(bytes: number, signal: AbortSignal | null): Promise<void> | null
-  /** This call, or the page, needs it no more: the last one gives everything back. More than once does no harm. */
+  /**
+   * This call, or the page, needs it no more: the last one gives everything back.
+   * More than once does no harm.
+   */
   end(): void
 }
 
 export interface Room {
   /**
-   * Runs the work; what its calls receive counts until the work is done and, where it gave up on some of them, until those
-   * have ended too.
+   * Runs the work; what its calls receive counts until the work is done and, where it gave up on
+   * some of them, until those have ended too.
    */
   hold<T>(work: () => Promise<T>): Promise<T>
-  /** Gives back what the page around here has in hand: it is asked for anew, and nothing of it was kept. */
+  /**
+   * Gives back what the page around here has in hand:
+   * it is asked for anew, and nothing of it was kept.
+   */
   forget(): void
-  /** The holder that a call made here and now belongs to: of the page around it, else its own. The caller ends it. */
+  /**
+   * The holder that a call made here and now belongs to:
+   * of the page around it, else its own. The caller ends it.
+   */
   holder(): Holder
   /** Bytes in hand, as reserved. */
   taken(): number

@@ -1,4 +1,5 @@
-// Vendors as services use them: an adapter behind its budgets, and access to the tokens of its connections.
+// Vendors as services use them: an adapter behind its budgets,
+// and access to the tokens of its connections.
 import type { VendorName } from '#shared/domain/ids.ts'
 import { openAccess, type Access, type AccessDeps } from './access.ts'
 import type { Quota } from './budget.ts'
@@ -22,7 +23,10 @@ export interface QuotaConfig {
 export type VendorUsesDeps = Omit<AccessDeps, 'vendor'> &
   Omit<BudgetedVendorDeps, 'quota'> & { readonly quotas: QuotaConfig }
 
-/** Every vendor behind its budgets, with access to the tokens of its connections. Once per process: limits per mailbox are counted here. */
+/**
+ * Every vendor behind its budgets, with access to the tokens of its connections. Once per process:
+ * limits per mailbox are counted here.
+ */
 export function openVendorUses(vendors: Vendors, deps: VendorUsesDeps): ReadonlyMap<VendorName, VendorUse> {
   return new Map(
     [...vendors].map(([name, adapter]) => {

@@ -1,8 +1,12 @@
-// What is asked of a vendor is what is read of its answers: the names come from the schema that reads them, so a field cannot be
-// read without being asked for, and nothing else (descriptions, other attendees, attachments) is sent at all. Pure.
+// What is asked of a vendor is what is read of its answers: the names come from the schema that
+// reads them, so a field cannot be read without being asked for, and nothing else (descriptions,
+// other attendees, attachments) is sent at all. Pure.
 import { z } from 'zod'
 
-/** The names of an object's fields, each with those of the objects inside it. Annotations (@…) come by themselves and are left out. */
+/**
+ * The names of an object's fields, each with those of the objects inside it. Annotations (@…) come
+ * by themselves and are left out.
+ */
 export interface WireField {
   readonly name: string
   readonly inner: readonly WireField[]
@@ -16,14 +20,20 @@ export function fieldsOf(schema: z.ZodObject): readonly WireField[] {
   })
 }
 
-/** Google's form: `id,start(date,dateTime)`. developers.google.com/workspace/calendar/api/guides/performance#partial-response */
+/**
+ * Google's form: `id,start(date,dateTime)`.
+ * developers.google.com/workspace/calendar/api/guides/performance#partial-response
+ */
 export function googleMask(schema: z.ZodObject): string {
   const write = ({ name, inner }: WireField): string =>
     inner.length === 0 ? name : `${name}(${inner.map(write).join(',')})`
   return fieldsOf(schema).map(write).join(',')
 }
 
-/** OData's form, which names whole properties: `id,start`. learn.microsoft.com/graph/query-parameters#select */
+/**
+ * OData's form, which names whole properties: `id,start`.
+ * learn.microsoft.com/graph/query-parameters#select
+ */
 export function odataSelect(schema: z.ZodObject): string {
   return fieldsOf(schema)
     .map(({ name }) => name)

@@ -1,8 +1,10 @@
-// A vendor behind its limits: calls per mailbox at a time, budgets and rests shared by all processes, and a circuit breaker per
-// door. A decorator over the port: it changes nothing of a call that goes out. Invariants: no call goes out inside a rest, beyond
-// a budget or through an open breaker, and what a method of the port sends is counted call by call; a refused call fails at once as `throttled` with `retryAt`, so a unit backs off without
-// an attempt being counted, and nothing waits here behind a gate that may close meanwhile. That a vendor refuses everybody is told
-// to all processes as a rest.
+// A vendor behind its limits: calls per mailbox at a time, budgets and rests shared by all
+// processes, and a circuit breaker per door. A decorator over the port: it changes nothing of a
+// call that goes out. Invariants: no call goes out inside a rest, beyond a budget or through an
+// open breaker, and what a method of the port sends is counted call by call; a refused call fails
+// at once as `throttled` with `retryAt`, so a unit backs off without an attempt being counted, and
+// nothing waits here behind a gate that may close meanwhile. That a vendor refuses everybody is
+// told to all processes as a rest.
 import { performance } from 'node:perf_hooks'
 import { Failure, type FailureCode } from '#shared/domain/failure.ts'
 import type { ConnectionId } from '#shared/domain/ids.ts'
@@ -25,14 +27,16 @@ import { createLimiter, type Limiter } from './fetch.ts'
 import type { EachCall, Grant, PageRequest, Vendor } from './vendor.ts'
 
 /**
- * Of the four that a vendor allows per mailbox (Graph: MailboxConcurrency, learn.microsoft.com/graph/throttling-limits). One
- * sync process works a connection and one scheduler tends its channels, so two each stay within it without asking each other.
+ * Of the four that a vendor allows per mailbox (Graph: MailboxConcurrency,
+ * learn.microsoft.com/graph/throttling-limits). One sync process works a connection and one
+ * scheduler tends its channels, so two each stay within it without asking each other.
  */
 const CALLS_PER_MAILBOX = 2
 const CALLS_WAITING_MAX = 64
 /**
- * How long the second and further calls of a method wait for the budget: when it is spent all the time, methods that begin anew
- * with each refusal would use it up without ever coming to an end. A gate that closes stops calls within 2 s.
+ * How long the second and further calls of a method wait for the budget: when it is spent all the
+ * time, methods that begin anew with each refusal would use it up without ever coming to an end. A
+ * gate that closes stops calls within 2 s.
  */
 const PATIENCE_MS = 1_000
 
@@ -49,7 +53,10 @@ export interface BudgetedVendorDeps {
 export interface BudgetedVendor extends Vendor {
   /** `connectionId`: whose token it is; without it only the vendor's own rests count. */
   refresh(refreshToken: string, signal: AbortSignal, connectionId?: ConnectionId): Promise<Grant>
-  /** The same access, which tells whose mailbox a call is for: calls with a token from elsewhere have the vendor's budget alone. */
+  /**
+   * The same access, which tells whose mailbox a call is for: calls with a token from elsewhere
+   * have the vendor's budget alone.
+   */
   bind(access: Access): Access
 }
 
@@ -66,7 +73,10 @@ interface Guard {
   readonly owners: Map<string, { readonly connectionId: ConnectionId; uses: number }>
 }
 
-/** Puts a vendor behind its limits. Every call of an installation has to go through one of these per process. */
+/**
+ * Puts a vendor behind its limits. Every call of an installation has to go through
+ * one of these per process.
+ */
 export function withBudgets(vendor: Vendor, deps: BudgetedVendorDeps): BudgetedVendor {
   const guard: Guard = {
     vendor,
@@ -132,12 +142,18 @@ function shareOf({ cursor }: PageRequest): Share {
   return cursor === null ? 'backfill' : 'live'
 }
 
-/** A call that did not go out, as the breaker must see it: neither an answer of the vendor nor its silence. */
+/**
+ * A call that did not go out, as the breaker must see it:
+ * neither an answer of the vendor nor its silence.
+ */
 class NotSent extends Error {
   override readonly name = 'NotSent'
 }
 
-/** A method of the port: the breaker judges it as a whole, each of its calls waits for its mailbox and is taken from the budget. */
+/**
+ * A method of the port: the breaker judges it as a whole, each of its calls waits for its mailbox
+ * and is taken from the budget.
+ */
 async function guarded<T>(
   guard: Guard,
   caller: Caller,
@@ -146,7 +162,10 @@ async function guarded<T>(
 ): Promise<T> {
   const { mailbox, door } = caller
   let opening: Promise<void> | null = null
-  /** The first call decides at once whether the method begins; those after it, or beside it, wait a little. */
+  /**
+   * The first call decides at once whether the method begins;
+   * those after it, or beside it, wait a little.
+   */
   const budgeted = async () => {
     if (opening === null) return (opening = takeWithin(guard, caller, 0, signal))
     await opening
@@ -230,7 +249,8 @@ function breakerOf(vendor: Vendor, door: Caller['door'], watch: Watch, deps: Bud
   metrics.vendorBreaker.record(0, labels)
   const name = vendor.name === 'google' ? 'Google' : 'Microsoft'
   const rest = (ms: number) => {
-    // A little shorter than our own pause, so that the probe of this process is not kept back by it.
+    // A little shorter than our own pause,
+    // so that the probe of this process is not kept back by it.
     store.rest(refusalsKey(vendor.name, door), ms * 900).catch((error: unknown) => {
       logger.info({ err: error, ...labels }, 'a rest could not be stored for the other processes')
     })

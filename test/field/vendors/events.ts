@@ -36,7 +36,10 @@ export class EventMaker {
     return this.told({ start: start!, end: end! })
   }
 
-  /** An event of Google that lasts an hour. developers.google.com/workspace/calendar/api/v3/reference/events */
+  /**
+   * An event of Google that lasts an hour.
+   * developers.google.com/workspace/calendar/api/v3/reference/events
+   */
   google(id: string, day: number, hour: number, more: Item = {}): Item {
     return {
       ...this.#googleEvent(id),
@@ -74,7 +77,10 @@ export class EventMaker {
     }
   }
 
-  /** A whole day of Graph as its list calls tell it under `outlook.timezone="UTC"`: midnight to midnight, in no zone. */
+  /**
+   * A whole day of Graph as its list calls tell it under `outlook.timezone="UTC"`: midnight
+   * to midnight, in no zone.
+   */
   graphDay(id: string, day: number, zone: string, more: Item = {}): Item {
     return {
       ...this.#graphEvent(id),

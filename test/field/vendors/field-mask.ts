@@ -1,5 +1,6 @@
-// Google's partial responses: `a,b(c,d/e)` names what is sent, everything else stays behind.
-// Source (read 2026-11-29): developers.google.com/workspace/calendar/api/guides/performance#partial-response
+// Google's partial responses: `a,b(c,d/e)` names what is sent, everything else stays behind. Source
+// (read 2026-11-29):
+// developers.google.com/workspace/calendar/api/guides/performance#partial-response
 
 /** Name → what is named below it; an empty one is the whole of it. */
 export type Fields = ReadonlyMap<string, Fields>

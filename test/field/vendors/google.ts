@@ -1,6 +1,7 @@
-// A play Google Calendar, written from Google's public documentation: a calendar holds the items that a full read
-// shows and a log of what its changes tell; a case puts into both whatever it likes, as raw JSON.
-// Source (read 2026-11-29): developers.google.com/workspace/calendar/api/v3/reference, …/guides/sync, …/guides/push,
+// A play Google Calendar, written from Google's public documentation: a calendar holds the items
+// that a full read shows and a log of what its changes tell; a case puts into both whatever it
+// likes, as raw JSON. Source (read 2026-11-29):
+// developers.google.com/workspace/calendar/api/v3/reference, …/guides/sync, …/guides/push,
 // …/guides/performance#partial-response, developers.google.com/identity/protocols/oauth2/web-server
 import { fieldsNamed, masked } from './field-mask.ts'
 import { PlayVendor, type Asked, type Told } from './server.ts'
@@ -128,7 +129,10 @@ export class PlayGoogle extends PlayVendor {
     return made
   }
 
-  /** A code for which the account's tokens are given, as the consent page sends it. Codes have slashes and may have more. */
+  /**
+   * A code for which the account's tokens are given, as the consent page sends it. Codes have
+   * slashes and may have more.
+   */
   code(account: GoogleAccount): string {
     const code = `4/0AX4+${account.name}=${this.#codes.size}/z`
     this.#codes.set(code, account.name)
@@ -270,7 +274,10 @@ function headOf({ entry }: GoogleCalendar): object {
   return { kind: 'calendar#events', etag: '"p"', summary, timeZone, accessRole, defaultReminders: [] }
 }
 
-/** timeMin bounds the end, timeMax the start, both without the bound itself: …/v3/reference/events/list. */
+/**
+ * timeMin bounds the end, timeMax the start, both without the bound itself:
+ * …/v3/reference/events/list.
+ */
 function isInside(item: Item, query: URLSearchParams): boolean {
   const [min, max] = [query.get('timeMin'), query.get('timeMax')].map((text) => Date.parse(text ?? ''))
   const after = Number.isNaN(min) || !(momentOf(item['end']) <= min!)

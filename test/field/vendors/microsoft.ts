@@ -1,7 +1,9 @@
-// A play Microsoft Graph, written from Microsoft's public documentation: a calendar holds the events that a read from
-// the start shows and a log of what its delta tells; a case puts into both whatever it likes, as raw JSON.
-// Source (read 2026-11-29): learn.microsoft.com/graph/delta-query-events, …/graph/api/resources/event,
-// …/graph/change-notifications-delivery-webhooks, learn.microsoft.com/entra/identity-platform/v2-oauth2-auth-code-flow
+// A play Microsoft Graph, written from Microsoft's public documentation: a calendar holds the
+// events that a read from the start shows and a log of what its delta tells; a case puts into both
+// whatever it likes, as raw JSON. Source (read 2026-11-29):
+// learn.microsoft.com/graph/delta-query-events, …/graph/api/resources/event,
+// …/graph/change-notifications-delivery-webhooks,
+// learn.microsoft.com/entra/identity-platform/v2-oauth2-auth-code-flow
 import { randomUUID } from 'node:crypto'
 import { PlayVendor, type Asked, type Told } from './server.ts'
 
@@ -31,7 +33,10 @@ export function graphError(status: number, code: string, message = 'No.', inner:
   }
 }
 
-/** A refusal of the sign-in server: learn.microsoft.com/entra/identity-platform/reference-error-codes. */
+/**
+ * A refusal of the sign-in server:
+ * learn.microsoft.com/entra/identity-platform/reference-error-codes.
+ */
 export function entraError(error: string, number: number, text: string, more: Item = {}): Told {
   return {
     status: 400,
@@ -248,7 +253,10 @@ function oneOf(item: Item | undefined, asked: Asked): Told {
   return item === undefined ? NOT_FOUND : { body: pick(item, asked) }
 }
 
-/** Pages of at most odata.maxpagesize; each read has skip tokens of its own, a delta token is a place in the log. */
+/**
+ * Pages of at most odata.maxpagesize;
+ * each read has skip tokens of its own, a delta token is a place in the log.
+ */
 function delta(calendar: GraphCalendar, { query, headers, here }: Asked): Told {
   const [read, since, at] = query.get('$skiptoken')?.split('.') ?? [
     String((calendar.reads += 1)),
@@ -266,7 +274,10 @@ function delta(calendar: GraphCalendar, { query, headers, here }: Asked): Told {
   return { body: { '@odata.context': '#Collection(event)', value: all.slice(Number(at), to), ...link } }
 }
 
-/** Pages of at most $top; the link to the next one repeats what was asked. learn.microsoft.com/graph/paging */
+/**
+ * Pages of at most $top; the link to the next one repeats what was asked.
+ * learn.microsoft.com/graph/paging
+ */
 function view(calendar: GraphCalendar, asked: Asked): Told {
   const all = windowed(calendar, asked)
   const { query, here } = asked

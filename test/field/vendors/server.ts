@@ -1,5 +1,6 @@
-// What both play vendors are made of: a real HTTP server, a record of what it was asked, and answers that a case
-// puts in front of the usual ones. It knows a vendor's wire and a case's words, and nothing of the product.
+// What both play vendors are made of: a real HTTP server, a record of what it was asked, and
+// answers that a case puts in front of the usual ones. It knows a vendor's wire and a case's words,
+// and nothing of the product.
 import { once } from 'node:events'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -74,7 +75,9 @@ export abstract class PlayVendor implements AsyncDisposable {
     return this.#open > 0
   }
 
-  /** What an account asked for below a path, oldest first; `since` in ms of the play vendor's clock. */
+  /**
+   * What an account asked for below a path, oldest first; `since` in ms of the play vendor's clock.
+   */
   calls(account: { readonly name: string }, part: string, since = 0): readonly Asked[] {
     return this.asked.filter(
       (one) => one.account === account.name && one.at >= since && one.path.includes(part),

@@ -1,5 +1,6 @@
-// Runs the drills' own snippets as they stand: only host, id and token are put in. The snippets lie beside this file, verbatim, so
-// that a change of ours that breaks what operators copy out of their runbooks is seen.
+// Runs the drills' own snippets as they stand: only host, id and token are put in. The snippets
+// lie beside this file, verbatim, so that a change of ours that breaks what operators copy out
+// of their runbooks is seen.
 import { spawn } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -39,7 +40,10 @@ export interface CurlAnswer {
   readonly body: string
 }
 
-/** What each curl of the snippet was answered. curl reads from its own settings file how to print the status. */
+/**
+ * What each curl of the snippet was answered.
+ * curl reads from its own settings file how to print the status.
+ */
 export async function runCurl(name: string, place: Place): Promise<readonly CurlAnswer[]> {
   return inFolder(async (folder) => {
     writeFileSync(path.join(folder, '.curlrc'), 'silent\nwrite-out = "\\n=%{http_code}\\n"\n')
@@ -51,7 +55,10 @@ export async function runCurl(name: string, place: Place): Promise<readonly Curl
   })
 }
 
-/** The lines that the snippet's TypeScript prints, in a process of its own that has to end by itself. */
+/**
+ * The lines that the snippet's TypeScript prints,
+ * in a process of its own that has to end by itself.
+ */
 export async function runTypeScript(
   name: string,
   place: Place,

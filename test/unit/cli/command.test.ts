@@ -1,4 +1,5 @@
-// The command as a person mistypes it: one line says what happened and what to do, and never a stack of Node.
+// The command as a person mistypes it:
+// one line says what happened and what to do, and never a stack of Node.
 import { execFile } from 'node:child_process'
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'

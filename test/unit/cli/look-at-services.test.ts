@@ -1,4 +1,5 @@
-// Services that are asked how they are: what each answer means, and that one that never answers is told of in time.
+// Services that are asked how they are:
+// what each answer means, and that one that never answers is told of in time.
 import { createServer, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { afterEach, describe, expect, test } from 'vitest'

@@ -1,4 +1,5 @@
-// What strangers wrote reaches a terminal as text and never as a command to it, wherever the command prints.
+// What strangers wrote reaches a terminal as text and never as a command to it,
+// wherever the command prints.
 import { execFile } from 'node:child_process'
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'

@@ -1,4 +1,5 @@
-// The verdict of `calstream status`: healthy only when everything was seen and is well; each trouble alone is enough against it.
+// The verdict of `calstream status`: healthy only when everything was seen and is well; each
+// trouble alone is enough against it.
 import { describe, expect, test } from 'vitest'
 import type { ServiceLook } from '../../../services/cli/look-at-services.ts'
 import {

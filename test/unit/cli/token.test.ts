@@ -1,4 +1,5 @@
-// `calstream token`: what it prints is taken by the API that has the same settings, and nothing that the API would refuse is printed.
+// `calstream token`: what it prints is taken by the API that has the same settings, and nothing
+// that the API would refuse is printed.
 import { expect, test } from 'vitest'
 import { Secret } from '#shared/platform/env.ts'
 import { printToken } from '../../../services/cli/token.ts'

@@ -1,4 +1,5 @@
-// Every invariant on a good history made by hand: a judge that always says FAIL proves nothing either.
+// Every invariant on a good history made by hand:
+// a judge that always says FAIL proves nothing either.
 import { describe, expect, test } from 'vitest'
 import { TOPICS } from '#schemas/topics.ts'
 import type { InvariantId } from '../../drills/checkers/check.ts'

@@ -1,4 +1,5 @@
-// The machinery of the drills where it is pure: schedules, slopes, the fault catalogue, mutants, pages.
+// The machinery of the drills where it is pure:
+// schedules, slopes, the fault catalogue, mutants, pages.
 import { readFileSync } from 'node:fs'
 import path from 'node:path'
 import { describe, expect, test } from 'vitest'

@@ -1,4 +1,5 @@
-// The raw ledgers of a run: everything that a verdict rests on can be read again, and no secret lies beside it.
+// The raw ledgers of a run: everything that a verdict rests on can be read again,
+// and no secret lies beside it.
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'

@@ -93,7 +93,10 @@ export const counted = (value: number) => [
   },
 ]
 
-/** A connection of one event and one channel that was disconnected; `without`: rows of that table stay. */
+/**
+ * A connection of one event and one channel that was disconnected;
+ * `without`: rows of that table stay.
+ */
 export function disconnected({ without }: { without?: AuditRow['table'] } = {}): Partial<Ledgers> {
   const by = { op: 'DELETE', role: 'calstream_scheduler' } as const
   const channel = { id: 'ch', connection_id: CONNECTION }

@@ -1,4 +1,5 @@
-// Bearer tokens by published keys and by a shared secret, and who the claims of a good one name. Over HTTP: sync-api.test.ts.
+// Bearer tokens by published keys and by a shared secret, and who the claims of a good one name.
+// Over HTTP: sync-api.test.ts.
 import { createHmac } from 'node:crypto'
 import { createServer } from 'node:http'
 import { once } from 'node:events'

@@ -1,4 +1,5 @@
-// The rate of rings: what is published for how many, with which keys, and that nothing is answered before it.
+// The rate of rings: what is published for how many, with which keys,
+// and that nothing is answered before it.
 import { randomUUID } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'

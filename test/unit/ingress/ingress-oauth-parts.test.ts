@@ -1,4 +1,5 @@
-// The pure parts of OAuth: tokens of a flow, addresses to go back to, the page, and what is said for each failure.
+// The pure parts of OAuth: tokens of a flow, addresses to go back to, the page,
+// and what is said for each failure.
 import { randomBytes, randomUUID } from 'node:crypto'
 import { SignJWT } from 'jose'
 import { describe, expect, test } from 'vitest'

@@ -1,4 +1,5 @@
-// States of connections and calendars in words: each state is reached, and stale is said exactly when it is so.
+// States of connections and calendars in words:
+// each state is reached, and stale is said exactly when it is so.
 import { randomUUID } from 'node:crypto'
 import { describe, expect, test } from 'vitest'
 import {

@@ -1,4 +1,5 @@
-// schemas/openapi.yaml says what the ingress answers: every answer in it is provoked on a real socket.
+// schemas/openapi.yaml says what the ingress answers:
+// every answer in it is provoked on a real socket.
 import { describe, expect, test } from 'vitest'
 import { MICROSOFT_WEBHOOK, registerMicrosoftWebhook } from '../../../services/ingress/webhooks/microsoft.ts'
 import { registerApi } from '../../../services/ingress/api/routes.ts'

@@ -1,4 +1,5 @@
-// The publisher between many callers and one producer: few sends, each bounded, every ring in exactly one of them.
+// The publisher between many callers and one producer:
+// few sends, each bounded, every ring in exactly one of them.
 import { randomUUID } from 'node:crypto'
 import { expect, test } from 'vitest'
 import { Failure } from '#shared/domain/failure.ts'

@@ -186,7 +186,8 @@ describe('places', () => {
     const ahead = 'POST /api/webhooks/calendar/google HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(40)
     await Promise.all(Array.from({ length: 10 }, () => talk(ingress.port, ahead)))
     await eventually('all are answered', () => answering.length === 400)
-    // In the middle all ten have come and none has had its last one; the one that begins is none of the nine.
+    // In the middle all ten have come and none has had its last one;
+    // the one that begins is none of the nine.
     expect(Math.min(...answering.slice(150, 250))).toBeLessThan(9)
   })
 

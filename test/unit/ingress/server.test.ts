@@ -128,7 +128,8 @@ describe('the server', () => {
       .uint8Array({ minLength: 1, maxLength: 300 })
       .map((bytes) => Buffer.concat([bytes, Buffer.from('\r\n\r\n')]))
     const talk = async (bytes: Buffer) => {
-      // Half closed, so that one which still waits for more bytes ends now instead of at its timeout.
+      // Half closed, so that one which still waits for more bytes ends now
+      // instead of at its timeout.
       const answer = await rawDialogue(ingress.port, (socket) => void socket.end(bytes))
       expect(answer.status).toBeLessThan(500)
     }

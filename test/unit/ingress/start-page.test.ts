@@ -1,4 +1,5 @@
-// The page at `/` of the ingress: for whoever opens its address in a browser. It is the same for everybody and asks nothing.
+// The page at `/` of the ingress: for whoever opens its address in a browser. It is the same for
+// everybody and asks nothing.
 import { expect, test } from 'vitest'
 import { createServer } from '../../../services/ingress/server.ts'
 import { registerStartPage } from '../../../services/ingress/start-page.ts'

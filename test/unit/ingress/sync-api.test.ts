@@ -170,7 +170,8 @@ describe('the sync API', () => {
       const answer = await askForOne(closed, where, A_CONNECTION.id, { scope: 'operator' })
       expect([answer.status, problemOf(answer)['error']]).toEqual([403, 'Calendar sync not enabled'])
       expect(closed.held).toEqual([[[A_CONNECTION.id], ['CALENDAR_SYNC_ENABLED']]])
-      // Of an app's other connections none is held for a request about one, where the path names it.
+      // Of an app's other connections none is held for a request about one,
+      // where the path names it.
       const another = { id: randomUUID(), vendor: 'google', status: 'active' }
       const own = await start({ sync: OFF_SYNC, database: [A_CONNECTION, another] })
       expect((await askForOne(own, where, A_CONNECTION.id)).status).toBe(403)

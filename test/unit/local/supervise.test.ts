@@ -1,4 +1,5 @@
-// A part of the local stack that gives up while what it stands on is slow is started again; one that never can ends with its reason.
+// A part of the local stack that gives up while what it stands on is slow is started again; one
+// that never can ends with its reason.
 import { expect, test } from 'vitest'
 import { Problem } from '../../../infra/local/problem.ts'
 import { startedInTheEnd } from '../../../infra/local/supervise.ts'

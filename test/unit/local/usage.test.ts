@@ -1,5 +1,5 @@
-// The npm commands explain themselves: `--help` ends with 0 before anything is installed or started, a mistake with 2, and every
-// option that an entry reads stands in its text.
+// The npm commands explain themselves: `--help` ends with 0 before anything is installed or
+// started, a mistake with 2, and every option that an entry reads stands in its text.
 import { execFile } from 'node:child_process'
 import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'

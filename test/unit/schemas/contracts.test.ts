@@ -1,4 +1,5 @@
-// The contracts agree with each other: Avro files, generated types, topic table, broker settings and AsyncAPI.
+// The contracts agree with each other:
+// Avro files, generated types, topic table, broker settings and AsyncAPI.
 import avro from 'avsc'
 import { readdirSync, readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'

@@ -1,4 +1,5 @@
-// The simulated clock: timers run in the order of their due times and see these times, whether the clock runs or is moved.
+// The simulated clock: timers run in the order of their due times and see these times,
+// whether the clock runs or is moved.
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import { createClock } from '../../../infra/simulator/clock/clock.ts'
 import { createTimerHeap } from '../../../infra/simulator/clock/timer-heap.ts'

@@ -1,4 +1,5 @@
-// What Google does with a receiver's answer: the rule that decides whether a lost notification is anybody's fault but ours.
+// What Google does with a receiver's answer: the rule that decides whether a lost notification is
+// anybody's fault but ours.
 import { describe, expect, it } from 'vitest'
 import { afterAttempt, messageHeaders, retryDelay } from '../../../infra/simulator/google/delivery.ts'
 import { createRandom } from '../../../infra/simulator/random.ts'

@@ -1,4 +1,5 @@
-// How Graph judges who answers its notifications: the shares of slow answers, the ten minutes, the host.
+// How Graph judges who answers its notifications:
+// the shares of slow answers, the ten minutes, the host.
 import { describe, expect, it } from 'vitest'
 import { createEndpoints } from '../../../infra/simulator/microsoft/endpoints.ts'
 

@@ -1,4 +1,5 @@
-// The manual of the play vendors tells of every route of the admin API and of no other, with bodies that the routes take.
+// The manual of the play vendors tells of every route of the admin API and of no other,
+// with bodies that the routes take.
 import { readFileSync } from 'node:fs'
 import path from 'node:path'
 import { describe, expect, test } from 'vitest'

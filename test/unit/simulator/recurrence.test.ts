@@ -1,4 +1,5 @@
-// The expansion of series: what a reader with singleEvents=true is shown must be what the rule says, over changes of summer time.
+// The expansion of series: what a reader with singleEvents=true is shown must be what the rule
+// says, over changes of summer time.
 import { describe, expect, it } from 'vitest'
 import {
   occurrences,

@@ -1,4 +1,5 @@
-// The world: canaries that mark every version, increments that say everything that changed, a journal that brings it all back.
+// The world: canaries that mark every version, increments that say everything that changed, a
+// journal that brings it all back.
 import { appendFileSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'

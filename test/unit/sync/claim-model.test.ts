@@ -1,5 +1,5 @@
-// Whatever happens to a connection and its calendars, no work exists that nothing will ring: once the vendor is well and the gates
-// are open, everything is read, by rings that exist already.
+// Whatever happens to a connection and its calendars, no work exists that nothing will ring: once
+// the vendor is well and the gates are open, everything is read, by rings that exist already.
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { ClaimModel, type Stop, type Truth } from '../../support/claim-model.ts'
@@ -114,7 +114,10 @@ function carryOut(model: ClaimModel, one: Command, sweeps: boolean): string | nu
   }
 }
 
-/** The vendor is well, the gates are open, and nobody does anything: more than the longest backoff passes, in small steps. */
+/**
+ * The vendor is well, the gates are open, and nobody does anything:
+ * more than the longest backoff passes, in small steps.
+ */
 function letRest(model: ClaimModel, sweeps: boolean): void {
   model.account = 'well'
   model.isGateOpen = true

@@ -1,4 +1,5 @@
-// The wait for a turn at a vendor that has just come back: short ones behind the gates, longer ones are given up.
+// The wait for a turn at a vendor that has just come back:
+// short ones behind the gates, longer ones are given up.
 import { expect, test } from 'vitest'
 import { Failure } from '#shared/domain/failure.ts'
 import type { GateDecision } from '#shared/domain/gates.ts'
@@ -74,7 +75,8 @@ test('a page that is asked for again has nothing of the first try in hand', asyn
 test('a gate that closes while it waits keeps it from going out', async () => {
   const { asked, fetch, close } = setup(300)
   const fetched = fetch()
-  // The first call is made within the same turn of the event loop; nothing of a slow machine comes between.
+  // The first call is made within the same turn of the event loop;
+  // nothing of a slow machine comes between.
   await Promise.resolve()
   expect(asked).toHaveLength(1)
   close()

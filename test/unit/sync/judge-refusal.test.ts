@@ -1,4 +1,5 @@
-// What a refusal leads to. Pure, and tried over sequences of answers: nothing irreversible follows from one of them.
+// What a refusal leads to. Pure, and tried over sequences of answers:
+// nothing irreversible follows from one of them.
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { disposition, Failure, FAILURE_CODES, type FailureCode } from '#shared/domain/failure.ts'

@@ -24,7 +24,9 @@ const details: Page = {
   next: MORE,
 }
 
-/** @returns how many of the pages a run takes; it is broken off before the end when that is fewer. */
+/**
+ * @returns how many of the pages a run takes; it is broken off before the end when that is fewer.
+ */
 async function taken(pages: readonly Page[]): Promise<number> {
   const left = [...pages]
   const access = {

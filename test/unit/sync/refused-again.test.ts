@@ -1,4 +1,5 @@
-// What one more try costs of a calendar that is refused: the first asks whatever may be wrong instead, the later ones the calendar.
+// What one more try costs of a calendar that is refused: the first asks whatever may be wrong
+// instead, the later ones the calendar.
 import { expect, test } from 'vitest'
 import { Failure, type FailureCode } from '#shared/domain/failure.ts'
 import { systemClock } from '#shared/platform/clock.ts'

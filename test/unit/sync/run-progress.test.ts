@@ -1,4 +1,5 @@
-// Whether a run gets anywhere, by what its pages say: no run that ends is broken off, and none that repeats itself goes on.
+// Whether a run gets anywhere, by what its pages say:
+// no run that ends is broken off, and none that repeats itself goes on.
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import {

@@ -1,5 +1,5 @@
-// Google Calendar API v3 behind the vendor port. Concrete occurrences are read (singleEvents=true), and the window is named on a
-// full read only: Google forbids it beside a sync token.
+// Google Calendar API v3 behind the vendor port. Concrete occurrences are read (singleEvents=true),
+// and the window is named on a full read only: Google forbids it beside a sync token.
 // Source: https://developers.google.com/workspace/calendar/api/guides/sync and …/guides/push
 import type { calendar_v3 } from 'googleapis/build/src/apis/calendar/index.js'
 import type { z } from 'zod'
@@ -37,7 +37,10 @@ const EVENTS_PER_PAGE: Readonly<Record<Reading, number>> = {
   'small-pages': 250,
   plain: 500,
 }
-/** What is read, and nothing else: descriptions, other attendees and attachments are never sent. They are filtered after the query, so tokens of before stay good. */
+/**
+ * What is read, and nothing else: descriptions, other attendees and attachments are never sent.
+ * They are filtered after the query, so tokens of before stay good.
+ */
 const FIELDS = {
   events: `nextPageToken,nextSyncToken,items(${googleMask(wireEvent)})`,
   calendars: `nextPageToken,items(${googleMask(wireCalendar)})`,
@@ -50,8 +53,11 @@ const CALENDARS_PER_PAGE = 250
 const CALENDAR_PAGES_MAX = 40
 /** All that we read: the calendar list, events and their channels. */
 const CALENDAR_SCOPE = 'https://www.googleapis.com/auth/calendar.readonly'
-/** `openid` brings the identity token: its `sub` stays when the person's address changes. Source, read 2026-11-29:
- * https://developers.google.com/identity/openid-connect/openid-connect#an-id-tokens-payload */
+/**
+ * `openid` brings the identity token: its `sub` stays when the person's address changes.
+ * Source, read 2026-11-29:
+ * https://developers.google.com/identity/openid-connect/openid-connect#an-id-tokens-payload
+ */
 const SCOPE = `openid ${CALENDAR_SCOPE}`
 const ISSUERS = ['https://accounts.google.com', 'accounts.google.com']
 
@@ -103,8 +109,9 @@ function oauthSettings(config: GoogleConfig): OAuthSettings {
     clientSecret: config.clientSecret,
     scope: SCOPE,
     needed: [{ scope: CALENDAR_SCOPE, widerScopes: ['https://www.googleapis.com/auth/calendar'] }],
-    // Without prompt=consent a second consent brings no refresh token. Without include_granted_scopes
-    // the token may read calendars and nothing else that the person ever gave to the same client.
+    // Without prompt=consent a second consent brings no refresh token. Without
+    // include_granted_scopes the token may read calendars and nothing else that the person ever
+    // gave to the same client.
     consent: { access_type: 'offline', prompt: 'consent' },
     tokenParameters: {},
   }
@@ -220,8 +227,8 @@ function pageParams(request: PageRequest): calendar_v3.Params$Resource$Events$Li
 }
 
 /**
- * Any 410, Google's words for an expired token under another number, or a 400 about the token that we sent: one that Google no
- * longer knows, for example after it slept in a checkpoint.
+ * Any 410, Google's words for an expired token under another number, or a 400 about the token that
+ * we sent: one that Google no longer knows, for example after it slept in a checkpoint.
  * Source: developers.google.com/workspace/calendar/api/guides/errors, "410: Gone", seen 2026-11.
  */
 function isCursorExpired(answer: Answer, { cursor, pageToken }: PageRequest): boolean {
@@ -246,7 +253,8 @@ function nextOf(page: z.output<typeof wireEventPage>, request: PageRequest): Pag
   // A plain listing is taken when tokens lead nowhere, so none of it is kept.
   if (request.reading === 'plain') return { kind: 'end', cursor: PLAIN_END }
   if (nextSyncToken) return { kind: 'end', cursor: storableToken(nextSyncToken, VENDOR) }
-  // Seen when a filter forbids sync tokens; without a cursor every later change would be missed in silence.
+  // Seen when a filter forbids sync tokens;
+  // without a cursor every later change would be missed in silence.
   throw new Failure(
     'vendor/unreadable-answer',
     'Google ended the list with neither a page token nor a sync token.',
@@ -291,7 +299,8 @@ async function openChannel(
       'Google opened a channel with another id than the one asked for.',
     )
   }
-  // Without an end in the answer it has the life that was asked for, which is no longer than Google's default of seven days.
+  // Without an end in the answer it has the life that was asked for, which is no longer than
+  // Google's default of seven days.
   const expiresAt = clampMicros(expiration ? expiration * 1000 : clock.now() + request.lifeMs * 1000)
   return { kind: 'opened', channelId: id, resourceId, expiresAt }
 }

@@ -1,5 +1,5 @@
-// One call of the Google Calendar API. The SDK builds the request; its retries, redirects and token refresh are off, and
-// everything it throws is translated by errors.ts before it leaves.
+// One call of the Google Calendar API. The SDK builds the request; its retries, redirects and token
+// refresh are off, and everything it throws is translated by errors.ts before it leaves.
 import type { calendar_v3, MethodOptions } from 'googleapis/build/src/apis/calendar/index.js'
 import type { Failure } from '#shared/domain/failure.ts'
 import type { Micros } from '#shared/domain/ids.ts'
@@ -18,7 +18,9 @@ export type Call = (
   work: (api: calendar_v3.Calendar, options: MethodOptions) => Promise<{ readonly data: unknown }>,
 ) => Promise<Outcome>
 
-/** A refusal stays a value here, because some are expected: only the caller of `call` knows which. */
+/**
+ * A refusal stays a value here, because some are expected: only the caller of `call` knows which.
+ */
 export type Outcome =
   | { readonly kind: 'ok'; readonly data: unknown }
   | { readonly kind: 'refused'; readonly answer: Answer; readonly failure: Failure }
@@ -27,7 +29,8 @@ export type Outcome =
 export function createCaller(rootUrl: string, clock: Clock): Call {
   const fetchImplementation = createBoundedFetch()
   let client: Promise<calendar_v3.Calendar> | undefined
-  // The deep import takes 115 ms and 72 MB where the whole package takes 945 ms and 168 MB; loaded when first used.
+  // The deep import takes 115 ms and 72 MB where the whole package takes 945 ms and
+  // 168 MB; loaded when first used.
   const load = () =>
     import('googleapis/build/src/apis/calendar/index.js').then(({ calendar }) =>
       calendar({
@@ -59,7 +62,10 @@ export function through(call: Call, each: EachCall = sendAtOnce): Call {
   return (who, signal, work) => each(() => call(who, signal, work))
 }
 
-/** The SDK encodes it, and lets through what would lead elsewhere. Throws Failure `vendor/rejected` for that. */
+/**
+ * The SDK encodes it, and lets through what would lead elsewhere.
+ * Throws Failure `vendor/rejected` for that.
+ */
 export function calendarId(id: string): string {
   pathSegment(id, VENDOR)
   return id
@@ -70,7 +76,10 @@ export function toRfc3339(micros: Micros): string {
   return new Date(Math.floor(micros / 1000)).toISOString()
 }
 
-/** The HTTP answer inside an error of the SDK; null if there was none, or none that could be read to its end. */
+/**
+ * The HTTP answer inside an error of the SDK;
+ * null if there was none, or none that could be read to its end.
+ */
 function answerOf(error: unknown): Answer | null {
   if (typeof error !== 'object' || error === null || !('response' in error)) return null
   const { response } = error

@@ -1,6 +1,7 @@
-// What went wrong at Google, as a Failure: the one place that knows Google's statuses and reasons. Its texts carry the status and
-// a reason word, never an answer's body and never a token. Nothing that cannot be undone (parking a connection, disabling a
-// calendar) follows from an answer that is not in Google's documented format: proxies send 403 and 404 pages of their own.
+// What went wrong at Google, as a Failure: the one place that knows Google's statuses and reasons.
+// Its texts carry the status and a reason word, never an answer's body and never a token. Nothing
+// that cannot be undone (parking a connection, disabling a calendar) follows from an answer that is
+// not in Google's documented format: proxies send 403 and 404 pages of their own.
 // Source: https://developers.google.com/workspace/calendar/api/guides/errors
 import { Failure, type FailureCode } from '#shared/domain/failure.ts'
 import type { Micros } from '#shared/domain/ids.ts'
@@ -101,7 +102,8 @@ function codeOfForbidden(reason: string, subject: CallSubject): FailureCode {
       return 'vendor/access-denied'
     case 'notACalendarUser':
       return 'vendor/no-mailbox'
-    // Of a user, a domain or a project, and not of this grant: they pass, or last, and are judged then.
+    // Of a user, a domain or a project, and not of this grant:
+    // they pass, or last, and are judged then.
     case 'insufficientPermissions':
     case 'domainPolicy':
       return 'vendor/call-refused'

@@ -1,6 +1,7 @@
-// Google's event becomes ours; pure. An all-day event stays a date, a timed one becomes an exact instant, and text is made fit
-// for Postgres and Kafka. An item that cannot be read is returned as such and costs nobody else its page.
-// What is bent, and how, is said in fit.ts; an end that is missing counts as one before the start.
+// Google's event becomes ours; pure. An all-day event stays a date, a timed one becomes an exact
+// instant, and text is made fit for Postgres and Kafka. An item that cannot be read is returned as
+// such and costs nobody else its page. What is bent, and how, is said in fit.ts; an end that is
+// missing counts as one before the start.
 import {
   isBusy,
   VISIBILITIES,
@@ -28,7 +29,10 @@ import {
 import type { VendorCalendar } from '../vendor.ts'
 import { wireCalendar, wireEvent, type WireEvent, type WireTime } from './wire.ts'
 
-/** developers.google.com/workspace/calendar/api/v3/reference/events#attendees.responseStatus, read 2026-11-29. */
+/**
+ * developers.google.com/workspace/calendar/api/v3/reference/events#attendees.responseStatus, read
+ * 2026-11-29.
+ */
 const ANSWERS = new Map<string, Response>([
   ['accepted', 'accepted'],
   ['declined', 'declined'],
@@ -66,7 +70,10 @@ export function mapEvent(raw: unknown): MappedItem {
   return { kind: 'item', item: { kind: 'event', event: toEvent(wire, seriesId, times) } }
 }
 
-/** One entry of calendarList.list; null for one that is deleted, not readable, or not an entry at all. */
+/**
+ * One entry of calendarList.list; null for one that is deleted,
+ * not readable, or not an entry at all.
+ */
 export function mapCalendar(raw: unknown): VendorCalendar | null {
   const parsed = wireCalendar.safeParse(raw)
   if (!parsed.success || !isStorableId(parsed.data.id)) return null
@@ -119,7 +126,10 @@ function claimOf(wire: WireEvent): Claim {
   return { response, kind, showAs: showAsOf(wire, response, kind) }
 }
 
-/** The entry that stands for this calendar is `self`; whoever made the event need not be among those asked. */
+/**
+ * The entry that stands for this calendar is `self`;
+ * whoever made the event need not be among those asked.
+ */
 function responseOf({ attendees, organizer }: WireEvent): Response {
   const self = attendees?.find((one) => one?.self)
   if (!self) return organizer?.self ? 'organizer' : 'none'

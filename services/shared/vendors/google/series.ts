@@ -1,7 +1,9 @@
-// Series of Google. A change of a series after which fewer, other or no occurrences exist is told only in part: of a weekly series
-// that was deleted, half a year of tombstones came and no more (github.com/googleapis/google-api-ruby-client issue 860, 2020). So a
-// page names the series that it touches, and each of them is read whole from events.instances.
-// Source: https://developers.google.com/workspace/calendar/api/v3/reference/events/instances (read 2026-11-29)
+// Series of Google. A change of a series after which fewer, other or no occurrences exist is told
+// only in part: of a weekly series that was deleted, half a year of tombstones came and no more
+// (github.com/googleapis/google-api-ruby-client issue 860, 2020). So a page names the series that
+// it touches, and each of them is read whole from events.instances.
+// Source: https://developers.google.com/workspace/calendar/api/v3/reference/events/instances (read
+// 2026-11-29)
 import type { Failure } from '#shared/domain/failure.ts'
 import { PAGE_ITEMS_MAX } from '#shared/domain/page-limits.ts'
 import { boundedItems, pathSegment, readAs } from '../answer.ts'
@@ -26,9 +28,9 @@ const SPLIT_ID = /^(.+)_R\d{8}(?:T\d{6}Z?)?$/
 const wireTouch = wireEvent.pick({ id: true, status: true, recurringEventId: true, recurrence: true })
 
 /**
- * The series that an incremental page touches, each once: by an occurrence, by a tombstone of one or of the series itself, by a
- * single event under the id of what was a series, and by a part that was split off. `masters`: items that are a series as such,
- * which is no event. Pure.
+ * The series that an incremental page touches, each once: by an occurrence, by a tombstone of one
+ * or of the series itself, by a single event under the id of what was a series, and by a part that
+ * was split off. `masters`: items that are a series as such, which is no event. Pure.
  */
 export function touchedSeries(items: readonly unknown[]): {
   readonly touched: readonly SeriesTouch[]
@@ -118,9 +120,9 @@ function instances(
 }
 
 /**
- * Google does not know the series, or not as one. Where a tombstone of its own says so too, it is gone. Else it ends nothing while a
- * list shows the witness: somebody who is invited to single occurrences of another's series has those and no series. Throws Failure
- * for any other refusal.
+ * Google does not know the series, or not as one. Where a tombstone of its own says so too, it is
+ * gone. Else it ends nothing while a list shows the witness: somebody who is invited to single
+ * occurrences of another's series has those and no series. Throws Failure for any other refusal.
  */
 async function withoutSeries(
   call: Call,

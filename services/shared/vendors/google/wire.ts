@@ -1,5 +1,6 @@
-// Google's JSON as it arrives, parsed from `unknown` and trusted after. Optional fields of a wrong type read as absent: only what
-// makes an item meaningless (no id, no usable time) makes it unreadable. Shapes: Calendar API v3 reference, events and calendarList.
+// Google's JSON as it arrives, parsed from `unknown` and trusted after. Optional fields of a wrong
+// type read as absent: only what makes an item meaningless (no id, no usable time) makes it
+// unreadable. Shapes: Calendar API v3 reference, events and calendarList.
 import { z } from 'zod'
 
 const text = z.string().nullish().catch(null)
@@ -56,7 +57,10 @@ export const wireCalendar = z.object({
   deleted: flag,
 })
 
-/** `expiration` is an int64, so a string; Google's own example shows a number. It may be absent. Both ids are sent back in a body and stored. */
+/**
+ * `expiration` is an int64, so a string; Google's own example shows a number. It may be absent.
+ * Both ids are sent back in a body and stored.
+ */
 export const wireChannel = z.object({
   id: z.string().min(1),
   resourceId: z.string().regex(/^[!-~]{1,512}$/),

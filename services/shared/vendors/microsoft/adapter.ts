@@ -1,6 +1,8 @@
-// Microsoft Graph v1.0 behind the vendor port, with the person's delegated consent. What reads calendars is loaded when first used.
-// Subscriptions are one per calendar: `me/events` rings for the default calendar only.
-// Source: https://learn.microsoft.com/graph/api/overview and https://learn.microsoft.com/graph/change-notifications-overview
+// Microsoft Graph v1.0 behind the vendor port, with the person's delegated consent. What reads
+// calendars is loaded when first used. Subscriptions are one per calendar: `me/events` rings for
+// the default calendar only.
+// Source: https://learn.microsoft.com/graph/api/overview and
+// https://learn.microsoft.com/graph/change-notifications-overview
 import { Failure } from '#shared/domain/failure.ts'
 import type { Micros } from '#shared/domain/ids.ts'
 import { withoutEndSlashes } from '#shared/platform/address.ts'
@@ -27,7 +29,8 @@ const GRAPH_SCOPES = ['User.Read', 'Calendars.Read']
 /** In which zone the days of the mailbox lie. Nothing stops without it. */
 const ZONE_SCOPE = 'MailboxSettings.Read'
 /**
- * Graph of the national clouds. There a scope is asked for with its resource, since a bare one means the worldwide Graph.
+ * Graph of the national clouds. There a scope is asked for with its resource, since a bare one
+ * means the worldwide Graph.
  * Source, read 2026-11-29: https://learn.microsoft.com/graph/deployments
  */
 const NATIONAL_GRAPHS = new Set([
@@ -39,9 +42,9 @@ const CALENDARS_PER_PAGE = 100
 /** 4 000 calendars; a list that goes on is a loop. */
 const CALENDAR_PAGES_MAX = 40
 /**
- * The documentation says 10 080, the service answers "can only be 10070 minutes in the future". It
- * counts
- * them by its own clock and refuses what ends later, so an hour is left for ours being ahead.
+ * The documentation says 10 080, the service answers "can only be 10070 minutes in the
+ * future". It counts them by its own clock and refuses what ends later, so an hour is
+ * left for ours being ahead.
  */
 const CHANNEL_LIFE_MAX_MS = (10_070 - 60) * 60_000
 /** The ids of notifications follow this header for the life of the subscription. */
@@ -108,7 +111,8 @@ function oauthSettings(config: MicrosoftConfig): OAuthSettings {
       { scope: 'Calendars.Read', widerScopes: ['Calendars.ReadWrite'] },
     ],
     consent: { response_mode: 'query', prompt: 'select_account' },
-    // A grant of before holds no more than these, and a token that is asked for more than was granted is refused: AADSTS65001.
+    // A grant of before holds no more than these, and a token that is asked for more than was
+    // granted is refused: AADSTS65001.
     tokenParameters: { scope: needed },
   }
 }
@@ -120,7 +124,10 @@ function scopeAt(apiUrl: string, scopes: readonly string[]): string {
   return ['offline_access', ...scopes.map((scope) => `${resource}${scope}`)].join(' ')
 }
 
-/** Microsoft names a scope with or without its resource, which is an address or the id of an app, in either case. */
+/**
+ * Microsoft names a scope with or without its resource,
+ * which is an address or the id of an app, in either case.
+ */
 function plainScope(scope: string): string {
   return scope.toLowerCase().replace(/^.*\//, '')
 }
@@ -181,8 +188,9 @@ async function listCalendars(
 }
 
 /**
- * The zone that the mailbox lives in; null when it may not be read, has no name that anybody knows, or no answer came: nothing but
- * where a day begins hangs on it. learn.microsoft.com/graph/api/user-get-mailboxsettings, read 2026-11-29.
+ * The zone that the mailbox lives in; null when it may not be read, has no name that anybody knows,
+ * or no answer came: nothing but where a day begins hangs on it.
+ * learn.microsoft.com/graph/api/user-get-mailboxsettings, read 2026-11-29.
  */
 async function zoneOfMailbox(graph: Graph, accessToken: string, signal: AbortSignal): Promise<string | null> {
   const { ianaZoneOf } = await import('./zones.ts')
@@ -236,14 +244,19 @@ function resourceSegment(id: string): string {
 }
 
 /**
- * A mailbox takes 1 000 subscriptions of all apps together, a tenant and an app in it so many that nobody documents; room may come
- * back. The words are those of public reports: "maximum number", "'SubscriptionCountReached' has reached limit of '1000'. Please
- * retry after '12/31/9999'", "has reached its limit of '1' … subscription on tenant" (status 403, 429 and 400).
- * Source: learn.microsoft.com/graph/change-notifications-overview, stackoverflow.com/q/65494288 (read 2026-11-29)
+ * A mailbox takes 1 000 subscriptions of all apps together, a tenant and an app in it so many that
+ * nobody documents; room may come back. The words are those of public reports: "maximum number",
+ * "'SubscriptionCountReached' has reached limit of '1000'. Please retry after '12/31/9999'", "has
+ * reached its limit of '1' … subscription on tenant" (status 403, 429 and 400).
+ * Source: learn.microsoft.com/graph/change-notifications-overview,
+ * stackoverflow.com/q/65494288 (read 2026-11-29)
  */
 const LIMIT = /maximum number|SubscriptionCountReached|reached (?:its|the)? ?limit of/i
 
-/** Calendars of others cannot be subscribed to with a person's own consent, and some tenants know no subscriptions at all. */
+/**
+ * Calendars of others cannot be subscribed to with a person's own consent,
+ * and some tenants know no subscriptions at all.
+ */
 function refusedChannel({ answer, failure }: Outcome & { kind: 'refused' }): OpenedChannel {
   const problem = readProblem(answer.data)
   if ([400, 403, 429].includes(answer.status) && LIMIT.test(problem?.message ?? ''))

@@ -1,6 +1,7 @@
-// One call of Microsoft Graph. The SDK builds the request; its retries, redirects and authentication are left out of the middleware
-// chain (by default it repeats even a POST three times, and drops the token on http). The token goes to the configured origin
-// only, and links that Graph gives are followed as they are, never rebuilt, but only to there.
+// One call of Microsoft Graph. The SDK builds the request; its retries, redirects and
+// authentication are left out of the middleware chain (by default it repeats even a POST three
+// times, and drops the token on http). The token goes to the configured origin only, and links that
+// Graph gives are followed as they are, never rebuilt, but only to there.
 // Source: https://learn.microsoft.com/graph/sdks/customize-client
 import type { Client, Context, GraphRequest } from '@microsoft/microsoft-graph-client'
 import { Failure } from '#shared/domain/failure.ts'
@@ -15,7 +16,9 @@ const VERSION = 'v1.0'
 /** Links have a few kB. */
 const LINK_MAX = 16_384
 
-/** A refusal stays a value here, because some are expected: only the caller of `call` knows which. */
+/**
+ * A refusal stays a value here, because some are expected: only the caller of `call` knows which.
+ */
 export type Outcome =
   | { readonly kind: 'ok'; readonly data: unknown }
   | { readonly kind: 'refused'; readonly answer: Answer; readonly failure: Failure }
@@ -37,7 +40,10 @@ export interface Graph {
   call(request: GraphCall, signal: AbortSignal): Promise<Outcome>
   /** The link if it leads to the configured Graph and nowhere else, else null. */
   followable(link: string): string | null
-  /** The same for a link that Graph has just sent. Throws Failure `vendor/unreadable-answer` instead of null. */
+  /**
+   * The same for a link that Graph has just sent.
+   * Throws Failure `vendor/unreadable-answer` instead of null.
+   */
   linkHere(link: string): string
 }
 

@@ -1,5 +1,6 @@
-// A page of calendarView/delta: how it is asked for, where it leads, and its rows by what is to be done with them. Invariant: no
-// link leaves the configured Graph. Source: https://learn.microsoft.com/graph/delta-query-events
+// A page of calendarView/delta: how it is asked for, where it leads, and its rows by what is to be
+// done with them. Invariant: no link leaves the configured Graph. Source:
+// https://learn.microsoft.com/graph/delta-query-events
 import type { z } from 'zod'
 import { Failure } from '#shared/domain/failure.ts'
 import { shrunkSize } from '#shared/domain/page-limits.ts'
@@ -14,13 +15,19 @@ import { mergePending, versionKey, type Details, type PendingSeries } from './pa
 import { wirePage } from './wire.ts'
 
 const VENDOR = 'Microsoft'
-/** Graph names no greatest page of a delta; a daily series has 395 occurrences in the window, which 1 000 hold. */
+/**
+ * Graph names no greatest page of a delta;
+ * a daily series has 395 occurrences in the window, which 1 000 hold.
+ */
 const EVENTS_PER_PAGE: Readonly<Record<Exclude<Reading, 'plain'>, number>> = {
   usual: 200,
   'other-pages': 1000,
   'small-pages': 50,
 }
-/** Headers are not in the token of a link, so they go with every call. Bodies are not kept; as text they are smaller. */
+/**
+ * Headers are not in the token of a link, so they go with every call. Bodies are not kept;
+ * as text they are smaller.
+ */
 export const PREFER_EVENTS = 'outlook.timezone="UTC", IdType="ImmutableId", outlook.body-content-type="text"'
 function preferDelta({ shrunk = 0, reading = 'usual' }: PageRequest): string {
   const usual = EVENTS_PER_PAGE[reading === 'plain' ? 'usual' : reading]
@@ -49,7 +56,8 @@ export async function callDelta(
 ): Promise<DeltaPage | 'expired'> {
   const token = link ?? request.cursor
   const path = token === null ? `${calendarPath(request)}/calendarView/delta` : graph.followable(token)
-  // Kept from another Graph than the one that is configured now, or tampered with: it is of no use here.
+  // Kept from another Graph than the one that is configured now,
+  // or tampered with: it is of no use here.
   if (path === null) return 'expired'
   const outcome = await graph.call(
     {
@@ -81,7 +89,10 @@ export function windowQuery({ window }: PageRequest): Record<string, string> {
   return { startDateTime: iso(window.from), endDateTime: iso(window.to) }
 }
 
-/** Where a page leads. Throws Failure `vendor/unreadable-answer` for a link to another place, or to none, or back. */
+/**
+ * Where a page leads. Throws Failure `vendor/unreadable-answer` for a link to another
+ * place, or to none, or back.
+ */
 export function nextOf(graph: Graph, data: DeltaPage, current: string | null): Details['onward'] {
   const next = data['@odata.nextLink']
   const link = next ?? data['@odata.deltaLink']

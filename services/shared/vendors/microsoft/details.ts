@@ -1,6 +1,7 @@
-// What a page of changes left open, a few calls at a time: series are read from their instances, and a removed event is looked for,
-// because Graph says "removed" of an event that merely left the window too, and of a series once for all its occurrences. Graph's
-// delta and its other answers need not agree at the same moment: while a difference is young, the page is tried again later.
+// What a page of changes left open, a few calls at a time: series are read from their instances,
+// and a removed event is looked for, because Graph says "removed" of an event that merely left the
+// window too, and of a series once for all its occurrences. Graph's delta and its other answers
+// need not agree at the same moment: while a difference is young, the page is tried again later.
 import { Failure } from '#shared/domain/failure.ts'
 import type { Micros } from '#shared/domain/ids.ts'
 import { PAGE_ITEMS_MAX, shrunkSize } from '#shared/domain/page-limits.ts'
@@ -25,9 +26,14 @@ import { placeAfter, versionKey, type Details, type PendingSeries, type Place } 
 import { wireEvent, wirePage } from './wire.ts'
 
 const VENDOR = 'Microsoft'
-/** Bounds how much stands behind one turn of the port, which is one alone where that was too large; how many calls run at a time is for the caller to say. */
+/**
+ * Bounds how much stands behind one turn of the port, which is one alone where that was too large;
+ * how many calls run at a time is for the caller to say.
+ */
 const AT_ONCE = 3
-/** How long two places of Graph may tell differently of a change before that is taken for the truth. */
+/**
+ * How long two places of Graph may tell differently of a change before that is taken for the truth.
+ */
 const LAG_MICROS = 60_000_000
 /** A daily series has 395 occurrences in the window, and Outlook has no shorter step. */
 const INSTANCES_PER_PAGE = 500
@@ -48,7 +54,10 @@ interface Found {
   readonly hasMoved?: boolean
 }
 
-/** Reads up to four of the details. 'expired' when the page that named them has to be asked again and is gone. */
+/**
+ * Reads up to four of the details. 'expired' when the page that named them has to be
+ * asked again and is gone.
+ */
 export async function readDetails(
   deps: DeltaDeps,
   asking: Asking,
@@ -109,8 +118,8 @@ async function readSeries(
 }
 
 /**
- * The instances of a series, in no older state than the delta told of. Only a change of the last minute is doubted, and only when
- * no plain occurrence has its time of change.
+ * The instances of a series, in no older state than the delta told of. Only a change of the last
+ * minute is doubted, and only when no plain occurrence has its time of change.
  */
 async function readFresh(
   deps: DeltaDeps,
@@ -202,9 +211,10 @@ async function lookFor(deps: DeltaDeps, asking: Asking, id: string, { readAt }: 
 }
 
 /**
- * Whether an event that this calendar does not have lives in the mailbox: an immutable id stays when its event is moved
- * (learn.microsoft.com/graph/outlook-immutable-id, read 2026-11-29). Whether it finds what lies among the deleted items too is not
- * documented; then the account's other calendars are read once in vain.
+ * Whether an event that this calendar does not have lives in the mailbox: an immutable id stays
+ * when its event is moved (learn.microsoft.com/graph/outlook-immutable-id, read 2026-11-29).
+ * Whether it finds what lies among the deleted items too is not documented; then the account's
+ * other calendars are read once in vain.
  */
 async function isElsewhere(deps: DeltaDeps, asking: Asking, id: string): Promise<boolean> {
   const data = await readAt(deps, asking, `/me/events/${pathSegment(id, VENDOR)}`)
@@ -220,8 +230,8 @@ function eventIn(data: unknown): Found | 'missing' {
 }
 
 /**
- * Removals of series that Graph does not know. One that was made a moment ago may not be readable yet: so it is while the delta
- * goes on naming it.
+ * Removals of series that Graph does not know. One that was made a moment ago may not be readable
+ * yet: so it is while the delta goes on naming it.
  */
 async function areGone(
   deps: DeltaDeps,

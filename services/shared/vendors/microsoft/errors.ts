@@ -1,7 +1,9 @@
-// What went wrong at Microsoft Graph, as a Failure: the one place that knows Graph's statuses and codes. Its texts carry the status
-// and a code word, never an answer's body and never a token. Nothing that cannot be undone (parking a connection, disabling a
-// calendar) follows from an answer that is not in Graph's documented format: proxies send 403 and 404 pages of their own.
-// Source: https://learn.microsoft.com/graph/errors, …/graph/throttling, …/graph/delta-query-overview
+// What went wrong at Microsoft Graph, as a Failure: the one place that knows Graph's statuses and
+// codes. Its texts carry the status and a code word, never an answer's body and never a token.
+// Nothing that cannot be undone (parking a connection, disabling a calendar) follows from an answer
+// that is not in Graph's documented format: proxies send 403 and 404 pages of their own.
+// Source: https://learn.microsoft.com/graph/errors, …/graph/throttling,
+// …/graph/delta-query-overview
 import { Failure, type FailureCode } from '#shared/domain/failure.ts'
 import type { Micros } from '#shared/domain/ids.ts'
 import { reasonWord, type Answer } from '../answer.ts'
@@ -34,7 +36,10 @@ export function failureOfAnswer(answer: Answer, subject: CallSubject, now: Micro
   )
 }
 
-/** Graph's words for a sync state that it no longer has. Source: learn.microsoft.com/graph/delta-query-overview, seen 2026-11. */
+/**
+ * Graph's words for a sync state that it no longer has. Source:
+ * learn.microsoft.com/graph/delta-query-overview, seen 2026-11.
+ */
 const EXPIRY =
   /^(?:resync(?:Required|ChangesApplyDifferences|ChangesUploadDifferences)|fullSyncRequired|(?:Error)?syncState(?:NotFound|Invalid|Expired|Corrupt))$/i
 /** More than any answer nests. */
@@ -55,8 +60,9 @@ function codesOf(data: unknown): readonly string[] {
 }
 
 /**
- * Whether Graph no longer knows the token of a delta link. Outlook's tokens live as long as its cache has room. The documented
- * answer is 410, whatever its body; the words for it also come under other numbers and inside other errors.
+ * Whether Graph no longer knows the token of a delta link. Outlook's tokens live as long as its
+ * cache has room. The documented answer is 410, whatever its body; the words for it also come under
+ * other numbers and inside other errors.
  */
 export function isTokenExpired({ status, data }: Answer): boolean {
   if (status === 410 || codesOf(data).some((code) => EXPIRY.test(code))) return true
@@ -100,7 +106,10 @@ function isThrottling(problem: Problem | null): boolean {
   )
 }
 
-/** Outlook's own "access denied" is also said of a calendar that is no longer shared; no other is documented to be about the grant. */
+/**
+ * Outlook's own "access denied" is also said of a calendar that is no longer shared; no other is
+ * documented to be about the grant.
+ */
 function codeOfForbidden(code: string, subject: CallSubject): FailureCode {
   return subject === 'calendar' && /^Error(?:AccessDenied|ItemNotFound|FolderNotFound)$/i.test(code)
     ? 'vendor/calendar-gone'

@@ -1,6 +1,7 @@
-// Graph's event becomes ours; pure. An all-day event stays a date, a timed one becomes an exact instant, and text is made fit for
-// Postgres and Kafka (fit.ts says how). An item that cannot be read is returned as such and costs nobody else its page. Times are
-// asked for in UTC; one that comes in another zone is read in that zone.
+// Graph's event becomes ours; pure. An all-day event stays a date, a timed one becomes an exact
+// instant, and text is made fit for Postgres and Kafka (fit.ts says how). An item that cannot be
+// read is returned as such and costs nobody else its page. Times are asked for in UTC; one that
+// comes in another zone is read in that zone.
 import {
   isBusy,
   type CalendarEvent,
@@ -53,7 +54,10 @@ const SENSITIVITIES = new Map<string, Visibility>([
 export type DeltaRow =
   | MappedItem
   | { readonly kind: 'removed'; readonly vendorEventId: string }
-  /** A series, or an occurrence of it: occurrences come bare, so all of them are read from the series. */
+  /**
+   * A series, or an occurrence of it: occurrences come bare,
+   * so all of them are read from the series.
+   */
   | {
       readonly kind: 'series'
       readonly seriesId: string
@@ -93,15 +97,18 @@ export function mapEvent(raw: unknown): MappedItem {
 export interface Mailbox {
   /** The address in the default calendar's entry: whose mailbox it is. */
   readonly owner: string | null
-  /** IANA name; Graph keeps the zone with the mailbox, and each event names the one it was made in. */
+  /**
+   * IANA name; Graph keeps the zone with the mailbox, and each event names the one it was made in.
+   */
   readonly timeZone: string | null
 }
 const UNKNOWN_MAILBOX: Mailbox = { owner: null, timeZone: null }
 
 /**
- * One entry of the calendar list; null if it is not readable. Calendars that others share stand in the list under the address of
- * their owner (learn.microsoft.com/graph/outlook-get-shared-events-calendars, read 2026-11-29), those of Outlook itself (birthdays,
- * holidays) cannot be edited.
+ * One entry of the calendar list; null if it is not readable. Calendars that others share stand in
+ * the list under the address of their owner
+ * (learn.microsoft.com/graph/outlook-get-shared-events-calendars, read 2026-11-29), those of
+ * Outlook itself (birthdays, holidays) cannot be edited.
  */
 export function mapCalendar(raw: unknown, mailbox: Mailbox = UNKNOWN_MAILBOX): VendorCalendar | null {
   const parsed = wireCalendar.safeParse(raw)
@@ -121,7 +128,10 @@ export function mapCalendar(raw: unknown, mailbox: Mailbox = UNKNOWN_MAILBOX): V
   }
 }
 
-/** The address of the mailbox, from the entry of its default calendar; null where that is not among them. */
+/**
+ * The address of the mailbox, from the entry of its default calendar;
+ * null where that is not among them.
+ */
 export function ownerIn(entries: readonly unknown[]): string | null {
   const own = entries.find((raw) => wireCalendar.safeParse(raw).data?.isDefaultCalendar === true)
   return wireCalendar.safeParse(own).data?.owner?.address ?? null
@@ -191,8 +201,9 @@ function zoneOf(wire: WireEvent): string | null {
 }
 
 /**
- * The zone whose midnights bound an all-day event: its name where that says more than UTC, which Outlook on the web gives to events
- * of people anywhere; else the offset at which the start was told, of the event or of its original.
+ * The zone whose midnights bound an all-day event: its name where that says more than UTC, which
+ * Outlook on the web gives to events of people anywhere; else the offset at which the start was
+ * told, of the event or of its original.
  */
 function zoneOfDay(wire: WireEvent): string | null {
   const named = zoneOf(wire)
@@ -264,9 +275,10 @@ function instantOf(time: WireTime | null | undefined): Micros | null {
 }
 
 /**
- * The date of an all-day event, which comes as a midnight: that date as it stands, whatever the zone. Another time of day is a
- * midnight that was moved to another zone; it is moved back to the zone that the event was made in, and where that is not known, or
- * UTC, whose midnights come as such, to the nearest midnight.
+ * The date of an all-day event, which comes as a midnight: that date as it stands, whatever the
+ * zone. Another time of day is a midnight that was moved to another zone; it is moved back to the
+ * zone that the event was made in, and where that is not known, or UTC, whose midnights come as
+ * such, to the nearest midnight.
  */
 function dateOf(time: WireTime | null | undefined, madeIn: string | null | undefined): string | null {
   const written = time?.dateTime?.slice(0, 10) ?? ''

@@ -1,12 +1,16 @@
-// Where a run of Graph's changes stands, as the text that is kept between two pages. A page of a delta says of a series only that
-// something about it changed, and of a removed event only its id; what is left to look at travels here, so that one call of the
-// port stays a handful of calls to Graph and a run can be picked up by another process.
+// Where a run of Graph's changes stands, as the text that is kept between two pages. A page of a
+// delta says of a series only that something about it changed, and of a removed event only its id;
+// what is left to look at travels here, so that one call of the port stays a handful of calls to
+// Graph and a run can be picked up by another process.
 import { createHash } from 'node:crypto'
 import { z } from 'zod'
 import type { Micros } from '#shared/domain/ids.ts'
 import type { Page } from '../vendor.ts'
 
-/** Enough for all series of a mailbox in one run; beyond it the oldest are read a second time, which is only slower. */
+/**
+ * Enough for all series of a mailbox in one run;
+ * beyond it the oldest are read a second time, which is only slower.
+ */
 const SEEN_MAX = 4000
 
 const placeSchema = z.object({

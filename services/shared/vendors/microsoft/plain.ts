@@ -1,5 +1,6 @@
-// A page of calendarView: the window as it is, every occurrence whole. It is read when the delta of a calendar leads nowhere, costs a
-// listing of the whole window each time, and leaves no cursor. What it does not name, the sweep of the full read removes.
+// A page of calendarView: the window as it is, every occurrence whole. It is read when the delta of
+// a calendar leads nowhere, costs a listing of the whole window each time, and leaves no cursor.
+// What it does not name, the sweep of the full read removes.
 // Source: https://learn.microsoft.com/graph/api/calendar-list-calendarview
 import { Failure } from '#shared/domain/failure.ts'
 import { shrunkSize } from '#shared/domain/page-limits.ts'

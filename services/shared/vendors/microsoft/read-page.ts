@@ -1,6 +1,7 @@
-// One page of a calendar's changes as the port wants it: a page of the delta, or the details that such a page left open. Invariant:
-// events come whole or not at all. A series is read as a whole from its instances, because its occurrences come bare and a change
-// of the series may come without them. Loaded when first used, with the SDK, the zones and all.
+// One page of a calendar's changes as the port wants it: a page of the delta, or the details that
+// such a page left open. Invariant: events come whole or not at all. A series is read as a whole
+// from its instances, because its occurrences come bare and a change of the series may come without
+// them. Loaded when first used, with the SDK, the zones and all.
 // Source: https://learn.microsoft.com/graph/delta-query-events and …/graph/api/event-list-instances
 import type { CursorExpired, Page, PageItem } from '../vendor.ts'
 import {
@@ -18,7 +19,9 @@ import { readPlainly } from './plain.ts'
 import { placeAfter, readPlace, type Details, type Place } from './page-token.ts'
 import { wireEvent } from './wire.ts'
 
-/** More removals than this in one page are a clearing up: they are believed without a look at each. */
+/**
+ * More removals than this in one page are a clearing up: they are believed without a look at each.
+ */
 const REMOVALS_LOOKED_AT_MAX = 40
 
 /** The port's `fetchPage`. */

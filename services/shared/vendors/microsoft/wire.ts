@@ -1,5 +1,6 @@
-// Microsoft Graph's JSON as it arrives, parsed from `unknown` and trusted after. Optional fields of a wrong type read as absent: only
-// what makes an item meaningless makes it unreadable. Shapes: learn.microsoft.com/graph/api/resources/{event,calendar,subscription,user}.
+// Microsoft Graph's JSON as it arrives, parsed from `unknown` and trusted after. Optional fields of
+// a wrong type read as absent: only what makes an item meaningless makes it unreadable. Shapes:
+// learn.microsoft.com/graph/api/resources/{event,calendar,subscription,user}.
 import { z } from 'zod'
 
 const text = z.string().nullish().catch(null)
@@ -66,7 +67,10 @@ export const wireSubscription = z.object({
   expirationDateTime: text,
 })
 
-/** learn.microsoft.com/graph/errors; the inner error is spelled in two ways and may nest: errors.ts reads it. */
+/**
+ * learn.microsoft.com/graph/errors; the inner error is spelled in two ways and may
+ * nest: errors.ts reads it.
+ */
 export const wireError = z.object({
   error: z.object({
     code: text,

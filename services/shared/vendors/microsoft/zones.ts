@@ -1,6 +1,8 @@
-// Windows' names of time zones become IANA names, and wall clock times become instants. Graph names zones as Windows does, or by a
-// subset of the IANA names, and gives times without an offset. A name that nobody knows is null, never a guess.
-// Source: CLDR windowsZones (unicode.org/reports/tr35/tr35-dates.html#supplemental-time-zone-data) and the ICU of this Node.
+// Windows' names of time zones become IANA names, and wall clock times become instants. Graph names
+// zones as Windows does, or by a subset of the IANA names, and gives times without an offset. A
+// name that nobody knows is null, never a guess.
+// Source: CLDR windowsZones (unicode.org/reports/tr35/tr35-dates.html#supplemental-time-zone-data)
+// and the ICU of this Node.
 import windowsZones from 'cldr-core/supplemental/windowsZones.json' with { type: 'json' }
 import { Temporal } from 'temporal-polyfill'
 import type { Micros } from '#shared/domain/ids.ts'
@@ -17,7 +19,10 @@ const windowsNames = new Map(
     .filter(({ mapZone }) => mapZone._territory === '001')
     .map(({ mapZone }) => [mapZone._other.toLowerCase(), mapZone._type]),
 )
-/** Names that Windows dropped, or shows in other places than its table, and that mailboxes have kept. */
+/**
+ * Names that Windows dropped, or shows in other places than its table,
+ * and that mailboxes have kept.
+ */
 const OTHER_NAMES = new Map([
   ['kamchatka standard time', 'Asia/Kamchatka'],
   ['mid-atlantic standard time', 'Atlantic/South_Georgia'],
@@ -36,7 +41,10 @@ const zonesByCity = new Map(
 const DISPLAY_NAME = /^\((?:UTC|GMT)(?:([+-])(\d\d):(\d\d))?\)\s*(.*)$/i
 const known = new Map<string, string | null>()
 
-/** The IANA name of a zone, in ICU's canonical form; null if neither Windows nor IANA knows it (custom zones of Outlook). */
+/**
+ * The IANA name of a zone, in ICU's canonical form; null if neither Windows nor IANA knows it
+ * (custom zones of Outlook).
+ */
 export function ianaZoneOf(name: string): string | null {
   // A name of a megabyte would be kept.
   if (name.length > ZONE_MAX) return null
@@ -48,9 +56,10 @@ export function ianaZoneOf(name: string): string | null {
 }
 
 /**
- * Wall clock time in a zone → whole microseconds since 1970, at the edge of the exact range if outside; null if it is no time or
- * the zone is unknown. A time that the clock skips is read as if the clock had not been put forward, a time that comes twice as
- * the first one, as RFC 5545 §3.3.5 has it.
+ * Wall clock time in a zone → whole microseconds since 1970, at the edge of the exact range
+ * if outside; null if it is no time or the zone is unknown. A time that the clock skips is
+ * read as if the clock had not been put forward, a time that comes twice as the first one,
+ * as RFC 5545 §3.3.5 has it.
  */
 export function instantIn(local: string, zone: string): Micros | null {
   if (!LOCAL_TIME.test(local)) return parseInstant(local)
@@ -86,7 +95,10 @@ function find(name: string): string | null {
   return canonical(once ?? name)
 }
 
-/** The zone of one of the cities that a display name lists, else of its "Pacific Time", else its offset. */
+/**
+ * The zone of one of the cities that a display name lists,
+ * else of its "Pacific Time", else its offset.
+ */
 function zoneShownAs([, sign, hours = '00', minutes = '00', places = '']: RegExpExecArray): string | null {
   const offset = sign === undefined ? '+00:00' : `${sign}${hours}:${minutes}`
   const listed = places.split(',').flatMap((place) => zonesByCity.get(cityOf(place)) ?? [])

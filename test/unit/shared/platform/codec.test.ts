@@ -345,7 +345,8 @@ function removed(): EventChanged {
 function anyEventChanged(): fc.Arbitrary<EventChanged> {
   const text = fc.string({ unit: 'grapheme', maxLength: 40 })
   const optional = fc.option(text, { nil: null })
-  // avsc loses the last bit of integers below −2^52 (the year 1827 in µs); the sync window is far from there.
+  // avsc loses the last bit of integers below −2^52 (the year 1827 in µs);
+  // the sync window is far from there.
   const micros = fc.integer({ min: -(2 ** 52), max: Number.MAX_SAFE_INTEGER - 1 })
   const time = fc.oneof(
     micros.map((at) => ({ at, date: null })),

@@ -1,5 +1,6 @@
-// The gates against a server that speaks Unleash's client API: what a toggle means, what silence means, and that no answer of
-// the server, however wrong, ends the polling or the process. flags.test.ts of the integration tests uses the real Unleash.
+// The gates against a server that speaks Unleash's client API: what a toggle means, what silence
+// means, and that no answer of the server, however wrong, ends the polling or the process.
+// flags.test.ts of the integration tests uses the real Unleash.
 import { createServer, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { spawn } from 'node:child_process'

@@ -10,7 +10,10 @@ function response(text: string): Buffer {
   return Buffer.concat([size, Buffer.from(text)])
 }
 
-/** What a reader gets of these pieces, each sent on its own, until the server is done with the connection. */
+/**
+ * What a reader gets of these pieces, each sent on its own,
+ * until the server is done with the connection.
+ */
 async function read(pieces: readonly Buffer[], end: (socket: Socket) => void = (socket) => socket.end()) {
   const serve = async (socket: Socket): Promise<void> => {
     socket.on('error', () => {})

@@ -1,4 +1,5 @@
-// Logs: one line of JSON per event, no secret in any field, spelling or nesting, and the trace that an event belongs to.
+// Logs: one line of JSON per event, no secret in any field, spelling or nesting,
+// and the trace that an event belongs to.
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { Failure } from '#shared/domain/failure.ts'
@@ -85,7 +86,8 @@ describe('redaction', () => {
             'x',
           )
           const line = JSON.parse(lines[0] ?? '') as Record<string, string>
-          // What is hidden is the secret itself; a part of it may also be part of the text around it.
+          // What is hidden is the secret itself;
+          // a part of it may also be part of the text around it.
           expect(line['plain']).not.toBe(secret)
           expect(line['inside']).not.toBe(`${around}${secret}${around}`)
         },

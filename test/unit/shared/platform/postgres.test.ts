@@ -1,5 +1,5 @@
-// The pool against servers that are not Postgres: one that never answers and one that hangs up. The real one is in the
-// integration tests.
+// The pool against servers that are not Postgres: one that never answers and one that hangs up. The
+// real one is in the integration tests.
 import { createServer, type AddressInfo, type Socket } from 'node:net'
 import { describe, expect, test } from 'vitest'
 import { Failure } from '#shared/domain/failure.ts'

@@ -1,4 +1,5 @@
-// What text of strangers may cost when secrets are looked for in it, and the spellings of secrets that are easily missed.
+// What text of strangers may cost when secrets are looked for in it,
+// and the spellings of secrets that are easily missed.
 import vm from 'node:vm'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'

@@ -1,4 +1,5 @@
-// The life of a process, as real processes: signals, exit codes, what is printed, and that a stop always ends.
+// The life of a process, as real processes:
+// signals, exit codes, what is printed, and that a stop always ends.
 import { type ChildProcess, spawn } from 'node:child_process'
 import path from 'node:path'
 import { describe, expect, test } from 'vitest'

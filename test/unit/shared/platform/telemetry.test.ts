@@ -1,4 +1,5 @@
-// Traces have ids without any export and travel by traceparent; metrics keep the names that others rely on.
+// Traces have ids without any export and travel by traceparent;
+// metrics keep the names that others rely on.
 import { spawn } from 'node:child_process'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -182,7 +183,9 @@ process.exit()
 /** Far more than a stop's 2 s on a busy machine, far less than the exporters would wait. */
 const PROCESS_MS_MAX = 60_000
 
-/** A process of its own: the SDK's global state and its environment must not reach the other tests. */
+/**
+ * A process of its own: the SDK's global state and its environment must not reach the other tests.
+ */
 function exportingProcess(env: NodeJS.ProcessEnv): Promise<{ code: number | null; text: string }> {
   const child = spawn(process.execPath, ['--input-type=module-typescript', '--eval', SCRIPT], {
     cwd: path.resolve(import.meta.dirname, '../../../..'),

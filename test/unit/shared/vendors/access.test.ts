@@ -16,7 +16,10 @@ function seal(text: string, field: string): string {
   return sealSecret(KEYRING, text, { connectionId: ID, field })
 }
 
-/** One row of credentials with the rule of the real store: an update applies to the version that was read. */
+/**
+ * One row of credentials with the rule of the real store:
+ * an update applies to the version that was read.
+ */
 function setup(
   options: {
     refresh?: (refreshToken: string) => Promise<Partial<Grant>>

@@ -1,5 +1,5 @@
-// Pages as big as a vendor may send them: read while they stay under the caps of one answer, refused beyond, and asked for again with
-// fewer items.
+// Pages as big as a vendor may send them: read while they stay under the caps of one answer,
+// refused beyond, and asked for again with fewer items.
 import { describe, expect, test } from 'vitest'
 import { ANSWER_BYTES_MAX, PAGE_ITEMS_MAX, PAGE_SHRINKS_MAX } from '#shared/domain/page-limits.ts'
 import type { Page, PageRequest } from '#shared/vendors/vendor.ts'

@@ -1,4 +1,5 @@
-// The table of the words that park, from the token endpoint's answer to the failure: which park, which never do, and what a person reads.
+// The table of the words that park, from the token endpoint's answer to the failure: which park,
+// which never do, and what a person reads.
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { disposition, type FailureCode } from '#shared/domain/failure.ts'

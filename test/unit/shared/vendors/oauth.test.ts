@@ -1,5 +1,5 @@
-// The OAuth client against a token endpoint that answers as told: what is asked, how refusals read, and that no secret leaves in a
-// URL or an error.
+// The OAuth client against a token endpoint that answers as told: what is asked, how refusals read,
+// and that no secret leaves in a URL or an error.
 import { once } from 'node:events'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'

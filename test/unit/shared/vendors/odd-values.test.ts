@@ -1,5 +1,5 @@
-// Values that no vendor should send: none of them reaches a row, a message, a log line, an address or a header as it came, and each
-// costs at most its own item.
+// Values that no vendor should send: none of them reaches a row, a message, a log line, an address
+// or a header as it came, and each costs at most its own item.
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { isPlainText } from '#shared/vendors/fit.ts'

@@ -1,4 +1,5 @@
-// How a vendor that has come back is asked again: at about the rate of before, one by one, until the herd is over.
+// How a vendor that has come back is asked again:
+// at about the rate of before, one by one, until the herd is over.
 import { describe, expect, test } from 'vitest'
 import { Failure } from '#shared/domain/failure.ts'
 import { createBreaker, FAILURES_IN_A_ROW } from '#shared/vendors/breaker.ts'
@@ -6,7 +7,9 @@ import { Ramp, RATE_MIN, TURN_MAX_MS } from '#shared/vendors/ramp.ts'
 
 const MINUTE_MS = 60_000
 
-/** A ramp of a vendor that answered this many calls in each second, was away and is back at 100 s. */
+/**
+ * A ramp of a vendor that answered this many calls in each second, was away and is back at 100 s.
+ */
 function returned(perSecond: number): Ramp {
   const ramp = new Ramp()
   answers(ramp, perSecond, 10, 40)
@@ -20,7 +23,10 @@ function answers(ramp: Ramp, perSecond: number, from: number, to: number): void 
     for (let call = 0; call < perSecond; call += 1) ramp.answered(second * 1_000 + call)
 }
 
-/** Callers who all come at `from` and come again when they were told to; @returns when each went. */
+/**
+ * Callers who all come at `from` and come again when they were told to;
+ * @returns when each went.
+ */
 function herd(ramp: Ramp, callers: number, from: number): readonly number[] {
   const waiting = Array.from({ length: callers }, (_, caller) => ({ caller: `c${caller}`, at: from }))
   const went: number[] = []

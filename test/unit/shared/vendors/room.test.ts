@@ -1,4 +1,5 @@
-// The room for answers: what is in hand is counted from its arrival on, small answers never wait behind large ones, and a wait is ours.
+// The room for answers: what is in hand is counted from its arrival on, small answers never wait
+// behind large ones, and a wait is ours.
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { describe, expect, test, vi } from 'vitest'
 import { createBoundedFetch } from '#shared/vendors/fetch.ts'

@@ -1,4 +1,5 @@
-// What is asked of a vendor: all that its mapper reads, and nothing that is large. Derived by watching the mappers at work.
+// What is asked of a vendor: all that its mapper reads, and nothing that is large. Derived by
+// watching the mappers at work.
 import { describe, expect, test } from 'vitest'
 import * as googleMap from '#shared/vendors/google/map.ts'
 import * as googleWire from '#shared/vendors/google/wire.ts'

@@ -1,4 +1,5 @@
-// The calendar list, grants and channels of Google: what goes over the wire, and what answers of all kinds become.
+// The calendar list, grants and channels of Google:
+// what goes over the wire, and what answers of all kinds become.
 import type { ServerResponse } from 'node:http'
 import { describe, expect, test } from 'vitest'
 import { Secret } from '#shared/platform/env.ts'

@@ -1,4 +1,5 @@
-// Google's errors as Failures: what is throttling is never taken for lost consent, and nothing is given up on an odd page.
+// Google's errors as Failures: what is throttling is never taken for lost consent, and nothing is
+// given up on an odd page.
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { disposition } from '#shared/domain/failure.ts'

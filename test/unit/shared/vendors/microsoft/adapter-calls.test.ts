@@ -1,4 +1,5 @@
-// Everything of Microsoft's adapter besides pages, from literal answers: account, calendars, subscriptions and consent.
+// Everything of Microsoft's adapter besides pages, from literal answers: account, calendars,
+// subscriptions and consent.
 import { describe, expect, test } from 'vitest'
 import { Secret } from '#shared/platform/env.ts'
 import { createMicrosoft } from '#shared/vendors/microsoft/adapter.ts'
@@ -84,7 +85,8 @@ describe('a channel', () => {
       changeType: 'created,updated,deleted',
       notificationUrl: 'https://calstream.example/hook',
       lifecycleNotificationUrl: 'https://calstream.example/hook',
-      // Graph's ids end with `=` as they are, and whoever compares its resources as texts finds them.
+      // Graph's ids end with `=` as they are,
+      // and whoever compares its resources as texts finds them.
       resource: `me/calendars/${encodeURIComponent(CALENDAR).replace('%3D', '=')}/events`,
       expirationDateTime: '2026-11-20T13:00:00.000Z',
       clientState: 'signed',

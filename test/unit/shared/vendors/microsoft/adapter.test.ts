@@ -1,5 +1,5 @@
-// Pages of Microsoft's changes, from literal answers over real HTTP: what is asked for, that series come whole, that "removed" is
-// looked into, and that no link leads out.
+// Pages of Microsoft's changes, from literal answers over real HTTP: what is asked for, that series
+// come whole, that "removed" is looked into, and that no link leads out.
 import { describe, expect, test } from 'vitest'
 import { failureOf, json, NOW, signal, type Answer } from '../../../../support/answering-google.ts'
 import {

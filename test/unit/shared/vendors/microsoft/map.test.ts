@@ -1,4 +1,5 @@
-// Graph's events as ours: dates stay dates, times become instants, and nothing that Graph may send breaks its neighbours.
+// Graph's events as ours: dates stay dates, times become instants,
+// and nothing that Graph may send breaks its neighbours.
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { contentHash } from '#shared/domain/content-hash.ts'

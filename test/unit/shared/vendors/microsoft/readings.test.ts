@@ -1,4 +1,5 @@
-// The other ways of listing a calendar of Microsoft: pages of another size, and the window as it is.
+// The other ways of listing a calendar of Microsoft:
+// pages of another size, and the window as it is.
 import { describe, expect, test } from 'vitest'
 import { failureOf, json, signal, type Answer } from '../../../../support/answering-google.ts'
 import {

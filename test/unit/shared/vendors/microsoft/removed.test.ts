@@ -1,4 +1,5 @@
-// What Microsoft calls removed may be deleted, or out of the window, or not yet told the same everywhere: each is found out.
+// What Microsoft calls removed may be deleted, or out of the window, or not yet told the same
+// everywhere: each is found out.
 import { describe, expect, test } from 'vitest'
 import { failureOf, json, NOW, signal, type Answer } from '../../../../support/answering-google.ts'
 import {

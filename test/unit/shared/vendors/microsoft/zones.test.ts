@@ -1,5 +1,6 @@
-// Zones of Windows and IANA: every name leads to an instant whose wall clock is the one that was written; what the clock skips or
-// shows twice is read as RFC 5545 has it. The oracle is ICU's formatting, not the library that reads.
+// Zones of Windows and IANA: every name leads to an instant whose wall clock is the one that was
+// written; what the clock skips or shows twice is read as RFC 5545 has it. The oracle is ICU's
+// formatting, not the library that reads.
 import windowsZones from 'cldr-core/supplemental/windowsZones.json' with { type: 'json' }
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
