@@ -3,12 +3,14 @@
 // Evidence and pages go to docs/drills, the raw ledgers of each drill's last run to .calstream/drills. An hour of chaos has millions of
 // entries: give Node 8 GB for it (NODE_OPTIONS=--max-old-space-size=8192).
 //
-// How to add a drill: write a value of type Drill (drill.ts) into the file of its group under catalogue/ (one file per group, listed in
-// catalogue/all.ts). `system` says what has to run, `run` does it and returns the judge. Faults go through `d.inject` (proven active
-// and healed) or `d.strike` (over at once); faults/*.ts has the usual ones. Name the criteria, the entries of the fault catalogue and
-// the invariants beyond those that always hold (checkers/invariants.ts). A number of a criterion is a
-// bound that its judge uses, or put in by name (criterion.ts). Give witnesses: what has to have happened at least, so
-// that a run in which nothing happened is INVALID. Then `npm run drill -- ID`, and prove by a mutant (mutants/list.ts) that it bites.
+// How to add a drill: write a value of type Drill (drill.ts) into the file of its group under
+// catalogue/ (one file per group, listed in catalogue/all.ts). `system` says what has to run, `run`
+// does it and returns the judge. Faults go through `d.inject` (proven active and healed) or
+// `d.strike` (over at once); faults/*.ts has the usual ones. Name the criteria, the entries of the
+// fault catalogue and the invariants beyond those that always hold (checkers/invariants.ts). A
+// number of a criterion is a bound that its judge uses, or is put in by name (criterion.ts). Give
+// witnesses: what has to have happened at least, so that a run in which nothing happened is
+// INVALID. Then `npm run drill -- ID`, and prove by a mutant (mutants/list.ts) that it bites.
 import path from 'node:path'
 import { parseArgs } from 'node:util'
 import { Progress, seconds } from '../../infra/local/progress.ts'

@@ -3,10 +3,12 @@ import { randomUUID } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
 import { GROUPS, TOPICS } from '#schemas/topics.ts'
 import { repeatedMessages } from '../checkers/stream.ts'
-import { allOf, criterion, met, named, noted } from '../criterion.ts'
+import { allOf, criterion, each, met, named, noted } from '../criterion.ts'
 import type { Drill, DrillRun } from '../drill.ts'
 import { badLine, cutOnce, flapping, partAway } from '../faults/lines.ts'
 import { forgetOffsets, kafkaIsUp, producePoison } from '../faults/kafka.ts'
+import { channelTokenOf, notify, toldToComeAgain } from '../faults/senders.ts'
+import type { OwnRequest } from '../ledgers/ledgers.ts'
 import { kafkaRequest } from '../../support/tcp-proxy.ts'
 import { livedThrough, steadyLoad, USUAL } from './background.ts'
 
@@ -35,15 +37,22 @@ const broker: Drill = {
     const isUp = () => kafkaIsUp(d)
     const calm = steadyLoad(d, 25)
     await d.system.vendor.admin('POST', '/admin/notifications', { retryAttemptsMax: 12 })
+    const token = channelTokenOf(d, d.system.accounts[0]!)
+    const own: OwnRequest[] = []
+    // The vendors do not note what else an answer says than its status.
+    const ring = async () => {
+      const message = { channel: 'drill-broker', number: own.length + 2, token }
+      own.push(await notify(d, 'notification while the broker is away', message))
+    }
     let outages = 0
     for (let round = 0; round < rounds; round += 1) {
       await d.lasting(2_000)
       const stopped = await partAway(d, { fault: 'K1', how: 'stop', part: kafka, isUp })
-      await d.lasting(awayMs)
+      await Promise.all([ring(), d.lasting(awayMs)])
       await stopped.heal()
       await d.lasting(awayMs / 2)
       const frozen = await partAway(d, { fault: 'K3', how: 'pause', part: kafka, isUp })
-      await d.lasting(awayMs)
+      await Promise.all([ring(), d.lasting(awayMs)])
       await frozen.heal()
       await d.lasting(3_000)
       const mute = await badLine(
@@ -75,7 +84,7 @@ const broker: Drill = {
       const unavailable = ledgers.webhooks.filter(({ status }) => status === 503).length
       return {
         criteria: {
-          'BROKER.1': holds('I15', 'I17'),
+          'BROKER.1': allOf(each(own, toldToComeAgain), holds('I15', 'I17')),
           'BROKER.2': noted(livedThrough(d), `rest ${Math.round(recovered)} ms`),
           'BROKER.3': noted(holds('I1', 'I3', 'I4', 'I8'), `${repeatedMessages(ledgers)} repeats`),
         },

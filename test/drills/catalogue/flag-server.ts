@@ -6,7 +6,8 @@ import type { Drill, DrillRun } from '../drill.ts'
 import { answeredInstead, badLine, partAway } from '../faults/lines.ts'
 import { everySees } from '../faults/gates.ts'
 import { isReady } from '../faults/processes.ts'
-import type { Ledgers } from '../ledgers/ledgers.ts'
+import { channelTokenOf, notify, toldToComeAgain } from '../faults/senders.ts'
+import type { Ledgers, OwnRequest } from '../ledgers/ledgers.ts'
 import { livedThrough, steadyLoad, USUAL } from './background.ts'
 
 /** The promise: what is not known for so long is not done. */
@@ -156,6 +157,8 @@ interface Silence {
   readonly from: number
   readonly to: number
   readonly lastedMs: number
+  /** The vendors do not note what else an answer says than its status. */
+  readonly own: OwnRequest
 }
 
 /** Longer than a gate may go without an answer. */
@@ -181,11 +184,14 @@ async function silence(d: DrillRun, kind: Silence['kind']): Promise<Silence> {
   )
   // A process on an overloaded machine may call itself not ready before its gates close.
   const from = Math.max(Date.now(), began + CLOSED_WITHIN_MS)
+  await d.lasting(from + 500 - Date.now())
+  const token = channelTokenOf(d, d.system.accounts[0]!)
+  const own = await notify(d, 'one by hand', { channel: `drill-${kind}`, number: 2, token })
   await d.lasting(Math.max(from + 6_000, began + lastsMs) - Date.now())
   const to = Date.now()
   await fault.heal()
   await d.until('the gates are known again', () => everybodyReady(d), 20_000)
-  return { kind, closedMs, from, to, lastedMs: to - began }
+  return { kind, closedMs, from, to, lastedMs: to - began, own }
 }
 
 function during(ledgers: Ledgers, { from, to }: Silence) {
@@ -198,7 +204,7 @@ function during(ledgers: Ledgers, { from, to }: Silence) {
 }
 
 function closedInTime(one: Silence & ReturnType<typeof during>): Finding {
-  const { kind, closedMs, lastedMs, calls, unavailable, answers: answered } = one
+  const { kind, closedMs, lastedMs, calls, unavailable, answers: answered, own } = one
   return allOf(
     SEEN_WITHIN.judge(
       closedMs - UNKNOWN_MS,
@@ -208,6 +214,7 @@ function closedInTime(one: Silence & ReturnType<typeof during>): Finding {
       calls === 0 && unavailable === answered,
       `${calls} calls began, ${unavailable} of ${answered} notifications answered 503`,
     ),
+    toldToComeAgain(own),
   )
 }
 

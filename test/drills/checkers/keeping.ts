@@ -88,7 +88,7 @@ export function stopsOf({ processes }: Pick<Ledgers, 'processes'>) {
 
 export const cleanStop: Checker = {
   id: 'I24',
-  title: 'Clean stop: SIGTERM ends with code 0 within ten seconds and nothing comes twice',
+  title: `Clean stop: SIGTERM ends with code 0 ${STOPS_WITHIN.text} and nothing comes twice`,
   check(ledgers): Findings {
     const failures: string[] = []
     const stops = stopsOf(ledgers)

@@ -1,4 +1,5 @@
 // I11, I12, I13, I21: off means off, for everybody or for one connection; and what was missed meanwhile is caught up.
+import { within } from '../criterion.ts'
 import type { GateSwitch } from '../environment/gates.ts'
 import type { Ledgers } from '../ledgers/ledgers.ts'
 import type { Checker, Findings } from './check.ts'
@@ -10,7 +11,7 @@ export const OFF_WITHIN_MS = 2_000
 /** A page that was fetched before may still be stored this long. */
 const LATE_PAGE_MS = 30_000
 /** From the last switch back on until everything equals the vendor. */
-const CATCH_UP_MS = 60_000
+const CAUGHT_UP = within(60_000)
 
 /** A time in which no call may begin. ms since 1970. */
 export interface Closed {
@@ -71,14 +72,14 @@ export const removalIsPerConnection: Checker = {
 
 export const caughtUp: Checker = {
   id: 'I13',
-  title: 'What was refused or missed while off is caught up within a minute',
+  title: `What was refused or missed while off is caught up ${CAUGHT_UP.text}`,
   check({ marks, gates, webhooks, audit }): Findings {
     const failures: string[] = []
     const missed = webhooks.filter(({ status }) => status === 403).length
     const held = audit.filter(({ table, op }) => table === 'held_requests' && op !== 'DELETE').length
     const lastOn = gates.at(-1)?.doneAt ?? 0
     if (marks.convergedAt === null) failures.push('it never caught up')
-    else if (marks.convergedAt - Math.max(lastOn, marks.healedAt) > CATCH_UP_MS)
+    else if (marks.convergedAt - Math.max(lastOn, marks.healedAt) > CAUGHT_UP.limit)
       failures.push(
         `caught up ${Math.round(marks.convergedAt - marks.healedAt)} ms after the end of the fault`,
       )

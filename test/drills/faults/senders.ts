@@ -4,6 +4,7 @@ import type { ChannelKeys } from '#shared/domain/channel-token.ts'
 import { calendarId, connectionId, providerId } from '#shared/domain/ids.ts'
 import { freshToken } from '../../support/channel-token.ts'
 import { rawExchange } from '../../support/raw-http.ts'
+import { type Finding, met } from '../criterion.ts'
 import type { DrillRun } from '../drill.ts'
 import type { ConnectedAccount } from '../environment/accounts.ts'
 import type { CalendarName, OwnRequest } from '../ledgers/ledgers.ts'
@@ -43,6 +44,14 @@ export function notify(
       ...(message.token === null ? {} : { 'x-goog-channel-token': message.token }),
     },
   })
+}
+
+/** It was answered 503, and when to come again. */
+export function toldToComeAgain({ what, status, retryAfter }: OwnRequest): Finding {
+  return met(
+    status === 503 && retryAfter !== null,
+    `${what}: ${status}, Retry-After ${retryAfter ?? 'missing'}`,
+  )
 }
 
 /** What a token names, read by rules of its own: ids are base64url of 16 bytes, zeros for no calendar. */

@@ -153,9 +153,9 @@ export const SYNC_BUGS: readonly Line[] = [
   [
     'poison-blocks',
     'An unreadable record is tried for ever',
-    `${SYNC}consumer.ts`,
-    "    return buryRecord(deps, record, problem ?? 'unreadable')\n",
-    "    throw new Failure('kafka/unavailable', problem ?? undefined)\n",
+    'services/shared/platform/bury-record.ts',
+    '    await producer.send([deadLetterRecord(record, { code: CODE, problem, lastFailedAt: clock.now() })])\n',
+    "    throw new Failure('kafka/unavailable', problem)\n",
     'OFFSETS',
     'ci',
   ],
