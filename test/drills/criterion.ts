@@ -113,11 +113,15 @@ export function percentile(part: number): Said {
   return { [MADE]: true, text: `p${plain(part * 100)}` }
 }
 
-/** Makes a criterion. Throws RangeError when its words hold a number that is not put in by name. */
+/**
+ * Makes a criterion. Throws RangeError when its words hold a number that is not put in by name, or
+ * when one that judges nothing stands where a limit does.
+ */
 export function criterion(words: TemplateStringsArray, ...numbers: readonly Said[]): Criterion {
   const text = String.raw({ raw: words }, ...numbers.map((one) => one.text))
-  for (const part of words) {
-    const stray = strayNumber(part)
+  for (const [index, part] of words.entries()) {
+    const next = numbers[index]
+    const stray = strayNumber(part) ?? (next && !isBound(next) ? limitWords(part) : null)
     if (stray !== null)
       throw new RangeError(`"${stray}" in "${text}" is judged by nothing: put it in as a bound or by name`)
   }
@@ -195,6 +199,15 @@ function strayNumber(words: string): string | null {
     if (found) return found[0].trim()
   }
   return null
+}
+
+/** Words that make a limit of what follows. Not "more than": "more than 5 fires" is a condition. */
+function limitWords(words: string): string | null {
+  const found =
+    /(?:\b(?:at least|at most|below|exactly|fewer than|no more than|under|up to|within)|[≤≥<>]) $/i.exec(
+      words,
+    )
+  return found && found[0].trim()
 }
 
 const [SECOND_MS, MINUTE_MS, HOUR_MS] = [1_000, 60_000, 3_600_000]

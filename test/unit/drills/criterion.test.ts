@@ -34,6 +34,8 @@ describe('the words of a criterion', () => {
     ['a length', () => criterion`A look takes one second`],
     ['a length with an article', () => criterion`All are well within a minute`],
     ['a limit of one', () => criterion`Each runs on at most one process`],
+    ['a limit that is no bound', () => criterion`It costs at most ${setUp(10)} calls`],
+    ['a sign of a limit', () => criterion`It is answered with p of ≤ ${setUp(3_000, 'ms')}`],
     ['a number after what is judged', () => criterion`It takes ${within(1_000)}, and 3 calls`],
   ])('hold no number: %s', (_what, make) => {
     expect(make).toThrow(RangeError)
