@@ -166,7 +166,7 @@ test('a series that cannot be read fails its calendar; what the page told is hel
   await world.calls()
   await world.sync(account)
   expect(await seriesRows(account)).toBe(0)
-  const [first] = await world.calls(account)
+  const [first] = await world.calls(account, '')
   expect(first?.path).toMatch(/\/instances$/)
 })
 

@@ -11,6 +11,8 @@ export const CONSOLE_USER = 'admin'
 const DEFAULT_PASSWORD = 'unleash4all'
 
 const TIMEOUT_MS = 10_000
+/** An answer to a login has some hundred. */
+const ANSWER_BYTES_MAX = 64_000
 
 /**
  * Signs in as the user `admin`. `consoleUrl` is the server's address without `/api`.
@@ -68,7 +70,18 @@ async function post(
     redirect: 'manual',
     signal: AbortSignal.any([signal, AbortSignal.timeout(TIMEOUT_MS)]),
   })
-  // What is said in words is of no use, and an unread body keeps its socket.
-  await answer.body?.cancel()
+  await readToItsEnd(answer)
   return answer
+}
+
+/**
+ * What is said in words is of no use, but the server keeps its last byte back until the session is stored: whoever
+ * goes on before that is nobody yet (express-session, seen 2026-11-30).
+ */
+async function readToItsEnd(answer: Response): Promise<void> {
+  let bytes = 0
+  for await (const chunk of answer.body ?? []) {
+    bytes += chunk.length
+    if (bytes > ANSWER_BYTES_MAX) return
+  }
 }
