@@ -1,7 +1,7 @@
 // How long a job of the scheduler leaves something alone after a failure of the vendor: the backoff
 // of units, with its own streak.
 import { backoffMs } from '#shared/domain/backoff.ts'
-import { type Failure, type FailureCode } from '#shared/domain/failure.ts'
+import { isThrottledByVendor, type Failure, type FailureCode } from '#shared/domain/failure.ts'
 import type { Clock } from '#shared/platform/clock.ts'
 
 /**
@@ -10,7 +10,8 @@ import type { Clock } from '#shared/platform/clock.ts'
  */
 export function waitMsAfter(failure: Failure, attempts: number, clock: Clock): number {
   const floorMs = failure.retryAt === undefined ? 0 : Math.max(0, (failure.retryAt - clock.now()) / 1000)
-  return backoffMs({ attempt: Math.max(1, attempts), floorMs, random: Math.random() })
+  const isThrottled = isThrottledByVendor(failure)
+  return backoffMs({ attempt: Math.max(1, attempts), floorMs, random: Math.random(), isThrottled })
 }
 
 /** Of our own limits: the vendor was not asked, so nothing was refused. */

@@ -5,7 +5,14 @@
 // person; tries go on every hour.
 import { TOPICS } from '#schemas/topics.ts'
 import { backoffMs } from '#shared/domain/backoff.ts'
-import { asFailure, countsAsAttempt, disposition, Failure, growsBackoff } from '#shared/domain/failure.ts'
+import {
+  asFailure,
+  countsAsAttempt,
+  disposition,
+  Failure,
+  growsBackoff,
+  isThrottledByVendor,
+} from '#shared/domain/failure.ts'
 import { shardOf } from '#shared/domain/ids.ts'
 import { crashPoint } from '#shared/platform/crash-point.ts'
 import { deadLetterRecord } from '#shared/platform/dead-letter.ts'
@@ -170,9 +177,10 @@ function waitMs(
 ): number {
   const floor = floorMs(clock, failure)
   const random = Math.random()
-  if (!growsBackoff(failure)) return backoffMs({ attempt: 1, floorMs: floor, random })
+  const isThrottled = isThrottledByVendor(failure)
+  if (!growsBackoff(failure)) return backoffMs({ attempt: 1, floorMs: floor, random, isThrottled })
   const { attempt, errorCount, ruling } = streak
-  const backoff = backoffMs({ attempt, floorMs: floor, random })
+  const backoff = backoffMs({ attempt, floorMs: floor, random, isThrottled })
   if (ruling.soonMs !== null) return Math.max(floor, Math.min(backoff, ruling.soonMs * (0.5 + random / 2)))
   return errorCount >= DEAD_LETTER_AT ? Math.max(HOUR_MS, backoff) : backoff
 }

@@ -6,6 +6,12 @@ export const BACKOFF_BASE_MS = 5_000
 export const BACKOFF_CAP_MS = 3_600_000
 
 /**
+ * Those whom a vendor throttled together come back over this time, so that fewer than a fifth of them do
+ * in any one second: over one base, the fifth was the mean (drill THROTTLE: 7 of 30, 2026-11-30).
+ */
+export const THROTTLED_SPREAD_MS = 15_000
+
+/**
  * The steps of a calendar that is ill while its siblings are well, in ms. At half a step, the
  * least, it is read six times in its first hour and twice in any later one: with the list that
  * confirms and a channel that is tried, fewer than ten calls an hour.
@@ -19,11 +25,13 @@ export interface BackoffInput {
   readonly floorMs: number
   /** 0 ≤ random < 1. */
   readonly random: number
+  /** The vendor refused the call because there were too many; others are refused with it. */
+  readonly isThrottled?: boolean
 }
 
 /**
  * Milliseconds to wait for a connection. A floor of the vendor gets up to one base of jitter on
- * top: everyone was told the same second.
+ * top, and what it throttled more: everyone was told the same second.
  */
 export function backoffMs(input: BackoffInput): number {
   const { attempt } = input
@@ -38,8 +46,9 @@ export function calendarBackoffMs(input: BackoffInput): number {
   return jittered(CALENDAR_STEPS_MS[Math.max(0, input.attempt - 1)] ?? BACKOFF_CAP_MS, input)
 }
 
-function jittered(step: number, { floorMs, random }: BackoffInput): number {
-  const waitMs = step / 2 + (step / 2) * random
-  const floored = floorMs > 0 ? floorMs + BACKOFF_BASE_MS * random : 0
+function jittered(step: number, { floorMs, random, isThrottled = false }: BackoffInput): number {
+  const spreadMs = isThrottled ? THROTTLED_SPREAD_MS : 0
+  const waitMs = step / 2 + Math.max(step / 2, spreadMs) * random
+  const floored = floorMs > 0 ? floorMs + Math.max(BACKOFF_BASE_MS, spreadMs) * random : 0
   return Math.ceil(Math.max(waitMs, floored))
 }

@@ -342,6 +342,11 @@ const OF_CONNECTION: ReadonlySet<FailureCode> = new Set([
   'store/contention',
 ])
 
+/** Whether the vendor itself said that there were too many calls; limits of ours and outages are not meant. */
+export function isThrottledByVendor({ code }: Failure): boolean {
+  return code === 'vendor/throttled' || code === 'vendor/quota-exhausted'
+}
+
 /**
  * Whether a failed unit adds to error_count: being throttled, outages of ours, and refusals that
  * may be everybody's do not.

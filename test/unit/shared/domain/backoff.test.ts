@@ -39,6 +39,17 @@ describe('the backoff', () => {
     const told = (r: number) => backoffMs({ attempt: 1, floorMs: 60_000, random: r })
     expect([told(0), told(0.5), told(0.9)]).toEqual([60_000, 62_500, 64_500])
   })
+
+  test('spreads those whom the vendor throttled together, with and without a time that it named', () => {
+    const spread = (n: number, floorMs: number) => {
+      const at = (r: number) => backoffMs({ attempt: n, floorMs, random: r, isThrottled: true })
+      return [at(0), at(0.5), at(0.999_999_99)]
+    }
+    expect(spread(1, 60_000)).toEqual([60_000, 67_500, 75_000])
+    expect(spread(1, 0)).toEqual([2_500, 10_000, 17_500])
+    // A long step spreads more than that by itself.
+    expect(spread(10, 0)).toEqual([1_280_000, 1_920_000, 2_560_000])
+  })
 })
 
 describe('the backoff of one ill calendar', () => {
