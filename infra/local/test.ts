@@ -8,15 +8,13 @@ import path from 'node:path'
 import { parseArgs } from 'node:util'
 import { signalProcess } from './child.ts'
 import { seconds } from './progress.ts'
-import { type Counts, countTests } from './test-counts.ts'
+import { countTests, failuresInWords, PROJECTS, type Counts, type Project } from './test-counts.ts'
 import { parsedOrUsage } from './usage.ts'
 
 const ROOT = path.resolve(import.meta.dirname, '../..')
 /** Name → script of package.json. */
 const CHECKS = { typecheck: 'typecheck', lint: 'lint', format: 'format:check' } as const
-const PROJECTS = ['unit', 'contract', 'integration', 'field', 'drill'] as const
 type Check = keyof typeof CHECKS
-type Project = (typeof PROJECTS)[number]
 
 /** For vitest to stop its stack after a signal. */
 const STOP_WITHIN_MS = 25_000
@@ -25,9 +23,11 @@ const interrupt = new AbortController()
 for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(name, () => interrupt.abort(name))
 
 const plan = parsedOrUsage(import.meta.filename, process.argv.slice(2), planOf)
-const total: Counts = { passed: 0, failed: 0 }
-for (const check of plan.checks) add(total, await runCheck(check))
-if (plan.projects.length > 0) add(total, await runTests(plan.projects, plan.filters))
+const NOTHING: Counts = { passed: 0, failed: 0, failures: [] }
+let total = NOTHING
+for (const check of plan.checks) total = sum(total, await runCheck(check))
+if (plan.projects.length > 0) total = sum(total, await runTests(plan.projects, plan.filters))
+process.stdout.write(failuresInWords(total.failures))
 if (interrupt.signal.aborted)
   process.stdout.write(`Stopped by ${String(interrupt.signal.reason)} before the end.\n`)
 process.stdout.write(`${total.passed} passed, ${total.failed} failed\n`)
@@ -60,7 +60,7 @@ function planOf(args: readonly string[]): Plan {
 
 /** Runs the script of package.json, whose words are a command of node_modules and its arguments. */
 async function runCheck(check: Check): Promise<Counts> {
-  if (interrupt.signal.aborted) return { passed: 0, failed: 0 }
+  if (interrupt.signal.aborted) return NOTHING
   const { scripts } = JSON.parse(readFileSync(path.join(ROOT, 'package.json'), 'utf8')) as {
     scripts: Record<string, string>
   }
@@ -69,11 +69,12 @@ async function runCheck(check: Check): Promise<Counts> {
   const code = await run(path.join(ROOT, 'node_modules', '.bin', command), args)
   const mark = code === 0 ? '✓' : '✗'
   process.stdout.write(`${mark} ${check} ${seconds(performance.now() - began)}\n`)
-  return code === 0 ? { passed: 1, failed: 0 } : { passed: 0, failed: 1 }
+  if (code === 0) return { ...NOTHING, passed: 1 }
+  return { ...NOTHING, failed: 1, failures: [{ what: check, again: `npm test -- --only=${check}` }] }
 }
 
 async function runTests(projects: readonly Project[], filters: readonly string[]): Promise<Counts> {
-  if (interrupt.signal.aborted) return { passed: 0, failed: 0 }
+  if (interrupt.signal.aborted) return NOTHING
   const folder = mkdtempSync(path.join(tmpdir(), 'calstream-test-'))
   const report = path.join(folder, 'report.json')
   try {
@@ -124,7 +125,10 @@ function readReport(file: string): string | null {
   }
 }
 
-function add(sum: { passed: number; failed: number }, counts: Counts): void {
-  sum.passed += counts.passed
-  sum.failed += counts.failed
+function sum(one: Counts, other: Counts): Counts {
+  return {
+    passed: one.passed + other.passed,
+    failed: one.failed + other.failed,
+    failures: [...one.failures, ...other.failures],
+  }
 }
