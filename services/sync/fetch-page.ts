@@ -12,7 +12,7 @@ import { withSmallerPages, type CalendarRun } from './calendar-run.ts'
 import { confirmRefusal, ofCalendar } from './confirm-refusal.ts'
 import type { Turn } from './lanes.ts'
 import { interruption, type Interruption, type Unit, type UnitDeps } from './unit.ts'
-import { nextSeries, openSeries, type ReadSeries } from './whole-series.ts'
+import { nextSeries, seriesToRead, vendorsPageToken, type ReadSeries } from './whole-series.ts'
 
 /** Longer than the steps of any budget; a unit that would wait longer gives its slot to others. */
 const BUDGET_WAIT_MAX_MS = 5_000
@@ -81,12 +81,12 @@ async function fetchSized(
   run: CalendarRun,
   turn: Turn,
 ): Promise<Page | CursorExpired | Interruption> {
-  const left = openSeries(run)
+  const left = seriesToRead(run)
   if (left !== null) return nextSeries(deps, run, left, seriesReader(deps, unit, { run, turn }))
   const request = {
     vendorCalendarId: run.calendar.vendorCalendarId,
     cursor: run.cursor,
-    pageToken: run.pageToken,
+    pageToken: vendorsPageToken(run),
     window: run.window,
     shrunk: run.shrunk,
     reading: run.reading,

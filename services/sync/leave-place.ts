@@ -148,15 +148,16 @@ async function answerOf(call: () => Promise<Fetched>): Promise<Fetched | null | 
   }
 }
 
-/** What the page adds to the progress of its run. Throws Failure `vendor/no-progress`. */
+/**
+ * What the page adds to the progress of its run. One that completes pages before it adds nothing: the
+ * occurrences of a series that was read whole stand in the vendor's next pages as well, and these would
+ * seem to repeat themselves. Throws Failure `vendor/no-progress`.
+ */
 function progressed(run: CalendarRun, page: Fetched): At {
-  if (page.kind !== 'page') return { run, page }
-  const { idle } = run.progress
+  if (page.kind !== 'page' || page.completes === true) return { run, page }
   const listing = { reading: run.reading, isAgain: isAgain(run) }
-  const weighed = weighPage(run.progress, toldBy(page), listing)
-  const progress = page.completes === true && weighed.idle > idle ? { ...weighed, idle } : weighed
-  if (page.next.kind === 'more' && page.completes !== true && leadsNowhere(progress))
-    throw new Failure('vendor/no-progress')
+  const progress = weighPage(run.progress, toldBy(page), listing)
+  if (page.next.kind === 'more' && leadsNowhere(progress)) throw new Failure('vendor/no-progress')
   return { run: { ...run, progress }, page }
 }
 

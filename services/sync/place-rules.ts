@@ -10,6 +10,11 @@ import { atMostWhatItCosts, backToCursor, fromTheStart, type CalendarRun } from 
 
 /** One failure may be chance; the third in a row, each after a backoff, is not. */
 export const PLACE_FAILURES = 3
+/**
+ * What passes by itself (5xx, no answer, a broken one) has to last as well: where one call in three
+ * fails, three in a row come within seconds (drill GD-S, 2026-11-30).
+ */
+export const PLACE_LASTS_MS = 150_000
 /** Where failures are rare, because tries are, fewer are enough when they lie so far apart. */
 export const PLACE_AGE_MS = 60 * 60 * 1000
 const PLACE_FAILURES_OLD = 2
@@ -41,6 +46,13 @@ export function tellsOfPlace({ code }: Failure): boolean {
   return OF_A_PLACE.has(code) || code === THROTTLED
 }
 
+/** What a vendor in trouble says of any place. A page that is too large, or a refusal, is no such trouble. */
+const PASSING: ReadonlySet<FailureCode> = new Set([
+  'vendor/unavailable',
+  'vendor/timeout',
+  'vendor/unreadable-answer',
+])
+
 /** It is about the mailbox as a rule, and only what lasts may be about one place. */
 const THROTTLED: FailureCode = 'vendor/throttled'
 
@@ -55,7 +67,8 @@ export function placeOf({ pageToken, cursor }: CalendarRun): PlaceKind {
 /**
  * Where to look instead, after one more failure at the place of `run`: nowhere while it is too
  * early to tell; else its cursor, then the start with another way of listing and at last plainly,
- * unless the last such look is too near or a full read is not allowed yet.
+ * unless the last such look is too near or a full read is not allowed yet. What is listed plainly is
+ * late, so trouble that may pass has to last an hour before.
  * @param failure what its place answered; @param now database clock.
  */
 export function otherPlaces(
@@ -65,15 +78,18 @@ export function otherPlaces(
 ): readonly CalendarRun[] {
   const { placeFailures, placeFailingSince, freshAfter, freshStarts, resyncAfter } = run.calendar
   const failures = placeFailures + 1
-  const isOld = now - (placeFailingSince ?? now) >= PLACE_AGE_MS * 1000
+  const failingMs = (now - (placeFailingSince ?? now)) / 1000
+  const isOld = failingMs >= PLACE_AGE_MS
+  const isPassing = PASSING.has(code)
   if (failures < (isOld ? PLACE_FAILURES_OLD : PLACE_FAILURES)) return []
+  if (isPassing && failingMs < PLACE_LASTS_MS) return []
   if (code === THROTTLED && !isOld) return []
   if (now < Math.max(freshAfter ?? 0, resyncAfter ?? 0)) return []
   // Half of the minute of a unit is over; the start is the surer place.
   const cursor = code === 'vendor/timeout' ? null : backToCursor(run)
   const first = readingFromStart(freshStarts, run.reading)
-  const readings: readonly Reading[] =
-    first === 'plain' || run.reading === 'plain' ? [first] : [first, 'plain']
+  const isPlainToo = first !== 'plain' && run.reading !== 'plain' && (isOld || !isPassing)
+  const readings: readonly Reading[] = isPlainToo ? [first, 'plain'] : [first]
   const starts = readings.map((reading) => fromTheStart(run, reading, now))
   return cursor === null ? starts : [cursor, ...starts]
 }

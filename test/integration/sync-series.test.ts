@@ -182,6 +182,46 @@ test('nobody waits for a series: what the page tells is held and published while
   expect(ended).toEqual(READ)
 })
 
+const placeOf = (message: Record<string, unknown> | null) =>
+  (message?.['event'] as { location?: string } | null)?.location
+
+test.each([
+  ['a series is read', '/instances$', 0],
+  ['the second page is asked for', '/events$', 1],
+])('no event goes back to an older state by a change that is made while %s', async (_when, path, skip) => {
+  const [account, series] = await weekly(3)
+  await world.told()
+  await world.pageSize(1)
+  await world.changeEvent(account, series, { location: 'Garden' })
+  await world.fault({ match: { path }, skip, times: 1, delayMs: 2_000 })
+  await world.slowly(world.sync(account), async () => {
+    await world.changeEvent(account, series, { location: 'Kitchen' })
+  })
+  await world.noFaults()
+  await world.sync(account)
+  const places = Map.groupBy(await world.toldOn(TOPICS.eventChanged), ({ message }) => message?.['eventId'])
+  expect(places.size).toBe(3)
+  for (const told of places.values())
+    expect(['Kitchen', 'Garden Kitchen']).toContain(told.map(({ message }) => placeOf(message)).join(' '))
+  expect(await world.differences(account)).toEqual([])
+})
+
+test('a series that several pages touch is read once, after the last of them, and so by another unit', async () => {
+  const [account, series] = await weekly(6)
+  await world.pageSize(2)
+  await world.changeEvent(account, series, { location: 'Garden' })
+  const { turn, stop } = turnOf()
+  await world.fault({ match: { path: '/events$' }, skip: 1, times: 1, delayMs: 2_000 })
+  const ended = await world.slowly(world.sync(account, [{}], turn), async () => stop.abort(new Error('stop')))
+  expect(ended).toEqual({ kind: 'handed-over' })
+  expect(await gardens(account)).toBe(2)
+  expect(await reads(account)).toBe(0)
+  await world.noFaults()
+  expect(await world.sync(account, [{ reason: 'continue' }])).toEqual(READ)
+  expect(await reads(account)).toBe(1)
+  expect(await world.differences(account)).toEqual([])
+})
+
 describe('what a page tells of a series and the series itself does not know', () => {
   const answers = (items: readonly object[]) =>
     world.fault({ match: { path: '/instances$' }, respond: { status: 200, body: { items } } })

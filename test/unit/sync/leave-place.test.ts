@@ -1,5 +1,6 @@
 // What a page says of the run that it belongs to, where pages of two kinds follow each other.
 import { expect, test } from 'vitest'
+import type { CalendarEvent } from '#shared/domain/event.ts'
 import { systemClock } from '#shared/platform/clock.ts'
 import type { Page } from '#shared/vendors/vendor.ts'
 import type { CalendarRun } from '../../../services/sync/calendar-run.ts'
@@ -8,6 +9,8 @@ import { fetchOrLeave } from '../../../services/sync/leave-place.ts'
 import { NO_PROGRESS_YET } from '../../../services/sync/run-progress.ts'
 import type { Unit, UnitDeps } from '../../../services/sync/unit.ts'
 
+const occurrence = (vendorEventId: string) =>
+  ({ vendorEventId, seriesId: 's', etag: 'v' }) as unknown as CalendarEvent
 const MORE = { kind: 'more', pageToken: 'on' } as const
 const delta = (...ids: string[]): Page => ({
   kind: 'page',
@@ -16,9 +19,13 @@ const delta = (...ids: string[]): Page => ({
   named: ids.map((id) => ({ id, version: 'v' })),
   next: MORE,
 })
+/** A series read whole: its occurrences, of which the pages of the delta tell too. */
 const details: Page = {
   kind: 'page',
-  items: [{ kind: 'series', seriesId: 's', vendorEventIds: ['s_1'] }],
+  items: [
+    ...['a', 'b', 'c'].map((id) => ({ kind: 'event' as const, event: occurrence(id) })),
+    { kind: 'series', seriesId: 's', vendorEventIds: ['a', 'b', 'c'] },
+  ],
   unreadable: [],
   completes: true,
   next: MORE,
@@ -70,6 +77,12 @@ async function taken(pages: readonly Page[]): Promise<number> {
 test('details that were read before say nothing of a run, however many follow each other', async () => {
   const many = Array.from({ length: 30 }, () => details)
   expect(await taken([delta('a'), ...many, delta('b'), ...many, delta('c')])).toBe(63)
+})
+
+test('a delta that tells of what details named before is no repetition', async () => {
+  expect(await taken([delta('s'), details, delta('a'), delta('b'), delta('c'), delta('d')])).toBe(6)
+  // The control: what the delta itself named.
+  expect(await taken([delta('s'), details, delta('a'), delta('a'), delta('a'), delta('d')])).toBe(4)
 })
 
 test('between them, pages that name nothing new end a run as ever', async () => {

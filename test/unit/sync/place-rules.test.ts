@@ -27,6 +27,7 @@ import {
   freshRestMs,
   otherPlaces,
   PLACE_FAILURES,
+  PLACE_LASTS_MS,
   placeOf,
   tellsOfPlace,
 } from '../../../services/sync/place-rules.ts'
@@ -53,10 +54,11 @@ function calendar(changes: Partial<CalendarRow> = {}): CalendarRow {
   }
 }
 
-const DEAD = { placeFailures: PLACE_FAILURES - 1, placeFailingSince: NOW - MINUTE }
+const DEAD = { placeFailures: PLACE_FAILURES - 1, placeFailingSince: NOW - 1000 * PLACE_LASTS_MS }
 const atCursor = (changes: Partial<CalendarRow> = {}) => beginRun(calendar(changes), NOW)!
 const atPage = (changes: Partial<CalendarRow> = {}) => nextPage(atCursor(changes), 'page 2')
-const places = (run: ReturnType<typeof atCursor>, code: FailureCode = 'vendor/unavailable') =>
+/** A refusal unless said otherwise: nothing that passes by itself. */
+const places = (run: ReturnType<typeof atCursor>, code: FailureCode = 'vendor/rejected') =>
   otherPlaces(run, { code }, NOW).map((other) => `${placeOf(other)} ${other.reading}`)
 
 describe('a place', () => {
@@ -71,6 +73,18 @@ describe('a place', () => {
     expect(places(atCursor({ ...DEAD, cursor: null }))).toEqual(['start small-pages', 'start plain'])
     expect(places(atCursor({ ...DEAD, freshStarts: 1 }))).toEqual(['start plain'])
   })
+
+  test.each(['vendor/unavailable', 'vendor/unreadable-answer'] as const)(
+    'that fails by %s, as all do in an outage, is left once that has lasted, and plainly after an hour',
+    (code) => {
+      const young = { ...DEAD, placeFailures: 20, placeFailingSince: DEAD.placeFailingSince + 1 }
+      expect(places(atPage(young), code)).toEqual([])
+      expect(places(atPage(young))).toHaveLength(3)
+      expect(places(atPage(DEAD), code)).toEqual(['cursor usual', 'start small-pages'])
+      const old = { ...DEAD, placeFailingSince: NOW - HOUR }
+      expect(places(atPage(old), code)).toEqual(['cursor usual', 'start small-pages', 'start plain'])
+    },
+  )
 
   test('that failed twice in an hour is left too', () => {
     expect(places(atPage({ placeFailures: 1, placeFailingSince: NOW - HOUR }))).toHaveLength(3)
@@ -99,7 +113,7 @@ describe('a place', () => {
   })
 
   test('that takes half a minute to fail is left for the start at once', () => {
-    expect(places(atPage(DEAD), 'vendor/timeout')).toEqual(['start small-pages', 'start plain'])
+    expect(places(atPage(DEAD), 'vendor/timeout')).toEqual(['start small-pages'])
   })
 
   test('takes a read from the start under a new generation', () => {
