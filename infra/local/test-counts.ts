@@ -1,5 +1,6 @@
-// How many tests passed and failed, from vitest's JSON report, and which failed. Whatever went wrong counts: a file
-// that did not load and a run that ended badly without a failed test are failures too.
+// How many tests passed and failed, from vitest's JSON report, and which failed.
+// Whatever went wrong counts: a file that did not load and a run that ended badly
+// without a failed test are failures too.
 import path from 'node:path'
 
 /** The projects of test/vitest.config.ts, in the order in which they run. */

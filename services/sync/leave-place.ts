@@ -149,9 +149,9 @@ async function answerOf(call: () => Promise<Fetched>): Promise<Fetched | null | 
 }
 
 /**
- * What the page adds to the progress of its run. One that completes pages before it adds nothing: the
- * occurrences of a series that was read whole stand in the vendor's next pages as well, and these would
- * seem to repeat themselves. Throws Failure `vendor/no-progress`.
+ * What the page adds to the progress of its run. One that completes pages before it adds nothing:
+ * the occurrences of a series that was read whole stand in the vendor's next pages as well, and
+ * these would seem to repeat themselves. Throws Failure `vendor/no-progress`.
  */
 function progressed(run: CalendarRun, page: Fetched): At {
   if (page.kind !== 'page' || page.completes === true) return { run, page }

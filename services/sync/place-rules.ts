@@ -46,7 +46,10 @@ export function tellsOfPlace({ code }: Failure): boolean {
   return OF_A_PLACE.has(code) || code === THROTTLED
 }
 
-/** What a vendor in trouble says of any place. A page that is too large, or a refusal, is no such trouble. */
+/**
+ * What a vendor in trouble says of any place.
+ * A page that is too large, or a refusal, is no such trouble.
+ */
 const PASSING: ReadonlySet<FailureCode> = new Set([
   'vendor/unavailable',
   'vendor/timeout',
@@ -67,8 +70,8 @@ export function placeOf({ pageToken, cursor }: CalendarRun): PlaceKind {
 /**
  * Where to look instead, after one more failure at the place of `run`: nowhere while it is too
  * early to tell; else its cursor, then the start with another way of listing and at last plainly,
- * unless the last such look is too near or a full read is not allowed yet. What is listed plainly is
- * late, so trouble that may pass has to last an hour before.
+ * unless the last such look is too near or a full read is not allowed yet. What is listed plainly
+ * is late, so trouble that may pass has to last an hour before.
  * @param failure what its place answered; @param now database clock.
  */
 export function otherPlaces(

@@ -1,8 +1,8 @@
 // Series that pages touch are read whole, in the same run: a vendor that tells a change of a series
 // in part would leave ghosts behind. Invariants: nobody waits for a series, a page is stored first;
 // series are read after the last page of the run, for what they answer is newer than what its pages
-// tell, which would go back behind it (drill GD-5, 2026-11-30); until each was read they stand in the
-// page token, so they are not lost when the unit ends, and the cursor moves after them.
+// tell, which would go back behind it (drill GD-5, 2026-11-30); until each was read they stand in
+// the page token, so they are not lost when the unit ends, and the cursor moves after them.
 import { z } from 'zod'
 import { PAGE_ITEMS_MAX } from '#shared/domain/page-limits.ts'
 import { witnessesOf } from '#shared/store/series.ts'
@@ -12,7 +12,10 @@ import type { Interruption, UnitDeps } from './unit.ts'
 
 /** Of one step, each with one call as a rule: about two seconds at a slow vendor. */
 export const SERIES_PER_STEP = 8
-/** Ids that are kept of what pages told, 250 kB. Beyond them a series counts, as a rule the newer answer. */
+/**
+ * Ids that are kept of what pages told, 250 kB.
+ * Beyond them a series counts, as a rule the newer answer.
+ */
 export const TOLD_MAX = 5_000
 /** No vendor's token begins like this. */
 const PREFIX = 'calstream-series:'
@@ -50,7 +53,9 @@ export type ReadSeries = (request: SeriesRequest) => Promise<SeriesAnswer | Inte
 type Deps = Pick<UnitDeps, 'db' | 'logger'>
 type At = Pick<CalendarRun, 'pageToken'>
 
-/** The series that are left to be read when the vendor has no more pages of the run; null otherwise. */
+/**
+ * The series that are left to be read when the vendor has no more pages of the run; null otherwise.
+ */
 export function seriesToRead(run: At): SeriesPlace | null {
   const place = placeAt(run)
   return place?.next.kind === 'end' ? place : null
@@ -143,7 +148,8 @@ export async function nextSeries(
       seriesId,
       window,
       isEnded: isEnded && !isLive,
-      // A series of which a page shows something is not gone: an answer that does not know it ends nothing.
+      // A series of which a page shows something is not gone:
+      // an answer that does not know it ends nothing.
       witness: isLive ? null : (witnesses.get(seriesId) ?? null),
     })
     if (found.kind === 'held' || found.kind === 'handed-over') return found
@@ -186,7 +192,10 @@ function wholeOf(
   }
 }
 
-/** The ids of a page that could be of these series: of what it removed nobody knows more than the id. */
+/**
+ * The ids of a page that could be of these series:
+ * of what it removed nobody knows more than the id.
+ */
 function toldOf(open: readonly Open[], items: readonly PageItem[]): readonly string[] {
   const ids = new Set(open.map(({ seriesId }) => seriesId))
   return items.flatMap((item) => {

@@ -6,8 +6,9 @@ export const BACKOFF_BASE_MS = 5_000
 export const BACKOFF_CAP_MS = 3_600_000
 
 /**
- * Those whom a vendor throttled together come back over this time, so that fewer than a fifth of them do
- * in any one second: over one base, the fifth was the mean (drill THROTTLE: 7 of 30, 2026-11-30).
+ * Those whom a vendor throttled together come back over this time, so that fewer than a
+ * fifth of them do in any one second: over one base, the fifth was the mean (drill
+ * THROTTLE: 7 of 30, 2026-11-30).
  */
 export const THROTTLED_SPREAD_MS = 15_000
 

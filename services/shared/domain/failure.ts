@@ -342,7 +342,10 @@ const OF_CONNECTION: ReadonlySet<FailureCode> = new Set([
   'store/contention',
 ])
 
-/** Whether the vendor itself said that there were too many calls; limits of ours and outages are not meant. */
+/**
+ * Whether the vendor itself said that there were too many calls;
+ * limits of ours and outages are not meant.
+ */
 export function isThrottledByVendor({ code }: Failure): boolean {
   return code === 'vendor/throttled' || code === 'vendor/quota-exhausted'
 }

@@ -75,8 +75,8 @@ async function post(
 }
 
 /**
- * What is said in words is of no use, but the server keeps its last byte back until the session is stored: whoever
- * goes on before that is nobody yet (express-session, seen 2026-11-30).
+ * What is said in words is of no use, but the server keeps its last byte back until the session is
+ * stored: whoever goes on before that is nobody yet (express-session, seen 2026-11-30).
  */
 async function readToItsEnd(answer: Response): Promise<void> {
   let bytes = 0

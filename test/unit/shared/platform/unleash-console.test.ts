@@ -1,5 +1,5 @@
-// The login of the flag server's console, at a server that keeps the end of its answer back until the session is
-// stored, as express-session does.
+// The login of the flag server's console, at a server that keeps the end of its answer back until
+// the session is stored, as express-session does.
 import { setTimeout as delay } from 'node:timers/promises'
 import { expect, test } from 'vitest'
 import { closeDefaultLogin } from '#shared/platform/unleash-console.ts'
