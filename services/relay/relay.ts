@@ -12,6 +12,7 @@ import type { Queryable } from '#shared/platform/postgres.ts'
 import { inSpan, type SpanOptions } from '#shared/platform/telemetry.ts'
 import { deleteOutbox, holdsShard, readOutbox, type OutboxRow, type ShardLease } from '#shared/store/relay.ts'
 import { REFUSALS_MAX, refusedRecord } from './refused.ts'
+import { settleBatch } from './settle-batch.ts'
 import { wholePairs } from './whole-pairs.ts'
 
 const ROWS_MAX = 1000
@@ -128,8 +129,9 @@ async function publishBatch(
     // the next producer ends it, and what is still in the outbox is repeated.
     await closeShard(shard)
     const failure = asFailure(error)
-    if (failure.code === 'kafka/fenced') return 'lost'
-    if (failure.code !== 'kafka/rejected') throw failure
+    const settled = settleBatch(failure)
+    if (settled === 'lost') return 'lost'
+    if (settled === 'throw') throw failure
     narrow(deps, shard, batch, failure)
     return 'refused'
   }

@@ -13,6 +13,7 @@ import {
   type ErasableConnection,
 } from '#shared/store/erasure.ts'
 import type { ChannelsDeps } from './open-channels.ts'
+import { settleJob } from './settle-job.ts'
 import { waitMsAfter } from './wait-after.ts'
 import { workThrough } from './work-through.ts'
 
@@ -65,7 +66,8 @@ async function isRevoked(
   } catch (error) {
     if (signal.aborted) return false
     const failure = asFailure(error)
-    if (failure.scope === 'process') throw failure
+    // Throws what is no fault of the account; any other failure is put off alike.
+    settleJob(failure)
     const { code } = failure
     deps.logger.info(
       { code, connectionId: connection.connectionId, isOverdue: connection.isOverdue },

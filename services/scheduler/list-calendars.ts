@@ -22,6 +22,7 @@ import { REQUESTED_TOPIC } from '#schemas/topics.ts'
 import { compareCalendars, MISSING_SECONDS, type Comparison } from './compare-calendars.ts'
 import { mayRing, ring } from './doorbell.ts'
 import type { ChannelsDeps } from './open-channels.ts'
+import { settleJob } from './settle-job.ts'
 import { workThrough } from './work-through.ts'
 
 const EVERY_SECONDS = 3600
@@ -130,7 +131,7 @@ async function store(
 }
 
 async function putOff(deps: ListDeps, connection: DueConnection, failure: Failure): Promise<void> {
-  if (failure.scope === 'process') throw failure
+  const settled = settleJob(failure)
   const { connectionId, providerId, vendor } = connection
   deps.logger.info(
     { code: failure.code, connectionId },
@@ -139,6 +140,6 @@ async function putOff(deps: ListDeps, connection: DueConnection, failure: Failur
   const floorMs = failure.retryAt === undefined ? 0 : (failure.retryAt - deps.clock.now()) / 1000
   await putOffListing(deps.db, connectionId, Math.max(floorMs, AGAIN_MS) * (1 + Math.random()))
   // That nobody is let in any more is for a unit to find out and to record.
-  if (failure.kind === 'unauthorized')
+  if (settled === 'locked-out')
     await ring(deps, 'reconcile', [{ connectionId, providerId, vendor, calendarId: null, asOf: null }])
 }

@@ -1,7 +1,8 @@
 // What only somebody who sees everything can tell: how many connections and channels are in which
 // state, and how far the consumers are behind. One scheduler at a time reports it.
 import { GROUPS, TOPICS } from '#schemas/topics.ts'
-import { Failure, FAILURE_CODES, isOfCalendar, type FailureCode } from '#shared/domain/failure.ts'
+import { FAILURE_CODES, type FailureCode } from '#shared/domain/failure.ts'
+import { settlementOf } from '#shared/domain/failure-settlement.ts'
 import type { KafkaConfig } from '#shared/platform/kafkajs-client.ts'
 import { groupLag } from '#shared/platform/kafkajs.ts'
 import { metrics } from '#shared/platform/metrics.ts'
@@ -18,8 +19,8 @@ const READ_BY = {
 /**
  * Codes that a calendar can meet: each is reported, also at 0, or it would stay at its last value.
  */
-const OF_CALENDARS = Object.keys(FAILURE_CODES).filter((code) =>
-  isOfCalendar(new Failure(code as FailureCode)),
+const OF_CALENDARS = (Object.keys(FAILURE_CODES) as FailureCode[]).filter(
+  (code) => settlementOf({ code }).isOfCalendar,
 )
 
 async function reportIll(db: Queryable): Promise<number> {

@@ -27,6 +27,7 @@ import type { VendorUse } from '#shared/vendors/uses.ts'
 import type { OpenedChannel } from '#shared/vendors/vendor.ts'
 import { mayRing, ring, type DoorbellDeps, type Ring } from './doorbell.ts'
 import { heedNotices } from './heed-notices.ts'
+import { settleJob } from './settle-job.ts'
 import { stopUnneeded } from './stop-channels.ts'
 import { workThrough } from './work-through.ts'
 import { channelAttempts, channelWaitMs, limitWaitMs } from './wait-after.ts'
@@ -195,7 +196,7 @@ async function renewOne(
     const failure = asFailure(error)
     // What is said of a channel in odd words may be about this one: another is asked for, and the
     // old one goes when that is open.
-    const isOdd = failure.kind !== 'transient' && failure.kind !== 'throttled' && failure.scope !== 'process'
+    const isOdd = settleJob(failure) !== 'later'
     if (isOdd && channelAttempts(failure, calendar.attempts) >= RENEWALS_MAX) return 'gone'
     await putOff(deps, calendar, null, failure)
     return 'failed'
@@ -264,7 +265,7 @@ async function putOff(
 ): Promise<void> {
   // Kafka or Postgres is away: the row in opening is what remembers,
   // and is tried again two minutes later.
-  if (failure.scope === 'process') throw failure
+  const settled = settleJob(failure)
   const { code } = failure
   metrics.channelFailures.add(1, { vendor: calendar.vendor, code })
   deps.logger.info(
@@ -276,8 +277,7 @@ async function putOff(
   await putOffOpening(deps.db, calendar.calendarId, { openingId, attempts, waitMs })
   // A calendar that is gone, or an account that lets nobody in,
   // is for a unit to find out and to record.
-  if (failure.kind === 'gone' || failure.kind === 'unauthorized')
-    await ring(deps, 'reconcile', [ringOf(calendar)])
+  if (settled === 'gone' || settled === 'locked-out') await ring(deps, 'reconcile', [ringOf(calendar)])
 }
 
 /**

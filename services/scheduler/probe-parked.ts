@@ -12,6 +12,7 @@ import { probableConnections, putOffProbe, unpark, type ProbableConnection } fro
 import { REQUESTED_TOPIC, TOPICS } from '#schemas/topics.ts'
 import { mayRing } from './doorbell.ts'
 import type { ChannelsDeps } from './open-channels.ts'
+import { settleJob } from './settle-job.ts'
 import { workThrough } from './work-through.ts'
 
 const PAGE = 200
@@ -66,9 +67,9 @@ async function probeOne(
   } catch (error) {
     if (signal.aborted) return false
     const failure = asFailure(error)
-    if (failure.scope === 'process') throw failure
+    const next = nextProbe(failure, connection)
     metrics.probes.add(1, { vendor, outcome: 'refused' })
-    await putOffProbe(deps.db, connectionId, nextProbe(failure, connection))
+    await putOffProbe(deps.db, connectionId, next)
     return false
   }
   const went = await goOn(deps, connection)
@@ -81,11 +82,12 @@ async function probeOne(
 
 /**
  * What is no answer about the grant (an outage, a quota, our own turn) is no probe
- * either: it is soon asked again.
+ * either: it is soon asked again. Throws what is no fault of the connection.
  */
 function nextProbe(failure: Failure, { probes }: ProbableConnection) {
-  if (failure.kind === 'unauthorized' && !failure.mayHeal) return { seconds: null, probes }
-  if (failure.kind !== 'unauthorized' && failure.kind !== 'refused') return { seconds: SOON_SECONDS, probes }
+  const settled = settleJob(failure)
+  if (settled === 'locked-out' && !failure.mayHeal) return { seconds: null, probes }
+  if (settled !== 'locked-out' && settled !== 'refused') return { seconds: SOON_SECONDS, probes }
   const asked = probes + 1
   return { seconds: asked < HOURLY_PROBES ? HOUR_SECONDS : DAY_SECONDS, probes: asked }
 }

@@ -11,6 +11,7 @@ import {
 } from '#shared/store/channel-notices.ts'
 import { deleteChannel, putOffStop, takeUnneeded, type Channel } from '#shared/store/channels.ts'
 import type { ChannelsDeps } from './open-channels.ts'
+import { settleJob } from './settle-job.ts'
 import { waitMsAfter } from './wait-after.ts'
 import { workThrough } from './work-through.ts'
 
@@ -73,10 +74,10 @@ async function stopOne(
   } catch (error) {
     if (signal.aborted) return 0
     const failure = asFailure(error)
-    if (failure.scope === 'process') throw failure
+    const settled = settleJob(failure)
     // Without a way in nobody can stop it:
     // it ends by itself, and its notifications find nothing to do.
-    if (failure.kind === 'unauthorized' || failure.kind === 'gone') return null
+    if (settled === 'locked-out' || settled === 'gone') return null
     return waitMsAfter(failure, channel.attempts + 1, deps.clock)
   }
 }

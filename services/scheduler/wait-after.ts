@@ -1,8 +1,10 @@
 // How long a job of the scheduler leaves something alone after a failure of the vendor: the backoff
 // of units, with its own streak.
 import { backoffMs } from '#shared/domain/backoff.ts'
-import { isThrottledByVendor, type Failure, type FailureCode } from '#shared/domain/failure.ts'
+import type { Failure, FailureCode } from '#shared/domain/failure.ts'
+import { settlementOf } from '#shared/domain/failure-settlement.ts'
 import type { Clock } from '#shared/platform/clock.ts'
+import { settleJob } from './settle-job.ts'
 
 /**
  * `attempts`: failures in a row, this one included.
@@ -10,7 +12,7 @@ import type { Clock } from '#shared/platform/clock.ts'
  */
 export function waitMsAfter(failure: Failure, attempts: number, clock: Clock): number {
   const floorMs = failure.retryAt === undefined ? 0 : Math.max(0, (failure.retryAt - clock.now()) / 1000)
-  const isThrottled = isThrottledByVendor(failure)
+  const { isThrottledByVendor: isThrottled } = settlementOf(failure)
   return backoffMs({ attempt: Math.max(1, attempts), floorMs, random: Math.random(), isThrottled })
 }
 
@@ -27,8 +29,8 @@ const DAY_MS = 24 * 60 * MINUTE_MS
  * How many channels in a row that makes which could not be opened or renewed.
  * A refusal counts, whatever it says.
  */
-export function channelAttempts(failure: Failure, before: number): number {
-  return failure.scope === 'process' || NOT_ASKED.has(failure.code) ? before : before + 1
+export function channelAttempts({ code }: Failure, before: number): number {
+  return NOT_ASKED.has(code) ? before : before + 1
 }
 
 /**
@@ -36,13 +38,11 @@ export function channelAttempts(failure: Failure, before: number): number {
  * polled meanwhile, so nothing is lost but quota; a refusal in words that nobody knows was sent 298
  * times in a week. What passes by itself (an outage, a quota) comes back within the hour.
  * `attempts`: refusals in a row, this one included.
- * @returns milliseconds.
+ * @returns milliseconds. Throws what `settleJob` throws.
  */
 export function channelWaitMs(failure: Failure, attempts: number, clock: Clock): number {
-  const passes =
-    failure.kind === 'transient' || failure.kind === 'throttled' || failure.code === 'vendor/callback-refused'
   const waitMs = waitMsAfter(failure, attempts, clock)
-  return passes ? waitMs : Math.max(waitMs, growingMs(MINUTE_MS, attempts))
+  return settleJob(failure) === 'later' ? waitMs : Math.max(waitMs, growingMs(MINUTE_MS, attempts))
 }
 
 /** The same after a limit that the vendor named: an hour, doubling to a day. */

@@ -3,7 +3,8 @@
 // reason), because its page can be fetched again.
 import { performance } from 'node:perf_hooks'
 import { setTimeout as delay } from 'node:timers/promises'
-import { Failure, isOfCalendar, type FailureCode } from '#shared/domain/failure.ts'
+import { Failure, type FailureCode } from '#shared/domain/failure.ts'
+import { settlementOf } from '#shared/domain/failure-settlement.ts'
 import type { VendorName } from '#shared/domain/ids.ts'
 import { metrics } from '#shared/platform/metrics.ts'
 import { processRoom } from '#shared/vendors/room.ts'
@@ -212,7 +213,7 @@ async function whoIsRefused(
   const failure = await timed(unit, 'account', () =>
     confirmRefusal(use, { connectionId, ...refused }, signal),
   )
-  throw isOfCalendar(failure) && failure.kind === 'refused' ? failure : new AccountTrouble(failure)
+  throw settlementOf(failure).action === 'retry-refused' ? failure : new AccountTrouble(failure)
 }
 
 /**

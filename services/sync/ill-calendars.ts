@@ -2,7 +2,8 @@
 // its ring and, at the twelfth counted failure, its dead letter. Callers fence first.
 import { TOPICS } from '#schemas/topics.ts'
 import { calendarBackoffMs } from '#shared/domain/backoff.ts'
-import { countsAsAttempt, FAILURE_CODES, type Failure } from '#shared/domain/failure.ts'
+import { FAILURE_CODES, type Failure } from '#shared/domain/failure.ts'
+import { settlementOf } from '#shared/domain/failure-settlement.ts'
 import { shardOf, type CalendarId, type Micros } from '#shared/domain/ids.ts'
 import type { Clock } from '#shared/platform/clock.ts'
 import { deadLetterRecord } from '#shared/platform/dead-letter.ts'
@@ -60,7 +61,7 @@ export function failedCalendars(
     if (failure === undefined) return []
     const streak = {
       failures: calendar.failures + 1,
-      errorCount: calendar.errorCount + (countsAsAttempt(failure) ? 1 : 0),
+      errorCount: calendar.errorCount + (settlementOf(failure).countsAsAttempt ? 1 : 0),
     }
     const isNews = failure.code !== 'sync/gave-way'
     return {

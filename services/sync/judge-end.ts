@@ -2,6 +2,7 @@
 // only when every calendar of it that is synced is ill; one that fails beside a sibling
 // that is well fails alone.
 import { FAILURE_CODES, worstOf, type Failure, type FailureCode } from '#shared/domain/failure.ts'
+import { settlementOf } from '#shared/domain/failure-settlement.ts'
 import type { CalendarId } from '#shared/domain/ids.ts'
 import type { CalendarRow } from '#shared/store/calendars.ts'
 import { isIll } from './claim-rules.ts'
@@ -33,7 +34,7 @@ export function judgeEnd({ calendars, scope, failed, putOff, left }: EndView): E
   if (first !== undefined && calendars.every(isIllAfter)) {
     const isRefused = calendars.every((calendar) => isRefusal(calendar, failed.get(calendar.calendarId)))
     const passing = [first, ...others].filter(
-      ({ kind, code }) => kind !== 'unauthorized' && code !== 'sync/gave-way',
+      (failure) => settlementOf(failure).action !== 'park' && failure.code !== 'sync/gave-way',
     )
     const [gravest = first, ...rest] = isRefused ? [first, ...others] : passing
     return { kind: 'all-ill', failure: worstOf([gravest, ...rest]), isRefused }
@@ -44,8 +45,7 @@ export function judgeEnd({ calendars, scope, failed, putOff, left }: EndView): E
 }
 
 function isRefusal({ lastCode }: CalendarRow, now: Failure | undefined): boolean {
-  if (now !== undefined) return now.kind === 'unauthorized'
-  return lastCode !== null && Object.hasOwn(FAILURE_CODES, lastCode)
-    ? FAILURE_CODES[lastCode as FailureCode].kind === 'unauthorized'
-    : false
+  const code = now?.code ?? lastCode
+  if (code === null || !Object.hasOwn(FAILURE_CODES, code)) return false
+  return settlementOf({ code: code as FailureCode }).action === 'park'
 }

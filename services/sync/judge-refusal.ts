@@ -4,7 +4,8 @@
 // three fresh tokens, when everything of the account was refused meanwhile; when many
 // connections of a vendor are refused together nobody is parked, for then it is the vendor's
 // trouble or our own there. See ADR 17.
-import { disposition, type Failure } from '#shared/domain/failure.ts'
+import type { Failure } from '#shared/domain/failure.ts'
+import { settlementOf } from '#shared/domain/failure-settlement.ts'
 
 /** In undocumented words: how long, and how many fresh tokens. */
 export const REFUSED_MS_MIN = 30 * 60_000
@@ -45,12 +46,12 @@ export type RefusalVerdict =
    */
   | { readonly kind: 'wait'; readonly isBraked: boolean; readonly isWave: boolean }
 
-/** What follows from a refusal. `failure` is one that `disposition` parks or leaves to judge. */
+/** What follows from a refusal. `failure` is one that `settlementOf` parks or leaves to judge. */
 export function judgeRefusal(
-  failure: Pick<Failure, 'kind' | 'scope' | 'mayHeal'>,
+  failure: Pick<Failure, 'code' | 'mayHeal'>,
   facts: RefusalFacts,
 ): RefusalVerdict {
-  const isDocumented = disposition(failure) === 'park'
+  const isDocumented = settlementOf(failure).action === 'park'
   if (isDocumented && !isFleet(facts)) return { kind: 'park', isProbed: failure.mayHeal }
   const isWave = isDocumented || facts.peers + 1 >= WAVE_MIN
   const lasts = facts.refusedMs >= REFUSED_MS_MIN && facts.freshTokens >= REFUSED_TOKENS_MIN

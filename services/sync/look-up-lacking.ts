@@ -1,7 +1,8 @@
 // What a full read lacked is not believed to be gone by that alone: a few events are asked for one
 // by one, of more a second full read decides. Invariant: an event inside the window is removed
 // after a full read only when a second answer says the same.
-import { asFailure, isOfCalendar } from '#shared/domain/failure.ts'
+import { asFailure } from '#shared/domain/failure.ts'
+import { settlementOf } from '#shared/domain/failure-settlement.ts'
 import { metrics } from '#shared/platform/metrics.ts'
 import {
   countUnseen,
@@ -63,7 +64,7 @@ async function asked(
     return await lookUp(deps, unit, { run, turn }, event.vendorEventId)
   } catch (error) {
     if (turn.signal.aborted || turn.stopping.aborted || error instanceof AccountTrouble) throw error
-    if (!isOfCalendar(asFailure(error))) throw error
+    if (!settlementOf(asFailure(error)).isOfCalendar) throw error
     return 'doubted'
   }
 }

@@ -5,14 +5,8 @@
 // person; tries go on every hour.
 import { TOPICS } from '#schemas/topics.ts'
 import { backoffMs } from '#shared/domain/backoff.ts'
-import {
-  asFailure,
-  countsAsAttempt,
-  disposition,
-  Failure,
-  growsBackoff,
-  isThrottledByVendor,
-} from '#shared/domain/failure.ts'
+import { asFailure, Failure } from '#shared/domain/failure.ts'
+import { settlementOf } from '#shared/domain/failure-settlement.ts'
 import { shardOf } from '#shared/domain/ids.ts'
 import { crashPoint } from '#shared/platform/crash-point.ts'
 import { deadLetterRecord } from '#shared/platform/dead-letter.ts'
@@ -38,6 +32,7 @@ import { judgeEnd } from './judge-end.ts'
 import type { Turn } from './lanes.ts'
 import { connectionMessage } from './publish-changes.ts'
 import { ruleOnRefusal, type Ruling } from './rule-on-refusal.ts'
+import { settleUnit } from './settle-unit.ts'
 import { writeFenced, type FencedWrite, type Unit, type UnitDeps, type UnitEnd } from './unit.ts'
 
 const HOUR_MS = 3_600_000
@@ -67,8 +62,9 @@ export async function endBroken(
 ): Promise<UnitEnd> {
   if (turn.signal.aborted) return { kind: 'abandoned' }
   const failure = asFailure(error)
-  if (disposition(failure) === 'abandon') return { kind: 'abandoned' }
-  if (failure.scope === 'process') return { kind: 'blocked', code: failure.code }
+  const settled = settleUnit(failure)
+  if (settled === 'abandon') return { kind: 'abandoned' }
+  if (settled === 'wait') return { kind: 'blocked', code: failure.code }
   if (failure.kind === 'defect') deps.logger.error({ err: error }, 'a unit met a fault of calstream')
   if (unit === null) return { kind: 'abandoned' }
   try {
@@ -152,8 +148,9 @@ function recordOf(
   failed: { readonly failure: Failure; readonly blame: Blame; readonly form: Form; readonly ruling: Ruling },
 ): RecordedFailure {
   const { failure, blame, form, ruling } = failed
-  const errorCount = connection.errorCount + (countsAsAttempt(failure) ? 1 : 0)
-  const attempt = connection.failures + (growsBackoff(failure) ? 1 : 0)
+  const { countsAsAttempt, growsBackoff } = settlementOf(failure)
+  const errorCount = connection.errorCount + (countsAsAttempt ? 1 : 0)
+  const attempt = connection.failures + (growsBackoff ? 1 : 0)
   return {
     connectionId: connection.connectionId,
     errorCount,
@@ -177,8 +174,8 @@ function waitMs(
 ): number {
   const floor = floorMs(clock, failure)
   const random = Math.random()
-  const isThrottled = isThrottledByVendor(failure)
-  if (!growsBackoff(failure)) return backoffMs({ attempt: 1, floorMs: floor, random, isThrottled })
+  const { growsBackoff, isThrottledByVendor: isThrottled } = settlementOf(failure)
+  if (!growsBackoff) return backoffMs({ attempt: 1, floorMs: floor, random, isThrottled })
   const { attempt, errorCount, ruling } = streak
   const backoff = backoffMs({ attempt, floorMs: floor, random, isThrottled })
   if (ruling.soonMs !== null) return Math.max(floor, Math.min(backoff, ruling.soonMs * (0.5 + random / 2)))

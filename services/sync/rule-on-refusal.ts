@@ -1,11 +1,13 @@
 // What a unit that was refused writes: parked, or tried again and how soon. The verdict is of
 // judge-refusal.ts; here it meets the database, the metrics and the log.
-import { disposition, type Failure } from '#shared/domain/failure.ts'
+import type { Failure } from '#shared/domain/failure.ts'
+import { settlementOf } from '#shared/domain/failure-settlement.ts'
 import type { VendorName } from '#shared/domain/ids.ts'
 import { metrics } from '#shared/platform/metrics.ts'
 import type { Queryable } from '#shared/platform/postgres.ts'
 import { noteRefusal, probeParkedLately } from '#shared/store/refusals.ts'
 import { judgeRefusal, REFUSED_MS_MIN } from './judge-refusal.ts'
+import { settleUnit } from './settle-unit.ts'
 import type { Unit, UnitDeps } from './unit.ts'
 
 export interface Ruling {
@@ -39,8 +41,7 @@ export async function ruleOnRefusal(
 ): Promise<Ruling> {
   const soonMs = failure.code === 'vendor/client-rejected' ? CLIENT_SOON_MS : null
   const onward: Ruling = { isParked: false, isProbed: false, soonMs }
-  const asked = disposition(failure)
-  if (!mayPark || (asked !== 'park' && asked !== 'judge')) return onward
+  if (!mayPark || settleUnit(failure) !== 'judge') return onward
   const { connectionId, vendor } = unit.connection
   const facts = await noteRefusal(tx, connectionId)
   const verdict = judgeRefusal(failure, facts)
@@ -59,7 +60,7 @@ async function holdBack(
   const { code } = failure
   metrics.parksHeldBack.add(1, { vendor, code })
   // Those who were parked before it showed that everybody is refused are doubted too.
-  if (disposition(failure) === 'park') await probeParkedLately(tx, vendor)
+  if (settlementOf(failure).action === 'park') await probeParkedLately(tx, vendor)
   const now = performance.now()
   if (now - (loggedAt.get(vendor) ?? Number.NEGATIVE_INFINITY) < LOG_EVERY_MS) return
   loggedAt.set(vendor, now)

@@ -1,7 +1,8 @@
 // One connection brought up to date: claim, fetch, plan, persist, repeat. Safe to repeat at any
 // point: the message that started it is a doorbell and carries no data, the cursor moves only with
 // the rows it covers, and the epoch fences whoever was overtaken.
-import { asFailure, Failure, isOfCalendar } from '#shared/domain/failure.ts'
+import { asFailure, Failure } from '#shared/domain/failure.ts'
+import { settlementOf } from '#shared/domain/failure-settlement.ts'
 import { planPage, rowsToHold, type Plan } from '#shared/domain/plan.ts'
 import { crashPoint } from '#shared/platform/crash-point.ts'
 import { metrics } from '#shared/platform/metrics.ts'
@@ -209,7 +210,7 @@ function failureOfCalendar(deps: UnitDeps, turn: Turn, error: unknown): Failure 
   if (turn.signal.aborted) throw error
   if (error instanceof AccountTrouble) throw error.failure
   const failure = asFailure(error)
-  if (!isOfCalendar(failure)) throw error
+  if (!settlementOf(failure).isOfCalendar) throw error
   if (failure.kind === 'defect') deps.logger.error({ err: error }, 'a calendar met a fault of calstream')
   return failure
 }
@@ -231,7 +232,7 @@ async function syncOrRemove(
   try {
     return await syncCalendar(deps, unit, one, turn)
   } catch (error) {
-    if (!(error instanceof Failure) || error.kind !== 'gone') throw error
+    if (!(error instanceof Failure) || settlementOf(error).action !== 'check-list') throw error
     // At once when it is news; after that the list is compared once an hour by itself.
     if (!isIll(one.calendar))
       await writeFenced(deps, unit, 0, ({ tx }) => askForList(tx, unit.connection.connectionId))

@@ -2,7 +2,8 @@
 // transactions that want each other's rows, serialization, a server that turned read-only, a full
 // disk. Each is told apart, and none costs the pool its next statement.
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import { countsAsAttempt, disposition, Failure } from '#shared/domain/failure.ts'
+import { Failure } from '#shared/domain/failure.ts'
+import { settlementOf } from '#shared/domain/failure-settlement.ts'
 import { Secret } from '#shared/platform/env.ts'
 import { createLogger } from '#shared/platform/log.ts'
 import { type Database, openDatabase } from '#shared/platform/postgres.ts'
@@ -123,7 +124,7 @@ describe('a server that accepts no writes', () => {
     await using standby = open()
     const failure = await failureOf(standby.transaction((tx) => tx.query(...add('a'))))
     expect(failure).toMatchObject({ code: 'store/read-only', scope: 'process' })
-    expect([disposition(failure), countsAsAttempt(failure)]).toEqual(['retry', false])
+    expect(settlementOf(failure)).toMatchObject({ action: 'wait', countsAsAttempt: false })
     await runStatement(
       Object.assign(new URL(database.url()), { pathname: '/postgres' }).href,
       `alter database "${name}" reset default_transaction_read_only`,
@@ -154,7 +155,7 @@ describe('a full disk', () => {
       }),
     )
     expect(failure).toMatchObject({ code: 'store/disk-full', scope: 'process', kind: 'transient' })
-    expect(countsAsAttempt(failure)).toBe(false)
+    expect(settlementOf(failure).countsAsAttempt).toBe(false)
     expect(await values()).toEqual({ a: 0, b: 0 })
     await db.transaction((tx) => tx.query(...add('a')))
     expect(await values()).toEqual({ a: 1, b: 0 })

@@ -2,7 +2,8 @@
 // retry are the real ones; what Postgres, Kafka and the vendor would do beside them is a few lines
 // here. Time is a number that the test moves.
 import { backoffMs, calendarBackoffMs } from '#shared/domain/backoff.ts'
-import { countsAsAttempt, Failure, type FailureCode } from '#shared/domain/failure.ts'
+import { Failure, type FailureCode } from '#shared/domain/failure.ts'
+import { settlementOf } from '#shared/domain/failure-settlement.ts'
 import { calendarId, connectionId, providerId, type CalendarId } from '#shared/domain/ids.ts'
 import type { CalendarRow } from '#shared/store/calendars.ts'
 import type { ClaimedConnection } from '#shared/store/connections.ts'
@@ -304,7 +305,7 @@ export class ClaimModel {
   #failConnection(code: FailureCode, isAllIll: boolean): number {
     const { connection } = this
     connection.failures += 1
-    if (countsAsAttempt(new Failure(code))) connection.errorCount += 1
+    if (settlementOf({ code }).countsAsAttempt) connection.errorCount += 1
     const waitMs = backoffMs({ attempt: connection.failures, floorMs: 0, random: this.#random() })
     const isGivenUp = connection.errorCount >= DEAD_LETTER_AT
     const until = this.now + (isGivenUp ? Math.max(HOUR_MS, waitMs) : waitMs) * 1000

@@ -1,5 +1,5 @@
-// The one error class, its code table and the one decision about what happens next. Adapters and
-// store translate at the border; inside, nobody looks at an HTTP status or a SQLSTATE.
+// The one error class and its code table; what follows from a failure is failure-settlement.ts's.
+// Adapters and store translate at the border; inside, nobody looks at an HTTP status or a SQLSTATE.
 import type { Micros } from './ids.ts'
 import { ANSWER_BYTES_MAX, ANSWER_VALUES_MAX, PAGE_ITEMS_MAX } from './page-limits.ts'
 
@@ -13,9 +13,8 @@ export type FailureKind =
   | 'invalid'
   | 'defect'
 export type FailureScope = 'message' | 'calendar' | 'connection' | 'vendor' | 'process'
-export type Disposition = 'retry' | 'park' | 'judge' | 'disable' | 'abandon' | 'dead-letter' | 'crash'
 
-interface CodeEntry {
+export interface CodeEntry {
   readonly kind: FailureKind
   readonly scope: FailureScope
   /** What happened and what an operator does about it; shown in last_error and docs/errors.md. */
@@ -191,7 +190,7 @@ export const FAILURE_CODES = {
   'store/fence-lost': {
     kind: 'conflict',
     scope: 'connection',
-    text: 'A newer unit took over this connection. Nothing was written; nothing is to be done.',
+    text: 'A newer unit took over this connection. Nothing was written.',
   },
   'kafka/unavailable': {
     kind: 'transient',
@@ -201,7 +200,7 @@ export const FAILURE_CODES = {
   'kafka/fenced': {
     kind: 'conflict',
     scope: 'process',
-    text: 'A newer owner took over this shard. Nothing was published; nothing is to be done.',
+    text: 'A newer owner took over this shard. Nothing was published.',
   },
   'kafka/rejected': {
     kind: 'invalid',
@@ -293,79 +292,6 @@ export function asFailure(error: unknown): Failure {
   if (error instanceof Failure) return error
   const message = error instanceof Error ? error.message : String(error)
   return new Failure('internal/defect', message, { cause: error })
-}
-
-/**
- * What happens after a failure; the only place that decides it. `judge`: whether it parks depends
- * on what else was refused, and for how long (sync/judge-refusal.ts).
- * Throttling and our own outages retry without counting as attempts (see countsAsAttempt).
- */
-export function disposition(failure: Pick<Failure, 'kind' | 'scope'>): Disposition {
-  switch (failure.kind) {
-    case 'transient':
-    case 'throttled':
-      return 'retry'
-    case 'unauthorized':
-      return 'park'
-    case 'refused':
-      return failure.scope === 'connection' ? 'judge' : 'retry'
-    case 'gone':
-      return 'disable'
-    case 'conflict':
-      return 'abandon'
-    case 'invalid':
-      return failure.scope === 'message' ? 'dead-letter' : 'retry'
-    case 'defect':
-      return failure.scope === 'process' ? 'crash' : 'retry'
-    default:
-      return failure.kind satisfies never
-  }
-}
-
-/**
- * Whether a failure that was met while one calendar was read is that calendar's alone,
- * whatever its scope says in general: a vendor that is down is met by every calendar, and
- * then it is the connection's. What concerns the grant, the quota of the mailbox, our store
- * or the unit itself never is.
- */
-export function isOfCalendar(failure: Failure): boolean {
-  if (failure.scope === 'process' || failure.kind === 'conflict') return false
-  if (failure.kind === 'throttled' || failure.kind === 'refused') return failure.scope === 'calendar'
-  return !OF_CONNECTION.has(failure.code)
-}
-
-const OF_CONNECTION: ReadonlySet<FailureCode> = new Set([
-  'vendor/grant-revoked',
-  'vendor/admin-required',
-  'vendor/client-rejected',
-  'credentials/unreadable',
-  'store/contention',
-])
-
-/**
- * Whether the vendor itself said that there were too many calls;
- * limits of ours and outages are not meant.
- */
-export function isThrottledByVendor({ code }: Failure): boolean {
-  return code === 'vendor/throttled' || code === 'vendor/quota-exhausted'
-}
-
-/**
- * Whether a failed unit adds to error_count: being throttled, outages of ours, and refusals that
- * may be everybody's do not.
- */
-export function countsAsAttempt(failure: Failure): boolean {
-  if (failure.kind === 'throttled' || failure.scope === 'process') return false
-  return disposition(failure) !== 'judge' && failure.code !== 'vendor/client-rejected'
-}
-
-/**
- * Whether the pause after it grows with the failures before: not where we ourselves kept
- * the call back, since the moment that `retryAt` names is then known and a call in vain
- * costs the vendor nothing.
- */
-export function growsBackoff({ code }: Pick<Failure, 'code'>): boolean {
-  return code !== 'vendor/refusing-all' && code !== 'vendor/recovering'
 }
 
 const GRAVITY: Readonly<Record<FailureKind, number>> = {

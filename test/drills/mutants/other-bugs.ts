@@ -97,7 +97,7 @@ export const OTHER_BUGS: readonly Line[] = [
   [
     'throttling-counts',
     'Throttling counts as a failed attempt',
-    'services/shared/domain/failure.ts',
+    'services/shared/domain/failure-settlement.ts',
     "  if (failure.kind === 'throttled' || failure.scope === 'process') return false",
     "  if (failure.scope === 'process') return false",
     'THROTTLE',
@@ -243,7 +243,7 @@ export const OTHER_BUGS: readonly Line[] = [
   [
     'revoked-retried',
     'A revoked grant is retried',
-    'services/shared/domain/failure.ts',
+    'services/shared/domain/failure-settlement.ts',
     "    case 'unauthorized':\n      return 'park'",
     "    case 'unauthorized':\n      return 'retry'",
     'GRANT',

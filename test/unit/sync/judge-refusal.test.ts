@@ -2,7 +2,8 @@
 // nothing irreversible follows from one of them.
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { disposition, Failure, FAILURE_CODES, type FailureCode } from '#shared/domain/failure.ts'
+import { Failure, FAILURE_CODES, type FailureCode } from '#shared/domain/failure.ts'
+import { settlementOf } from '#shared/domain/failure-settlement.ts'
 import {
   FLEET_MIN,
   judgeRefusal,
@@ -19,7 +20,9 @@ const revoked = new Failure('vendor/grant-revoked')
 const refused = new Failure('vendor/account-refused')
 
 const CODES = Object.keys(FAILURE_CODES) as FailureCode[]
-const judged = CODES.map((code) => new Failure(code)).filter((failure) => disposition(failure) === 'judge')
+const judged = CODES.map((code) => new Failure(code)).filter(
+  (failure) => settlementOf(failure).action === 'judge',
+)
 
 describe('documented words', () => {
   test('park at the first answer; whether it is asked about again is what the word says', () => {

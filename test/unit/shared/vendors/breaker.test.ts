@@ -1,6 +1,7 @@
 // The circuit breaker, with time in the test's hand: what opens it, who may probe, what heals it.
 import { describe, expect, test } from 'vitest'
-import { countsAsAttempt, Failure, type FailureCode } from '#shared/domain/failure.ts'
+import { Failure, type FailureCode } from '#shared/domain/failure.ts'
+import { settlementOf } from '#shared/domain/failure-settlement.ts'
 import { createBreaker, FAILURES_IN_A_ROW } from '#shared/vendors/breaker.ts'
 
 const NOW = 1_800_000_000_000_000
@@ -110,7 +111,7 @@ describe('who is refused', () => {
     const refused: unknown = await breaker.run('a', async () => 'ok').catch((error: unknown) => error)
     expect(refused).toMatchObject({ kind: 'throttled', code: 'vendor/circuit-open' })
     if (!(refused instanceof Failure)) throw new Error('not a Failure')
-    expect(countsAsAttempt(refused)).toBe(false)
+    expect(settlementOf(refused).countsAsAttempt).toBe(false)
     expect((refused.retryAt ?? 0) - NOW).toBe((PAUSE_MS - 1_000) * 1_000)
     expect(refused.message).toContain('vendor/unavailable')
   })

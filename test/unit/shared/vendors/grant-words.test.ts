@@ -2,7 +2,8 @@
 // which never do, and what a person reads.
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { disposition, type FailureCode } from '#shared/domain/failure.ts'
+import type { FailureCode } from '#shared/domain/failure.ts'
+import { settlementOf } from '#shared/domain/failure-settlement.ts'
 import type { VendorName } from '#shared/domain/ids.ts'
 import { failureOfGrant } from '#shared/vendors/oauth.ts'
 
@@ -133,7 +134,7 @@ test('no answer outside of the documented statuses and words parks anybody', () 
       status,
       fc.oneof(body, fc.anything()),
       (name, code, data) => {
-        expect(disposition(refused(name, code, data))).not.toBe('park')
+        expect(settlementOf(refused(name, code, data)).action).not.toBe('park')
       },
     ),
     { numRuns: 500 },

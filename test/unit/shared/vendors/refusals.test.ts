@@ -1,6 +1,7 @@
 // The breaker that watches for refusals of everybody, with time in the test's hand.
 import { describe, expect, test } from 'vitest'
-import { countsAsAttempt, Failure, growsBackoff, type FailureCode } from '#shared/domain/failure.ts'
+import { Failure, type FailureCode } from '#shared/domain/failure.ts'
+import { settlementOf } from '#shared/domain/failure-settlement.ts'
 import { createBreaker, REFUSALS } from '#shared/vendors/breaker.ts'
 
 const NOW = 1_800_000_000_000_000
@@ -92,8 +93,7 @@ test('who is kept back counts no attempt, waits no longer each time, and comes b
   for (let i = 0; i < 200; i += 1) {
     const refused = await ask(`mailbox ${i}`)
     if (!(refused instanceof Failure)) return expect.unreachable('the door is closed')
-    expect(countsAsAttempt(refused)).toBe(false)
-    expect(growsBackoff(refused)).toBe(false)
+    expect(settlementOf(refused)).toMatchObject({ countsAsAttempt: false, growsBackoff: false })
     waits.push(((refused.retryAt ?? 0) - NOW) / 1000)
   }
   // The pause, and 200 at 20 a second on top.

@@ -2,7 +2,7 @@
 // given up on an odd page.
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { disposition } from '#shared/domain/failure.ts'
+import { settlementOf } from '#shared/domain/failure-settlement.ts'
 import { failureOfAnswer, type CallSubject } from '#shared/vendors/google/errors.ts'
 
 const NOW = Date.UTC(2026, 10, 20) * 1000
@@ -65,10 +65,11 @@ describe('an answer of the calendar API', () => {
     for (const status of [400, 401, 403, 404, 410]) {
       const failure = failureOfAnswer(answer(status, '<html>Forbidden</html>'), 'calendar', NOW)
       expect(failure.code).toBe('vendor/unreadable-answer')
-      expect(disposition(failure)).toBe('retry')
+      expect(settlementOf(failure).action).toBe('retry')
     }
     // Control: the same status in Google's own format does.
-    expect(disposition(failureOfAnswer(answer(404, body(404, 'notFound')), 'calendar', NOW))).toBe('disable')
+    const gone = failureOfAnswer(answer(404, body(404, 'notFound')), 'calendar', NOW)
+    expect(settlementOf(gone).action).toBe('check-list')
   })
 
   test('carries the moment that the vendor named, and an hour for a quota without one', () => {

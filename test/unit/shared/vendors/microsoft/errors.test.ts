@@ -2,7 +2,7 @@
 // given up on an odd page.
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { disposition } from '#shared/domain/failure.ts'
+import { settlementOf } from '#shared/domain/failure-settlement.ts'
 import { failureOfAnswer, isTokenExpired, type CallSubject } from '#shared/vendors/microsoft/errors.ts'
 
 const NOW = Date.UTC(2026, 10, 20) * 1000
@@ -72,7 +72,7 @@ describe('an answer of Graph', () => {
     fc.assert(
       fc.property(fc.integer({ min: 400, max: 599 }), subject, data, (status, about, raw) => {
         const failure = failureOfAnswer(answer(status, raw), about, NOW)
-        expect(['park', 'disable']).not.toContain(disposition(failure))
+        expect(['park', 'check-list']).not.toContain(settlementOf(failure).action)
       }),
     )
   })
