@@ -44,7 +44,10 @@ export interface Settlement {
    * moment that `retryAt` names is then known and a call in vain costs the vendor nothing.
    */
   readonly growsBackoff: boolean
-  /** The vendor itself said that there were too many calls; limits of ours and outages are not meant. */
+  /**
+   * The vendor itself said that there were too many calls; limits of ours and outages are not
+   * meant.
+   */
   readonly isThrottledByVendor: boolean
 }
 

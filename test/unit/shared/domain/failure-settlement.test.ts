@@ -1,4 +1,5 @@
 // The one decision about failures: what follows from each code, and that somebody acts on it.
+import { globSync, readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
 import { Failure, FAILURE_CODES, type FailureCode } from '#shared/domain/failure.ts'
 import { settlementOf, type FailureAction, type Settlement } from '#shared/domain/failure-settlement.ts'
@@ -142,6 +143,31 @@ describe('who acts on it', () => {
   test('no two actions are met alike by all three, so each is there because somebody acts on it', () => {
     expect(new Set(ACTIONS.map((action) => TABLE[action].join(' '))).size).toBe(ACTIONS.length)
   })
+})
+
+const ROOT = new URL('../../../../services/', import.meta.url)
+
+/** They ask what happened, to find out what the failure is; none of them decides what follows. */
+const ASK_WHAT_HAPPENED = [
+  // Whether the calendar or the account is refused is not known yet.
+  'sync/confirm-refusal.ts',
+  'sync/fetch-page.ts',
+  // Whether a place of a run is dead.
+  'sync/leave-place.ts',
+  // Whether a line in the log is an error.
+  'sync/record-failure.ts',
+  'sync/sync-connection.ts',
+]
+
+test('no other place of a unit, a relay or a job looks at the kind or scope of a failure', () => {
+  const kinds = 'transient|throttled|unauthorized|refused|conflict|invalid|defect'
+  const asks = new RegExp(
+    `kind [!=]== '(?:${kinds})'|scope [!=]== '(?:message|calendar|connection|vendor|process)'`,
+  )
+  const files = globSync('{sync,relay,scheduler}/**/*.ts', { cwd: ROOT })
+  expect(files.length).toBeGreaterThan(50)
+  const asking = files.filter((file) => asks.test(readFileSync(new URL(file, ROOT), 'utf8')))
+  expect(asking.toSorted()).toEqual(ASK_WHAT_HAPPENED)
 })
 
 function codesWith(is: (settlement: Settlement) => boolean): readonly FailureCode[] {
