@@ -13,18 +13,32 @@ const DOORS: Record<string, readonly string[]> = {
   schemas: [],
   'shared/domain': ['schemas'],
   'shared/platform': ['schemas', 'shared/domain'],
-  'shared/store': ['schemas', 'shared/domain', 'shared/platform'],
+  'shared/messages': ['schemas', 'shared/domain', 'shared/platform'],
+  'shared/store': ['schemas', 'shared/domain', 'shared/platform', 'shared/messages'],
   'shared/vendors': ['schemas', 'shared/domain', 'shared/platform'],
   ...Object.fromEntries(
     SERVICES.map((service) => [
       service,
-      ['schemas', 'shared/domain', 'shared/platform', 'shared/store', 'shared/vendors'],
+      ['schemas', 'shared/domain', 'shared/platform', 'shared/messages', 'shared/store', 'shared/vendors'],
     ]),
   ),
-  cli: ['schemas', 'shared/domain', 'shared/platform', 'shared/store', 'shared/vendors', 'infra/local'],
+  cli: [
+    'schemas',
+    'shared/domain',
+    'shared/platform',
+    'shared/messages',
+    'shared/store',
+    'shared/vendors',
+    'infra/local',
+  ],
   'infra/simulator': [],
   'infra/local': ['schemas', 'shared/domain', 'shared/platform', 'shared/store', 'infra/simulator'],
 }
+
+/** What messages need of the platform: what a record is, its headers, its value and its trace. */
+const MESSAGES_TAKE = /\/(?:broker|codec|envelope|telemetry)\.ts$/
+/** The CloudEvents type or source of a message. */
+const TYPE_OR_SOURCE = /(['"`])(?:calendar(?:\.[\w-]+)+\.v\d+|\/calstream\/[\w-]+)\1/
 
 /** What the pure room may take from outside: hashing without randomness, and name-based uuids. */
 const DOMAIN_PACKAGES: Record<string, RegExp> = {
@@ -67,6 +81,9 @@ function mayEnter(room: string, other: string, target: string): boolean {
   // label; nothing else of them.
   if (room === 'cli' && (SERVICES as readonly string[]).includes(other))
     return /\/(?:service|config)\.ts$/.test(target)
+  if (room === 'shared/messages' && other === 'shared/platform') return MESSAGES_TAKE.test(target)
+  // Whoever could make headers could make a second builder.
+  if (target.endsWith('/shared/platform/envelope.ts') && room !== 'shared/messages') return false
   return DOORS[room]?.includes(other) ?? false
 }
 
@@ -79,10 +96,10 @@ function contentViolations(file: string, room: string, source: string): string[]
     room === 'infra/local'
   if (!readsEnv && /process\.env\b/.test(code)) found.push(`${file} reads process.env`)
   if (
-    room === 'shared/domain' &&
+    (room === 'shared/domain' || room === 'shared/messages') &&
     /\bDate\.now\b|Math\.random|new Date\(\)|\bprocess\.|performance\./.test(code)
   ) {
-    found.push(`${file}: domain has no clock, no randomness and no process`)
+    found.push(`${file}: ${room} has no clock, no randomness and no process`)
   }
   const mayHoldSql = room === 'shared/store' || room === 'schemas' || room.startsWith('infra/')
   if (
@@ -92,6 +109,9 @@ function contentViolations(file: string, room: string, source: string): string[]
     )
   ) {
     found.push(`${file} holds SQL outside the store`)
+  }
+  if (file.startsWith('services/') && room !== 'shared/messages' && TYPE_OR_SOURCE.test(code)) {
+    found.push(`${file} holds the type or the source of a message`)
   }
   if (/\benum\s+\w+\s*\{/.test(code)) found.push(`${file} declares an enum`)
   return found
@@ -119,7 +139,7 @@ function targetOf(file: string, specifier: string): string | null {
 }
 
 function roomOf(file: string): string | null {
-  const shared = /^services\/(shared\/(?:domain|platform|store|vendors))\//.exec(file)
+  const shared = /^services\/(shared\/(?:domain|platform|messages|store|vendors))\//.exec(file)
   if (shared?.[1]) return shared[1]
   const service = /^services\/([a-z]+)\//.exec(file)
   if (service?.[1] && service[1] !== 'shared') return service[1]
@@ -155,6 +175,38 @@ describe('the house', () => {
       'services/shared/platform/x.ts',
       `import type { A } from '#shared/store/events.ts'`,
     ],
+    [
+      'a message that imports the store',
+      'services/shared/messages/x.ts',
+      `import { a } from '#shared/store/outbox.ts'`,
+    ],
+    [
+      'a message that imports vendors',
+      'services/shared/messages/x.ts',
+      `import type { A } from '#shared/vendors/vendor.ts'`,
+    ],
+    [
+      'a message that sends',
+      'services/shared/messages/x.ts',
+      `import { a } from '#shared/platform/kafkajs.ts'`,
+    ],
+    [
+      'a message that reads the clock',
+      'services/shared/messages/x.ts',
+      `export const now = () => Date.now()`,
+    ],
+    [
+      'a service that makes headers of a message',
+      'services/sync/x.ts',
+      `import { a } from '#shared/platform/envelope.ts'`,
+    ],
+    ['the type of a message elsewhere', 'services/sync/x.ts', `const type = 'calendar.sync.requested.v1'`],
+    [
+      'the type of a message in the store',
+      'services/shared/store/x.ts',
+      `const type = "calendar.sync.retry-scheduled.v2"`,
+    ],
+    ['the source of a message elsewhere', 'services/retry/x.ts', 'const source = `/calstream/retry`'],
     ['domain that imports node:fs', 'services/shared/domain/x.ts', `import { readFileSync } from 'node:fs'`],
     [
       'domain that draws random bytes',
@@ -201,6 +253,21 @@ describe('the house', () => {
       'services/shared/store/x.ts',
       `import type { Queryable } from '#shared/platform/postgres.ts'`,
     ],
+    [
+      'store using messages',
+      'services/shared/store/x.ts',
+      `import type { A } from '#shared/messages/message.ts'`,
+    ],
+    [
+      'a message that holds its type',
+      'services/shared/messages/x.ts',
+      `const TYPE = 'calendar.sync.requested.v1'`,
+    ],
+    [
+      'prose that names the type of a message',
+      'services/sync/x.ts',
+      `// e.g. 'calendar.sync.requested.v1'\nexport const a = 1`,
+    ],
     ['a service using the store', 'services/sync/x.ts', `import { a } from '#shared/store/events.ts'`],
     [
       'prose that mentions select and from',
@@ -209,6 +276,21 @@ describe('the house', () => {
     ],
   ])('allows %s', (_what, file, source) => {
     expect(violations(file, source)).toEqual([])
+  })
+
+  test('has one type of message in each of their files, and each type and source once', () => {
+    const folder = 'services/shared/messages'
+    const names = readdirSync(path.join(ROOT, folder))
+    const found = names.flatMap((name) => {
+      const source = readFileSync(path.join(ROOT, folder, name), 'utf8')
+      const texts = [...source.matchAll(new RegExp(TYPE_OR_SOURCE, 'g'))].map(([text]) => text.slice(1, -1))
+      const isType = (text: string) => text.startsWith('calendar.')
+      expect(texts.filter(isType), name).toHaveLength(name === 'message.ts' ? 0 : 1)
+      return texts
+    })
+    expect(found).toContain('calendar.sync.requested.v1')
+    expect(found).toContain('/calstream/ingress')
+    expect(found).toHaveLength(new Set(found).size)
   })
 
   test('has one kind of folder in services: a process with its three files, or shared', () => {

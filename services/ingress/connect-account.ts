@@ -2,6 +2,9 @@
 // its calendars, the first sync request and the news that it is connected, so a connection that
 // exists is a connection that will be synced.
 import type { ConnectionId, ProviderId } from '#shared/domain/ids.ts'
+import { connectionChanged } from '#shared/messages/connection-changed.ts'
+import { sentBy } from '#shared/messages/message.ts'
+import { syncRequested } from '#shared/messages/sync-requested.ts'
 import { sealSecret, type Keyring } from '#shared/platform/crypto.ts'
 import type { Codec } from '#shared/platform/codec.ts'
 import type { Database, Queryable } from '#shared/platform/postgres.ts'
@@ -11,10 +14,8 @@ import {
   upsertConnection,
   type ConnectedAccount,
 } from '#shared/store/connect.ts'
-import { connectionMessage } from '#shared/store/outbox-messages.ts'
 import { insertOutbox } from '#shared/store/outbox.ts'
 import type { Grant, Vendor, VendorAccount, VendorCalendar } from '#shared/vendors/vendor.ts'
-import { REQUESTED_TOPIC, TOPICS } from '#schemas/topics.ts'
 
 interface SaveDeps {
   readonly database: Database
@@ -42,8 +43,6 @@ export interface GrantedAccount {
   readonly account: VendorAccount
   readonly calendars: readonly VendorCalendar[]
 }
-
-const SOURCE = '/calstream/connect'
 
 /**
  * Connects the account behind a refresh token for a provider. Throws Failure (`vendor/…` when the
@@ -120,26 +119,10 @@ function messagesOf(
   { providerId, vendor }: GrantedAccount,
   { connectionId, previousStatus, at }: ConnectedAccount,
 ) {
-  const about = { connectionId, providerId, vendor }
-  const request = {
-    ...about,
-    reason: 'connected' as const,
-    calendarId: null,
-    deliveryKey: null,
-    asOf: null,
-    requestedAt: at,
-  }
-  const change = { ...about, status: 'active' as const, previousStatus, code: null, at }
+  const connection = { connectionId, providerId, vendor }
+  const origin = sentBy('connect', codec)
   return [
-    connectionMessage(codec, TOPICS.connectionChanged, change, {
-      type: 'calendar.connection.changed.v1',
-      source: SOURCE,
-      at,
-    }),
-    connectionMessage(codec, REQUESTED_TOPIC[vendor], request, {
-      type: 'calendar.sync.requested.v1',
-      source: SOURCE,
-      at,
-    }),
+    connectionChanged(connection, { status: 'active', previousStatus, at }, origin),
+    syncRequested(connection, { reason: 'connected', at }, origin),
   ]
 }

@@ -2,16 +2,15 @@
 // replicas (group commit). Those of a calendar that is faster than its rate are published
 // together (`coalesce.ts`).
 // It never carries calendar data, so a repeated or late ring costs an empty page and loses nothing.
-import { REQUESTED_TOPIC } from '#schemas/topics.ts'
 import type { CalendarId, ConnectionId, Micros, ProviderId, VendorName } from '#shared/domain/ids.ts'
+import { sentBy } from '#shared/messages/message.ts'
+import { syncRequested } from '#shared/messages/sync-requested.ts'
 import type { OutboundRecord, Producer } from '#shared/platform/broker.ts'
 import type { Clock } from '#shared/platform/clock.ts'
 import type { Codec } from '#shared/platform/codec.ts'
 import { crashPoint } from '#shared/platform/crash-point.ts'
-import { eventHeaders } from '#shared/platform/envelope.ts'
 import type { Logger } from '#shared/platform/log.ts'
 import { metrics } from '#shared/platform/metrics.ts'
-import { currentTraceparent } from '#shared/platform/telemetry.ts'
 import { createCoalescer, JOIN_WAIT_MAX_MS } from './coalesce.ts'
 import { createGroupCommit, type Commitment } from './group-commit.ts'
 
@@ -77,7 +76,9 @@ export function createPublisher(deps: PublisherDeps): Publisher {
 
   async function publish(ring: Ring): Promise<Commitment> {
     crashPoint('ingress.before-publish')
-    const answer = commits.commit(recordOf(deps, ring))
+    const answer = commits.commit(
+      syncRequested(ring, { ...ring, at: deps.clock.now() }, sentBy('ingress', deps.codec)),
+    )
     metrics.ingressQueue.record(commits.depth())
     const commitment = await answer
     if (commitment === 'durable') crashPoint('ingress.published')
@@ -92,24 +93,5 @@ export function createPublisher(deps: PublisherDeps): Publisher {
       await coalescer[Symbol.asyncDispose]()
       await commits[Symbol.asyncDispose]()
     },
-  }
-}
-
-function recordOf({ codec, clock }: PublisherDeps, ring: Ring): OutboundRecord {
-  const topic = REQUESTED_TOPIC[ring.vendor]
-  const requestedAt = clock.now()
-  const traceparent = currentTraceparent()
-  return {
-    topic,
-    key: ring.connectionId,
-    value: codec.encode(topic, { ...ring, requestedAt }),
-    headers: eventHeaders({
-      type: 'calendar.sync.requested.v1',
-      source: '/calstream/ingress',
-      subject: ring.connectionId,
-      key: ring.connectionId,
-      at: requestedAt,
-      ...(traceparent === undefined ? {} : { traceparent }),
-    }),
   }
 }

@@ -4,8 +4,8 @@
 // the watermark, so a crash reads it again.
 import { performance } from 'node:perf_hooks'
 import type { SchemaTopic, TopicMessages } from '#schemas/topics.ts'
-import { TOPICS } from '#schemas/topics.ts'
 import type { Micros } from '#shared/domain/ids.ts'
+import { RETRY_TOPICS, type RetryTopic } from '#shared/messages/sync-retry-scheduled.ts'
 import type {
   Batch,
   Consumer,
@@ -22,12 +22,6 @@ import type { Logger } from '#shared/platform/log.ts'
 import type { OffsetLedger } from '#shared/platform/offset-ledger.ts'
 import type { DueHeap } from './due-heap.ts'
 
-/**
- * One topic per band of delays; the head of a band holds its watermark no
- * longer than the band's delay.
- */
-export const RETRY_TOPICS = [TOPICS.retry30s, TOPICS.retry10m, TOPICS.retry6h] as const
-export type RetryTopic = (typeof RETRY_TOPICS)[number]
 type Scheduled = TopicMessages[RetryTopic]
 
 /** What waits for its time: the message, and where its record stands. */

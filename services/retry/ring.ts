@@ -2,15 +2,14 @@
 // Postgres: a ring too many costs one short transaction, a ring too few is found by the sweep.
 // Invariant: nothing is rung while the jobs gate is not on; it stays in the heap, and its offset
 // uncommitted, until the gate opens.
-import { REQUESTED_TOPIC } from '#schemas/topics.ts'
 import type { RequestReason } from '#schemas/messages.gen.ts'
 import type { Gates } from '#shared/domain/gates.ts'
 import type { Micros } from '#shared/domain/ids.ts'
+import { syncRequested } from '#shared/messages/sync-requested.ts'
 import type { OutboundRecord, Producer } from '#shared/platform/broker.ts'
 import type { Clock } from '#shared/platform/clock.ts'
 import type { Codec } from '#shared/platform/codec.ts'
 import { crashPoint } from '#shared/platform/crash-point.ts'
-import { eventHeaders } from '#shared/platform/envelope.ts'
 import { metrics } from '#shared/platform/metrics.ts'
 import type { OffsetLedger } from '#shared/platform/offset-ledger.ts'
 import type { DueHeap } from './due-heap.ts'
@@ -55,28 +54,11 @@ export async function ringDue(deps: RingDeps): Promise<number> {
   return 0
 }
 
-function ringOf(codec: Codec, item: Scheduling, now: Micros): OutboundRecord {
-  const { message } = item
-  const topic = REQUESTED_TOPIC[message.vendor]
-  const value = codec.encode(topic, {
-    connectionId: message.connectionId,
-    providerId: message.providerId,
-    vendor: message.vendor,
-    reason: reasonOf(message.reason),
-    calendarId: message.calendarId,
-    deliveryKey: null,
-    // A recheck is satisfied by a full listing that began after its due time.
-    asOf: message.reason === 'recheck' ? message.dueAt : null,
-    requestedAt: now,
-  })
-  const headers = eventHeaders({
-    type: 'calendar.sync.requested.v1',
-    source: '/calstream/retry',
-    key: message.connectionId,
-    at: now,
-    traceparent: item.traceparent,
-  })
-  return { topic, key: message.connectionId, value, headers }
+function ringOf(codec: Codec, { message, traceparent }: Scheduling, at: Micros): OutboundRecord {
+  // A recheck is satisfied by a full listing that began after its due time.
+  const asOf = message.reason === 'recheck' ? message.dueAt : null
+  const request = { reason: reasonOf(message.reason), calendarId: message.calendarId, asOf, at }
+  return syncRequested(message, request, { codec, sender: 'retry', traceparent })
 }
 
 /**

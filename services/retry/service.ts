@@ -2,6 +2,7 @@
 // tells Kafka how far we are. It has no database: whatever it holds lies in its topics, and
 // a restart reads it again.
 import type { Gates } from '#shared/domain/gates.ts'
+import { RETRY_TOPICS } from '#shared/messages/sync-retry-scheduled.ts'
 import { startAdmin } from '#shared/platform/admin.ts'
 import type { Consumer } from '#shared/platform/broker.ts'
 import { type Clock, systemClock } from '#shared/platform/clock.ts'
@@ -16,7 +17,7 @@ import { openGates } from '#shared/platform/unleash.ts'
 import { GROUPS, TOPICS } from '#schemas/topics.ts'
 import type { RetryConfig } from './config.ts'
 import { DueHeap } from './due-heap.ts'
-import { createIntake, RETRY_TOPICS, type Scheduling } from './intake.ts'
+import { createIntake, type Scheduling } from './intake.ts'
 import { ringDue } from './ring.ts'
 
 const COMMIT_EVERY_MS = 300

@@ -4,6 +4,8 @@
 // a cursor that was taken away.
 import { asFailure, Failure } from '#shared/domain/failure.ts'
 import type { ConnectionId } from '#shared/domain/ids.ts'
+import { sentBy } from '#shared/messages/message.ts'
+import { syncRequested } from '#shared/messages/sync-requested.ts'
 import type { Database } from '#shared/platform/postgres.ts'
 import {
   heldCalendars,
@@ -15,10 +17,8 @@ import {
 import { relabel } from '#shared/store/connect.ts'
 import { advanceConnection, lockConnection } from '#shared/store/disconnect.ts'
 import type { DueConnection } from '#shared/store/due.ts'
-import { connectionMessage } from '#shared/store/outbox-messages.ts'
 import { insertOutbox } from '#shared/store/outbox.ts'
 import type { VendorCalendar } from '#shared/vendors/vendor.ts'
-import { REQUESTED_TOPIC } from '#schemas/topics.ts'
 import { compareCalendars, MISSING_SECONDS, type Comparison } from './compare-calendars.ts'
 import { mayRing, ring } from './doorbell.ts'
 import type { ChannelsDeps } from './open-channels.ts'
@@ -93,9 +93,10 @@ async function keepLabel(
 
 async function store(
   deps: ListDeps,
-  { connectionId, providerId, vendor }: DueConnection,
+  connection: DueConnection,
   listed: readonly VendorCalendar[],
 ): Promise<boolean> {
+  const { connectionId } = connection
   const first = compareCalendars(await heldCalendars(deps.db, connectionId), listed)
   // A little more than the time after which a second look may decide,
   // also at the early end of ± 20 %.
@@ -112,18 +113,8 @@ async function store(
     await saveCalendarList(tx, connectionId, change)
     if (change.reread.length > 0) await advanceConnection(tx, connectionId, 0)
     if (change.isWork) {
-      const request = {
-        connectionId,
-        providerId,
-        vendor,
-        reason: 'reconcile' as const,
-        calendarId: null,
-        deliveryKey: null,
-        asOf: null,
-        requestedAt: locked.now,
-      }
-      const about = { type: 'calendar.sync.requested.v1', source: '/calstream/scheduler', at: locked.now }
-      await insertOutbox(tx, [connectionMessage(deps.codec, REQUESTED_TOPIC[vendor], request, about)])
+      const origin = sentBy('scheduler', deps.codec)
+      await insertOutbox(tx, [syncRequested(connection, { reason: 'reconcile', at: locked.now }, origin)])
     }
     await markListed(tx, connectionId, nextIn(change))
     return true

@@ -4,12 +4,13 @@
 // vendor's documented words call gone is asked about no more.
 import { asFailure, type Failure } from '#shared/domain/failure.ts'
 import type { ConnectionId } from '#shared/domain/ids.ts'
+import { connectionChanged } from '#shared/messages/connection-changed.ts'
+import { sentBy } from '#shared/messages/message.ts'
+import { syncRequested } from '#shared/messages/sync-requested.ts'
 import { metrics } from '#shared/platform/metrics.ts'
 import type { Database } from '#shared/platform/postgres.ts'
-import { connectionMessage } from '#shared/store/outbox-messages.ts'
 import { insertOutbox } from '#shared/store/outbox.ts'
 import { probableConnections, putOffProbe, unpark, type ProbableConnection } from '#shared/store/refusals.ts'
-import { REQUESTED_TOPIC, TOPICS } from '#schemas/topics.ts'
 import { mayRing } from './doorbell.ts'
 import type { ChannelsDeps } from './open-channels.ts'
 import { settleJob } from './settle-job.ts'
@@ -22,7 +23,6 @@ const HOUR_SECONDS = 3600
 const DAY_SECONDS = 86_400
 const SOON_SECONDS = 600
 const HOURLY_PROBES = 24
-const SOURCE = '/calstream/scheduler'
 
 export type ProbeDeps = Pick<ChannelsDeps, 'codec' | 'vendors' | 'gates' | 'logger'> & {
   readonly db: Database
@@ -96,37 +96,20 @@ function nextProbe(failure: Failure, { probes }: ProbableConnection) {
  * Status, news and first ring are one transaction.
  * @returns false when somebody connected it again meanwhile.
  */
-function goOn(deps: ProbeDeps, { connectionId, providerId, vendor, parkedCode }: ProbableConnection) {
+function goOn(deps: ProbeDeps, connection: ProbableConnection) {
   return deps.db.transaction(async (tx) => {
-    const at = await unpark(tx, connectionId)
+    const at = await unpark(tx, connection.connectionId)
     if (at === null) return false
-    const about = { connectionId, providerId, vendor }
     const change = {
-      ...about,
-      status: 'active' as const,
-      previousStatus: 'needs_reauth' as const,
-      code: parkedCode,
+      status: 'active',
+      previousStatus: 'needs_reauth',
+      code: connection.parkedCode,
       at,
-    }
-    const request = {
-      ...about,
-      reason: 'connected' as const,
-      calendarId: null,
-      deliveryKey: null,
-      asOf: null,
-      requestedAt: at,
-    }
+    } as const
+    const origin = sentBy('scheduler', deps.codec)
     await insertOutbox(tx, [
-      connectionMessage(deps.codec, TOPICS.connectionChanged, change, {
-        type: 'calendar.connection.changed.v1',
-        source: SOURCE,
-        at,
-      }),
-      connectionMessage(deps.codec, REQUESTED_TOPIC[vendor], request, {
-        type: 'calendar.sync.requested.v1',
-        source: SOURCE,
-        at,
-      }),
+      connectionChanged(connection, change, origin),
+      syncRequested(connection, { reason: 'connected', at }, origin),
     ])
     return true
   })

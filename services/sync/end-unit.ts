@@ -1,20 +1,20 @@
 // The ends of a unit that are not failures: closed, held, handed over. Invariant: the outcome is
 // one fenced write together with the delivery keys it answers, and whatever is still owed is
 // rung by something durable.
-import type { SyncRetryScheduled } from '#schemas/messages.gen.ts'
 import { TOPICS } from '#schemas/topics.ts'
 import type { GateName } from '#shared/domain/gates.ts'
+import { sentBy, type OutboxMessage } from '#shared/messages/message.ts'
+import { syncRetryScheduled } from '#shared/messages/sync-retry-scheduled.ts'
 import { crashPoint } from '#shared/platform/crash-point.ts'
 import { metrics } from '#shared/platform/metrics.ts'
 import { oweReads } from '#shared/store/calendar-failures.ts'
 import { clearConnection, markDirty, touchConnection } from '#shared/store/connections.ts'
 import { recordKeys } from '#shared/store/dedupe.ts'
 import { holdRequests } from '#shared/store/held-requests.ts'
-import { insertOutbox, type OutboxMessage } from '#shared/store/outbox.ts'
+import { insertOutbox } from '#shared/store/outbox.ts'
 import { keysOf } from './claim-unit.ts'
 import { calendarRing, saveIllCalendars, type Form } from './ill-calendars.ts'
 import { judgeEnd } from './judge-end.ts'
-import { connectionMessage } from './publish-changes.ts'
 import { writeFenced, type FencedWrite, type Unit, type UnitDeps, type UnitEnd } from './unit.ts'
 
 /** A change may be readable only some seconds after its notification. */
@@ -121,21 +121,6 @@ function ring(
   { now }: FencedWrite,
   { reason, waitMs }: { readonly reason: 'recheck' | 'continue'; readonly waitMs: number },
 ): OutboxMessage {
-  const { connectionId, providerId, vendor, epoch } = connection
-  const message: SyncRetryScheduled = {
-    connectionId,
-    providerId,
-    vendor,
-    epoch,
-    attempt: 0,
-    dueAt: now + Math.round(waitMs * 1000),
-    reason,
-    code: null,
-    calendarId: null,
-    requestedAt: now,
-  }
-  return connectionMessage(deps, TOPICS.retry30s, message, {
-    type: 'calendar.sync.retry-scheduled.v1',
-    at: now,
-  })
+  const due = { topic: TOPICS.retry30s, dueAt: now + Math.round(waitMs * 1000), reason, at: now }
+  return syncRetryScheduled(connection, due, sentBy('sync', deps.codec))
 }

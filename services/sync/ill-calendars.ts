@@ -1,10 +1,11 @@
 // Calendars that could not be read, recorded in their own rows: each with its streak, its backoff,
 // its ring and, at the twelfth counted failure, its dead letter. Callers fence first.
-import { TOPICS } from '#schemas/topics.ts'
 import { calendarBackoffMs } from '#shared/domain/backoff.ts'
 import { FAILURE_CODES, type Failure } from '#shared/domain/failure.ts'
 import { settlementOf } from '#shared/domain/failure-settlement.ts'
 import { shardOf, type CalendarId, type Micros } from '#shared/domain/ids.ts'
+import { sentBy, type OutboxMessage } from '#shared/messages/message.ts'
+import { bandOf, syncRetryScheduled } from '#shared/messages/sync-retry-scheduled.ts'
 import type { Clock } from '#shared/platform/clock.ts'
 import { deadLetterRecord } from '#shared/platform/dead-letter.ts'
 import { metrics } from '#shared/platform/metrics.ts'
@@ -15,8 +16,7 @@ import {
   type FailedCalendar,
   type SavedCalendarFailure,
 } from '#shared/store/calendar-failures.ts'
-import { insertOutbox, type OutboxMessage } from '#shared/store/outbox.ts'
-import { connectionMessage } from './publish-changes.ts'
+import { insertOutbox } from '#shared/store/outbox.ts'
 import type { FencedWrite, Unit, UnitDeps } from './unit.ts'
 
 export const DEAD_LETTER_AT = 12
@@ -81,31 +81,19 @@ export function calendarRing(
   { now }: FencedWrite,
   ring: { readonly calendarId: CalendarId; readonly backoffUntil: Micros; readonly reason: 'retry' },
 ): OutboxMessage {
-  const { connectionId, providerId, vendor, epoch } = connection
   const { calendarId, backoffUntil, reason } = ring
   const calendar = calendars.find((one) => one.calendarId === calendarId)
   const failure = progress.failed.get(calendarId)
-  const message = {
-    connectionId,
-    providerId,
-    vendor,
-    epoch,
+  const due = {
+    topic: bandOf((backoffUntil - now) / 1000),
     attempt: (calendar?.failures ?? 0) + (failure === undefined ? 0 : 1),
     dueAt: backoffUntil,
     reason,
     code: failure?.code ?? calendar?.lastCode ?? null,
     calendarId,
-    requestedAt: now,
+    at: now,
   }
-  const about = { type: 'calendar.sync.retry-scheduled.v1', at: now }
-  return connectionMessage(deps, bandOf((backoffUntil - now) / 1000), message, about)
-}
-
-export function bandOf(
-  waitMs: number,
-): typeof TOPICS.retry30s | typeof TOPICS.retry10m | typeof TOPICS.retry6h {
-  if (waitMs <= 30_000) return TOPICS.retry30s
-  return waitMs <= 600_000 ? TOPICS.retry10m : TOPICS.retry6h
+  return syncRetryScheduled(connection, due, sentBy('sync', deps.codec))
 }
 
 /** `retryAt` is by our clock, backoff by the database's: what counts is how far it is ahead. */

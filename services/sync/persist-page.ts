@@ -2,6 +2,8 @@
 // commit together under the fence; the last page of a unit carries its outcome too.
 import type { CalendarId, EventId } from '#shared/domain/ids.ts'
 import type { Plan } from '#shared/domain/plan.ts'
+import { eventsChanged, type RowChange } from '#shared/messages/event-changed.ts'
+import { sentBy } from '#shared/messages/message.ts'
 import { crashPoint } from '#shared/platform/crash-point.ts'
 import { metrics } from '#shared/platform/metrics.ts'
 import { clearIfIll, oweReadsAnew } from '#shared/store/calendar-failures.ts'
@@ -11,7 +13,6 @@ import { insertOutbox } from '#shared/store/outbox.ts'
 import type { Page } from '#shared/vendors/vendor.ts'
 import { checkpointOf, followUp, nextPage, REST_MS, type CalendarRun } from './calendar-run.ts'
 import { closeUnit, ringForOwed } from './end-unit.ts'
-import { changeMessages, type RowChange } from './publish-changes.ts'
 import { writeFenced, type FencedWrite, type Unit, type UnitDeps } from './unit.ts'
 
 const ROWS_PER_STATEMENT = 250
@@ -146,10 +147,11 @@ async function writePlan(
     ...removals.filter(({ eventId }) => deleted.has(eventId)).map((removal) => ({ ...removal, event: null })),
   ]
   const isIncremental = run.cursor !== null
+  const origin = sentBy('sync', deps.codec)
   for (const changes of chunksOf(changed)) {
     await insertOutbox(
       tx,
-      changeMessages(deps, unit, { calendarId, observedAt: now, isIncremental, changes }),
+      eventsChanged(unit.connection, { calendarId, observedAt: now, isIncremental, changes }, origin),
     )
   }
   crashPoint('sync.outbox-written')

@@ -3,11 +3,13 @@
 // is that calendar's (ill-calendars.ts) as long as a sibling is well; what the account met, or
 // all calendars at once, is the connection's. One dead letter per streak is a signal to a
 // person; tries go on every hour.
-import { TOPICS } from '#schemas/topics.ts'
 import { backoffMs } from '#shared/domain/backoff.ts'
 import { asFailure, Failure } from '#shared/domain/failure.ts'
 import { settlementOf } from '#shared/domain/failure-settlement.ts'
 import { shardOf } from '#shared/domain/ids.ts'
+import { connectionChanged } from '#shared/messages/connection-changed.ts'
+import { sentBy, type OutboxMessage } from '#shared/messages/message.ts'
+import { bandOf, syncRetryScheduled } from '#shared/messages/sync-retry-scheduled.ts'
 import { crashPoint } from '#shared/platform/crash-point.ts'
 import { deadLetterRecord } from '#shared/platform/dead-letter.ts'
 import { metrics } from '#shared/platform/metrics.ts'
@@ -15,11 +17,10 @@ import { saveCalendarFailures, waitTogether } from '#shared/store/calendar-failu
 import { saveFailure, type RecordedFailure } from '#shared/store/connections.ts'
 import { recordKeys } from '#shared/store/dedupe.ts'
 import { markParked } from '#shared/store/refusals.ts'
-import { insertOutbox, type OutboxMessage } from '#shared/store/outbox.ts'
+import { insertOutbox } from '#shared/store/outbox.ts'
 import { keysOf } from './claim-unit.ts'
 import { closeUnit } from './end-unit.ts'
 import {
-  bandOf,
   DEAD_LETTER_AT,
   failedCalendars,
   floorMs,
@@ -30,7 +31,6 @@ import {
 } from './ill-calendars.ts'
 import { judgeEnd } from './judge-end.ts'
 import type { Turn } from './lanes.ts'
-import { connectionMessage } from './publish-changes.ts'
 import { ruleOnRefusal, type Ruling } from './rule-on-refusal.ts'
 import { settleUnit } from './settle-unit.ts'
 import { writeFenced, type FencedWrite, type Unit, type UnitDeps, type UnitEnd } from './unit.ts'
@@ -191,42 +191,18 @@ function messagesOf(deps: Deps, unit: Unit, record: RecordedFailure, saved: Save
 }
 
 function retryMessage(deps: Deps, unit: Unit, record: RecordedFailure, saved: Saved): OutboxMessage {
-  const { connectionId, providerId, vendor, epoch } = unit.connection
-  return connectionMessage(
-    deps,
-    bandOf(record.backoffMs ?? 0),
-    {
-      connectionId,
-      providerId,
-      vendor,
-      epoch,
-      attempt: record.error.attempt,
-      dueAt: saved.backoffUntil ?? saved.now,
-      reason: 'retry',
-      code: record.error.code,
-      calendarId: null,
-      requestedAt: saved.now,
-    },
-    { type: 'calendar.sync.retry-scheduled.v1', at: saved.now },
-  )
+  const { attempt, code } = record.error
+  const dueAt = saved.backoffUntil ?? saved.now
+  const topic = bandOf(record.backoffMs ?? 0)
+  const due = { topic, attempt, dueAt, reason: 'retry', code, at: saved.now } as const
+  return syncRetryScheduled(unit.connection, due, sentBy('sync', deps.codec))
 }
 
 function parkMessage(deps: Deps, unit: Unit, record: RecordedFailure, saved: Saved): OutboxMessage {
-  const { connectionId, providerId, vendor, status } = unit.connection
-  return connectionMessage(
-    deps,
-    TOPICS.connectionChanged,
-    {
-      connectionId,
-      providerId,
-      vendor,
-      status: 'needs_reauth',
-      previousStatus: status,
-      code: record.error.code,
-      at: saved.now,
-    },
-    { type: 'calendar.connection.changed.v1', at: saved.now },
-  )
+  const { connection } = unit
+  const { code } = record.error
+  const park = { status: 'needs_reauth', previousStatus: connection.status, code, at: saved.now } as const
+  return connectionChanged(connection, park, sentBy('sync', deps.codec))
 }
 
 function deadLetter(unit: Unit, record: RecordedFailure, saved: Saved): OutboxMessage {

@@ -6,6 +6,8 @@
 import { Failure } from '#shared/domain/failure.ts'
 import type { CalendarId, EventId } from '#shared/domain/ids.ts'
 import { USUAL_AGAIN_MS } from '#shared/domain/reading.ts'
+import { eventsChanged, type RemovalReason } from '#shared/messages/event-changed.ts'
+import { sentBy } from '#shared/messages/message.ts'
 import { crashPoint } from '#shared/platform/crash-point.ts'
 import { metrics } from '#shared/platform/metrics.ts'
 import { clearIfIll, oweReads } from '#shared/store/calendar-failures.ts'
@@ -30,7 +32,6 @@ import {
 import { closeUnit } from './end-unit.ts'
 import type { Turn } from './lanes.ts'
 import { judgeLacking } from './look-up-lacking.ts'
-import { changeMessages, type RemovalReason } from './publish-changes.ts'
 import { writeFenced, type FencedWrite, type Interruption, type Unit, type UnitDeps } from './unit.ts'
 
 /** Keeps a transaction under 100 ms. */
@@ -196,9 +197,7 @@ async function removeRows(
   const changes = removals
     .map((removal, i) => ({ ...removal, event: null, sequence: version + 1 + i }))
     .filter(({ eventId }) => deleted.has(eventId))
-  await insertOutbox(
-    tx,
-    changeMessages(deps, unit, { calendarId, observedAt: now, isIncremental: false, changes }),
-  )
+  const told = { calendarId, observedAt: now, isIncremental: false, changes }
+  await insertOutbox(tx, eventsChanged(unit.connection, told, sentBy('sync', deps.codec)))
   metrics.itemsProcessed.add(changes.length, { vendor: unit.connection.vendor })
 }

@@ -3,7 +3,6 @@
 // a unit under way cannot bring them back. In: it is rung for. Both in one transaction; what a
 // person chose outlives a reconnect. Asking for what is already so changes nothing.
 import type { FastifyInstance } from 'fastify'
-import { REQUESTED_TOPIC } from '#schemas/topics.ts'
 import {
   calendarId,
   connectionId,
@@ -12,6 +11,8 @@ import {
   type ConnectionId,
   type ProviderId,
 } from '#shared/domain/ids.ts'
+import { sentBy } from '#shared/messages/message.ts'
+import { syncRequested } from '#shared/messages/sync-requested.ts'
 import type { Codec } from '#shared/platform/codec.ts'
 import type { Database, Queryable } from '#shared/platform/postgres.ts'
 import {
@@ -21,14 +22,13 @@ import {
   selectCalendar,
   type LockedConnection,
 } from '#shared/store/disconnect.ts'
-import { connectionMessage } from '#shared/store/outbox-messages.ts'
 import { insertOutbox } from '#shared/store/outbox.ts'
 import { allowLongAnswer, badRequest, sendProblem, type Problem } from '../server.ts'
 import type { BearerCheck } from './bearer.ts'
 import { createCallers, jsonObject, ownerFor } from './caller.ts'
 import { CONNECTION } from './connections.ts'
 import { takes } from './members.ts'
-import { removeEvents, SOURCE } from './removals.ts'
+import { removeEvents } from './removals.ts'
 
 export const CALENDAR = `${CONNECTION}/calendars/:calendarId`
 
@@ -105,19 +105,8 @@ async function choose(
 }
 
 function ring(codec: Pick<Codec, 'encode'>, connection: LockedConnection, calendar: CalendarId) {
-  const { connectionId: id, providerId, vendor, now } = connection
-  const request = {
-    connectionId: id,
-    providerId,
-    vendor,
-    reason: 'api' as const,
-    calendarId: calendar,
-    deliveryKey: null,
-    // Without it, a full listing that began before the calendar was chosen
-    // could count as an answer.
-    asOf: null,
-    requestedAt: now,
-  }
-  const about = { type: 'calendar.sync.requested.v1', source: SOURCE, at: now }
-  return connectionMessage(codec, REQUESTED_TOPIC[vendor], request, about)
+  // With an `asOf`, a full listing that began before the calendar was chosen
+  // could count as an answer.
+  const request = { reason: 'api', calendarId: calendar, at: connection.now } as const
+  return syncRequested(connection, request, sentBy('api', codec))
 }

@@ -4,20 +4,20 @@
 // vendors may be away. No gate closes it: whoever takes back consent is never told to wait.
 // Repeating it changes nothing.
 import type { FastifyInstance } from 'fastify'
-import { TOPICS } from '#schemas/topics.ts'
 import { connectionId, isUuid, type ConnectionId, type ProviderId } from '#shared/domain/ids.ts'
+import { connectionChanged } from '#shared/messages/connection-changed.ts'
+import { sentBy } from '#shared/messages/message.ts'
 import type { Codec } from '#shared/platform/codec.ts'
 import type { Logger } from '#shared/platform/log.ts'
 import type { Database, Queryable } from '#shared/platform/postgres.ts'
 import { endConnection, lockConnection, type LockedConnection } from '#shared/store/disconnect.ts'
-import { connectionMessage } from '#shared/store/outbox-messages.ts'
 import { insertOutbox } from '#shared/store/outbox.ts'
 import { allowLongAnswer, sendProblem } from '../server.ts'
 import type { BearerCheck } from './bearer.ts'
 import { CONNECTION_NOT_FOUND, createCallers, ownerFor } from './caller.ts'
 import { CONNECTION } from './connections.ts'
 import { takes } from './members.ts'
-import { removeEvents, SOURCE } from './removals.ts'
+import { removeEvents } from './removals.ts'
 
 export interface DisconnectDeps {
   readonly bearer: BearerCheck
@@ -66,19 +66,9 @@ async function end(
   tx: Queryable,
   connection: LockedConnection,
 ): Promise<{ readonly removed: number }> {
-  const { connectionId: id, providerId, vendor, status, now } = connection
   const removed = await removeEvents(codec, tx, { connection, calendar: null, reason: 'disconnected' })
-  await endConnection(tx, id, removed)
-  const change = {
-    connectionId: id,
-    providerId,
-    vendor,
-    status: 'disconnected' as const,
-    previousStatus: status,
-    code: null,
-    at: now,
-  }
-  const news = { type: 'calendar.connection.changed.v1', source: SOURCE, at: now }
-  await insertOutbox(tx, [connectionMessage(codec, TOPICS.connectionChanged, change, news)])
+  await endConnection(tx, connection.connectionId, removed)
+  const change = { status: 'disconnected', previousStatus: connection.status, at: connection.now } as const
+  await insertOutbox(tx, [connectionChanged(connection, change, sentBy('api', codec))])
   return { removed }
 }

@@ -1,13 +1,12 @@
 // Event rows that go because a person said so. Invariant: their removals are told in the order of
 // their versions, in the transaction that deletes them.
 import type { CalendarId } from '#shared/domain/ids.ts'
+import { eventsChanged, type RemovalReason } from '#shared/messages/event-changed.ts'
+import { sentBy } from '#shared/messages/message.ts'
 import type { Codec } from '#shared/platform/codec.ts'
 import type { Queryable } from '#shared/platform/postgres.ts'
 import { takeEvents, type LockedConnection, type RemovedEvent } from '#shared/store/disconnect.ts'
-import { changeMessages, type RemovalReason } from '#shared/store/outbox-messages.ts'
 import { insertOutbox } from '#shared/store/outbox.ts'
-
-export const SOURCE = '/calstream/api'
 
 /**
  * Keeps each statement far from its limit of 4 s and each turn of the event loop short: with 10 000
@@ -46,14 +45,10 @@ function messagesOf(
   { connection, reason }: Removal,
   { events, after }: { readonly events: readonly RemovedEvent[]; readonly after: number },
 ) {
-  const { connectionId, providerId, vendor, now } = connection
-  const home = { connectionId, providerId, vendor, source: SOURCE }
-  return events.flatMap(({ calendarId, eventId, vendorEventId }, i) =>
-    changeMessages(codec, home, {
-      calendarId,
-      observedAt: now,
-      isIncremental: false,
-      changes: [{ eventId, vendorEventId, event: null, reason, sequence: after + 1 + i }],
-    }),
-  )
+  const origin = sentBy('api', codec)
+  return events.flatMap(({ calendarId, eventId, vendorEventId }, i) => {
+    const changes = [{ eventId, vendorEventId, event: null, reason, sequence: after + 1 + i }]
+    const told = { calendarId, observedAt: connection.now, isIncremental: false, changes }
+    return eventsChanged(connection, told, origin)
+  })
 }

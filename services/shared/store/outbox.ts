@@ -1,16 +1,8 @@
 // The outbox from the writing side. Invariant: rows get ids in the order in which they are
 // given, so that within a connection, whose writers queue behind its row lock, the order of ids
 // is the order of what happened.
+import type { OutboxMessage } from '#shared/messages/message.ts'
 import type { Queryable } from '#shared/platform/postgres.ts'
-
-export interface OutboxMessage {
-  readonly shard: number
-  readonly topic: string
-  readonly key: string
-  /** Encoded for its topic; null is a tombstone. */
-  readonly value: Buffer | null
-  readonly headers: Readonly<Record<string, string>>
-}
 
 /** Adds messages in one statement. They leave when the transaction has committed. */
 export async function insertOutbox(tx: Queryable, messages: readonly OutboxMessage[]): Promise<void> {

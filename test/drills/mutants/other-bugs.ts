@@ -185,7 +185,7 @@ export const OTHER_BUGS: readonly Line[] = [
   [
     'state-not-told',
     'Removals are not told to the compacted topic',
-    `${STORE}outbox-messages.ts`,
+    'services/shared/messages/event-changed.ts',
     'value: change.event === null ? null : codec.encode(TOPICS.eventState, message)',
     'value: codec.encode(TOPICS.eventState, { ...message, change: change.event === null ? "upserted" : message.change })',
     'OUT-1',

@@ -18,8 +18,8 @@ export const SYNC_BUGS: readonly Line[] = [
     'outbox-outside',
     'Messages are written outside of the transaction of their rows',
     `${SYNC}persist-page.ts`,
-    '      tx,\n      changeMessages(deps, unit,',
-    '      deps.db,\n      changeMessages(deps, unit,',
+    '      tx,\n      eventsChanged(unit.connection,',
+    '      deps.db,\n      eventsChanged(unit.connection,',
     'OUT-2',
   ],
   [
