@@ -1,10 +1,9 @@
 // The ends of a unit that are not failures: closed, held, handed over. Invariant: the outcome is
 // one fenced write together with the delivery keys it answers, and whatever is still owed is
 // rung by something durable.
-import { TOPICS } from '#schemas/topics.ts'
 import type { GateName } from '#shared/domain/gates.ts'
 import { sentBy, type OutboxMessage } from '#shared/messages/message.ts'
-import { syncRetryScheduled } from '#shared/messages/sync-retry-scheduled.ts'
+import { bandOf, syncRetryScheduled } from '#shared/messages/sync-retry-scheduled.ts'
 import { crashPoint } from '#shared/platform/crash-point.ts'
 import { metrics } from '#shared/platform/metrics.ts'
 import { oweReads } from '#shared/store/calendar-failures.ts'
@@ -121,6 +120,6 @@ function ring(
   { now }: FencedWrite,
   { reason, waitMs }: { readonly reason: 'recheck' | 'continue'; readonly waitMs: number },
 ): OutboxMessage {
-  const due = { topic: TOPICS.retry30s, dueAt: now + Math.round(waitMs * 1000), reason, at: now }
+  const due = { topic: bandOf(waitMs), dueAt: now + Math.round(waitMs * 1000), reason, at: now }
   return syncRetryScheduled(connection, due, sentBy('sync', deps.codec))
 }
