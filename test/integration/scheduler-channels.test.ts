@@ -1,6 +1,7 @@
 // Channels against a vendor at the edge:
 // opened, rung for, replaced with overlap, refused, stopped, and interrupted.
 import { describe, expect, test } from 'vitest'
+import { THROTTLED_SPREAD_MS } from '#shared/domain/backoff.ts'
 import { readChannelToken } from '#shared/domain/channel-token.ts'
 import { Failure } from '#shared/domain/failure.ts'
 import { channelHealth } from '#shared/store/channels.ts'
@@ -145,7 +146,7 @@ describe('channels', () => {
     vendor.answers = {}
     await world.advance(9.9 * MINUTE)
     expect(await tend(world)).toBe(0)
-    await world.advance(15_000)
+    await world.advance(0.1 * MINUTE + THROTTLED_SPREAD_MS)
     expect(await tend(world)).toBe(1)
   })
 
