@@ -1,5 +1,5 @@
 // Every topic by its logical name (KAFKA_PREFIX goes before it on the wire) and the message
-// that its values carry. Partitions and policies are in infra/kafka/topics.json; a test
+// that its values carry. Partitions and policies are in schemas/topics.json; a test
 // keeps the two lists equal.
 import type { ConnectionChanged, EventChanged, SyncRequested, SyncRetryScheduled } from './messages.gen.ts'
 

@@ -22,15 +22,7 @@ const DOORS: Record<string, readonly string[]> = {
       ['schemas', 'shared/domain', 'shared/platform', 'shared/messages', 'shared/store', 'shared/vendors'],
     ]),
   ),
-  cli: [
-    'schemas',
-    'shared/domain',
-    'shared/platform',
-    'shared/messages',
-    'shared/store',
-    'shared/vendors',
-    'infra/local',
-  ],
+  cli: ['schemas', 'shared/domain', 'shared/platform', 'shared/messages', 'shared/store', 'shared/vendors'],
   'infra/simulator': [],
   'infra/local': ['schemas', 'shared/domain', 'shared/platform', 'shared/store', 'infra/simulator'],
 }
@@ -137,8 +129,8 @@ function roomOf(file: string): string | null {
   if (shared?.[1]) return shared[1]
   const service = /^services\/([a-z]+)\//.exec(file)
   if (service?.[1] && service[1] !== 'shared') return service[1]
-  const infra = /^(infra\/(?:simulator|local|kafka))\//.exec(file)
-  if (infra?.[1]) return infra[1] === 'infra/kafka' ? 'schemas' : infra[1]
+  const infra = /^(infra\/(?:simulator|local))\//.exec(file)
+  if (infra?.[1]) return infra[1]
   return file.startsWith('schemas/') ? 'schemas' : null
 }
 

@@ -18,5 +18,9 @@ if (
   process.stderr.write('No stack runs in this folder. Start it: npm start.\n')
   process.exit(1)
 }
-process.argv.splice(2, 0, 'services/cli/main.ts')
+// The local stack is a clone's own: the command that a container holds knows nothing of it.
+const args = process.argv.slice(2)
+const isReset = args.includes('reset') && args.every((arg) => ['reset', '--json'].includes(arg))
+const entry = isReset ? ['infra/local/reset-main.ts'] : ['services/cli/main.ts', ...args]
+process.argv.splice(2, Infinity, ...entry)
 await import('./bootstrap.mjs')

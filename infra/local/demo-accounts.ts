@@ -5,7 +5,7 @@ import { connectByConsent } from './demo-consent.ts'
 import { askForSync } from './demo-rest.ts'
 import type { HeldConnection, HeldEvents } from './held-events.ts'
 import type { Invocation } from './prepare.ts'
-import { addToAllowlist, type AdminAddress } from './seed-toggles.ts'
+import { addToAllowlist, type AdminAddress } from '#shared/platform/seed-toggles.ts'
 import type { DemoAccount, SimulatorAdmin } from './simulator-admin.ts'
 
 export interface ConnectDeps {

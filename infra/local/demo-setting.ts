@@ -3,7 +3,7 @@
 import { TOPICS } from '#schemas/topics.ts'
 import type { CheckDeps } from './demo-check.ts'
 import { type HeldConnection, openHeldEvents } from './held-events.ts'
-import type { AdminAddress } from './seed-toggles.ts'
+import type { AdminAddress } from '#shared/platform/seed-toggles.ts'
 import type { Invocation } from './prepare.ts'
 import type { StackEnv } from './services.ts'
 import { simulatorAdmin, type DemoAccount, type SimulatorAdmin } from './simulator-admin.ts'

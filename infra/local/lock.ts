@@ -1,14 +1,9 @@
 // One supervisor per stack folder. The lock is a file that names its holder by pid and start time,
 // so that a lock left by a killed holder (or a reused pid) never blocks a start.
-import { linkSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { linkSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
+import { livingHolder, processIdentity, type LockHolder } from '#shared/platform/process-identity.ts'
 import { Problem } from './problem.ts'
-import { processIdentity } from './processes.ts'
-
-interface Holder {
-  readonly pid: number
-  readonly identity: string | null
-}
 
 const FILE = 'lock.json'
 
@@ -19,12 +14,13 @@ const FILE = 'lock.json'
 export function takeLock(folder: string): Disposable {
   const lock = path.join(folder, FILE)
   const mine = path.join(folder, `${FILE}.${process.pid}`)
-  writeFileSync(mine, JSON.stringify({ pid: process.pid, identity: processIdentity(process.pid) }))
+  const me: LockHolder = { pid: process.pid, identity: processIdentity(process.pid) }
+  writeFileSync(mine, JSON.stringify(me))
   try {
     // Two rounds: the first may meet a stale lock, and another taker may win the second.
     for (let round = 0; round < 2; round += 1) {
       if (linked(mine, lock)) return { [Symbol.dispose]: () => rmSync(lock, { force: true }) }
-      const holder = lockHolder(folder)
+      const holder = livingHolder(lock)
       if (holder !== null) throw new Problem(alreadyRunning(folder, holder))
       removeStale(lock, mine)
     }
@@ -32,12 +28,6 @@ export function takeLock(folder: string): Disposable {
   } finally {
     rmSync(mine, { force: true })
   }
-}
-
-/** The pid of the living holder of a folder's lock; null when nobody holds it. */
-export function lockHolder(folder: string): number | null {
-  const holder = read(path.join(folder, FILE))
-  return holder !== null && isAlive(holder) ? holder.pid : null
 }
 
 function alreadyRunning(folder: string, pid: number): string {
@@ -67,19 +57,6 @@ function removeStale(lock: string, mine: string): void {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return
     throw error
   }
-  const holder = read(aside)
-  if (holder !== null && isAlive(holder)) linked(aside, lock)
+  if (livingHolder(aside) !== null) linked(aside, lock)
   rmSync(aside, { force: true })
-}
-
-function isAlive({ pid, identity }: Holder): boolean {
-  return identity !== null && processIdentity(pid) === identity
-}
-
-function read(file: string): Holder | null {
-  try {
-    return JSON.parse(readFileSync(file, 'utf8')) as Holder
-  } catch {
-    return null
-  }
 }

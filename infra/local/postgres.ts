@@ -8,7 +8,8 @@ import pg from 'pg'
 import { Child, untilReady } from './child.ts'
 import { Component } from './component.ts'
 import { makeCluster, type PostgresHome, postgresHome } from './postgres-home.ts'
-import { type ProcessLedger, processIdentity } from './processes.ts'
+import { processIdentity } from '#shared/platform/process-identity.ts'
+import type { ProcessLedger } from './processes.ts'
 
 export interface PostgresOptions {
   /**

@@ -2,10 +2,10 @@
 // child. When the supervisor was killed (SIGKILL, power), the next start ends what is left of it. A
 // pid alone proves nothing (numbers are reused, after a reboot at once), so a process is identified
 // by its pid and the moment it started.
-import { spawnSync } from 'node:child_process'
 import { readFileSync, renameSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
+import { processIdentity } from '#shared/platform/process-identity.ts'
 import { signalProcess } from './child.ts'
 
 export interface StackProcess {
@@ -73,28 +73,6 @@ export async function stopOrphans(folder: string, graceMs = 5_000): Promise<read
     await delay(50)
   }
   return orphans.map(({ name }) => name)
-}
-
-/**
- * Boot, pid and start time of a process: equal strings mean the same process.
- * null when there is none.
- */
-export function processIdentity(pid: number): string | null {
-  if (process.platform !== 'linux') {
-    const { status, stdout } = spawnSync('ps', ['-o', 'lstart=', '-p', String(pid)], { encoding: 'utf8' })
-    return status === 0 ? `${pid} ${stdout.trim()}` : null
-  }
-  try {
-    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
-    // proc(5): the name in parentheses may hold spaces;
-    // state is the field after it, start time the 22nd of all.
-    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
-    if (fields[0] === 'Z') return null
-    const boot = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()
-    return `${boot} ${pid} ${fields[19]}`
-  } catch {
-    return null
-  }
 }
 
 /**

@@ -23,7 +23,7 @@ import { describe, Problem } from './problem.ts'
 import { ProcessLedger } from './processes.ts'
 import { Progress, seconds } from './progress.ts'
 import { keptSecrets, type StackSecrets, writeRolePasswords } from './secrets.ts'
-import { seedToggles, type ToggleSeed } from './seed-toggles.ts'
+import { seedToggles, type ToggleSeed } from '#shared/platform/seed-toggles.ts'
 import {
   SERVICE_PORTS,
   type ServiceName,

@@ -15,7 +15,7 @@ import {
   setToggle,
   standingAllowlist,
   type StandingAllowlist,
-} from '../../infra/local/seed-toggles.ts'
+} from '#shared/platform/seed-toggles.ts'
 import { lookWithin, seenOf, wordsOf } from './look.ts'
 import type { Output } from './output.ts'
 import { Problem } from './problem.ts'

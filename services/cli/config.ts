@@ -5,10 +5,12 @@
 import { existsSync, readFileSync } from 'node:fs'
 import path from 'node:path'
 import { z } from 'zod'
+import { livingHolder } from '#shared/platform/process-identity.ts'
 import { Problem } from './problem.ts'
 
 const FOLDER = '.calstream'
 const STACK_FILE = 'stack.json'
+const LOCK_FILE = 'lock.json'
 const stackFile = z.object({ env: z.record(z.string(), z.string()) })
 
 /** Naming one of these, or one of their _FILE or per-service forms, names an installation. */
@@ -28,7 +30,7 @@ export type ServiceName = (typeof SERVICES)[number]
 export async function installation(env: NodeJS.ProcessEnv, folder = FOLDER): Promise<NodeJS.ProcessEnv> {
   if (namesPlace(env)) return env
   const stack = readStackFile(path.join(folder, STACK_FILE))
-  const holder = existsSync(path.join(folder, 'lock.json')) ? await holderOf(folder) : null
+  const holder = livingHolder(path.join(folder, LOCK_FILE))
   if (stack !== null && holder !== null) return { ...stack, ...env }
   // A secret alone makes a token; a command that needs more says what it lacks.
   if (isSet(env['API_JWT_SECRET']) || isSet(env['API_JWT_SECRET_FILE'])) return env
@@ -73,11 +75,6 @@ function readStackFile(file: string): Record<string, string> | null {
     if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return null
     throw new Problem(broken)
   }
-}
-
-async function holderOf(folder: string): Promise<number | null> {
-  const { lockHolder } = await import('../../infra/local/lock.ts')
-  return lockHolder(folder)
 }
 
 /**

@@ -44,7 +44,7 @@ program
   .description('bring the tables up to date; sets role passwords from CALSTREAM_ROLE_PASSWORDS_FILE if given')
   .action(async () => (await import('./prepare.ts')).prepareTables(await settings(), output()))
 
-const topics = program.command('topics').description('the topics of infra/kafka/topics.json')
+const topics = program.command('topics').description('the topics of schemas/topics.json')
 topics
   .command('apply')
   .description('create what is missing, then verify')
@@ -228,14 +228,10 @@ program
   .action(async () => (await import('./status.ts')).showStatus(await settings(), output()))
 program
   .command('reset')
-  .description('delete the data of the local stack in this folder (.calstream)')
-  .action(async () => {
-    const { resetStack } = await import('../../infra/local/reset.ts').catch((error: unknown) => {
-      if ((error as NodeJS.ErrnoException).code !== 'ERR_MODULE_NOT_FOUND') throw error
-      throw new Problem('This installation has no local stack: a container holds the services alone.')
-    })
-    await resetStack()
-    output().line('The local stack is empty; npm start begins afresh.')
+  .description('delete the data of the local stack in this folder (.calstream); on a clone alone')
+  .action(() => {
+    // On a clone infra/local/calstream.mjs takes this command before it comes here.
+    throw new Problem('There is no local stack here. In a clone: npx calstream reset.')
   })
 
 // Whoever reads our output may stop reading: `| head -1`.

@@ -15,7 +15,7 @@ import { createLogger } from '#shared/platform/log.ts'
 import { applySchemas, verifySchemas } from '#shared/platform/schemas.ts'
 import { applyTopics, verifyTopics } from '#shared/platform/topics.ts'
 import { migrate } from '#shared/store/migrate.ts'
-import { seedToggles } from '../../infra/local/seed-toggles.ts'
+import { seedToggles } from '#shared/platform/seed-toggles.ts'
 import { urlOf } from './config.ts'
 import { complain, type Output } from './output.ts'
 import { Problem } from './problem.ts'
@@ -78,7 +78,7 @@ export async function prepareTopics(
 ): Promise<void> {
   const schema = z.object({
     ...kafkaEnv,
-    KAFKA_PARTITIONS: wholeNumber('partitions of every topic, instead of those in infra/kafka/topics.json', {
+    KAFKA_PARTITIONS: wholeNumber('partitions of every topic, instead of those in schemas/topics.json', {
       min: 1,
       max: 1_000,
     }).optional(),

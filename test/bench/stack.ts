@@ -20,7 +20,7 @@ import { freePorts } from '../../infra/local/ports.ts'
 import { runStatement } from '../../infra/local/postgres.ts'
 import { ProcessLedger } from '../../infra/local/processes.ts'
 import { newSecrets } from '../../infra/local/secrets.ts'
-import { setAllowlist } from '../../infra/local/seed-toggles.ts'
+import { setAllowlist } from '#shared/platform/seed-toggles.ts'
 import {
   startService,
   startSimulator,

@@ -8,7 +8,7 @@ import { connectionId, providerId } from '#shared/domain/ids.ts'
 import { Secret } from '#shared/platform/env.ts'
 import { createLogger } from '#shared/platform/log.ts'
 import { type LiveGates, openGates } from '#shared/platform/unleash.ts'
-import { letEverybodyIn, setAllowlist, setToggle, standingAllowlist } from '../../infra/local/seed-toggles.ts'
+import { letEverybodyIn, setAllowlist, setToggle, standingAllowlist } from '#shared/platform/seed-toggles.ts'
 import { startOwnUnleash } from '../support/stack.ts'
 
 const PROVIDER = providerId('11111111-1111-4111-8111-111111111111')

@@ -6,7 +6,7 @@ import { describe, expect, inject, test } from 'vitest'
 import { Secret } from '#shared/platform/env.ts'
 import { isDefaultLoginOpen, signIn } from '#shared/platform/unleash-console.ts'
 import { migrate } from '#shared/store/migrate.ts'
-import { setAllowlist, setToggle, seedToggles } from '../../infra/local/seed-toggles.ts'
+import { setAllowlist, setToggle, seedToggles } from '#shared/platform/seed-toggles.ts'
 import { giveDatabase, runStatement } from '../../infra/local/postgres.ts'
 import { isConsoleOpen } from '../../services/cli/console-password.ts'
 import {

@@ -1,7 +1,7 @@
 // Puts ids on the allowlists of the shared Unleash. Files run side by side, so reading and writing
 // back happens under a lock.
 import pg from 'pg'
-import { ALLOWLISTS, type Allowlist, setAllowlist } from '../../infra/local/seed-toggles.ts'
+import { ALLOWLISTS, type Allowlist, setAllowlist } from '#shared/platform/seed-toggles.ts'
 import { testStack } from './stack.ts'
 
 const LOCK = 720_110

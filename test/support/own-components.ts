@@ -20,7 +20,7 @@ import {
 import { ProcessLedger } from '../../infra/local/processes.ts'
 import { type Registry, startRegistry } from '../../infra/local/registry.ts'
 import { newUnleashTokens } from '../../infra/local/secrets.ts'
-import { seedToggles, type ToggleSeed } from '../../infra/local/seed-toggles.ts'
+import { seedToggles, type ToggleSeed } from '#shared/platform/seed-toggles.ts'
 import { startUnleash, type Unleash, type UnleashAddress } from '../../infra/local/unleash.ts'
 
 /** What a fault test does to a component. */

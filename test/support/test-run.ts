@@ -4,7 +4,8 @@ import { mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import path from 'node:path'
 import { removePostgresHome } from '../../infra/local/postgres-home.ts'
 import { signalProcess } from '../../infra/local/child.ts'
-import { processIdentity, stopOrphans, writeWhole } from '../../infra/local/processes.ts'
+import { processIdentity } from '#shared/platform/process-identity.ts'
+import { stopOrphans, writeWhole } from '../../infra/local/processes.ts'
 
 const RUNS = path.resolve(import.meta.dirname, '../../.calstream')
 const OWNER = 'owner.json'

@@ -1,4 +1,4 @@
-// Creates the topics of infra/kafka/topics.json and proves that those that exist are as they
+// Creates the topics of schemas/topics.json and proves that those that exist are as they
 // must be. What a topic was never told is set: it is of an older version. What an operator told
 // it, and its partition count, is never changed by us: more partitions move keys to other
 // partitions and break their order.
@@ -267,7 +267,7 @@ interface TopicsFile {
 }
 
 function readTopicsFile(): TopicsFile['topics'] {
-  const file = new URL('../../../infra/kafka/topics.json', import.meta.url)
+  const file = new URL('../../../schemas/topics.json', import.meta.url)
   const { topics }: TopicsFile = JSON.parse(readFileSync(file, 'utf8'))
   return topics
 }

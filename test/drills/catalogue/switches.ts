@@ -1,6 +1,6 @@
 // GD-1 … GD-3: the seed's switches, each thrown while work is in flight.
 import { spawnSync } from 'node:child_process'
-import { SWITCHES } from '../../../infra/local/seed-toggles.ts'
+import { SWITCHES } from '#shared/platform/seed-toggles.ts'
 import { REPOSITORY } from '../../../infra/local/services.ts'
 import { OFF_WITHIN_MS, switchedOff } from '../checkers/switches.ts'
 import { isListing } from '../checkers/history.ts'

@@ -14,7 +14,7 @@ import { type Postgres, runStatement, startPostgres } from '../../../infra/local
 import { ProcessLedger } from '../../../infra/local/processes.ts'
 import { type Registry, startRegistry } from '../../../infra/local/registry.ts'
 import { newSecrets, type StackSecrets } from '../../../infra/local/secrets.ts'
-import { seedToggles } from '../../../infra/local/seed-toggles.ts'
+import { seedToggles } from '#shared/platform/seed-toggles.ts'
 import { startUnleash, type Unleash } from '../../../infra/local/unleash.ts'
 import { startTcpProxy, type TcpProxy } from '../../support/tcp-proxy.ts'
 

@@ -103,7 +103,7 @@ export function applyMutant({ file, find, replace }: Mutant, tree: string): stri
 /** What a service needs to run: its code, the schemas, the topics and the packages. */
 function copyTree(from: string, to: string): void {
   mkdirSync(to, { recursive: true })
-  for (const name of ['services', 'schemas', 'infra/kafka', 'package.json'])
+  for (const name of ['services', 'schemas', 'package.json'])
     cpSync(path.join(from, name), path.join(to, name), { recursive: true })
   symlinkSync(path.join(from, 'node_modules'), path.join(to, 'node_modules'))
 }

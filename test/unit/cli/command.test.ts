@@ -5,7 +5,7 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { afterAll, beforeEach, describe, expect, test } from 'vitest'
-import { processIdentity } from '../../../infra/local/processes.ts'
+import { processIdentity } from '#shared/platform/process-identity.ts'
 import { allow, switchGate } from '../../../services/cli/allow.ts'
 import { installation } from '../../../services/cli/config.ts'
 import { showConnection, showConnections } from '../../../services/cli/connections.ts'
@@ -115,6 +115,12 @@ describe('a mistake', () => {
     const { version } = JSON.parse(file) as { version: string }
     expect(await run(['status', '--version'])).toEqual({ code: 0, stdout: `${version}\n`, stderr: '' })
   })
+})
+
+test('a container has no local stack to reset, and is told where there is one', async () => {
+  const { code, stderr } = await run(['reset'])
+  expect(code).toBe(1)
+  expect(stderr).toBe('There is no local stack here. In a clone: npx calstream reset.\n')
 })
 
 test('what cannot be reached is told by status, and nothing is called healthy', async () => {

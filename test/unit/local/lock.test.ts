@@ -3,11 +3,13 @@ import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import { lockHolder, takeLock } from '../../../infra/local/lock.ts'
-import { processIdentity } from '../../../infra/local/processes.ts'
+import { livingHolder, processIdentity } from '#shared/platform/process-identity.ts'
+import { takeLock } from '../../../infra/local/lock.ts'
 
 let folder: string
 let other: ChildProcess | undefined
+
+const holder = () => livingHolder(path.join(folder, 'lock.json'))
 
 beforeEach(() => {
   folder = mkdtempSync(path.join(tmpdir(), 'calstream-lock-'))
@@ -20,9 +22,9 @@ afterEach(() => {
 
 test('a free folder is taken, and free again after', () => {
   const lock = takeLock(folder)
-  expect(lockHolder(folder)).toBe(process.pid)
+  expect(holder()).toBe(process.pid)
   lock[Symbol.dispose]()
-  expect(lockHolder(folder)).toBeNull()
+  expect(holder()).toBeNull()
   expect(readdirSync(folder)).toEqual([])
 })
 
@@ -37,25 +39,25 @@ test('a second start gets one line with the pid and what to do', () => {
 test('the lock of a process that ended is taken over', async () => {
   const pid = await startOther()
   writeLock({ pid, identity: processIdentity(pid) })
-  expect(lockHolder(folder)).toBe(pid)
+  expect(holder()).toBe(pid)
   expect(messageOf(() => takeLock(folder))).toContain(`process ${pid}`)
 
   await endOther()
 
   using _lock = takeLock(folder)
-  expect(lockHolder(folder)).toBe(process.pid)
+  expect(holder()).toBe(process.pid)
 })
 
 test('a pid that a new process got after a reboot does not hold the lock', () => {
   writeLock({ pid: process.pid, identity: `another-boot ${process.pid} 1` })
   using _lock = takeLock(folder)
-  expect(lockHolder(folder)).toBe(process.pid)
+  expect(holder()).toBe(process.pid)
 })
 
 test('a lock file that was cut off while it was written is taken over', () => {
   writeFileSync(path.join(folder, 'lock.json'), '{"pid":')
   using _lock = takeLock(folder)
-  expect(lockHolder(folder)).toBe(process.pid)
+  expect(holder()).toBe(process.pid)
 })
 
 function writeLock(holder: { pid: number; identity: string | null }): void {

@@ -34,7 +34,7 @@ interface AsyncApi {
 const asyncApi: AsyncApi = parse(read('schemas/asyncapi.yaml'))
 const topicsFile: {
   readonly topics: readonly { name: string; partitions: number; config: Record<string, string> }[]
-} = JSON.parse(read('infra/kafka/topics.json'))
+} = JSON.parse(read('schemas/topics.json'))
 
 function avroFiles(): readonly string[] {
   return readdirSync(new URL('schemas/messages/', ROOT))
