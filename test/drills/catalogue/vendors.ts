@@ -20,6 +20,7 @@ import { mostWithin } from '../ledgers/calls.ts'
 import type { ApiCall } from '../ledgers/ledgers.ts'
 import { reconcileNow } from './asking.ts'
 import { grants } from './grants.ts'
+import { MINUTE_MS, MOVED, passTime } from './hours.ts'
 
 const UNCOUNTED = exactly(0)
 const NO_HERD = atMost(1 / 5, 'share')
@@ -201,6 +202,9 @@ const cursors: Drill = {
 /** The deadline is 30 s, and the first pause after a failure is short. */
 const RETRIED_WITHIN = within(60_000)
 
+/** A calendar is gone when two looks lack it, ten minutes apart (ADR 18); the second comes after 13. */
+const SECOND_LOOK_MS = 15 * MINUTE_MS
+
 const hostileData: Drill = {
   id: 'DATA',
   title: 'A calendar disappears, calls hang, and event data that no schema likes',
@@ -217,9 +221,10 @@ const hostileData: Drill = {
     calendars: 2,
     eventsPerCalendar: 15,
     latencyMs: 20,
+    movesClock: true,
   }),
   invariants: ['I10', 'I15', 'I23'],
-  without: { I2: 'the drill itself writes titles that are no canaries' },
+  without: { ...MOVED, I2: 'the drill itself writes titles that are no canaries' },
   wallMs: 300_000,
   recoverWithinMs: 120_000,
   limits: 'The deadline of a hanging call is 30 s, so the drill meets it once.',
@@ -269,6 +274,7 @@ const hostileData: Drill = {
       async () => retriedAfterMs(await d.system.vendor.ledger<ApiCall>('requests')) < Infinity,
       RETRIED_WITHIN.limit,
     )
+    await passTime(d, SECOND_LOOK_MS)
     const recovered = await d.converged(120_000)
     return ({ ledgers, holds }) => ({
       criteria: {
