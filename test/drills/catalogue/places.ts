@@ -16,6 +16,8 @@ const STEP_MS = 2 * MINUTE_MS
 /** The first pauses are 5 s and 30 s. */
 const FIRST_STEPS_MS = 10_000
 const ONE_BY_ONE_MS = 1_000
+/** ADR 11. */
+const BREAKER_PAUSE_MAX_MS = 60_000
 const CONNECTIONS = 12
 const MICROSOFT = 6
 
