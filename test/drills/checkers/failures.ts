@@ -103,6 +103,19 @@ export function recordedFailures(audit: readonly AuditRow[]): readonly AuditRow[
   )
 }
 
+/** Failures of calendars whose siblings are well; when all fail, their connection has it. */
+export function recordedOfCalendars(audit: readonly AuditRow[]): readonly AuditRow[] {
+  const together = new Set(recordedFailures(audit).map(({ txid }) => txid))
+  return audit.filter(
+    (row) =>
+      row.table === 'external_calendars' &&
+      row.op === 'UPDATE' &&
+      row.role === 'calstream_sync' &&
+      numberOf(row.new, 'failures') > numberOf(row.old, 'failures') &&
+      !together.has(row.txid),
+  )
+}
+
 export const credentialsBound: Checker = {
   id: 'I19',
   title: 'Altered, swapped or unknown credentials are refused and never used',
@@ -173,13 +186,23 @@ export const telemetryIsTrue: Checker = {
       failures.push(
         `${recorded.length} failures are recorded, ${lines.length} are logged, ${deaths} processes died`,
       )
-    for (const { fields } of lines)
+    const ofCalendars = recordedOfCalendars(ledgers.audit)
+    const units = new Set(ofCalendars.map(({ txid }) => txid)).size
+    const partly = ledgers.logs.filter(({ fields }) => fields?.['kind'] === 'partly')
+    if (partly.length > units || partly.length < units - deaths)
+      failures.push(
+        `${units} units recorded a failure of a calendar alone, ${partly.length} are logged, ${deaths} processes died`,
+      )
+    for (const { fields } of [...lines, ...partly])
       if (!fields?.['connectionId'] || !fields['code'])
         failures.push(`a failure is logged without connection or code: ${JSON.stringify(fields)}`)
     if (deaths === 0) {
       const counted = sumOf(ledgers, 'calendar_sync_failures_total')
       if (counted !== recorded.length)
         failures.push(`${recorded.length} failures are recorded, ${counted} are counted`)
+      const apart = sumOf(ledgers, 'calendar_sync_calendar_failures_total')
+      if (apart !== ofCalendars.length)
+        failures.push(`${ofCalendars.length} failures of calendars alone are recorded, ${apart} are counted`)
     }
     for (const line of ledgers.logs)
       if (line.fields === null && line.raw.trim() !== '' && !isNodes(line.raw))
@@ -187,7 +210,7 @@ export const telemetryIsTrue: Checker = {
     for (const { body, what } of ledgers.requests)
       if (/\bat [\w.<>]+ \(|node_modules|\.ts:\d+/.test(body))
         failures.push(`an answer to "${what}" shows a stack: ${body.slice(0, 120)}`)
-    return { checked: recorded.length + ledgers.requests.length, failures }
+    return { checked: recorded.length + ofCalendars.length + ledgers.requests.length, failures }
   },
 }
 

@@ -61,6 +61,7 @@ const WATCHED: Readonly<Record<AuditTable, readonly string[]>> = {
     'generation',
     'resync_after',
     'sweep_below',
+    'failures',
   ],
   external_calendar_events: [
     'event_id',
