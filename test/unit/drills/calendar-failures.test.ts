@@ -1,4 +1,5 @@
-// I23 of a calendar that fails beside siblings that are well: its row, one line and one count belong together.
+// I23 of a calendar that fails beside siblings that are well: its row, one line and one count
+// belong together.
 import { expect, test } from 'vitest'
 import { telemetryIsTrue } from '../../drills/checkers/failures.ts'
 import type { Ledgers } from '../../drills/ledgers/ledgers.ts'
