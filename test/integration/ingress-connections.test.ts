@@ -135,7 +135,7 @@ describe('one connection', () => {
       account: 'somebody@example.com',
       status: 'active',
       state: 'in_sync',
-      next_step: 'Nothing is to be done.',
+      next_step: 'No action needed.',
       last_error: null,
       backoff_until: null,
       disconnected_at: null,

@@ -78,7 +78,7 @@ export interface Words {
   readonly next_step: string
 }
 
-const NOTHING = 'Nothing is to be done.'
+const NOTHING = 'No action needed.'
 
 /**
  * Every calendar is read at least once in 18 minutes (the reconcile: 15 ± 20 %), so half an hour
