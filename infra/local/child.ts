@@ -7,6 +7,7 @@ import path from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { Problem } from './problem.ts'
 import type { ProcessLedger } from './processes.ts'
+import { signalProcess } from './signals.ts'
 
 export interface ChildSpec {
   readonly name: string
@@ -193,15 +194,6 @@ export function tail(file: string, lines: number): string {
     return readFileSync(file, 'utf8').trimEnd().split('\n').slice(-lines).join('\n')
   } catch {
     return ''
-  }
-}
-
-/** Sends a signal; a process (or group, as a negative pid) that is gone already is no error. */
-export function signalProcess(pid: number, signal: NodeJS.Signals): void {
-  try {
-    process.kill(pid, signal)
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error
   }
 }
 

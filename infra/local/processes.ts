@@ -6,7 +6,7 @@ import { readFileSync, renameSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { processIdentity } from '#shared/platform/process-identity.ts'
-import { signalProcess } from './child.ts'
+import { signalProcess } from './signals.ts'
 
 export interface StackProcess {
   readonly name: string

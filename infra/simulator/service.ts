@@ -28,7 +28,8 @@
 // comes back as it was: accounts, tokens, events, sync tokens, channels, clock, scenario
 // (ledgers and knobs do not).
 import { createClock } from './clock/clock.ts'
-import { type AdminDeps, createAdmin, dispatch, lookUpCall } from './control/admin.ts'
+import { createAdmin, dispatch, lookUpCall } from './control/admin.ts'
+import type { AdminDeps } from './control/context.ts'
 import { createScenarioRunner, type ScenarioRunner } from './scenario/runner.ts'
 import { createFaults } from './control/faults.ts'
 import { defaultKnobs, resetKnobs } from './control/knobs.ts'

@@ -5,7 +5,7 @@
 // unit takes it for answered.
 import { metrics } from '#shared/platform/metrics.ts'
 import type { Commitment } from './group-commit.ts'
-import type { Ring } from './publisher.ts'
+import type { Ring } from './ring.ts'
 
 /** Rings of one calendar that are published as they come, after a pause. */
 export const RINGS_AT_ONCE = 20

@@ -2,7 +2,6 @@
 // replicas (group commit). Those of a calendar that is faster than its rate are published
 // together (`coalesce.ts`).
 // It never carries calendar data, so a repeated or late ring costs an empty page and loses nothing.
-import type { CalendarId, ConnectionId, Micros, ProviderId, VendorName } from '#shared/domain/ids.ts'
 import { sentBy } from '#shared/messages/message.ts'
 import { syncRequested } from '#shared/messages/sync-requested.ts'
 import type { OutboundRecord, Producer } from '#shared/platform/broker.ts'
@@ -13,16 +12,7 @@ import type { Logger } from '#shared/platform/log.ts'
 import { metrics } from '#shared/platform/metrics.ts'
 import { createCoalescer, JOIN_WAIT_MAX_MS } from './coalesce.ts'
 import { createGroupCommit, type Commitment } from './group-commit.ts'
-
-export interface Ring {
-  readonly connectionId: ConnectionId
-  readonly providerId: ProviderId
-  readonly vendor: VendorName
-  readonly reason: 'webhook' | 'api'
-  readonly calendarId: CalendarId | null
-  readonly deliveryKey: string | null
-  readonly asOf: Micros | null
-}
+import type { Ring } from './ring.ts'
 
 export interface Publisher extends AsyncDisposable {
   /**

@@ -12,7 +12,7 @@ import {
   putOffErasure,
   type ErasableConnection,
 } from '#shared/store/erasure.ts'
-import type { ChannelsDeps } from './open-channels.ts'
+import type { ChannelsDeps } from './channel-deps.ts'
 import { settleJob } from './settle-job.ts'
 import { waitMsAfter } from './wait-after.ts'
 import { workThrough } from './work-through.ts'

@@ -21,7 +21,7 @@ import { insertOutbox } from '#shared/store/outbox.ts'
 import type { VendorCalendar } from '#shared/vendors/vendor.ts'
 import { compareCalendars, MISSING_SECONDS, type Comparison } from './compare-calendars.ts'
 import { mayRing, ring } from './doorbell.ts'
-import type { ChannelsDeps } from './open-channels.ts'
+import type { ChannelsDeps } from './channel-deps.ts'
 import { settleJob } from './settle-job.ts'
 import { workThrough } from './work-through.ts'
 

@@ -5,12 +5,9 @@
 import { randomUUID } from 'node:crypto'
 import { asFailure, Failure } from '#shared/domain/failure.ts'
 import { readChannelId, readResourceId } from '#shared/domain/channel-ids.ts'
-import { signChannelToken, type ChannelKeys } from '#shared/domain/channel-token.ts'
+import { signChannelToken } from '#shared/domain/channel-token.ts'
 import type { CalendarId, ConnectionId, Micros, VendorName } from '#shared/domain/ids.ts'
-import type { Gates } from '#shared/domain/gates.ts'
-import type { Logger } from '#shared/platform/log.ts'
 import { metrics } from '#shared/platform/metrics.ts'
-import type { Queryable } from '#shared/platform/postgres.ts'
 import {
   deleteChannel,
   deleteLeftovers,
@@ -25,7 +22,8 @@ import {
 } from '#shared/store/channels.ts'
 import type { VendorUse } from '#shared/vendors/uses.ts'
 import type { OpenedChannel } from '#shared/vendors/vendor.ts'
-import { mayRing, ring, type DoorbellDeps, type Ring } from './doorbell.ts'
+import type { ChannelsDeps } from './channel-deps.ts'
+import { mayRing, ring, type Ring } from './doorbell.ts'
 import { heedNotices } from './heed-notices.ts'
 import { settleJob } from './settle-job.ts'
 import { stopUnneeded } from './stop-channels.ts'
@@ -65,16 +63,6 @@ const PAGE = 500
 const AT_ONCE = 8
 /** No further one begins after this, so that a run usually ends before its lease does. */
 const RUN_MS = 8000
-
-export interface ChannelsDeps extends DoorbellDeps {
-  readonly db: Queryable
-  readonly gates: Gates
-  readonly vendors: ReadonlyMap<VendorName, VendorUse>
-  readonly keys: ChannelKeys
-  /** Base of our own address as the vendor sees it, without a slash at the end. */
-  readonly publicUrl: string
-  readonly logger: Logger
-}
 
 /**
  * One run: does what vendors told about channels,

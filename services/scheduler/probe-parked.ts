@@ -12,7 +12,7 @@ import type { Database } from '#shared/platform/postgres.ts'
 import { insertOutbox } from '#shared/store/outbox.ts'
 import { probableConnections, putOffProbe, unpark, type ProbableConnection } from '#shared/store/refusals.ts'
 import { mayRing } from './doorbell.ts'
-import type { ChannelsDeps } from './open-channels.ts'
+import type { ChannelsDeps } from './channel-deps.ts'
 import { settleJob } from './settle-job.ts'
 import { workThrough } from './work-through.ts'
 

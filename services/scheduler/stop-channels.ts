@@ -10,7 +10,7 @@ import {
   putOffOrphan,
 } from '#shared/store/channel-notices.ts'
 import { deleteChannel, putOffStop, takeUnneeded, type Channel } from '#shared/store/channels.ts'
-import type { ChannelsDeps } from './open-channels.ts'
+import type { ChannelsDeps } from './channel-deps.ts'
 import { settleJob } from './settle-job.ts'
 import { waitMsAfter } from './wait-after.ts'
 import { workThrough } from './work-through.ts'

@@ -5,7 +5,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } fr
 import { Failure } from '#shared/domain/failure.ts'
 import { connectionId, type ConnectionId } from '#shared/domain/ids.ts'
 import { systemClock } from '#shared/platform/clock.ts'
-import { Secret } from '#shared/platform/env.ts'
+import { Secret } from '#shared/platform/secret.ts'
 import { createLogger } from '#shared/platform/log.ts'
 import { openDatabase, type Database } from '#shared/platform/postgres.ts'
 import { budgetStore, deleteOldBudgets, takeCalls } from '#shared/store/budgets.ts'

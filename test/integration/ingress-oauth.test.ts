@@ -5,7 +5,7 @@ import { randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { TOPICS } from '#schemas/topics.ts'
 import { parseKeyring, openSecret } from '#shared/platform/crypto.ts'
-import { Secret } from '#shared/platform/env.ts'
+import { Secret } from '#shared/platform/secret.ts'
 import { actionOn, Person, type IngressWorld } from '../support/ingress-world.ts'
 import { OAuthWorld, problemOf, RETURN_ORIGIN, type VendorName } from '../support/oauth-world.ts'
 

@@ -3,7 +3,7 @@
 // really took the process away.
 import { Kafka as KafkaClient, type KafkaConfig, logLevel } from 'kafkajs'
 import { describe, expect, inject, test } from 'vitest'
-import { Secret } from '#shared/platform/env.ts'
+import { Secret } from '#shared/platform/secret.ts'
 import { isDefaultLoginOpen, signIn } from '#shared/platform/unleash-console.ts'
 import { migrate } from '#shared/store/migrate.ts'
 import { setAllowlist, setToggle, seedToggles } from '#shared/platform/seed-toggles.ts'

@@ -4,7 +4,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { afterEach, describe, expect, test } from 'vitest'
 import { migrate } from '#shared/store/migrate.ts'
-import { Secret } from '#shared/platform/env.ts'
+import { Secret } from '#shared/platform/secret.ts'
 import type { Component } from '../../infra/local/component.ts'
 import { expectConverged } from '../support/converged.ts'
 import { eventually } from '../support/eventually.ts'

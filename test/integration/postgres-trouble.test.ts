@@ -4,7 +4,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { Failure } from '#shared/domain/failure.ts'
 import { settlementOf } from '#shared/domain/failure-settlement.ts'
-import { Secret } from '#shared/platform/env.ts'
+import { Secret } from '#shared/platform/secret.ts'
 import { createLogger } from '#shared/platform/log.ts'
 import { type Database, openDatabase } from '#shared/platform/postgres.ts'
 import { runStatement } from '../../infra/local/postgres.ts'

@@ -3,7 +3,7 @@
 import { inspect } from 'node:util'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { Failure } from '#shared/domain/failure.ts'
-import { Secret } from '#shared/platform/env.ts'
+import { Secret } from '#shared/platform/secret.ts'
 import { createLogger } from '#shared/platform/log.ts'
 import { type Database, openDatabase } from '#shared/platform/postgres.ts'
 import { runStatement } from '../../infra/local/postgres.ts'

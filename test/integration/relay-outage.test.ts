@@ -2,7 +2,7 @@
 import type pg from 'pg'
 import { describe, expect, test } from 'vitest'
 import { TOPICS } from '#schemas/topics.ts'
-import { Secret } from '#shared/platform/env.ts'
+import { Secret } from '#shared/platform/secret.ts'
 import { migrate } from '#shared/store/migrate.ts'
 import { loadConfig } from '../../services/relay/config.ts'
 import { startRelay } from '../../services/relay/service.ts'

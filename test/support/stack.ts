@@ -4,7 +4,7 @@
 import { createHash, randomBytes } from 'node:crypto'
 import pg from 'pg'
 import { inject } from 'vitest'
-import { Secret } from '#shared/platform/env.ts'
+import { Secret } from '#shared/platform/secret.ts'
 import { migrate } from '#shared/store/migrate.ts'
 import { runStatement } from '../../infra/local/postgres.ts'
 import type { DatabaseRole } from '../../infra/local/secrets.ts'

@@ -3,7 +3,7 @@
 import { mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import path from 'node:path'
 import { removePostgresHome } from '../../infra/local/postgres-home.ts'
-import { signalProcess } from '../../infra/local/child.ts'
+import { signalProcess } from '../../infra/local/signals.ts'
 import { processIdentity } from '#shared/platform/process-identity.ts'
 import { stopOrphans, writeWhole } from '../../infra/local/processes.ts'
 

@@ -1,6 +1,6 @@
 // Admin routes of the clock: where it stands, and moving it on.
 import type { Answer, Route } from '../http.ts'
-import type { AdminContext, AdminDeps } from './admin.ts'
+import type { AdminContext, AdminDeps } from './context.ts'
 import { clockBody } from './bodies.ts'
 import { parseBody } from './parse-body.ts'
 

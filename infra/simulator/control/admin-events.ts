@@ -15,7 +15,7 @@ import type { Calendar } from '../world/calendar.ts'
 import type { Change } from '../world/commit.ts'
 import type { Fields } from '../world/event-doc.ts'
 import { parseCanary } from '../world/canary.ts'
-import type { AdminContext, AdminDeps } from './admin.ts'
+import type { AdminContext, AdminDeps } from './context.ts'
 import { fieldsBody, loadBody, moveBody } from './bodies.ts'
 import { NotFound, parseBody } from './parse-body.ts'
 

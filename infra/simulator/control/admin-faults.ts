@@ -1,6 +1,6 @@
 // Admin routes for trouble: faults on requests, and messages that no change stands behind.
 import type { Route } from '../http.ts'
-import type { AdminContext } from './admin.ts'
+import type { AdminContext } from './context.ts'
 import { faultBody, refusalBody, webhookBody } from './bodies.ts'
 import type { FaultSpec } from './faults.ts'
 import { NotFound, parseBody } from './parse-body.ts'

@@ -1,6 +1,6 @@
 // Admin routes that turn the knobs. Each answers the group as it stands now.
 import type { Route } from '../http.ts'
-import type { AdminContext } from './admin.ts'
+import type { AdminContext } from './context.ts'
 import * as BODIES from './bodies.ts'
 import type { Knobs } from './knobs.ts'
 import { parseBody } from './parse-body.ts'

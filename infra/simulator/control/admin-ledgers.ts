@@ -1,6 +1,6 @@
 // Admin routes that tell: the truth, the changes, the requests, the webhook attempts, the channels.
 import type { Answer, Route } from '../http.ts'
-import type { AdminContext } from './admin.ts'
+import type { AdminContext } from './context.ts'
 import type { Ledger } from './ledger.ts'
 import { tellTruth } from './truth.ts'
 

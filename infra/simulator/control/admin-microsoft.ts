@@ -1,7 +1,7 @@
 // Admin routes that only Microsoft has: its subscriptions, their lifecycle notifications, and
 // notifications that nobody should believe.
 import type { Route } from '../http.ts'
-import type { AdminContext } from './admin.ts'
+import type { AdminContext } from './context.ts'
 import { forgedBody, lifecycleBody, loseSubscriptionBody } from './bodies.ts'
 import { NotFound, parseBody } from './parse-body.ts'
 

@@ -1,6 +1,6 @@
 // Admin routes of the scenario: one runs at a time; starting another ends the one before.
 import type { Route } from '../http.ts'
-import type { AdminContext } from './admin.ts'
+import type { AdminContext } from './context.ts'
 import { NotFound } from './parse-body.ts'
 
 export const SCENARIO_ROUTES: readonly Route<AdminContext>[] = [

@@ -1,14 +1,10 @@
 // The admin API, on a port of its own: makes accounts, changes calendars, turns knobs, injects
 // faults, and tells the truth. It is the hand of tests and drills, never of the system under test.
 import { type Answer, type Call, type Route, router, send } from '../http.ts'
-import type { SimulatorClock } from '../clock/clock.ts'
-import type { Push } from '../google/push.ts'
-import type { Notices } from '../microsoft/notices.ts'
-import type { World } from '../world/world.ts'
-import type { Change } from '../world/commit.ts'
 import type { z } from 'zod'
 import { BODY_OF, accountBody, accountChangeBody, expireBody } from './bodies.ts'
 import { createAccount, showAccount } from './accounts.ts'
+import type { AdminContext, AdminDeps } from './context.ts'
 import { CALENDAR_ROUTES } from './admin-calendars.ts'
 import { CLOCK_ROUTES } from './admin-clock.ts'
 import { MICROSOFT_ROUTES } from './admin-microsoft.ts'
@@ -18,36 +14,7 @@ import { KNOB_ROUTES } from './admin-knobs.ts'
 import { LEDGER_ROUTES } from './admin-ledgers.ts'
 import { SCENARIO_ROUTES } from './admin-scenario.ts'
 import { START_ROUTES } from './start-page.ts'
-import type { ScenarioRunner } from '../scenario/runner.ts'
-import type { Faults } from './faults.ts'
-import type { Knobs } from './knobs.ts'
-import type { Ledger } from './ledger.ts'
-import type { LoadGenerator } from './load.ts'
 import { NotFound, parseBody } from './parse-body.ts'
-import type { RequestLog } from './request-log.ts'
-import type { Random } from '../random.ts'
-
-export interface AdminDeps {
-  readonly world: World
-  readonly clock: SimulatorClock
-  readonly push: Push
-  readonly notices: Notices
-  readonly knobs: Knobs
-  readonly faults: Faults
-  readonly load: LoadGenerator
-  readonly requests: RequestLog
-  readonly changes: Ledger<Change>
-  readonly seed: string
-  readonly random: Random
-  readonly googleUrl: () => string
-  readonly reset: () => void
-  readonly scenario: () => ScenarioRunner
-}
-
-export interface AdminContext {
-  readonly deps: AdminDeps
-  readonly call: Omit<Call, 'raw'>
-}
 
 const ACCOUNT_ROUTES: readonly Route<AdminContext>[] = [
   {

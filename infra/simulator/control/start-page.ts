@@ -2,7 +2,7 @@
 // every call of the admin API as a line to copy, with ids of accounts that exist.
 import type { Route } from '../http.ts'
 import type { World } from '../world/world.ts'
-import type { AdminContext } from './admin.ts'
+import type { AdminContext } from './context.ts'
 import { curlOf, fieldsOf, MANUAL, type ManualEntry } from './manual.ts'
 
 const ACCOUNTS_SHOWN = 30

@@ -3,7 +3,7 @@
 // only unaltered (both are additional data of the cipher).
 import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto'
 import { Failure } from '#shared/domain/failure.ts'
-import type { Secret } from './env.ts'
+import type { Secret } from './secret.ts'
 
 const KEY_BYTES = 32
 // NIST SP 800-38D 8.2.2: a random 96-bit nonce;

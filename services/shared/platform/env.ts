@@ -2,37 +2,12 @@
 // each by its variable, and no value is ever printed, since a secret pasted into the wrong
 // variable is still a secret.
 import { readFileSync } from 'node:fs'
-import { inspect } from 'node:util'
 import { z } from 'zod'
 import { isUuid } from '#shared/domain/ids.ts'
 import { addressProblem, ALLOW_HTTP_TO, readHosts, withoutEndSlashes } from './address.ts'
 import { keyringProblem } from './crypto.ts'
 import { registerSecret } from './redact.ts'
-
-/** A value that prints as [secret] wherever it lands; only `reveal()` gives it away. */
-export class Secret {
-  readonly #value: string
-
-  constructor(value: string) {
-    this.#value = value
-  }
-
-  reveal(): string {
-    return this.#value
-  }
-
-  toString(): string {
-    return '[secret]'
-  }
-
-  toJSON(): string {
-    return '[secret]'
-  }
-
-  [inspect.custom](): string {
-    return '[secret]'
-  }
-}
+import { Secret } from './secret.ts'
 
 /** Settings that cannot be used. The message is for a person: one line per variable. */
 export class ConfigError extends Error {

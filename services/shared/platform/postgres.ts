@@ -4,7 +4,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import pg from 'pg'
 import { Failure, type FailureCode } from '#shared/domain/failure.ts'
-import type { Secret } from './env.ts'
+import type { Secret } from './secret.ts'
 import type { Logger } from './log.ts'
 import { metrics } from './metrics.ts'
 

@@ -7,7 +7,7 @@ import { EventEmitter } from 'node:events'
 import { InMemStorageProvider, Unleash } from 'unleash-client'
 import { type GateDecision, type GateName, GATES, type Gates } from '#shared/domain/gates.ts'
 import type { ConnectionId, ProviderId } from '#shared/domain/ids.ts'
-import type { Secret } from './env.ts'
+import type { Secret } from './secret.ts'
 import {
   type Allowlist,
   type AllowlistName,

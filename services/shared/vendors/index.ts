@@ -2,7 +2,8 @@
 // broken; at least one is there.
 import type { VendorName } from '#shared/domain/ids.ts'
 import { systemClock, type Clock } from '#shared/platform/clock.ts'
-import { ConfigError, type Secret } from '#shared/platform/env.ts'
+import { ConfigError } from '#shared/platform/env.ts'
+import type { Secret } from '#shared/platform/secret.ts'
 import { createGoogle } from './google/adapter.ts'
 import { createMicrosoft } from './microsoft/adapter.ts'
 import type { Vendor } from './vendor.ts'

@@ -4,13 +4,16 @@ import { pino } from 'pino'
 import { providerId } from '#shared/domain/ids.ts'
 import { openCodec } from '#shared/platform/codec.ts'
 import { parseKeyring } from '#shared/platform/crypto.ts'
-import { readEnv, Secret, vendorsEnv } from '#shared/platform/env.ts'
+import { readEnv, vendorsEnv } from '#shared/platform/env.ts'
+import { Secret } from '#shared/platform/secret.ts'
 import { openDatabase } from '#shared/platform/postgres.ts'
 import { createVendors } from '#shared/vendors/index.ts'
 import { TOPICS } from '#schemas/topics.ts'
 import { z } from 'zod'
 import { connectAccount } from '../../../services/ingress/connect-account.ts'
-import type { System } from './system.ts'
+import type { StackEnv } from '../../../infra/local/services.ts'
+import type { DrillStack } from './stack.ts'
+import type { VendorHand } from './vendor-hand.ts'
 
 export interface ConnectedAccount {
   readonly accountId: string
@@ -29,18 +32,21 @@ interface MadeAccount {
   readonly calendars: { id: string }[]
 }
 
+/** Of the system that they are connected to. */
+interface At {
+  readonly env: StackEnv
+  readonly stack: DrillStack
+  readonly prefix: string
+  readonly databaseUrl: string
+  readonly vendor: VendorHand
+}
+
 const AT_A_TIME = 4
 const LIMIT_MS = 90_000
 
 /** Makes and connects `count` accounts. Nothing lets them in yet. */
 export async function connectAccounts(
-  {
-    env,
-    stack,
-    prefix,
-    databaseUrl,
-    vendor,
-  }: Pick<System, 'env' | 'stack' | 'prefix' | 'databaseUrl' | 'vendor'>,
+  { env, stack, prefix, databaseUrl, vendor }: At,
   count: number,
   spec: { calendars?: number; eventsPerCalendar?: number; vendor?: 'google' | 'microsoft' },
 ): Promise<readonly ConnectedAccount[]> {

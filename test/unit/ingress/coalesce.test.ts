@@ -12,7 +12,7 @@ import {
   RINGS_PER_SECOND,
 } from '../../../services/ingress/coalesce.ts'
 import type { Commitment } from '../../../services/ingress/group-commit.ts'
-import type { Ring } from '../../../services/ingress/publisher.ts'
+import type { Ring } from '../../../services/ingress/ring.ts'
 
 beforeEach(() => {
   vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] })

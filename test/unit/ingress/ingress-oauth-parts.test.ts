@@ -6,7 +6,7 @@ import { describe, expect, test } from 'vitest'
 import type { GateName, GateText } from '#shared/domain/gates.ts'
 import { FAILURE_CODES, Failure, type FailureCode } from '#shared/domain/failure.ts'
 import { parseKeyring } from '#shared/platform/crypto.ts'
-import { Secret } from '#shared/platform/env.ts'
+import { Secret } from '#shared/platform/secret.ts'
 import {
   type Asking,
   askingPage,

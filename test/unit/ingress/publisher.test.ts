@@ -6,7 +6,8 @@ import { Failure } from '#shared/domain/failure.ts'
 import { connectionId, providerId } from '#shared/domain/ids.ts'
 import type { OutboundRecord } from '#shared/platform/broker.ts'
 import { createLogger } from '#shared/platform/log.ts'
-import { createPublisher, type Ring } from '../../../services/ingress/publisher.ts'
+import { createPublisher } from '../../../services/ingress/publisher.ts'
+import type { Ring } from '../../../services/ingress/ring.ts'
 
 function aRing(): Ring {
   return {

@@ -4,7 +4,7 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { Failure } from '#shared/domain/failure.ts'
 import { openSecret, parseKeyring, sealedWith, sealSecret } from '#shared/platform/crypto.ts'
-import { Secret } from '#shared/platform/env.ts'
+import { Secret } from '#shared/platform/secret.ts'
 
 const OLD = randomBytes(32).toString('base64')
 const NEW = randomBytes(32).toString('base64url')

@@ -15,10 +15,10 @@ import {
   postgresEnv,
   readEnv,
   registryEnv,
-  Secret,
   telemetryWanted,
   unleashEnv,
 } from '#shared/platform/env.ts'
+import { Secret } from '#shared/platform/secret.ts'
 
 const ROOT = path.resolve(import.meta.dirname, '../../../..')
 const KEY = Buffer.alloc(32, 7).toString('base64')

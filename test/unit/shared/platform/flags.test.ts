@@ -8,7 +8,7 @@ import path from 'node:path'
 import { afterEach, describe, expect, test, vi } from 'vitest'
 import { GATES, type GateName } from '#shared/domain/gates.ts'
 import { connectionId, providerId } from '#shared/domain/ids.ts'
-import { Secret } from '#shared/platform/env.ts'
+import { Secret } from '#shared/platform/secret.ts'
 import type { Caps, Toggle } from '#shared/platform/gate-rules.ts'
 import { createLogger } from '#shared/platform/log.ts'
 import { openGates } from '#shared/platform/unleash.ts'
@@ -298,7 +298,7 @@ describe.concurrent('stopping', () => {
     await using server = await startServer((response) => void held.push(response))
     const script = `
       import { createLogger } from '#shared/platform/log.ts'
-      import { Secret } from '#shared/platform/env.ts'
+      import { Secret } from '#shared/platform/secret.ts'
       import { openGates } from '#shared/platform/unleash.ts'
       const gates = await openGates(
         { url: '${server.url}', token: new Secret('x'), caps: {}, appName: 'test' },

@@ -3,7 +3,7 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { Failure } from '#shared/domain/failure.ts'
-import { Secret } from '#shared/platform/env.ts'
+import { Secret } from '#shared/platform/secret.ts'
 import { createLogger, registerSecret } from '#shared/platform/log.ts'
 import { inSpan, startTelemetry } from '#shared/platform/telemetry.ts'
 

@@ -3,7 +3,7 @@
 import { createServer, type AddressInfo, type Socket } from 'node:net'
 import { describe, expect, test } from 'vitest'
 import { Failure } from '#shared/domain/failure.ts'
-import { Secret } from '#shared/platform/env.ts'
+import { Secret } from '#shared/platform/secret.ts'
 import { createLogger } from '#shared/platform/log.ts'
 import { openDatabase } from '#shared/platform/postgres.ts'
 

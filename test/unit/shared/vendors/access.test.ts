@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest'
 import { Failure } from '#shared/domain/failure.ts'
 import { connectionId, type ConnectionId } from '#shared/domain/ids.ts'
 import { openSecret, parseKeyring, sealSecret } from '#shared/platform/crypto.ts'
-import { Secret } from '#shared/platform/env.ts'
+import { Secret } from '#shared/platform/secret.ts'
 import { openAccess, type AccessUpdate, type StoredCredentials } from '#shared/vendors/access.ts'
 import type { Grant } from '#shared/vendors/vendor.ts'
 
