@@ -7,7 +7,7 @@ import { parseKeyring } from '#shared/platform/crypto.ts'
 import { Secret } from '#shared/platform/secret.ts'
 import { percentile } from '../../infra/local/verify.ts'
 import { freshToken } from '../support/channel-token.ts'
-import type { TestStack } from '../support/shared-stack.ts'
+import type { TestStack } from '../support/test-stack.ts'
 import { quantiles, type BenchResult } from './report.ts'
 import { openBenchSystem, type BenchSystem } from './stack.ts'
 

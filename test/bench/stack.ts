@@ -29,7 +29,7 @@ import {
   type StackEnv,
 } from '../../infra/local/services.ts'
 import { simulatorAdmin, type SimulatorAdmin } from '../../infra/local/simulator-admin.ts'
-import type { TestStack } from '../support/shared-stack.ts'
+import type { TestStack } from '../support/test-stack.ts'
 
 const START_MS = 240_000
 

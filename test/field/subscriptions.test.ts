@@ -2,6 +2,7 @@
 // who run calendar sync reported it: changes arrive within minutes, and few calls are
 // spent on what is not to be had.
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { SILENT_FINDS } from '#shared/store/channels.ts'
 import { DAY, HOUR, MINUTE, openProduct, type Product } from './product.ts'
 import { graphError } from './vendors/microsoft.ts'
 import type { Told } from './vendors/server.ts'
@@ -122,11 +123,12 @@ test.each([
     const name = `never-${String(more.clientState)}`.replace('.', '')
     const account = product.microsoft.account(name)
     const own = account.calendar(`own-${name}`, { isDefaultCalendar: true })
-    await story.connected(account)
+    const connection = await story.connected(account)
     const change = async (id: string, day: number) => {
       own.changes(make.graph(id, day, 9))
       await product.microsoft.ring(account, own, more)
-      // What was refused is noted some real seconds later; then the calendar is polled.
+      // The ingress notes what it refused some seconds of the machine's later: no time passes before that.
+      await story.until('what was refused is noted', () => isNoted(connection))
       await story.until(`${id} is read`, async () => {
         await product.pass(MINUTE / 2, { stepMs: MINUTE / 2 })
         return (await story.busy(day, day + 1)).length > 0
@@ -138,3 +140,15 @@ test.each([
     expect(product.days.now() - began).toBeLessThanOrEqual(4 * MINUTE)
   },
 )
+
+/** A notice waits for the scheduler, or it has counted the channel as silent already. */
+async function isNoted(connection: string): Promise<boolean> {
+  const rows = await product.days.query(
+    `select 1 from external_calendars calendar
+      where calendar.connection_id = $1
+        and (calendar.unrung_finds >= ${SILENT_FINDS}
+             or exists (select 1 from channel_notices notice where notice.connection_id = $1 and notice.kind = 'refused'))`,
+    [connection],
+  )
+  return rows.length > 0
+}

@@ -11,7 +11,7 @@ import type { Logger } from '#shared/platform/log.ts'
 import { applyTopics } from '#shared/platform/topics.ts'
 import { eventually } from '../support/eventually.ts'
 import { type LogLine, loggerTo, record, silent } from '../support/recording-consumer.ts'
-import type { OwnKafka } from '../support/own-components.ts'
+import type { OwnKafka } from '../support/component-types.ts'
 import { freshPrefix, startOwnKafka } from '../support/stack.ts'
 
 const TOPIC = 'calendar.sync.requested.google.v1'

@@ -9,9 +9,9 @@ import { migrate } from '#shared/store/migrate.ts'
 import { setAllowlist, setToggle, seedToggles } from '#shared/platform/seed-toggles.ts'
 import { giveDatabase, runStatement } from '../../infra/local/postgres.ts'
 import { isConsoleOpen } from '../../services/cli/console-password.ts'
+import type { OwnKafka } from '../support/component-types.ts'
 import {
   startLocalUnleash,
-  type OwnKafka,
   startOwnKafka,
   startOwnPostgres,
   startOwnRegistry,

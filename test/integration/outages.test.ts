@@ -8,7 +8,7 @@ import { Secret } from '#shared/platform/secret.ts'
 import type { Component } from '../../infra/local/component.ts'
 import { expectConverged } from '../support/converged.ts'
 import { eventually } from '../support/eventually.ts'
-import type { Stoppable } from '../support/own-components.ts'
+import type { Stoppable } from '../support/component-types.ts'
 import { startOwnKafka, startOwnPostgres, testStack } from '../support/stack.ts'
 import { openWorld, type Account, type World } from '../support/world.ts'
 

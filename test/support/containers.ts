@@ -19,8 +19,8 @@ import { Problem } from '../../infra/local/problem.ts'
 import { registryRoundTrip } from '../../infra/local/registry.ts'
 import { newSecrets, newUnleashTokens } from '../../infra/local/secrets.ts'
 import { unleashRoundTrip } from '../../infra/local/unleash.ts'
-import type { OwnKafka, OwnPostgres, OwnRegistry, OwnUnleash, Stoppable } from './own-components.ts'
-import { newRunId, type StartedStack } from './shared-stack.ts'
+import type { OwnKafka, OwnPostgres, OwnRegistry, OwnUnleash, Stoppable } from './component-types.ts'
+import { newRunId, type StartedStack } from './test-stack.ts'
 
 type Part = 'postgres' | 'kafka' | 'registry' | 'unleash'
 

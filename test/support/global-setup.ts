@@ -2,7 +2,8 @@
 // it begins, and stops it when the last one ends. Each project loads this file anew, so what they
 // share hangs on globalThis.
 import type { TestProject } from 'vitest/node'
-import { type StartedStack, startSharedStack, type TestStack } from './shared-stack.ts'
+import { startSharedStack } from './shared-stack.ts'
+import type { StartedStack, TestStack } from './test-stack.ts'
 import { killRun, openRunFolder, removeRunFolder } from './test-run.ts'
 
 declare module 'vitest' {

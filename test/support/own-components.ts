@@ -8,37 +8,15 @@ import path from 'node:path'
 import { inject } from 'vitest'
 import { childEnv, logFileOf } from '../../infra/local/infrastructure.ts'
 import { cacheFolder, fetchJavaParts } from '../../infra/local/java-parts.ts'
-import { type Kafka, startKafka } from '../../infra/local/kafka.ts'
+import { startKafka } from '../../infra/local/kafka.ts'
 import { freePorts } from '../../infra/local/ports.ts'
-import {
-  createDatabases,
-  giveDatabase,
-  type Postgres,
-  type PostgresAddress,
-  startPostgres,
-} from '../../infra/local/postgres.ts'
+import { createDatabases, giveDatabase, type Postgres, startPostgres } from '../../infra/local/postgres.ts'
 import { ProcessLedger } from '../../infra/local/processes.ts'
-import { type Registry, startRegistry } from '../../infra/local/registry.ts'
+import { startRegistry } from '../../infra/local/registry.ts'
 import { newUnleashTokens } from '../../infra/local/secrets.ts'
 import { seedToggles, type ToggleSeed } from '#shared/platform/seed-toggles.ts'
-import { startUnleash, type Unleash, type UnleashAddress } from '../../infra/local/unleash.ts'
-
-/** What a fault test does to a component. */
-export interface Stoppable extends AsyncDisposable {
-  stop(): Promise<void>
-  /** SIGKILL. */
-  kill(): Promise<void>
-  /** SIGSTOP. */
-  pause(): void | Promise<void>
-  resume(): void | Promise<void>
-  /** On the same data and port; resolves when ready. */
-  restart(signal: AbortSignal): Promise<void>
-}
-
-export type OwnKafka = Stoppable & Pick<Kafka, 'brokers'>
-export type OwnRegistry = Stoppable & Pick<Registry, 'url'>
-export type OwnPostgres = Stoppable & Pick<PostgresAddress, 'url'>
-export type OwnUnleash = Stoppable & UnleashAddress
+import { startUnleash, type Unleash } from '../../infra/local/unleash.ts'
+import type { OwnKafka, OwnPostgres, OwnRegistry, OwnUnleash } from './component-types.ts'
 
 const START_TIMEOUT_MS = 150_000
 const ALL_ON: ToggleSeed = { switchesOn: true, providerIds: [], connectionIds: [] }

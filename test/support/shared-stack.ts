@@ -4,7 +4,6 @@
 import { existsSync } from 'node:fs'
 import { homedir } from 'node:os'
 import path from 'node:path'
-import { randomBytes } from 'node:crypto'
 import { seedToggles } from '#shared/platform/seed-toggles.ts'
 import { INFRASTRUCTURE_PORTS, startInfrastructure } from '../../infra/local/infrastructure.ts'
 import { cacheFolder } from '../../infra/local/java-parts.ts'
@@ -12,30 +11,7 @@ import { freePorts } from '../../infra/local/ports.ts'
 import { Problem } from '../../infra/local/problem.ts'
 import { ProcessLedger } from '../../infra/local/processes.ts'
 import { newSecrets, newUnleashTokens } from '../../infra/local/secrets.ts'
-import type { UnleashAddress } from '../../infra/local/unleash.ts'
-
-/** What a test file gets to know: plain data, since it crosses to other processes. */
-export interface TestStack {
-  readonly infra: 'local' | 'docker' | 'external'
-  /** Names what this run makes on servers that outlive it. */
-  readonly runId: string
-  /** Of this run; removed at its end. */
-  readonly folder: string
-  /** For KAFKA_BROKERS. */
-  readonly brokers: string
-  /** For SCHEMA_REGISTRY_URL. */
-  readonly registryUrl: string
-  /** A superuser's URL of the database `postgres`. */
-  readonly postgresUrl: string
-  /** Role name → password, as set by freshDatabase. */
-  readonly rolePasswords: Readonly<Record<string, string>>
-  /** Shared by all files, every toggle on: a file that flips one needs startOwnUnleash. */
-  readonly unleash: UnleashAddress
-}
-
-export interface StartedStack extends AsyncDisposable {
-  readonly stack: TestStack
-}
+import { newRunId, type StartedStack, type TestStack } from './test-stack.ts'
 
 const EXTERNAL = [
   'KAFKA_BROKERS',
@@ -150,10 +126,6 @@ function external(folder: string, env: NodeJS.ProcessEnv): StartedStack {
     unleash: { url, consoleUrl: url.replace(/\/api\/?$/, ''), tokens },
   }
   return { stack, [Symbol.asyncDispose]: async () => {} }
-}
-
-export function newRunId(): string {
-  return randomBytes(4).toString('hex')
 }
 
 /** Without a socket and a setting there is no engine: saves loading its client. */

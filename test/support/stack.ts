@@ -8,7 +8,7 @@ import { Secret } from '#shared/platform/secret.ts'
 import { migrate } from '#shared/store/migrate.ts'
 import { runStatement } from '../../infra/local/postgres.ts'
 import type { DatabaseRole } from '../../infra/local/secrets.ts'
-import type { TestStack } from './shared-stack.ts'
+import type { TestStack } from './test-stack.ts'
 
 export type { TestStack }
 export { startOwnKafka, startOwnPostgres, startOwnRegistry, startOwnUnleash } from './own-components.ts'
