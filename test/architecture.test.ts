@@ -3,6 +3,7 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import path from 'node:path'
 import { describe, expect, test } from 'vitest'
+import { importsOf, targetOf } from './support/imports.ts'
 
 const ROOT = path.resolve(import.meta.dirname, '..')
 
@@ -34,11 +35,6 @@ const DOMAIN_PACKAGES: Record<string, RegExp> = {
   'node:crypto':
     /^\{\s*(?:type\s+)?(?:createHash|createHmac|timingSafeEqual)(?:\s*,\s*(?:createHash|createHmac|timingSafeEqual))*\s*,?\s*\}$/,
   uuid: /^\{\s*v5\s*\}$/,
-}
-
-interface Import {
-  readonly clause: string
-  readonly specifier: string
 }
 
 /** Every rule broken by one file, as sentences; pure, so that a planted bad import can be tried. */
@@ -105,23 +101,6 @@ function contentViolations(file: string, room: string, source: string): string[]
 
 function strings(code: string): string {
   return [...code.matchAll(/`[^`]*`|'[^'\n]*'|"[^"\n]*"/g)].map((match) => match[0]).join('\n')
-}
-
-function importsOf(source: string): Import[] {
-  const pattern =
-    /(?:^|\n)\s*(?:import|export)\s+(?:type\s+)?([^'"`;]*?)\s*from\s*['"]([^'"]+)['"]|import\(\s*['"]([^'"]+)['"]\s*\)|(?:^|\n)\s*import\s+['"]([^'"]+)['"]/g
-  return [...source.matchAll(pattern)].map((match) => ({
-    clause: match[1] ?? '',
-    specifier: match[2] ?? match[3] ?? match[4] ?? '',
-  }))
-}
-
-function targetOf(file: string, specifier: string): string | null {
-  if (specifier.startsWith('#shared/')) return specifier.replace('#shared/', 'services/shared/')
-  if (specifier.startsWith('#schemas/')) return specifier.replace('#schemas/', 'schemas/')
-  if (specifier.startsWith('.'))
-    return path.posix.normalize(path.posix.join(path.posix.dirname(file), specifier))
-  return null
 }
 
 function roomOf(file: string): string | null {

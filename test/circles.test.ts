@@ -3,10 +3,10 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import path from 'node:path'
 import { expect, test } from 'vitest'
+import { importsOf, targetOf } from './support/imports.ts'
 
 const ROOT = path.resolve(import.meta.dirname, '..')
 const FOLDERS = ['services', 'schemas', 'infra', 'test'] as const
-const ALIASES = { '#shared/': 'services/shared/', '#schemas/': 'schemas/' } as const
 
 type Graph = ReadonlyMap<string, readonly string[]>
 
@@ -17,17 +17,14 @@ function importGraph(): Graph {
       .filter((name) => name.endsWith('.ts'))
       .map((name) => path.posix.join(folder, name)),
   )
-  return new Map(files.map((file) => [file, importsOf(file)]))
-}
-
-function importsOf(file: string): readonly string[] {
-  const source = readFileSync(path.join(ROOT, file), 'utf8')
-  return [...source.matchAll(/\b(?:from|import)\s*\(?\s*'([^']+)'/g)].flatMap(([, specifier = '']) => {
-    const alias = Object.entries(ALIASES).find(([name]) => specifier.startsWith(name))
-    if (alias !== undefined) return specifier.replace(alias[0], alias[1])
-    if (!specifier.startsWith('.')) return []
-    return path.posix.normalize(path.posix.join(path.posix.dirname(file), specifier))
-  })
+  return new Map(
+    files.map((file) => [
+      file,
+      importsOf(readFileSync(path.join(ROOT, file), 'utf8')).flatMap(
+        ({ specifier }) => targetOf(file, specifier) ?? [],
+      ),
+    ]),
+  )
 }
 
 /** The circles of a graph, each as the files on its way; of circles that share files one. */
