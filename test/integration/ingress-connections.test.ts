@@ -165,7 +165,7 @@ describe('one connection', () => {
     [
       'first_sync',
       'last_synced_at = null',
-      { state: 'first_sync', summary: /first time/, next_step: /Nothing/ },
+      { state: 'first_sync', summary: /first time/, next_step: /^No action needed\.$/ },
     ],
   ])('that is %s says so in plain words', async (_name, change, expected) => {
     const provider = randomUUID()

@@ -2,13 +2,15 @@
 // back happens under a lock.
 import pg from 'pg'
 import { ALLOWLISTS, type Allowlist, setAllowlist } from '#shared/platform/seed-toggles.ts'
+import { eventually } from './eventually.ts'
 import { testStack } from './stack.ts'
 
 const LOCK = 720_110
 const LIMIT_MS = 30_000
 
 /**
- * Adds ids to the lists; returns when the server holds them (clients see it within about 1.5 s).
+ * Adds ids to the lists; returns when clients are told of them. The server answers clients for up
+ * to a second from what it held before: a service that starts at once would refuse these ids.
  */
 export async function admit(ids: {
   readonly providerIds: readonly string[]
@@ -31,6 +33,27 @@ export async function admit(ids: {
   } finally {
     await session.end()
   }
+  const wanted = [...ids.providerIds, ...ids.connectionIds]
+  await eventually('clients are told of the admitted ids', async () => {
+    const told = await toldToClients()
+    return wanted.every((id) => told.has(id))
+  })
+}
+
+/** All values on the lists, as the server answers the services. */
+async function toldToClients(): Promise<ReadonlySet<string>> {
+  const { unleash } = testStack()
+  const response = await fetch(`${unleash.url}/client/features`, {
+    headers: { authorization: unleash.tokens.backend },
+    signal: AbortSignal.timeout(LIMIT_MS),
+  })
+  if (!response.ok) throw new Error(`unleash answered ${response.status} to a client`)
+  const { features } = (await response.json()) as {
+    features: { name: string; strategies: { constraints?: { values?: string[] }[] }[] }[]
+  }
+  const lists = features.filter(({ name }) => name in ALLOWLISTS)
+  const constraints = lists.flatMap(({ strategies }) => strategies.flatMap((one) => one.constraints ?? []))
+  return new Set(constraints.flatMap(({ values }) => values ?? []))
 }
 
 async function listed(name: Allowlist, signal: AbortSignal): Promise<readonly string[]> {
