@@ -9,27 +9,56 @@ const ROOT = path.resolve(import.meta.dirname, '..')
 
 const SERVICES = ['ingress', 'sync', 'retry', 'relay', 'scheduler'] as const
 
+/** The rooms that every service is built of, lowest first: each may enter those before it. */
+const BELOW_BOOT = ['domain', 'process', 'kafka', 'gates', 'vendors', 'messages', 'store'].map(
+  (name) => `shared/${name}`,
+)
+const ALL_SHARED = ['schemas', ...BELOW_BOOT, 'shared/boot']
+
 /** room → rooms it may import from (itself is always allowed). */
 const DOORS: Record<string, readonly string[]> = {
   schemas: [],
   'shared/domain': ['schemas'],
-  'shared/platform': ['schemas', 'shared/domain'],
-  'shared/messages': ['schemas', 'shared/domain', 'shared/platform'],
-  'shared/store': ['schemas', 'shared/domain', 'shared/platform', 'shared/messages'],
-  'shared/vendors': ['schemas', 'shared/domain', 'shared/platform'],
-  ...Object.fromEntries(
-    SERVICES.map((service) => [
-      service,
-      ['schemas', 'shared/domain', 'shared/platform', 'shared/messages', 'shared/store', 'shared/vendors'],
-    ]),
-  ),
-  cli: ['schemas', 'shared/domain', 'shared/platform', 'shared/messages', 'shared/store', 'shared/vendors'],
+  'shared/process': ['shared/domain'],
+  'shared/kafka': ['schemas', 'shared/domain', 'shared/process'],
+  'shared/gates': ['shared/domain', 'shared/process'],
+  'shared/vendors': ['shared/domain', 'shared/process'],
+  'shared/messages': ['schemas', 'shared/domain', 'shared/process', 'shared/kafka'],
+  'shared/store': ['schemas', 'shared/domain', 'shared/process', 'shared/messages'],
+  'shared/boot': ['schemas', ...BELOW_BOOT],
+  ...Object.fromEntries([...SERVICES, 'cli'].map((name) => [name, ALL_SHARED])),
   'infra/simulator': [],
-  'infra/local': ['schemas', 'shared/domain', 'shared/platform', 'shared/store', 'infra/simulator'],
+  'infra/stack': [
+    'schemas',
+    'shared/domain',
+    'shared/process',
+    'shared/kafka',
+    'shared/gates',
+    'shared/store',
+    'infra/simulator',
+  ],
+  'infra/oracle': [
+    'schemas',
+    'shared/domain',
+    'shared/process',
+    'shared/kafka',
+    'shared/store',
+    'infra/stack',
+  ],
+  'infra/demo': ['schemas', 'shared/domain', 'shared/gates', 'shared/process', 'infra/stack', 'infra/oracle'],
+  'infra/dev': [
+    'schemas',
+    'shared/domain',
+    'infra/stack',
+    'infra/oracle',
+    'infra/demo',
+    'infra/simulator',
+    'shared/gates',
+  ],
 }
 
-/** What messages need of the platform: what a record is, its headers, its value and its trace. */
-const MESSAGES_TAKE = /\/(?:broker|codec|envelope|telemetry)\.ts$/
+/** What messages need of the rooms below: what a record is, its value and its trace. */
+const MESSAGES_TAKE = /\/(?:broker|codec|telemetry)\.ts$/
 /** What the pure room may take from outside: hashing without randomness, and name-based uuids. */
 const DOMAIN_PACKAGES: Record<string, RegExp> = {
   'node:crypto':
@@ -66,9 +95,10 @@ function mayEnter(room: string, other: string, target: string): boolean {
   // label; nothing else of them.
   if (room === 'cli' && (SERVICES as readonly string[]).includes(other))
     return /\/(?:service|config)\.ts$/.test(target)
-  if (room === 'shared/messages' && other === 'shared/platform') return MESSAGES_TAKE.test(target)
+  if (room === 'shared/messages' && /^shared\/(?:kafka|process)$/.test(other))
+    return MESSAGES_TAKE.test(target)
   // Whoever could make headers could make a second builder.
-  if (target.endsWith('/shared/platform/envelope.ts') && room !== 'shared/messages') return false
+  if (target.endsWith('/shared/messages/envelope.ts') && room !== 'shared/messages') return false
   return DOORS[room]?.includes(other) ?? false
 }
 
@@ -77,8 +107,8 @@ function contentViolations(file: string, room: string, source: string): string[]
   const code = source.replaceAll(/\/\*[\s\S]*?\*\/|(?<![:'"`])\/\/.*$/gm, '')
   const readsEnv =
     /(?:config|main)\.ts$/.test(file) ||
-    /shared\/platform\/(?:env|flags)\.ts$/.test(file) ||
-    room === 'infra/local'
+    /shared\/(?:process\/settings|gates\/flags)\.ts$/.test(file) ||
+    /^infra\/(?:stack|demo|dev)$/.test(room)
   if (!readsEnv && /process\.env\b/.test(code)) found.push(`${file} reads process.env`)
   if (
     (room === 'shared/domain' || room === 'shared/messages') &&
@@ -104,11 +134,13 @@ function strings(code: string): string {
 }
 
 function roomOf(file: string): string | null {
-  const shared = /^services\/(shared\/(?:domain|platform|messages|store|vendors))\//.exec(file)
+  const shared = /^services\/(shared\/(?:domain|process|kafka|gates|vendors|messages|store|boot))\//.exec(
+    file,
+  )
   if (shared?.[1]) return shared[1]
   const service = /^services\/([a-z]+)\//.exec(file)
   if (service?.[1] && service[1] !== 'shared') return service[1]
-  const infra = /^(infra\/(?:simulator|local))\//.exec(file)
+  const infra = /^(infra\/(?:simulator|stack|demo|oracle|dev))\//.exec(file)
   if (infra?.[1]) return infra[1]
   return file.startsWith('schemas/') ? 'schemas' : null
 }
@@ -136,10 +168,22 @@ describe('the house', () => {
       `import { a } from '#shared/vendors/vendor.ts'`,
     ],
     [
-      'platform that imports store',
-      'services/shared/platform/x.ts',
+      'a process that imports the store',
+      'services/shared/process/x.ts',
       `import type { A } from '#shared/store/events.ts'`,
     ],
+    [
+      'Kafka that knows the gates',
+      'services/shared/kafka/x.ts',
+      `import { a } from '#shared/gates/flags.ts'`,
+    ],
+    ['gates that know Kafka', 'services/shared/gates/x.ts', `import { a } from '#shared/kafka/open.ts'`],
+    [
+      'a store that opens a process',
+      'services/shared/store/x.ts',
+      `import { a } from '#shared/boot/open-service.ts'`,
+    ],
+    ['the oracle that looks at the demo', 'infra/oracle/x.ts', `import { a } from '../demo/demo.ts'`],
     [
       'a message that imports the store',
       'services/shared/messages/x.ts',
@@ -150,11 +194,7 @@ describe('the house', () => {
       'services/shared/messages/x.ts',
       `import type { A } from '#shared/vendors/vendor.ts'`,
     ],
-    [
-      'a message that sends',
-      'services/shared/messages/x.ts',
-      `import { a } from '#shared/platform/kafkajs.ts'`,
-    ],
+    ['a message that sends', 'services/shared/messages/x.ts', `import { a } from '#shared/kafka/open.ts'`],
     [
       'a message that reads the clock',
       'services/shared/messages/x.ts',
@@ -163,7 +203,7 @@ describe('the house', () => {
     [
       'a service that makes headers of a message',
       'services/sync/x.ts',
-      `import { a } from '#shared/platform/envelope.ts'`,
+      `import { a } from '#shared/messages/envelope.ts'`,
     ],
     ['domain that imports node:fs', 'services/shared/domain/x.ts', `import { readFileSync } from 'node:fs'`],
     [
@@ -207,9 +247,9 @@ describe('the house', () => {
     ],
     ['domain hashing', 'services/shared/domain/x.ts', `import { createHash } from 'node:crypto'`],
     [
-      'store using platform',
+      'store using the process',
       'services/shared/store/x.ts',
-      `import type { Queryable } from '#shared/platform/postgres.ts'`,
+      `import type { Secret } from '#shared/process/secret.ts'`,
     ],
     [
       'store using messages',
@@ -267,7 +307,7 @@ describe('the play vendors of test/field', () => {
    */
   const MAY_IMPORT = {
     vendors: /^(?:node:|\.\/)/,
-    cases: /^(?:node:|\.\/|\.\.\/support\/|vitest$|jose$|\.\.\/\.\.\/infra\/local\/browser\.ts$)/,
+    cases: /^(?:node:|\.\/|\.\.\/support\/|vitest$|jose$|\.\.\/\.\.\/infra\/demo\/browser\.ts$)/,
   }
 
   function strangers(file: string, source: string): string[] {
@@ -293,7 +333,7 @@ describe('the play vendors of test/field', () => {
     ['test/field/vendors/x.ts', `import { a } from '../../support/eventually.ts'`],
     ['test/field/vendors/x.ts', `import { a } from '#shared/domain/event.ts'`],
     ['test/field/x.test.ts', `import { a } from '../../infra/simulator/random.ts'`],
-    ['test/field/x.test.ts', `import { a } from '../../services/sync/unit.ts'`],
+    ['test/field/x.test.ts', `import { a } from '../../services/sync/unit/unit.ts'`],
   ])('may not have, in %s, %s', (file, source) => {
     expect(strangers(file, source)).toHaveLength(1)
   })

@@ -3,18 +3,14 @@
 import { text } from 'node:stream/consumers'
 import { z } from 'zod'
 import { isUuid, providerId } from '#shared/domain/ids.ts'
-import { openCodec } from '#shared/platform/codec.ts'
-import { parseKeyring } from '#shared/platform/crypto.ts'
-import {
-  credentialsEnv,
-  kafkaEnv,
-  postgresEnv,
-  readEnv,
-  registryEnv,
-  vendorsEnv,
-} from '#shared/platform/env.ts'
-import { createLogger } from '#shared/platform/log.ts'
-import { openDatabase } from '#shared/platform/postgres.ts'
+import { openCodec } from '#shared/kafka/codec.ts'
+import { parseKeyring } from '#shared/process/keyring.ts'
+import { credentialsEnv, postgresEnv } from '#shared/store/settings.ts'
+import { kafkaEnv, registryEnv } from '#shared/kafka/settings.ts'
+import { readEnv } from '#shared/process/settings.ts'
+import { vendorsEnv } from '#shared/vendors/settings.ts'
+import { createLogger } from '#shared/process/log.ts'
+import { openDatabase } from '#shared/store/database.ts'
 import { createVendors } from '#shared/vendors/index.ts'
 import { TOPICS } from '#schemas/topics.ts'
 import { connectAccount } from '../ingress/service.ts'

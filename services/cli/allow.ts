@@ -4,7 +4,7 @@
 import { z } from 'zod'
 import { GATES, type GateName } from '#shared/domain/gates.ts'
 import { connectionId, isUuid } from '#shared/domain/ids.ts'
-import { httpUrl, readEnv, secretText } from '#shared/platform/env.ts'
+import { httpUrl, readEnv, secretText } from '#shared/process/settings.ts'
 import { readConnectionState } from '#shared/store/connection-status.ts'
 import {
   ALLOWLISTS,
@@ -15,7 +15,7 @@ import {
   setToggle,
   standingAllowlist,
   type StandingAllowlist,
-} from '#shared/platform/seed-toggles.ts'
+} from '#shared/gates/seed-toggles.ts'
 import { lookWithin, seenOf, wordsOf } from './look.ts'
 import type { Output } from './output.ts'
 import { Problem } from './problem.ts'

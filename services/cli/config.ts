@@ -5,7 +5,7 @@
 import { existsSync, readFileSync } from 'node:fs'
 import path from 'node:path'
 import { z } from 'zod'
-import { livingHolder } from '#shared/platform/process-identity.ts'
+import { livingHolder } from '#shared/process/identity.ts'
 import { Problem } from './problem.ts'
 
 const FOLDER = '.calstream'

@@ -1,7 +1,7 @@
 // Whether the flag server's console opens with the password that everybody knows.
 import { z } from 'zod'
-import { httpUrl, readEnv } from '#shared/platform/env.ts'
-import { isDefaultLoginOpen } from '#shared/platform/unleash-console.ts'
+import { httpUrl, readEnv } from '#shared/process/settings.ts'
+import { isDefaultLoginOpen } from '#shared/gates/unleash-console.ts'
 
 /** What to do about it. Unleash applies the password of its settings at its first start only. */
 export const CONSOLE_REMEDY =

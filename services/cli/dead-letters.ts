@@ -5,12 +5,14 @@
 // a shard must not overtake.
 import { z } from 'zod'
 import { isUuid } from '#shared/domain/ids.ts'
-import type { InboundRecord, OutboundRecord } from '#shared/platform/broker.ts'
-import { kafkaEnv, postgresEnv, readEnv } from '#shared/platform/env.ts'
-import { readRecords } from '#shared/platform/kafkajs-read.ts'
-import { openProducer } from '#shared/platform/kafkajs.ts'
-import { createLogger } from '#shared/platform/log.ts'
-import { type Database, openDatabase } from '#shared/platform/postgres.ts'
+import type { InboundRecord, OutboundRecord } from '#shared/kafka/broker.ts'
+import { kafkaEnv } from '#shared/kafka/settings.ts'
+import { postgresEnv } from '#shared/store/settings.ts'
+import { readEnv } from '#shared/process/settings.ts'
+import { readRecords } from '#shared/kafka/read-records.ts'
+import { openProducer } from '#shared/kafka/open.ts'
+import { createLogger } from '#shared/process/log.ts'
+import { type Database, openDatabase } from '#shared/store/database.ts'
 import {
   type DeadLetterFilter,
   type DeadLetterRow,

@@ -5,10 +5,11 @@
 import { z } from 'zod'
 import { Failure } from '#shared/domain/failure.ts'
 import type { ConnectionId } from '#shared/domain/ids.ts'
-import { openSecret, parseKeyring, sealedWith, sealSecret, type Keyring } from '#shared/platform/crypto.ts'
-import { credentialsEnv, postgresEnv, readEnv } from '#shared/platform/env.ts'
-import { createLogger } from '#shared/platform/log.ts'
-import { openDatabase, type Queryable } from '#shared/platform/postgres.ts'
+import { openSecret, parseKeyring, sealedWith, sealSecret, type Keyring } from '#shared/process/keyring.ts'
+import { credentialsEnv, postgresEnv } from '#shared/store/settings.ts'
+import { readEnv } from '#shared/process/settings.ts'
+import { createLogger } from '#shared/process/log.ts'
+import { openDatabase, type Queryable } from '#shared/store/database.ts'
 import {
   countByKey,
   credentialsNotUnder,

@@ -2,7 +2,7 @@
 // every look ends, and its end is told in words that a person can use.
 import { z } from 'zod'
 import { Failure } from '#shared/domain/failure.ts'
-import { ConfigError } from '#shared/platform/env.ts'
+import { ConfigError } from '#shared/process/settings.ts'
 import { Problem } from './problem.ts'
 
 /** Above the 2 s in which a service's /readyz is certain to answer while the service lives. */

@@ -4,7 +4,7 @@
 import { readFileSync } from 'node:fs'
 import { Command, CommanderError } from 'commander'
 import { z } from 'zod'
-import { ConfigError } from '#shared/platform/env.ts'
+import { ConfigError } from '#shared/process/settings.ts'
 import { Failure } from '#shared/domain/failure.ts'
 import type { AllowOptions } from './allow.ts'
 import { installation, SERVICES, serviceSettings } from './config.ts'
@@ -230,7 +230,7 @@ program
   .command('reset')
   .description('delete the data of the local stack in this folder (.calstream); on a clone alone')
   .action(() => {
-    // On a clone infra/local/calstream.mjs takes this command before it comes here.
+    // On a clone infra/dev/calstream.mjs takes this command before it comes here.
     throw new Problem('There is no local stack here. In a clone: npx calstream reset.')
   })
 

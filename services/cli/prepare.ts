@@ -2,20 +2,14 @@
 // Each may run any number of times.
 import { readFileSync } from 'node:fs'
 import { z } from 'zod'
-import {
-  httpUrl,
-  kafkaEnv,
-  postgresEnv,
-  readEnv,
-  registryEnv,
-  secretText,
-  wholeNumber,
-} from '#shared/platform/env.ts'
-import { createLogger } from '#shared/platform/log.ts'
-import { applySchemas, verifySchemas } from '#shared/platform/schemas.ts'
-import { applyTopics, verifyTopics } from '#shared/platform/topics.ts'
+import { httpUrl, readEnv, secretText, wholeNumber } from '#shared/process/settings.ts'
+import { kafkaEnv, registryEnv } from '#shared/kafka/settings.ts'
+import { postgresEnv } from '#shared/store/settings.ts'
+import { createLogger } from '#shared/process/log.ts'
+import { applySchemas, verifySchemas } from '#shared/kafka/schemas.ts'
+import { applyTopics, verifyTopics } from '#shared/kafka/topics.ts'
 import { migrate } from '#shared/store/migrate.ts'
-import { seedToggles } from '#shared/platform/seed-toggles.ts'
+import { seedToggles } from '#shared/gates/seed-toggles.ts'
 import { urlOf } from './config.ts'
 import { complain, type Output } from './output.ts'
 import { Problem } from './problem.ts'

@@ -1,5 +1,5 @@
 // `calstream <service>` and `calstream all`. Each service is loaded only when it runs.
-import { run } from '#shared/platform/run.ts'
+import { run } from '#shared/process/run.ts'
 import { envOf, urlOf, type ServiceName } from './config.ts'
 
 type Start = (env: NodeJS.ProcessEnv, signal: AbortSignal) => Promise<AsyncDisposable>

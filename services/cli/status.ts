@@ -5,10 +5,12 @@ import { z } from 'zod'
 import { connectionWords, STALE_AFTER_MS } from '#shared/domain/connection-words.ts'
 import type { GateDecision } from '#shared/domain/gates.ts'
 import { isoOf } from '#shared/domain/instant.ts'
-import { kafkaEnv, postgresEnv, readEnv } from '#shared/platform/env.ts'
-import { groupLag } from '#shared/platform/kafkajs.ts'
-import { createLogger } from '#shared/platform/log.ts'
-import { openDatabase, type Database } from '#shared/platform/postgres.ts'
+import { kafkaEnv } from '#shared/kafka/settings.ts'
+import { postgresEnv } from '#shared/store/settings.ts'
+import { readEnv } from '#shared/process/settings.ts'
+import { groupLag } from '#shared/kafka/open.ts'
+import { createLogger } from '#shared/process/log.ts'
+import { openDatabase, type Database } from '#shared/store/database.ts'
 import {
   countStates,
   listConnections,

@@ -3,7 +3,8 @@
 import { z } from 'zod'
 import { GATES, type GateDecision, type GateName } from '#shared/domain/gates.ts'
 import { isUuid, type ConnectionId, type ProviderId } from '#shared/domain/ids.ts'
-import { readEnv, unleashEnv } from '#shared/platform/env.ts'
+import { readEnv } from '#shared/process/settings.ts'
+import { unleashEnv } from '#shared/gates/settings.ts'
 import {
   type AllowlistName,
   type Caps,
@@ -14,7 +15,7 @@ import {
   letsIn,
   readAllowlist,
   type Toggle,
-} from '#shared/platform/gate-rules.ts'
+} from '#shared/gates/gate-rules.ts'
 import type { Admission } from '#shared/store/status.ts'
 import { fetchWithin } from './look.ts'
 import { Problem } from './problem.ts'

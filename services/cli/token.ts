@@ -2,7 +2,7 @@
 import { decodeJwt, SignJWT } from 'jose'
 import { z } from 'zod'
 import { isUuid } from '#shared/domain/ids.ts'
-import { readEnv } from '#shared/platform/env.ts'
+import { readEnv } from '#shared/process/settings.ts'
 import { ANY_CLAIM, BEARER_LIFE_MAX_S, bearerEnv, bearerSecret } from '../ingress/config.ts'
 import type { Output } from './output.ts'
 import { Problem } from './problem.ts'

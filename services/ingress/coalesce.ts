@@ -3,7 +3,7 @@
 // is published after the last that joined it arrived, and answers none of them before it is
 // durable; it carries a delivery key only for notifications whose key it is, and with none no
 // unit takes it for answered.
-import { metrics } from '#shared/platform/metrics.ts'
+import { metrics } from '#shared/process/metrics.ts'
 import type { Commitment } from './group-commit.ts'
 import type { Ring } from './ring.ts'
 

@@ -1,20 +1,10 @@
 // What the ingress reads from its environment. Pure.
 import { z } from 'zod'
-import {
-  adminEnv,
-  channelEnv,
-  credentialsEnv,
-  httpUrl,
-  kafkaEnv,
-  postgresEnv,
-  readEnv,
-  registryEnv,
-  secretText,
-  text,
-  unleashEnv,
-  vendorsEnv,
-  wholeNumber,
-} from '#shared/platform/env.ts'
+import { adminEnv, httpUrl, readEnv, secretText, text, wholeNumber } from '#shared/process/settings.ts'
+import { channelEnv, vendorsEnv } from '#shared/vendors/settings.ts'
+import { credentialsEnv, postgresEnv } from '#shared/store/settings.ts'
+import { kafkaEnv, registryEnv } from '#shared/kafka/settings.ts'
+import { unleashEnv } from '#shared/gates/settings.ts'
 import { isNetwork } from './sockets/addresses.ts'
 
 /** RFC 7518 §3.2: the key of HS256 has at least the size of its hash. */

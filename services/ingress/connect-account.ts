@@ -5,9 +5,9 @@ import type { ConnectionId, ProviderId } from '#shared/domain/ids.ts'
 import { connectionChanged } from '#shared/messages/connection-changed.ts'
 import { sentBy } from '#shared/messages/message.ts'
 import { syncRequested } from '#shared/messages/sync-requested.ts'
-import { sealSecret, type Keyring } from '#shared/platform/crypto.ts'
-import type { Codec } from '#shared/platform/codec.ts'
-import type { Database, Queryable } from '#shared/platform/postgres.ts'
+import { sealSecret, type Keyring } from '#shared/process/keyring.ts'
+import type { Codec } from '#shared/kafka/codec.ts'
+import type { Database, Queryable } from '#shared/store/database.ts'
 import {
   putCalendars,
   putCredentials,

@@ -3,7 +3,7 @@
 // succeeded; it joins only a group whose write has not been sent. Every wait ends by itself: a
 // full queue and the deadline answer without waiting for the other side. An item that is refused
 // for what it is never fails its group.
-import { writeApart } from '#shared/platform/put-aside.ts'
+import { writeApart } from '#shared/process/put-aside.ts'
 
 /**
  * `durable`, or why not: nothing of it is certain to be stored then, and the caller is told to come

@@ -4,10 +4,10 @@
 // scheduler may delete the row at the seq of an earlier one.
 import type { GateName } from '#shared/domain/gates.ts'
 import type { ConnectionId } from '#shared/domain/ids.ts'
-import { crashPoint } from '#shared/platform/crash-point.ts'
-import type { Logger } from '#shared/platform/log.ts'
-import { metrics } from '#shared/platform/metrics.ts'
-import type { Queryable } from '#shared/platform/postgres.ts'
+import { crashPoint } from '#shared/process/crash-point.ts'
+import type { Logger } from '#shared/process/log.ts'
+import { metrics } from '#shared/process/metrics.ts'
+import type { Queryable } from '#shared/store/database.ts'
 import { holdRequests, type HeldRow } from '#shared/store/held-requests.ts'
 import { createGroupCommit } from './group-commit.ts'
 

@@ -12,8 +12,8 @@ import Fastify, {
   type FastifyRequest,
 } from 'fastify'
 import { Failure } from '#shared/domain/failure.ts'
-import type { Logger } from '#shared/platform/log.ts'
-import { currentTraceId } from '#shared/platform/telemetry.ts'
+import type { Logger } from '#shared/process/log.ts'
+import { currentTraceId } from '#shared/process/telemetry.ts'
 import { REQUEST_ID, requestIdOf } from './request-id.ts'
 import { GuardedResponse, guardEntrance } from './sockets/entrance.ts'
 import { GuardedSocket } from './sockets/guarded-socket.ts'

@@ -1,6 +1,8 @@
 // What the relay reads from its environment. Pure.
 import { z } from 'zod'
-import { adminEnv, kafkaEnv, postgresEnv, readEnv } from '#shared/platform/env.ts'
+import { adminEnv, readEnv } from '#shared/process/settings.ts'
+import { kafkaEnv } from '#shared/kafka/settings.ts'
+import { postgresEnv } from '#shared/store/settings.ts'
 
 const schema = z.object({ ...kafkaEnv, ...postgresEnv, ...adminEnv })
 

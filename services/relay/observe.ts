@@ -1,5 +1,5 @@
 // What the relay measures of the rows it published. Labels carry no ids.
-import { metrics } from '#shared/platform/metrics.ts'
+import { metrics } from '#shared/process/metrics.ts'
 import type { OutboxRow } from '#shared/store/relay.ts'
 
 /**

@@ -1,8 +1,8 @@
 // The shards that this relay works on: one look finds those with rows, each of them is drained by
 // itself, several at once. Invariant: at most one drain runs per shard, and a shard in trouble
 // (Kafka or Postgres away) is tried again within a second, without holding the others back.
-import type { Logger } from '#shared/platform/log.ts'
-import { pause } from '#shared/platform/loop.ts'
+import type { Logger } from '#shared/process/log.ts'
+import { pause } from '#shared/process/loop.ts'
 import { shardsWithRows, type ShardLease } from '#shared/store/relay.ts'
 import { closeShard, drainShard, heldShard, type HeldShard, type RelayDeps } from './relay.ts'
 

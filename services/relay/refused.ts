@@ -1,7 +1,7 @@
 // The dead letter of an outbox row that Kafka refused.
 // It never had a partition or offset, so both are -1.
-import type { InboundRecord, OutboundRecord } from '#shared/platform/broker.ts'
-import { deadLetterRecord } from '#shared/platform/dead-letter.ts'
+import type { InboundRecord, OutboundRecord } from '#shared/kafka/broker.ts'
+import { deadLetterRecord } from '#shared/kafka/dead-letter.ts'
 import type { OutboxRow } from '#shared/store/relay.ts'
 import { connectionOf } from './whole-pairs.ts'
 

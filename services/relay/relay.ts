@@ -5,11 +5,11 @@
 // publish and delete repeats the batch with the same ce_ids and bytes: never loss, and within a
 // connection first occurrences keep their order.
 import { asFailure, type Failure } from '#shared/domain/failure.ts'
-import type { TransactionalProducer } from '#shared/platform/broker.ts'
-import { crashPoint } from '#shared/platform/crash-point.ts'
-import type { Logger } from '#shared/platform/log.ts'
-import type { Queryable } from '#shared/platform/postgres.ts'
-import { inSpan, type SpanOptions } from '#shared/platform/telemetry.ts'
+import type { TransactionalProducer } from '#shared/kafka/broker.ts'
+import { crashPoint } from '#shared/process/crash-point.ts'
+import type { Logger } from '#shared/process/log.ts'
+import type { Queryable } from '#shared/store/database.ts'
+import { inSpan, type SpanOptions } from '#shared/process/telemetry.ts'
 import { deleteOutbox, holdsShard, readOutbox, type OutboxRow, type ShardLease } from '#shared/store/relay.ts'
 import { REFUSALS_MAX, refusedRecord } from './refused.ts'
 import { settleBatch } from './settle-batch.ts'

@@ -1,8 +1,8 @@
 // Which shards this relay holds. Leases say who works; they are not what keeps the stream in order:
 // that is the broker, which fences a predecessor's producer. So a lease may be lost late, and the
 // shard of a dead relay is taken within its length.
-import type { Logger } from '#shared/platform/log.ts'
-import type { Database } from '#shared/platform/postgres.ts'
+import type { Logger } from '#shared/process/log.ts'
+import type { Database } from '#shared/store/database.ts'
 import { SHARDS } from '#shared/domain/ids.ts'
 import { leaveRelays, releaseShard, renewShards, takeShards, type ShardLease } from '#shared/store/relay.ts'
 

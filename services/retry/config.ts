@@ -1,7 +1,9 @@
 // What retry reads from its environment:
 // no database, it holds nothing that the topics do not hold. Pure.
 import { z } from 'zod'
-import { adminEnv, kafkaEnv, readEnv, registryEnv, unleashEnv } from '#shared/platform/env.ts'
+import { adminEnv, readEnv } from '#shared/process/settings.ts'
+import { kafkaEnv, registryEnv } from '#shared/kafka/settings.ts'
+import { unleashEnv } from '#shared/gates/settings.ts'
 
 const schema = z.object({ ...kafkaEnv, ...registryEnv, ...unleashEnv, ...adminEnv })
 

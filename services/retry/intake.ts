@@ -13,13 +13,13 @@ import type {
   InboundRecord,
   Producer,
   TopicPartition,
-} from '#shared/platform/broker.ts'
-import { buryRecord } from '#shared/platform/bury-record.ts'
-import type { Clock } from '#shared/platform/clock.ts'
-import type { Codec } from '#shared/platform/codec.ts'
-import { crashPoint } from '#shared/platform/crash-point.ts'
-import type { Logger } from '#shared/platform/log.ts'
-import type { OffsetLedger } from '#shared/platform/offset-ledger.ts'
+} from '#shared/kafka/broker.ts'
+import { buryRecord } from '#shared/kafka/bury-record.ts'
+import type { Clock } from '#shared/process/clock.ts'
+import type { Codec } from '#shared/kafka/codec.ts'
+import { crashPoint } from '#shared/process/crash-point.ts'
+import type { Logger } from '#shared/process/log.ts'
+import type { OffsetLedger } from '#shared/kafka/offset-ledger.ts'
 import type { DueHeap } from './due-heap.ts'
 
 type Scheduled = TopicMessages[RetryTopic]

@@ -1,16 +1,10 @@
 // What the scheduler reads from its environment. Pure.
 import { z } from 'zod'
-import {
-  adminEnv,
-  channelEnv,
-  credentialsEnv,
-  kafkaEnv,
-  postgresEnv,
-  readEnv,
-  registryEnv,
-  unleashEnv,
-  vendorsEnv,
-} from '#shared/platform/env.ts'
+import { adminEnv, readEnv } from '#shared/process/settings.ts'
+import { channelEnv, vendorsEnv } from '#shared/vendors/settings.ts'
+import { credentialsEnv, postgresEnv } from '#shared/store/settings.ts'
+import { kafkaEnv, registryEnv } from '#shared/kafka/settings.ts'
+import { unleashEnv } from '#shared/gates/settings.ts'
 
 const schema = z.object({
   ...kafkaEnv,

@@ -3,11 +3,11 @@
 // and keeps no other back.
 import { TOPICS } from '#schemas/topics.ts'
 import { connectionId, isUuid, type VendorName } from '#shared/domain/ids.ts'
-import type { Batch, Consumer, ConsumerHandlers, InboundRecord } from '#shared/platform/broker.ts'
-import { createOffsetLedger } from '#shared/platform/offset-ledger.ts'
-import type { Logger } from '#shared/platform/log.ts'
-import type { Queryable } from '#shared/platform/postgres.ts'
-import { writeApart } from '#shared/platform/put-aside.ts'
+import type { Batch, Consumer, ConsumerHandlers, InboundRecord } from '#shared/kafka/broker.ts'
+import { createOffsetLedger } from '#shared/kafka/offset-ledger.ts'
+import type { Logger } from '#shared/process/log.ts'
+import type { Queryable } from '#shared/store/database.ts'
+import { writeApart } from '#shared/process/put-aside.ts'
 import { indexDeadLetters, type DeadLetterEntry } from '#shared/store/dead-letters.ts'
 
 const AT_ONCE = 500

@@ -1,9 +1,9 @@
 // Jobs under leases: several schedulers may run, each job is done by the one that holds its lease,
 // at its beat. Invariant: a failed run is due again at once, for anybody.
-import type { Logger } from '#shared/platform/log.ts'
-import { startLoop, type Loop } from '#shared/platform/loop.ts'
-import { metrics } from '#shared/platform/metrics.ts'
-import type { Queryable } from '#shared/platform/postgres.ts'
+import type { Logger } from '#shared/process/log.ts'
+import { startLoop, type Loop } from '#shared/process/loop.ts'
+import { metrics } from '#shared/process/metrics.ts'
+import type { Queryable } from '#shared/store/database.ts'
 import { claimJob, releaseJob } from '#shared/store/leases.ts'
 
 export interface Job {

@@ -1,5 +1,5 @@
 // The scheduler process.
-import { run } from '#shared/platform/run.ts'
+import { run } from '#shared/process/run.ts'
 import { loadConfig } from './config.ts'
 import { startScheduler } from './service.ts'
 

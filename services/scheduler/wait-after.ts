@@ -3,7 +3,7 @@
 import { backoffMs } from '#shared/domain/backoff.ts'
 import type { Failure, FailureCode } from '#shared/domain/failure.ts'
 import { settlementOf } from '#shared/domain/failure-settlement.ts'
-import type { Clock } from '#shared/platform/clock.ts'
+import type { Clock } from '#shared/process/clock.ts'
 import { settleJob } from './settle-job.ts'
 
 /**

@@ -1,17 +1,11 @@
 // What the sync service reads from its environment. Pure.
 import { z } from 'zod'
 import { PRIVATE_TITLES } from '#shared/domain/judged-by.ts'
-import {
-  adminEnv,
-  credentialsEnv,
-  kafkaEnv,
-  postgresEnv,
-  readEnv,
-  registryEnv,
-  unleashEnv,
-  vendorsEnv,
-  wholeNumber,
-} from '#shared/platform/env.ts'
+import { adminEnv, readEnv, wholeNumber } from '#shared/process/settings.ts'
+import { credentialsEnv, postgresEnv } from '#shared/store/settings.ts'
+import { kafkaEnv, registryEnv } from '#shared/kafka/settings.ts'
+import { unleashEnv } from '#shared/gates/settings.ts'
+import { vendorsEnv } from '#shared/vendors/settings.ts'
 
 const slots = (expected: string, standard: string) =>
   wholeNumber(expected, { min: 1, max: 1000 }).prefault(standard).describe(expected)

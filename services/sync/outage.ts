@@ -1,9 +1,9 @@
 // What happens while Postgres is away: reading stops, lanes rest, and one probe looks for
 // its return. Invariant: nothing is recorded, so nothing is committed; work goes on within
 // two seconds of the return.
-import type { Logger } from '#shared/platform/log.ts'
-import { pause, startLoop, until, type Loop } from '#shared/platform/loop.ts'
-import type { Queryable } from '#shared/platform/postgres.ts'
+import type { Logger } from '#shared/process/log.ts'
+import { pause, startLoop, until, type Loop } from '#shared/process/loop.ts'
+import type { Queryable } from '#shared/store/database.ts'
 
 export interface OutageDeps {
   readonly db: Queryable

@@ -4,7 +4,7 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { parseArgs } from 'node:util'
-import { parsedOrUsage } from '../../infra/local/usage.ts'
+import { parsedOrUsage } from '../../infra/stack/usage.ts'
 import { startSharedStack } from '../support/shared-stack.ts'
 import type { TestStack } from '../support/test-stack.ts'
 import { killRun, openRunFolder, removeRunFolder } from '../support/test-run.ts'

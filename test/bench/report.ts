@@ -2,7 +2,7 @@
 // the same run; the machine is described by what matters for the figures and never by its name.
 import { readFileSync } from 'node:fs'
 import { arch, cpus, loadavg, platform, totalmem } from 'node:os'
-import { percentile } from '../../infra/local/verify.ts'
+import { percentile } from '../../infra/oracle/verify.ts'
 
 export interface BenchResult {
   readonly name: string

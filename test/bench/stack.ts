@@ -9,26 +9,26 @@ import { setTimeout as delay } from 'node:timers/promises'
 import pg from 'pg'
 import { pino } from 'pino'
 import { Failure } from '#shared/domain/failure.ts'
-import { Secret } from '#shared/platform/secret.ts'
-import { applySchemas } from '#shared/platform/schemas.ts'
-import { applyTopics } from '#shared/platform/topics.ts'
+import { Secret } from '#shared/process/secret.ts'
+import { applySchemas } from '#shared/kafka/schemas.ts'
+import { applyTopics } from '#shared/kafka/topics.ts'
 import { migrate } from '#shared/store/migrate.ts'
-import type { Component } from '../../infra/local/component.ts'
-import type { StackPlace } from '../../infra/local/infrastructure.ts'
-import { cacheFolder } from '../../infra/local/java-parts.ts'
-import { freePorts } from '../../infra/local/ports.ts'
-import { runStatement } from '../../infra/local/postgres.ts'
-import { ProcessLedger } from '../../infra/local/processes.ts'
-import { newSecrets } from '../../infra/local/secrets.ts'
-import { setAllowlist } from '#shared/platform/seed-toggles.ts'
+import type { Component } from '../../infra/stack/component.ts'
+import type { StackPlace } from '../../infra/stack/infrastructure.ts'
+import { cacheFolder } from '../../infra/stack/java-parts.ts'
+import { freePorts } from '../../infra/stack/ports.ts'
+import { runStatement } from '../../infra/stack/postgres.ts'
+import { ProcessLedger } from '../../infra/stack/processes.ts'
+import { newSecrets } from '../../infra/stack/secrets.ts'
+import { setAllowlist } from '#shared/gates/seed-toggles.ts'
 import {
   startService,
   startSimulator,
   vendorUrls,
   type ServiceName,
   type StackEnv,
-} from '../../infra/local/services.ts'
-import { simulatorAdmin, type SimulatorAdmin } from '../../infra/local/simulator-admin.ts'
+} from '../../infra/stack/services.ts'
+import { simulatorAdmin, type SimulatorAdmin } from '../../infra/oracle/simulator-admin.ts'
 import type { TestStack } from '../support/test-stack.ts'
 
 const START_MS = 240_000

@@ -2,8 +2,8 @@
 // arrives. A vendor that cannot come to rest holds nobody up.
 import { randomUUID } from 'node:crypto'
 import { expect, test } from 'vitest'
-import { comeToRest } from '../../infra/local/demo-rest.ts'
-import { simulatorAdmin } from '../../infra/local/simulator-admin.ts'
+import { comeToRest } from '../../infra/demo/rest.ts'
+import { simulatorAdmin } from '../../infra/oracle/simulator-admin.ts'
 import { eventually } from '../support/eventually.ts'
 import { startTestSimulator } from '../support/simulator.ts'
 import { startWebhookReceiver } from '../support/webhook-receiver.ts'

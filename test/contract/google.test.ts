@@ -1,5 +1,5 @@
 // Google's adapter, held to the contract of all vendors on the simulated Google.
-import { Secret } from '#shared/platform/secret.ts'
+import { Secret } from '#shared/process/secret.ts'
 import { createGoogle } from '#shared/vendors/google/adapter.ts'
 import { openSimulatedVendor } from '../support/simulated-vendor.ts'
 import { describeVendor } from './vendor.contract.ts'

@@ -3,10 +3,10 @@
 import { describe, expect, test } from 'vitest'
 import { Failure } from '#shared/domain/failure.ts'
 import { connectionId } from '#shared/domain/ids.ts'
-import { systemClock } from '#shared/platform/clock.ts'
-import { createLogger } from '#shared/platform/log.ts'
+import { systemClock } from '#shared/process/clock.ts'
+import { createLogger } from '#shared/process/log.ts'
 import type { Vendor } from '#shared/vendors/vendor.ts'
-import { withBudgets } from '#shared/vendors/with-budgets.ts'
+import { withBudgets } from '#shared/vendors/limits/guard.ts'
 import { eventually } from '../support/eventually.ts'
 import { openSimulatedMicrosoft } from '../support/simulated-microsoft.ts'
 import {

@@ -3,9 +3,9 @@
 import { readFileSync } from 'node:fs'
 import path from 'node:path'
 import { expect, inject, test } from 'vitest'
-import { createBrowser, linkOn } from '../../infra/local/browser.ts'
-import { setToggle } from '#shared/platform/seed-toggles.ts'
-import { REPOSITORY } from '../../infra/local/services.ts'
+import { createBrowser, linkOn } from '../../infra/demo/browser.ts'
+import { setToggle } from '#shared/gates/seed-toggles.ts'
+import { REPOSITORY } from '../../infra/stack/services.ts'
 import { type FreshClone, openFreshClone, type RunningStart } from '../support/fresh-clone.ts'
 import { restartRounds } from '../support/restart-rounds.ts'
 

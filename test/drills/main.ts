@@ -13,9 +13,9 @@
 // INVALID. Then `npm run drill -- ID`, and prove by a mutant (mutants/list.ts) that it bites.
 import path from 'node:path'
 import { parseArgs } from 'node:util'
-import { Progress, seconds } from '../../infra/local/progress.ts'
-import { REPOSITORY } from '../../infra/local/services.ts'
-import { parsedOrUsage } from '../../infra/local/usage.ts'
+import { Progress, seconds } from '../../infra/stack/progress.ts'
+import { REPOSITORY } from '../../infra/stack/services.ts'
+import { parsedOrUsage } from '../../infra/stack/usage.ts'
 import { openRunFolder, killRun, removeRunFolder } from '../support/test-run.ts'
 import { allDrills, chosenDrills } from './catalogue/all.ts'
 import type { Drill, Profile } from './drill.ts'

@@ -2,8 +2,8 @@
 // however the earlier one ended. Its arguments: main.usage.txt. Ten rounds of a minute
 // take about twenty minutes.
 import { parseArgs } from 'node:util'
-import { describe, Problem } from '../../infra/local/problem.ts'
-import { parsedOrUsage, wholeNumber } from '../../infra/local/usage.ts'
+import { describe, Problem } from '../../infra/stack/problem.ts'
+import { parsedOrUsage, wholeNumber } from '../../infra/stack/usage.ts'
 import { openFreshClone } from '../support/fresh-clone.ts'
 import { describeRound, type Ending, restartRounds } from '../support/restart-rounds.ts'
 import { killRun, openRunFolder, removeRunFolder } from '../support/test-run.ts'

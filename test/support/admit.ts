@@ -1,7 +1,7 @@
 // Puts ids on the allowlists of the shared Unleash. Files run side by side, so reading and writing
 // back happens under a lock.
 import pg from 'pg'
-import { ALLOWLISTS, type Allowlist, setAllowlist } from '#shared/platform/seed-toggles.ts'
+import { ALLOWLISTS, type Allowlist, setAllowlist } from '#shared/gates/seed-toggles.ts'
 import { eventually } from './eventually.ts'
 import { testStack } from './stack.ts'
 

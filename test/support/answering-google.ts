@@ -5,7 +5,7 @@ import { createServer, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { afterEach, expect } from 'vitest'
 import { Failure } from '#shared/domain/failure.ts'
-import { Secret } from '#shared/platform/secret.ts'
+import { Secret } from '#shared/process/secret.ts'
 import { createGoogle } from '#shared/vendors/google/adapter.ts'
 import type { PageRequest, Vendor } from '#shared/vendors/vendor.ts'
 

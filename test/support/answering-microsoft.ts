@@ -1,6 +1,6 @@
 // A server in Microsoft's place that answers as told, path by path,
 // with an adapter that talks to it.
-import { Secret } from '#shared/platform/secret.ts'
+import { Secret } from '#shared/process/secret.ts'
 import { createMicrosoft } from '#shared/vendors/microsoft/adapter.ts'
 import type { Page, PageItem, PageRequest, Vendor } from '#shared/vendors/vendor.ts'
 import { answering, json, NOW, signal, type Answer, type Seen } from './answering-google.ts'

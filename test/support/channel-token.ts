@@ -1,7 +1,7 @@
 // A channel token as the scheduler gives it to a channel that opens now.
 import { signChannelToken, type ChannelClaims, type ChannelKeys } from '#shared/domain/channel-token.ts'
 import type { VendorName } from '#shared/domain/ids.ts'
-import { systemClock } from '#shared/platform/clock.ts'
+import { systemClock } from '#shared/process/clock.ts'
 
 const WEEK_MICROS = 7 * 24 * 3600 * 1_000_000
 

@@ -3,7 +3,7 @@
 // and double openings show.
 import { randomUUID } from 'node:crypto'
 import type { VendorName } from '#shared/domain/ids.ts'
-import type { Clock } from '#shared/platform/clock.ts'
+import type { Clock } from '#shared/process/clock.ts'
 import type {
   ChannelRequest,
   OpenedChannel,

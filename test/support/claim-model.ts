@@ -10,8 +10,8 @@ import type { ClaimedConnection } from '#shared/store/connections.ts'
 import type { RequestReason, SyncRequested } from '#schemas/messages.gen.ts'
 import { DueHeap, type Waiting } from '../../services/retry/due-heap.ts'
 import { subjectOf } from '../../services/retry/intake.ts'
-import { isIll, isOwedNow, judgeClaim, type Verdict } from '../../services/sync/claim-rules.ts'
-import { judgeEnd } from '../../services/sync/judge-end.ts'
+import { isIll, isOwedNow, judgeClaim, type Verdict } from '../../services/sync/unit/claim-rules.ts'
+import { judgeEnd } from '../../services/sync/unit/judge-end.ts'
 import { UNTROUBLED } from './untroubled.ts'
 
 export const SECOND = 1_000_000

@@ -1,8 +1,8 @@
 // What a fault test holds of a component, be it a process of ours or a container.
-import type { Kafka } from '../../infra/local/kafka.ts'
-import type { PostgresAddress } from '../../infra/local/postgres.ts'
-import type { Registry } from '../../infra/local/registry.ts'
-import type { UnleashAddress } from '../../infra/local/unleash.ts'
+import type { Kafka } from '../../infra/stack/kafka.ts'
+import type { PostgresAddress } from '../../infra/stack/postgres.ts'
+import type { Registry } from '../../infra/stack/registry.ts'
+import type { UnleashAddress } from '../../infra/stack/unleash.ts'
 
 /** What a fault test does to a component. */
 export interface Stoppable extends AsyncDisposable {

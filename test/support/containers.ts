@@ -11,14 +11,14 @@ import {
   type StartedTestContainer,
 } from 'testcontainers'
 import { parse } from 'yaml'
-import { type Probe, untilAnswers } from '../../infra/local/child.ts'
-import { kafkaRoundTrip } from '../../infra/local/kafka.ts'
-import { freePorts } from '../../infra/local/ports.ts'
-import { createDatabases, postgresRoundTrip } from '../../infra/local/postgres.ts'
-import { Problem } from '../../infra/local/problem.ts'
-import { registryRoundTrip } from '../../infra/local/registry.ts'
-import { newSecrets, newUnleashTokens } from '../../infra/local/secrets.ts'
-import { unleashRoundTrip } from '../../infra/local/unleash.ts'
+import { type Probe, untilAnswers } from '../../infra/stack/child.ts'
+import { kafkaRoundTrip } from '../../infra/stack/kafka.ts'
+import { freePorts } from '../../infra/stack/ports.ts'
+import { createDatabases, postgresRoundTrip } from '../../infra/stack/postgres.ts'
+import { Problem } from '../../infra/stack/problem.ts'
+import { registryRoundTrip } from '../../infra/stack/registry.ts'
+import { newSecrets, newUnleashTokens } from '../../infra/stack/secrets.ts'
+import { unleashRoundTrip } from '../../infra/stack/unleash.ts'
 import type { OwnKafka, OwnPostgres, OwnRegistry, OwnUnleash, Stoppable } from './component-types.ts'
 import { newRunId, type StartedStack } from './test-stack.ts'
 
@@ -220,7 +220,7 @@ function kafkaSettings(): Record<string, string> {
   return {
     ...compose().services.kafka.environment,
     KAFKA_CONTROLLER_QUORUM_VOTERS: '1@localhost:9093',
-    // As in infra/local/kafka.ts: after a kill the only broker is back within seconds.
+    // As in infra/stack/kafka.ts: after a kill the only broker is back within seconds.
     KAFKA_BROKER_SESSION_TIMEOUT_MS: '3000',
     KAFKA_BROKER_HEARTBEAT_INTERVAL_MS: '500',
   }

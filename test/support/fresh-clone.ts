@@ -7,12 +7,12 @@ import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync } fro
 import path from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { promisify } from 'node:util'
-import { Child } from '../../infra/local/child.ts'
-import { childEnv } from '../../infra/local/infrastructure.ts'
-import { removePostgresHome } from '../../infra/local/postgres-home.ts'
-import { ProcessLedger, stopOrphans } from '../../infra/local/processes.ts'
-import { REPOSITORY } from '../../infra/local/services.ts'
-import type { StackFile } from '../../infra/local/stack-folder.ts'
+import { Child } from '../../infra/stack/child.ts'
+import { childEnv } from '../../infra/stack/infrastructure.ts'
+import { removePostgresHome } from '../../infra/stack/postgres-home.ts'
+import { ProcessLedger, stopOrphans } from '../../infra/stack/processes.ts'
+import { REPOSITORY } from '../../infra/stack/services.ts'
+import type { StackFile } from '../../infra/stack/stack-folder.ts'
 
 const NOT_COPIED = new Set(['node_modules', '.git', '.calstream', '.env'])
 /** The longest that any step may take on a machine that is busy with other things. */

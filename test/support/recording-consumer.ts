@@ -6,10 +6,10 @@ import type {
   ConsumerHandlers,
   ConsumerOptions,
   InboundRecord,
-} from '#shared/platform/broker.ts'
-import type { KafkaConfig } from '#shared/platform/kafkajs-client.ts'
-import { openConsumer } from '#shared/platform/kafkajs.ts'
-import { createLogger, type Logger } from '#shared/platform/log.ts'
+} from '#shared/kafka/broker.ts'
+import type { KafkaConfig } from '#shared/kafka/client.ts'
+import { openConsumer } from '#shared/kafka/open.ts'
+import { createLogger, type Logger } from '#shared/process/log.ts'
 import { eventually } from './eventually.ts'
 
 type Assigned = Parameters<ConsumerHandlers['assigned']>[0]

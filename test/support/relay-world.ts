@@ -1,7 +1,7 @@
 // A database and topics of one test's own, for tests of the relay.
 import { Kafka, logLevel } from 'kafkajs'
 import type pg from 'pg'
-import { applyTopics } from '#shared/platform/topics.ts'
+import { applyTopics } from '#shared/kafka/topics.ts'
 import { eventually } from './eventually.ts'
 import { openSession, quiet } from './outbox.ts'
 import { freshDatabase, freshPrefix, type TestDatabase, testStack } from './stack.ts'

@@ -1,7 +1,7 @@
 // Starts the local stack again and again on the same data, under a load that is cut off each
 // time, and asks of every start that it ends in "equal": the promise that a newcomer meets
 // at the second `npm start`.
-import { simulatorAdmin } from '../../infra/local/simulator-admin.ts'
+import { simulatorAdmin } from '../../infra/oracle/simulator-admin.ts'
 import { eventually } from './eventually.ts'
 import type { FreshClone, RunningStart } from './fresh-clone.ts'
 

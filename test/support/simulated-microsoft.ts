@@ -1,5 +1,5 @@
 // The simulated Microsoft for the contract suite and for the tests of what only Microsoft does.
-import { Secret } from '#shared/platform/secret.ts'
+import { Secret } from '#shared/process/secret.ts'
 import { createMicrosoft } from '#shared/vendors/microsoft/adapter.ts'
 import { openSimulatedVendor } from './simulated-vendor.ts'
 import type { VendorWorld } from './vendor-world.ts'

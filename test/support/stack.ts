@@ -4,10 +4,10 @@
 import { createHash, randomBytes } from 'node:crypto'
 import pg from 'pg'
 import { inject } from 'vitest'
-import { Secret } from '#shared/platform/secret.ts'
+import { Secret } from '#shared/process/secret.ts'
 import { migrate } from '#shared/store/migrate.ts'
-import { runStatement } from '../../infra/local/postgres.ts'
-import type { DatabaseRole } from '../../infra/local/secrets.ts'
+import { runStatement } from '../../infra/stack/postgres.ts'
+import type { DatabaseRole } from '../../infra/stack/secrets.ts'
 import type { TestStack } from './test-stack.ts'
 
 export type { TestStack }

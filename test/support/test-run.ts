@@ -2,10 +2,10 @@
 // clean up, so each run first ends the processes and removes the folders of those that are no more.
 import { mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import path from 'node:path'
-import { removePostgresHome } from '../../infra/local/postgres-home.ts'
-import { signalProcess } from '../../infra/local/signals.ts'
-import { processIdentity } from '#shared/platform/process-identity.ts'
-import { stopOrphans, writeWhole } from '../../infra/local/processes.ts'
+import { removePostgresHome } from '../../infra/stack/postgres-home.ts'
+import { signalProcess } from '../../infra/stack/signals.ts'
+import { processIdentity } from '#shared/process/identity.ts'
+import { stopOrphans, writeWhole } from '../../infra/stack/processes.ts'
 
 const RUNS = path.resolve(import.meta.dirname, '../../.calstream')
 const OWNER = 'owner.json'

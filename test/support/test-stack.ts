@@ -1,6 +1,6 @@
 // What is known of the stack that all test files of a run share.
 import { randomBytes } from 'node:crypto'
-import type { UnleashAddress } from '../../infra/local/unleash.ts'
+import type { UnleashAddress } from '../../infra/stack/unleash.ts'
 
 /** What a test file gets to know: plain data, since it crosses to other processes. */
 export interface TestStack {

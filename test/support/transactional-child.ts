@@ -3,7 +3,7 @@
 // `published` or the code of the failure.
 import { createInterface } from 'node:readline'
 import { asFailure } from '#shared/domain/failure.ts'
-import { openTransactionalProducer } from '#shared/platform/kafkajs.ts'
+import { openTransactionalProducer } from '#shared/kafka/open.ts'
 import { silent } from './recording-consumer.ts'
 
 const [brokers = '', prefix = '', transactionalId = '', topic = ''] = process.argv.slice(2)

@@ -11,7 +11,7 @@ import {
   type JWTPayload,
   type JWTVerifyGetKey,
 } from 'jose'
-import type { Secret } from '#shared/platform/secret.ts'
+import type { Secret } from '#shared/process/secret.ts'
 import { BEARER_LIFE_MAX_S } from '../config.ts'
 
 export interface BearerConfig {

@@ -13,8 +13,8 @@ import {
 } from '#shared/domain/ids.ts'
 import { sentBy } from '#shared/messages/message.ts'
 import { syncRequested } from '#shared/messages/sync-requested.ts'
-import type { Codec } from '#shared/platform/codec.ts'
-import type { Database, Queryable } from '#shared/platform/postgres.ts'
+import type { Codec } from '#shared/kafka/codec.ts'
+import type { Database, Queryable } from '#shared/store/database.ts'
 import {
   advanceConnection,
   isSelected,

@@ -16,7 +16,7 @@ import {
   type ProviderId,
   type VendorName,
 } from '#shared/domain/ids.ts'
-import type { Queryable } from '#shared/platform/postgres.ts'
+import type { Queryable } from '#shared/store/database.ts'
 import { listConnectionStates, type ConnectionState } from '#shared/store/connection-status.ts'
 import { badRequest, type Problem } from '../server.ts'
 

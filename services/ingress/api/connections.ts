@@ -7,7 +7,7 @@ import { calendarWords, connectionWords } from '#shared/domain/connection-words.
 import type { GateDecision, Gates } from '#shared/domain/gates.ts'
 import { connectionId, isUuid } from '#shared/domain/ids.ts'
 import { isoOf } from '#shared/domain/instant.ts'
-import type { Queryable } from '#shared/platform/postgres.ts'
+import type { Queryable } from '#shared/store/database.ts'
 import {
   readCalendarStates,
   readConnectionState,

@@ -2,7 +2,7 @@
 // at is the mailbox's to say, and where that is not known, whatever comes nearest. UTC is believed
 // last: Graph names it for events of people who never were there.
 import type { ConnectionId } from '#shared/domain/ids.ts'
-import type { Queryable } from '#shared/platform/postgres.ts'
+import type { Queryable } from '#shared/store/database.ts'
 import { readUsualZones } from '#shared/store/busy.ts'
 import type { CalendarState } from '#shared/store/connection-status.ts'
 import { isKnownZone, startOf } from './busy-spans.ts'

@@ -16,7 +16,7 @@ import {
   type ProviderId,
 } from '#shared/domain/ids.ts'
 import { isoOf } from '#shared/domain/instant.ts'
-import type { Queryable } from '#shared/platform/postgres.ts'
+import type { Queryable } from '#shared/store/database.ts'
 import { readConnectionState, readSyncedCalendars } from '#shared/store/connection-status.ts'
 import { isSelected } from '#shared/store/disconnect.ts'
 import { readEvents, type EventPlace, type EventRow } from '#shared/store/events-read.ts'

@@ -5,7 +5,7 @@ import { knowsBusy, REREAD_SPREAD_HOURS } from '#shared/domain/judged-by.ts'
 import type { Gates } from '#shared/domain/gates.ts'
 import type { ConnectionId, Micros, ProviderId } from '#shared/domain/ids.ts'
 import { isoOf } from '#shared/domain/instant.ts'
-import type { Queryable } from '#shared/platform/postgres.ts'
+import type { Queryable } from '#shared/store/database.ts'
 import {
   readUnbackedConnections,
   type CalendarState,

@@ -3,8 +3,8 @@
 import type { CalendarId } from '#shared/domain/ids.ts'
 import { eventsChanged, type RemovalReason } from '#shared/messages/event-changed.ts'
 import { sentBy } from '#shared/messages/message.ts'
-import type { Codec } from '#shared/platform/codec.ts'
-import type { Queryable } from '#shared/platform/postgres.ts'
+import type { Codec } from '#shared/kafka/codec.ts'
+import type { Queryable } from '#shared/store/database.ts'
 import { takeEvents, type LockedConnection, type RemovedEvent } from '#shared/store/disconnect.ts'
 import { insertOutbox } from '#shared/store/outbox.ts'
 

@@ -6,9 +6,9 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { whyClosed, type GateDecision, type Gates } from '#shared/domain/gates.ts'
 import { connectionId, isUuid, providerId, type ConnectionId, type ProviderId } from '#shared/domain/ids.ts'
-import { metrics } from '#shared/platform/metrics.ts'
-import type { Queryable } from '#shared/platform/postgres.ts'
-import { inSpan } from '#shared/platform/telemetry.ts'
+import { metrics } from '#shared/process/metrics.ts'
+import type { Queryable } from '#shared/store/database.ts'
+import { inSpan } from '#shared/process/telemetry.ts'
 import {
   oneConnection,
   providerConnections,

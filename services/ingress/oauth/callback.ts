@@ -6,7 +6,7 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { asFailure, Failure } from '#shared/domain/failure.ts'
 import type { VendorName } from '#shared/domain/ids.ts'
-import { openSecret } from '#shared/platform/crypto.ts'
+import { openSecret } from '#shared/process/keyring.ts'
 import { finishTry, readFlow, spendState, type Flow } from '#shared/store/oauth-flows.ts'
 import type { Vendor } from '#shared/vendors/vendor.ts'
 import { saveAccount, type Connected, type GrantedAccount } from '../connect-account.ts'

@@ -7,7 +7,7 @@
 import { createHash, randomBytes } from 'node:crypto'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { VendorName } from '#shared/domain/ids.ts'
-import { sealSecret } from '#shared/platform/crypto.ts'
+import { sealSecret } from '#shared/process/keyring.ts'
 import { beginTry, readFlow, type Flow } from '#shared/store/oauth-flows.ts'
 import type { Vendor } from '#shared/vendors/vendor.ts'
 import {

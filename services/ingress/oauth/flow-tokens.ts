@@ -6,7 +6,7 @@
 import { hkdfSync } from 'node:crypto'
 import { jwtVerify, SignJWT, type JWTPayload } from 'jose'
 import { isUuid } from '#shared/domain/ids.ts'
-import type { Keyring } from '#shared/platform/crypto.ts'
+import type { Keyring } from '#shared/process/keyring.ts'
 
 export type FlowPurpose = 'link' | 'form' | 'state'
 

@@ -14,10 +14,10 @@ import {
   type VendorName,
 } from '#shared/domain/ids.ts'
 import { isoOf } from '#shared/domain/instant.ts'
-import type { Queryable } from '#shared/platform/postgres.ts'
+import type { Queryable } from '#shared/store/database.ts'
 import { readConnectionState } from '#shared/store/connection-status.ts'
 import { createFlow } from '#shared/store/oauth-flows.ts'
-import { cleanLine } from '#shared/vendors/fit.ts'
+import { cleanLine } from '#shared/vendors/storable.ts'
 import type { Vendors } from '#shared/vendors/index.ts'
 import {
   chooseProvider,

@@ -1,7 +1,7 @@
 // Tells of sockets that were turned away:
 // each in a counter, all of ten seconds in one line of the log.
-import type { Logger } from '#shared/platform/log.ts'
-import { metrics } from '#shared/platform/metrics.ts'
+import type { Logger } from '#shared/process/log.ts'
+import { metrics } from '#shared/process/metrics.ts'
 
 export type Reason =
   /** No place, and nobody who could give way. */

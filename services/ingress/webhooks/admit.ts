@@ -4,7 +4,7 @@
 import { readChannelToken, type ChannelClaims, type ChannelKeys } from '#shared/domain/channel-token.ts'
 import { whyClosed, type GateDecision, type Gates } from '#shared/domain/gates.ts'
 import type { VendorName } from '#shared/domain/ids.ts'
-import type { Clock } from '#shared/platform/clock.ts'
+import type { Clock } from '#shared/process/clock.ts'
 import type { Publisher } from '../publisher.ts'
 import type { Refusals } from '../refusals.ts'
 import { unavailable, type Problem } from '../server.ts'

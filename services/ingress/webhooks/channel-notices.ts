@@ -5,11 +5,11 @@
 // refuses keeps no other back.
 import type { ChannelClaims } from '#shared/domain/channel-token.ts'
 import type { ConnectionId, VendorName } from '#shared/domain/ids.ts'
-import type { Clock } from '#shared/platform/clock.ts'
-import type { Logger } from '#shared/platform/log.ts'
-import { startLoop } from '#shared/platform/loop.ts'
-import type { Queryable } from '#shared/platform/postgres.ts'
-import { writeApart } from '#shared/platform/put-aside.ts'
+import type { Clock } from '#shared/process/clock.ts'
+import type { Logger } from '#shared/process/log.ts'
+import { startLoop } from '#shared/process/loop.ts'
+import type { Queryable } from '#shared/store/database.ts'
+import { writeApart } from '#shared/process/put-aside.ts'
 import {
   saveNotices,
   saveRefused,

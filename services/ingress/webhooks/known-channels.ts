@@ -5,7 +5,7 @@
 // items are all refused is silent (the scheduler polls it and opens another). Invariant: a
 // bounded number, each for a day.
 import type { ChannelClaims } from '#shared/domain/channel-token.ts'
-import type { Clock } from '#shared/platform/clock.ts'
+import type { Clock } from '#shared/process/clock.ts'
 
 /** Some 5 MB. */
 const KNOWN_MAX = 20_000

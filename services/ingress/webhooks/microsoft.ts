@@ -3,8 +3,8 @@
 // is signed before it says 403.
 import type { FastifyInstance, FastifyReply } from 'fastify'
 import { readChannelToken, type ChannelClaims } from '#shared/domain/channel-token.ts'
-import { metrics } from '#shared/platform/metrics.ts'
-import { inSpan } from '#shared/platform/telemetry.ts'
+import { metrics } from '#shared/process/metrics.ts'
+import { inSpan } from '#shared/process/telemetry.ts'
 import type { ChannelNotice, NoticeKind } from '#shared/store/channel-notices.ts'
 import type { ChannelNotices } from './channel-notices.ts'
 import { ITEMS_MAX, readMicrosoftBatch, type LifecycleEvent, type MicrosoftItem } from './microsoft-batch.ts'

@@ -51,7 +51,7 @@ export function whyClosed({ gate }: Extract<GateDecision, { state: 'off' }>): st
 }
 
 /**
- * What services ask; implemented over Unleash by platform/unleash.ts, over literals in tests. Every
+ * What services ask; implemented over Unleash by gates/unleash.ts, over literals in tests. Every
  * call is a fresh, synchronous decision.
  */
 export interface Gates {

@@ -3,10 +3,10 @@
 // from its facts alone, except for the fresh id.
 import type { SchemaTopic, TopicMessages } from '#schemas/topics.ts'
 import { connectionId, shardOf, type Micros, type VendorName } from '#shared/domain/ids.ts'
-import type { OutboundRecord } from '#shared/platform/broker.ts'
-import type { Codec } from '#shared/platform/codec.ts'
-import { eventHeaders } from '#shared/platform/envelope.ts'
-import { currentTraceparent } from '#shared/platform/telemetry.ts'
+import type { OutboundRecord } from '#shared/kafka/broker.ts'
+import type { Codec } from '#shared/kafka/codec.ts'
+import { eventHeaders } from './envelope.ts'
+import { currentTraceparent } from '#shared/process/telemetry.ts'
 
 /** The CloudEvents source of each part of the system that sends. */
 const SOURCES = {

@@ -1,7 +1,7 @@
 // What processes share about calls to vendors: budgets and rests. Invariant: a budget never grants
 // more than its room at once plus one call per step after that, however many processes ask; and
 // while a key rests, nothing is granted to anybody.
-import type { Queryable } from '#shared/platform/postgres.ts'
+import type { Queryable } from './database.ts'
 
 /** A wish for calls out of one budget. */
 export interface CallWish {

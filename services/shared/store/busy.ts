@@ -2,7 +2,7 @@
 // a hundred thousand of them sends a few spans over the wire; all-day events come as dates, whose
 // hours depend on the zone of their calendar.
 import type { CalendarId, ConnectionId, Micros } from '#shared/domain/ids.ts'
-import type { Queryable } from '#shared/platform/postgres.ts'
+import type { Queryable } from './database.ts'
 
 export interface BusySpan {
   readonly start: Micros

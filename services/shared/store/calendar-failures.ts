@@ -2,7 +2,7 @@
 // siblings as they are. Callers fence first. Times are judged by the database clock alone.
 import { ILL_NAMED_MAX } from '#shared/domain/ill-words.ts'
 import type { CalendarId, ConnectionId, Micros, VendorName } from '#shared/domain/ids.ts'
-import type { Queryable } from '#shared/platform/postgres.ts'
+import type { Queryable } from './database.ts'
 import type { CalendarRow } from './calendars.ts'
 
 export interface FailedCalendar {

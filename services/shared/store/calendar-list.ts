@@ -3,7 +3,7 @@
 // removes its events and deselects it, by the rules of every removal.
 import type { FailureCode } from '#shared/domain/failure.ts'
 import type { CalendarId, ConnectionId } from '#shared/domain/ids.ts'
-import type { Queryable } from '#shared/platform/postgres.ts'
+import type { Queryable } from './database.ts'
 import type { DueConnection } from './due.ts'
 
 /** Then the list decides, also while the connection backs off: the list may be what ends that. */

@@ -5,7 +5,7 @@ import type { CalendarId, ConnectionId, Micros } from '#shared/domain/ids.ts'
 import { REREAD_SPREAD_HOURS, RULES_OF_BEFORE, rulesWith } from '#shared/domain/judged-by.ts'
 import type { Reading } from '#shared/domain/reading.ts'
 import type { Window } from '#shared/domain/window.ts'
-import type { Queryable } from '#shared/platform/postgres.ts'
+import type { Queryable } from './database.ts'
 
 /** Where an unfinished run stands. */
 export interface Checkpoint {

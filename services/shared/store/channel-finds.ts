@@ -1,6 +1,6 @@
 // What reads found of which no channel told, counted per calendar.
 import type { CalendarId } from '#shared/domain/ids.ts'
-import type { Queryable } from '#shared/platform/postgres.ts'
+import type { Queryable } from './database.ts'
 
 /** One more find in a row of each of these calendars. */
 export async function countUnrungFinds(db: Queryable, calendars: readonly CalendarId[]): Promise<void> {

@@ -3,7 +3,7 @@
 // connection has a bounded number of notices of channels that it does not have; a notice is
 // forgotten at the time that was read, so one that came again in between is acted on again.
 import type { ConnectionId, Micros, ProviderId, VendorName } from '#shared/domain/ids.ts'
-import type { Queryable } from '#shared/platform/postgres.ts'
+import type { Queryable } from './database.ts'
 import { SILENT_FINDS } from './channels.ts'
 
 /**
@@ -66,7 +66,7 @@ export interface ChannelNotice {
 
 /**
  * Notices of one kind that a connection may have of channels that are not its own: twice what a
- * scheduler leaves behind when it dies (eight openings at once, `open-channels.ts`).
+ * scheduler leaves behind when it dies (eight openings at once, `channels/open.ts`).
  */
 export const UNKNOWN_MAX = 16
 

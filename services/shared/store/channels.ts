@@ -4,7 +4,7 @@
 // in opening; every time is judged by the database clock.
 import { V1_ENDS_AT } from '#shared/domain/channel-token.ts'
 import type { CalendarId, ConnectionId, Micros, ProviderId, VendorName } from '#shared/domain/ids.ts'
-import type { Queryable } from '#shared/platform/postgres.ts'
+import type { Queryable } from './database.ts'
 
 export interface UnwatchedCalendar {
   readonly calendarId: CalendarId

@@ -2,7 +2,7 @@
 // statement names the provider, so that another provider's row is as absent as one that never was.
 import type { CalendarFacts, ConnectionFacts, ConnectionStatus } from '#shared/domain/connection-words.ts'
 import type { CalendarId, ConnectionId, Micros, ProviderId, VendorName } from '#shared/domain/ids.ts'
-import type { Queryable } from '#shared/platform/postgres.ts'
+import type { Queryable } from './database.ts'
 import { ILL_CALENDAR, ILL_CALENDARS } from './calendar-failures.ts'
 
 export interface ConnectionState {

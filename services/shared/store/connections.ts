@@ -3,7 +3,7 @@
 // claimed the connection. Times are judged by the database clock alone.
 import { Failure } from '#shared/domain/failure.ts'
 import type { ConnectionId, Micros, ProviderId, VendorName } from '#shared/domain/ids.ts'
-import type { Queryable } from '#shared/platform/postgres.ts'
+import type { Queryable } from './database.ts'
 
 export interface ClaimedConnection {
   readonly connectionId: ConnectionId

@@ -2,7 +2,7 @@
 // version that was read; of two processes that refresh at once, one is told that it lost and
 // reads what the other stored.
 import type { ConnectionId, Micros } from '#shared/domain/ids.ts'
-import type { Queryable } from '#shared/platform/postgres.ts'
+import type { Queryable } from './database.ts'
 
 export interface SealedCredentials {
   readonly version: number

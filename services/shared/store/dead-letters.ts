@@ -1,7 +1,7 @@
 // The index of the dead-letter topic. Invariant: the topic holds the bytes, this table only finds
 // them; the same record indexed again changes nothing.
 import type { ConnectionId, Micros, VendorName } from '#shared/domain/ids.ts'
-import type { Queryable } from '#shared/platform/postgres.ts'
+import type { Queryable } from './database.ts'
 
 export interface DeadLetterEntry {
   readonly partition: number

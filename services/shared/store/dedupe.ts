@@ -2,7 +2,7 @@
 // written only together with what its unit wrote; two units may write the same key, which
 // proves nothing about either.
 import type { ConnectionId } from '#shared/domain/ids.ts'
-import type { Queryable } from '#shared/platform/postgres.ts'
+import type { Queryable } from './database.ts'
 
 /** Which of the keys are recorded. */
 export async function recordedKeys(

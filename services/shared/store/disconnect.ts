@@ -4,7 +4,7 @@
 // in the same transaction.
 import type { ConnectionStatus } from '#shared/domain/connection-words.ts'
 import type { CalendarId, ConnectionId, EventId, Micros, ProviderId, VendorName } from '#shared/domain/ids.ts'
-import type { Queryable } from '#shared/platform/postgres.ts'
+import type { Queryable } from './database.ts'
 
 export interface LockedConnection {
   readonly connectionId: ConnectionId

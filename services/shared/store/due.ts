@@ -3,7 +3,7 @@
 // by the database clock. Marks are set after the ring is durable, so a crash in between rings twice
 // and never not at all; a row that a unit holds locked is left unmarked and comes again.
 import type { CalendarId, ConnectionId, Micros, ProviderId, VendorName } from '#shared/domain/ids.ts'
-import type { Queryable } from '#shared/platform/postgres.ts'
+import type { Queryable } from './database.ts'
 import { SILENT_FINDS } from './channels.ts'
 
 export interface DueConnection {

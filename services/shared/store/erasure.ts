@@ -3,7 +3,7 @@
 // gone), and nothing of an account that was connected again meanwhile goes. What stays: the
 // connection's id, provider, vendor and status, so that an app can still be told what became of it.
 import type { ConnectionId, VendorName } from '#shared/domain/ids.ts'
-import type { Queryable } from '#shared/platform/postgres.ts'
+import type { Queryable } from './database.ts'
 
 /**
  * The person is at the vendor's consent page, or was two minutes ago. Google ends every grant

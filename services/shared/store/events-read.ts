@@ -2,7 +2,7 @@
 // a page in the order of their start, then of their id. Reads only.
 import type { EventKind, EventTime, Response, ShownAs, Visibility } from '#shared/domain/event.ts'
 import type { CalendarId, ConnectionId, EventId, Micros } from '#shared/domain/ids.ts'
-import type { Queryable } from '#shared/platform/postgres.ts'
+import type { Queryable } from './database.ts'
 
 /**
  * Where an event stands in the order:

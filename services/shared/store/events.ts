@@ -6,7 +6,7 @@ import type { CalendarEvent } from '#shared/domain/event.ts'
 import type { CalendarId, ConnectionId, EventId } from '#shared/domain/ids.ts'
 import type { HeldEvent, RowNames } from '#shared/domain/plan.ts'
 import type { Window } from '#shared/domain/window.ts'
-import type { Queryable } from '#shared/platform/postgres.ts'
+import type { Queryable } from './database.ts'
 
 /** A row outside of the window $4 … $5; dates get a day of grace, because they have no zone. */
 const LEFT_WINDOW = `coalesce(end_at <= from_micros($4) or start_at >= from_micros($5),

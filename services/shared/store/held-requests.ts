@@ -2,7 +2,7 @@
 // a row exists, so that the scheduler, which deletes a row at the seq it rang, never deletes a
 // refusal that came after it rang.
 import type { ConnectionId } from '#shared/domain/ids.ts'
-import type { Queryable } from '#shared/platform/postgres.ts'
+import type { Queryable } from './database.ts'
 
 export interface HeldRow {
   readonly connectionId: ConnectionId

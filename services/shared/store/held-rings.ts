@@ -1,7 +1,7 @@
 // Held requests from the side that rings them. Invariant: a row is deleted only at the seq that was
 // rung, so a refusal that came after the read survives and is rung again.
 import type { ConnectionId } from '#shared/domain/ids.ts'
-import type { Queryable } from '#shared/platform/postgres.ts'
+import type { Queryable } from './database.ts'
 import type { DueConnection } from './due.ts'
 
 export interface HeldConnection extends DueConnection {

@@ -2,7 +2,7 @@
 // and the time of the last run is in the row, so a successor keeps the beat. Leases live on the
 // unshifted clock_timestamp(). A job done twice is harmless, because rings are; the lease saves
 // work, it guards nothing.
-import type { Queryable } from '#shared/platform/postgres.ts'
+import type { Queryable } from './database.ts'
 
 /**
  * Takes or renews the lease of a job.

@@ -8,7 +8,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { runner } from 'node-pg-migrate'
 import pg from 'pg'
 import { Failure } from '#shared/domain/failure.ts'
-import type { Secret } from '#shared/platform/secret.ts'
+import type { Secret } from '#shared/process/secret.ts'
 
 export const ROLES = ['ingress', 'sync', 'relay', 'scheduler'] as const
 /** May not log in since 000006; a file of passwords from before may still name it. */

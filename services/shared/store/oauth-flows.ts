@@ -3,7 +3,7 @@
 // browsers that race exactly one takes it, and whoever is refused changes nothing; a link is one
 // row, however often it is tried, and connects one account at most.
 import type { ConnectionId, Micros, ProviderId, VendorName } from '#shared/domain/ids.ts'
-import type { Queryable } from '#shared/platform/postgres.ts'
+import type { Queryable } from './database.ts'
 
 export interface NewFlow {
   readonly id: string

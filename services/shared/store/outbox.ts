@@ -2,7 +2,7 @@
 // given, so that within a connection, whose writers queue behind its row lock, the order of ids
 // is the order of what happened.
 import type { OutboxMessage } from '#shared/messages/message.ts'
-import type { Queryable } from '#shared/platform/postgres.ts'
+import type { Queryable } from './database.ts'
 
 /** Adds messages in one statement. They leave when the transaction has committed. */
 export async function insertOutbox(tx: Queryable, messages: readonly OutboxMessage[]): Promise<void> {

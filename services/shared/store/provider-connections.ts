@@ -1,7 +1,7 @@
 // The connections of one provider, as its app asks about them. Reads only.
 import type { ConnectionStatus } from '#shared/domain/connection-words.ts'
 import type { ConnectionId, Micros, ProviderId, VendorName } from '#shared/domain/ids.ts'
-import type { Queryable } from '#shared/platform/postgres.ts'
+import type { Queryable } from './database.ts'
 
 export interface ProviderConnection {
   readonly id: ConnectionId

@@ -2,10 +2,10 @@
 // are asked about again. Everything is judged by the database clock. Invariant: a refusal counts on
 // the one before only while nothing of the account was read in between.
 import type { ConnectionId, ProviderId, VendorName } from '#shared/domain/ids.ts'
-import type { Queryable } from '#shared/platform/postgres.ts'
+import type { Queryable } from './database.ts'
 import { forgetTrouble } from './connect.ts'
 
-/** See RefusalFacts of sync/judge-refusal.ts. */
+/** See RefusalFacts of sync/unit/judge-refusal.ts. */
 export interface NotedRefusal {
   readonly refusedMs: number
   readonly freshTokens: number

@@ -1,7 +1,7 @@
 // The relay's view of the outbox and of the shard leases. The relay role reads and deletes
 // messages and cannot change one. Leases live on the unshifted clock_timestamp(): their
 // holders measure real seconds.
-import type { Database, Queryable } from '#shared/platform/postgres.ts'
+import type { Database, Queryable } from './database.ts'
 
 export interface OutboxRow {
   readonly id: number

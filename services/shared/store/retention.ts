@@ -1,5 +1,5 @@
 // What is forgotten by age, in chunks small enough for the statement timeout.
-import type { Queryable } from '#shared/platform/postgres.ts'
+import type { Queryable } from './database.ts'
 
 /**
  * Forgets delivery keys older than 8 days (vendors repeat a notification for hours at most).

@@ -1,6 +1,6 @@
 // Which series are held, for a page that touches some.
 import type { CalendarId, Micros } from '#shared/domain/ids.ts'
-import type { Queryable } from '#shared/platform/postgres.ts'
+import type { Queryable } from './database.ts'
 
 export interface Witness {
   readonly vendorEventId: string

@@ -3,7 +3,7 @@
 // connections and a long outbox.
 import type { ConnectionFacts, Words } from '#shared/domain/connection-words.ts'
 import type { ConnectionId, Micros, ProviderId, VendorName } from '#shared/domain/ids.ts'
-import type { Queryable } from '#shared/platform/postgres.ts'
+import type { Queryable } from './database.ts'
 import { ILL_CALENDARS } from './calendar-failures.ts'
 
 export type StateName = Words['state']

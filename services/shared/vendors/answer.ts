@@ -3,7 +3,7 @@
 import type { z } from 'zod'
 import { Failure } from '#shared/domain/failure.ts'
 import { PAGE_ITEMS_MAX } from '#shared/domain/page-limits.ts'
-import { isPathSegment, isPlainText } from './fit.ts'
+import { isPathSegment, isPlainText } from './storable.ts'
 
 /** An answer whose body was read to its end. */
 export interface Answer {

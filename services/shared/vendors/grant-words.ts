@@ -1,6 +1,6 @@
 // The documented words that say something about one grant: the only ones on which a connection may
 // wait for a person at once. Whatever is not here is tried again, and judged by what else was
-// refused and for how long (sync/judge-refusal.ts).
+// refused and for how long (sync/unit/judge-refusal.ts).
 // Sources, read 2026-11-29:
 // - Microsoft: https://learn.microsoft.com/entra/identity-platform/reference-error-codes (the
 //   tables "error" and "AADSTS error codes"). It asks clients to react to `error` and warns that

@@ -1,9 +1,9 @@
 // The vendors that an installation talks to, by name. A vendor without a client id is absent, not
 // broken; at least one is there.
 import type { VendorName } from '#shared/domain/ids.ts'
-import { systemClock, type Clock } from '#shared/platform/clock.ts'
-import { ConfigError } from '#shared/platform/env.ts'
-import type { Secret } from '#shared/platform/secret.ts'
+import { systemClock, type Clock } from '#shared/process/clock.ts'
+import { ConfigError } from '#shared/process/settings.ts'
+import type { Secret } from '#shared/process/secret.ts'
 import { createGoogle } from './google/adapter.ts'
 import { createMicrosoft } from './microsoft/adapter.ts'
 import type { Vendor } from './vendor.ts'

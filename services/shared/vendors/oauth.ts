@@ -19,11 +19,11 @@ import { decodeJwt } from 'jose'
 import { z } from 'zod'
 import { Failure, type FailureCode } from '#shared/domain/failure.ts'
 import type { Micros, VendorName } from '#shared/domain/ids.ts'
-import type { Clock } from '#shared/platform/clock.ts'
-import type { Secret } from '#shared/platform/secret.ts'
+import type { Clock } from '#shared/process/clock.ts'
+import type { Secret } from '#shared/process/secret.ts'
 import { brokenLibrary, failureInside, parseJson, readAs, reasonWord, type Answer } from './answer.ts'
 import { createBoundedFetch, retryAtOf } from './fetch.ts'
-import { clampMicros, cleanLine } from './fit.ts'
+import { clampMicros, cleanLine } from './storable.ts'
 import { grantWordOf, numberIn, type GrantWord, type Refusal } from './grant-words.ts'
 import type { CodeGrant, ConsentRequest, Grant, Vendor } from './vendor.ts'
 
@@ -103,7 +103,7 @@ const wireGrantError = z.object({
 
 /**
  * The client of one vendor. Where its endpoints may lie is for the settings to
- * say (platform/address.ts).
+ * say (process/address.ts).
  */
 export function createOAuth(settings: OAuthSettings, clock: Clock): OAuthClient {
   const { revokeUrl } = settings

@@ -1,11 +1,11 @@
 // Vendors as services use them: an adapter behind its budgets,
 // and access to the tokens of its connections.
 import type { VendorName } from '#shared/domain/ids.ts'
-import { openAccess, type Access, type AccessDeps } from './access.ts'
-import type { Quota } from './budget.ts'
+import { openAccess, type Access, type AccessDeps } from './tokens.ts'
+import type { Quota } from './limits/budget.ts'
 import type { Vendors } from './index.ts'
 import type { Vendor } from './vendor.ts'
-import { withBudgets, type BudgetedVendorDeps } from './with-budgets.ts'
+import { withBudgets, type BudgetedVendorDeps } from './limits/guard.ts'
 
 export interface VendorUse {
   readonly vendor: Vendor

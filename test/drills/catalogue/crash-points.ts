@@ -1,6 +1,6 @@
 // Every named crash point is met once: the process dies there, between two steps whose order matters.
 import { randomUUID } from 'node:crypto'
-import { CRASH_POINTS, type CrashPoint } from '#shared/platform/crash-point.ts'
+import { CRASH_POINTS, type CrashPoint } from '#shared/process/crash-point.ts'
 import { TOPICS } from '#schemas/topics.ts'
 import { recordedFailures } from '../checkers/failures.ts'
 import { criterion, met, noted } from '../criterion.ts'

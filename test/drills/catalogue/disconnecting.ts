@@ -35,7 +35,7 @@ const disconnecting: Drill = {
   wallMs: 300_000,
   recoverWithinMs: 60_000,
   limits:
-    'The vendor takes every grant back at once; one that does not is met by test/integration/scheduler-erasure.',
+    'The vendor takes every grant back at once; one that does not is met by test/integration/scheduler/scheduler-erasure.',
   async run(d) {
     const leaving = d.system.accounts.filter((_, index) => index % 2 === 0)
     const count = leaving.length

@@ -1,6 +1,6 @@
 // DOORS: each switch by itself at each door of both vendors, and what an operator can read about it afterwards: one line for
 // each change that a process has seen, and counters of what the gates answered.
-import { SWITCHES, type Switch } from '#shared/platform/seed-toggles.ts'
+import { SWITCHES, type Switch } from '#shared/gates/seed-toggles.ts'
 import { allOf, criterion, met, named } from '../criterion.ts'
 import type { Drill, DrillRun, RequestSpec } from '../drill.ts'
 import { operatorToken } from '../environment/tokens.ts'

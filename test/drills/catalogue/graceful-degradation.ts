@@ -1,5 +1,5 @@
 // GD-4, GD-5 and GD-S: partial failure, flags toggled rapidly, refusals while the database is away, and everything together.
-import { SWITCHES } from '#shared/platform/seed-toggles.ts'
+import { SWITCHES } from '#shared/gates/seed-toggles.ts'
 import { OFF_WITHIN_MS } from '../checkers/switches.ts'
 import { recordedFailures } from '../checkers/failures.ts'
 import { allOf, criterion, met, moreThan, named, noted } from '../criterion.ts'

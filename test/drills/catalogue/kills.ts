@@ -1,5 +1,5 @@
 // Processes killed: at random, all at once, again and again. At every named point: crash-points.ts.
-import type { ServiceName } from '../../../infra/local/services.ts'
+import type { ServiceName } from '../../../infra/stack/services.ts'
 import type { InvariantId } from '../checkers/check.ts'
 import { repeatedMessages } from '../checkers/stream.ts'
 import { allOf, atMost, criterion, met, noted, within } from '../criterion.ts'

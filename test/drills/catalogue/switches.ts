@@ -1,7 +1,7 @@
 // GD-1 … GD-3: the seed's switches, each thrown while work is in flight.
 import { spawnSync } from 'node:child_process'
-import { SWITCHES } from '#shared/platform/seed-toggles.ts'
-import { REPOSITORY } from '../../../infra/local/services.ts'
+import { SWITCHES } from '#shared/gates/seed-toggles.ts'
+import { REPOSITORY } from '../../../infra/stack/services.ts'
 import { OFF_WITHIN_MS, switchedOff } from '../checkers/switches.ts'
 import { isListing } from '../checkers/history.ts'
 import { recordedFailures } from '../checkers/failures.ts'
@@ -257,7 +257,7 @@ const allowlistRemoval: Drill = {
 
 /** The seed's TypeScript, run as it stands against the live toggles: only id and import are put in. */
 function seedSnippet({ system }: DrillRun, providerId: string): string {
-  const code = `import { isCalendarSyncEnabled, isProviderAllowed } from '#shared/platform/flags.ts'
+  const code = `import { isCalendarSyncEnabled, isProviderAllowed } from '#shared/gates/flags.ts'
 const providerId = '${providerId}'
 console.log('Sync enabled:', isCalendarSyncEnabled(providerId))
 console.log('Provider allowed:', isProviderAllowed(providerId))

@@ -1,5 +1,5 @@
 // How each fault of a chaos schedule is carried out. Invariant: of what can be away only once, one fault at a time has it.
-import type { Component } from '../../../infra/local/component.ts'
+import type { Component } from '../../../infra/stack/component.ts'
 import type { DrillRun, FaultSpec } from '../drill.ts'
 import type { ServiceProcess } from '../environment/launch.ts'
 import { kafkaIsUp } from '../faults/kafka.ts'

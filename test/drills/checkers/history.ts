@@ -1,6 +1,6 @@
 // I3, I6, I7, I8, I9, I10: the history of the database as its audit tells it, against what the vendors were asked and answered.
 import { TOPICS } from '#schemas/topics.ts'
-import { foldChanges } from '../../../infra/local/verify.ts'
+import { foldChanges } from '../../../infra/oracle/verify.ts'
 import type { AuditRow } from '../ledgers/audit.ts'
 import type { ApiCall, Ledgers } from '../ledgers/ledgers.ts'
 import type { Checker, Findings } from './check.ts'

@@ -1,7 +1,7 @@
 // I18, I20, I24, I25, I26: secrets stay secret, everything stays bounded, stops are clean, disconnecting is final, and any state that
 // a crash leaves is a legal start.
 import { TOPICS } from '#schemas/topics.ts'
-import { foldChanges, foldState } from '../../../infra/local/verify.ts'
+import { foldChanges, foldState } from '../../../infra/oracle/verify.ts'
 import { within } from '../criterion.ts'
 import type { AuditRow } from '../ledgers/audit.ts'
 import type { Ledgers } from '../ledgers/ledgers.ts'

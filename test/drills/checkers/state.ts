@@ -6,7 +6,7 @@ import {
   foldState,
   type Difference,
   type Holdings,
-} from '../../../infra/local/verify.ts'
+} from '../../../infra/oracle/verify.ts'
 import type { Ledgers } from '../ledgers/ledgers.ts'
 import type { Checker, Findings } from './check.ts'
 

@@ -5,8 +5,8 @@ import { mkdtempSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { pathToFileURL } from 'node:url'
-import { writeWhole } from '../../../infra/local/processes.ts'
-import { runStatement } from '../../../infra/local/postgres.ts'
+import { writeWhole } from '../../../infra/stack/processes.ts'
+import { runStatement } from '../../../infra/stack/postgres.ts'
 import type { VendorHand } from './vendor-hand.ts'
 
 export interface DrillClock {

@@ -6,7 +6,7 @@ import {
   SWITCHES,
   type AdminAddress,
   type Switch,
-} from '#shared/platform/seed-toggles.ts'
+} from '#shared/gates/seed-toggles.ts'
 
 export interface GateSwitch {
   /** ms since 1970: before the call, and after its answer. */

@@ -2,10 +2,10 @@
 // started again after a moment, without the crash point that killed it. Every start, end and stop is in the ledger.
 import path from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
-import { Child, type Exit, untilReady } from '../../../infra/local/child.ts'
-import { Component } from '../../../infra/local/component.ts'
-import { logFileOf, type StackPlace } from '../../../infra/local/infrastructure.ts'
-import { nodeEnv, serviceEnv, type ServiceName, type StackEnv } from '../../../infra/local/services.ts'
+import { Child, type Exit, untilReady } from '../../../infra/stack/child.ts'
+import { Component } from '../../../infra/stack/component.ts'
+import { logFileOf, type StackPlace } from '../../../infra/stack/infrastructure.ts'
+import { nodeEnv, serviceEnv, type ServiceName, type StackEnv } from '../../../infra/stack/services.ts'
 
 export interface ProcessEvent {
   /** ms since 1970. */
@@ -28,7 +28,7 @@ export interface LaunchOptions {
   readonly note: (event: ProcessEvent) => void
   /** For Node, beyond those of every service. */
   readonly nodeOptions?: readonly string[]
-  /** For the first start only, see platform/crash-point.ts. */
+  /** For the first start only, see process/crash-point.ts. */
   readonly crashAt?: string
 }
 

@@ -1,10 +1,10 @@
-// Loaded into a service before everything else, by `--import=…?file=<path>`: its clock (shared/platform/clock.ts) is ahead of the
+// Loaded into a service before everything else, by `--import=…?file=<path>`: its clock (shared/process/clock.ts) is ahead of the
 // machine's by as many ms as the file says. Timers, Kafka and sessions keep the machine's time. A source in which there is no such
 // clock ends the process, because a drill would then prove nothing.
 import { readFileSync } from 'node:fs'
 import { registerHooks } from 'node:module'
 
-const OWN = '/services/shared/platform/clock.ts'
+const OWN = '/services/shared/process/clock.ts'
 const READ = 'Date.now() * 1000'
 const LOOK_MS = 20
 

@@ -1,8 +1,8 @@
 // Whether a system has come to rest in the right state: the tables equal the vendor's truth and nothing waits; and, before a
 // method begins, whether the vendors ring for every calendar.
-import { openHeldEvents } from '../../../infra/local/held-events.ts'
-import { readTruth } from '../../../infra/local/truth.ts'
-import { compareHoldings } from '../../../infra/local/verify.ts'
+import { openHeldEvents } from '../../../infra/oracle/rows.ts'
+import { readTruth } from '../../../infra/oracle/truth.ts'
+import { compareHoldings } from '../../../infra/oracle/verify.ts'
 import type { System } from './system.ts'
 
 /**

@@ -6,19 +6,19 @@ import path from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import pg from 'pg'
 import { pino } from 'pino'
-import { applySchemas } from '#shared/platform/schemas.ts'
-import { applyTopics } from '#shared/platform/topics.ts'
-import type { Component } from '../../../infra/local/component.ts'
-import type { StackPlace } from '../../../infra/local/infrastructure.ts'
-import { freePorts } from '../../../infra/local/ports.ts'
-import { runStatement } from '../../../infra/local/postgres.ts'
+import { applySchemas } from '#shared/kafka/schemas.ts'
+import { applyTopics } from '#shared/kafka/topics.ts'
+import type { Component } from '../../../infra/stack/component.ts'
+import type { StackPlace } from '../../../infra/stack/infrastructure.ts'
+import { freePorts } from '../../../infra/stack/ports.ts'
+import { runStatement } from '../../../infra/stack/postgres.ts'
 import {
   REPOSITORY,
   startSimulator,
   vendorUrls,
   type ServiceName,
   type StackEnv,
-} from '../../../infra/local/services.ts'
+} from '../../../infra/stack/services.ts'
 import { startTcpProxy, type TcpProxy } from '../../support/tcp-proxy.ts'
 import { installAudit } from '../ledgers/audit.ts'
 import { connectAccounts, type ConnectedAccount } from './accounts.ts'

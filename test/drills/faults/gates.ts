@@ -1,5 +1,5 @@
 // Gates switched by an operator. A switch is active when every process that asks it says so itself, in its metrics.
-import type { Switch } from '#shared/platform/seed-toggles.ts'
+import type { Switch } from '#shared/gates/seed-toggles.ts'
 import type { ActiveFault, DrillRun } from '../drill.ts'
 import { metricsOf } from '../ledgers/observe.ts'
 

@@ -1,6 +1,6 @@
 // Faults inside Kafka: records that nobody can read, offsets set back; and the round trip that says whether the broker is there.
 import { Producer, Admin } from '@platformatic/kafka'
-import { kafkaRoundTrip } from '../../../infra/local/kafka.ts'
+import { kafkaRoundTrip } from '../../../infra/stack/kafka.ts'
 import type { DrillRun } from '../drill.ts'
 
 /** Whether the broker answers around the proxy. */

@@ -1,5 +1,5 @@
 // Faults of the lines between the parts, made by the proxies that the services go through; and of the parts themselves.
-import type { Component } from '../../../infra/local/component.ts'
+import type { Component } from '../../../infra/stack/component.ts'
 import type { Cut, TcpProxy, Toxics } from '../../support/tcp-proxy.ts'
 import type { ActiveFault, DrillRun } from '../drill.ts'
 

@@ -1,7 +1,7 @@
 // The ledger D: every committed change of every table that a unit writes, recorded by triggers that belong to a role of their
 // own, so that no service can leave something out or take something back. A rolled back transaction leaves nothing here either.
 import pg from 'pg'
-import { runStatement } from '../../../infra/local/postgres.ts'
+import { runStatement } from '../../../infra/stack/postgres.ts'
 
 export type AuditTable =
   | 'external_calendar_connections'

@@ -1,7 +1,7 @@
 // Everything that was written down about one drill, by the harness and never by the code under test. Plain data, so that it can be
 // kept, read again and made by hand: a checker is a pure function over it.
-import type { VendorChange } from '../../../infra/local/simulator-admin.ts'
-import type { EventImage, Holdings, StreamRecord } from '../../../infra/local/verify.ts'
+import type { VendorChange } from '../../../infra/oracle/simulator-admin.ts'
+import type { EventImage, Holdings, StreamRecord } from '../../../infra/oracle/verify.ts'
 import type { GateSwitch } from '../environment/gates.ts'
 import type { ProcessEvent } from '../environment/launch.ts'
 import type { AuditRow } from './audit.ts'

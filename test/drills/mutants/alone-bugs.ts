@@ -2,13 +2,13 @@
 // to 18), as lines of the list.
 import type { Line } from './sync-bugs.ts'
 
-const SYNC = 'services/sync/'
+const UNIT = 'services/sync/unit/'
 
 export const ALONE_BUGS: readonly Line[] = [
   [
     'ill-for-all',
     'What one calendar met is recorded as the failure of its connection',
-    `${SYNC}judge-end.ts`,
+    `${UNIT}judge-end.ts`,
     'if (first !== undefined && calendars.every(isIllAfter)) {',
     'if (first !== undefined && calendars.some(isIllAfter)) {',
     'ENDLESS',
@@ -17,7 +17,7 @@ export const ALONE_BUGS: readonly Line[] = [
   [
     'well-ring-dropped',
     'The ring of a well calendar is dropped while a sibling is ill',
-    `${SYNC}claim-rules.ts`,
+    `${UNIT}claim-rules.ts`,
     ' : Math.min(...calendars.map((calendar) => waitMsOf(calendar, view)))',
     ' : Math.max(...view.calendars.map((calendar) => waitMsOf(calendar, view)))',
     'ENDLESS',
@@ -26,7 +26,7 @@ export const ALONE_BUGS: readonly Line[] = [
   [
     'ill-read-first',
     'An ill calendar is read before its siblings',
-    `${SYNC}claim-rules.ts`,
+    `${UNIT}claim-rules.ts`,
     'if (isIll(calendar)) return 3',
     'if (isIll(calendar)) return -1',
     'ENDLESS',
@@ -35,7 +35,7 @@ export const ALONE_BUGS: readonly Line[] = [
   [
     'endless-not-seen',
     'A run that brings nothing new goes on',
-    `${SYNC}leave-place.ts`,
+    `${UNIT}leave-place.ts`,
     `page.next.kind === 'more' && leadsNowhere(progress))`,
     `page.next.kind === 'more' && leadsNowhere(progress) && run.pages < 0)`,
     'ENDLESS',
@@ -44,7 +44,7 @@ export const ALONE_BUGS: readonly Line[] = [
   [
     'place-never-left',
     'A dead place is never left',
-    `${SYNC}place-rules.ts`,
+    `${UNIT}place-rules.ts`,
     '  if (code === THROTTLED && !isOld) return []',
     '  if (code !== THROTTLED || !isOld) return []',
     'PLACE',
@@ -53,7 +53,7 @@ export const ALONE_BUGS: readonly Line[] = [
   [
     'parked-at-once',
     'The first refusal in any words parks',
-    `${SYNC}judge-refusal.ts`,
+    `${UNIT}judge-refusal.ts`,
     "  if (!lasts) return { kind: 'wait', isBraked: isDocumented, isWave }",
     "  if (!lasts) return { kind: 'park', isProbed: true }",
     'WAVE',
@@ -62,7 +62,7 @@ export const ALONE_BUGS: readonly Line[] = [
   [
     'no-brake',
     'A wave parks whoever is refused long enough',
-    `${SYNC}judge-refusal.ts`,
+    `${UNIT}judge-refusal.ts`,
     'const isHeldBack = isWave && !isDocumented && !isSmallAndOld(facts)',
     'const isHeldBack = isWave && isDocumented && !isSmallAndOld(facts)',
     'WAVE',
@@ -71,7 +71,7 @@ export const ALONE_BUGS: readonly Line[] = [
   [
     'gone-at-one-look',
     'A calendar that one list lacks is removed',
-    'services/scheduler/compare-calendars.ts',
+    'services/scheduler/calendars/compare.ts',
     '  if (missingForSeconds === null || missingForSeconds < MISSING_SECONDS) return false',
     '  if (missingForSeconds === null || missingForSeconds < MISSING_SECONDS) return !isSomethingNew',
     'LISTS',
@@ -80,7 +80,7 @@ export const ALONE_BUGS: readonly Line[] = [
   [
     'series-in-part',
     'A touched series of Google is believed occurrence by occurrence',
-    `${SYNC}whole-series.ts`,
+    `${UNIT}whole-series.ts`,
     'if (touched.length === 0 && before === null) return next',
     'if (touched.length >= 0) return next',
     'SERIES',

@@ -23,7 +23,7 @@ export const OTHER_BUGS: readonly Line[] = [
   [
     'held-not-rung',
     'Held requests are deleted and not rung',
-    'services/scheduler/ring-held.ts',
+    'services/scheduler/rings/ring-refused.ts',
     "  await ring(\n    deps,\n    'held',",
     "  if (open.length < 0) await ring(\n    deps,\n    'held',",
     'GD-1',
@@ -177,7 +177,7 @@ export const OTHER_BUGS: readonly Line[] = [
   [
     'relay-not-fenced',
     'Each relay publishes under a transactional id of its own',
-    'services/shared/platform/kafkajs-producer.ts',
+    'services/shared/kafka/producer.ts',
     'transactionalId: `${config.prefix}${config.transactionalId}`',
     'transactionalId: `${config.prefix}${config.transactionalId}-${process.pid}`',
     'ZOMBIE',
@@ -193,7 +193,7 @@ export const OTHER_BUGS: readonly Line[] = [
   [
     'pool-listener',
     'An idle database session that breaks ends the process',
-    'services/shared/platform/postgres.ts',
+    'services/shared/store/database.ts',
     "  pool.on('error', (error) => logger.warn({ err: clean(error) }, 'an idle Postgres connection was lost'))\n",
     '  void [logger, clean]\n',
     'OUT-2',
@@ -225,7 +225,7 @@ export const OTHER_BUGS: readonly Line[] = [
   [
     'signal-ignored',
     'SIGTERM is not heard',
-    'services/shared/platform/run.ts',
+    'services/shared/process/run.ts',
     "for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => askToStop(stop, name, logger))",
     "for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => void [askToStop, signal])",
     'ROLLING',
@@ -234,7 +234,7 @@ export const OTHER_BUGS: readonly Line[] = [
   [
     'gates-never-stale',
     'Gates that were never refreshed stay as they were',
-    'services/shared/platform/unleash.ts',
+    'services/shared/gates/unleash.ts',
     'const STALE_AFTER_MS = 30_000',
     'const STALE_AFTER_MS = 30_000_000',
     'UNLEASH',
@@ -252,7 +252,7 @@ export const OTHER_BUGS: readonly Line[] = [
   [
     'list-not-asked',
     'The allowlists let everybody in',
-    'services/shared/platform/unleash.ts',
+    'services/shared/gates/unleash.ts',
     "    const provided = this.#list('CALENDAR_ALLOWLIST_PROVIDER_IDS', provider)\n",
     "    if (provider !== undefined) return { state: 'on' }\n    const provided = this.#list('CALENDAR_ALLOWLIST_PROVIDER_IDS', provider)\n",
     'GD-2',
@@ -261,7 +261,7 @@ export const OTHER_BUGS: readonly Line[] = [
   [
     'herd-on-return',
     'A vendor that has come back is asked by everybody at once',
-    'services/shared/vendors/breaker.ts',
+    'services/shared/vendors/limits/breaker.ts',
     '    this.#ramp.begin(now, this.#deps.watch.rateMin)\n',
     '',
     'STORM',
@@ -270,7 +270,7 @@ export const OTHER_BUGS: readonly Line[] = [
   [
     'held-one-by-one',
     'One held request is rung per run',
-    'services/scheduler/ring-held.ts',
+    'services/scheduler/rings/ring-refused.ts',
     'const quota = Math.max(RINGS_MIN, Math.ceil(peak / RUNS_PER_BACKLOG))',
     'const quota = Math.min(1, Math.ceil(peak / RUNS_PER_BACKLOG) + RINGS_MIN)',
     'REOPEN',
@@ -297,7 +297,7 @@ export const OTHER_BUGS: readonly Line[] = [
   [
     'flip-not-told',
     'A flip of a switch leaves no line in the log',
-    'services/shared/platform/unleash.ts',
+    'services/shared/gates/unleash.ts',
     'if (before?.said[gate] === after.said[gate] && Object.keys(changes).length === 0) return',
     'if (before !== null && Object.keys(changes).length === 0) return',
     'DOORS',

@@ -3,7 +3,7 @@
 import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
-import { REPOSITORY } from '../../../infra/local/services.ts'
+import { REPOSITORY } from '../../../infra/stack/services.ts'
 import { chosenDrills } from '../catalogue/all.ts'
 import type { DrillStack } from '../environment/stack.ts'
 import type { MutantLine } from '../report/pages.ts'

@@ -4,12 +4,13 @@
 export type Line = readonly [string, string, string, string, string, string, ('smoke' | 'ci')?]
 
 const SYNC = 'services/sync/'
+const UNIT = `${SYNC}unit/`
 
 export const SYNC_BUGS: readonly Line[] = [
   [
     'offset-before-effect',
     'An offset is done as soon as its record is read',
-    `${SYNC}consumer.ts`,
+    `${SYNC}intake.ts`,
     '  const message = messageOf(decoded.message)\n',
     '  const message = messageOf(decoded.message)\n  deps.ledger.complete(record, record.offset)\n',
     'KILL',
@@ -17,7 +18,7 @@ export const SYNC_BUGS: readonly Line[] = [
   [
     'outbox-outside',
     'Messages are written outside of the transaction of their rows',
-    `${SYNC}persist-page.ts`,
+    `${UNIT}persist-page.ts`,
     '      tx,\n      eventsChanged(unit.connection,',
     '      deps.db,\n      eventsChanged(unit.connection,',
     'OUT-2',
@@ -25,7 +26,7 @@ export const SYNC_BUGS: readonly Line[] = [
   [
     'cursor-first',
     'The cursor is saved in a transaction of its own, before its rows',
-    `${SYNC}persist-page.ts`,
+    `${UNIT}persist-page.ts`,
     'await saveCursor(write.tx, run',
     'await saveCursor(deps.db, run',
     'OUT-2',
@@ -33,7 +34,7 @@ export const SYNC_BUGS: readonly Line[] = [
   [
     'items-swallowed',
     'Of a page only the first two changes are stored',
-    `${SYNC}persist-page.ts`,
+    `${UNIT}persist-page.ts`,
     'plan.upserts.map((upsert, i)',
     'plan.upserts.slice(0, 2).map((upsert, i)',
     'OUT-1',
@@ -41,7 +42,7 @@ export const SYNC_BUGS: readonly Line[] = [
   [
     'removals-ignored',
     'Removals at the vendor are never applied',
-    `${SYNC}persist-page.ts`,
+    `${UNIT}persist-page.ts`,
     'const removals = plan.removals.map(',
     'const removals = plan.removals.slice(0, 0).map(',
     'OUT-1',
@@ -49,7 +50,7 @@ export const SYNC_BUGS: readonly Line[] = [
   [
     'sequence-repeats',
     'Sequences of a page begin with the last one of the page before',
-    `${SYNC}persist-page.ts`,
+    `${UNIT}persist-page.ts`,
     'sequence: version + 1 + i',
     'sequence: version + i',
     'OUT-1',
@@ -57,7 +58,7 @@ export const SYNC_BUGS: readonly Line[] = [
   [
     'one-statement-claim',
     'A claim reads its calendars as they were before it got the row',
-    `${SYNC}claim-unit.ts`,
+    `${UNIT}claim.ts`,
     `      const connection = await bumpEpoch(tx, id)
       if (connection === null) throw new NotRun({ kind: 'done', why: 'unknown-connection' })
       const calendars = await readCalendars(tx, id, deps.rules)
@@ -72,7 +73,7 @@ export const SYNC_BUGS: readonly Line[] = [
   [
     'gate-not-asked',
     'The gate is not asked between pages',
-    `${SYNC}unit.ts`,
+    `${UNIT}unit.ts`,
     "  const gate = closedGate(deps.gates, unit.connection)\n  if (gate !== null) return { kind: 'held', gate }\n  unit.progress",
     '  unit.progress',
     'GD-1',
@@ -80,7 +81,7 @@ export const SYNC_BUGS: readonly Line[] = [
   [
     'gates-never-asked',
     'Sync asks no gate at all',
-    `${SYNC}unit.ts`,
+    `${UNIT}unit.ts`,
     "    if (decision.state !== 'on') return decision.gate\n",
     '',
     'GD-1',
@@ -88,7 +89,7 @@ export const SYNC_BUGS: readonly Line[] = [
   [
     'held-not-kept',
     'A unit that meets a closed gate keeps nothing',
-    `${SYNC}end-unit.ts`,
+    `${UNIT}end.ts`,
     '    await holdRequests(write.tx, [{ connectionId, gate }])\n',
     '    void [holdRequests, connectionId]\n',
     'GD-1',
@@ -96,7 +97,7 @@ export const SYNC_BUGS: readonly Line[] = [
   [
     'keys-not-asked',
     'A notification that was answered is synced again',
-    `${SYNC}claim-rules.ts`,
+    `${UNIT}claim-rules.ts`,
     'return request.deliveryKey !== null && recordedKeys.has(request.deliveryKey)',
     'return request.deliveryKey === null && recordedKeys.size < 0',
     'REP',
@@ -104,7 +105,7 @@ export const SYNC_BUGS: readonly Line[] = [
   [
     'backoff-ignored',
     'A ring inside a backoff window runs all the same',
-    `${SYNC}claim-rules.ts`,
+    `${UNIT}claim-rules.ts`,
     "  if (waitMs > EARLY_MAX_MS) return { kind: 'done', why: 'backing-off' }\n  if (waitMs > 0) return { kind: 'early', waitMs }\n",
     '  void [waitMs, EARLY_MAX_MS]\n',
     'OUT-1',
@@ -112,7 +113,7 @@ export const SYNC_BUGS: readonly Line[] = [
   [
     'retry-after-ignored',
     'Retry-After is no floor',
-    `${SYNC}ill-calendars.ts`,
+    `${UNIT}ill-calendars.ts`,
     'failure.retryAt === undefined ? 0 :',
     'failure.retryAt !== failure.cause ? 0 :',
     'THROTTLE',
@@ -121,7 +122,7 @@ export const SYNC_BUGS: readonly Line[] = [
   [
     'failure-not-recorded',
     'A failed unit counts as done',
-    `${SYNC}record-failure.ts`,
+    `${UNIT}fail.ts`,
     'failure: Failure, blame: Blame): Promise<UnitEnd> {\n',
     "failure: Failure, blame: Blame): Promise<UnitEnd> {\n  if (blame) return { kind: 'failed', code: failure.code }\n",
     'OUT-1',
@@ -129,7 +130,7 @@ export const SYNC_BUGS: readonly Line[] = [
   [
     'failure-not-counted',
     'calendar_sync_failures_total does not move',
-    `${SYNC}record-failure.ts`,
+    `${UNIT}fail.ts`,
     '  metrics.syncFailures.add(1, { vendor',
     '  metrics.syncFailures.add(0, { vendor',
     'OUT-1',
@@ -137,7 +138,7 @@ export const SYNC_BUGS: readonly Line[] = [
   [
     'failure-not-logged',
     'A failed unit is not logged',
-    `${SYNC}observe-unit.ts`,
+    `${UNIT}observe.ts`,
     "if (end.kind === 'failed') deps.logger.warn(line, 'unit failed')",
     "if (end.kind === 'failed') deps.logger.debug(line, 'unit failed')",
     'OUT-1',
@@ -145,7 +146,7 @@ export const SYNC_BUGS: readonly Line[] = [
   [
     'retries-satisfied',
     'Retry and sweep rings are called satisfied',
-    `${SYNC}claim-rules.ts`,
+    `${UNIT}claim-rules.ts`,
     '      return !isOwed(request, view)\n    case',
     '      return isOwed(request, view) || !isOwed(request, view)\n    case',
     'OUT-1',
@@ -153,7 +154,7 @@ export const SYNC_BUGS: readonly Line[] = [
   [
     'poison-blocks',
     'An unreadable record is tried for ever',
-    'services/shared/platform/bury-record.ts',
+    'services/shared/kafka/bury-record.ts',
     '    await producer.send([deadLetterRecord(record, { code: CODE, problem, lastFailedAt: clock.now() })])\n',
     "    throw new Failure('kafka/unavailable', problem)\n",
     'OFFSETS',

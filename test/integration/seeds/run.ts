@@ -6,7 +6,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { expect } from 'vitest'
-import { REPOSITORY } from '../../../infra/local/services.ts'
+import { REPOSITORY } from '../../../infra/stack/services.ts'
 import { look } from '../../support/world.ts'
 
 export interface Place {
@@ -69,7 +69,7 @@ export async function runTypeScript(
     const alias = path.join(folder, 'alias.mjs')
     writeFileSync(file, snippet(name, place))
     writeFileSync(alias, ALIAS)
-    const FLAGS_URL = `file://${path.join(REPOSITORY, 'services/shared/platform/flags.ts')}`
+    const FLAGS_URL = `file://${path.join(REPOSITORY, 'services/shared/gates/flags.ts')}`
     const printed = await run(process.execPath, ['--import', alias, file], { ...env, FLAGS_URL }, '')
     return printed.trim().split('\n')
   })

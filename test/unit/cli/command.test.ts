@@ -5,7 +5,7 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { afterAll, beforeEach, describe, expect, test } from 'vitest'
-import { processIdentity } from '#shared/platform/process-identity.ts'
+import { processIdentity } from '#shared/process/identity.ts'
 import { allow, switchGate } from '../../../services/cli/allow.ts'
 import { installation } from '../../../services/cli/config.ts'
 import { showConnection, showConnections } from '../../../services/cli/connections.ts'

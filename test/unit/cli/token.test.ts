@@ -1,7 +1,7 @@
 // `calstream token`: what it prints is taken by the API that has the same settings, and nothing
 // that the API would refuse is printed.
 import { expect, test } from 'vitest'
-import { Secret } from '#shared/platform/secret.ts'
+import { Secret } from '#shared/process/secret.ts'
 import { printToken } from '../../../services/cli/token.ts'
 import { createBearerCheck } from '../../../services/ingress/api/bearer.ts'
 import { BEARER_LIFE_MAX_S } from '../../../services/ingress/config.ts'

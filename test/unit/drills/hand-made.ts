@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto'
 import { TOPICS } from '#schemas/topics.ts'
 import type { EventChanged } from '#schemas/messages.gen.ts'
-import type { EventImage, StreamRecord } from '../../../infra/local/verify.ts'
+import type { EventImage, StreamRecord } from '../../../infra/oracle/verify.ts'
 import type { AuditRow } from '../../drills/ledgers/audit.ts'
 import type { ApiCall, Ledgers } from '../../drills/ledgers/ledgers.ts'
 

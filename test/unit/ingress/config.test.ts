@@ -1,7 +1,7 @@
 // The ingress's settings: every problem at once, by name, and never a value.
 import { randomBytes } from 'node:crypto'
 import { expect, test } from 'vitest'
-import { ConfigError } from '#shared/platform/env.ts'
+import { ConfigError } from '#shared/process/settings.ts'
 import { loadConfig } from '../../../services/ingress/config.ts'
 
 const GOOD = {

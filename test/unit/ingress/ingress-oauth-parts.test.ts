@@ -5,8 +5,8 @@ import { SignJWT } from 'jose'
 import { describe, expect, test } from 'vitest'
 import type { GateName, GateText } from '#shared/domain/gates.ts'
 import { FAILURE_CODES, Failure, type FailureCode } from '#shared/domain/failure.ts'
-import { parseKeyring } from '#shared/platform/crypto.ts'
-import { Secret } from '#shared/platform/secret.ts'
+import { parseKeyring } from '#shared/process/keyring.ts'
+import { Secret } from '#shared/process/secret.ts'
 import {
   type Asking,
   askingPage,

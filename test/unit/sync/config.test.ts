@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { ConfigError } from '#shared/platform/env.ts'
+import { ConfigError } from '#shared/process/settings.ts'
 import { loadConfig } from '../../../services/sync/config.ts'
 
 const ENV = {

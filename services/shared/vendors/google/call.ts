@@ -3,7 +3,7 @@
 import type { calendar_v3, MethodOptions } from 'googleapis/build/src/apis/calendar/index.js'
 import type { Failure } from '#shared/domain/failure.ts'
 import type { Micros } from '#shared/domain/ids.ts'
-import type { Clock } from '#shared/platform/clock.ts'
+import type { Clock } from '#shared/process/clock.ts'
 import { brokenLibrary, failureInside, pathSegment, type Answer } from '../answer.ts'
 import { createBoundedFetch } from '../fetch.ts'
 import { sendAtOnce, type EachCall } from '../vendor.ts'

@@ -1,6 +1,6 @@
 // One event by its id: what a full read lacked is asked for before it is believed to be gone.
 import { pathSegment } from '../answer.ts'
-import { standsThere } from '../fit.ts'
+import { standsThere } from '../storable.ts'
 import type { LookUpRequest, Vendor } from '../vendor.ts'
 import { googleMask } from '../wire-fields.ts'
 import { calendarId, VENDOR, type Call } from './call.ts'

@@ -1,7 +1,7 @@
 // Google's event becomes ours; pure. An all-day event stays a date, a timed one becomes an exact
 // instant, and text is made fit for Postgres and Kafka. An item that cannot be read is returned as
-// such and costs nobody else its page. What is bent, and how, is said in fit.ts; an end that is
-// missing counts as one before the start.
+// such and costs nobody else its page. What is bent, and how, is said in storable.ts; an end that
+// is missing counts as one before the start.
 import {
   isBusy,
   VISIBILITIES,
@@ -25,7 +25,7 @@ import {
   unreadable,
   ZONE_MAX,
   type MappedItem,
-} from '../fit.ts'
+} from '../storable.ts'
 import type { VendorCalendar } from '../vendor.ts'
 import { wireCalendar, wireEvent, type WireEvent, type WireTime } from './wire.ts'
 

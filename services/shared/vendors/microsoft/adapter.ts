@@ -5,11 +5,11 @@
 // https://learn.microsoft.com/graph/change-notifications-overview
 import { Failure } from '#shared/domain/failure.ts'
 import type { Micros } from '#shared/domain/ids.ts'
-import { withoutEndSlashes } from '#shared/platform/address.ts'
-import { systemClock, type Clock } from '#shared/platform/clock.ts'
-import type { Secret } from '#shared/platform/secret.ts'
+import { withoutEndSlashes } from '#shared/process/address.ts'
+import { systemClock, type Clock } from '#shared/process/clock.ts'
+import type { Secret } from '#shared/process/secret.ts'
 import { boundedItems, pathSegment, readAs } from '../answer.ts'
-import { cleanLine, isAccountId, isPresent, LABEL_MAX, parseInstant } from '../fit.ts'
+import { cleanLine, isAccountId, isPresent, LABEL_MAX, parseInstant } from '../storable.ts'
 import { createOAuth, type OAuthSettings } from '../oauth.ts'
 import type {
   ChannelRequest,

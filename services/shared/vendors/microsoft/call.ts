@@ -5,8 +5,8 @@
 // Source: https://learn.microsoft.com/graph/sdks/customize-client
 import type { Client, Context, GraphRequest } from '@microsoft/microsoft-graph-client'
 import { Failure } from '#shared/domain/failure.ts'
-import { withoutEndSlashes } from '#shared/platform/address.ts'
-import type { Clock } from '#shared/platform/clock.ts'
+import { withoutEndSlashes } from '#shared/process/address.ts'
+import type { Clock } from '#shared/process/clock.ts'
 import { brokenLibrary, parseJson, type Answer } from '../answer.ts'
 import { createBoundedFetch } from '../fetch.ts'
 import { sendAtOnce, type EachCall } from '../vendor.ts'

@@ -1,6 +1,6 @@
 // Graph's event becomes ours; pure. An all-day event stays a date, a timed one becomes an exact
-// instant, and text is made fit for Postgres and Kafka (fit.ts says how). An item that cannot be
-// read is returned as such and costs nobody else its page. Times are asked for in UTC; one that
+// instant, and text is made fit for Postgres and Kafka (storable.ts says how). An item that cannot
+// be read is returned as such and costs nobody else its page. Times are asked for in UTC; one that
 // comes in another zone is read in that zone.
 import {
   isBusy,
@@ -23,7 +23,7 @@ import {
   TITLE_MAX,
   unreadable,
   type MappedItem,
-} from '../fit.ts'
+} from '../storable.ts'
 import type { VendorCalendar } from '../vendor.ts'
 import { wireCalendar, wireEvent, type WireEvent, type WireTime } from './wire.ts'
 import { dateIn, ianaZoneOf, instantIn, offsetZone } from './zones.ts'

@@ -6,7 +6,7 @@
 import windowsZones from 'cldr-core/supplemental/windowsZones.json' with { type: 'json' }
 import { Temporal } from 'temporal-polyfill'
 import type { Micros } from '#shared/domain/ids.ts'
-import { clampMicros, parseInstant, ZONE_MAX } from '../fit.ts'
+import { clampMicros, parseInstant, ZONE_MAX } from '../storable.ts'
 
 /** More distinct names than this come from nobody but an abuser. */
 const KNOWN_MAX = 2000

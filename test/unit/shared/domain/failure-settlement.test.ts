@@ -5,7 +5,7 @@ import { Failure, FAILURE_CODES, type FailureCode } from '#shared/domain/failure
 import { settlementOf, type FailureAction, type Settlement } from '#shared/domain/failure-settlement.ts'
 import { settleBatch } from '../../../../services/relay/settle-batch.ts'
 import { settleJob } from '../../../../services/scheduler/settle-job.ts'
-import { settleUnit } from '../../../../services/sync/settle-unit.ts'
+import { settleUnit } from '../../../../services/sync/unit/settle.ts'
 
 const CODES = Object.keys(FAILURE_CODES) as FailureCode[]
 
@@ -150,13 +150,13 @@ const ROOT = new URL('../../../../services/', import.meta.url)
 /** They ask what happened, to find out what the failure is; none of them decides what follows. */
 const ASK_WHAT_HAPPENED = [
   // Whether the calendar or the account is refused is not known yet.
-  'sync/confirm-refusal.ts',
-  'sync/fetch-page.ts',
-  // Whether a place of a run is dead.
-  'sync/leave-place.ts',
+  'sync/unit/confirm-refusal.ts',
   // Whether a line in the log is an error.
-  'sync/record-failure.ts',
-  'sync/sync-connection.ts',
+  'sync/unit/fail.ts',
+  'sync/unit/fetch-page.ts',
+  // Whether a place of a run is dead.
+  'sync/unit/leave-place.ts',
+  'sync/unit/sync-connection.ts',
 ]
 
 test('no other place of a unit, a relay or a job looks at the kind or scope of a failure', () => {

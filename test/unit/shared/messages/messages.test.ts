@@ -9,8 +9,8 @@ import { eventsChanged, type RowChange } from '#shared/messages/event-changed.ts
 import { sentBy, type Origin, type OutboxMessage, type Sender } from '#shared/messages/message.ts'
 import { syncRequested } from '#shared/messages/sync-requested.ts'
 import { bandOf, syncRetryScheduled } from '#shared/messages/sync-retry-scheduled.ts'
-import { schemaOf, type Codec } from '#shared/platform/codec.ts'
-import { inSpan, startTelemetry } from '#shared/platform/telemetry.ts'
+import { schemaOf, type Codec } from '#shared/kafka/codec.ts'
+import { inSpan, startTelemetry } from '#shared/process/telemetry.ts'
 
 const ID = '0199d0a0-0000-7000-8000-0000000000fe'
 const CONNECTION = {

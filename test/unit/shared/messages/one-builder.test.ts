@@ -66,7 +66,7 @@ describe('in the room of messages', () => {
     const types = found(TYPE)
     expect(types).toContainEqual(['sync-requested.ts', `'calendar.sync.requested.v1'`])
     expect(types.map(([file]) => `${MESSAGES}${file}`)).toEqual(
-      room.filter((file) => !file.endsWith('/message.ts')),
+      room.filter((file) => !/\/(?:message|envelope)\.ts$/.test(file)),
     )
     expect(new Set(types.map(([, type]) => type)).size).toBe(types.length)
   })

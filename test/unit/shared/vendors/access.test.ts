@@ -2,9 +2,9 @@
 import { describe, expect, test } from 'vitest'
 import { Failure } from '#shared/domain/failure.ts'
 import { connectionId, type ConnectionId } from '#shared/domain/ids.ts'
-import { openSecret, parseKeyring, sealSecret } from '#shared/platform/crypto.ts'
-import { Secret } from '#shared/platform/secret.ts'
-import { openAccess, type AccessUpdate, type StoredCredentials } from '#shared/vendors/access.ts'
+import { openSecret, parseKeyring, sealSecret } from '#shared/process/keyring.ts'
+import { Secret } from '#shared/process/secret.ts'
+import { openAccess, type AccessUpdate, type StoredCredentials } from '#shared/vendors/tokens.ts'
 import type { Grant } from '#shared/vendors/vendor.ts'
 
 const ID = connectionId('00000000-0000-4000-8000-000000000001')

@@ -1,7 +1,7 @@
 // What a vendor says of an account is made fit once, where it comes in: the id is taken as it is or
 // not at all, the name is one line.
 import { describe, expect, test } from 'vitest'
-import { ACCOUNT_ID_MAX, cleanLine, isAccountId, LABEL_MAX } from '#shared/vendors/fit.ts'
+import { ACCOUNT_ID_MAX, cleanLine, isAccountId, LABEL_MAX } from '#shared/vendors/storable.ts'
 import { failureOf, google, json, signal } from '../../../support/answering-google.ts'
 import { microsoft, routes } from '../../../support/answering-microsoft.ts'
 

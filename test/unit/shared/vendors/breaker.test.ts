@@ -2,7 +2,7 @@
 import { describe, expect, test } from 'vitest'
 import { Failure, type FailureCode } from '#shared/domain/failure.ts'
 import { settlementOf } from '#shared/domain/failure-settlement.ts'
-import { createBreaker, FAILURES_IN_A_ROW } from '#shared/vendors/breaker.ts'
+import { createBreaker, FAILURES_IN_A_ROW } from '#shared/vendors/limits/breaker.ts'
 
 const NOW = 1_800_000_000_000_000
 const PAUSE_MS = 5_000

@@ -4,7 +4,7 @@ import { once } from 'node:events'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { afterEach, describe, expect, test } from 'vitest'
-import { Secret } from '#shared/platform/secret.ts'
+import { Secret } from '#shared/process/secret.ts'
 import { createOAuth, failureOfGrant, type OAuthSettings } from '#shared/vendors/oauth.ts'
 import { everythingIn, failureOf } from '../../../support/vendor-world.ts'
 

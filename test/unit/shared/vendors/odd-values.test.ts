@@ -2,7 +2,7 @@
 // or a header as it came, and each costs at most its own item.
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { isPlainText } from '#shared/vendors/fit.ts'
+import { isPlainText } from '#shared/vendors/storable.ts'
 import * as googleMap from '#shared/vendors/google/map.ts'
 import * as microsoftMap from '#shared/vendors/microsoft/map.ts'
 import { ianaZoneOf } from '#shared/vendors/microsoft/zones.ts'

@@ -2,8 +2,8 @@
 // at about the rate of before, one by one, until the herd is over.
 import { describe, expect, test } from 'vitest'
 import { Failure } from '#shared/domain/failure.ts'
-import { createBreaker, FAILURES_IN_A_ROW } from '#shared/vendors/breaker.ts'
-import { Ramp, RATE_MIN, TURN_MAX_MS } from '#shared/vendors/ramp.ts'
+import { createBreaker, FAILURES_IN_A_ROW } from '#shared/vendors/limits/breaker.ts'
+import { Ramp, RATE_MIN, TURN_MAX_MS } from '#shared/vendors/limits/ramp.ts'
 
 const MINUTE_MS = 60_000
 

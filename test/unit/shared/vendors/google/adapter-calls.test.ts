@@ -2,7 +2,7 @@
 // what goes over the wire, and what answers of all kinds become.
 import type { ServerResponse } from 'node:http'
 import { describe, expect, test } from 'vitest'
-import { Secret } from '#shared/platform/secret.ts'
+import { Secret } from '#shared/process/secret.ts'
 import { createGoogle } from '#shared/vendors/google/adapter.ts'
 import {
   failureOf,

@@ -2,7 +2,7 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import type { CalendarEvent } from '#shared/domain/event.ts'
-import { clean, parseInstant } from '#shared/vendors/fit.ts'
+import { clean, parseInstant } from '#shared/vendors/storable.ts'
 import { mapCalendar, mapEvent } from '#shared/vendors/google/map.ts'
 
 const TIMED = {

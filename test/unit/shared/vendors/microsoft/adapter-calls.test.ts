@@ -1,7 +1,7 @@
 // Everything of Microsoft's adapter besides pages, from literal answers: account, calendars,
 // subscriptions and consent.
 import { describe, expect, test } from 'vitest'
-import { Secret } from '#shared/platform/secret.ts'
+import { Secret } from '#shared/process/secret.ts'
 import { createMicrosoft } from '#shared/vendors/microsoft/adapter.ts'
 import { failureOf, json, NOW, signal, type Answer } from '../../../../support/answering-google.ts'
 import { CALENDAR, microsoft, problem, routes } from '../../../../support/answering-microsoft.ts'

@@ -1,0 +1,82 @@
+// The end of a disconnected account: once its channels are stopped the grant is given back and the
+// account is erased: credentials, address, label, calendars. Invariants: ten minutes after the
+// disconnect they are gone, whatever the vendor says and whatever the gates are; the grant of an
+// account that was connected again, or that another provider holds too, is not revoked.
+import { asFailure } from '#shared/domain/failure.ts'
+import { openSecret, type Keyring } from '#shared/process/keyring.ts'
+import {
+  erasableConnections,
+  eraseAccount,
+  forgetHeld,
+  isErasable,
+  putOffErasure,
+  type ErasableConnection,
+} from '#shared/store/erasure.ts'
+import type { ChannelsDeps } from './channels/deps.ts'
+import { settleJob } from './settle-job.ts'
+import { waitMsAfter } from './wait-after.ts'
+import { workThrough } from './bounded-each.ts'
+
+const PER_RUN = 100
+const LIMITS = { atOnce: 4, withinMs: 8000 }
+
+export type EraseDeps = Pick<ChannelsDeps, 'db' | 'vendors' | 'gates' | 'clock' | 'logger'> & {
+  readonly credentialKeys: Keyring
+}
+
+/** One run. @returns how many accounts were erased. Throws Failure `store/*`. */
+export async function eraseDisconnected(deps: EraseDeps, signal: AbortSignal): Promise<number> {
+  await forgetHeld(deps.db)
+  const erasable = await erasableConnections(deps.db, PER_RUN)
+  return workThrough(erasable, { ...LIMITS, signal }, async (connection) => {
+    const revoked = await isRevoked(deps, connection, signal)
+    if (!revoked && !connection.isOverdue) return false
+    const erased = await eraseAccount(deps.db, connection)
+    if (erased && !revoked) {
+      const { connectionId } = connection
+      deps.logger.warn(
+        { connectionId },
+        'an account was erased although the vendor did not take the grant back',
+      )
+    }
+    return erased
+  })
+}
+
+/** Gives the grant back. @returns false when that is to be tried again. */
+async function isRevoked(
+  deps: EraseDeps,
+  connection: ErasableConnection,
+  signal: AbortSignal,
+): Promise<boolean> {
+  const use = deps.vendors.get(connection.vendor)
+  const { credentials } = connection
+  // A revocation at Google ends every grant of the account to our app, not just this one.
+  if (!use || credentials === null || connection.isShared) return true
+  if (deps.gates.jobs().state !== 'on') return false
+  try {
+    const refreshToken = openSecret(deps.credentialKeys, credentials.refreshToken, {
+      connectionId: connection.connectionId,
+      field: 'refresh_token',
+    })
+    // Asked as late as can be: whoever has just connected again must keep the new grant.
+    if (!(await isErasable(deps.db, connection))) return false
+    await use.vendor.revoke(refreshToken, signal)
+    return true
+  } catch (error) {
+    if (signal.aborted) return false
+    const failure = asFailure(error)
+    // Throws what is no fault of the account; any other failure is put off alike.
+    settleJob(failure)
+    const { code } = failure
+    deps.logger.info(
+      { code, connectionId: connection.connectionId, isOverdue: connection.isOverdue },
+      'the grant of a disconnected account could not be given back',
+    )
+    if (!connection.isOverdue) {
+      const waitMs = waitMsAfter(failure, connection.attempts + 1, deps.clock)
+      await putOffErasure(deps.db, connection.connectionId, waitMs)
+    }
+    return false
+  }
+}

@@ -1,0 +1,239 @@
+// The KafkaJS client as we configure it, its log lines in ours, and its errors in our words.
+// Nothing outside this room sees a name of the library.
+import path from 'node:path'
+import { Kafka, type logCreator, logLevel, type LogEntry, type RetryOptions } from 'kafkajs'
+import { Failure } from '#shared/domain/failure.ts'
+import { socketFactory } from './socket.ts'
+import type { Logger } from '#shared/process/log.ts'
+
+export interface KafkaConfig {
+  /** `host:port` each. */
+  readonly brokers: readonly string[]
+  /** Goes before topics, groups and transactional ids. */
+  readonly prefix: string
+  readonly clientId: string
+}
+
+/**
+ * A broker that answers nothing (frozen, cut off) is given up after this; requests that may wait
+ * longer (JoinGroup) have limits of their own.
+ */
+export const REQUEST_TIMEOUT_MS = 5_000
+const CONNECTION_TIMEOUT_MS = 2_000
+const LOG_INTERVAL_MS = 10_000
+const LOG_KEYS_MAX = 200
+
+/**
+ * A client of its own for every producer and consumer: KafkaJS keeps committed offsets per client
+ * and group, so two consumers of one client would read each other's positions. Without a logger it
+ * is silent (a probe reports by its answer).
+ */
+export function createClient(
+  config: KafkaConfig,
+  retry: RetryOptions,
+  logger: Logger | null,
+  requestTimeoutMs = REQUEST_TIMEOUT_MS,
+): Kafka {
+  quietenNegativeTimeouts()
+  return new Kafka({
+    clientId: config.clientId,
+    brokers: [...config.brokers],
+    socketFactory,
+    connectionTimeout: CONNECTION_TIMEOUT_MS,
+    requestTimeout: requestTimeoutMs,
+    enforceRequestTimeout: true,
+    retry: { ...retry },
+    ...(logger === null
+      ? { logLevel: logLevel.NOTHING }
+      : { logLevel: logLevel.WARN, logCreator: logCreatorFor(logger) }),
+  })
+}
+
+/**
+ * Promise, or Failure `kafka/unavailable` after `milliseconds`; the loser is left to end by itself.
+ */
+export async function settledWithin<T>(work: Promise<T>, milliseconds: number, what: string): Promise<T> {
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<never>((_resolve, reject) => {
+    timer = setTimeout(() => {
+      reject(new Failure('kafka/unavailable', `Kafka did not ${what} within ${spanOf(milliseconds)}.`))
+    }, milliseconds)
+  })
+  try {
+    return await Promise.race([work, late])
+  } finally {
+    clearTimeout(timer)
+    // Its end after the deadline interests nobody, but must not count as an unhandled rejection.
+    work.catch(() => {})
+  }
+}
+
+/** Rounded: what is left of a limit comes with ten decimals. */
+function spanOf(milliseconds: number): string {
+  return milliseconds < 1000 ? `${Math.round(milliseconds)} ms` : `${Math.round(milliseconds / 100) / 10} s`
+}
+
+/**
+ * The broker's name of what went wrong (`MESSAGE_TOO_LARGE` …),
+ * from anywhere in the chain of causes.
+ */
+export function protocolErrors(error: unknown): readonly string[] {
+  return causes(error).flatMap((cause) =>
+    'type' in cause && typeof cause.type === 'string' ? [cause.type] : [],
+  )
+}
+
+const FENCED = new Set(['INVALID_PRODUCER_EPOCH', 'PRODUCER_FENCED', 'TRANSACTION_COORDINATOR_FENCED'])
+/**
+ * KafkaJS knows no code above 88; 90 is PRODUCER_FENCED
+ * (https://kafka.apache.org/protocol#protocol_error_codes).
+ */
+const UNKNOWN_FENCED = /Unknown error code 90\b/
+const REJECTED = new Set([
+  'MESSAGE_TOO_LARGE',
+  'RECORD_LIST_TOO_LARGE',
+  'INVALID_RECORD',
+  'INVALID_TIMESTAMP',
+  'UNSUPPORTED_FOR_MESSAGE_FORMAT',
+])
+
+/** Any error of a producer or of a commit as a Failure of the area kafka. */
+export function kafkaFailure(error: unknown): Failure {
+  if (error instanceof Failure) return error
+  const types = protocolErrors(error)
+  const text = error instanceof Error ? error.message : String(error)
+  if (types.some((type) => FENCED.has(type)) || UNKNOWN_FENCED.test(text))
+    return new Failure('kafka/fenced', undefined, { cause: error })
+  if (types.some((type) => REJECTED.has(type)))
+    return new Failure('kafka/rejected', `Kafka refused a record: ${text}`, { cause: error })
+  const hint = types.includes('UNKNOWN_TOPIC_OR_PARTITION')
+    ? ' A topic is missing: run `calstream topics apply`.'
+    : ' Work waits and goes on by itself.'
+  return new Failure('kafka/unavailable', `Kafka cannot be reached or does not serve us: ${text}.${hint}`, {
+    cause: error,
+  })
+}
+
+/**
+ * Names under which KafkaJS reports a broker that is gone, restarting or moving its leaders;
+ * waiting cures all of them.
+ */
+const TROUBLE_NAMES = new Set([
+  // Only what is retriable is retried.
+  'KafkaJSNumberOfRetriesExceeded',
+  'KafkaJSConnectionError',
+  'KafkaJSConnectionClosedError',
+  'KafkaJSRequestTimeoutError',
+  'KafkaJSBrokerNotFound',
+  'KafkaJSNoBrokerAvailableError',
+  'KafkaJSGroupCoordinatorNotFound',
+  'KafkaJSMetadataNotLoaded',
+  'KafkaJSTopicMetadataNotLoaded',
+  'KafkaJSStaleTopicMetadataAssignment',
+  'KafkaJSLockTimeout',
+  'KafkaJSTimeout',
+])
+
+/**
+ * The one trouble for which KafkaJS has no class:
+ * it used a broker whose connection had just been given up.
+ */
+const NOT_CONNECTED = 'Broker not connected'
+
+/**
+ * Whether waiting will cure it: the broker is away, or is one that KafkaJS itself calls retriable.
+ * Anything else is a defect or a wrong set-up.
+ */
+export function isBrokerTrouble(error: unknown): boolean {
+  if (error instanceof Failure) return error.code === 'kafka/unavailable'
+  const chain = causes(error)
+  return chain.some(
+    (cause) =>
+      TROUBLE_NAMES.has(cause.name) ||
+      cause.message === NOT_CONNECTED ||
+      ('retriable' in cause && cause.retriable === true) ||
+      ('type' in cause && cause.type === 'UNKNOWN_TOPIC_OR_PARTITION'),
+  )
+}
+
+function causes(error: unknown): readonly Error[] {
+  const found: Error[] = []
+  let current: unknown = error
+  while (current instanceof Error && found.length < 10) {
+    found.push(current)
+    // Some errors of KafkaJS carry the first one as originalError, others as cause.
+    current = current.cause ?? ('originalError' in current ? current.originalError : undefined)
+  }
+  return found
+}
+
+/**
+ * KafkaJS says ERROR whenever a broker is away, which is no fault of ours and heals: its errors
+ * become warnings, its warnings information, the rest is dropped. One line of a kind per 10 s, with
+ * the number of those left out.
+ */
+function logCreatorFor(logger: Logger): logCreator {
+  let kinds = kindsOf.get(logger)
+  if (!kinds) kindsOf.set(logger, (kinds = new Map()))
+  return () =>
+    ({ namespace, level, log }: LogEntry) => {
+      if (log.message.startsWith(LIMITED_RETRIES)) return
+      const kind = `${namespace} ${log.message.replaceAll(/\d+/g, '#')}`
+      const now = performance.now()
+      const seen = kinds.get(kind) ?? { nextAt: 0, dropped: 0 }
+      if (kinds.size >= LOG_KEYS_MAX) kinds.clear()
+      kinds.set(kind, seen)
+      if (now < seen.nextAt) {
+        seen.dropped += 1
+        return
+      }
+      const fields = {
+        kafkajs: namespace,
+        ...detailsOf(log),
+        ...(seen.dropped > 0 ? { dropped: seen.dropped } : {}),
+      }
+      if (level === logLevel.ERROR) logger.warn(fields, `Kafka client: ${log.message}`)
+      else logger.info(fields, `Kafka client: ${log.message}`)
+      seen.nextAt = now + LOG_INTERVAL_MS
+      seen.dropped = 0
+    }
+}
+
+/**
+ * Said at each opening of a transactional producer.
+ * Ours ends the transaction, and itself, when its retries run out.
+ */
+const LIMITED_RETRIES = 'Limiting retries for the idempotent producer'
+
+/** By logger, not by client: an outage makes a new client every few seconds. */
+const kindsOf = new WeakMap<Logger, Map<string, { nextAt: number; dropped: number }>>()
+
+/** Only fields that never hold message data. */
+function detailsOf(log: LogEntry['log']): Record<string, unknown> {
+  const details: Record<string, unknown> = {}
+  for (const name of ['broker', 'groupId', 'error', 'retryCount', 'retryTime', 'topic', 'partition']) {
+    const value: unknown = log[name]
+    if (typeof value === 'string' || typeof value === 'number') details[name] = value
+  }
+  return details
+}
+
+/** The one file of KafkaJS that arms it, as it stands in a stack. */
+const KAFKAJS_TIMER = path.join('kafkajs', 'src', 'network', 'requestQueue')
+let quietened = false
+
+/**
+ * KafkaJS 2.2.4 arms a timer with a negative time for every client
+ * (https://github.com/tulios/kafkajs/issues/1751), about which Node ≥ 24 warns. Harmless (it fires
+ * after 1 ms): the warnings that come from there, and only those, are swallowed.
+ */
+function quietenNegativeTimeouts(): void {
+  if (quietened) return
+  quietened = true
+  const original = process.emitWarning.bind(process)
+  const filtered = (warning: string | Error, ...rest: unknown[]): void => {
+    if (rest[0] === 'TimeoutNegativeWarning' && new Error('where').stack?.includes(KAFKAJS_TIMER)) return
+    Reflect.apply(original, process, [warning, ...rest])
+  }
+  process.emitWarning = filtered
+}

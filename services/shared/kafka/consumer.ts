@@ -1,0 +1,284 @@
+// A consumer that outlives the broker: it supervises one Membership after the other. What it
+// promises over their ends: assignment numbers only grow, each join is told as a difference to the
+// join before (in whatever life that was), pauses that the caller wants are in force, and commits
+// reach only partitions that are held now. A partition whose records begin anew (its topic was
+// deleted and made again, or its offsets were reset) is told as lost and given again: what stands
+// there now under a known offset was never seen.
+import { setTimeout as delay } from 'node:timers/promises'
+import { Failure } from '#shared/domain/failure.ts'
+import type { Consumer, ConsumerOptions, InboundRecord, TopicPartition } from './broker.ts'
+import { isBrokerTrouble, type KafkaConfig, kafkaFailure, protocolErrors, settledWithin } from './client.ts'
+import { Membership } from './membership.ts'
+import type { Logger } from '#shared/process/log.ts'
+
+type Offsets = readonly (TopicPartition & { readonly next: bigint })[]
+
+const COMMIT_TIMEOUT_MS = 10_000
+/** Leaving must not wait for a broker that is away: the process has 10 s to end. */
+const LAST_COMMIT_TIMEOUT_MS = 2_000
+const COMMITS_WAITING_MAX = 100
+const REBUILD_MIN_MS = 250
+const REBUILD_MAX_MS = 5_000
+/** Defects (not a broker that is away) in a row for so long mean that a new process must try. */
+const DEFECTS_FOR_MS = 60_000
+/** A life of this length after its join was a good one: counting starts anew. */
+const GOOD_LIFE_MS = 60_000
+/**
+ * The group moved on. What we wanted to commit will be delivered again, to us or to another member.
+ */
+const GROUP_MOVED_ON = new Set(['ILLEGAL_GENERATION', 'REBALANCE_IN_PROGRESS', 'UNKNOWN_MEMBER_ID'])
+
+/**
+ * Joins in the background and never gives up on a broker that is away: it tries again after 0.25 s,
+ * growing to 5 s. Ends of another kind (a handler that throws, a refused group) are tried again
+ * likewise, but for a minute; then `handlers.crashed`.
+ */
+export class SupervisedConsumer implements Consumer {
+  readonly #config: KafkaConfig
+  readonly #options: ConsumerOptions
+  readonly #logger: Logger
+  readonly #disposal = new AbortController()
+  readonly #supervision: Promise<void>
+  /** The partitions that the caller wants paused, by name. */
+  readonly #paused = new Map<string, TopicPartition>()
+  #membership: Membership | null = null
+  #held: ReadonlyMap<string, TopicPartition> = new Map()
+  /** What the last join gave us, also after that life ended. */
+  #lastHeld: ReadonlyMap<string, TopicPartition> = new Map()
+  /** Where the next record of this join stands at least, by name of the partition. */
+  readonly #next = new Map<string, bigint>()
+  /** The same over joins, for as long as the partition is ours. */
+  readonly #seen = new Map<string, bigint>()
+  /**
+   * What the broker has acknowledged of our commits, by name of the partition,
+   * over joins for as long as it is ours.
+   */
+  readonly #committed = new Map<string, bigint>()
+  /** A topic was missing since the last join: when it is there again it may be another one. */
+  #missedTopic = false
+  #assignment = 0
+  #joinedAt: number | null = null
+  #acknowledgedAt = 0
+  #commits: Promise<unknown> = Promise.resolve()
+  #commitsWaiting = 0
+
+  constructor(config: KafkaConfig, options: ConsumerOptions, logger: Logger) {
+    this.#config = config
+    this.#options = options
+    this.#logger = logger
+    this.#supervision = this.#supervise()
+  }
+
+  async commit(offsets: Offsets): Promise<void> {
+    if (this.#disposal.signal.aborted) return
+    if (this.#commitsWaiting >= COMMITS_WAITING_MAX)
+      throw new Failure('kafka/unavailable', `${COMMITS_WAITING_MAX} commits wait for Kafka already.`)
+    this.#commitsWaiting += 1
+    const turn = this.#commits
+      .then(() => this.#commitNow(offsets))
+      .finally(() => {
+        this.#commitsWaiting -= 1
+      })
+    this.#commits = turn.catch(() => {})
+    await turn
+  }
+
+  pause(partitions: readonly TopicPartition[]): void {
+    for (const partition of partitions) this.#paused.set(nameOf(partition), partition)
+    this.#membership?.pause(partitions.filter((partition) => this.#held.has(nameOf(partition))))
+  }
+
+  resume(partitions: readonly TopicPartition[]): void {
+    for (const partition of partitions) this.#paused.delete(nameOf(partition))
+    this.#membership?.resume(partitions.filter((partition) => this.#held.has(nameOf(partition))))
+  }
+
+  held(): readonly TopicPartition[] {
+    return [...this.#held.values()]
+  }
+
+  lastAcknowledgedAt(): number {
+    return this.#acknowledgedAt
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#disposal.abort()
+    await settledWithin(this.#commits, LAST_COMMIT_TIMEOUT_MS, 'take the last offsets').catch(() => {})
+    await this.#membership?.leave()
+    await this.#supervision
+  }
+
+  async #supervise(): Promise<void> {
+    const patience = new Patience()
+    while (!this.#disposal.signal.aborted) {
+      const reason = await this.#live()
+      if (this.#disposal.signal.aborted) return
+      const lived = this.#joinedAt === null ? 0 : performance.now() - this.#joinedAt
+      const verdict = patience.judge({
+        trouble: isBrokerTrouble(reason),
+        livedMs: lived,
+        now: performance.now(),
+      })
+      if (verdict === 'give-up') {
+        this.#logger.error(
+          { err: reason, groupId: this.#options.groupId },
+          'The consumer fails again and again',
+        )
+        this.#options.handlers.crashed(reason)
+        return
+      }
+      this.#report(reason, verdict)
+      this.#missedTopic ||= protocolErrors(reason).includes('UNKNOWN_TOPIC_OR_PARTITION')
+      await this.#pauseBetweenLives(verdict)
+    }
+  }
+
+  /** One membership from its beginning to its end. @returns why it ended */
+  async #live(): Promise<unknown> {
+    this.#joinedAt = null
+    const membership: Membership = new Membership(
+      this.#config,
+      this.#options,
+      {
+        joined: (held) => this.#onJoined(membership, held),
+        received: (partition, records, end) => this.#onReceived(membership, partition, { records, end }),
+        acknowledged: (at) => {
+          this.#acknowledgedAt = Math.max(this.#acknowledgedAt, at)
+        },
+      },
+      this.#logger,
+    )
+    this.#membership = membership
+    const reason = await membership.ended
+    // No member, no right to commit; what the caller knows as held stays so until
+    // it hears of the next join.
+    this.#held = new Map()
+    this.#membership = null
+    await membership.leave()
+    return reason
+  }
+
+  #onJoined(membership: Membership, held: readonly TopicPartition[]): void {
+    this.#next.clear()
+    const missed = this.#missedTopic ? this.#tell([]) : []
+    this.#missedTopic = false
+    const lost = [...missed, ...this.#tell(held)]
+    this.#joinedAt = performance.now()
+    // The library keeps pauses over a rebalance, also of lost partitions, and knows none in a new
+    // life: state all of them.
+    membership.pause(held.filter((partition) => this.#paused.has(nameOf(partition))))
+    membership.resume([...held, ...lost].filter((partition) => !this.#paused.has(nameOf(partition))))
+  }
+
+  /** Tells the caller what is held from now on. @returns what no longer is. */
+  #tell(held: readonly TopicPartition[]): readonly TopicPartition[] {
+    const change = assignmentChange(this.#lastHeld, held)
+    this.#held = this.#lastHeld = new Map(held.map((partition) => [nameOf(partition), partition]))
+    this.#assignment += 1
+    for (const name of change.lost.map(nameOf)) {
+      // Whoever gets a lost partition back starts without a pause.
+      this.#paused.delete(name)
+      this.#next.delete(name)
+      this.#seen.delete(name)
+      this.#committed.delete(name)
+    }
+    this.#options.handlers.assigned({ assignment: this.#assignment, held, ...change })
+    return change.lost
+  }
+
+  #onReceived(
+    membership: Membership,
+    at: TopicPartition,
+    { records, end }: { readonly records: readonly InboundRecord[]; readonly end: bigint },
+  ): void {
+    const [first, last] = [records[0], records.at(-1)]
+    if (!first || !last) return
+    const name = nameOf(at)
+    // Within a join the library never goes back by itself, a join begins at what was committed, and
+    // no log ends before what it held.
+    const least = this.#next.get(name) ?? this.#committed.get(name) ?? 0n
+    if (first.offset < least || end < (this.#seen.get(name) ?? 0n)) this.#beginAnew(membership, at)
+    const next = last.offset + 1n
+    this.#next.set(name, next)
+    if (next > (this.#seen.get(name) ?? 0n)) this.#seen.set(name, next)
+    const { topic, partition } = at
+    this.#options.handlers.received({ topic, partition, assignment: this.#assignment, records })
+  }
+
+  #beginAnew(membership: Membership, at: TopicPartition): void {
+    const held = this.held()
+    this.#logger.warn(at, 'A partition begins anew: its topic was made again, or its offsets were reset')
+    this.#tell(held.filter((one) => nameOf(one) !== nameOf(at)))
+    this.#tell(held)
+    membership.resume([at])
+  }
+
+  async #commitNow(offsets: Offsets): Promise<void> {
+    const membership = this.#membership
+    const ours = offsets.filter((offset) => this.#held.has(nameOf(offset)))
+    if (membership === null || ours.length === 0) return
+    try {
+      await settledWithin(membership.commit(ours), COMMIT_TIMEOUT_MS, 'take the offsets')
+      for (const one of ours) if (this.#held.has(nameOf(one))) this.#committed.set(nameOf(one), one.next)
+    } catch (error) {
+      if (protocolErrors(error).some((type) => GROUP_MOVED_ON.has(type))) return
+      throw kafkaFailure(error)
+    }
+  }
+
+  #report(reason: unknown, delayMs: number): void {
+    const fields = { err: reason, groupId: this.#options.groupId, delayMs }
+    if (isBrokerTrouble(reason)) this.#logger.warn(fields, 'The consumer lost Kafka and joins again')
+    else this.#logger.error(fields, 'The consumer failed and is built anew')
+  }
+
+  async #pauseBetweenLives(milliseconds: number): Promise<void> {
+    await delay(milliseconds, undefined, { signal: this.#disposal.signal }).catch(() => {})
+  }
+}
+
+/** Decides after the end of each life how long to wait, or that it is enough. */
+export class Patience {
+  #delayMs = REBUILD_MIN_MS
+  #defectsSince: number | null = null
+
+  /**
+   * `livedMs`: since the join; 0 if there was none. `now`: performance.now().
+   * @returns ms to wait before the next life, or 'give-up'
+   */
+  judge(end: {
+    readonly trouble: boolean
+    readonly livedMs: number
+    readonly now: number
+  }): number | 'give-up' {
+    if (end.livedMs >= GOOD_LIFE_MS) {
+      this.#delayMs = REBUILD_MIN_MS
+      this.#defectsSince = null
+    }
+    if (end.trouble) this.#defectsSince = null
+    else this.#defectsSince ??= end.now
+    if (this.#defectsSince !== null && end.now - this.#defectsSince > DEFECTS_FOR_MS) return 'give-up'
+    const delayMs = this.#delayMs
+    this.#delayMs = Math.min(delayMs * 2, REBUILD_MAX_MS)
+    return delayMs
+  }
+}
+
+/**
+ * What a join changed: `lost` was held and no longer is,
+ * `kept` was held and still is (and will be delivered again).
+ */
+export function assignmentChange(
+  before: ReadonlyMap<string, TopicPartition>,
+  held: readonly TopicPartition[],
+): { lost: readonly TopicPartition[]; kept: readonly TopicPartition[] } {
+  const now = new Set(held.map(nameOf))
+  return {
+    lost: [...before].filter(([name]) => !now.has(name)).map(([, partition]) => partition),
+    kept: held.filter((partition) => before.has(nameOf(partition))),
+  }
+}
+
+function nameOf({ topic, partition }: TopicPartition): string {
+  return `${topic}/${partition}`
+}

@@ -1,0 +1,190 @@
+// Access tokens of connections. One refresh per connection runs at a time in a process, however
+// many ask; a rotated refresh token is stored before the access token that came with it is used; a
+// token is renewed a minute before it ends. Between processes the version of the credentials row
+// decides: who loses reads what the winner stored.
+import { Failure } from '#shared/domain/failure.ts'
+import type { ConnectionId, Micros } from '#shared/domain/ids.ts'
+import type { Clock } from '#shared/process/clock.ts'
+import { openSecret, sealSecret, type Keyring } from '#shared/process/keyring.ts'
+import type { Grant } from './vendor.ts'
+
+/** Longer than a call may take, so that a token does not end under a call. */
+const RENEW_BEFORE_MICROS = 60_000_000
+const SUPERSEDED_MAX = 3
+const REJECTED_MAX = 10_000
+
+/** The credentials of one connection as they are stored: tokens sealed. */
+export interface StoredCredentials {
+  readonly version: number
+  readonly refreshToken: string
+  readonly accessToken: string | null
+  readonly accessExpiresAt: Micros | null
+}
+
+export interface AccessUpdate {
+  readonly connectionId: ConnectionId
+  /** The version that was read: the update applies to it or not at all. */
+  readonly version: number
+  /** Sealed; null keeps the stored one. */
+  readonly refreshToken: string | null
+  readonly accessToken: string
+  readonly accessExpiresAt: Micros
+  readonly scope: string | null
+  /** Whose grant it is, as the vendor says; null when it does not. */
+  readonly subject: string | null
+  /** When the grant ends whatever is done; null keeps what is stored. */
+  readonly endsAt: Micros | null
+}
+
+export interface AccessDeps {
+  /** A vendor; one with budgets wants to know whose token it is. */
+  readonly vendor: {
+    refresh(refreshToken: string, signal: AbortSignal, connectionId: ConnectionId): Promise<Grant>
+  }
+  readonly load: (connectionId: ConnectionId) => Promise<StoredCredentials | null>
+  readonly save: (update: AccessUpdate) => Promise<'saved' | 'superseded'>
+  readonly keyring: Keyring
+  readonly clock: Clock
+}
+
+export interface Access {
+  /**
+   * A token that is good for a minute at least. Throws Failure `vendor/grant-revoked` when the
+   * person has to connect again.
+   */
+  token(connectionId: ConnectionId, signal: AbortSignal): Promise<string>
+  /** Tells that the vendor did not accept this token: the next `token` fetches another. */
+  invalidate(connectionId: ConnectionId, rejected: string): void
+  /**
+   * Runs a vendor call with a token. If the vendor rejects the token, it is refreshed and the call
+   * repeated once; a second rejection is `vendor/call-refused`: it says nothing of the person.
+   */
+  withToken<T>(
+    connectionId: ConnectionId,
+    signal: AbortSignal,
+    work: (accessToken: string) => Promise<T>,
+  ): Promise<T>
+}
+
+/** Opens access to the tokens of one vendor's connections. */
+export function openAccess(deps: AccessDeps): Access {
+  const flights = new Map<ConnectionId, Promise<string>>()
+  const rejected = new Map<ConnectionId, string>()
+
+  async function token(connectionId: ConnectionId, signal: AbortSignal): Promise<string> {
+    for (let attempt = 1; ; attempt += 1) {
+      signal.throwIfAborted()
+      const fresh = await orAborted(join(connectionId), signal)
+      // A flight that began before the rejection may still bring the rejected token: one more
+      // flight then knows better.
+      if (fresh === rejected.get(connectionId) && attempt === 1) continue
+      if (fresh !== rejected.get(connectionId)) rejected.delete(connectionId)
+      return fresh
+    }
+  }
+
+  function join(connectionId: ConnectionId): Promise<string> {
+    const running = flights.get(connectionId)
+    if (running) return running
+    // Without the signal of a caller: others may wait for the same flight.
+    // It ends by the deadlines of its parts.
+    const flight = currentToken(deps, connectionId, rejected.get(connectionId)).finally(() =>
+      flights.delete(connectionId),
+    )
+    flights.set(connectionId, flight)
+    return flight
+  }
+
+  function invalidate(connectionId: ConnectionId, rejectedToken: string): void {
+    rejected.set(connectionId, rejectedToken)
+    const [oldest] = rejected.keys()
+    if (rejected.size > REJECTED_MAX && oldest !== undefined) rejected.delete(oldest)
+  }
+
+  return {
+    token,
+    invalidate,
+    async withToken(connectionId, signal, work) {
+      const first = await token(connectionId, signal)
+      try {
+        return await work(first)
+      } catch (error) {
+        if (!isTokenRejected(error)) throw error
+      }
+      invalidate(connectionId, first)
+      const second = await token(connectionId, signal)
+      try {
+        return await work(second)
+      } catch (error) {
+        if (!isTokenRejected(error)) throw error
+        throw new Failure('vendor/call-refused', 'The vendor rejects even a fresh access token.')
+      }
+    },
+  }
+}
+
+function isTokenRejected(error: unknown): boolean {
+  return error instanceof Failure && error.code === 'vendor/token-rejected'
+}
+
+async function currentToken(
+  deps: AccessDeps,
+  connectionId: ConnectionId,
+  rejected: string | undefined,
+): Promise<string> {
+  for (let attempt = 0; attempt < SUPERSEDED_MAX; attempt += 1) {
+    const stored = await deps.load(connectionId)
+    if (stored === null) {
+      throw new Failure(
+        'vendor/grant-revoked',
+        'No credentials are stored for this connection. Connect the account again.',
+      )
+    }
+    const usable = usableToken(deps, connectionId, stored)
+    if (usable !== null && usable !== rejected) return usable
+    const refreshToken = openSecret(deps.keyring, stored.refreshToken, {
+      connectionId,
+      field: 'refresh_token',
+    })
+    const grant = await deps.vendor.refresh(refreshToken, AbortSignal.timeout(60_000), connectionId)
+    const sealed = sealGrant(deps.keyring, connectionId, grant)
+    const outcome = await deps.save({ connectionId, version: stored.version, ...sealed })
+    if (outcome === 'saved') return grant.accessToken
+  }
+  throw new Failure('store/contention', 'Other processes kept refreshing the token of this connection.')
+}
+
+function usableToken(deps: AccessDeps, connectionId: ConnectionId, stored: StoredCredentials): string | null {
+  const { accessToken, accessExpiresAt } = stored
+  if (accessToken === null || accessExpiresAt === null) return null
+  if (accessExpiresAt - deps.clock.now() < RENEW_BEFORE_MICROS) return null
+  return openSecret(deps.keyring, accessToken, { connectionId, field: 'access_token' })
+}
+
+/**
+ * A grant as it is stored; the fields are those of the table,
+ * so a value moved to another column does not open.
+ */
+export function sealGrant(
+  keyring: Keyring,
+  connectionId: ConnectionId,
+  grant: Grant,
+): Omit<AccessUpdate, 'connectionId' | 'version'> {
+  const seal = (text: string, field: string) => sealSecret(keyring, text, { connectionId, field })
+  return {
+    refreshToken: grant.refreshToken === null ? null : seal(grant.refreshToken, 'refresh_token'),
+    accessToken: seal(grant.accessToken, 'access_token'),
+    accessExpiresAt: grant.accessExpiresAt,
+    scope: grant.scope,
+    subject: grant.subject ?? null,
+    endsAt: grant.endsAt ?? null,
+  }
+}
+
+function orAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const aborted = () => reject(signal.reason)
+    signal.addEventListener('abort', aborted, { once: true })
+    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', aborted))
+  })
+}

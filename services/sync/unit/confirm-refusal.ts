@@ -1,0 +1,51 @@
+// Whether a vendor refuses one calendar or the account: one question about the account as a whole,
+// with a fresh token. Invariant: a refusal is the account's only when two calls of different kinds
+// were refused, so no single resource parks anybody.
+import { Failure } from '#shared/domain/failure.ts'
+import type { ConnectionId } from '#shared/domain/ids.ts'
+import type { Access } from '#shared/vendors/tokens.ts'
+import type { Vendor } from '#shared/vendors/vendor.ts'
+
+export interface Refused {
+  readonly connectionId: ConnectionId
+  /** What was said of the calendar: a failure of kind `refused`. */
+  readonly failure: Failure
+  /** Whether the token that was refused was fetched for this call. */
+  readonly isFresh: boolean
+}
+
+/**
+ * Asks.
+ * @returns the failure as it counts: `vendor/call-refused` when the account answers,
+ * `vendor/account-refused` or `vendor/no-mailbox` when it is refused as well, or what the question
+ * met instead. Throws the signal's reason.
+ */
+export async function confirmRefusal(
+  { vendor, access }: { readonly vendor: Vendor; readonly access: Access },
+  { connectionId, failure, isFresh }: Refused,
+  signal: AbortSignal,
+): Promise<Failure> {
+  try {
+    const used = await access.token(connectionId, signal)
+    if (!isFresh) access.invalidate(connectionId, used)
+    const token = isFresh ? used : await access.token(connectionId, signal)
+    await vendor.account(token, signal)
+  } catch (error) {
+    if (!(error instanceof Failure)) throw error
+    return confirmed(failure, error)
+  }
+  return ofCalendar(failure)
+}
+
+/** A refusal of one calendar while the account answers, or was not asked. */
+export function ofCalendar(failure: Failure): Failure {
+  return failure.scope === 'calendar' ? failure : new Failure('vendor/call-refused', failure.message)
+}
+
+function confirmed(first: Failure, second: Failure): Failure {
+  const isRefused = second.kind === 'refused' || second.code === 'vendor/token-rejected'
+  if (!isRefused || second.code === 'vendor/token-refused') return second
+  const named = [first, second].find(({ code }) => code === 'vendor/no-mailbox')
+  const told = second.code === 'vendor/token-rejected' ? first : second
+  return named ?? new Failure('vendor/account-refused', `${told.message} The whole account is refused.`)
+}

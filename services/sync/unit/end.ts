@@ -1,0 +1,125 @@
+// The ends of a unit that are not failures: closed, held, handed over. Invariant: the outcome is
+// one fenced write together with the delivery keys it answers, and whatever is still owed is
+// rung by something durable.
+import type { GateName } from '#shared/domain/gates.ts'
+import { sentBy, type OutboxMessage } from '#shared/messages/message.ts'
+import { bandOf, syncRetryScheduled } from '#shared/messages/sync-retry-scheduled.ts'
+import { crashPoint } from '#shared/process/crash-point.ts'
+import { metrics } from '#shared/process/metrics.ts'
+import { oweReads } from '#shared/store/calendar-failures.ts'
+import { clearConnection, markDirty, touchConnection } from '#shared/store/connections.ts'
+import { recordKeys } from '#shared/store/dedupe.ts'
+import { holdRequests } from '#shared/store/held-requests.ts'
+import { insertOutbox } from '#shared/store/outbox.ts'
+import { keysOf } from './claim.ts'
+import { calendarRing, saveIllCalendars, type Form } from './ill-calendars.ts'
+import { judgeEnd } from './judge-end.ts'
+import { writeFenced, type FencedWrite, type Unit, type UnitDeps, type UnitEnd } from './unit.ts'
+
+/** A change may be readable only some seconds after its notification. */
+const RECHECK_MS = 20_000
+
+/**
+ * Writes the outcome of a unit that has come to the end of its scope; part of its last write.
+ * Calendars that failed are recorded as failing alone: who calls it with such has asked `judgeEnd`
+ * whether a sibling is well.
+ */
+export async function closeUnit(
+  deps: Pick<UnitDeps, 'codec' | 'clock'>,
+  unit: Unit,
+  write: FencedWrite,
+  form: Form = 'whole',
+): Promise<void> {
+  const { connection, progress } = unit
+  const { tx } = write
+  const verdict = judgeEnd({ ...unit, ...progress })
+  if (verdict.kind === 'all-put-off') await markDirty(tx, connection.connectionId)
+  else if (verdict.kind === 'well' && verdict.isListed)
+    await clearConnection(tx, connection.connectionId, connection.now)
+  else await touchConnection(tx, connection.connectionId)
+  await oweReads(tx, [...progress.putOff])
+  await saveIllCalendars(deps, unit, write, form)
+  if (form === 'whole') await recordKeys(tx, connection.connectionId, keysOf(unit.requests))
+  const foundNothing = progress.changes === 0 && progress.pages > 0
+  const rings = unit.isNotified && foundNothing ? [recheck(deps, unit, write)] : []
+  await insertOutbox(tx, [...rings, ...ringsOfLeft(deps, unit, write)])
+  progress.isClosed = true
+}
+
+/**
+ * A gate closed: the refusal becomes a durable row,
+ * which the scheduler rings when the gate is open again.
+ */
+export async function holdUnit(
+  deps: Pick<UnitDeps, 'db' | 'codec' | 'clock'>,
+  unit: Unit,
+  gate: GateName,
+): Promise<UnitEnd> {
+  const { connectionId } = unit.connection
+  await writeFenced(deps, unit, 0, async (write) => {
+    await holdRequests(write.tx, [{ connectionId, gate }])
+    await saveIllCalendars(deps, unit, write, 'whole')
+  })
+  crashPoint('sync.held')
+  metrics.heldRequests.add(1, { gate })
+  return { kind: 'held', gate }
+}
+
+/**
+ * Passes the calendars that it has not come to the end of on to a later unit, which is rung after
+ * `waitMs`; this unit's requests are answered by it.
+ */
+export async function handOver(
+  deps: Pick<UnitDeps, 'db' | 'codec' | 'clock'>,
+  unit: Unit,
+  waitMs: number,
+): Promise<UnitEnd> {
+  const { connection, calendars, scope, progress } = unit
+  const { connectionId } = connection
+  const left = new Set([...progress.left].map(({ calendarId }) => calendarId))
+  const rest = scope
+    .map(({ calendarId }) => calendarId)
+    .filter((id) => !progress.done.has(id) && !progress.failed.has(id) && !left.has(id))
+  await writeFenced(deps, unit, 0, async (write) => {
+    const isAll = connection.syncNeeded || rest.length === calendars.length
+    if (isAll) await markDirty(write.tx, connectionId)
+    await oweReads(write.tx, [...(isAll ? [] : rest), ...progress.putOff])
+    await saveIllCalendars(deps, unit, write, 'whole')
+    await recordKeys(write.tx, connectionId, keysOf(unit.requests))
+    const rings = [ring(deps, unit, write, { reason: 'continue', waitMs })]
+    await insertOutbox(write.tx, [...rings, ...ringsOfLeft(deps, unit, write)])
+  })
+  crashPoint('sync.handed-over')
+  return { kind: 'handed-over' }
+}
+
+/** Rings, after `waitMs`, for calendars that owe a read although this unit does not read them. */
+export async function ringForOwed(
+  deps: Pick<UnitDeps, 'codec'>,
+  unit: Unit,
+  write: FencedWrite,
+  waitMs: number,
+): Promise<void> {
+  await insertOutbox(write.tx, [ring(deps, unit, write, { reason: 'continue', waitMs })])
+}
+
+function ringsOfLeft(deps: Pick<UnitDeps, 'codec'>, unit: Unit, write: FencedWrite): OutboxMessage[] {
+  return [...unit.progress.left].map(({ calendarId, backoffUntil }) => {
+    const due = { calendarId, backoffUntil: Math.max(backoffUntil ?? 0, write.now) }
+    return calendarRing(deps, unit, write, { ...due, reason: 'retry' })
+  })
+}
+
+function recheck(deps: Pick<UnitDeps, 'codec'>, unit: Unit, write: FencedWrite): OutboxMessage {
+  return ring(deps, unit, write, { reason: 'recheck', waitMs: RECHECK_MS })
+}
+
+function ring(
+  deps: Pick<UnitDeps, 'codec'>,
+  { connection }: Unit,
+  { now }: FencedWrite,
+  { reason, waitMs }: { readonly reason: 'recheck' | 'continue'; readonly waitMs: number },
+): OutboxMessage {
+  const due = { topic: bandOf(waitMs), dueAt: now + Math.round(waitMs * 1000), reason, at: now }
+  return syncRetryScheduled(connection, due, sentBy('sync', deps.codec))
+}

@@ -1,0 +1,274 @@
+// Step 2 of a unit: calls to the vendor. Invariant: the gates are asked before every call, also
+// before one that follows a token refresh; a stop cuts a call off (it rejects with the stop's
+// reason), because its page can be fetched again.
+import { performance } from 'node:perf_hooks'
+import { setTimeout as delay } from 'node:timers/promises'
+import { Failure, type FailureCode } from '#shared/domain/failure.ts'
+import { settlementOf } from '#shared/domain/failure-settlement.ts'
+import type { VendorName } from '#shared/domain/ids.ts'
+import { metrics } from '#shared/process/metrics.ts'
+import { processRoom } from '#shared/vendors/room.ts'
+import type { CursorExpired, Page, Vendor } from '#shared/vendors/vendor.ts'
+import { withSmallerPages, type CalendarRun } from './read-run.ts'
+import { confirmRefusal, ofCalendar } from './confirm-refusal.ts'
+import type { Turn } from '../lanes.ts'
+import { interruption, type Interruption, type Unit, type UnitDeps } from './unit.ts'
+import { nextSeries, seriesToRead, vendorsPageToken, type ReadSeries } from './whole-series.ts'
+
+/** Longer than the steps of any budget; a unit that would wait longer gives its slot to others. */
+const BUDGET_WAIT_MAX_MS = 5_000
+const BUDGET_SPREAD_MS = 250
+/** Refusals of our own, with the time at which the call fits. */
+const PACED: ReadonlySet<FailureCode> = new Set(['vendor/budget-spent', 'vendor/recovering'])
+
+/** Whose call it is. */
+interface Of {
+  readonly run: CalendarRun
+  readonly turn: Turn
+}
+
+/**
+ * The page is too large, and smaller ones have not all been tried:
+ * an expected outcome, not a failure.
+ */
+export interface TooLarge {
+  readonly kind: 'too-large'
+  /** Where to go on. */
+  readonly smaller: CalendarRun
+}
+
+/**
+ * A call that did not come to be, because the account's token could not be had:
+ * no fault of the calendar.
+ */
+export class AccountTrouble extends Error {
+  override readonly name = 'AccountTrouble'
+  readonly failure: Failure
+
+  constructor(failure: Failure) {
+    super(failure.message, { cause: failure })
+    this.failure = failure
+  }
+}
+
+/**
+ * Fetches the page at which a run stands. Throws Failure or AccountTrouble; when the turn is
+ * stopped or taken away, that signal's reason.
+ */
+export async function fetchPage(
+  deps: UnitDeps,
+  unit: Unit,
+  run: CalendarRun,
+  turn: Turn,
+): Promise<Page | CursorExpired | Interruption | TooLarge> {
+  try {
+    return await fetchSized(deps, unit, run, turn)
+  } catch (error) {
+    if (!(error instanceof Failure) || error.code !== 'vendor/answer-too-large') throw error
+    const smaller = withSmallerPages(run)
+    if (smaller === null) throw error
+    const { connectionId } = unit.connection
+    deps.logger.info(
+      { connectionId, calendarId: run.calendar.calendarId, shrunk: smaller.shrunk },
+      'a page was too large and is asked for with a tenth of its items',
+    )
+    return { kind: 'too-large', smaller }
+  }
+}
+
+async function fetchSized(
+  deps: UnitDeps,
+  unit: Unit,
+  run: CalendarRun,
+  turn: Turn,
+): Promise<Page | CursorExpired | Interruption> {
+  const left = seriesToRead(run)
+  if (left !== null) return nextSeries(deps, run, left, seriesReader(deps, unit, { run, turn }))
+  const request = {
+    vendorCalendarId: run.calendar.vendorCalendarId,
+    cursor: run.cursor,
+    pageToken: vendorsPageToken(run),
+    window: run.window,
+    shrunk: run.shrunk,
+    reading: run.reading,
+  }
+  const page = await call(deps, unit, { run, turn }, (vendor, token, signal) =>
+    timed(unit, 'page', () => fetchAnew(() => vendor.fetchPage(token, request, signal))),
+  )
+  if (page.kind === 'page' && page.unreadable.length > 0) reportUnreadable(deps, unit, page)
+  return page
+}
+
+/**
+ * One series read whole, behind the gates.
+ * What was read of others is not forgotten when the call is made again.
+ */
+function seriesReader(deps: UnitDeps, unit: Unit, of: Of): ReadSeries {
+  return (request) =>
+    call(deps, unit, of, (vendor, token, signal) =>
+      timed(unit, 'series', async () => {
+        if (vendor.fetchSeries === undefined)
+          throw new Failure('internal/defect', 'A vendor whose series cannot be read names one.')
+        return vendor.fetchSeries(token, request, signal)
+      }),
+    )
+}
+
+/** Whether an event that a full read lacked is there. Throws what `fetchPage` throws. */
+export function lookUp(
+  deps: UnitDeps,
+  unit: Unit,
+  of: Of,
+  vendorEventId: string,
+): Promise<'there' | 'gone' | Interruption> {
+  const { window, calendar } = of.run
+  const request = { vendorCalendarId: calendar.vendorCalendarId, vendorEventId, window }
+  return call(deps, unit, of, (vendor, token, signal) =>
+    timed(unit, 'event', () => vendor.lookUp(token, request, signal)),
+  )
+}
+
+/**
+ * Of a page that is asked for again, after a refreshed token or a wait for the budget,
+ * nothing is in hand any more.
+ */
+async function fetchAnew<T>(call: () => Promise<T>): Promise<T> {
+  try {
+    return await call()
+  } catch (error) {
+    processRoom.forget()
+    throw error
+  }
+}
+
+/**
+ * One call with a token, behind gates and budget. Throws what it throws, and AccountTrouble when
+ * there was no token for it.
+ */
+async function call<T>(
+  deps: UnitDeps,
+  unit: Unit,
+  { run, turn }: Of,
+  work: (vendor: Vendor, token: string, signal: AbortSignal) => Promise<T>,
+): Promise<T | Interruption> {
+  const { vendor, access } = vendorOf(deps, unit.connection.vendor)
+  const signal = AbortSignal.any([turn.signal, turn.stopping])
+  const isKnown = isKnownRefused(unit, run)
+  return paced(deps, signal, async () => {
+    let calls = 0
+    let refusal: unknown
+    try {
+      return await access.withToken(unit.connection.connectionId, signal, async (token) => {
+        const stop = interruption(deps, unit, turn)
+        if (stop !== null) return stop
+        calls += 1
+        try {
+          return await work(vendor, token, signal)
+        } catch (error) {
+          refusal = isKnown ? asRefused(error) : error
+          throw refusal
+        }
+      })
+    } catch (error) {
+      // A second call with a fresh token that was refused as well is about what was called.
+      const isOfCall = error === refusal || calls > 1
+      if (!(error instanceof Failure) || PACED.has(error.code)) throw error
+      if (error.code === 'sync/gave-way') throw error
+      if (!isOfCall) throw new AccountTrouble(error)
+      if (error.kind !== 'refused') throw error
+      if (isKnown) throw ofCalendar(error)
+      return whoIsRefused(deps, unit, turn, { failure: error, isFresh: calls > 1 })
+    }
+  })
+}
+
+/**
+ * Whether this calendar was refused the last time, with a fresh token too, while the account was
+ * let in. Asking all that again at each try would cost four calls instead of one; whatever is wrong
+ * with the account, its siblings that are well find out.
+ */
+function isKnownRefused({ connection }: Unit, { calendar }: CalendarRun): boolean {
+  return !connection.isAllIll && calendar.lastCode === ('vendor/call-refused' satisfies FailureCode)
+}
+
+function asRefused(error: unknown): unknown {
+  const isToken = error instanceof Failure && error.code === 'vendor/token-rejected'
+  return isToken ? new Failure('vendor/call-refused', 'The vendor goes on refusing this calendar.') : error
+}
+
+/** Throws what the vendor refuses: this call, or as AccountTrouble the account. */
+async function whoIsRefused(
+  deps: UnitDeps,
+  unit: Unit,
+  turn: Turn,
+  refused: { readonly failure: Failure; readonly isFresh: boolean },
+): Promise<Interruption> {
+  const { connectionId, vendor: name } = unit.connection
+  // What was read a moment ago is answer enough.
+  if (unit.progress.pages > 0) throw ofCalendar(refused.failure)
+  const stop = interruption(deps, unit, turn)
+  if (stop !== null) return stop
+  const signal = AbortSignal.any([turn.signal, turn.stopping])
+  const use = vendorOf(deps, name)
+  const failure = await timed(unit, 'account', () =>
+    confirmRefusal(use, { connectionId, ...refused }, signal),
+  )
+  throw settlementOf(failure).action === 'retry-refused' ? failure : new AccountTrouble(failure)
+}
+
+/**
+ * Waits for our own budget, or for its turn at a vendor that has just come back, when that is soon:
+ * a backfill is slowed down, not failed. The gates are asked again after every wait, so a unit that
+ * waits still hands over after its minute.
+ */
+async function paced<T>(
+  { clock }: Pick<UnitDeps, 'clock'>,
+  signal: AbortSignal,
+  attempt: () => Promise<T>,
+): Promise<T> {
+  for (;;) {
+    try {
+      return await attempt()
+    } catch (error) {
+      if (!(error instanceof Failure) || !PACED.has(error.code)) throw error
+      const waitMs = ((error.retryAt ?? 0) - clock.now()) / 1000
+      if (waitMs > BUDGET_WAIT_MAX_MS) throw error
+      // Spread, or all who wait would ask at the same moment for the one call that fits;
+      // a turn is nobody else's.
+      const spreadMs = error.code === 'vendor/recovering' ? 0 : BUDGET_SPREAD_MS * Math.random()
+      await delay(Math.max(0, waitMs) + spreadMs, undefined, { signal }).catch(() => {
+        throw signal.reason
+      })
+    }
+  }
+}
+
+function vendorOf(deps: UnitDeps, name: VendorName) {
+  const found = deps.vendors.get(name)
+  if (!found) throw new Failure('internal/defect', `This service is not configured for ${name}.`)
+  return found
+}
+
+async function timed<T>({ connection }: Unit, name: string, work: () => Promise<T>): Promise<T> {
+  const startedAt = performance.now()
+  let outcome = 'error'
+  try {
+    const result = await work()
+    outcome = 'ok'
+    return result
+  } finally {
+    const labels = { vendor: connection.vendor, call: name }
+    metrics.vendorCalls.add(1, { ...labels, outcome })
+    metrics.vendorCallSeconds.record((performance.now() - startedAt) / 1000, labels)
+  }
+}
+
+/** Quarantine: what is unreadable is counted and named, and the row that we hold stays. */
+function reportUnreadable({ logger }: UnitDeps, { connection }: Unit, page: Page): void {
+  metrics.itemsQuarantined.add(page.unreadable.length, { vendor: connection.vendor })
+  const problems = [...new Set(page.unreadable.map(({ problem }) => problem))].slice(0, 5)
+  logger.warn(
+    { connectionId: connection.connectionId, items: page.unreadable.length, problems },
+    'items that cannot be read were left out',
+  )
+}

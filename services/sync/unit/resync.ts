@@ -1,0 +1,203 @@
+// The beginning and the end of a full read: what it did not see is removed, since a full list
+// has no tombstones. Invariants: the cursor commits with the last chunk; rows that merely
+// left the window say so and do not count; others are looked for one by one, and a sweep of
+// many is put off until a second full read agrees. A calendar that is gone loses its events
+// the same way, chunk by chunk.
+import { Failure } from '#shared/domain/failure.ts'
+import type { CalendarId, EventId } from '#shared/domain/ids.ts'
+import { USUAL_AGAIN_MS } from '#shared/domain/reading.ts'
+import { eventsChanged, type RemovalReason } from '#shared/messages/event-changed.ts'
+import { sentBy } from '#shared/messages/message.ts'
+import { crashPoint } from '#shared/process/crash-point.ts'
+import { metrics } from '#shared/process/metrics.ts'
+import { clearIfIll, oweReads } from '#shared/store/calendar-failures.ts'
+import {
+  coolDown,
+  deselectCalendar,
+  lockUnlisted,
+  saveFullRead,
+  type CalendarRow,
+} from '#shared/store/calendars.ts'
+import { deleteEvents, readAny, readStale, type StaleRows } from '#shared/store/events.ts'
+import { insertOutbox } from '#shared/store/outbox.ts'
+import {
+  afterPlain,
+  followUp,
+  pagesToHere,
+  REST_MS,
+  restartRun,
+  restMs,
+  type CalendarRun,
+} from './read-run.ts'
+import { closeUnit } from './end.ts'
+import type { Turn } from '../lanes.ts'
+import { judgeLacking } from './look-up-lacking.ts'
+import { writeFenced, type FencedWrite, type Interruption, type Unit, type UnitDeps } from './unit.ts'
+
+/** Keeps a transaction under 100 ms. */
+const CHUNK = 1000
+
+export interface Sweep {
+  readonly run: CalendarRun
+  readonly endCursor: string
+  /** No other calendar comes after this one, so its last write closes the unit. */
+  readonly isLast: boolean
+}
+
+/**
+ * The vendor discarded the cursor: a full read from the start. Of a page token: the run goes back
+ * to its cursor first. When that came twice in a row the calendar rests instead, and this throws
+ * Failure `vendor/cursor-expired-again`.
+ */
+export async function restartRead(deps: UnitDeps, unit: Unit, run: CalendarRun): Promise<CalendarRun> {
+  const restarted = restartRun(run, unit.connection.now)
+  const { vendor } = unit.connection
+  if (restarted !== null) {
+    crashPoint('sync.read-restarted')
+    if (restarted.cursor === null) metrics.resyncs.add(1, { vendor, reason: 'cursor-expired' })
+    else metrics.placesDropped.add(1, { vendor, place: 'page', code: 'expired' })
+    return restarted
+  }
+  const rest = { restMs: restMs(run.resyncStreak, pagesToHere(run)), resyncStreak: run.resyncStreak + 1 }
+  const now = await writeFenced(deps, unit, 0, async ({ tx }) => {
+    await coolDown(tx, run.calendar.calendarId, rest)
+    return deps.clock.now()
+  })
+  throw new Failure('vendor/cursor-expired-again', undefined, { retryAt: now + rest.restMs * 1000 })
+}
+
+/**
+ * Sweeps one chunk. @returns where the calendar goes on from here, null when it is done; or why it
+ * stopped. Throws Failure.
+ */
+export async function sweepResync(
+  deps: UnitDeps,
+  unit: Unit,
+  sweep: Sweep,
+  turn: Turn,
+): Promise<Interruption | { readonly kind: 'on'; readonly run: CalendarRun | null }> {
+  const { run, endCursor } = sweep
+  const { calendarId } = run.calendar
+  const stale: StaleRows = {
+    calendarId,
+    generation: run.generation,
+    confirmedBelow: confirmedBelow(run),
+    window: run.window,
+  }
+  const lacking = await judgeLacking(deps, unit, { run, stale }, turn)
+  if (typeof lacking === 'object') return lacking
+  const isPutOff = lacking === 'doubted'
+  const rows = await readStale(deps.db, stale, { spare: isPutOff, limit: CHUNK })
+  const isEnd = rows.length < CHUNK
+  // What changed while a resumed plain listing ran is in the next one: it is never far, and there
+  // is no cursor to ask from.
+  const isPlain = run.reading === 'plain'
+  const after = !isEnd ? run : run.isResumed && !isPlain ? followUp(run, endCursor) : null
+  await writeFenced(deps, unit, rows.length, async (write) => {
+    const removals = rows.map((row) => ({
+      ...row,
+      reason: row.leftWindow ? ('window' as const) : ('deleted' as const),
+    }))
+    await removeRows(deps, unit, { calendarId, removals }, write)
+    unit.progress.changes += rows.length
+    if (!isEnd) return
+    const plain = isPlain ? afterPlain(run, write.now) : null
+    const restMs = Math.max(isPutOff ? REST_MS : 0, plain?.restMs ?? 0)
+    await saveFullRead(write.tx, calendarId, {
+      cursor: isPlain ? null : endCursor,
+      generation: run.generation,
+      startedAt: run.startedAt,
+      isPutOff,
+      restMs: restMs > 0 ? restMs : null,
+      reading: run.reading,
+      rules: run.rules,
+      usualAgainMs: plain?.usualInMs ?? USUAL_AGAIN_MS,
+    })
+    if (isPutOff) unit.progress.putOff.add(calendarId)
+    if (after === null) await clearIfIll(write.tx, run.calendar)
+    // It has no cursor, so what comes next has to be read whole, asked for or not.
+    if (isPlain) await oweReads(write.tx, [calendarId])
+    if (after === null && sweep.isLast) await closeUnit(deps, unit, write)
+    crashPoint('sync.sweep-before-commit')
+  })
+  crashPoint('sync.sweep-committed')
+  if (isEnd && isPutOff) warnOfMassDelete(deps, unit, run.calendar)
+  return { kind: 'on', run: after }
+}
+
+/**
+ * Only a read that began after the rest is a second look:
+ * another may have begun sooner, because a place was dead.
+ */
+function confirmedBelow({ calendar, startedAt }: CalendarRun): number {
+  return startedAt >= (calendar.resyncAfter ?? 0) ? (calendar.sweepBelow ?? 0) : 0
+}
+
+function warnOfMassDelete({ logger }: UnitDeps, { connection }: Unit, { calendarId }: CalendarRow): void {
+  logger.warn(
+    { connectionId: connection.connectionId, calendarId },
+    'a full read lacks many of the events that we hold; they are kept until a second full read agrees',
+  )
+}
+
+/** Thrown inside a write to roll it back, version and all; it never leaves this file. */
+class ListedAgain extends Error {
+  override readonly name = 'ListedAgain'
+}
+
+/**
+ * Two lists lacked the calendar: removes its events, and with the last chunk the calendar from what
+ * is synced. One that a list has named again since the claim stays.
+ */
+export async function removeCalendar(deps: UnitDeps, unit: Unit, calendar: CalendarRow): Promise<void> {
+  const { calendarId } = calendar
+  const about = { connectionId: unit.connection.connectionId, calendarId }
+  try {
+    while (!(await removeChunk(deps, unit, calendarId)));
+    deps.logger.info(about, 'a calendar is gone at the vendor and was removed')
+  } catch (error) {
+    if (!(error instanceof ListedAgain)) throw error
+    deps.logger.info(about, 'a calendar that was to be removed is listed again and stays')
+  }
+}
+
+/** @returns whether it was the last one. */
+async function removeChunk(deps: UnitDeps, unit: Unit, calendarId: CalendarId): Promise<boolean> {
+  const rows = await readAny(deps.db, calendarId, CHUNK)
+  const isEnd = rows.length < CHUNK
+  await writeFenced(deps, unit, rows.length, async (write) => {
+    if (!(await lockUnlisted(write.tx, calendarId))) throw new ListedAgain()
+    const removals = rows.map((row) => ({ ...row, reason: 'calendar_removed' as const }))
+    await removeRows(deps, unit, { calendarId, removals }, write)
+    unit.progress.changes += rows.length
+    if (isEnd) await deselectCalendar(write.tx, calendarId, 'vendor/calendar-gone')
+  })
+  return isEnd
+}
+
+interface Removals {
+  readonly calendarId: CalendarId
+  readonly removals: readonly {
+    readonly eventId: EventId
+    readonly vendorEventId: string
+    readonly reason: RemovalReason
+  }[]
+}
+
+async function removeRows(
+  deps: UnitDeps,
+  unit: Unit,
+  { calendarId, removals }: Removals,
+  { tx, version, now }: FencedWrite,
+): Promise<void> {
+  const deleted = await deleteEvents(
+    tx,
+    removals.map((removal) => removal.eventId),
+  )
+  const changes = removals
+    .map((removal, i) => ({ ...removal, event: null, sequence: version + 1 + i }))
+    .filter(({ eventId }) => deleted.has(eventId))
+  const told = { calendarId, observedAt: now, isIncremental: false, changes }
+  await insertOutbox(tx, eventsChanged(unit.connection, told, sentBy('sync', deps.codec)))
+  metrics.itemsProcessed.add(changes.length, { vendor: unit.connection.vendor })
+}

@@ -1,0 +1,183 @@
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { Child, untilReady } from '../../../../infra/stack/child.ts'
+import { Component } from '../../../../infra/stack/component.ts'
+import { processIdentity } from '#shared/process/identity.ts'
+import { ProcessLedger, stopOrphans } from '../../../../infra/stack/processes.ts'
+import { keepRunning } from '../../../../infra/stack/supervise.ts'
+
+const WAITS = 'setInterval(() => {}, 1000)'
+const IGNORES_STOP = `process.on('SIGTERM', () => {}); ${WAITS}; console.log('up')`
+
+let folder: string
+const started: Child[] = []
+
+beforeEach(() => {
+  folder = mkdtempSync(path.join(tmpdir(), 'calstream-processes-'))
+})
+
+afterEach(async () => {
+  for (const child of started.splice(0)) await child.kill()
+  rmSync(folder, { recursive: true })
+})
+
+describe('a child', () => {
+  test('ends by its stop signal when it listens to it', async () => {
+    const child = await start(WAITS)
+    await child.stop()
+    expect(await child.exited).toEqual({ code: null, signal: 'SIGTERM' })
+  })
+
+  test('is killed when it ignores its stop signal for too long', async () => {
+    const child = await start(IGNORES_STOP, { stopWithinMs: 100 })
+    await until(() => logOf(child).includes('up'))
+    await child.stop()
+    expect(await child.exited).toEqual({ code: null, signal: 'SIGKILL' })
+  })
+
+  test('ends by its stop signal even while frozen', async () => {
+    const child = await start(`process.on('SIGTERM', () => process.exit(7)); ${WAITS}; console.log('up')`)
+    await until(() => logOf(child).includes('up'))
+    child.signal('SIGSTOP')
+    await child.stop()
+    expect(await child.exited).toEqual({ code: 7, signal: null })
+  })
+
+  test('takes its own children with it when it is killed, those of another group included', async () => {
+    const child = await start(
+      `const c = require('child_process').spawn(process.execPath, ['-e', '${WAITS}'], { detached: true, stdio: 'ignore' }); console.log('child', c.pid); ${WAITS}`,
+    )
+    await until(() => /child \d+/.test(logOf(child)))
+    const grandchild = Number(/child (\d+)/.exec(logOf(child))?.[1])
+    expect(processIdentity(grandchild)).not.toBeNull()
+    await child.kill()
+    await until(() => processIdentity(grandchild) === null)
+  })
+
+  test('that ends while it should get ready is reported with the end of its log', async () => {
+    const child = await start(`console.log('no disk'); process.exitCode = 3`)
+    const ready = untilReady(
+      child,
+      () => Promise.reject(new Error('refused')),
+      10_000,
+      new AbortController().signal,
+    )
+    await expect(ready).rejects.toThrow(/test ended while starting \(code 3\)\. End of its log:\nno disk/)
+  })
+
+  test('that never gets ready is reported with what the last try said', async () => {
+    const child = await start(WAITS)
+    const ready = untilReady(
+      child,
+      () => Promise.reject(new Error('refused')),
+      100,
+      new AbortController().signal,
+    )
+    await expect(ready).rejects.toThrow(/test was not ready after 0 s \(refused\)/)
+  })
+})
+
+describe('orphans', () => {
+  test('of a killed supervisor are ended by what it recorded', async () => {
+    const asked = await start(WAITS)
+    const deaf = await start(IGNORES_STOP)
+    await until(() => logOf(deaf).includes('up'))
+    expect(await stopOrphans(folder, 200)).toEqual(['test', 'test'])
+    expect([(await asked.exited).signal, (await deaf.exited).signal]).toEqual(['SIGTERM', 'SIGKILL'])
+  })
+
+  test('are not those who merely have the same pid today', async () => {
+    const stranger = await start(WAITS)
+    const recorded = [
+      { name: 'kafka', pid: stranger.pid, stopSignal: 'SIGTERM', identity: 'another-boot 1 1' },
+    ]
+    writeFileSync(path.join(folder, 'processes.json'), JSON.stringify(recorded))
+    expect(await stopOrphans(folder)).toEqual([])
+    expect(stranger.running).toBe(true)
+  })
+
+  test('are none when everything was stopped in order', async () => {
+    const child = await start(WAITS)
+    expect(recordedPids()).toEqual([child.pid])
+    await child.stop()
+    expect(recordedPids()).toEqual([])
+  })
+})
+
+describe('a component', () => {
+  test('that ended by itself is started again, and one that was stopped on purpose is not', async () => {
+    const [first, second] = await Promise.all([component(WAITS), component(WAITS)])
+    const stop = new AbortController()
+    const told: string[] = []
+    const events = { ended: (_: Component, how: string) => told.push(how), back: () => told.push('back') }
+    const kept = keepRunning([first, second], events, stop.signal)
+
+    await second.stop()
+    const pid = first.pid
+    process.kill(pid, 'SIGKILL')
+    await until(() => told.includes('back'))
+
+    expect(first.pid).not.toBe(pid)
+    expect(first.running).toBe(true)
+    expect(second.running).toBe(false)
+    expect(told).toEqual(['SIGKILL', 'back'])
+    stop.abort()
+    await kept
+  })
+
+  test('that cannot stay up ends the stack with its name', async () => {
+    const broken = await component('process.exitCode = 1')
+    const events = { ended: () => {}, back: () => {} }
+    await expect(keepRunning([broken], events, new AbortController().signal)).rejects.toThrow(
+      /^test ended 6 times/,
+    )
+  })
+})
+
+async function start(
+  script: string,
+  options: { stopWithinMs?: number; ledger?: ProcessLedger } = {},
+): Promise<Child> {
+  ledger ??= new ProcessLedger(folder)
+  const child = await Child.start(
+    {
+      name: 'test',
+      command: process.execPath,
+      args: ['-e', script],
+      env: {},
+      cwd: folder,
+      logFile: path.join(folder, `${started.length}.log`),
+      stopWithinMs: options.stopWithinMs ?? 5_000,
+    },
+    ledger,
+  )
+  logs.set(child, path.join(folder, `${started.length}.log`))
+  started.push(child)
+  return child
+}
+
+let ledger: ProcessLedger | undefined
+const logs = new Map<Child, string>()
+
+beforeEach(() => {
+  ledger = undefined
+})
+
+function component(script: string): Promise<Component> {
+  return Component.start(() => start(script), new AbortController().signal)
+}
+
+function logOf(child: Child): string {
+  return readFileSync(logs.get(child) ?? '', 'utf8')
+}
+
+function recordedPids(): number[] {
+  const processes = JSON.parse(readFileSync(path.join(folder, 'processes.json'), 'utf8')) as { pid: number }[]
+  return processes.map(({ pid }) => pid)
+}
+
+async function until(condition: () => boolean): Promise<void> {
+  await expect.poll(condition, { timeout: 10_000, interval: 10 }).toBe(true)
+}

@@ -1,0 +1,91 @@
+// The wait for a turn at a vendor that has just come back:
+// short ones behind the gates, longer ones are given up.
+import { expect, test } from 'vitest'
+import { Failure } from '#shared/domain/failure.ts'
+import type { GateDecision } from '#shared/domain/gates.ts'
+import { systemClock } from '#shared/process/clock.ts'
+import { processRoom, ROOM_LIMITS } from '#shared/vendors/room.ts'
+import type { CalendarRun } from '../../../../services/sync/unit/read-run.ts'
+import { fetchPage } from '../../../../services/sync/unit/fetch-page.ts'
+import type { Turn } from '../../../../services/sync/lanes.ts'
+import type { Unit, UnitDeps } from '../../../../services/sync/unit/unit.ts'
+
+const PAGE = { kind: 'page', items: [], unreadable: [] }
+
+/** A vendor that tells the first call to come back `waitMs` later. */
+function setup(waitMs: number) {
+  const asked: number[] = []
+  /** Bytes in hand when a call begins. */
+  const inHand: number[] = []
+  let gate: GateDecision = { state: 'on' }
+  const vendor = {
+    async fetchPage() {
+      asked.push(performance.now())
+      inHand.push(processRoom.taken())
+      const holder = processRoom.holder()
+      await holder.take(ROOM_LIMITS.smallMax, null)
+      holder.end()
+      if (asked.length === 1)
+        throw new Failure('vendor/recovering', undefined, { retryAt: systemClock.now() + waitMs * 1_000 })
+      return PAGE
+    },
+  }
+  const access = {
+    withToken: (_id: unknown, _signal: unknown, work: (token: string) => Promise<unknown>) => work('token'),
+  }
+  const deps = {
+    clock: systemClock,
+    gates: { sync: () => gate, jobs: () => ({ state: 'on' }) },
+    vendors: new Map([['google', { vendor, access }]]),
+  } as unknown as UnitDeps
+  const unit = {
+    connection: { vendor: 'google' },
+    progress: {},
+    startedAt: performance.now(),
+  } as unknown as Unit
+  const run = { calendar: { vendorCalendarId: 'a' } } as unknown as CalendarRun
+  const still = new AbortController().signal
+  const turn = { signal: still, stopping: still } as unknown as Turn
+  return {
+    asked,
+    inHand,
+    fetch: () => fetchPage(deps, unit, run, turn),
+    close: () => (gate = { state: 'off', gate: 'CALENDAR_SYNC_ENABLED', text: 'Calendar sync not enabled' }),
+  }
+}
+
+test('a call waits for its turn and goes out then', async () => {
+  const { asked, fetch } = setup(80)
+  expect(await fetch()).toBe(PAGE)
+  expect(asked).toHaveLength(2)
+  expect(asked[1]! - asked[0]!).toBeGreaterThan(75)
+})
+
+test('a page that is asked for again has nothing of the first try in hand', async () => {
+  const { inHand, fetch } = setup(1)
+  await processRoom.hold(async () => {
+    await fetch()
+    // Control: the page itself is in hand until it is stored.
+    expect(processRoom.taken()).toBe(ROOM_LIMITS.smallMax)
+  })
+  expect(inHand).toEqual([0, 0])
+  expect(processRoom.taken()).toBe(0)
+})
+
+test('a gate that closes while it waits keeps it from going out', async () => {
+  const { asked, fetch, close } = setup(300)
+  const fetched = fetch()
+  // The first call is made within the same turn of the event loop;
+  // nothing of a slow machine comes between.
+  await Promise.resolve()
+  expect(asked).toHaveLength(1)
+  close()
+  expect(await fetched).toMatchObject({ kind: 'held', gate: 'CALENDAR_SYNC_ENABLED' })
+  expect(asked).toHaveLength(1)
+})
+
+test('a turn that is far away is not waited for in a slot', async () => {
+  const { asked, fetch } = setup(20_000)
+  await expect(fetch()).rejects.toMatchObject({ code: 'vendor/recovering' })
+  expect(asked).toHaveLength(1)
+})

@@ -1,0 +1,87 @@
+// What one more try costs of a calendar that is refused: the first asks whatever may be wrong
+// instead, the later ones the calendar.
+import { expect, test } from 'vitest'
+import { Failure, type FailureCode } from '#shared/domain/failure.ts'
+import { systemClock } from '#shared/process/clock.ts'
+import type { CalendarRun } from '../../../../services/sync/unit/read-run.ts'
+import { AccountTrouble, fetchPage } from '../../../../services/sync/unit/fetch-page.ts'
+import type { Turn } from '../../../../services/sync/lanes.ts'
+import type { Unit, UnitDeps } from '../../../../services/sync/unit/unit.ts'
+
+interface Story {
+  readonly lastCode: FailureCode | null
+  readonly isAllIll?: boolean
+  readonly refusedWith?: FailureCode
+  /** Whether the account is let in. */
+  readonly isLetIn?: boolean
+}
+
+/** One try of a calendar that the vendor refuses. @returns what it met and what was asked. */
+async function tried({
+  lastCode,
+  isAllIll = false,
+  refusedWith = 'vendor/token-rejected',
+  isLetIn = true,
+}: Story) {
+  const asked: string[] = []
+  const vendor = {
+    async fetchPage() {
+      asked.push('page')
+      throw new Failure(refusedWith)
+    },
+    async account() {
+      asked.push('account')
+      if (!isLetIn) throw new Failure('vendor/token-rejected')
+    },
+  }
+  const isRejected = (error: unknown) => error instanceof Failure && error.code === 'vendor/token-rejected'
+  // The port's promise: what a token is rejected for is asked once more, with a fresh one.
+  const access = {
+    token: async () => 'token',
+    invalidate: () => {},
+    async withToken(_id: unknown, _signal: unknown, work: (token: string) => Promise<unknown>) {
+      try {
+        return await work('token')
+      } catch (error) {
+        if (!isRejected(error)) throw error
+      }
+      asked.push('token')
+      return work('fresh').catch((error: unknown) => {
+        throw isRejected(error) ? new Failure('vendor/call-refused') : error
+      })
+    },
+  }
+  const on = () => ({ state: 'on' })
+  const deps = {
+    clock: systemClock,
+    gates: { sync: on, jobs: on },
+    vendors: new Map([['google', { vendor, access }]]),
+  } as unknown as UnitDeps
+  const connection = { vendor: 'google', isAllIll }
+  const unit = { connection, progress: { pages: 0 }, startedAt: performance.now() } as unknown as Unit
+  const run = { calendar: { vendorCalendarId: 'a', lastCode } } as unknown as CalendarRun
+  const still = new AbortController().signal
+  const turn = { signal: still, stopping: still } as unknown as Turn
+  const met = await fetchPage(deps, unit, run, turn).catch((error: unknown) => error)
+  const failure = met instanceof AccountTrouble ? met.failure : met
+  return { code: failure instanceof Failure ? failure.code : null, of: met instanceof AccountTrouble, asked }
+}
+
+test('a calendar that answers 401 costs a token and a question about the account once', async () => {
+  const asked = ['page', 'token', 'page', 'account']
+  expect(await tried({ lastCode: null })).toEqual({ code: 'vendor/call-refused', of: false, asked })
+})
+
+test.each<FailureCode>(['vendor/token-rejected', 'vendor/call-refused'])(
+  'and one call at each later try, refused with %s',
+  async (refusedWith) => {
+    const story = { lastCode: 'vendor/call-refused', refusedWith, isLetIn: false } as const
+    expect(await tried(story)).toEqual({ code: 'vendor/call-refused', of: false, asked: ['page'] })
+  },
+)
+
+test('where no sibling is well the account is asked about each time', async () => {
+  const told = await tried({ lastCode: 'vendor/call-refused', isAllIll: true, isLetIn: false })
+  expect(told).toMatchObject({ code: 'vendor/account-refused', of: true })
+  expect(told.asked).toContain('account')
+})
