@@ -37,6 +37,8 @@ export interface Turn {
    * it waits for the end of this unit.
    */
   readonly rung?: AbortSignal
+  /** An ill calendar is read that does not give way; see endOfCall of give-way.ts. */
+  readonly isPatient?: boolean
 }
 
 export type TurnEnd =

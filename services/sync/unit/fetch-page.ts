@@ -11,6 +11,7 @@ import { processRoom } from '#shared/vendors/room.ts'
 import type { CursorExpired, Page, Vendor } from '#shared/vendors/vendor.ts'
 import { withSmallerPages, type CalendarRun } from './read-run.ts'
 import { confirmRefusal, ofCalendar } from './confirm-refusal.ts'
+import { endOfCall } from './give-way.ts'
 import type { Turn } from '../lanes.ts'
 import { interruption, type Interruption, type Unit, type UnitDeps } from './unit.ts'
 import { nextSeries, seriesToRead, vendorsPageToken, type ReadSeries } from './whole-series.ts'
@@ -162,8 +163,9 @@ async function call<T>(
         const stop = interruption(deps, unit, turn)
         if (stop !== null) return stop
         calls += 1
+        using end = endOfCall(turn, signal)
         try {
-          return await work(vendor, token, signal)
+          return await work(vendor, token, end.signal)
         } catch (error) {
           refusal = isKnown ? asRefused(error) : error
           throw refusal

@@ -1,6 +1,6 @@
 // An ill calendar gives way to its siblings: what it is asked has failed before, and may take as
-// long as a call may take. Not for ever: every third try has all the time that it wants, and a read
-// that gets on is only interrupted.
+// long as a call may take. Not for ever: every third try is not ended, only its calls are shorter
+// while a sibling waits, and a read that gets on is only interrupted.
 import { Failure } from '#shared/domain/failure.ts'
 import type { CalendarRow } from '#shared/store/calendars.ts'
 import { isIll } from './claim-rules.ts'
@@ -12,6 +12,11 @@ import type { Turn } from '../lanes.ts'
  */
 export const GIVE_WAY_MS = 3_000
 const PATIENT_EVERY = 3
+/**
+ * How long a sibling's ring waits for one call of a third try. A run has at most three places to
+ * ask (ADR 16); with the 30 s of an ordinary call siblings waited for a minute and more.
+ */
+export const PATIENT_CALL_MS = 5_000
 
 export interface OwnTurn extends Disposable {
   readonly turn: Turn
@@ -27,18 +32,47 @@ export function ownTurn(
   calendars: readonly Pick<CalendarRow, 'failures'>[],
 ): OwnTurn {
   const { rung } = turn
-  const isPatient = (calendar.failures + 1) % PATIENT_EVERY === 0
-  if (rung === undefined || !isIll(calendar) || isPatient || calendars.every(isIll))
+  if (rung === undefined || !isIll(calendar) || calendars.every(isIll))
     return { turn, [Symbol.dispose]: () => {} }
+  if ((calendar.failures + 1) % PATIENT_EVERY === 0)
+    return { turn: { ...turn, isPatient: true }, [Symbol.dispose]: () => {} }
+  const over = endedAfter(rung, GIVE_WAY_MS, () => new Failure('sync/gave-way'))
+  return {
+    turn: { ...turn, signal: AbortSignal.any([turn.signal, over.signal]) },
+    [Symbol.dispose]: () => over[Symbol.dispose](),
+  }
+}
+
+/**
+ * The end of one call of a turn, to be disposed of after it: `signal`, and in every third try of an
+ * ill calendar PATIENT_CALL_MS after a ring of a sibling, as `vendor/timeout`.
+ */
+export function endOfCall(turn: Pick<Turn, 'rung' | 'isPatient'>, signal: AbortSignal): EndOfCall {
+  if (turn.isPatient !== true || turn.rung === undefined) return { signal, [Symbol.dispose]: () => {} }
+  const seconds = PATIENT_CALL_MS / 1000
+  const text = `The vendor did not answer within ${seconds} s, and another calendar of the account waits.`
+  const over = endedAfter(turn.rung, PATIENT_CALL_MS, () => new Failure('vendor/timeout', text))
+  return {
+    signal: AbortSignal.any([signal, over.signal]),
+    [Symbol.dispose]: () => over[Symbol.dispose](),
+  }
+}
+
+export interface EndOfCall extends Disposable {
+  readonly signal: AbortSignal
+}
+
+/** A signal that aborts `ms` after `rung` did, or after now when that was earlier. */
+function endedAfter(rung: AbortSignal, ms: number, reason: () => Failure): EndOfCall {
   const over = new AbortController()
   let timer: NodeJS.Timeout | undefined
   const begin = () => {
-    timer = setTimeout(() => over.abort(new Failure('sync/gave-way')), GIVE_WAY_MS)
+    timer = setTimeout(() => over.abort(reason()), ms)
   }
   if (rung.aborted) begin()
   else rung.addEventListener('abort', begin, { once: true })
   return {
-    turn: { ...turn, signal: AbortSignal.any([turn.signal, over.signal]) },
+    signal: over.signal,
     [Symbol.dispose]() {
       clearTimeout(timer)
       rung.removeEventListener('abort', begin)

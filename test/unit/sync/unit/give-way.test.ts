@@ -1,6 +1,6 @@
 // An ill calendar gives way to a sibling that waits, and only then.
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
-import { GIVE_WAY_MS, ownTurn } from '../../../../services/sync/unit/give-way.ts'
+import { endOfCall, GIVE_WAY_MS, ownTurn, PATIENT_CALL_MS } from '../../../../services/sync/unit/give-way.ts'
 import type { Turn } from '../../../../services/sync/lanes.ts'
 
 const ILL = { failures: 1 }
@@ -60,6 +60,39 @@ describe('the turn of an ill calendar', () => {
     expect(own.turn.signal.aborted).toBe(givesWay)
   })
 
+  test.each(['while it is out', 'before it goes out'])(
+    'in every third try: a call is given up soon after a ring that came %s, and so is the next',
+    (when) => {
+      const { turn, rung } = turnWith()
+      const ill = { failures: 2 }
+      using own = ownTurn(turn, ill, [ill, WELL])
+      if (when.startsWith('before')) rung.abort()
+      for (let call = 1; call <= 2; call += 1) {
+        using end = endOfCall(own.turn, own.turn.signal)
+        rung.abort()
+        vi.advanceTimersByTime(PATIENT_CALL_MS - 1)
+        expect(end.signal.aborted).toBe(false)
+        vi.advanceTimersByTime(1)
+        expect(end.signal.reason).toMatchObject({ code: 'vendor/timeout' })
+      }
+      expect(own.turn.signal.aborted).toBe(false)
+    },
+  )
+
+  test('a call has all its time while nobody rings, in any other try, and of a calendar that is well', () => {
+    const { turn, rung } = turnWith()
+    const third = { failures: 2 }
+    using patient = ownTurn(turn, third, [third, WELL])
+    using quiet = endOfCall(patient.turn, patient.turn.signal)
+    vi.advanceTimersByTime(100 * PATIENT_CALL_MS)
+    expect(quiet.signal.aborted).toBe(false)
+    rung.abort()
+    using well = ownTurn(turn, WELL, [third, WELL])
+    using ordinary = endOfCall(well.turn, well.turn.signal)
+    vi.advanceTimersByTime(100 * PATIENT_CALL_MS)
+    expect(ordinary.signal.aborted).toBe(false)
+  })
+
   test('leaves no timer and no listener behind', () => {
     const { turn, rung } = turnWith()
     const ended = ownTurn(turn, ILL, [ILL, WELL])
@@ -67,6 +100,7 @@ describe('the turn of an ill calendar', () => {
     rung.abort()
     expect(vi.getTimerCount()).toBe(0)
     ownTurn(turn, ILL, [ILL, WELL])[Symbol.dispose]()
+    endOfCall({ ...turn, isPatient: true }, turn.signal)[Symbol.dispose]()
     expect(vi.getTimerCount()).toBe(0)
   })
 })
