@@ -189,6 +189,22 @@ describe('a calendar that is ill and slow', () => {
     expect(ring?.message).toMatchObject({ calendarId: ids[0], reason: 'retry', attempt: 2 })
     expect(await world.connection(account)).toMatchObject({ sync_needed: false, last_error: null })
   })
+
+  test('has its call cut short in every third try while a sibling waits, and that counts', async () => {
+    const { account, ids } = await withIll()
+    expect(await world.sync(account)).toEqual(partly('vendor/unavailable'))
+    await world.noFaults()
+    await world.fault({ match: { calendarId: account.calendars[0]!.id }, hang: true })
+    await world.sql('update external_calendars set failures = 2 where id = $1', [ids[0]])
+    await world.endBackoff(account)
+    const rung = new AbortController()
+    rung.abort()
+    const retry = world.sync(account, [{ reason: 'retry', calendarId: ids[0]! }], { rung: rung.signal })
+    expect(await retry).toEqual(partly('vendor/timeout'))
+    const [ill] = await rows(account)
+    expect(ill).toMatchObject({ failures: 3, errors: 2, code: 'vendor/timeout' })
+    expect(ill?.message).toContain('another calendar of the account waits')
+  })
 })
 
 describe('a calendar that may not be read', () => {
