@@ -3,14 +3,14 @@
 // earlier start, is left as it is.
 import { connectByConsent } from './consent.ts'
 import { askForSync } from './rest.ts'
-import type { HeldConnection, HeldEvents } from '../oracle/rows.ts'
+import type { StoredConnection, StoredEvents } from '../oracle/rows.ts'
 import type { Invocation } from '../stack/prepare.ts'
 import { addToAllowlist, type AdminAddress } from '#shared/gates/seed-toggles.ts'
 import type { DemoAccount, SimulatorAdmin } from '../oracle/simulator-admin.ts'
 
 export interface ConnectDeps {
   readonly simulator: SimulatorAdmin
-  readonly held: HeldEvents
+  readonly stored: StoredEvents
   readonly unleash: AdminAddress
   /** Origin of the ingress. */
   readonly apiUrl: string
@@ -55,7 +55,9 @@ export async function connectDemoAccounts(
   signal: AbortSignal,
 ): Promise<Connected> {
   const accounts = await ensureAccounts(deps.simulator, count)
-  const before = new Map((await deps.held.connections()).map((connection) => [connection.email, connection]))
+  const before = new Map(
+    (await deps.stored.connections()).map((connection) => [connection.email, connection]),
+  )
   const missing = accounts.filter(({ email }) => !isHealthy(before.get(email)))
   const known = accounts.filter(({ email }) => !missing.some((one) => one.email === email))
   const earlier = known.filter(({ email }) => !deps.added.has(email))
@@ -71,7 +73,7 @@ export async function connectDemoAccounts(
     await connectAll(deps, bearers, missing, signal)
   }
   const emails = new Set(accounts.map(({ email }) => email))
-  const fresh = (await deps.held.connections()).filter(
+  const fresh = (await deps.stored.connections()).filter(
     ({ email, lastSyncedAtMs }) => emails.has(email) && lastSyncedAtMs === null,
   )
   // Known only now. What was asked for before is held, and rung as soon as the gate is seen open.
@@ -80,7 +82,7 @@ export async function connectDemoAccounts(
   return { accounts, asked: earlier.length }
 }
 
-function isHealthy(connection: HeldConnection | undefined): boolean {
+function isHealthy(connection: StoredConnection | undefined): boolean {
   return connection?.status === 'active'
 }
 

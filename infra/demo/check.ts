@@ -1,6 +1,6 @@
 // Whether the demo has converged: Postgres, the folded changed topic and the folded state topic
 // each equal the vendor's truth.
-import type { HeldConnection, HeldEvents } from '../oracle/rows.ts'
+import type { StoredConnection, StoredEvents } from '../oracle/rows.ts'
 import type { StreamReader } from '../oracle/stream-reader.ts'
 import { readTruth, type Truth } from '../oracle/truth.ts'
 import {
@@ -13,14 +13,14 @@ import {
 
 export interface CheckDeps {
   readonly adminUrl: string
-  readonly held: HeldEvents
+  readonly stored: StoredEvents
   readonly stream: StreamReader
   readonly topics: { readonly changed: string; readonly state: string }
 }
 
 export interface Check {
   readonly differences: readonly Difference[]
-  readonly connections: readonly HeldConnection[]
+  readonly connections: readonly StoredConnection[]
   /** Events of these connections at the vendor, inside the window. */
   readonly events: number
   /** Records that came twice with the same bytes. */
@@ -35,9 +35,9 @@ export interface Check {
 export async function checkOnce(deps: CheckDeps, emails: ReadonlySet<string>): Promise<Check> {
   const failed = deps.stream.failure()
   if (failed !== null) throw new Error('The reader of the topics failed.', { cause: failed })
-  const connections = (await deps.held.connections()).filter(({ email }) => emails.has(email))
+  const connections = (await deps.stored.connections()).filter(({ email }) => emails.has(email))
   const truth = await readTruth(deps.adminUrl, connections)
-  const rows = await deps.held.events(connections.map(({ connectionId }) => connectionId))
+  const rows = await deps.stored.events(connections.map(({ connectionId }) => connectionId))
   const differences = [
     ...unsettled(connections, emails, truth),
     ...compareHoldings('Postgres', truth.holdings, rows, truth.mayDiffer),
@@ -66,7 +66,7 @@ export async function checkOnce(deps: CheckDeps, emails: ReadonlySet<string>): P
 }
 
 function unsettled(
-  connections: readonly HeldConnection[],
+  connections: readonly StoredConnection[],
   emails: ReadonlySet<string>,
   truth: Truth,
 ): Difference[] {

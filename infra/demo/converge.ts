@@ -3,7 +3,7 @@
 // never a reason to stop what runs.
 import { type Check, checkOnce, describeDifference } from './check.ts'
 import { connectionsOf, type DemoStack, type Looking } from './setting.ts'
-import type { HeldConnection } from '../oracle/rows.ts'
+import type { StoredConnection } from '../oracle/rows.ts'
 import { Wait } from '../stack/patience.ts'
 import { Problem } from '../stack/problem.ts'
 import { seconds } from '../stack/progress.ts'
@@ -78,7 +78,7 @@ export async function watchFirstSyncs(
  * sync after that moment counts.
  */
 export function firstSyncOf(
-  { createdAtMs, lastSyncedAtMs }: Pick<HeldConnection, 'createdAtMs' | 'lastSyncedAtMs'>,
+  { createdAtMs, lastSyncedAtMs }: Pick<StoredConnection, 'createdAtMs' | 'lastSyncedAtMs'>,
   connectedAtMs: number | undefined,
 ): number | null {
   if (connectedAtMs === undefined || lastSyncedAtMs === null || lastSyncedAtMs < connectedAtMs) return null
@@ -86,7 +86,7 @@ export function firstSyncOf(
 }
 
 function notSynced(
-  connections: readonly HeldConnection[],
+  connections: readonly StoredConnection[],
   took: ReadonlyMap<string, number>,
   connected: ReadonlyMap<string, number>,
   withinMs: number,

@@ -68,7 +68,7 @@ async function connectAndCompare(
   const api = { ...stack, apiUrl: stack.env['PUBLIC_URL'] ?? '', simulator: setting.simulator }
   const added = new Map<string, number>()
   const { accounts, asked } = await connecting.attempt(() =>
-    connectDemoAccounts({ ...api, held: setting.check.held, added }, options.connections, signal),
+    connectDemoAccounts({ ...api, stored: setting.check.stored, added }, options.connections, signal),
   )
   const looking = lookingAt(setting, accounts)
   if (asked > 0) stack.say(knownText(accounts, asked))

@@ -1,7 +1,7 @@
 // Live changes at the play vendor, rung by webhooks,
 // and how long each took until a reader of the topic had it.
 import { setTimeout as delay } from 'node:timers/promises'
-import type { HeldConnection } from '../oracle/rows.ts'
+import type { StoredConnection } from '../oracle/rows.ts'
 import type { LoadState, SimulatorAdmin, VendorChange } from '../oracle/simulator-admin.ts'
 import type { StreamReader } from '../oracle/stream-reader.ts'
 import {
@@ -44,7 +44,7 @@ export async function runLoad(
  */
 export function toLedger(
   changes: readonly VendorChange[],
-  connections: readonly HeldConnection[],
+  connections: readonly StoredConnection[],
   known: (key: string) => boolean,
   accounts: ReadonlyMap<string, string>,
 ): LedgerChange[] {
@@ -105,7 +105,7 @@ function secondsOf(milliseconds: number | null | undefined): string {
 export function freshnessOf(
   changes: readonly VendorChange[],
   where: {
-    readonly connections: readonly HeldConnection[]
+    readonly connections: readonly StoredConnection[]
     /** Account id at the vendor → email. */
     readonly accounts: ReadonlyMap<string, string>
     readonly stream: StreamReader

@@ -2,7 +2,7 @@
 // is opened again when it fails.
 import { TOPICS } from '#schemas/topics.ts'
 import type { CheckDeps } from './check.ts'
-import { type HeldConnection, openHeldEvents } from '../oracle/rows.ts'
+import { type StoredConnection, openStoredEvents } from '../oracle/rows.ts'
 import type { AdminAddress } from '#shared/gates/seed-toggles.ts'
 import type { Invocation } from '../stack/prepare.ts'
 import type { StackEnv } from '../stack/services.ts'
@@ -48,7 +48,7 @@ export async function openSetting(
 ): Promise<Setting> {
   await using owned = new AsyncDisposableStack()
   const value = (name: string): string => env[name] ?? ''
-  const held = owned.use(await openHeldEvents(value('POSTGRES_URL')))
+  const stored = owned.use(await openStoredEvents(value('POSTGRES_URL')))
   const prefix = value('KAFKA_PREFIX')
   const topics = { changed: prefix + TOPICS.eventChanged, state: prefix + TOPICS.eventState }
   const open = () =>
@@ -66,7 +66,7 @@ export async function openSetting(
     simulator: simulatorAdmin(adminUrl, signal),
     check: {
       adminUrl,
-      held,
+      stored,
       topics,
       get stream() {
         return stream
@@ -86,8 +86,8 @@ export async function openSetting(
 export async function connectionsOf({
   setting,
   emails,
-}: Pick<Looking, 'setting' | 'emails'>): Promise<readonly HeldConnection[]> {
-  const all = await setting.check.held.connections()
+}: Pick<Looking, 'setting' | 'emails'>): Promise<readonly StoredConnection[]> {
+  const all = await setting.check.stored.connections()
   return all.filter(({ email }) => emails.has(email))
 }
 

@@ -3,7 +3,7 @@
 import pg from 'pg'
 import { eventKey, type EventImage } from './verify.ts'
 
-export interface HeldConnection {
+export interface StoredConnection {
   readonly connectionId: string
   readonly providerId: string
   /** The account's address, by which both sides know it. */
@@ -17,8 +17,8 @@ export interface HeldConnection {
   readonly calendars: ReadonlyMap<string, string>
 }
 
-export interface HeldEvents extends AsyncDisposable {
-  connections(): Promise<readonly HeldConnection[]>
+export interface StoredEvents extends AsyncDisposable {
+  connections(): Promise<readonly StoredConnection[]>
   /** All events of these connections, by eventKey. */
   events(connectionIds: readonly string[]): Promise<Map<string, EventImage>>
   /** Rows that wait for the relay. */
@@ -28,7 +28,7 @@ export interface HeldEvents extends AsyncDisposable {
 const QUERY_TIMEOUT_MS = 20_000
 
 /** Opens the reader; `url` must be of a role that may read all tables. */
-export async function openHeldEvents(url: string): Promise<HeldEvents> {
+export async function openStoredEvents(url: string): Promise<StoredEvents> {
   const pool = new pg.Pool({
     connectionString: url,
     max: 2,
@@ -49,8 +49,8 @@ export async function openHeldEvents(url: string): Promise<HeldEvents> {
   }
 }
 
-async function readConnections(pool: pg.Pool): Promise<HeldConnection[]> {
-  const { rows } = await pool.query<Omit<HeldConnection, 'calendars'> & { calendars: [string, string][] }>(
+async function readConnections(pool: pg.Pool): Promise<StoredConnection[]> {
+  const { rows } = await pool.query<Omit<StoredConnection, 'calendars'> & { calendars: [string, string][] }>(
     `select c.id as "connectionId", c.provider_id as "providerId", coalesce(c.account_label, c.vendor_account_id) as email, c.status,
             c.sync_needed as "syncNeeded", (extract(epoch from c.last_synced_at) * 1000)::float8 as "lastSyncedAtMs",
             (extract(epoch from c.created_at) * 1000)::float8 as "createdAtMs", c.last_error ->> 'message' as "lastError",

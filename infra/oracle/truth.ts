@@ -1,7 +1,7 @@
 // What the vendor holds, as images under our ids: what Postgres and the folded topics have
 // to equal. The vendor's JSON is read here with a few lines of its own; the adapter's
 // mapping is what is being checked.
-import type { HeldConnection } from './rows.ts'
+import type { StoredConnection } from './rows.ts'
 import { eventKey, type EventImage } from './verify.ts'
 
 export interface Truth {
@@ -57,7 +57,7 @@ interface WireEvent {
  */
 export async function readTruth(
   adminUrl: string,
-  connections: readonly Pick<HeldConnection, 'connectionId' | 'email' | 'calendars'>[],
+  connections: readonly Pick<StoredConnection, 'connectionId' | 'email' | 'calendars'>[],
   now = Date.now(),
 ): Promise<Truth> {
   const from = now - WINDOW_BEFORE_DAYS * DAY_MS

@@ -17,7 +17,7 @@ import { openDatabase } from '#shared/store/database.ts'
 import { createVendors } from '#shared/vendors/index.ts'
 import { freshnessOf } from '../../infra/demo/live.ts'
 import { peakMemory } from '../../infra/demo/report.ts'
-import { openHeldEvents, type HeldEvents } from '../../infra/oracle/rows.ts'
+import { openStoredEvents, type StoredEvents } from '../../infra/oracle/rows.ts'
 import type { VendorChange } from '../../infra/oracle/simulator-admin.ts'
 import { openStreamReader, type StreamReader } from '../../infra/oracle/stream-reader.ts'
 import { percentile } from '../../infra/oracle/verify.ts'
@@ -54,7 +54,7 @@ interface Measured {
 
 interface Setting {
   readonly system: BenchSystem
-  readonly held: HeldEvents
+  readonly stored: StoredEvents
   readonly stream: StreamReader
   readonly live: readonly Made[]
   readonly say: (line: string) => void
@@ -79,7 +79,7 @@ export async function benchFreshness(
     signal,
   )
   await system.allow([providers.live], idsOf(live))
-  await using held = await openHeldEvents(system.databaseUrl)
+  await using stored = await openStoredEvents(system.databaseUrl)
   const wanted = new Set(live.map(({ connectionId }) => connectionId))
   await using stream = await openStreamReader({
     brokers: stack.brokers.split(','),
@@ -87,7 +87,7 @@ export async function benchFreshness(
     topics: [system.env['KAFKA_PREFIX'] + TOPICS.eventChanged],
     wants: (key) => wanted.has(key),
   })
-  await untilSynced(held, live, SETTLE_LIMIT_MS, signal)
+  await untilSynced(stored, live, SETTLE_LIMIT_MS, signal)
   // Connected, but held back by the allowlist:
   // what follows is only the reading, not the connecting.
   const waiting = await connectAll(
@@ -99,7 +99,7 @@ export async function benchFreshness(
   await system.simulator.setLatency(LATENCY_MS)
   say(`${LIVE_ACCOUNTS} live accounts are synced, ${BACKFILL_ACCOUNTS} wait to be read`)
 
-  const setting: Setting = { system, held, stream, live, say }
+  const setting: Setting = { system, stored, stream, live, say }
   const idle = await measure(setting, IDLE_MS, async () => delay(IDLE_MS, undefined, { signal }), signal)
   say(`idle: ${quantiles(idle.samplesMs).join(', ')}`)
   let tookMs = 0
@@ -110,7 +110,7 @@ export async function benchFreshness(
       const began = Date.now()
       await system.allow([providers.live, providers.backfill], [...idsOf(live), ...idsOf(waiting)])
       await askForSync(system, providers.backfill)
-      await untilSynced(held, waiting, BACKFILL_LIMIT_MS, signal)
+      await untilSynced(stored, waiting, BACKFILL_LIMIT_MS, signal)
       tookMs = Date.now() - began
     },
     signal,
@@ -167,7 +167,7 @@ function resultOf(found: {
 
 /** Live changes for as long as `work` takes, and how fresh those were that were made meanwhile. */
 async function measure(
-  { system, held, stream, live }: Setting,
+  { system, stored, stream, live }: Setting,
   limitMs: number,
   work: () => Promise<void>,
   signal: AbortSignal,
@@ -195,7 +195,7 @@ async function measure(
     const failure = stream.failure()
     if (failure !== null) throw new Error('The reader of the topic failed.', { cause: failure })
     const { samplesMs, uncovered } = freshnessOf(changes, {
-      connections: await held.connections(),
+      connections: await stored.connections(),
       accounts,
       stream,
       topic: system.env['KAFKA_PREFIX'] + TOPICS.eventChanged,
@@ -278,7 +278,7 @@ async function askForSync({ env }: BenchSystem, provider: string): Promise<void>
 }
 
 async function untilSynced(
-  held: HeldEvents,
+  stored: StoredEvents,
   made: readonly Made[],
   limitMs: number,
   signal: AbortSignal,
@@ -286,7 +286,7 @@ async function untilSynced(
   const wanted = new Set(idsOf(made))
   const deadline = Date.now() + limitMs
   for (;;) {
-    const found = (await held.connections()).filter(({ connectionId }) => wanted.has(connectionId))
+    const found = (await stored.connections()).filter(({ connectionId }) => wanted.has(connectionId))
     if (found.length === wanted.size && found.every(({ lastSyncedAtMs }) => lastSyncedAtMs !== null)) return
     if (Date.now() > deadline) {
       const behind = found.filter(({ lastSyncedAtMs }) => lastSyncedAtMs === null)

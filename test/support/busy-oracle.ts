@@ -169,7 +169,7 @@ export async function ourBusy(
     calendarId: id,
     items: mapped.flatMap((one) => (one.kind === 'item' ? [one.item] : [])),
     unreadable: mapped.flatMap((one) => (one.kind === 'unreadable' ? (one.vendorEventId ?? []) : [])),
-    held: [],
+    stored: [],
     window: windowAt(from * 1000),
     generation: 1,
   })

@@ -2,7 +2,7 @@
 // vendor's truth, nothing waits, and the stream shows no loss, no disorder and no altered repeat.
 import { expect } from 'vitest'
 import { TOPICS } from '#schemas/topics.ts'
-import { openHeldEvents } from '../../infra/oracle/rows.ts'
+import { openStoredEvents } from '../../infra/oracle/rows.ts'
 import { openStreamReader } from '../../infra/oracle/stream-reader.ts'
 import { readTruth } from '../../infra/oracle/truth.ts'
 import { compareHoldings, foldChanges, foldState, type Difference } from '../../infra/oracle/verify.ts'
@@ -19,16 +19,16 @@ export async function converged(
   accounts: readonly Account[],
   now?: number,
 ): Promise<readonly Difference[]> {
-  await using held = await openHeldEvents(world.env['POSTGRES_URL'] ?? '')
-  const connections = (await held.connections()).filter(({ connectionId }) =>
+  await using stored = await openStoredEvents(world.env['POSTGRES_URL'] ?? '')
+  const connections = (await stored.connections()).filter(({ connectionId }) =>
     accounts.some((account) => account.connectionId === connectionId),
   )
-  const waiting = await held.outboxSize()
+  const waiting = await stored.outboxSize()
   const truth = await readTruth(world.simulator.adminUrl, connections, now)
   const rows = compareHoldings(
     'Postgres',
     truth.holdings,
-    await held.events(connections.map(({ connectionId }) => connectionId)),
+    await stored.events(connections.map(({ connectionId }) => connectionId)),
     truth.mayDiffer,
   )
   const unsettled = connections
@@ -70,8 +70,8 @@ export async function expectConverged(
     registryUrl: testStack().registryUrl,
     topics: names,
   })
-  await using held = await openHeldEvents(world.env['POSTGRES_URL'] ?? '')
-  const rows = await held.events(accounts.map(({ connectionId }) => connectionId))
+  await using stored = await openStoredEvents(world.env['POSTGRES_URL'] ?? '')
+  const rows = await stored.events(accounts.map(({ connectionId }) => connectionId))
   const ids = new Set<string>(accounts.map(({ connectionId }) => connectionId))
   const ownOf = <T>(holdings: ReadonlyMap<string, T>) =>
     new Map([...holdings].filter(([key]) => ids.has(key.slice(0, key.indexOf('/')))))

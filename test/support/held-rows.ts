@@ -45,7 +45,7 @@ export async function holdCalendar(
   return { connection, calendar }
 }
 
-export interface HeldTimes {
+export interface StoredTimes {
   readonly start: string
   readonly end: string
   readonly busy?: boolean
@@ -59,7 +59,7 @@ export interface HeldTimes {
 }
 
 /** One event; dates (YYYY-MM-DD) make it last all day. */
-export async function holdEvent(look: Look, held: HeldCalendar, times: HeldTimes): Promise<string> {
+export async function holdEvent(look: Look, held: HeldCalendar, times: StoredTimes): Promise<string> {
   const vendorEventId = randomUUID()
   const eventId = eventIdOf(calendarId(held.calendar), vendorEventId)
   const allDay = times.start.length === 10

@@ -21,7 +21,7 @@ import { budgetStore } from '#shared/store/budgets.ts'
 import { loadCredentials, saveAccess } from '#shared/store/credentials.ts'
 import { createVendors } from '#shared/vendors/index.ts'
 import { openVendorUses } from '#shared/vendors/uses.ts'
-import { openHeldEvents } from '../../infra/oracle/rows.ts'
+import { openStoredEvents } from '../../infra/oracle/rows.ts'
 import { readTruth } from '../../infra/oracle/truth.ts'
 import { compareHoldings, type Difference } from '../../infra/oracle/verify.ts'
 import type { Turn } from '../../services/sync/lanes.ts'
@@ -278,10 +278,12 @@ export class SyncWorld implements AsyncDisposable {
 
   /** Our rows against the vendor's truth; empty when they are equal. */
   async differences(account: Account): Promise<readonly Difference[]> {
-    await using held = await openHeldEvents(this.world.env['POSTGRES_URL']!)
-    const connections = (await held.connections()).filter((one) => one.connectionId === account.connectionId)
+    await using stored = await openStoredEvents(this.world.env['POSTGRES_URL']!)
+    const connections = (await stored.connections()).filter(
+      (one) => one.connectionId === account.connectionId,
+    )
     const truth = await readTruth(this.world.simulator.adminUrl, connections)
-    const rows = await held.events([account.connectionId])
+    const rows = await stored.events([account.connectionId])
     return compareHoldings('Postgres', truth.holdings, rows, truth.mayDiffer)
   }
 

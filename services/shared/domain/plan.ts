@@ -15,7 +15,7 @@ export type PlanItem =
 type OneEvent = Exclude<PlanItem, { kind: 'series' }>
 
 /** A row as it stands before the page. */
-export interface HeldEvent {
+export interface StoredEvent {
   readonly eventId: EventId
   readonly vendorEventId: string
   readonly seriesId: string | null
@@ -32,8 +32,8 @@ export interface PlanInput {
   readonly items: readonly PlanItem[]
   /** Ids of items that could not be read. */
   readonly unreadable: readonly string[]
-  /** The rows of `rowsToHold`; others are ignored. */
-  readonly held: readonly HeldEvent[]
+  /** The rows of `rowsToRead`; others are ignored. */
+  readonly stored: readonly StoredEvent[]
   readonly window: Window
   /** The generation that rows seen by this read belong to. */
   readonly generation: number
@@ -66,7 +66,7 @@ export interface RowNames {
 }
 
 /** The rows that `planPage` has to see: those of the items and of the series that they name. */
-export function rowsToHold(items: readonly PlanItem[], unreadable: readonly string[]): RowNames {
+export function rowsToRead(items: readonly PlanItem[], unreadable: readonly string[]): RowNames {
   const ids = new Set(unreadable)
   const series = new Set<string>()
   for (const item of items) {
@@ -79,7 +79,7 @@ export function rowsToHold(items: readonly PlanItem[], unreadable: readonly stri
 
 /** What one page changes. */
 export function planPage(input: PlanInput): Plan {
-  const held = new Map(input.held.map((row) => [row.vendorEventId, row]))
+  const stored = new Map(input.stored.map((row) => [row.vendorEventId, row]))
   const newest = collapse(input.items)
   const becameSeries = singlesThatBecameSeries(newest)
   const upserts: Plan['upserts'][number][] = []
@@ -87,12 +87,12 @@ export function planPage(input: PlanInput): Plan {
   const refreshed: EventId[] = []
 
   function remove(vendorEventId: string, reason: PlannedReason): void {
-    const row = held.get(vendorEventId)
+    const row = stored.get(vendorEventId)
     if (row) removals.set(row.eventId, { eventId: row.eventId, vendorEventId, reason })
   }
 
   function see(event: CalendarEvent): void {
-    const row = held.get(event.vendorEventId)
+    const row = stored.get(event.vendorEventId)
     const hash = contentHash(event)
     if (!row || row.hashVersion !== HASH_VERSION || !row.contentHash.equals(hash)) {
       upserts.push({ eventId: eventIdOf(input.calendarId, event.vendorEventId), event, hash })
@@ -108,7 +108,7 @@ export function planPage(input: PlanInput): Plan {
     else if (!becameSeries.has(id)) see(item.event)
   }
   for (const id of input.unreadable) {
-    const row = newest.has(id) ? undefined : held.get(id)
+    const row = newest.has(id) ? undefined : stored.get(id)
     if (row && row.generation < input.generation && !removals.has(row.eventId)) refreshed.push(row.eventId)
   }
   return { upserts, removals: [...removals.values()], refreshed }
@@ -119,15 +119,15 @@ export function planPage(input: PlanInput): Plan {
  * was a single once, unless it is named.
  */
 function missingOfSeries(
-  { items, held, unreadable }: PlanInput,
+  { items, stored, unreadable }: PlanInput,
   newest: ReadonlyMap<string, OneEvent>,
-): readonly HeldEvent[] {
+): readonly StoredEvent[] {
   const named = new Map<string, ReadonlySet<string>>()
   for (const item of items) {
     if (item.kind === 'series') named.set(item.seriesId, new Set(item.vendorEventIds))
   }
   const kept = new Set(unreadable)
-  return held.filter((row) => {
+  return stored.filter((row) => {
     if (newest.get(row.vendorEventId)?.kind === 'event' || kept.has(row.vendorEventId)) return false
     const own = named.get(row.vendorEventId)
     if (own !== undefined) return !own.has(row.vendorEventId)

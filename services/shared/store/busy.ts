@@ -19,7 +19,7 @@ export interface BusyDays {
   readonly timeZone: string | null
 }
 
-export interface HeldBusy {
+export interface StoredBusy {
   /** Merged and within the asked span, in order. */
   readonly spans: readonly BusySpan[]
   readonly days: readonly BusyDays[]
@@ -62,7 +62,7 @@ export async function readBusy(
   db: Queryable,
   { connections, calendars }: BusyHomes,
   { from, to, policy }: { readonly from: Micros; readonly to: Micros; readonly policy: BusyPolicy },
-): Promise<HeldBusy> {
+): Promise<StoredBusy> {
   if (calendars.length === 0) return { spans: [], days: [] }
   const { tentative, outOfOffice, focusTime, workingElsewhere } = policy
   const values = [calendars, from, to, connections, tentative, outOfOffice, focusTime, workingElsewhere]

@@ -4,7 +4,7 @@
 import { HASH_VERSION } from '#shared/domain/content-hash.ts'
 import type { CalendarEvent } from '#shared/domain/event.ts'
 import type { CalendarId, ConnectionId, EventId } from '#shared/domain/ids.ts'
-import type { HeldEvent, RowNames } from '#shared/domain/plan.ts'
+import type { StoredEvent, RowNames } from '#shared/domain/plan.ts'
 import type { Window } from '#shared/domain/window.ts'
 import type { Queryable } from './database.ts'
 
@@ -13,22 +13,22 @@ const LEFT_WINDOW = `coalesce(end_at <= from_micros($4) or start_at >= from_micr
   end_date <= from_micros($4)::date + 1 or start_date >= from_micros($5)::date - 1)`
 
 /** The rows of a calendar that are named. */
-export async function readHeld(
+export async function readStored(
   db: Queryable,
   calendar: CalendarId,
   { vendorEventIds, seriesIds }: RowNames,
   window: Window,
-): Promise<readonly HeldEvent[]> {
+): Promise<readonly StoredEvent[]> {
   if (vendorEventIds.length === 0 && seriesIds.length === 0) return []
   // A union, because `or` would keep Postgres from using the index of either name.
   const rows = `select event_id as "eventId", vendor_event_id as "vendorEventId", series_id as "seriesId",
        ${LEFT_WINDOW} as "leftWindow", content_hash as "contentHash", hash_version as "hashVersion", generation
      from external_calendar_events where calendar_id = $1`
-  const { rows: held } = await db.query<HeldEvent>(
+  const { rows: stored } = await db.query<StoredEvent>(
     `${rows} and vendor_event_id = any($2::text[]) union ${rows} and series_id = any($3::text[])`,
     [calendar, vendorEventIds, seriesIds, window.from, window.to],
   )
-  return held
+  return stored
 }
 
 export interface EventWrite {
@@ -102,13 +102,13 @@ function upsertStatement(): string {
     COLUMNS[name]?.[0] === 'micros' ? `from_micros(r.${name})` : `r.${name}`,
   )
   const taken = [...NAMES, 'hash_version', 'generation'].filter((name) => !name.endsWith('event_id'))
-  return `insert into external_calendar_events as held
+  return `insert into external_calendar_events as stored
       (connection_id, calendar_id, generation, hash_version, ${NAMES.join(', ')})
     select $1::uuid, $2::uuid, $3::bigint, $4::smallint, ${values.join(', ')}
       from unnest(${arrays.join(', ')}) as r (${NAMES.join(', ')})
     on conflict (event_id) do update
       set ${taken.map((name) => `${name} = excluded.${name}`).join(', ')}, updated_at = calstream_now()
-      where held.content_hash <> excluded.content_hash or held.hash_version <> excluded.hash_version
+      where stored.content_hash <> excluded.content_hash or stored.hash_version <> excluded.hash_version
     returning event_id as "eventId"`
 }
 

@@ -3,12 +3,12 @@
 // the rows it covers, and the epoch fences whoever was overtaken.
 import { asFailure, Failure } from '#shared/domain/failure.ts'
 import { settlementOf } from '#shared/domain/failure-settlement.ts'
-import { planPage, rowsToHold, type Plan } from '#shared/domain/plan.ts'
+import { planPage, rowsToRead, type Plan } from '#shared/domain/plan.ts'
 import { crashPoint } from '#shared/process/crash-point.ts'
 import { metrics } from '#shared/process/metrics.ts'
 import type { CalendarRow } from '#shared/store/calendars.ts'
 import { askForList } from '#shared/store/connections.ts'
-import { readHeld } from '#shared/store/events.ts'
+import { readStored } from '#shared/store/events.ts'
 import { processRoom } from '#shared/vendors/room.ts'
 import type { Page } from '#shared/vendors/vendor.ts'
 import { beginRun, fullReadReason, isPutOff, type CalendarRun } from './read-run.ts'
@@ -251,6 +251,6 @@ async function planFetched(deps: UnitDeps, run: CalendarRun, page: Page): Promis
   const { calendarId } = run.calendar
   const unreadable = page.unreadable.flatMap(({ vendorEventId }) => vendorEventId ?? [])
   const { window, generation } = run
-  const held = await readHeld(deps.db, calendarId, rowsToHold(page.items, unreadable), window)
-  return planPage({ calendarId, items: page.items, unreadable, held, window, generation })
+  const stored = await readStored(deps.db, calendarId, rowsToRead(page.items, unreadable), window)
+  return planPage({ calendarId, items: page.items, unreadable, stored, window, generation })
 }

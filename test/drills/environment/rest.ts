@@ -1,6 +1,6 @@
 // Whether a system has come to rest in the right state: the tables equal the vendor's truth and nothing waits; and, before a
 // method begins, whether the vendors ring for every calendar.
-import { openHeldEvents } from '../../../infra/oracle/rows.ts'
+import { openStoredEvents } from '../../../infra/oracle/rows.ts'
 import { readTruth } from '../../../infra/oracle/truth.ts'
 import { compareHoldings } from '../../../infra/oracle/verify.ts'
 import type { System } from './system.ts'
@@ -31,15 +31,15 @@ export async function unrest(system: System): Promise<readonly string[]> {
   // Its rows may all be there already; nobody would know until the next reconcile.
   if (waiting && waiting.unread > 0) found.push(`${waiting.unread} calendars are in the middle of a read`)
   if (found.length > 0) return found
-  await using held = await openHeldEvents(system.databaseUrl)
+  await using stored = await openStoredEvents(system.databaseUrl)
   const ours = new Set(system.accounts.map(({ connectionId }) => connectionId))
-  const active = (await held.connections()).filter(
+  const active = (await stored.connections()).filter(
     ({ connectionId, status }) => ours.has(connectionId) && status === 'active',
   )
   const never = active.filter(({ lastSyncedAtMs }) => lastSyncedAtMs === null)
   if (never.length > 0) return [`${never.length} connections were never synced`]
   const truth = await readTruth(system.vendor.adminUrl, active)
-  const rows = await held.events(active.map(({ connectionId }) => connectionId))
+  const rows = await stored.events(active.map(({ connectionId }) => connectionId))
   const differences = compareHoldings('Postgres', truth.holdings, rows, truth.mayDiffer)
   return differences.slice(0, 5).map(({ kind, key, story }) => `${kind} ${key}: ${story}`)
 }

@@ -3,7 +3,7 @@ import { readdirSync, readFileSync } from 'node:fs'
 import path from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { TOPICS } from '#schemas/topics.ts'
-import { openHeldEvents } from '../../../infra/oracle/rows.ts'
+import { openStoredEvents } from '../../../infra/oracle/rows.ts'
 import { openStreamReader } from '../../../infra/oracle/stream-reader.ts'
 import { readTruth } from '../../../infra/oracle/truth.ts'
 import type { StreamRecord } from '../../../infra/oracle/verify.ts'
@@ -41,8 +41,8 @@ const HELD_SQL = 'select count(*)::int as n from held_requests'
 export async function freezeLedgers(input: FreezeInput): Promise<Ledgers> {
   const { system, observer, nemesis, requests, secrets, marks } = input
   await observer.scrape()
-  await using held = await openHeldEvents(system.databaseUrl)
-  const known = await held.connections()
+  await using stored = await openStoredEvents(system.databaseUrl)
+  const known = await stored.connections()
   const ours = new Set(system.accounts.map(({ connectionId }) => connectionId))
   const connections = known.filter(({ connectionId }) => ours.has(connectionId))
   const active = connections.filter(({ status }) => status === 'active')
@@ -65,9 +65,9 @@ export async function freezeLedgers(input: FreezeInput): Promise<Ledgers> {
     gates: system.gates.timeline,
     nemesis,
     audit,
-    held: await held.events(active.map(({ connectionId }) => connectionId)),
+    held: await stored.events(active.map(({ connectionId }) => connectionId)),
     connections: await finalConnections(system),
-    outboxLeft: await drained(() => held.outboxSize()),
+    outboxLeft: await drained(() => stored.outboxSize()),
     heldLeft: await drained(async () => (await system.ask<{ n: number }>(HELD_SQL))[0]?.n ?? 0),
     topics,
     logs,

@@ -2,7 +2,7 @@
 // and honest about their age.
 import { randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { holdCalendar, holdEvent, holdMany, type HeldTimes } from '../../support/held-rows.ts'
+import { holdCalendar, holdEvent, holdMany, type StoredTimes } from '../../support/held-rows.ts'
 import { NOT_ALLOWED, UNKNOWN } from '../../support/literal-ingress.ts'
 import { nameless } from '../../support/nameless.ts'
 import { openIngressWorld, type IngressWorld } from '../../support/ingress-world.ts'
@@ -62,7 +62,7 @@ describe('busy times', () => {
     const one = await holdCalendar(look, { provider })
     const two = await holdCalendar(look, { provider, vendor: 'microsoft' })
     const other = await holdCalendar(look, { provider: randomUUID() })
-    const events: [typeof one, HeldTimes][] = [
+    const events: [typeof one, StoredTimes][] = [
       [one, { start: at(2, '08:00'), end: at(2, '10:00') }],
       [two, { start: at(2, '09:30'), end: at(2, '11:00') }],
       [one, { start: at(2, '11:00'), end: at(2, '11:30') }],
@@ -150,7 +150,7 @@ describe('busy times', () => {
     const held = await holdCalendar(look, { provider, zone: 'UTC' })
     const room = await holdCalendar(look, { provider, zone: 'UTC', connection: held.connection })
     await look(`update external_calendars set access_role = 'freeBusyReader' where id = $1`, [room.calendar])
-    const rows: [string, Partial<HeldTimes>][] = [
+    const rows: [string, Partial<StoredTimes>][] = [
       ['01', { showAs: 'tentative', response: 'needs_action' }],
       ['02', { showAs: 'out_of_office', kind: 'out_of_office' }],
       ['03', { showAs: 'busy', kind: 'focus_time' }],

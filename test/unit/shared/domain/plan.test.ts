@@ -4,7 +4,7 @@ import { describe, expect, test } from 'vitest'
 import { contentHash, HASH_VERSION } from '#shared/domain/content-hash.ts'
 import type { CalendarEvent } from '#shared/domain/event.ts'
 import { calendarId, eventIdOf } from '#shared/domain/ids.ts'
-import { planPage, rowsToHold, type HeldEvent, type PlanItem } from '#shared/domain/plan.ts'
+import { planPage, rowsToRead, type StoredEvent, type PlanItem } from '#shared/domain/plan.ts'
 import { windowAt } from '#shared/domain/window.ts'
 
 const CALENDAR = calendarId('0197a000-0000-7000-8000-000000000001')
@@ -49,7 +49,7 @@ const gone = (vendorEventId: string, reason: 'deleted' | 'cancelled' = 'deleted'
 function holds(
   vendorEventId: string,
   changes: Partial<CalendarEvent> & { generation?: number; leftWindow?: boolean } = {},
-): HeldEvent {
+): StoredEvent {
   const { generation = GENERATION, leftWindow = false, ...fields } = changes
   return {
     eventId: eventIdOf(CALENDAR, vendorEventId),
@@ -63,9 +63,9 @@ function holds(
 }
 
 /** The plan in vendor ids. */
-function plan(given: readonly HeldEvent[], when: readonly PlanItem[], unreadable: readonly string[] = []) {
-  const { vendorEventIds, seriesIds } = rowsToHold(when, unreadable)
-  const isNamed = (row: HeldEvent) =>
+function plan(given: readonly StoredEvent[], when: readonly PlanItem[], unreadable: readonly string[] = []) {
+  const { vendorEventIds, seriesIds } = rowsToRead(when, unreadable)
+  const isNamed = (row: StoredEvent) =>
     vendorEventIds.includes(row.vendorEventId) || (row.seriesId !== null && seriesIds.includes(row.seriesId))
   const names = new Map(given.map((row) => [row.eventId, row.vendorEventId]))
   const made = planPage({
@@ -73,7 +73,7 @@ function plan(given: readonly HeldEvent[], when: readonly PlanItem[], unreadable
     items: when,
     unreadable,
     // Only the rows that the caller would read.
-    held: given.filter(isNamed),
+    stored: given.filter(isNamed),
     window: windowAt(NOW),
     generation: GENERATION,
   })
@@ -129,7 +129,7 @@ describe('the plan', () => {
       then: { removals: ['a: cancelled'] },
     },
     {
-      name: 'the removal of what we never held changes nothing',
+      name: 'the removal of what we never stored changes nothing',
       given: [],
       when: [gone('a')],
       then: NOTHING,
@@ -177,7 +177,7 @@ describe('the plan', () => {
       then: { upserts: ['a_1: title of a_1', 'a: single again'] },
     },
     {
-      name: 'occurrences of a series that we never held as a single remove nothing',
+      name: 'occurrences of a series that we never stored as a single remove nothing',
       given: [holds('b')],
       when: [says('a_1', { seriesId: 'a' })],
       then: { upserts: ['a_1: title of a_1'] },
@@ -191,7 +191,7 @@ describe('the plan', () => {
       then: { removals: ['a: window'] },
     },
     {
-      name: 'an event outside of the window that we never held is ignored',
+      name: 'an event outside of the window that we never stored is ignored',
       given: [],
       when: [
         says('a', { start: { at: NOW - 40 * DAY, date: null }, end: { at: NOW - 39 * DAY, date: null } }),
@@ -282,7 +282,7 @@ describe('the plan', () => {
           generation: GENERATION,
         }
         const before = heldIds.map((name) => holds(name, name.includes('_') ? of(name.slice(0, 1)) : {}))
-        const made = planPage({ ...input, held: before })
+        const made = planPage({ ...input, stored: before })
         const written = new Set(made.upserts.map((upsert) => upsert.eventId))
         expect(made.removals.filter((removal) => written.has(removal.eventId))).toEqual([])
         const removed = new Set(made.removals.map((removal) => removal.eventId))
@@ -298,7 +298,7 @@ describe('the plan', () => {
             generation: GENERATION,
           })),
         ]
-        expect(planPage({ ...input, held: after })).toEqual({ upserts: [], removals: [], refreshed: [] })
+        expect(planPage({ ...input, stored: after })).toEqual({ upserts: [], removals: [], refreshed: [] })
       }),
     )
   })
