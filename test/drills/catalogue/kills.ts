@@ -6,6 +6,7 @@ import { allOf, atMost, criterion, met, noted, within } from '../criterion.ts'
 import type { Drill, DrillRun } from '../drill.ts'
 import { badLine } from '../faults/lines.ts'
 import { isReady, killAllAndAwait, killAndAwait } from '../faults/processes.ts'
+import { LISTING } from '../faults/vendors.ts'
 import { between, pick } from '../random.ts'
 import { reconcileNow } from './asking.ts'
 
@@ -108,19 +109,29 @@ const randomKills: Drill = {
 
 /** Accounts that nobody touches until the end. */
 const QUIET = 2
+/** Under the 30 s after which a call is given up. */
+const READ_LASTS_MS = 20_000
+/** Offsets are committed every 200 ms. */
+const COMMITS_MS = 1_000
 
 /**
- * One change at accounts that were quiet until then, and every sync dies while it reads it. Whoever had called the ring done would
- * not be helped by a later one. @returns the changes.
+ * One change at accounts that were quiet until then, and every sync dies while it reads it. A sync
+ * that had called the ring done would not be helped by a later one. @returns the changes.
  */
 async function dieOverTheOnlyRing(d: DrillRun, quiet: readonly string[]): Promise<number> {
   const { vendor } = d.system
-  await vendor.admin('POST', '/admin/latency', { ms: 3_000 })
+  const slow = await Promise.all(
+    quiet.map((accountId) => vendor.fault({ match: { path: LISTING, accountId }, delayMs: READ_LASTS_MS })),
+  )
   const changes = await d.load(quiet.length, 1_000, quiet)
-  // Offsets are committed every 200 ms.
-  await d.lasting(800)
+  await d.until(
+    'every quiet account is read',
+    async () => (await Promise.all(slow.map((id) => vendor.hits(id)))).every((hits) => hits > 0),
+    READ_LASTS_MS,
+  )
+  await d.lasting(COMMITS_MS)
   await killAllAndAwait(d, 'P2', d.system.of('sync'))
-  await vendor.admin('POST', '/admin/latency', { ms: 40 })
+  for (const id of slow) await vendor.admin('DELETE', `/admin/faults/${id}`)
   await d.converged(60_000)
   return changes
 }
