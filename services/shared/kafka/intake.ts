@@ -1,8 +1,8 @@
 // From topics to whoever works on their records, and back as committed offsets. Invariants: an
-// offset is committed only when its record is done, which its worker says, or lies in the
-// dead-letter topic; a record that cannot be read costs its neighbours nothing; trouble with
-// registry or broker is no fault of a record, so it pauses and waits; what came from a partition
-// that was lost is never committed, also when that partition comes back.
+// offset is committed only when its worker said that its record is done, or when nobody can read
+// it (bury-record.ts); a record that cannot be read costs its neighbours nothing; trouble with
+// registry or broker is no fault of a record, so it pauses and waits; once a partition was lost,
+// what is said of its records counts for nothing, also when it comes back.
 import { performance } from 'node:perf_hooks'
 import type { Clock } from '#shared/process/clock.ts'
 import { type CrashPoint, crashPoint } from '#shared/process/crash-point.ts'
@@ -31,6 +31,7 @@ export interface Receipt {
   isOurs(): boolean
 }
 
+/** A record that was read, for whoever works on it. */
 export interface Delivery<M> {
   readonly message: M
   readonly record: InboundRecord
@@ -41,9 +42,9 @@ export interface Delivery<M> {
 export interface Capacity {
   /** What is counted together, and paused together. */
   readonly per: 'partition' | 'topic'
-  /** With so many reading pauses, */
+  /** With so many, reading pauses. */
   readonly max: number
-  /** and with fewer than so many it goes on. */
+  /** With fewer than so many, it goes on. */
   readonly resumeBelow: number
 }
 
@@ -135,7 +136,7 @@ interface Received {
 export function createIntake<M>(open: OpenConsumer, options: IntakeOptions<M>) {
   const ledger = createOffsetLedger()
   const crash = Promise.withResolvers<unknown>()
-  const queue: Received[] = []
+  let queue: Received[] = []
   let arrival = Promise.withResolvers<void>()
 
   /** Waits for records and hands them over. Throws Failure while registry or Kafka are away. */
@@ -173,8 +174,7 @@ export function createIntake<M>(open: OpenConsumer, options: IntakeOptions<M>) {
     pauses.forget(names)
     for (const at of lost) ledger.drop(at)
     if (names.size > 0) options.lost(names)
-    const stay = queue.filter(({ receipt }) => receipt.isOurs())
-    queue.splice(0, queue.length, ...stay)
+    queue = queue.filter(({ receipt }) => receipt.isOurs())
     pauses.apply()
   }
 
@@ -281,6 +281,8 @@ function createPauses({
     const unfinished = capacity.per === 'topic' ? ledger.tracked(at.topic) : ledger.trackedAt(at)
     return unfinished >= (paused.has(nameOf(at)) ? capacity.resumeBelow : capacity.max)
   }
+  const mustRest = (at: TopicPartition): boolean =>
+    pauses.isSuspended || pauses.isTroubled || isQueueFull || isFull(at)
   const pauses: Pauses = {
     isSuspended: false,
     isTroubled: false,
@@ -289,8 +291,7 @@ function createPauses({
     },
     apply() {
       isQueueFull = waiting() > (isQueueFull ? QUEUE_MAX / 2 : QUEUE_MAX)
-      const mustAllRest = pauses.isSuspended || pauses.isTroubled || isQueueFull
-      const change = consumer.held().filter((at) => (mustAllRest || isFull(at)) !== paused.has(nameOf(at)))
+      const change = consumer.held().filter((at) => mustRest(at) !== paused.has(nameOf(at)))
       const going = change.filter((at) => paused.delete(nameOf(at)))
       const resting = change.filter((at) => !going.includes(at))
       for (const at of resting) paused.add(nameOf(at))
@@ -298,7 +299,7 @@ function createPauses({
       if (going.length > 0) consumer.resume(going)
     },
     relieve(at) {
-      if (paused.size > 0 && paused.has(nameOf(at))) pauses.apply()
+      if (paused.size > 0 && paused.has(nameOf(at)) && !mustRest(at)) pauses.apply()
     },
   }
   return pauses

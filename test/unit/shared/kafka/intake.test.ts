@@ -205,6 +205,17 @@ describe('the intake', () => {
     expect([offsets(), kafka.sent, kafka.committed.size]).toEqual([[], [], 0])
   })
 
+  test('bears a rebalance while very many records wait', async () => {
+    const { kafka, offsets, round } = world({ partitions: 2 })
+    kafka.deliver(...Array.from({ length: 100 }, (_, i) => kafka.record(i)))
+    const many = Array.from({ length: 2000 }, (_, i) => i)
+    for (let batch = 0; batch < 100; batch += 1)
+      kafka.deliver(...many.map((i) => kafka.record(batch * many.length + i, '{}', 1)))
+    kafka.join({ lost: [kafka.held[0]!], held: [kafka.held[1]!] })
+    await round(AT_ONCE)
+    expect(offsets()[0]).toBe(0n)
+  })
+
   test('drops what is delivered again while it is held, and takes it anew after it was lost', async () => {
     const { kafka, offsets, round } = world()
     kafka.deliver(kafka.record(1), kafka.record(2))
