@@ -40,7 +40,7 @@ export async function ringDue(deps: RingDeps): Promise<number> {
     crashPoint('retry.before-ring')
     await deps.producer.send(due.map((item) => ringOf(deps.codec, item, now)))
   } catch (error) {
-    // A later unit's record may have come meanwhile, and the partition may have gone to somebody else.
+    // A later unit's record may have come meanwhile; the partition may be somebody else's.
     for (const item of due) if (item.receipt.isOurs()) offer(deps.heap, item)
     throw error
   }

@@ -1,5 +1,5 @@
-// Kafka as one member of a group sees it, played by a test: it hands records over, takes commits and
-// pauses, and can be away or refuse.
+// Kafka as one member of a group sees it, played by a test: it hands records over, takes commits
+// and pauses, and can be away or refuse.
 import { Failure, type FailureCode } from '#shared/domain/failure.ts'
 import type {
   ConsumerOptions,
