@@ -157,10 +157,15 @@ describe('the intake', () => {
   })
 
   test('pauses everything while too much waits to be read, and goes on at half of it', async () => {
-    const registry = { isAway: true }
-    const { kafka, accepted, round } = world({
+    const [stopAt, goesOn] = [1000, Promise.withResolvers<void>()]
+    let reads = 0
+    const { kafka, accepted, round, suspend } = world({
       partitions: 6,
-      read: async ({ value }) => readJson(registry.isAway ? Buffer.from('away') : value),
+      async read({ value }) {
+        reads += 1
+        if (reads === stopAt) await goesOn.promise
+        return readJson(value)
+      },
     })
     const paused = () => kafka.paused.size
     for (const partition of [0, 1, 2, 3, 4])
@@ -168,8 +173,15 @@ describe('the intake', () => {
     expect(paused()).toBe(0)
     kafka.deliver(...Array.from({ length: 6 }, (_, i) => kafka.record(i, '{}', 5)))
     expect(paused()).toBe(6)
-    registry.isAway = false
-    while (accepted.length < 10_001) await round(AT_ONCE)
+    const reading = (async () => {
+      while (accepted.length < 10_001) await round(AT_ONCE)
+    })()
+    await eventually('some to be read', () => reads === stopAt)
+    suspend(false)
+    expect(paused()).toBe(6)
+    goesOn.resolve()
+    await reading
+    // What was read and is not done keeps the others paused by itself.
     expect(paused()).toBe(5)
     for (const { receipt } of accepted) receipt.done()
     expect(paused()).toBe(0)
