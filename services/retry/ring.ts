@@ -11,9 +11,8 @@ import type { Clock } from '#shared/process/clock.ts'
 import type { Codec } from '#shared/kafka/codec.ts'
 import { crashPoint } from '#shared/process/crash-point.ts'
 import { metrics } from '#shared/process/metrics.ts'
-import type { OffsetLedger } from '#shared/kafka/offset-ledger.ts'
 import type { DueHeap } from './due-heap.ts'
-import type { Scheduling } from './intake.ts'
+import { offer, type Scheduling } from './intake.ts'
 
 /** Due times are met to 250 ms; looking this often also meets clocks that are set forward. */
 const LOOK_MAX_MS = 100
@@ -22,7 +21,6 @@ const RINGS_MAX = 500
 export interface RingDeps {
   readonly codec: Codec
   readonly producer: Producer
-  readonly ledger: OffsetLedger
   readonly heap: DueHeap<Scheduling>
   readonly gates: Gates
   readonly clock: Clock
@@ -42,12 +40,13 @@ export async function ringDue(deps: RingDeps): Promise<number> {
     crashPoint('retry.before-ring')
     await deps.producer.send(due.map((item) => ringOf(deps.codec, item, now)))
   } catch (error) {
-    for (const item of due) putBack(deps, item)
+    // A later unit's record may have come meanwhile; the partition may be somebody else's.
+    for (const item of due) if (item.receipt.isOurs()) offer(deps.heap, item)
     throw error
   }
   crashPoint('retry.rung')
   for (const item of due) {
-    deps.ledger.complete(item.at, item.offset)
+    item.receipt.done()
     metrics.retryLateSeconds.record(Math.max(0, (now - item.dueAt) / 1e6))
   }
   metrics.retryRings.add(due.length)
@@ -67,15 +66,6 @@ function ringOf(codec: Codec, { message, traceparent }: Scheduling, at: Micros):
  */
 function reasonOf(reason: Scheduling['message']['reason']): RequestReason {
   return reason === 'unknown' ? 'retry' : reason
-}
-
-/**
- * A later unit's record may have come meanwhile, and the partition may have gone to somebody else.
- */
-function putBack(deps: RingDeps, item: Scheduling): void {
-  if (deps.ledger.holding(item.at) !== item.holding) return
-  const superseded = deps.heap.offer(item)
-  if (superseded) deps.ledger.complete(superseded.at, superseded.offset)
 }
 
 function waitMs(nextDueAt: Micros | null, now: Micros): number {

@@ -1,89 +1,84 @@
 // Reads the dead-letter topic into the table that people search. Invariants: an offset is committed
 // after its row is; a dead letter that the table does not take is left out, with a line in the log,
 // and keeps no other back.
-import { TOPICS } from '#schemas/topics.ts'
+import { GROUPS, TOPICS } from '#schemas/topics.ts'
 import { connectionId, isUuid, type VendorName } from '#shared/domain/ids.ts'
-import type { Batch, Consumer, ConsumerHandlers, InboundRecord } from '#shared/kafka/broker.ts'
-import { createOffsetLedger } from '#shared/kafka/offset-ledger.ts'
-import type { Logger } from '#shared/process/log.ts'
-import type { Queryable } from '#shared/store/database.ts'
+import type { InboundRecord } from '#shared/kafka/broker.ts'
+import { type IntakeDeps, type OpenConsumer, openIntake, type Receipt } from '#shared/kafka/intake.ts'
+import { startLoop } from '#shared/process/loop.ts'
 import { writeApart } from '#shared/process/put-aside.ts'
+import type { Queryable } from '#shared/store/database.ts'
 import { indexDeadLetters, type DeadLetterEntry } from '#shared/store/dead-letters.ts'
 
 const AT_ONCE = 500
 /** Dead letters wait in the topic, not here. */
-const QUEUE_MAX = 5000
+const WAITING_MAX = 5000
 const EVERY_MS = 500
 
-export interface DeadLetterIndex extends Omit<ConsumerHandlers, 'crashed'> {
-  /**
-   * Indexes what was received.
-   * @returns ms until the next turn. Throws Failure; what was not indexed is tried again.
-   */
-  turn(): Promise<number>
+interface Letter {
+  readonly entry: DeadLetterEntry
+  readonly receipt: Receipt
 }
 
-export function createDeadLetterIndex(deps: {
-  readonly db: Queryable
-  readonly consumer: () => Pick<Consumer, 'pause' | 'resume' | 'held' | 'commit'> | null
-  readonly logger: Logger
-}): DeadLetterIndex {
-  const ledger = createOffsetLedger()
-  let queue: InboundRecord[] = []
-  let paused = false
+export interface DeadLetterIndex extends AsyncDisposable {
+  /** Settles when its consumer died for good. */
+  readonly crashed: Promise<unknown>
+}
 
-  function received(batch: Batch): void {
-    // One by one: as arguments of one call a hundred thousand of them do not fit on the stack.
-    for (const record of batch.records) if (ledger.add(record, record.offset)) queue.push(record)
-    pauseOrResume()
-  }
+/** Indexes dead letters as they come, twice a second. What was not indexed is tried again. */
+export function openDeadLetterIndex(
+  open: OpenConsumer,
+  deps: IntakeDeps & { readonly db: Queryable },
+): DeadLetterIndex {
+  const { db, logger } = deps
+  let waiting: Letter[] = []
+  const intake = openIntake<DeadLetterEntry>(open, {
+    ...deps,
+    owner: "the dead-letter index's",
+    groupId: GROUPS.deadLetterIndex,
+    topics: [TOPICS.deadLetter],
+    isolation: 'read-committed',
+    capacity: { per: 'topic', max: WAITING_MAX, resumeBelow: WAITING_MAX / 2 },
+    read: async (record) => ({ kind: 'message', message: entryOf(record) }),
+    accept: ({ message: entry, receipt }) => void waiting.push({ entry, receipt }),
+    lost() {
+      waiting = waiting.filter(({ receipt }) => receipt.isOurs())
+    },
+  })
 
-  function assigned(change: Parameters<ConsumerHandlers['assigned']>[0]): void {
-    for (const at of change.lost) ledger.drop(at)
-    queue = queue.filter((record) => ledger.holding(record) !== 0)
-    paused = false
-    pauseOrResume()
-  }
-
-  function pauseOrResume(): void {
-    const consumer = deps.consumer()
-    const full = queue.length > (paused ? QUEUE_MAX / 2 : QUEUE_MAX)
-    if (!consumer || full === paused) return
-    paused = full
-    if (full) consumer.pause(consumer.held())
-    else consumer.resume(consumer.held())
-  }
-
-  async function turn(): Promise<number> {
-    const records = queue.slice(0, AT_ONCE)
-    if (records.length > 0) {
-      const aside = await writeApart('dead-letter', records.map(entryOf), (entries) =>
-        indexDeadLetters(deps.db, entries),
-      )
-      for (const { item, error } of aside) {
-        const at = { partition: item.partition, offset: String(item.offset) }
-        deps.logger.error({ err: error, ...at }, 'a dead letter cannot be indexed; it stays in its topic')
-      }
-      for (const record of records) ledger.complete(record, record.offset)
-      queue = queue.filter((record) => !records.includes(record))
-      pauseOrResume()
+  async function write(): Promise<number> {
+    const letters = new Set(waiting.slice(0, AT_ONCE))
+    if (letters.size === 0) return EVERY_MS
+    const aside = await writeApart('dead-letter', [...letters], (group) =>
+      indexDeadLetters(
+        db,
+        group.map(({ entry }) => entry),
+      ),
+    )
+    for (const { item, error } of aside) {
+      const at = { partition: item.entry.partition, offset: String(item.entry.offset) }
+      logger.error({ err: error, ...at }, 'a dead letter cannot be indexed; it stays in its topic')
     }
-    const moved = ledger.movedWatermarks()
-    if (moved.length > 0) {
-      await deps.consumer()?.commit(moved)
-      ledger.committed(moved)
-    }
-    return queue.length > 0 ? 0 : EVERY_MS
+    for (const { receipt } of letters) receipt.done()
+    waiting = waiting.filter((letter) => !letters.has(letter))
+    return waiting.length > 0 ? 0 : EVERY_MS
   }
 
-  return { received, assigned, turn }
+  const loop = startLoop('the dead-letter index', write, logger)
+  return {
+    crashed: intake.crashed,
+    async [Symbol.asyncDispose]() {
+      await loop[Symbol.asyncDispose]()
+      await intake[Symbol.asyncDispose]()
+    },
+  }
 }
 
 /**
  * What a dead letter's headers say; whatever is missing or unreadable is left
  * empty, never a reason to stop.
  */
-export function entryOf(record: InboundRecord): DeadLetterEntry {
+function entryOf(record: InboundRecord): DeadLetterEntry {
   const header = (name: string) => storable(record.headers.get(`dead-letter-${name}`))
   const number = (name: string): number | null => {
     const value = Number(header(name) ?? Number.NaN)

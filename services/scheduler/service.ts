@@ -4,14 +4,12 @@ import { hostname } from 'node:os'
 import type { Gates } from '#shared/domain/gates.ts'
 import type { ConnectionId } from '#shared/domain/ids.ts'
 import { startAdmin } from '#shared/process/admin.ts'
-import type { Consumer } from '#shared/kafka/broker.ts'
 import { type Clock, systemClock } from '#shared/process/clock.ts'
 import { openCodec } from '#shared/kafka/codec.ts'
 import { parseKeyring } from '#shared/process/keyring.ts'
 import type { KafkaConfig } from '#shared/kafka/client.ts'
 import { kafkaRoundTrip, openConsumer, openProducer } from '#shared/kafka/open.ts'
 import { createLogger, type Logger } from '#shared/process/log.ts'
-import { startLoop } from '#shared/process/loop.ts'
 import { openDatabase } from '#shared/store/database.ts'
 import { startTelemetry } from '#shared/process/telemetry.ts'
 import { type LiveGates, openGates } from '#shared/gates/unleash.ts'
@@ -19,9 +17,9 @@ import { budgetStore } from '#shared/store/budgets.ts'
 import { loadCredentials, saveAccess } from '#shared/store/credentials.ts'
 import { createVendors } from '#shared/vendors/index.ts'
 import { openVendorUses } from '#shared/vendors/uses.ts'
-import { GROUPS, TOPICS } from '#schemas/topics.ts'
+import { TOPICS } from '#schemas/topics.ts'
 import type { SchedulerConfig } from './config.ts'
-import { createDeadLetterIndex } from './dead-letter-index.ts'
+import { openDeadLetterIndex } from './dead-letter-index.ts'
 import { REQUESTED_TOPICS } from './rings/doorbell.ts'
 import { eraseDisconnected, type EraseDeps } from './erase.ts'
 import { startJob, type Job } from './jobs.ts'
@@ -71,9 +69,9 @@ export async function startScheduler(
   const logger = createLogger({ service: 'scheduler', level: config.LOG_LEVEL })
   const telemetry = started.use(startTelemetry({ service: 'scheduler', logger }))
   const { deps, live } = await openDeps(config, { logger, overrides, started }, signal)
-  const crash = Promise.withResolvers<unknown>()
-  const index = await startIndex(config, deps, crash.resolve)
-  started.use(index)
+  const index = started.use(
+    openDeadLetterIndex((options) => openConsumer(kafkaOf(config), options, logger), deps),
+  )
   const owner = `${hostname()}-${process.pid}-${randomUUID().slice(0, 8)}`
   const jobs = jobsOf(deps, kafkaOf(config))
   const loops = overrides.onDemand ? [] : jobs.map((job) => startJob({ db: deps.db, owner, logger }, job))
@@ -95,7 +93,7 @@ export async function startScheduler(
   const running = started.move()
   return {
     adminPort: admin.port,
-    crashed: crash.promise,
+    crashed: index.crashed,
     async runJobs() {
       let done = 0
       for (const job of jobs) if (job.name !== OBSERVE) done += await job.runOnce(signal)
@@ -191,30 +189,6 @@ async function openDeps(
     publicUrl: config.PUBLIC_URL,
   }
   return { deps, live }
-}
-
-async function startIndex(
-  config: SchedulerConfig,
-  { db, logger }: Pick<ChannelsDeps, 'db' | 'logger'>,
-  crashed: (error: unknown) => void,
-): Promise<AsyncDisposable> {
-  const consumerOf: { current: Consumer | null } = { current: null }
-  const index = createDeadLetterIndex({ db, consumer: () => consumerOf.current, logger })
-  const consumer = await openConsumer(
-    kafkaOf(config),
-    {
-      groupId: GROUPS.deadLetterIndex,
-      topics: [TOPICS.deadLetter],
-      isolation: 'read-committed',
-      handlers: { assigned: index.assigned, received: index.received, crashed },
-    },
-    logger,
-  )
-  consumerOf.current = consumer
-  const both = new AsyncDisposableStack()
-  both.use(consumer)
-  both.use(startLoop('the dead-letter index', () => index.turn(), logger))
-  return both
 }
 
 function kafkaOf(config: SchedulerConfig) {

@@ -4,16 +4,12 @@
 import type { Gates } from '#shared/domain/gates.ts'
 import { rulesWith } from '#shared/domain/judged-by.ts'
 import { startAdmin } from '#shared/process/admin.ts'
-import type { Consumer } from '#shared/kafka/broker.ts'
 import { systemClock, type Clock } from '#shared/process/clock.ts'
 import { openCodec } from '#shared/kafka/codec.ts'
 import { parseKeyring } from '#shared/process/keyring.ts'
 import type { KafkaConfig } from '#shared/kafka/client.ts'
 import { kafkaRoundTrip, openConsumer, openProducer } from '#shared/kafka/open.ts'
 import { createLogger, type Logger } from '#shared/process/log.ts'
-import { startLoop, type Loop } from '#shared/process/loop.ts'
-import { metrics } from '#shared/process/metrics.ts'
-import { createOffsetLedger } from '#shared/kafka/offset-ledger.ts'
 import { openDatabase, type Database } from '#shared/store/database.ts'
 import { startTelemetry } from '#shared/process/telemetry.ts'
 import { openGates, type LiveGates } from '#shared/gates/unleash.ts'
@@ -22,10 +18,10 @@ import { loadCredentials, saveAccess } from '#shared/store/credentials.ts'
 import { createVendors, type Vendors } from '#shared/vendors/index.ts'
 import { withPrivateTitles } from '#shared/vendors/private-titles.ts'
 import { openVendorUses } from '#shared/vendors/uses.ts'
-import { GROUPS, TOPICS } from '#schemas/topics.ts'
+import { TOPICS } from '#schemas/topics.ts'
 import { openBackfillShare } from './backfill-share.ts'
 import type { SyncConfig } from './config.ts'
-import { createIntake, DOORBELL_TOPICS, type Doorbell, type Intake } from './intake.ts'
+import { openDoorbells, type Doorbell } from './intake.ts'
 import { createLanes, type LaneLimits, type Lanes } from './lanes.ts'
 import { countFromZero, runUnit } from './unit/observe.ts'
 import { watchOutage } from './outage.ts'
@@ -68,29 +64,17 @@ export async function startSync(
   const { deps, live } = await openDeps(config, { logger, overrides, started }, signal)
   countFromZero(deps.vendors.keys())
   const producer = started.use(await openProducer(kafka, logger))
-  const crash = Promise.withResolvers<unknown>()
-  const ledger = createOffsetLedger()
-  const consumerOf: { current: Consumer | null } = { current: null }
 
   const lanes: Lanes<Doorbell> = started.use(
     createLanes<Doorbell>({
       run: (doorbells, turn) => runUnit(deps, doorbells, turn),
-      completed: (doorbells) => intake.completed(doorbells),
+      completed: (doorbells) => doorbells.forEach(({ receipt }) => receipt.done()),
       blocked: () => outage.begin(),
-      acknowledgedAt: () => consumerOf.current?.lastAcknowledgedAt() ?? 0,
+      acknowledgedAt: () => intake.lastAcknowledgedAt(),
       limits: limitsOf(config),
       backfillShare: started.use(openBackfillShare(config.SYNC_BACKFILL_SLOTS)).slots,
     }),
   )
-  const intake = createIntake({
-    codec: deps.codec,
-    producer,
-    ledger,
-    lanes,
-    clock: deps.clock,
-    logger,
-    consumer: () => consumerOf.current ?? NOT_YET,
-  })
   const outage = watchOutage({
     db: deps.db,
     suspend: (isAway) => intake.suspend(isAway),
@@ -98,16 +82,10 @@ export async function startSync(
     logger,
   })
   started.use(outage)
-  const { assigned, received } = intake
-  const handlers = { assigned, received, crashed: crash.resolve }
-  const consumer = await openConsumer(
-    kafka,
-    { groupId: GROUPS.sync, topics: DOORBELL_TOPICS, isolation: 'read-uncommitted', handlers },
-    logger,
+  const intake = started.use(
+    openDoorbells((options) => openConsumer(kafka, options, logger), { ...deps, producer, lanes }),
   )
-  consumerOf.current = started.use(consumer)
-  const loops = [outage, ...startLoops(intake, lanes, { logger, started })]
-  const checks = checksOf({ ...deps, kafka, live, loops })
+  const checks = checksOf({ ...deps, kafka, live, loops: [outage, intake] })
   const admin = started.use(
     await startAdmin({ port: config.ADMIN_PORT, host: config.ADMIN_HOST, checks, telemetry, logger }),
   )
@@ -118,20 +96,9 @@ export async function startSync(
   const running = started.move()
   return {
     adminPort: admin.port,
-    crashed: crash.promise,
+    crashed: intake.crashed,
     [Symbol.asyncDispose]: () => running.disposeAsync(),
   }
-}
-
-/**
- * While the consumer is being opened it may already hand over its first records;
- * it has not paused anything then.
- */
-const NOT_YET: Pick<Consumer, 'commit' | 'pause' | 'resume' | 'held'> = {
-  commit: async () => {},
-  pause: () => {},
-  resume: () => {},
-  held: () => [],
 }
 
 function checksOf(parts: {
@@ -146,29 +113,6 @@ function checksOf(parts: {
     gates: async () => parts.live?.problem() ?? null,
     work: async () => parts.loops.map((loop) => loop.problem()).find((problem) => problem !== null) ?? null,
   }
-}
-
-function startLoops(
-  intake: Intake,
-  lanes: Lanes<Doorbell>,
-  { logger, started }: { readonly logger: Logger; readonly started: AsyncDisposableStack },
-): readonly Loop[] {
-  started.defer(async () => {
-    await intake
-      .commit()
-      .catch((error: unknown) => logger.info({ err: error }, 'the last offsets are read again later'))
-  })
-  const commit = started.use(
-    startLoop(
-      "the sync's commit",
-      () => {
-        for (const [state, count] of Object.entries(lanes.counts())) metrics.lanes.record(count, { state })
-        return intake.commit()
-      },
-      logger,
-    ),
-  )
-  return [commit, started.use(startLoop("the sync's intake", (stop) => intake.turn(stop), logger))]
 }
 
 async function openDeps(

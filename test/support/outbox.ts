@@ -86,7 +86,7 @@ export async function openReader(
 ): Promise<Reader> {
   const records: (InboundRecord & { readonly receivedAt: number })[] = []
   const joined = Promise.withResolvers<void>()
-  const consumer: Consumer = await openConsumer(
+  const consumer: Consumer = openConsumer(
     { brokers: kafka.brokers.split(','), prefix: kafka.prefix, clientId: 'test-reader' },
     {
       groupId: `reader-${randomUUID()}`,

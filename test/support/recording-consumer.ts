@@ -40,7 +40,7 @@ export async function record(config: KafkaConfig, options: RecordingOptions): Pr
   const joins: Assigned[] = []
   const batches: Recording['batches'] = []
   const crashes: unknown[] = []
-  const consumer = await openConsumer(
+  const consumer = openConsumer(
     config,
     {
       groupId: options.groupId,

@@ -8,10 +8,13 @@ import avro from 'avsc'
 import { type SchemaTopic, TOPIC_SCHEMAS, type TopicMessages } from '#schemas/topics.ts'
 import { Failure } from '#shared/domain/failure.ts'
 
-export type Decoded<T extends SchemaTopic> =
-  | { readonly kind: 'message'; readonly message: TopicMessages[T] }
+/** What a record says. */
+export type Reading<M> =
+  | { readonly kind: 'message'; readonly message: M }
   /** Poison: these bytes will never be readable. `problem` says why, for the dead letter. */
   | { readonly kind: 'unreadable'; readonly problem: string }
+
+export type Decoded<T extends SchemaTopic> = Reading<TopicMessages[T]>
 
 export interface Codec {
   /**

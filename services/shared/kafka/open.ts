@@ -37,14 +37,10 @@ export async function openTransactionalProducer(
 export { type CommitWatch, openCommitWatch }
 
 /**
- * Returns at once; the group is joined in the background,
+ * Returns at once, and tells the handlers nothing before. The group is joined in the background,
  * as often and as long as it takes (see SupervisedConsumer).
  */
-export async function openConsumer(
-  config: KafkaConfig,
-  options: ConsumerOptions,
-  logger: Logger,
-): Promise<Consumer> {
+export function openConsumer(config: KafkaConfig, options: ConsumerOptions, logger: Logger): Consumer {
   return new SupervisedConsumer(config, options, logger)
 }
 

@@ -11,8 +11,8 @@ export const SYNC_BUGS: readonly Line[] = [
     'offset-before-effect',
     'An offset is done as soon as its record is read',
     `${SYNC}intake.ts`,
-    '  const message = messageOf(decoded.message)\n',
-    '  const message = messageOf(decoded.message)\n  deps.ledger.complete(record, record.offset)\n',
+    '    accept: (delivery) => lanes.add(doorbellOf(delivery)),\n',
+    '    accept: (delivery) => (delivery.receipt.done(), lanes.add(doorbellOf(delivery))),\n',
     'KILL',
   ],
   [

@@ -1,0 +1,310 @@
+// From topics to whoever works on their records, and back as committed offsets. Invariants: an
+// offset is committed only when its worker said that its record is done, or when nobody can read
+// it (bury-record.ts); a record that cannot be read costs its neighbours nothing; trouble with
+// registry or broker is no fault of a record, so it pauses and waits; once a partition was lost,
+// what is said of its records counts for nothing, also when it comes back.
+import { performance } from 'node:perf_hooks'
+import type { Clock } from '#shared/process/clock.ts'
+import { type CrashPoint, crashPoint } from '#shared/process/crash-point.ts'
+import type { Logger } from '#shared/process/log.ts'
+import { startLoop, until } from '#shared/process/loop.ts'
+import type {
+  Batch,
+  Consumer,
+  ConsumerHandlers,
+  ConsumerOptions,
+  InboundRecord,
+  Producer,
+  TopicPartition,
+} from './broker.ts'
+import { buryRecord } from './bury-record.ts'
+import type { Reading } from './codec.ts'
+import { createOffsetLedger, type OffsetLedger } from './offset-ledger.ts'
+
+/** What is kept of a delivery while it is worked on: neither its bytes nor its message. */
+export interface Receipt {
+  /** Names the partition that it came from. */
+  readonly source: string
+  /** Its effect, or its failure, is durable. Says nothing once its partition was lost. */
+  done(): void
+  /** false for good once its partition was lost: whoever holds that gets the record anew. */
+  isOurs(): boolean
+}
+
+/** A record that was read, for whoever works on it. */
+export interface Delivery<M> {
+  readonly message: M
+  readonly record: InboundRecord
+  readonly receipt: Receipt
+}
+
+/** Of records that are not done, or stand behind one that is not. */
+export interface Capacity {
+  /** What is counted together, and paused together. */
+  readonly per: 'partition' | 'topic'
+  /** With so many, reading pauses. */
+  readonly max: number
+  /** With fewer than so many, it goes on. */
+  readonly resumeBelow: number
+}
+
+export interface IntakeDeps {
+  readonly producer: Pick<Producer, 'send'>
+  readonly clock: Clock
+  readonly logger: Logger
+}
+
+export interface IntakeOptions<M> extends IntakeDeps, Omit<ConsumerOptions, 'handlers'> {
+  /** Whose it is, for log lines: "the sync's". */
+  readonly owner: string
+  /**
+   * Throws Failure while nobody can say whether the record is readable: it is asked again then.
+   * `problem` of what is unreadable: one sentence, without the record's content.
+   */
+  readonly read: (record: InboundRecord) => Promise<Reading<M>>
+  /** Takes a delivery over and returns at once. Must not throw. */
+  readonly accept: (delivery: Delivery<M>) => void
+  /** These sources are ours no longer; neither is what was accepted from them. */
+  readonly lost: (sources: ReadonlySet<string>) => void
+  readonly capacity: Capacity
+  /** Called before each look for what is to be committed. */
+  readonly observe?: () => void
+  /** Where a drill lets the process die. */
+  readonly crashPoints?: Readonly<Record<'buried' | 'beforeCommit' | 'committed', CrashPoint>>
+}
+
+/** Opens the consumer that tells these handlers; they hear nothing before it has returned. */
+export type OpenConsumer = (options: ConsumerOptions) => Consumer
+
+/** Disposed of, it takes nothing more, commits what is done and leaves the group. */
+export interface Intake extends AsyncDisposable {
+  /** While nothing can be done, nothing more is read. */
+  suspend(isSuspended: boolean): void
+  /** See `Consumer`. */
+  lastAcknowledgedAt(): number
+  /** Why it does not go on; null while it works. For readiness. */
+  problem(): string | null
+  /** Settles when the consumer died for good. */
+  readonly crashed: Promise<unknown>
+}
+
+const COMMIT_EVERY_MS = 200
+/**
+ * Fetched and not yet read, over all partitions, with their bytes: beyond it everything is paused,
+ * at half of it resumed.
+ */
+const QUEUE_MAX = 10_000
+/** Long enough to work through a batch, short enough to let other loops speak. */
+const ROUND_MS = 50
+
+/** Opens a consumer, reads what it receives and commits what is done. Returns at once. */
+export function openIntake<M>(open: OpenConsumer, options: IntakeOptions<M>): Intake {
+  const { owner, logger } = options
+  const { consumer, crashed, round, commit, suspend } = createIntake(open, options)
+  const commits = startLoop(
+    `${owner} commit`,
+    async () => {
+      options.observe?.()
+      await commit()
+      return COMMIT_EVERY_MS
+    },
+    logger,
+  )
+  const rounds = startLoop(`${owner} intake`, (signal) => round(signal), logger)
+  return {
+    suspend,
+    crashed,
+    lastAcknowledgedAt: () => consumer.lastAcknowledgedAt(),
+    problem: () => commits.problem() ?? rounds.problem(),
+    async [Symbol.asyncDispose]() {
+      await rounds[Symbol.asyncDispose]()
+      await commits[Symbol.asyncDispose]()
+      await commit().catch((error: unknown) =>
+        logger.info({ err: error }, 'the last offsets are read again later'),
+      )
+      await consumer[Symbol.asyncDispose]()
+    },
+  }
+}
+
+interface Received {
+  readonly record: InboundRecord
+  readonly receipt: Receipt
+}
+
+/** The parts of an intake, without the loops that drive them. */
+export function createIntake<M>(open: OpenConsumer, options: IntakeOptions<M>) {
+  const ledger = createOffsetLedger()
+  const crash = Promise.withResolvers<unknown>()
+  let queue: Received[] = []
+  let arrival = Promise.withResolvers<void>()
+
+  /** Waits for records and hands them over. Throws Failure while registry or Kafka are away. */
+  async function round(signal: AbortSignal): Promise<number> {
+    if (queue.length === 0) await until(arrival.promise, signal)
+    const endAt = performance.now() + ROUND_MS
+    try {
+      while (queue.length > 0 && performance.now() < endAt) {
+        const first = queue[0]!
+        await take(options, first)
+        // A rebalance may have emptied the queue meanwhile.
+        if (queue[0] === first) queue.shift()
+      }
+      pauses.isTroubled = false
+    } catch (error) {
+      pauses.isTroubled = true
+      throw error
+    } finally {
+      pauses.apply()
+    }
+    return 0
+  }
+
+  function received({ records }: Batch): void {
+    for (const record of records)
+      if (ledger.add(record, record.offset))
+        queue.push({ record, receipt: new PlaceInLedger(record, ledger, pauses) })
+    arrival.resolve()
+    arrival = Promise.withResolvers()
+    pauses.apply()
+  }
+
+  function assigned({ lost }: Parameters<ConsumerHandlers['assigned']>[0]): void {
+    const names = new Set(lost.map(nameOf))
+    pauses.forget(names)
+    for (const at of lost) ledger.drop(at)
+    if (names.size > 0) options.lost(names)
+    queue = queue.filter(({ receipt }) => receipt.isOurs())
+    pauses.apply()
+  }
+
+  /** Commits what moved. Throws Failure `kafka/unavailable`. */
+  async function commit(): Promise<void> {
+    const moved = ledger.movedWatermarks()
+    if (moved.length === 0) return
+    pass(options, 'beforeCommit')
+    await consumer.commit(moved)
+    pass(options, 'committed')
+    ledger.committed(moved)
+  }
+
+  function suspend(isSuspended: boolean): void {
+    pauses.isSuspended = isSuspended
+    pauses.apply()
+  }
+
+  const { groupId, topics, isolation, capacity } = options
+  const handlers = { assigned, received, crashed: crash.resolve }
+  const consumer = open({ groupId, topics, isolation, handlers })
+  const pauses = createPauses({ consumer, ledger, capacity, waiting: () => queue.length })
+  return { consumer, crashed: crash.promise, round, commit, suspend }
+}
+
+/** One record to whoever works on it, or into the dead-letter topic. */
+async function take<M>(options: IntakeOptions<M>, { record, receipt }: Received): Promise<void> {
+  const reading = await options.read(record)
+  if (!receipt.isOurs()) return
+  if (reading.kind === 'message') return options.accept({ message: reading.message, record, receipt })
+  await buryRecord(options, record, reading.problem)
+  pass(options, 'buried')
+  receipt.done()
+}
+
+function pass(
+  { crashPoints }: Pick<IntakeOptions<never>, 'crashPoints'>,
+  step: keyof NonNullable<IntakeOptions<never>['crashPoints']>,
+): void {
+  if (crashPoints) crashPoint(crashPoints[step])
+}
+
+/** Small, and without the record: retry keeps hundreds of thousands of them. */
+class PlaceInLedger implements Receipt {
+  readonly topic: string
+  readonly partition: number
+  readonly #offset: bigint
+  /** The holding of the partition in which it was delivered. */
+  readonly #holding: number
+  readonly #ledger: OffsetLedger
+  readonly #pauses: Pauses
+
+  constructor({ topic, partition, offset }: InboundRecord, ledger: OffsetLedger, pauses: Pauses) {
+    this.topic = topic
+    this.partition = partition
+    this.#offset = offset
+    this.#holding = ledger.holding(this)
+    this.#ledger = ledger
+    this.#pauses = pauses
+  }
+
+  get source(): string {
+    return nameOf(this)
+  }
+
+  isOurs(): boolean {
+    return this.#ledger.holding(this) === this.#holding
+  }
+
+  done(): void {
+    if (!this.isOurs()) return
+    this.#ledger.complete(this, this.#offset)
+    this.#pauses.relieve(this)
+  }
+}
+
+interface Pauses {
+  /** Nothing can be done with what would be read. */
+  isSuspended: boolean
+  /** Registry or broker are away. */
+  isTroubled: boolean
+  /** Partitions that went away start without a pause when they come back. */
+  forget(names: ReadonlySet<string>): void
+  /** Pauses and resumes what has to change. */
+  apply(): void
+  /** The same after something of this partition was done: nothing new has to pause. */
+  relieve(at: TopicPartition): void
+}
+
+function createPauses({
+  consumer,
+  ledger,
+  capacity,
+  waiting,
+}: {
+  readonly consumer: Pick<Consumer, 'pause' | 'resume' | 'held'>
+  readonly ledger: OffsetLedger
+  readonly capacity: Capacity
+  readonly waiting: () => number
+}): Pauses {
+  const paused = new Set<string>()
+  let isQueueFull = false
+  const isFull = (at: TopicPartition): boolean => {
+    const unfinished = capacity.per === 'topic' ? ledger.tracked(at.topic) : ledger.trackedAt(at)
+    return unfinished >= (paused.has(nameOf(at)) ? capacity.resumeBelow : capacity.max)
+  }
+  const mustRest = (at: TopicPartition): boolean =>
+    pauses.isSuspended || pauses.isTroubled || isQueueFull || isFull(at)
+  const pauses: Pauses = {
+    isSuspended: false,
+    isTroubled: false,
+    forget(names) {
+      for (const name of names) paused.delete(name)
+    },
+    apply() {
+      isQueueFull = waiting() > (isQueueFull ? QUEUE_MAX / 2 : QUEUE_MAX)
+      const change = consumer.held().filter((at) => mustRest(at) !== paused.has(nameOf(at)))
+      const going = change.filter((at) => paused.delete(nameOf(at)))
+      const resting = change.filter((at) => !going.includes(at))
+      for (const at of resting) paused.add(nameOf(at))
+      if (resting.length > 0) consumer.pause(resting)
+      if (going.length > 0) consumer.resume(going)
+    },
+    relieve(at) {
+      if (paused.size > 0 && paused.has(nameOf(at)) && !mustRest(at)) pauses.apply()
+    },
+  }
+  return pauses
+}
+
+function nameOf({ topic, partition }: TopicPartition): string {
+  return `${topic}/${partition}`
+}
