@@ -67,7 +67,7 @@ const RETRY_AFTER_S = 5
  * The longest queue that Linux grants unless told otherwise (net.core.somaxconn);
  * Node's 511 overflow in a flood.
  */
-export const LISTEN_BACKLOG = 4096
+const LISTEN_BACKLOG = 4096
 
 /** The problem for trouble of ours. */
 export function unavailable(detail: string): Problem {
@@ -155,6 +155,20 @@ export function createServer(config: ServerConfig, logger: Logger): FastifyInsta
     )
   refuseUnknownRoutes(app)
   return app
+}
+
+/** Opens the port. Throws Problem when it cannot be opened. */
+export async function listen(
+  app: FastifyInstance,
+  { host, port }: { readonly host: string; readonly port: number },
+): Promise<void> {
+  try {
+    await app.listen({ port, host, backlog: LISTEN_BACKLOG })
+  } catch (error) {
+    const reason = error instanceof Error && 'code' in error ? String(error.code) : String(error)
+    const text = `The port ${host}:${port} cannot be opened (${reason}). Set INGRESS_PORT and INGRESS_HOST.`
+    throw Object.assign(new Error(text, { cause: error }), { name: 'Problem' })
+  }
 }
 
 /**
