@@ -3,8 +3,7 @@
 // is durable before it is sent, so stopping has nothing to lose.
 import type { AddressInfo } from 'node:net'
 import { REQUESTED_TOPIC, TOPICS } from '#schemas/topics.ts'
-import { openService } from '#shared/boot/open-service.ts'
-import type { Gates } from '#shared/domain/gates.ts'
+import { openService, type Overrides } from '#shared/boot/open-service.ts'
 import { systemClock } from '#shared/process/clock.ts'
 import { parseKeyring } from '#shared/process/keyring.ts'
 import { bearerConfig, createBearerCheck } from './api/bearer.ts'
@@ -37,16 +36,11 @@ export interface Ingress extends AsyncDisposable {
   readonly adminPort: number
 }
 
-export interface IngressOverrides {
-  /** Instead of Unleash's. */
-  readonly gates?: Gates
-}
-
 /** Starts the ingress; returns when it takes requests. Throws ConfigError or Failure. */
 export async function startIngress(
   config: IngressConfig,
   signal: AbortSignal,
-  overrides: IngressOverrides = {},
+  overrides: Pick<Overrides, 'gates'> = {},
 ): Promise<Ingress> {
   await using service = openService('ingress', config, signal)
   const { logger } = service

@@ -1,11 +1,10 @@
 // The waiting room's wiring: intake fills the heap, the ring empties it, the commit loop
 // tells Kafka how far we are. It has no database: whatever it holds lies in its topics, and
 // a restart reads it again.
-import { openService } from '#shared/boot/open-service.ts'
-import type { Gates } from '#shared/domain/gates.ts'
+import { openService, type Overrides } from '#shared/boot/open-service.ts'
 import { RETRY_TOPICS } from '#shared/messages/sync-retry-scheduled.ts'
 import type { Consumer } from '#shared/kafka/broker.ts'
-import { type Clock, systemClock } from '#shared/process/clock.ts'
+import { systemClock } from '#shared/process/clock.ts'
 import { firstProblem } from '#shared/process/loop.ts'
 import { metrics } from '#shared/process/metrics.ts'
 import { createOffsetLedger, type OffsetLedger } from '#shared/kafka/offset-ledger.ts'
@@ -19,18 +18,13 @@ const COMMIT_EVERY_MS = 300
 /** Per band: 100 000 waiting records are some 60 MB. */
 const BAND_MAX = 100_000
 
-export interface RetryOverrides {
-  readonly clock?: Clock
-  readonly gates?: Gates
-}
-
 /**
  * Starts retry. `crashed` settles when its consumer died for good. Throws ConfigError or Failure.
  */
 export async function startRetry(
   config: RetryConfig,
   signal: AbortSignal,
-  overrides: RetryOverrides = {},
+  overrides: Overrides = {},
 ): Promise<AsyncDisposable & { readonly adminPort: number; readonly crashed: Promise<unknown> }> {
   await using service = openService('retry', config, signal)
   const { logger } = service

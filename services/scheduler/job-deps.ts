@@ -1,8 +1,7 @@
 // What the jobs take, as a process opens it.
-import type { Opening } from '#shared/boot/open-service.ts'
+import type { Opening, Overrides } from '#shared/boot/open-service.ts'
 import { openVendors } from '#shared/boot/open-vendors.ts'
-import type { Gates } from '#shared/domain/gates.ts'
-import { type Clock, systemClock } from '#shared/process/clock.ts'
+import { systemClock } from '#shared/process/clock.ts'
 import { parseKeyring } from '#shared/process/keyring.ts'
 import { createVendors } from '#shared/vendors/index.ts'
 import { TOPICS } from '#schemas/topics.ts'
@@ -16,16 +15,8 @@ const POOL_MAX = 6
 
 export type JobDeps = ChannelsDeps & ListDeps & EraseDeps
 
-export interface JobOverrides {
-  readonly clock?: Clock
-  readonly gates?: Gates
-}
-
 /** Throws ConfigError or Failure. */
-export async function openJobDeps(
-  service: Opening<SchedulerConfig>,
-  overrides: JobOverrides,
-): Promise<JobDeps> {
+export async function openJobDeps(service: Opening<SchedulerConfig>, overrides: Overrides): Promise<JobDeps> {
   const { config, logger } = service
   const clock = overrides.clock ?? systemClock
   const codec = await service.codec([...REQUESTED_TOPICS, TOPICS.connectionChanged])

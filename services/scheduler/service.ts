@@ -1,5 +1,5 @@
 // The scheduler's wiring: leased jobs by time, and the reader of the dead-letter topic.
-import { openForCommand, openService } from '#shared/boot/open-service.ts'
+import { Opening, openService, type Overrides } from '#shared/boot/open-service.ts'
 import type { ConnectionId } from '#shared/domain/ids.ts'
 import type { Consumer } from '#shared/kafka/broker.ts'
 import { leaseOwner } from '#shared/process/identity.ts'
@@ -8,11 +8,11 @@ import { GROUPS, TOPICS } from '#schemas/topics.ts'
 import { openConnectionChannels } from './channels/open.ts'
 import type { SchedulerConfig } from './config.ts'
 import { createDeadLetterIndex } from './dead-letter-index.ts'
-import { type JobOverrides, openJobDeps } from './job-deps.ts'
+import { openJobDeps } from './job-deps.ts'
 import { jobsOf, OBSERVE } from './job-list.ts'
 import { startJob } from './jobs.ts'
 
-export interface SchedulerOverrides extends JobOverrides {
+export interface SchedulerOverrides extends Overrides {
   /** No job runs by itself: `runJobs` alone does them. For tests that move the clock. */
   readonly onDemand?: boolean
 }
@@ -75,7 +75,7 @@ export async function openChannelsFor(
   connection: ConnectionId,
   signal: AbortSignal,
 ): Promise<number> {
-  await using parts = openForCommand('scheduler', config, signal)
+  await using parts = new Opening('scheduler', config, signal, 'warn')
   const deps = await openJobDeps(parts, {})
   return openConnectionChannels(deps, connection, signal)
 }

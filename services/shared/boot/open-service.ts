@@ -6,6 +6,7 @@ import type { z } from 'zod'
 import type { SchemaTopic } from '#schemas/topics.ts'
 import type { Gates } from '#shared/domain/gates.ts'
 import { type Check, startAdmin } from '#shared/process/admin.ts'
+import type { Clock } from '#shared/process/clock.ts'
 import { createLogger, type Logger } from '#shared/process/log.ts'
 import { type Loop, startLoop } from '#shared/process/loop.ts'
 import type { adminEnv } from '#shared/process/settings.ts'
@@ -28,9 +29,15 @@ type WithGates = CommonConfig & Settings<typeof unleashEnv>
 type WithRegistry = CommonConfig & Settings<typeof registryEnv>
 type WithDatabase = CommonConfig & Settings<typeof postgresEnv>
 
+/** What a test gives instead of the real thing. */
+export interface Overrides {
+  readonly gates?: Gates
+  readonly clock?: Clock
+}
+
 /**
- * What is being opened. The `this` of a method names the settings that it reads: the compiler lets
- * nobody open what has no settings.
+ * What is being opened; by itself for a command that borrows parts of a service. The `this` of a
+ * method names the settings that it reads: the compiler lets nobody open what has no settings.
  */
 export class Opening<Config extends CommonConfig> implements AsyncDisposable {
   readonly config: Config
@@ -145,13 +152,4 @@ export function openService<Config extends CommonConfig>(
   signal: AbortSignal,
 ): ServiceOpening<Config> {
   return new ServiceOpening(name, config, signal)
-}
-
-/** For a command that borrows a service's parts: no telemetry, no admin port, warnings alone. */
-export function openForCommand<Config extends CommonConfig>(
-  name: string,
-  config: Config,
-  signal: AbortSignal,
-): Opening<Config> {
-  return new Opening(name, config, signal, 'warn')
 }

@@ -1,21 +1,12 @@
 // The vendors of a process, with the tokens and the shared budgets that lie in the database.
 import type { VendorName } from '#shared/domain/ids.ts'
-import type { Clock } from '#shared/process/clock.ts'
-import type { Keyring } from '#shared/process/keyring.ts'
-import type { Logger } from '#shared/process/log.ts'
 import { budgetStore } from '#shared/store/budgets.ts'
 import { loadCredentials, saveAccess } from '#shared/store/credentials.ts'
 import type { Database } from '#shared/store/database.ts'
 import type { Vendors } from '#shared/vendors/index.ts'
-import { openVendorUses, type QuotaConfig, type VendorUse } from '#shared/vendors/uses.ts'
+import { openVendorUses, type VendorUse, type VendorUsesDeps } from '#shared/vendors/uses.ts'
 
-export interface VendorParts {
-  readonly db: Database
-  readonly keyring: Keyring
-  readonly clock: Clock
-  readonly logger: Logger
-  readonly quotas: QuotaConfig
-}
+type VendorParts = Omit<VendorUsesDeps, 'load' | 'save' | 'store'> & { readonly db: Database }
 
 /** Once per process: limits per mailbox are counted here. */
 export function openVendors(adapters: Vendors, parts: VendorParts): ReadonlyMap<VendorName, VendorUse> {

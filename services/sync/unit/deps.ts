@@ -1,9 +1,8 @@
 // What units take, as a process opens it.
-import type { Opening } from '#shared/boot/open-service.ts'
+import type { Opening, Overrides } from '#shared/boot/open-service.ts'
 import { openVendors } from '#shared/boot/open-vendors.ts'
-import type { Gates } from '#shared/domain/gates.ts'
 import { rulesWith } from '#shared/domain/judged-by.ts'
-import { systemClock, type Clock } from '#shared/process/clock.ts'
+import { systemClock } from '#shared/process/clock.ts'
 import { parseKeyring } from '#shared/process/keyring.ts'
 import { createVendors, type Vendors } from '#shared/vendors/index.ts'
 import { withPrivateTitles } from '#shared/vendors/private-titles.ts'
@@ -17,12 +16,9 @@ import type { UnitDeps } from './unit.ts'
  */
 const POOL_MAX = 16
 
-export interface UnitOverrides {
-  /** Instead of Unleash's. */
-  readonly gates?: Gates
+export interface UnitOverrides extends Overrides {
   /** Instead of the vendors that the configuration names. */
   readonly vendors?: Vendors
-  readonly clock?: Clock
 }
 
 /** Throws ConfigError or Failure. */
