@@ -36,7 +36,7 @@ export interface Ingress extends AsyncDisposable {
   readonly adminPort: number
 }
 
-/** Starts the ingress; returns when it takes requests. Throws ConfigError or Failure. */
+/** Starts the ingress; returns when it takes requests. Throws UserError or Failure. */
 export async function startIngress(
   config: IngressConfig,
   signal: AbortSignal,
