@@ -49,6 +49,7 @@ const DOORS: Record<string, readonly string[]> = {
   'infra/dev': [
     'schemas',
     'shared/domain',
+    'shared/process',
     'infra/stack',
     'infra/oracle',
     'infra/demo',

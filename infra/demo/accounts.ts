@@ -47,7 +47,7 @@ export interface Connected {
 
 /**
  * Makes sure that this many accounts exist and are connected and let in, and asks for a sync of
- * those that were. Safe to repeat. Throws a Problem when one cannot be connected.
+ * those that were. Safe to repeat. Throws a UserError when one cannot be connected.
  */
 export async function connectDemoAccounts(
   deps: ConnectDeps,

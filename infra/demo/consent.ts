@@ -3,7 +3,7 @@
 // browser back. The same requests as in production, against the play vendors.
 import { setTimeout as delay } from 'node:timers/promises'
 import { createBrowser, linkOn } from './browser.ts'
-import { Problem } from '../stack/problem.ts'
+import { UserError } from '#shared/process/user-error.ts'
 
 export interface Person {
   readonly vendor: 'google' | 'microsoft'
@@ -16,7 +16,7 @@ const ASK_AGAIN_MS = 300
 const APP_NAME = 'Demo Bookings'
 const TIMEOUT_MS = 20_000
 
-/** Connects one person's account. Throws a Problem that says at which step it ended. */
+/** Connects one person's account. Throws a UserError that says at which step it ended. */
 export async function connectByConsent(
   api: { readonly url: string; readonly bearer: string },
   person: Person,
@@ -32,7 +32,7 @@ export async function connectByConsent(
       .replaceAll(/<style[\s\S]*?<\/style>|<[^>]+>/g, ' ')
       .replaceAll(/\s+/g, ' ')
       .trim()
-    throw new Problem(
+    throw new UserError(
       `${person.email} could not be connected: ${landed.url.origin}${landed.url.pathname} answered ${landed.status}: ${words.slice(0, 500)}`,
     )
   }
@@ -58,7 +58,7 @@ async function connectLink(
     const text = await response.text()
     if (response.ok) return (JSON.parse(text) as { url: string }).url
     if (![403, 503].includes(response.status) || Date.now() > deadline)
-      throw new Problem(`No link to connect ${person.email}: ${response.status} ${text.slice(0, 500)}`)
+      throw new UserError(`No link to connect ${person.email}: ${response.status} ${text.slice(0, 500)}`)
     await delay(ASK_AGAIN_MS, undefined, { signal })
   }
 }

@@ -5,7 +5,7 @@ import { type Check, checkOnce, describeDifference } from './check.ts'
 import { connectionsOf, type DemoStack, type Looking } from './setting.ts'
 import type { StoredConnection } from '../oracle/rows.ts'
 import { Wait } from '../stack/patience.ts'
-import { Problem } from '../stack/problem.ts'
+import { UserError } from '#shared/process/user-error.ts'
 import { seconds } from '../stack/progress.ts'
 
 const SHOWN = 10
@@ -17,7 +17,7 @@ export interface Limits {
 }
 
 /**
- * Looks until nothing differs. Throws a Problem with the first differences when
+ * Looks until nothing differs. Throws a UserError with the first differences when
  * the time is over before.
  */
 export async function converge(looking: Looking, limits: Limits): Promise<Check> {
@@ -34,7 +34,7 @@ export async function converge(looking: Looking, limits: Limits): Promise<Check>
       const lines = differences.slice(0, SHOWN).map((difference) => `  ${describeDifference(difference)}`)
       const more = differences.length - lines.length
       const head = `${counted(differences.length, 'difference')} from the vendor after ${seconds(limits.withinMs)}:`
-      throw new Problem([head, ...lines, ...(more > 0 ? [`  … and ${more} more`] : [])].join('\n'))
+      throw new UserError([head, ...lines, ...(more > 0 ? [`  … and ${more} more`] : [])].join('\n'))
     }
     await wait.pause(`${counted(differences.length, 'difference')} left`)
   }
@@ -67,7 +67,7 @@ export async function watchFirstSyncs(
       )
     }
     if (took.size >= connected.size) return [...took.values()]
-    if (wait.isOver) throw new Problem(notSynced(connections, took, connected, limits.withinMs))
+    if (wait.isOver) throw new UserError(notSynced(connections, took, connected, limits.withinMs))
     await wait.pause(`${took.size} of ${counted(connected.size, 'account')} synced`)
   }
 }

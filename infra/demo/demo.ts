@@ -11,7 +11,7 @@ import type { DemoOptions } from './options.ts'
 import { peakMemory, reportLines } from './report.ts'
 import { type DemoStack, lookingAt, type Looking, openSetting } from './setting.ts'
 import { briefly, Wait } from '../stack/patience.ts'
-import { Problem } from '../stack/problem.ts'
+import { UserError } from '#shared/process/user-error.ts'
 import { seconds } from '../stack/progress.ts'
 import type { DemoAccount } from '../oracle/simulator-admin.ts'
 import type { Freshness } from '../oracle/verify.ts'
@@ -22,7 +22,7 @@ const LATENCY_MS = 200
 
 /**
  * Runs the demo; returns when the signal fires. With `untilSynced` it returns once everything has
- * converged, and throws a Problem with the first differences when it does not.
+ * converged, and throws a UserError with the first differences when it does not.
  */
 export async function runDemo(stack: DemoStack, options: DemoOptions, signal: AbortSignal): Promise<void> {
   try {
@@ -47,7 +47,7 @@ async function connectAndEqual(
       return (await connectAndCompare(stack, { setting, options }, signal)).looking.accounts
     } catch (error) {
       signal.throwIfAborted()
-      stack.say(error instanceof Problem ? error.message : briefly(error))
+      stack.say(error instanceof UserError ? error.message : briefly(error))
       stack.say('Everything keeps running, and is compared again. `npx calstream status` says how it is.')
     }
   }
@@ -144,7 +144,7 @@ async function liveChanges(stack: DemoStack, looking: Looking, options: DemoOpti
     topic: check.topics.changed,
     exists: (key) => checked.truth.holdings.has(key),
   })
-  if (freshness.uncovered.length > 0) throw new Problem(notPublished(freshness))
+  if (freshness.uncovered.length > 0) throw new UserError(notPublished(freshness))
   stack.say(`Converged again ${after} after the last change: Postgres and both topics hold every one.`)
   return { changes, check: checked, freshness }
 }

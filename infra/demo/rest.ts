@@ -2,7 +2,7 @@
 // nobody heard of: notifications live in the vendor's memory only, so those that are under way when
 // it ends are lost with it.
 import { setTimeout as delay } from 'node:timers/promises'
-import { Problem } from '../stack/problem.ts'
+import { UserError } from '#shared/process/user-error.ts'
 import type { SimulatorAdmin } from '../oracle/simulator-admin.ts'
 
 const LOOK_EVERY_MS = 50
@@ -26,7 +26,7 @@ const TIMEOUT_MS = 20_000
 
 /**
  * Asks for a sync of all connections of a provider, as its app does. Resolves with null once it is
- * asked for, or with what a closed gate says: such a request is kept. Throws a Problem for any
+ * asked for, or with what a closed gate says: such a request is kept. Throws a UserError for any
  * other answer, which may be better the next time.
  */
 export async function askForSync(
@@ -41,7 +41,7 @@ export async function askForSync(
   const text = await response.text()
   if (response.ok) return null
   if (response.status !== 403)
-    throw new Problem(`POST /api/calendar/sync answered ${response.status}: ${text.slice(0, 300)}`)
+    throw new UserError(`POST /api/calendar/sync answered ${response.status}: ${text.slice(0, 300)}`)
   const { error, detail } = JSON.parse(text) as { error: string; detail: string }
   return `No sync now: ${error}. ${detail}`
 }

@@ -19,7 +19,7 @@ import {
 import { cacheFolder } from '../stack/java-parts.ts'
 import { keptPorts } from '../stack/ports.ts'
 import { calstream, prepareStack } from '../stack/prepare.ts'
-import { describe, Problem } from '../stack/problem.ts'
+import { explain, UserError } from '#shared/process/user-error.ts'
 import { ProcessLedger } from '../stack/processes.ts'
 import { Progress, seconds } from '../stack/progress.ts'
 import { keptSecrets, type StackSecrets, writeRolePasswords } from '../stack/secrets.ts'
@@ -66,7 +66,7 @@ try {
   // Asked to show that everything converges, and cut off before it did.
   if (interrupt.signal.aborted && options.untilSynced) process.exitCode = 130
 } catch (error) {
-  if (!interrupt.signal.aborted) progress.line(describe(error))
+  if (!interrupt.signal.aborted) progress.line(explain(error))
   process.exitCode = interrupt.signal.aborted ? 130 : 1
 }
 
@@ -93,8 +93,8 @@ async function main(options: DemoOptions, signal: AbortSignal): Promise<void> {
     await (options.untilSynced ? Promise.race([demo, kept]) : Promise.all([demo, kept]))
   } catch (error) {
     // Said now: stopping takes seconds, and may be cut off by who waits for the reason.
-    if (!signal.aborted) progress.line(describe(error))
-    throw new Problem('The stack was stopped for the reason above.')
+    if (!signal.aborted) progress.line(explain(error))
+    throw new UserError('The stack was stopped for the reason above.')
   } finally {
     done.abort()
     await letArrive(stack.env)
@@ -272,10 +272,10 @@ async function timed<T>(name: string, work: Promise<T>): Promise<T> {
 
 function beginStop(name: NodeJS.Signals): void {
   if (interrupt.signal.aborted) {
-    if (performance.now() - stoppingSince > ONE_CTRL_C_MS) hurry.abort(new Problem('stopped at once'))
+    if (performance.now() - stoppingSince > ONE_CTRL_C_MS) hurry.abort(new UserError('stopped at once'))
     return
   }
   stoppingSince = performance.now()
   progress.line(`Stopping (${name}) …`)
-  interrupt.abort(new Problem('stopped'))
+  interrupt.abort(new UserError('stopped'))
 }

@@ -5,7 +5,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { closeSync, mkdirSync, openSync, readFileSync } from 'node:fs'
 import path from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
-import { Problem } from './problem.ts'
+import { UserError } from '#shared/process/user-error.ts'
 import type { ProcessLedger } from './processes.ts'
 import { signalProcess } from './signals.ts'
 
@@ -52,7 +52,7 @@ export class Child {
 
   /**
    * Starts the process and records it in the ledger, so that the next start can end it if we are
-   * killed. Throws a Problem when it cannot be started at all.
+   * killed. Throws a UserError when it cannot be started at all.
    */
   static async start(spec: ChildSpec, ledger: ProcessLedger): Promise<Child> {
     mkdirSync(path.dirname(spec.logFile), { recursive: true })
@@ -141,7 +141,7 @@ export class Child {
 export type Probe = (signal: AbortSignal) => Promise<void>
 
 /**
- * Waits for a child's first round trip; throws a Problem with the end of its log when it ends
+ * Waits for a child's first round trip; throws a UserError with the end of its log when it ends
  * before, or takes too long.
  */
 export async function untilReady(
@@ -156,7 +156,7 @@ export async function untilReady(
     outcome.kind === 'late'
       ? `was not ready after ${Math.round(timeoutMs / 1000)} s (${outcome.reason})`
       : `ended while starting (${await exitText(child)})`
-  throw new Problem(`${child.name} ${how}. End of its log:\n${child.logTail()}`)
+  throw new UserError(`${child.name} ${how}. End of its log:\n${child.logTail()}`)
 }
 
 /** Repeats the probe until it succeeds, `alive` says no, or the time is over; an abort throws. */
@@ -207,7 +207,7 @@ async function spawned(process: ChildProcess, spec: ChildSpec): Promise<void> {
   await new Promise<void>((resolve, reject) => {
     process.once('spawn', resolve)
     process.once('error', (error) =>
-      reject(new Problem(`${spec.name}: ${spec.command} could not be started (${error.message}).`)),
+      reject(new UserError(`${spec.name}: ${spec.command} could not be started (${error.message}).`)),
     )
   })
 }

@@ -5,7 +5,7 @@ import { spawn, spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs'
 import path from 'node:path'
-import { Problem } from './problem.ts'
+import { UserError } from '#shared/process/user-error.ts'
 
 export interface JavaParts {
   /** The `java` command. */
@@ -43,8 +43,8 @@ export function cacheFolder(env: NodeJS.ProcessEnv, home: string): string {
 }
 
 /**
- * The Java parts, from the cache or by Maven. Throws a Problem that says what to install when Java
- * (or, on a first run, Maven) is missing or too old, and when the download fails.
+ * The Java parts, from the cache or by Maven. Throws a UserError that says what to install when
+ * Java (or, on a first run, Maven) is missing or too old, and when the download fails.
  */
 export async function fetchJavaParts(options: JavaPartsOptions, signal: AbortSignal): Promise<JavaParts> {
   const java = findJava(options.env)
@@ -55,7 +55,7 @@ export async function fetchJavaParts(options: JavaPartsOptions, signal: AbortSig
   if (!existsSync(folder)) await fillCache(folder, options, signal)
   const registryFolder = path.join(folder, 'registry')
   const runner = readdirSync(registryFolder).find((name) => name.endsWith('-runner.jar'))
-  if (!runner) throw new Problem(`The cache is damaged. Delete ${folder} and run the same command again.`)
+  if (!runner) throw new UserError(`The cache is damaged. Delete ${folder} and run the same command again.`)
   return {
     java,
     kafkaClassPath: path.join(folder, 'kafka', '*'),
@@ -68,10 +68,11 @@ export function findJava(env: NodeJS.ProcessEnv): string {
   const java = env['JAVA_HOME'] ? path.join(env['JAVA_HOME'], 'bin', 'java') : 'java'
   const { error, status, stderr } = spawnSync(java, ['-version'], { encoding: 'utf8', env })
   // macOS ships a /usr/bin/java that only explains that there is none.
-  if (error || status !== 0) throw new Problem(`Java is missing (\`${java}\` does not run). ${INSTALL_JAVA}`)
+  if (error || status !== 0)
+    throw new UserError(`Java is missing (\`${java}\` does not run). ${INSTALL_JAVA}`)
   const major = javaMajor(stderr)
   if (major === null || major < JAVA_MIN)
-    throw new Problem(`Java ${major ?? '(unknown)'} is too old. ${INSTALL_JAVA}`)
+    throw new UserError(`Java ${major ?? '(unknown)'} is too old. ${INSTALL_JAVA}`)
   return java
 }
 
@@ -91,7 +92,7 @@ async function fillCache(folder: string, options: JavaPartsOptions, signal: Abor
   try {
     await runMaven(temporary, options, signal)
     if (!existsSync(path.join(temporary, 'kafka')) || !existsSync(path.join(temporary, 'registry')))
-      throw new Problem('Maven ended well but brought no files. Run the same command again.')
+      throw new UserError('Maven ended well but brought no files. Run the same command again.')
     renameSync(temporary, folder)
   } catch (error) {
     // Another run finished first: its copy is as good as ours.
@@ -143,11 +144,11 @@ async function runMaven(target: string, options: JavaPartsOptions, signal: Abort
       maven.once('error', reject)
       maven.once('close', resolve)
     })
-    if (code !== 0) throw new Problem(mavenFailure(last))
+    if (code !== 0) throw new UserError(mavenFailure(last))
   } catch (error) {
     signal.throwIfAborted()
     if ((error as NodeJS.ErrnoException).code === 'ENOENT')
-      throw new Problem(`Maven is missing; it fetches Kafka and the schema registry. ${INSTALL_MAVEN}`)
+      throw new UserError(`Maven is missing; it fetches Kafka and the schema registry. ${INSTALL_MAVEN}`)
     throw error
   } finally {
     clearInterval(ticker)

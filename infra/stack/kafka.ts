@@ -8,7 +8,7 @@ import { createClient } from '#shared/kafka/client.ts'
 import { Child, untilReady } from './child.ts'
 import { Component } from './component.ts'
 import type { JavaParts } from './java-parts.ts'
-import { Problem } from './problem.ts'
+import { UserError } from '#shared/process/user-error.ts'
 import type { ProcessLedger } from './processes.ts'
 
 export interface KafkaOptions {
@@ -41,7 +41,7 @@ const CLUSTER_ID = 'Y2Fsc3RyZWFtLWxvY2FsMQ'
 
 /**
  * Starts the broker; resolves when the controller answers a validate-only topic creation. Throws a
- * Problem with the end of the log.
+ * UserError with the end of the log.
  */
 export async function startKafka(options: KafkaOptions, signal: AbortSignal): Promise<Kafka> {
   const brokers = `127.0.0.1:${options.port}`
@@ -164,7 +164,7 @@ async function format(options: KafkaOptions, data: string, signal: AbortSignal):
     tool.once('error', reject)
     tool.once('close', resolve)
   })
-  if (code !== 0) throw new Problem(`Kafka's data folder could not be prepared: ${output.trim()}`)
+  if (code !== 0) throw new UserError(`Kafka's data folder could not be prepared: ${output.trim()}`)
   renameSync(temporary, data)
 }
 

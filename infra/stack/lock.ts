@@ -3,12 +3,12 @@
 import { linkSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { livingHolder, processIdentity, type LockHolder } from '#shared/process/identity.ts'
-import { Problem } from './problem.ts'
+import { UserError } from '#shared/process/user-error.ts'
 
 const FILE = 'lock.json'
 
 /**
- * Takes the lock of an existing folder. Throws a Problem when another process holds it.
+ * Takes the lock of an existing folder. Throws a UserError when another process holds it.
  * Disposing gives it back.
  */
 export function takeLock(folder: string): Disposable {
@@ -21,10 +21,10 @@ export function takeLock(folder: string): Disposable {
     for (let round = 0; round < 2; round += 1) {
       if (linked(mine, lock)) return { [Symbol.dispose]: () => rmSync(lock, { force: true }) }
       const holder = livingHolder(lock)
-      if (holder !== null) throw new Problem(alreadyRunning(folder, holder))
+      if (holder !== null) throw new UserError(alreadyRunning(folder, holder))
       removeStale(lock, mine)
     }
-    throw new Problem(`Another start in ${folder} was faster. Run the same command again.`)
+    throw new UserError(`Another start in ${folder} was faster. Run the same command again.`)
   } finally {
     rmSync(mine, { force: true })
   }

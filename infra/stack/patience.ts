@@ -1,7 +1,7 @@
 // Waits that tell the person in front of them what they wait for and until when, and that no
 // trouble of a check ends: what fails is said in one line and tried again until the time is over.
 import { setTimeout as delay } from 'node:timers/promises'
-import { Problem } from './problem.ts'
+import { UserError } from '#shared/process/user-error.ts'
 import { seconds } from './progress.ts'
 
 const POLL_MS = 500
@@ -53,7 +53,7 @@ export class Wait {
 
   /**
    * What `work` resolves with, tried until it does. Its trouble is said once, in one line. Throws a
-   * Problem when the time is over, and the signal's reason when that fires.
+   * UserError when the time is over, and the signal's reason when that fires.
    */
   async attempt<T>(work: () => Promise<T>): Promise<T> {
     const { what, withinMs, say, signal } = this.#options
@@ -63,7 +63,7 @@ export class Wait {
       } catch (error) {
         signal.throwIfAborted()
         const words = briefly(error)
-        if (this.isOver) throw new Problem(`Waited ${seconds(withinMs)} for ${what}: ${words}`)
+        if (this.isOver) throw new UserError(`Waited ${seconds(withinMs)} for ${what}: ${words}`)
         if (words !== this.#said) say(`  Waiting for ${what}, tried again until ${this.until}: ${words}`)
         this.#said = words
         await delay(POLL_MS, undefined, { signal })

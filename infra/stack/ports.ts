@@ -3,7 +3,7 @@
 import { readFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { randomInt } from 'node:crypto'
-import { Problem } from './problem.ts'
+import { UserError } from '#shared/process/user-error.ts'
 import { writeWhole } from './processes.ts'
 
 /**
@@ -17,7 +17,7 @@ const ATTEMPTS = 200
 
 /**
  * A port for each name: those of the file, then new ones for the names that it lacks; the file then
- * holds them all. Throws a Problem that names the port and its part when a kept one is taken.
+ * holds them all. Throws a UserError that names the port and its part when a kept one is taken.
  */
 export async function keptPorts<Name extends string>(
   names: readonly Name[],
@@ -27,7 +27,7 @@ export async function keptPorts<Name extends string>(
   for (const name of names) {
     const port = kept[name]
     if (port !== undefined && !(await isFree(port)))
-      throw new Problem(
+      throw new UserError(
         `Port ${port} (${name}) is taken by another process. Stop that process, or give ${name} another port in ${file}.`,
       )
   }
@@ -62,7 +62,7 @@ async function freePort({ lowest, highest }: typeof KEPT, used: ReadonlySet<numb
     const port = randomInt(lowest, highest)
     if (!used.has(port) && (await isFree(port))) return port
   }
-  throw new Problem(`No free port was found between ${lowest} and ${highest}.`)
+  throw new UserError(`No free port was found between ${lowest} and ${highest}.`)
 }
 
 /** Whether a server could listen there now. */
@@ -84,6 +84,6 @@ function read(file: string): Readonly<Record<string, number>> {
   try {
     return JSON.parse(text) as Record<string, number>
   } catch {
-    throw new Problem(`${file} is not readable as JSON. Correct it, or delete it to have new ports chosen.`)
+    throw new UserError(`${file} is not readable as JSON. Correct it, or delete it to have new ports chosen.`)
   }
 }

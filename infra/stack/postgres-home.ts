@@ -21,7 +21,7 @@ import {
 import { createRequire } from 'node:module'
 import path from 'node:path'
 import { promisify } from 'node:util'
-import { Problem } from './problem.ts'
+import { UserError } from '#shared/process/user-error.ts'
 
 const run = promisify(execFile)
 
@@ -40,7 +40,7 @@ export interface PostgresHome {
 
 /**
  * Finds the home of the cluster of a stack folder, making its folders.
- * Throws a Problem on a system without binaries.
+ * Throws a UserError on a system without binaries.
  */
 export function postgresHome(folder: string): PostgresHome {
   const native = nativeFolder()
@@ -89,7 +89,9 @@ export async function makeCluster(home: PostgresHome, password: string, signal: 
     await run(initdb, [...args, ...locale, '--no-sync'], { cwd: '/', env, signal, ...home.user })
   } catch (error) {
     signal.throwIfAborted()
-    throw new Problem(`The database could not be set up in ${home.data}: ${(error as Error).message.trim()}`)
+    throw new UserError(
+      `The database could not be set up in ${home.data}: ${(error as Error).message.trim()}`,
+    )
   } finally {
     rmSync(passwordForInit, { force: true })
   }
@@ -105,7 +107,7 @@ function nativeFolder(): string {
     const entry = createRequire(import.meta.url).resolve(name)
     return path.join(path.dirname(entry), '..', 'native')
   } catch {
-    throw new Problem(
+    throw new UserError(
       `There are no Postgres binaries for ${process.platform} ${process.arch} (${name}). Run \`npm ci --include=optional\`, or use the Docker way of the README.`,
     )
   }
@@ -117,7 +119,7 @@ function serverUser(): { uid: number; gid: number } {
     const gid = idOf('-g', name)
     if (uid !== null && gid !== null) return { uid, gid }
   }
-  throw new Problem(
+  throw new UserError(
     'Postgres does not run as root, and there is no user `postgres` or `nobody`. Run this as another user, or `useradd postgres`.',
   )
 }
@@ -149,7 +151,7 @@ function makeOutside(folder: string): void {
     if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
     const found = lstatSync(folder)
     if (!found.isDirectory() || found.uid !== 0)
-      throw new Problem(`${folder} belongs to someone else. Remove it and run the same command again.`)
+      throw new UserError(`${folder} belongs to someone else. Remove it and run the same command again.`)
   }
 }
 

@@ -3,7 +3,7 @@ import { execFile } from 'node:child_process'
 import path from 'node:path'
 import { promisify } from 'node:util'
 import type { StackPlace } from './infrastructure.ts'
-import { Problem } from './problem.ts'
+import { UserError } from '#shared/process/user-error.ts'
 import { nodeEnv, REPOSITORY, type StackEnv } from './services.ts'
 
 const run = promisify(execFile)
@@ -20,7 +20,7 @@ export interface Invocation {
 
 /**
  * Runs `calstream <args>` against the stack; returns what it printed.
- * Throws a Problem with its message when it fails.
+ * Throws a UserError with its message when it fails.
  */
 export async function calstream(
   { args, input = '' }: Invocation,
@@ -42,7 +42,9 @@ export async function calstream(
   } catch (error) {
     signal.throwIfAborted()
     const { stderr, message } = error as { stderr?: string; message: string }
-    throw new Problem(`\`calstream ${args.join(' ')}\` failed: ${(stderr?.trim() || message).slice(-2_000)}`)
+    throw new UserError(
+      `\`calstream ${args.join(' ')}\` failed: ${(stderr?.trim() || message).slice(-2_000)}`,
+    )
   }
 }
 

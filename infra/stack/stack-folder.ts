@@ -21,7 +21,7 @@ export interface HeldFolder extends Disposable {
   readonly orphans: readonly string[]
 }
 
-/** Takes the folder for this process. Throws a Problem when a stack runs in it. */
+/** Takes the folder for this process. Throws a UserError when a stack runs in it. */
 export async function holdFolder(folder: string): Promise<HeldFolder> {
   mkdirSync(folder, { recursive: true })
   const lock = takeLock(folder)

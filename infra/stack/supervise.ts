@@ -3,7 +3,7 @@
 // ends the whole stack with a reason.
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Component } from './component.ts'
-import { Problem } from './problem.ts'
+import { UserError } from '#shared/process/user-error.ts'
 
 const RESTARTS_MAX = 5
 const WITHIN_MS = 60_000
@@ -15,7 +15,7 @@ export interface SuperviseEvents {
 }
 
 /**
- * Resolves when the signal fires; throws a Problem when a component ended too often,
+ * Resolves when the signal fires; throws a UserError when a component ended too often,
  * or does not start any more.
  */
 export async function keepRunning(
@@ -39,7 +39,7 @@ async function keepOne(component: Component, events: SuperviseEvents, signal: Ab
     events.ended(component, exit.signal ?? `code ${exit.code}`)
     ends.push(Date.now())
     if (ends.filter((at) => at > Date.now() - WITHIN_MS).length > RESTARTS_MAX)
-      throw new Problem(
+      throw new UserError(
         `${component.name} ended ${RESTARTS_MAX + 1} times within a minute; its log says why.`,
       )
     await delay(PAUSE_MS)

@@ -19,7 +19,7 @@ import { loadConfig as loadSchedulerConfig } from '../scheduler/config.ts'
 import { envOf, urlOf } from './config.ts'
 import { vendorOf } from './connections.ts'
 import type { Output } from './output.ts'
-import { Problem } from './problem.ts'
+import { UserError } from '#shared/process/user-error.ts'
 
 const LIMIT_MS = 60_000
 
@@ -35,17 +35,17 @@ export async function addConnection(
   env: NodeJS.ProcessEnv,
   output: Output,
 ): Promise<void> {
-  if (!isUuid(options.provider)) throw new Problem(`--provider must be a uuid, not "${options.provider}".`)
+  if (!isUuid(options.provider)) throw new UserError(`--provider must be a uuid, not "${options.provider}".`)
   const name = vendorOf(options.vendor)
   const signal = AbortSignal.timeout(LIMIT_MS)
   const tokens = (env['CALSTREAM_REFRESH_TOKEN'] ?? (await text(process.stdin))).split(/\s+/).filter(Boolean)
   if (tokens.length === 0)
-    throw new Problem('Give the refresh token on standard input or in CALSTREAM_REFRESH_TOKEN.')
+    throw new UserError('Give the refresh token on standard input or in CALSTREAM_REFRESH_TOKEN.')
   const schema = z.object({ ...postgresEnv, ...registryEnv, ...kafkaEnv, ...credentialsEnv, ...vendorsEnv })
   const config = readEnv(schema, urlOf('ingress', env))
   const topics = [TOPICS.requestedGoogle, TOPICS.requestedMicrosoft, TOPICS.connectionChanged] as const
   const vendor = createVendors(config).get(name)
-  if (!vendor) throw new Problem(`The vendor ${name} is not configured. Set its client id and secret.`)
+  if (!vendor) throw new UserError(`The vendor ${name} is not configured. Set its client id and secret.`)
   const codec = await openCodec(
     { registryUrl: config.SCHEMA_REGISTRY_URL, prefix: config.KAFKA_PREFIX, topics },
     signal,

@@ -18,7 +18,7 @@ import {
 } from '#shared/gates/seed-toggles.ts'
 import { lookWithin, seenOf, wordsOf } from './look.ts'
 import type { Output } from './output.ts'
-import { Problem } from './problem.ts'
+import { UserError } from '#shared/process/user-error.ts'
 import { openDatabaseOf } from './status.ts'
 import { describeGates, readToggles } from './toggles.ts'
 
@@ -34,7 +34,7 @@ export interface AllowOptions {
 }
 
 /**
- * Lets in or, with `remove`, out. Throws Problem for what cannot be done,
+ * Lets in or, with `remove`, out. Throws UserError for what cannot be done,
  * ConfigError without the flag server's settings.
  */
 export async function allow(options: AllowOptions, env: NodeJS.ProcessEnv, output: Output): Promise<void> {
@@ -46,7 +46,7 @@ export async function allow(options: AllowOptions, env: NodeJS.ProcessEnv, outpu
   for (const { list, ids } of asked) {
     const before = await reached(() => standingAllowlist(address, list, signal))
     if (before === null)
-      throw new Problem(`The toggle ${list} is not there yet. Make it: calstream toggles apply.`)
+      throw new UserError(`The toggle ${list} is not there yet. Make it: calstream toggles apply.`)
     refuseSurprise(list, before, ids, options.remove === true)
     standing.set(list, before)
   }
@@ -72,10 +72,10 @@ function askedOf({ provider = [], connection = [], everybody = false }: AllowOpt
   const lists = { provider, connection }
   for (const [name, ids] of Object.entries(lists)) {
     const wrong = ids.find((id) => !isUuid(id))
-    if (wrong !== undefined) throw new Problem(`--${name} must be a uuid, not "${wrong}".`)
+    if (wrong !== undefined) throw new UserError(`--${name} must be a uuid, not "${wrong}".`)
   }
   if (everybody && provider.length + connection.length > 0)
-    throw new Problem('--everybody goes without --provider and --connection.')
+    throw new UserError('--everybody goes without --provider and --connection.')
   if (everybody) return [PROVIDERS, CONNECTIONS].map((list) => ({ list, ids: null }) as Asked)
   const low = (ids: readonly string[]) => [...new Set(ids.map((id) => id.toLowerCase()))]
   const asked: readonly Asked[] = [
@@ -83,7 +83,7 @@ function askedOf({ provider = [], connection = [], everybody = false }: AllowOpt
     { list: CONNECTIONS, ids: low(connection) },
   ]
   const named = asked.filter(({ ids }) => ids!.length > 0)
-  if (named.length === 0) throw new Problem('Say who: --provider <id>, --connection <id> or --everybody.')
+  if (named.length === 0) throw new UserError('Say who: --provider <id>, --connection <id> or --everybody.')
   return named
 }
 
@@ -95,16 +95,16 @@ function refuseSurprise(
 ): void {
   if (ids === null) return
   if (before.form === 'other')
-    throw new Problem(
+    throw new UserError(
       `${list} is no plain list, so it lets nobody in. Put it right in the console of Unleash, or begin anew: calstream allow --everybody --remove.`,
     )
   if (isRemoval && before.form === 'everybody' && before.enabled)
-    throw new Problem(
+    throw new UserError(
       `${list} lets everybody in, so nobody can be taken out alone. Begin a list: calstream allow --everybody --remove, then allow those who stay.`,
     )
   const others = lowered(before).filter((id) => !ids.includes(id))
   if (!isRemoval && !before.enabled && (others.length > 0 || before.form === 'everybody'))
-    throw new Problem(
+    throw new UserError(
       `${list} is switched off, and switching it on lets ${before.form === 'everybody' ? 'everybody' : `${others.length} more`} in. If that is meant: calstream gates open ${list}. To begin a new list: calstream allow --everybody --remove.`,
     )
 }
@@ -186,7 +186,7 @@ export async function listGates(env: NodeJS.ProcessEnv, output: Output): Promise
 }
 
 /**
- * Switches one toggle on or off. Throws Problem for a name that is none,
+ * Switches one toggle on or off. Throws UserError for a name that is none,
  * and for a list that would let nobody in.
  */
 export async function switchGate(
@@ -196,15 +196,15 @@ export async function switchGate(
   output: Output,
 ): Promise<void> {
   const gate = GATES.find((known) => known === name.toUpperCase())
-  if (gate === undefined) throw new Problem(`There is no gate ${name}. There are: ${GATES.join(', ')}.`)
+  if (gate === undefined) throw new UserError(`There is no gate ${name}. There are: ${GATES.join(', ')}.`)
   const address = addressOf(env)
   const signal = AbortSignal.timeout(LIMIT_MS)
   if (verb === 'open' && isAllowlist(gate)) {
     const before = await reached(() => standingAllowlist(address, gate, signal))
     if (before === null || before.form === 'empty')
-      throw new Problem(`${gate} has nobody on it yet; see calstream allow --help.`)
+      throw new UserError(`${gate} has nobody on it yet; see calstream allow --help.`)
     if (before.form === 'other')
-      throw new Problem(
+      throw new UserError(
         `${gate} is no plain list, so it would let nobody in. Put it right in the console of Unleash.`,
       )
   }
@@ -237,10 +237,10 @@ async function reached<T>(work: () => Promise<T>): Promise<T> {
   } catch (error) {
     const text = wordsOf(error)
     if (/^unleash answered 40[13] /.test(text))
-      throw new Problem('The flag server refuses UNLEASH_ADMIN_TOKEN. Give it an admin token of Unleash.')
+      throw new UserError('The flag server refuses UNLEASH_ADMIN_TOKEN. Give it an admin token of Unleash.')
     if (text.startsWith('unleash answered 404 '))
-      throw new Problem('The toggle is not there yet. Make it: calstream toggles apply.')
-    if (text.startsWith('unleash answered ')) throw new Problem(`The flag server refused: ${text}`)
-    throw new Problem(`The flag server cannot be asked: ${text}. Start it or correct UNLEASH_URL.`)
+      throw new UserError('The toggle is not there yet. Make it: calstream toggles apply.')
+    if (text.startsWith('unleash answered ')) throw new UserError(`The flag server refused: ${text}`)
+    throw new UserError(`The flag server cannot be asked: ${text}. Start it or correct UNLEASH_URL.`)
   }
 }

@@ -6,7 +6,7 @@ import { existsSync, readFileSync } from 'node:fs'
 import path from 'node:path'
 import { z } from 'zod'
 import { livingHolder } from '#shared/process/identity.ts'
-import { Problem } from './problem.ts'
+import { UserError } from '#shared/process/user-error.ts'
 
 const FOLDER = '.calstream'
 const STACK_FILE = 'stack.json'
@@ -24,7 +24,7 @@ export type ServiceName = (typeof SERVICES)[number]
 
 /**
  * The settings of the installation that the environment names, or of the stack in this folder with
- * what else is set before its values. Throws Problem when there is neither, saying which: not
+ * what else is set before its values. Throws UserError when there is neither, saying which: not
  * started, still starting, ended without a word, unreadable.
  */
 export async function installation(env: NodeJS.ProcessEnv, folder = FOLDER): Promise<NodeJS.ProcessEnv> {
@@ -35,10 +35,10 @@ export async function installation(env: NodeJS.ProcessEnv, folder = FOLDER): Pro
   // A secret alone makes a token; a command that needs more says what it lacks.
   if (isSet(env['API_JWT_SECRET']) || isSet(env['API_JWT_SECRET_FILE'])) return env
   if (holder !== null)
-    throw new Problem(
+    throw new UserError(
       'The stack in this folder is starting or stopping. Wait for "Ready", or start it again once it has stopped: npm start.',
     )
-  throw new Problem(
+  throw new UserError(
     stack === null
       ? NO_STACK
       : `The stack of this folder has ended without a word (${path.join(folder, STACK_FILE)} is of a run whose process is gone). Start it again: npm start.`,
@@ -62,18 +62,18 @@ function isSet(value: string | undefined): boolean {
   return value !== undefined && value !== ''
 }
 
-/** null without the file. Throws Problem when it cannot be read. */
+/** null without the file. Throws UserError when it cannot be read. */
 function readStackFile(file: string): Record<string, string> | null {
   if (!existsSync(file)) return null
   const broken = `${file} cannot be read. Stop the stack and start it again: npm start writes the file anew.`
   try {
     const parsed = stackFile.safeParse(JSON.parse(readFileSync(file, 'utf8')))
-    if (!parsed.success) throw new Problem(broken)
+    if (!parsed.success) throw new UserError(broken)
     return parsed.data.env
   } catch (error) {
     // Stopped at this moment.
     if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return null
-    throw new Problem(broken)
+    throw new UserError(broken)
   }
 }
 

@@ -9,7 +9,7 @@ import { readCalendarStates, readConnectionState } from '#shared/store/connectio
 import { listConnections, type StateFilter, type StateName } from '#shared/store/status.ts'
 import { lookWithin, seenOf } from './look.ts'
 import type { Output } from './output.ts'
-import { Problem } from './problem.ts'
+import { UserError } from '#shared/process/user-error.ts'
 import { gateOf, nameOf, openDatabaseOf, type NamedConnection } from './status.ts'
 import { admissionOf, readToggles, type Toggles } from './toggles.ts'
 
@@ -36,7 +36,7 @@ const STATES: readonly StateName[] = [
 
 /**
  * Prints connections, the worst first.
- * Throws Problem for a filter that makes no sense, Failure `store/*`.
+ * Throws UserError for a filter that makes no sense, Failure `store/*`.
  */
 export async function showConnections(
   options: ListOptions,
@@ -70,17 +70,17 @@ export async function showConnections(
 }
 
 /**
- * Prints one connection and its calendars in the API's words. Throws Problem when there is no such.
+ * Prints one connection and its calendars in the API's words. Throws UserError when there is none.
  */
 export async function showConnection(id: string, env: NodeJS.ProcessEnv, output: Output): Promise<void> {
-  if (!isUuid(id)) throw new Problem(`A connection is named by its uuid, not "${id}".`)
+  if (!isUuid(id)) throw new UserError(`A connection is named by its uuid, not "${id}".`)
   const toggles = seenOf(await lookWithin(() => readToggles(env)))
   await using database = openDatabaseOf(env)
   const state = await readConnectionState(database, null, connectionId(id))
   const filter = { states: null, vendor: null, provider: null, connection: id.toLowerCase(), limit: 1 }
   const [line] = await namedConnections(database, filter, toggles)
   if (!line || !state)
-    throw new Problem(`There is no connection ${id}. List them: calstream connections list.`)
+    throw new UserError(`There is no connection ${id}. List them: calstream connections list.`)
   const gate = gateOf(state, toggles)
   const found = await readCalendarStates(database, connectionId(id), CALENDARS_MAX)
   const calendars = found.map((calendar) => ({
@@ -114,12 +114,12 @@ async function namedConnections(
 
 function filterOf({ state, vendor, provider, limit }: ListOptions): StateFilter {
   const count = z.coerce.number().int().min(1).max(10_000).safeParse(limit)
-  if (!count.success) throw new Problem('--limit must be a number from 1 to 10000.')
+  if (!count.success) throw new UserError('--limit must be a number from 1 to 10000.')
   const states = (state ?? []).flatMap((text) => text.split(','))
   const wrong = states.find((name) => !STATES.some((known) => known === name))
-  if (wrong !== undefined) throw new Problem(`--state must be one of ${STATES.join(', ')}, not "${wrong}".`)
+  if (wrong !== undefined) throw new UserError(`--state must be one of ${STATES.join(', ')}, not "${wrong}".`)
   if (provider !== undefined && !isUuid(provider))
-    throw new Problem(`--provider must be a uuid, not "${provider}".`)
+    throw new UserError(`--provider must be a uuid, not "${provider}".`)
   return {
     states: states.length === 0 ? null : states,
     vendor: vendor === undefined ? null : vendorOf(vendor),
@@ -129,8 +129,8 @@ function filterOf({ state, vendor, provider, limit }: ListOptions): StateFilter 
   }
 }
 
-/** Throws Problem for a name that is none. */
+/** Throws UserError for a name that is none. */
 export function vendorOf(name: string): VendorName {
   if (name === 'google' || name === 'microsoft') return name
-  throw new Problem(`--vendor must be google or microsoft, not "${name}".`)
+  throw new UserError(`--vendor must be google or microsoft, not "${name}".`)
 }

@@ -23,7 +23,7 @@ import {
 import { REQUESTED_TOPIC, TOPICS } from '#schemas/topics.ts'
 import { urlOf } from './config.ts'
 import type { Output } from './output.ts'
-import { Problem } from './problem.ts'
+import { UserError } from '#shared/process/user-error.ts'
 
 const FILTERS = ['code', 'vendor', 'topic', 'connection'] as const
 const DOORBELLS: readonly string[] = [
@@ -56,7 +56,7 @@ export interface ReplayOptions extends DeadLetterOptions {
 const UNREADABLE = 'message/unreadable'
 
 /**
- * Prints the index, oldest first. Throws Problem for a filter that makes no
+ * Prints the index, oldest first. Throws UserError for a filter that makes no
  * sense, Failure `store/*`.
  */
 export async function listLetters(
@@ -70,7 +70,7 @@ export async function listLetters(
     .min(1)
     .max(100_000)
     .safeParse(options.limit ?? '100')
-  if (!limit.success) throw new Problem('--limit must be a number from 1 to 100000.')
+  if (!limit.success) throw new UserError('--limit must be a number from 1 to 100000.')
   await using database = open(env)
   const rows = await listDeadLetters(database, filterOf(options, null), limit.data)
   output.rows(
@@ -80,15 +80,16 @@ export async function listLetters(
 }
 
 /**
- * Prints one dead letter with its headers and bytes. Throws Problem when it is not there any more.
+ * Prints one dead letter with its headers and bytes. Throws UserError when it is not there.
  */
 export async function showLetter(id: string, env: NodeJS.ProcessEnv, output: Output): Promise<void> {
   await using database = open(env)
   const [row] = await listDeadLetters(database, filterOf({ all: true }, [placeOf(id)]), 1)
-  if (!row) throw new Problem(`There is no dead letter ${id}. List them: calstream dead-letters list --all.`)
+  if (!row)
+    throw new UserError(`There is no dead letter ${id}. List them: calstream dead-letters list --all.`)
   const [record] = await readRecords(kafkaOf(env), [placeIn(row)])
   if (!record)
-    throw new Problem(`The dead letter ${id} is older than what its topic keeps: its bytes are gone.`)
+    throw new UserError(`The dead letter ${id} is older than what its topic keeps: its bytes are gone.`)
   const { offset: _offset, partition: _partition, ...index } = row
   const value = record.value?.subarray(0, BYTES_SHOWN) ?? null
   output.object({
@@ -103,7 +104,7 @@ export async function showLetter(id: string, env: NodeJS.ProcessEnv, output: Out
 /**
  * Puts dead letters back into their topics: those named, or those that a filter picks. One
  * that came back already is left alone unless `force`, one that nobody could read unless
- * `anyway`. Throws Problem for one that is not there, when nothing is picked out, or when
+ * `anyway`. Throws UserError for one that is not there, when nothing is picked out, or when
  * one could not be put back.
  */
 export async function replayLetters(
@@ -113,7 +114,7 @@ export async function replayLetters(
   output: Output,
 ): Promise<void> {
   if (ids.length === 0 && (options.filter ?? []).length === 0 && !options.all)
-    throw new Problem('Say which: ids like 3/1234, --filter code=message/unreadable, or --all.')
+    throw new UserError('Say which: ids like 3/1234, --filter code=message/unreadable, or --all.')
   await using database = open(env)
   const named = ids.length === 0 ? null : ids.map(placeOf)
   // Those that are named are all looked at, so that each can be told of.
@@ -142,7 +143,7 @@ export async function replayLetters(
     output.line(`These are the first ${REPLAY_MAX}; repeat the command for more.`)
   const left = judged.filter(({ outcome, isDone }) => outcome !== null && !isDone)
   if (left.length > 0)
-    throw new Problem(`${left.length} of ${judged.length} cannot be replayed, as said above.`)
+    throw new UserError(`${left.length} of ${judged.length} cannot be replayed, as said above.`)
 }
 
 async function putBack(
@@ -161,7 +162,7 @@ async function putBack(
 
 /**
  * Takes dead letters off the index; their bytes stay in the topic.
- * Throws Problem for one that is not there.
+ * Throws UserError for one that is not there.
  */
 export async function dismissLetters(
   ids: readonly string[],
@@ -189,7 +190,7 @@ export async function dismissLetters(
 function refuseUnknown(named: readonly string[] | null, rows: readonly DeadLetterRow[]): void {
   const unknown = (named ?? []).filter((id) => !rows.some((row) => row.id === id))
   if (unknown.length > 0)
-    throw new Problem(
+    throw new UserError(
       `There is no dead letter ${unknown.join(', ')}. List them: calstream dead-letters list --all.`,
     )
 }
@@ -231,12 +232,12 @@ function filterOf(options: DeadLetterOptions, ids: readonly string[] | null): De
     const at = text.indexOf('=')
     const name = text.slice(0, at)
     if (at < 1 || !FILTERS.some((known) => known === name))
-      throw new Problem(`--filter takes name=value with the names ${FILTERS.join(', ')}, not "${text}".`)
+      throw new UserError(`--filter takes name=value with the names ${FILTERS.join(', ')}, not "${text}".`)
     named.set(name, text.slice(at + 1))
   }
   const connection = named.get('connection')
   if (connection !== undefined && !isUuid(connection))
-    throw new Problem(`--filter connection must be a uuid, not "${connection}".`)
+    throw new UserError(`--filter connection must be a uuid, not "${connection}".`)
   return {
     code: named.get('code'),
     vendor: named.get('vendor'),
@@ -249,7 +250,7 @@ function filterOf(options: DeadLetterOptions, ids: readonly string[] | null): De
 
 function placeOf(id: string): string {
   if (/^\d{1,6}\/\d{1,19}$/.test(id)) return id
-  throw new Problem(`A dead letter is named by partition/offset, like 3/1234, not "${id}".`)
+  throw new UserError(`A dead letter is named by partition/offset, like 3/1234, not "${id}".`)
 }
 
 function placeIn({ partition, offset }: DeadLetterRow) {

@@ -19,7 +19,7 @@ import { CONSOLE_REMEDY, isConsoleOpen } from './console-password.ts'
 import { lookAtServices, type ServiceLook } from './look-at-services.ts'
 import { fetchWithin, look, lookWithin, seenOf, wordsOf, type Look } from './look.ts'
 import type { Output } from './output.ts'
-import { Problem } from './problem.ts'
+import { UserError } from '#shared/process/user-error.ts'
 import { openDatabaseOf } from './status.ts'
 import { count, serviceFinding } from './status-report.ts'
 import { describeGates, readToggles } from './toggles.ts'
@@ -84,7 +84,7 @@ async function within<T>(work: Promise<T>): Promise<T> {
       ),
     LIMIT_MS,
   )
-  if ('problem' in looked) throw new Problem(looked.problem)
+  if ('problem' in looked) throw new UserError(looked.problem)
   if ('error' in looked.seen) throw looked.seen.error
   return looked.seen.value
 }

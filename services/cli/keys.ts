@@ -19,7 +19,7 @@ import {
 } from '#shared/store/credentials.ts'
 import { urlOf } from './config.ts'
 import type { Output } from './output.ts'
-import { Problem } from './problem.ts'
+import { UserError } from '#shared/process/user-error.ts'
 
 /** One statement each: 100 rows are locked for a few milliseconds. */
 const CHUNK = 100
@@ -48,8 +48,8 @@ export interface RotationDeps {
 
 /**
  * Runs as the scheduler's role, which keeps credentials anyway. Prints counts, and the connections
- * whose credentials do not open. Throws Problem when something is left, so a script does not drop a
- * key that is still needed.
+ * whose credentials do not open. Throws UserError when something is left, so a script does not drop
+ * a key that is still needed.
  */
 export async function rotateKeys(
   options: { readonly dryRun: boolean },
@@ -74,13 +74,13 @@ export async function rotateKeys(
     connections_by_key: Object.fromEntries(inUse),
   })
   if (report.unreadable.length > 0) {
-    throw new Problem(
+    throw new UserError(
       `${report.unreadable.length} credentials do not open. Put the key that sealed them back into CREDENTIALS_KEYS and repeat; if it is lost, the people have to connect these accounts again.`,
     )
   }
   if (options.dryRun) return
   if (report.left > 0) {
-    throw new Problem(
+    throw new UserError(
       `${report.left} connections are still sealed with another key. Make "${report.currentKey}" the first key of every process, then repeat.`,
     )
   }

@@ -3,7 +3,7 @@
 import { z } from 'zod'
 import { SERVICES, type ServiceName } from './config.ts'
 import { fetchWithin, wordsOf } from './look.ts'
-import { Problem } from './problem.ts'
+import { UserError } from '#shared/process/user-error.ts'
 
 export interface ServiceLook {
   readonly name: ServiceName
@@ -19,8 +19,8 @@ export interface ServiceLook {
 const readiness = z.object({ status: z.string(), dependencies: z.record(z.string(), z.string()) })
 
 /**
- * Asks every process, side by side. Never rejects for one that does not answer. Throws Problem for
- * an address that is none.
+ * Asks every process, side by side. Never rejects for one that does not answer. Throws UserError
+ * for an address that is none.
  */
 export async function lookAtServices(env: NodeJS.ProcessEnv): Promise<readonly ServiceLook[]> {
   const places = SERVICES.flatMap((name) => urlsOf(name, env).map((url) => ({ name, url })))
@@ -37,7 +37,9 @@ export function urlsOf(name: ServiceName, env: NodeJS.ProcessEnv): readonly (str
   const named = urls.filter((url) => url !== '')
   const wrong = named.find((url) => !/^https?:$/.test(URL.parse(url)?.protocol ?? ''))
   if (wrong !== undefined)
-    throw new Problem(`ADMIN_URL_${suffix} cannot be used: it is no http address, like http://${name}:9464.`)
+    throw new UserError(
+      `ADMIN_URL_${suffix} cannot be used: it is no http address, like http://${name}:9464.`,
+    )
   if (named.length > 0) return named.map((url) => url.replace(/\/+$/, ''))
   const port = env[`ADMIN_PORT_${suffix}`] ?? ''
   return [/^[1-9]\d{0,4}$/.test(port) ? `http://127.0.0.1:${port}` : null]

@@ -1,9 +1,8 @@
 // Looking at parts that may not answer:
 // every look ends, and its end is told in words that a person can use.
 import { z } from 'zod'
-import { Failure } from '#shared/domain/failure.ts'
 import { ConfigError } from '#shared/process/settings.ts'
-import { Problem } from './problem.ts'
+import { isForPeople, UserError } from '#shared/process/user-error.ts'
 
 /** Above the 2 s in which a service's /readyz is certain to answer while the service lives. */
 export const LOOK_MAX_MS = 2_800
@@ -41,7 +40,7 @@ export function problemOf(look: Look<unknown>): string | null {
 export function wordsOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error)
   if (error instanceof ConfigError) return error.problems.join('; ')
-  if (error instanceof Failure || error.name === 'Problem') return oneLine(error.message)
+  if (isForPeople(error)) return oneLine(error.message)
   if (error.name === 'TimeoutError' || error.name === 'AbortError') return 'no answer in time'
   return oneLine(socketWords(error) ?? error.message)
 }
@@ -84,7 +83,7 @@ const ANSWER_BYTES_MAX = 8 * 1024 * 1024
 
 /**
  * One GET with a limit on its whole time and size.
- * Throws a Problem that says what happened, without the address.
+ * Throws a UserError that says what happened, without the address.
  */
 export async function fetchWithin(
   url: string | URL,
@@ -96,14 +95,14 @@ export async function fetchWithin(
     let bytes = 0
     for await (const part of response.body ?? []) {
       bytes += part.length
-      if (bytes > ANSWER_BYTES_MAX) throw new Problem('its answer is too long')
+      if (bytes > ANSWER_BYTES_MAX) throw new UserError('its answer is too long')
       parts.push(part)
     }
     const text = Buffer.concat(parts).toString('utf8')
     return { status: response.status, text, json: () => parsed(text) }
   } catch (error) {
     const isLate = error instanceof Error && error.name === 'TimeoutError'
-    throw new Problem(isLate ? `no answer within ${limitMs / 1000} s` : wordsOf(error))
+    throw new UserError(isLate ? `no answer within ${limitMs / 1000} s` : wordsOf(error))
   }
 }
 

@@ -4,14 +4,12 @@
 import { readFileSync } from 'node:fs'
 import { Command, CommanderError } from 'commander'
 import { z } from 'zod'
-import { ConfigError } from '#shared/process/settings.ts'
-import { Failure } from '#shared/domain/failure.ts'
 import type { AllowOptions } from './allow.ts'
 import { installation, SERVICES, serviceSettings } from './config.ts'
 import type { ListOptions } from './connections.ts'
 import type { DeadLetterOptions, ReplayOptions } from './dead-letters.ts'
 import { complain, createOutput } from './output.ts'
-import { Problem } from './problem.ts'
+import { explain, UserError } from '#shared/process/user-error.ts'
 import type { TailOptions } from './tail.ts'
 
 const program = new Command('calstream')
@@ -22,7 +20,7 @@ const program = new Command('calstream')
   .showHelpAfterError('(calstream --help lists the commands, and --help after a command its options.)')
   .exitOverride()
 const output = () => createOutput(program.opts<{ json?: boolean }>().json === true)
-/** The installation's settings; a Problem says so when there is none. */
+/** The installation's settings; a UserError says so when there is none. */
 const settings = () => installation(process.env)
 const collect = (value: string, before: readonly string[] = []) => [...before, value]
 
@@ -231,7 +229,7 @@ program
   .description('delete the data of the local stack in this folder (.calstream); on a clone alone')
   .action(() => {
     // On a clone infra/dev/calstream.mjs takes this command before it comes here.
-    throw new Problem('There is no local stack here. In a clone: npx calstream reset.')
+    throw new UserError('There is no local stack here. In a clone: npx calstream reset.')
   })
 
 // Whoever reads our output may stop reading: `| head -1`.
@@ -245,20 +243,13 @@ try {
   const asksVersion = process.argv.slice(2).includes('--version')
   await (asksVersion ? program.parseAsync(['--version'], { from: 'user' }) : program.parseAsync())
 } catch (error) {
-  process.exitCode = explain(error)
+  process.exitCode = error instanceof CommanderError ? error.exitCode : 1
+  // Commander has said its own already.
+  if (!(error instanceof CommanderError)) complain(explain(error))
 }
 // What a part that does not answer still owes us (a socket, a timer) keeps nobody waiting; a
 // service says itself when it is done.
 if (!['all', ...SERVICES].includes(program.args[0] ?? '')) process.exit()
-
-/** One line for a person; a stack only for what should not have happened. Returns the exit code. */
-function explain(error: unknown): number {
-  if (error instanceof CommanderError) return error.exitCode
-  if (error instanceof ConfigError || error instanceof Failure) complain(error.message)
-  else if (error instanceof Error && error.name === 'Problem') complain(error.message)
-  else complain(error instanceof Error ? (error.stack ?? error.message) : String(error))
-  return 1
-}
 
 function versionOf(): string {
   const file = new URL('../../package.json', import.meta.url)

@@ -12,7 +12,7 @@ import { migrate } from '#shared/store/migrate.ts'
 import { seedToggles } from '#shared/gates/seed-toggles.ts'
 import { urlOf } from './config.ts'
 import { complain, type Output } from './output.ts'
-import { Problem } from './problem.ts'
+import { UserError } from '#shared/process/user-error.ts'
 
 const LIMIT_MS = 60_000
 const rolePasswords = z.record(z.string(), z.string().min(1))
@@ -37,7 +37,7 @@ export async function prepareTables(env: NodeJS.ProcessEnv, output: Output): Pro
   )
 }
 
-/** The passwords by role. Throws a Problem that tells nothing of what is in the file. */
+/** The passwords by role. Throws a UserError that tells nothing of what is in the file. */
 function readPasswords(file: string): Record<string, string> {
   let content: unknown
   try {
@@ -46,17 +46,17 @@ function readPasswords(file: string): Record<string, string> {
     // The text of a SyntaxError quotes the file.
     if (error instanceof SyntaxError) throw badPasswords('is no JSON')
     const reason = (error as NodeJS.ErrnoException).code ?? 'unreadable'
-    throw new Problem(`CALSTREAM_ROLE_PASSWORDS_FILE names a file that cannot be read (${reason}).`)
+    throw new UserError(`CALSTREAM_ROLE_PASSWORDS_FILE names a file that cannot be read (${reason}).`)
   }
   const passwords = rolePasswords.safeParse(content)
   if (!passwords.success) throw badPasswords('is something else')
   return passwords.data
 }
 
-function badPasswords(what: string): Problem {
+function badPasswords(what: string): UserError {
   const form =
     '{"calstream_ingress": "…", "calstream_sync": "…", "calstream_relay": "…", "calstream_scheduler": "…"}'
-  return new Problem(
+  return new UserError(
     `CALSTREAM_ROLE_PASSWORDS_FILE must hold a JSON object, role name → password: ${form}. It ${what}.`,
   )
 }
@@ -134,7 +134,7 @@ export async function prepareToggles(env: NodeJS.ProcessEnv, output: Output): Pr
   const address = { consoleUrl, tokens: { admin: config.UNLEASH_ADMIN_TOKEN.reveal() } }
   const seed = { switchesOn: true, providerIds: [], connectionIds: [] }
   const made = await seedToggles(address, seed, AbortSignal.timeout(LIMIT_MS)).catch((error: unknown) => {
-    throw new Problem(
+    throw new UserError(
       `The toggles could not be made: ${reasonOf(error)}. Check UNLEASH_URL and UNLEASH_ADMIN_TOKEN.`,
     )
   })

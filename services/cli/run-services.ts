@@ -6,38 +6,28 @@ type Start = (env: NodeJS.ProcessEnv, signal: AbortSignal) => Promise<AsyncDispo
 
 const STARTERS: Record<ServiceName, () => Promise<Start>> = {
   ingress: async () => {
-    const [{ startIngress }, { loadConfig }] = await Promise.all([
-      import('../ingress/service.ts'),
-      import('../ingress/config.ts'),
-    ])
+    const { startIngress } = await import('../ingress/service.ts')
+    const { loadConfig } = await import('../ingress/config.ts')
     return (env, signal) => startIngress(loadConfig(env), signal)
   },
   sync: async () => {
-    const [{ startSync }, { loadConfig }] = await Promise.all([
-      import('../sync/service.ts'),
-      import('../sync/config.ts'),
-    ])
+    const { startSync } = await import('../sync/service.ts')
+    const { loadConfig } = await import('../sync/config.ts')
     return (env, signal) => startSync(loadConfig(env), signal)
   },
   retry: async () => {
-    const [{ startRetry }, { loadConfig }] = await Promise.all([
-      import('../retry/service.ts'),
-      import('../retry/config.ts'),
-    ])
+    const { startRetry } = await import('../retry/service.ts')
+    const { loadConfig } = await import('../retry/config.ts')
     return (env, signal) => startRetry(loadConfig(env), signal)
   },
   relay: async () => {
-    const [{ startRelay }, { loadConfig }] = await Promise.all([
-      import('../relay/service.ts'),
-      import('../relay/config.ts'),
-    ])
+    const { startRelay } = await import('../relay/service.ts')
+    const { loadConfig } = await import('../relay/config.ts')
     return (env, signal) => startRelay(loadConfig(env), signal)
   },
   scheduler: async () => {
-    const [{ startScheduler }, { loadConfig }] = await Promise.all([
-      import('../scheduler/service.ts'),
-      import('../scheduler/config.ts'),
-    ])
+    const { startScheduler } = await import('../scheduler/service.ts')
+    const { loadConfig } = await import('../scheduler/config.ts')
     return (env, signal) => startScheduler(loadConfig(env), signal)
   },
 }

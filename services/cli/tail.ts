@@ -12,7 +12,7 @@ import type { ConnectionChanged, EventChanged } from '#schemas/messages.gen.ts'
 import { TOPICS } from '#schemas/topics.ts'
 import { wordsOf } from './look.ts'
 import type { Output } from './output.ts'
-import { Problem } from './problem.ts'
+import { UserError } from '#shared/process/user-error.ts'
 
 export interface TailOptions {
   readonly topic: string
@@ -31,7 +31,7 @@ type Followed = (typeof FOLLOWED)[keyof typeof FOLLOWED]
 const OPEN_MAX_MS = 10_000
 
 /**
- * Prints records until Ctrl-C or the limit. Throws Problem for an option that makes no sense,
+ * Prints records until Ctrl-C or the limit. Throws UserError for an option that makes no sense,
  * Failure `kafka/*` or `registry/*`.
  */
 export async function tail(options: TailOptions, env: NodeJS.ProcessEnv, output: Output): Promise<void> {
@@ -60,17 +60,18 @@ export async function tail(options: TailOptions, env: NodeJS.ProcessEnv, output:
 
 function askedOf({ topic, connection, from, limit }: TailOptions) {
   const names = Object.keys(FOLLOWED)
-  if (!names.includes(topic)) throw new Problem(`--topic must be one of ${names.join(', ')}, not "${topic}".`)
+  if (!names.includes(topic))
+    throw new UserError(`--topic must be one of ${names.join(', ')}, not "${topic}".`)
   if (connection !== undefined && !isUuid(connection))
-    throw new Problem(`--connection must be a uuid, not "${connection}".`)
+    throw new UserError(`--connection must be a uuid, not "${connection}".`)
   if (from !== 'latest' && from !== 'beginning')
-    throw new Problem(`--from must be latest or beginning, not "${from}".`)
+    throw new UserError(`--from must be latest or beginning, not "${from}".`)
   const count = z.coerce
     .number()
     .int()
     .min(1)
     .safeParse(limit ?? Number.MAX_SAFE_INTEGER)
-  if (!count.success) throw new Problem('--limit must be a number from 1.')
+  if (!count.success) throw new UserError('--limit must be a number from 1.')
   return {
     topic: FOLLOWED[topic as keyof typeof FOLLOWED] satisfies Followed,
     connection: connection?.toLowerCase() ?? null,

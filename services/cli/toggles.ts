@@ -18,7 +18,7 @@ import {
 } from '#shared/gates/gate-rules.ts'
 import type { Admission } from '#shared/store/status.ts'
 import { fetchWithin } from './look.ts'
-import { Problem } from './problem.ts'
+import { UserError } from '#shared/process/user-error.ts'
 
 export interface Toggles {
   readonly all: ReadonlyMap<GateName, Toggle>
@@ -36,7 +36,7 @@ export interface GateLine {
 const features = z.object({ features: z.array(z.looseObject({ name: z.string(), enabled: z.boolean() })) })
 
 /**
- * Throws Problem when the flag server does not answer as it should, with what to do;
+ * Throws UserError when the flag server does not answer as it should, with what to do;
  * ConfigError without its settings.
  */
 export async function readToggles(env: NodeJS.ProcessEnv): Promise<Toggles> {
@@ -44,10 +44,10 @@ export async function readToggles(env: NodeJS.ProcessEnv): Promise<Toggles> {
   const url = `${config.UNLEASH_URL}/client/features`
   const answer = await fetchWithin(url, { headers: { authorization: config.UNLEASH_TOKEN.reveal() } })
   if (answer.status === 401 || answer.status === 403)
-    throw new Problem(`The flag server refuses UNLEASH_TOKEN (${answer.status}).`)
-  if (answer.status !== 200) throw new Problem(`The flag server answered ${answer.status}.`)
+    throw new UserError(`The flag server refuses UNLEASH_TOKEN (${answer.status}).`)
+  if (answer.status !== 200) throw new UserError(`The flag server answered ${answer.status}.`)
   const parsed = features.safeParse(answer.json())
-  if (!parsed.success) throw new Problem('What answers at UNLEASH_URL is no flag server.')
+  if (!parsed.success) throw new UserError('What answers at UNLEASH_URL is no flag server.')
   const found = parsed.data.features as unknown as readonly Toggle[]
   return {
     all: new Map(

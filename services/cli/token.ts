@@ -5,7 +5,7 @@ import { isUuid } from '#shared/domain/ids.ts'
 import { readEnv } from '#shared/process/settings.ts'
 import { ANY_CLAIM, BEARER_LIFE_MAX_S, bearerEnv, bearerSecret } from '../ingress/config.ts'
 import type { Output } from './output.ts'
-import { Problem } from './problem.ts'
+import { UserError } from '#shared/process/user-error.ts'
 
 /**
  * Prints the token alone, so that it can be used in a command substitution.
@@ -17,12 +17,12 @@ export async function printToken(
   output: Pick<Output, 'text'>,
 ): Promise<void> {
   if (!options.operator && !options.provider)
-    throw new Problem('Say who the token is for: --provider <id> or --operator.')
+    throw new UserError('Say who the token is for: --provider <id> or --operator.')
   // The stronger of two would be given to an app by a slip.
   if (options.operator && options.provider)
-    throw new Problem('A token is for a provider or an operator: give one of --provider and --operator.')
+    throw new UserError('A token is for a provider or an operator: give one of --provider and --operator.')
   if (options.provider && !isUuid(options.provider))
-    throw new Problem(`--provider must be a uuid, not "${options.provider}".`)
+    throw new UserError(`--provider must be a uuid, not "${options.provider}".`)
   const settings = readEnv(z.object({ ...bearerEnv, API_JWT_SECRET: bearerSecret }), env)
   const claims = options.operator ? { scope: 'operator' } : { provider_id: options.provider?.toLowerCase() }
   const unsigned = new SignJWT(claims).setProtectedHeader({ alg: 'HS256' }).setIssuedAt()
@@ -33,11 +33,11 @@ export async function printToken(
   try {
     unsigned.setExpirationTime(options.expires)
   } catch {
-    throw new Problem(wrongLife)
+    throw new UserError(wrongLife)
   }
   const token = await unsigned.sign(new TextEncoder().encode(settings.API_JWT_SECRET.reveal()))
   const { exp = 0, iat = 0 } = decodeJwt(token)
   // The API takes no token that lives longer.
-  if (exp <= iat || exp > iat + BEARER_LIFE_MAX_S) throw new Problem(wrongLife)
+  if (exp <= iat || exp > iat + BEARER_LIFE_MAX_S) throw new UserError(wrongLife)
   output.text(token)
 }

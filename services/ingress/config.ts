@@ -5,6 +5,7 @@ import { channelEnv, vendorsEnv } from '#shared/vendors/settings.ts'
 import { credentialsEnv, postgresEnv } from '#shared/store/settings.ts'
 import { kafkaEnv, registryEnv } from '#shared/kafka/settings.ts'
 import { unleashEnv } from '#shared/gates/settings.ts'
+import type { ServerConfig } from './server.ts'
 import { isNetwork } from './sockets/addresses.ts'
 
 /** RFC 7518 §3.2: the key of HS256 has at least the size of its hash. */
@@ -137,4 +138,13 @@ export type IngressConfig = z.output<typeof schema>
 /** Throws ConfigError that names every wrong variable at once. */
 export function loadConfig(env: NodeJS.ProcessEnv): IngressConfig {
   return readEnv(schema, env)
+}
+
+/** The part that the server takes. */
+export function serverConfig(config: IngressConfig): ServerConfig {
+  return {
+    connectionsMax: config.INGRESS_CONNECTIONS_MAX,
+    connectionsPerAddressMax: config.INGRESS_CONNECTIONS_PER_ADDRESS_MAX,
+    trustedProxies: config.INGRESS_TRUSTED_PROXIES,
+  }
 }

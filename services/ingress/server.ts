@@ -14,6 +14,7 @@ import Fastify, {
 import { Failure } from '#shared/domain/failure.ts'
 import type { Logger } from '#shared/process/log.ts'
 import { currentTraceId } from '#shared/process/telemetry.ts'
+import { UserError } from '#shared/process/user-error.ts'
 import { REQUEST_ID, requestIdOf } from './request-id.ts'
 import { GuardedResponse, guardEntrance } from './sockets/entrance.ts'
 import { GuardedSocket } from './sockets/guarded-socket.ts'
@@ -25,7 +26,7 @@ import { createTurnedAway } from './sockets/turned-away.ts'
  * An RFC 9457 problem document; `error` is the sentence that apps compare,
  * `detail` tells a person what to do.
  */
-export interface Problem {
+export interface ProblemDetails {
   readonly status: 400 | 401 | 403 | 404 | 405 | 408 | 409 | 413 | 431 | 503
   readonly error: string
   readonly detail: string
@@ -67,10 +68,10 @@ const RETRY_AFTER_S = 5
  * The longest queue that Linux grants unless told otherwise (net.core.somaxconn);
  * Node's 511 overflow in a flood.
  */
-export const LISTEN_BACKLOG = 4096
+const LISTEN_BACKLOG = 4096
 
 /** The problem for trouble of ours. */
-export function unavailable(detail: string): Problem {
+export function unavailable(detail: string): ProblemDetails {
   return {
     status: 503,
     error: 'Service unavailable',
@@ -80,11 +81,11 @@ export function unavailable(detail: string): Problem {
 }
 
 /** The problem for a request that is not what its route takes. */
-export function badRequest(detail: string): Problem {
+export function badRequest(detail: string): ProblemDetails {
   return { status: 400, error: 'Bad request', detail }
 }
 
-export function sendProblem(reply: FastifyReply, problem: Problem): FastifyReply {
+export function sendProblem(reply: FastifyReply, problem: ProblemDetails): FastifyReply {
   return reply
     .code(problem.status)
     .headers({ ...problem.headers, 'content-type': 'application/problem+json' })
@@ -157,6 +158,20 @@ export function createServer(config: ServerConfig, logger: Logger): FastifyInsta
   return app
 }
 
+/** Opens the port. Throws UserError when it cannot be opened. */
+export async function listen(
+  app: FastifyInstance,
+  { host, port }: { readonly host: string; readonly port: number },
+): Promise<void> {
+  try {
+    await app.listen({ port, host, backlog: LISTEN_BACKLOG })
+  } catch (error) {
+    const reason = error instanceof Error && 'code' in error ? String(error.code) : String(error)
+    const text = `The port ${host}:${port} cannot be opened (${reason}). Set INGRESS_PORT and INGRESS_HOST.`
+    throw new UserError(text, { cause: error })
+  }
+}
+
 /**
  * Stops listening, finishes the requests under way and closes. Sockets still busy after `withinMs`
  * are cut: Node stops enforcing its request timeouts once a server closes, so one slow sender would
@@ -197,7 +212,7 @@ function patternOf(url: string): RegExp {
   return new RegExp(`^${url.replaceAll(/[.*+?^${}()|[\]\\]/g, '\\$&').replaceAll(/:[^/]+/g, '[^/]+')}$`)
 }
 
-function methodNotAllowed(allow: string): Problem {
+function methodNotAllowed(allow: string): ProblemDetails {
   return { status: 405, error: 'Method not allowed', detail: `Use ${allow}.`, headers: { allow } }
 }
 
@@ -210,7 +225,7 @@ export function allowLongAnswer(request: FastifyRequest): void {
 }
 
 /** What a caller is told of an error that nobody handled; the log has the rest. */
-export function problemOf(error: FastifyError, logger: Logger, requestId: string): Problem {
+export function problemOf(error: FastifyError, logger: Logger, requestId: string): ProblemDetails {
   if (error instanceof BodyRefused) return bodyProblem(error)
   const status = error.statusCode ?? 500
   if (status >= 400 && status < 500) return badRequest('The request cannot be read.')
@@ -222,7 +237,7 @@ export function problemOf(error: FastifyError, logger: Logger, requestId: string
   return unavailable('Something on our side failed. Send the request again later.')
 }
 
-function bodyProblem({ why }: BodyRefused): Problem {
+function bodyProblem({ why }: BodyRefused): ProblemDetails {
   switch (why) {
     case 'too_large':
       return tooLarge()
@@ -235,7 +250,7 @@ function bodyProblem({ why }: BodyRefused): Problem {
   }
 }
 
-function tooLarge(): Problem {
+function tooLarge(): ProblemDetails {
   return { status: 413, error: 'Payload too large', detail: 'The body has more bytes than this route takes.' }
 }
 
@@ -255,7 +270,7 @@ function refuseUnparsed(
   writeRaw(socket, unparsedProblem(error.code))
 }
 
-function unparsedProblem(code: string | undefined): Problem {
+function unparsedProblem(code: string | undefined): ProblemDetails {
   if (code === 'ERR_HTTP_REQUEST_TIMEOUT') {
     const detail = `A request arrives whole within ${REQUEST_TIMEOUT_MS} ms.`
     return { status: 408, error: 'Request timeout', detail }
@@ -267,7 +282,7 @@ function unparsedProblem(code: string | undefined): Problem {
   return code === 'HPE_CHUNK_EXTENSIONS_OVERFLOW' ? tooLarge() : badRequest('The request is not HTTP/1.1.')
 }
 
-function writeRaw(socket: Duplex, problem: Problem): void {
+function writeRaw(socket: Duplex, problem: ProblemDetails): void {
   const body = JSON.stringify(documentOf(problem))
   const headers = {
     ...problem.headers,
@@ -289,6 +304,6 @@ function namesOf(requestId: string): Record<string, string> {
   return { request_id: requestId, ...(traceId === undefined ? {} : { trace_id: traceId }) }
 }
 
-function documentOf({ status, error, detail }: Problem): Record<string, unknown> {
+function documentOf({ status, error, detail }: ProblemDetails): Record<string, unknown> {
   return { type: 'about:blank', title: STATUS_CODES[status], status, detail, error }
 }

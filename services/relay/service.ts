@@ -1,13 +1,10 @@
 // The relay's wiring: leases decide which shards, the poll drains them, three loops drive it.
-import { randomUUID } from 'node:crypto'
-import { hostname } from 'node:os'
-import { startAdmin } from '#shared/process/admin.ts'
-import { kafkaRoundTrip, openCommitWatch, openTransactionalProducer } from '#shared/kafka/open.ts'
-import { createLogger } from '#shared/process/log.ts'
-import { startLoop } from '#shared/process/loop.ts'
+import { openService } from '#shared/boot/open-service.ts'
+import { openCommitWatch, openTransactionalProducer } from '#shared/kafka/open.ts'
+import { leaseOwner } from '#shared/process/identity.ts'
+import { firstProblem } from '#shared/process/loop.ts'
 import { metrics } from '#shared/process/metrics.ts'
-import { openDatabase, type Queryable } from '#shared/store/database.ts'
-import { startTelemetry } from '#shared/process/telemetry.ts'
+import type { Queryable } from '#shared/store/database.ts'
 import { outboxBacklog } from '#shared/store/relay.ts'
 import type { RelayConfig } from './config.ts'
 import { observePublished } from './observe.ts'
@@ -29,18 +26,14 @@ const POOL_MAX = 4
  */
 export async function startRelay(
   config: RelayConfig,
-  _signal: AbortSignal,
+  signal: AbortSignal,
 ): Promise<AsyncDisposable & { readonly adminPort: number }> {
-  await using started = new AsyncDisposableStack()
-  const logger = createLogger({ service: 'relay', level: config.LOG_LEVEL })
-  const telemetry = started.use(startTelemetry({ service: 'relay', logger }))
-  const db = started.use(
-    openDatabase({ url: config.POSTGRES_URL, applicationName: 'calstream-relay', poolMax: POOL_MAX }, logger),
-  )
-  const owner = `${hostname()}-${process.pid}-${randomUUID().slice(0, 8)}`
-  const kafka = { brokers: config.KAFKA_BROKERS, prefix: config.KAFKA_PREFIX, clientId: 'calstream-relay' }
+  await using service = openService('relay', config, signal)
+  const { logger, kafka } = service
+  const db = await service.database(POOL_MAX)
+  const owner = leaseOwner()
   // Disposed of after the poll, whose last batches it still answers.
-  const watch = started.use(openCommitWatch(kafka))
+  const watch = service.use(openCommitWatch(kafka))
   const poll = new Poll({
     db,
     owner,
@@ -65,31 +58,20 @@ export async function startRelay(
     lost: (lease) => void poll.end(lease),
     surrender: (lease) => poll.end(lease),
   })
-  started.defer(() =>
+  service.defer(() =>
     shards.leave().catch((error: unknown) => {
       logger.warn({ err: error }, 'the leases could not be given back; they run out by themselves')
     }),
   )
-  started.defer(() => poll.close())
-  const leases = started.use(
-    startLoop("the relay's lease beat", () => shards.beat().then(() => shards.beatMs), logger),
-  )
-  const looks = started.use(startLoop("the relay's poll", () => poll.look(), logger))
-  started.use(startLoop("the relay's backlog count", () => countBacklog(db, poll), logger))
-  const admin = started.use(
-    await startAdmin({
-      port: config.ADMIN_PORT,
-      host: config.ADMIN_HOST,
-      checks: {
-        postgres: async () => leases.problem() ?? looks.problem(),
-        kafka: () => kafkaRoundTrip(kafka),
-      },
-      telemetry,
-      logger,
-    }),
-  )
-  const running = started.move()
-  return { adminPort: admin.port, [Symbol.asyncDispose]: () => running.disposeAsync() }
+  service.defer(() => poll.close())
+  const leases = service.loop("the relay's lease beat", () => shards.beat().then(() => shards.beatMs))
+  const looks = service.loop("the relay's poll", () => poll.look())
+  service.loop("the relay's backlog count", () => countBacklog(db, poll))
+  const adminPort = await service.admin({
+    postgres: async () => firstProblem([leases, looks]),
+    kafka: service.checks.kafka,
+  })
+  return service.running({ adminPort })
 }
 
 async function countBacklog(db: Queryable, poll: Poll): Promise<number> {

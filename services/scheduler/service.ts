@@ -1,48 +1,16 @@
 // The scheduler's wiring: leased jobs by time, and the reader of the dead-letter topic.
-import { randomUUID } from 'node:crypto'
-import { hostname } from 'node:os'
-import type { Gates } from '#shared/domain/gates.ts'
+import { Opening, openService, type Overrides } from '#shared/boot/open-service.ts'
 import type { ConnectionId } from '#shared/domain/ids.ts'
-import { startAdmin } from '#shared/process/admin.ts'
-import { type Clock, systemClock } from '#shared/process/clock.ts'
-import { openCodec } from '#shared/kafka/codec.ts'
-import { parseKeyring } from '#shared/process/keyring.ts'
-import type { KafkaConfig } from '#shared/kafka/client.ts'
-import { kafkaRoundTrip, openConsumer, openProducer } from '#shared/kafka/open.ts'
-import { createLogger, type Logger } from '#shared/process/log.ts'
-import { openDatabase } from '#shared/store/database.ts'
-import { startTelemetry } from '#shared/process/telemetry.ts'
-import { type LiveGates, openGates } from '#shared/gates/unleash.ts'
-import { budgetStore } from '#shared/store/budgets.ts'
-import { loadCredentials, saveAccess } from '#shared/store/credentials.ts'
-import { createVendors } from '#shared/vendors/index.ts'
-import { openVendorUses } from '#shared/vendors/uses.ts'
-import { TOPICS } from '#schemas/topics.ts'
+import { leaseOwner } from '#shared/process/identity.ts'
+import { firstProblem } from '#shared/process/loop.ts'
+import { openConnectionChannels } from './channels/open.ts'
 import type { SchedulerConfig } from './config.ts'
 import { openDeadLetterIndex } from './dead-letter-index.ts'
-import { REQUESTED_TOPICS } from './rings/doorbell.ts'
-import { eraseDisconnected, type EraseDeps } from './erase.ts'
-import { startJob, type Job } from './jobs.ts'
-import { listCalendars, type ListDeps } from './calendars/list.ts'
-import type { ChannelsDeps } from './channels/deps.ts'
-import { openConnectionChannels, tendChannels } from './channels/open.ts'
-import { observe } from './observe.ts'
-import { poll } from './rings/poll-unwatched.ts'
-import { probeParked } from './probe-parked.ts'
-import { reconcile } from './rings/reconcile.ts'
-import { forgetOld } from './retention.ts'
-import { createRingHeld } from './rings/ring-refused.ts'
-import { stopOrphans } from './channels/stop.ts'
-import { sweep } from './rings/sweep.ts'
+import { openJobDeps } from './job-deps.ts'
+import { jobsOf, OBSERVE } from './job-list.ts'
+import { startJob } from './jobs.ts'
 
-const POOL_MAX = 6
-const OBSERVE = 'observe'
-
-type JobDeps = ChannelsDeps & ListDeps & EraseDeps
-
-export interface SchedulerOverrides {
-  readonly clock?: Clock
-  readonly gates?: Gates
+export interface SchedulerOverrides extends Overrides {
   /** No job runs by itself: `runJobs` alone does them. For tests that move the clock. */
   readonly onDemand?: boolean
 }
@@ -65,42 +33,25 @@ export async function startScheduler(
   signal: AbortSignal,
   overrides: SchedulerOverrides = {},
 ): Promise<Scheduler> {
-  await using started = new AsyncDisposableStack()
-  const logger = createLogger({ service: 'scheduler', level: config.LOG_LEVEL })
-  const telemetry = started.use(startTelemetry({ service: 'scheduler', logger }))
-  const { deps, live } = await openDeps(config, { logger, overrides, started }, signal)
-  const index = started.use(
-    openDeadLetterIndex((options) => openConsumer(kafkaOf(config), options, logger), deps),
-  )
-  const owner = `${hostname()}-${process.pid}-${randomUUID().slice(0, 8)}`
-  const jobs = jobsOf(deps, kafkaOf(config))
+  await using service = openService('scheduler', config, signal)
+  const { logger } = service
+  const deps = await openJobDeps(service, overrides)
+  const index = service.use(openDeadLetterIndex(service.consumer, deps))
+  const jobs = jobsOf(deps, service.kafka)
+  const owner = leaseOwner()
   const loops = overrides.onDemand ? [] : jobs.map((job) => startJob({ db: deps.db, owner, logger }, job))
   // Side by side: with Postgres away each would wait for it.
-  started.defer(async () => void (await Promise.all(loops.map((loop) => loop[Symbol.asyncDispose]()))))
-  const admin = started.use(
-    await startAdmin({
-      port: config.ADMIN_PORT,
-      host: config.ADMIN_HOST,
-      checks: {
-        kafka: () => kafkaRoundTrip(kafkaOf(config)),
-        gates: async () => live?.problem() ?? null,
-        jobs: async () => loops.map((loop) => loop.problem()).find((problem) => problem !== null) ?? null,
-      },
-      telemetry,
-      logger,
-    }),
-  )
-  const running = started.move()
-  return {
-    adminPort: admin.port,
+  service.defer(async () => void (await Promise.all(loops.map((loop) => loop[Symbol.asyncDispose]()))))
+  const adminPort = await service.admin({ ...service.checks, jobs: async () => firstProblem(loops) })
+  return service.running({
+    adminPort,
     crashed: index.crashed,
     async runJobs() {
       let done = 0
       for (const job of jobs) if (job.name !== OBSERVE) done += await job.runOnce(signal)
       return done
     },
-    [Symbol.asyncDispose]: () => running.disposeAsync(),
-  }
+  })
 }
 
 /**
@@ -113,93 +64,7 @@ export async function openChannelsFor(
   connection: ConnectionId,
   signal: AbortSignal,
 ): Promise<number> {
-  await using started = new AsyncDisposableStack()
-  const logger = createLogger({ service: 'scheduler', level: 'warn' })
-  const { deps } = await openDeps(config, { logger, overrides: {}, started }, signal)
+  await using parts = new Opening('scheduler', config, signal, 'warn')
+  const deps = await openJobDeps(parts, {})
   return openConnectionChannels(deps, connection, signal)
-}
-
-/**
- * In an order in which one run of all of them needs no second:
- * who ends comes first, then channels, then rings.
- */
-function jobsOf(deps: JobDeps, kafka: KafkaConfig): readonly Job[] {
-  const ringHeld = createRingHeld(deps)
-  return [
-    { name: 'channels', everyMs: 2000, runOnce: (signal) => tendChannels(deps, signal) },
-    { name: 'erasure', everyMs: 5000, runOnce: (signal) => eraseDisconnected(deps, signal) },
-    { name: 'calendar-lists', everyMs: 5000, runOnce: (signal) => listCalendars(deps, signal) },
-    { name: 'probes', everyMs: 5000, runOnce: (signal) => probeParked(deps, signal) },
-    { name: 'ring-held', everyMs: 2000, runOnce: (signal) => ringHeld(signal) },
-    { name: 'reconcile', everyMs: 2000, runOnce: (signal) => reconcile(deps, signal) },
-    { name: 'poll', everyMs: 2000, runOnce: (signal) => poll(deps, signal) },
-    { name: 'sweep', everyMs: 30_000, runOnce: (signal) => sweep(deps, signal) },
-    { name: 'orphans', everyMs: 30_000, runOnce: (signal) => stopOrphans(deps, signal) },
-    { name: OBSERVE, everyMs: 15_000, runOnce: () => observe({ db: deps.db, kafka }) },
-    { name: 'retention', everyMs: 60_000, runOnce: (signal) => forgetOld(deps.db, signal) },
-  ]
-}
-
-async function openDeps(
-  config: SchedulerConfig,
-  {
-    logger,
-    overrides,
-    started,
-  }: { logger: Logger; overrides: SchedulerOverrides; started: AsyncDisposableStack },
-  signal: AbortSignal,
-): Promise<{ readonly deps: JobDeps; readonly live: LiveGates | null }> {
-  const clock = overrides.clock ?? systemClock
-  const codec = await openCodec(
-    {
-      registryUrl: config.SCHEMA_REGISTRY_URL,
-      prefix: config.KAFKA_PREFIX,
-      topics: [...REQUESTED_TOPICS, TOPICS.connectionChanged],
-    },
-    signal,
-  )
-  const live = overrides.gates ? null : started.use(await openGates(gatesOf(config), logger, signal))
-  const db = started.use(
-    openDatabase(
-      { url: config.POSTGRES_URL, applicationName: 'calstream-scheduler', poolMax: POOL_MAX },
-      logger,
-    ),
-  )
-  const producer = started.use(await openProducer(kafkaOf(config), logger))
-  const credentialKeys = parseKeyring(config.CREDENTIALS_KEYS)
-  const vendors = openVendorUses(createVendors(config, clock), {
-    keyring: credentialKeys,
-    clock,
-    logger,
-    quotas: config,
-    load: (connection) => loadCredentials(db, connection),
-    save: (update) => saveAccess(db, update),
-    store: budgetStore(db),
-  })
-  const deps: JobDeps = {
-    db,
-    codec,
-    producer,
-    clock,
-    logger,
-    gates: overrides.gates ?? live!,
-    vendors,
-    keys: parseKeyring(config.CHANNEL_TOKEN_KEYS),
-    credentialKeys,
-    publicUrl: config.PUBLIC_URL,
-  }
-  return { deps, live }
-}
-
-function kafkaOf(config: SchedulerConfig) {
-  return { brokers: config.KAFKA_BROKERS, prefix: config.KAFKA_PREFIX, clientId: 'calstream-scheduler' }
-}
-
-function gatesOf(config: SchedulerConfig) {
-  return {
-    url: config.UNLEASH_URL,
-    token: config.UNLEASH_TOKEN,
-    caps: config,
-    appName: 'calstream-scheduler',
-  }
 }

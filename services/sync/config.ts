@@ -6,6 +6,9 @@ import { credentialsEnv, postgresEnv } from '#shared/store/settings.ts'
 import { kafkaEnv, registryEnv } from '#shared/kafka/settings.ts'
 import { unleashEnv } from '#shared/gates/settings.ts'
 import { vendorsEnv } from '#shared/vendors/settings.ts'
+import type { LaneLimits } from './lanes.ts'
+
+const SLOT_WAIT_MS = 5000
 
 const slots = (expected: string, standard: string) =>
   wholeNumber(expected, { min: 1, max: 1000 }).prefault(standard).describe(expected)
@@ -32,4 +35,14 @@ export type SyncConfig = z.output<typeof schema>
 /** Throws ConfigError that names every wrong variable at once. */
 export function loadConfig(env: NodeJS.ProcessEnv): SyncConfig {
   return readEnv(schema, env)
+}
+
+/** The part that the lanes take. */
+export function laneLimits(config: SyncConfig): LaneLimits {
+  return {
+    slots: config.SYNC_SLOTS,
+    bulkheadSlots: config.SYNC_VENDOR_SLOTS,
+    backfillSlots: config.SYNC_BACKFILL_SLOTS,
+    slotWaitMs: SLOT_WAIT_MS,
+  }
 }

@@ -2,7 +2,7 @@
 // however the earlier one ended. Its arguments: main.usage.txt. Ten rounds of a minute
 // take about twenty minutes.
 import { parseArgs } from 'node:util'
-import { describe, Problem } from '../../infra/stack/problem.ts'
+import { explain, UserError } from '#shared/process/user-error.ts'
 import { parsedOrUsage, wholeNumber } from '../../infra/stack/usage.ts'
 import { openFreshClone } from '../support/fresh-clone.ts'
 import { describeRound, type Ending, restartRounds } from '../support/restart-rounds.ts'
@@ -25,7 +25,7 @@ try {
   })
   say(`${rounds.length} of ${options.rounds} starts ended in "equal".`)
 } catch (error) {
-  say(describe(error instanceof Error ? new Problem(error.message) : error))
+  say(explain(error instanceof Error ? new UserError(error.message) : error))
   process.exitCode = 1
 } finally {
   await removeRunFolder(folder)

@@ -15,7 +15,7 @@ import { type Probe, untilAnswers } from '../../infra/stack/child.ts'
 import { kafkaRoundTrip } from '../../infra/stack/kafka.ts'
 import { freePorts } from '../../infra/stack/ports.ts'
 import { createDatabases, postgresRoundTrip } from '../../infra/stack/postgres.ts'
-import { Problem } from '../../infra/stack/problem.ts'
+import { UserError } from '#shared/process/user-error.ts'
 import { registryRoundTrip } from '../../infra/stack/registry.ts'
 import { newSecrets, newUnleashTokens } from '../../infra/stack/secrets.ts'
 import { unleashRoundTrip } from '../../infra/stack/unleash.ts'
@@ -197,7 +197,7 @@ function stoppable(client: ContainerRuntimeClient, started: StartedTestContainer
 async function untilReady(probe: Probe, signal: AbortSignal): Promise<void> {
   const outcome = await untilAnswers(probe, () => true, READY_TIMEOUT_MS, signal)
   if (outcome !== 'answered')
-    throw new Problem(`A container was not ready after ${READY_TIMEOUT_MS / 1000} s (${outcome.reason}).`)
+    throw new UserError(`A container was not ready after ${READY_TIMEOUT_MS / 1000} s (${outcome.reason}).`)
 }
 
 /** The engine answers 304 or 409 when a container is in the wanted state already. */

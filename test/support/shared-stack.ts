@@ -8,7 +8,7 @@ import { seedToggles } from '#shared/gates/seed-toggles.ts'
 import { INFRASTRUCTURE_PORTS, startInfrastructure } from '../../infra/stack/infrastructure.ts'
 import { cacheFolder } from '../../infra/stack/java-parts.ts'
 import { freePorts } from '../../infra/stack/ports.ts'
-import { Problem } from '../../infra/stack/problem.ts'
+import { UserError } from '#shared/process/user-error.ts'
 import { ProcessLedger } from '../../infra/stack/processes.ts'
 import { newSecrets, newUnleashTokens } from '../../infra/stack/secrets.ts'
 import { newRunId, type StartedStack, type TestStack } from './test-stack.ts'
@@ -23,7 +23,8 @@ const EXTERNAL = [
 ] as const
 
 /**
- * Starts (or, when external, names) the infrastructure. Throws a Problem that says what is missing.
+ * Starts (or, when external, names) the infrastructure. Throws a UserError that says what
+ * is missing.
  */
 export async function startSharedStack(
   folder: string,
@@ -44,7 +45,7 @@ export async function chooseInfra(env: NodeJS.ProcessEnv): Promise<TestStack['in
   const asked = env['CALSTREAM_INFRA']
   if (asked === 'local' || asked === 'docker' || asked === 'external') return asked
   if (asked !== undefined && asked !== '')
-    throw new Problem(`CALSTREAM_INFRA is "${asked}"; it may be local, docker or external.`)
+    throw new UserError(`CALSTREAM_INFRA is "${asked}"; it may be local, docker or external.`)
   if (!mayHaveDocker(env)) return 'local'
   const { dockerAnswers } = await import('./containers.ts')
   return (await dockerAnswers()) ? 'docker' : 'local'
@@ -107,7 +108,7 @@ async function startLocal(
 function external(folder: string, env: NodeJS.ProcessEnv): StartedStack {
   const missing = EXTERNAL.filter((name) => !env[name])
   if (missing.length > 0)
-    throw new Problem(`CALSTREAM_INFRA=external needs ${missing.join(', ')} (POSTGRES_URL as a superuser).`)
+    throw new UserError(`CALSTREAM_INFRA=external needs ${missing.join(', ')} (POSTGRES_URL as a superuser).`)
   const value = (name: (typeof EXTERNAL)[number]): string => env[name] as string
   const tokens = {
     ...newUnleashTokens(),

@@ -12,7 +12,7 @@ import {
   type JWTVerifyGetKey,
 } from 'jose'
 import type { Secret } from '#shared/process/secret.ts'
-import { BEARER_LIFE_MAX_S } from '../config.ts'
+import { ANY_CLAIM, BEARER_LIFE_MAX_S, type IngressConfig } from '../config.ts'
 
 export interface BearerConfig {
   /** Either the secret or the url is set. */
@@ -55,6 +55,17 @@ const PUBLIC_KEY_ALGORITHMS = [
 const ACCESS_TOKEN_TYPE = /^(?:application\/)?(?:jwt|at\+jwt)$/i
 /** RFC 7235: the scheme is case-insensitive; RFC 6750: one b64token follows. */
 const BEARER = /^bearer +([A-Za-z0-9._~+/-]+=*)$/i
+
+/** The part of the settings that the check takes. */
+export function bearerConfig(config: IngressConfig): BearerConfig {
+  const named = (claim: string | undefined) => (claim === ANY_CLAIM ? undefined : claim)
+  return {
+    secret: config.API_JWT_SECRET,
+    jwksUrl: config.API_JWKS_URL,
+    issuer: named(config.API_JWT_ISSUER),
+    audience: named(config.API_JWT_AUDIENCE),
+  }
+}
 
 /** Builds the check; asks for published keys only when the first token needs them. */
 export function createBearerCheck(config: BearerConfig): BearerCheck {

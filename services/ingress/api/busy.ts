@@ -11,7 +11,7 @@ import { isoOf } from '#shared/domain/instant.ts'
 import type { Queryable } from '#shared/store/database.ts'
 import { readBusy, type BusyDays, type BusySpan } from '#shared/store/busy.ts'
 import { readConnectionState, readSyncedCalendars } from '#shared/store/connection-status.ts'
-import { badRequest, sendProblem, type Problem } from '../server.ts'
+import { badRequest, sendProblem, type ProblemDetails } from '../server.ts'
 import type { BearerCheck } from './bearer.ts'
 import { chooseProvider, CONNECTION_NOT_FOUND, createCallers, type Caller } from './caller.ts'
 import { askedPolicy, POLICY_QUERY, type AskedPolicy } from './busy-policy.ts'
@@ -58,7 +58,10 @@ export function registerBusy(app: FastifyInstance, deps: BusyDeps): void {
   })
 }
 
-function askedBusy(caller: Caller, query: Record<string, unknown>): Asked | { readonly problem: Problem } {
+function askedBusy(
+  caller: Caller,
+  query: Record<string, unknown>,
+): Asked | { readonly problem: ProblemDetails } {
   const chosen = chooseProvider(caller, query['provider_id'])
   if ('problem' in chosen) return chosen
   const span = askedSpan(query, DAYS_MAX)

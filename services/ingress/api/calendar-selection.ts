@@ -23,7 +23,7 @@ import {
   type LockedConnection,
 } from '#shared/store/disconnect.ts'
 import { insertOutbox } from '#shared/store/outbox.ts'
-import { allowLongAnswer, badRequest, sendProblem, type Problem } from '../server.ts'
+import { allowLongAnswer, badRequest, sendProblem, type ProblemDetails } from '../server.ts'
 import type { BearerCheck } from './bearer.ts'
 import { createCallers, jsonObject, ownerFor } from './caller.ts'
 import { CONNECTION } from './connections.ts'
@@ -38,12 +38,12 @@ export interface SelectionDeps {
   readonly codec: Pick<Codec, 'encode'>
 }
 
-export const CALENDAR_NOT_FOUND: Problem = {
+export const CALENDAR_NOT_FOUND: ProblemDetails = {
   status: 404,
   error: 'Calendar not found',
   detail: 'There is no such calendar, or its connection belongs to another provider.',
 }
-const DISCONNECTED: Problem = {
+const DISCONNECTED: ProblemDetails = {
   status: 409,
   error: 'Connection disconnected',
   detail: 'The account was disconnected. Connect it again before you choose its calendars.',

@@ -4,23 +4,23 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { isUuid, providerId, type ProviderId } from '#shared/domain/ids.ts'
 import { BEARER_LIFE_MAX_S } from '../config.ts'
-import { badRequest, sendProblem, type Problem } from '../server.ts'
+import { badRequest, sendProblem, type ProblemDetails } from '../server.ts'
 import type { BearerCheck } from './bearer.ts'
 
 export type Caller = { readonly kind: 'provider'; readonly id: ProviderId } | { readonly kind: 'operator' }
 
-export const UNAUTHORIZED: Problem = {
+export const UNAUTHORIZED: ProblemDetails = {
   status: 401,
   error: 'Unauthorized',
   detail: `Send a valid, unexpired Bearer token that ends within ${BEARER_LIFE_MAX_S / 3600} hours, whose provider_id claim is a uuid or whose scope is operator.`,
   headers: { 'www-authenticate': 'Bearer error="invalid_token"' },
 }
-export const PROVIDER_NOT_FOUND: Problem = {
+export const PROVIDER_NOT_FOUND: ProblemDetails = {
   status: 404,
   error: 'Provider not found',
   detail: 'There is no such provider, it has no connections, or the token is for another one.',
 }
-export const CONNECTION_NOT_FOUND: Problem = {
+export const CONNECTION_NOT_FOUND: ProblemDetails = {
   status: 404,
   error: 'Connection not found',
   detail: 'There is no such connection, or it belongs to another provider.',
@@ -66,7 +66,7 @@ export function createCallers(bearer: BearerCheck): Callers {
   }
 }
 
-export type Chosen = { readonly provider: ProviderId } | { readonly problem: Problem }
+export type Chosen = { readonly provider: ProviderId } | { readonly problem: ProblemDetails }
 
 /**
  * The provider that a request is about: the caller's own, or the one that an operator names.

@@ -18,7 +18,7 @@ import {
 } from '#shared/domain/ids.ts'
 import type { Queryable } from '#shared/store/database.ts'
 import { listConnectionStates, type ConnectionState } from '#shared/store/connection-status.ts'
-import { badRequest, type Problem } from '../server.ts'
+import { badRequest, type ProblemDetails } from '../server.ts'
 
 export const LIST_QUERY = ['provider_id', 'status', 'state', 'vendor', 'limit', 'after'] as const
 
@@ -49,7 +49,7 @@ export function pageSize(limit: unknown, most: number): number | null {
 /** The page that a query of LIST_QUERY asks for. */
 export function askedList(
   query: Readonly<Record<string, unknown>>,
-): AskedList | { readonly problem: Problem } {
+): AskedList | { readonly problem: ProblemDetails } {
   const { after, limit = String(PAGE) } = query
   const count = pageSize(limit, PAGE_MAX)
   if (count === null) return { problem: badRequest(`limit is a number from 1 to ${PAGE_MAX}.`) }

@@ -20,7 +20,7 @@ import type { Queryable } from '#shared/store/database.ts'
 import { readConnectionState, readSyncedCalendars } from '#shared/store/connection-status.ts'
 import { isSelected } from '#shared/store/disconnect.ts'
 import { readEvents, type EventPlace, type EventRow } from '#shared/store/events-read.ts'
-import { badRequest, sendProblem, type Problem } from '../server.ts'
+import { badRequest, sendProblem, type ProblemDetails } from '../server.ts'
 import type { BearerCheck } from './bearer.ts'
 import { spanOfDays } from './busy-spans.ts'
 import { zonesOfDays, type ZonedDay } from './day-zones.ts'
@@ -79,7 +79,10 @@ export function registerEvents(app: FastifyInstance, deps: EventsDeps): void {
   })
 }
 
-function askedEvents(id: string, query: Record<string, unknown>): Asked | { readonly problem: Problem } {
+function askedEvents(
+  id: string,
+  query: Record<string, unknown>,
+): Asked | { readonly problem: ProblemDetails } {
   const span = askedSpan(query, DAYS_MAX)
   if (typeof span === 'string') return { problem: badRequest(span) }
   const count = pageSize(query['limit'] ?? String(PAGE), EVENTS_PAGE_MAX)

@@ -2,7 +2,7 @@
 // filter with a typing error must not answer with the whole list, nor a request with one
 // do half of what was meant.
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import { badRequest, sendProblem, type Problem } from '../server.ts'
+import { badRequest, sendProblem, type ProblemDetails } from '../server.ts'
 import { jsonObject } from './caller.ts'
 
 export interface Members {
@@ -25,7 +25,7 @@ export function takes({ query = [], body = [] }: Members) {
   }
 }
 
-function oddBody(given: unknown, known: readonly string[]): Problem | null {
+function oddBody(given: unknown, known: readonly string[]): ProblemDetails | null {
   const object = jsonObject(given)
   if (object !== null) return oddMember(object, known, 'body')
   return known.length > 0 ? null : badRequest(takesNothingIn('body'))
@@ -39,7 +39,7 @@ function oddMember(
   given: Readonly<Record<string, unknown>>,
   known: readonly string[],
   where: 'query' | 'body',
-): Problem | null {
+): ProblemDetails | null {
   for (const [name, value] of Object.entries(given)) {
     const told = name.length > NAME_MAX ? `${name.slice(0, NAME_MAX)}…` : name
     if (!known.includes(name)) {

@@ -16,7 +16,7 @@ import {
 } from '#shared/store/provider-connections.ts'
 import type { Publisher } from '../publisher.ts'
 import type { Refusals } from '../refusals.ts'
-import { badRequest, sendProblem, unavailable, type Problem } from '../server.ts'
+import { badRequest, sendProblem, unavailable, type ProblemDetails } from '../server.ts'
 import type { BearerCheck } from './bearer.ts'
 import {
   callerOf,
@@ -70,7 +70,7 @@ export function registerSyncApi(app: FastifyInstance, deps: SyncApiDeps): void {
 
 interface SyncRoute {
   readonly members: readonly string[]
-  readonly named: (request: FastifyRequest) => Named | Problem
+  readonly named: (request: FastifyRequest) => Named | ProblemDetails
 }
 
 function route(app: FastifyInstance, deps: SyncApiDeps, path: string, { members, named }: SyncRoute): void {
@@ -101,7 +101,7 @@ function route(app: FastifyInstance, deps: SyncApiDeps, path: string, { members,
  * The switch needs no identity, so it comes before the token: switched off, the API says so to
  * everybody, and holds nothing for strangers.
  */
-function strangersAnswer(gates: Pick<Gates, 'sync'>): Problem {
+function strangersAnswer(gates: Pick<Gates, 'sync'>): ProblemDetails {
   const decision = gates.sync(NOBODY)
   if (decision.state === 'unknown') return unknownGate()
   const isSwitchedOff = decision.state === 'off' && decision.gate === 'CALENDAR_SYNC_ENABLED'
@@ -115,7 +115,7 @@ function namedInPath({ params }: FastifyRequest): Named {
 }
 
 /** What a body names: nothing where there is none. */
-function namedIn(body: unknown): Named | Problem {
+function namedIn(body: unknown): Named | ProblemDetails {
   if (!Buffer.isBuffer(body) || body.length === 0) return { provider: null, connection: null }
   const { provider_id: provider, connection_id: connection } = jsonObject(body) ?? {}
   const isProvider = typeof provider === 'string' && isUuid(provider)
@@ -133,7 +133,7 @@ function namedIn(body: unknown): Named | Problem {
 }
 
 /** The connections that are asked for, and whose they are. */
-async function targetOf(deps: SyncApiDeps, caller: Caller, named: Named): Promise<Target | Problem> {
+async function targetOf(deps: SyncApiDeps, caller: Caller, named: Named): Promise<Target | ProblemDetails> {
   const owner = ownerFor(caller)
   if (named.provider !== null && owner !== null && named.provider !== owner) return PROVIDER_NOT_FOUND
   const provider = named.provider ?? owner
@@ -154,8 +154,8 @@ async function targetOf(deps: SyncApiDeps, caller: Caller, named: Named): Promis
 async function closedGate(
   deps: SyncApiDeps,
   provider: ProviderId,
-  target: () => Promise<Target | Problem>,
-): Promise<Problem | null> {
+  target: () => Promise<Target | ProblemDetails>,
+): Promise<ProblemDetails | null> {
   const decision = deps.gates.sync(provider)
   if (decision.state === 'on') return null
   if (decision.state === 'unknown') return unknownGate()
@@ -215,11 +215,11 @@ async function ask(deps: SyncApiDeps, target: Target, reply: FastifyReply): Prom
   })
 }
 
-function forbidden(decision: Extract<GateDecision, { state: 'off' }>): Problem {
+function forbidden(decision: Extract<GateDecision, { state: 'off' }>): ProblemDetails {
   const detail = `${whyClosed(decision)} The request is kept and handled once the gate is open.`
   return { status: 403, error: decision.text, detail }
 }
 
-function unknownGate(): Problem {
+function unknownGate(): ProblemDetails {
   return unavailable('The gates cannot be read at the moment. Send it again later.')
 }

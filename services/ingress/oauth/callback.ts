@@ -10,7 +10,7 @@ import { openSecret } from '#shared/process/keyring.ts'
 import { finishTry, readFlow, spendState, type Flow } from '#shared/store/oauth-flows.ts'
 import type { Vendor } from '#shared/vendors/vendor.ts'
 import { saveAccount, type Connected, type GrantedAccount } from '../connect-account.ts'
-import { allowLongAnswer, type Problem } from '../server.ts'
+import { allowLongAnswer, type ProblemDetails } from '../server.ts'
 import {
   APP_APPROVED,
   CONNECTED_ALREADY,
@@ -134,7 +134,7 @@ type Outcome =
   | 'superseded'
   | { readonly connected: Connected; readonly label: string | null }
   | { readonly explanation: Explanation }
-  | { readonly closed: Problem }
+  | { readonly closed: ProblemDetails }
 
 /**
  * From the code to the committed connection. Failures become words for the person;

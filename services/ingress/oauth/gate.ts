@@ -1,9 +1,9 @@
 // The gates as answers and as words for a person. Pure.
 import type { GateDecision, GateName } from '#shared/domain/gates.ts'
-import { unavailable, type Problem } from '../server.ts'
+import { unavailable, type ProblemDetails } from '../server.ts'
 
 /** null when the gate is open; otherwise what is said at its door. */
-export function oauthRefusal(decision: GateDecision): Problem | null {
+export function oauthRefusal(decision: GateDecision): ProblemDetails | null {
   switch (decision.state) {
     case 'on':
       return null

@@ -29,7 +29,7 @@ import {
 } from '../api/caller.ts'
 import type { BearerCheck } from '../api/bearer.ts'
 import { takes } from '../api/members.ts'
-import { badRequest, sendProblem, type Problem } from '../server.ts'
+import { badRequest, sendProblem, type ProblemDetails } from '../server.ts'
 import { FLOW_LIFE_MS, startPath } from './flow.ts'
 import type { FlowTokens } from './flow-tokens.ts'
 import { oauthRefusal } from './gate.ts'
@@ -107,7 +107,7 @@ async function askedLink(
   deps: LinkDeps,
   caller: Caller,
   body: unknown,
-): Promise<AskedLink | { readonly problem: Problem }> {
+): Promise<AskedLink | { readonly problem: ProblemDetails }> {
   const json = jsonObject(body)
   if (json === null) return { problem: badRequest('Send {"vendor": "google" or "microsoft"} as JSON.') }
   const chosen = chooseProvider(caller, json['provider_id'])

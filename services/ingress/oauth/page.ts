@@ -4,7 +4,7 @@
 // does not take HTML gets the same words as a problem document.
 import { createHash } from 'node:crypto'
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import { sendProblem, type Problem } from '../server.ts'
+import { sendProblem, type ProblemDetails } from '../server.ts'
 
 export interface Action {
   readonly label: string
@@ -23,7 +23,7 @@ export interface Form {
 }
 
 export interface Page {
-  readonly status: 200 | Problem['status']
+  readonly status: 200 | ProblemDetails['status']
   readonly title: string
   readonly paragraphs: readonly string[]
   /** The first one is what most people want. */
@@ -83,7 +83,7 @@ const CLOSED = 'Nothing was connected. Tell the people behind the app that you c
 export function sendProblemPage(
   request: FastifyRequest,
   reply: FastifyReply,
-  problem: Problem,
+  problem: ProblemDetails,
 ): FastifyReply {
   const { status, error, detail, headers } = problem
   const paragraphs = status === 403 ? [detail, CLOSED] : [detail]

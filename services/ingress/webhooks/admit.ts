@@ -7,7 +7,7 @@ import type { VendorName } from '#shared/domain/ids.ts'
 import type { Clock } from '#shared/process/clock.ts'
 import type { Publisher } from '../publisher.ts'
 import type { Refusals } from '../refusals.ts'
-import { unavailable, type Problem } from '../server.ts'
+import { unavailable, type ProblemDetails } from '../server.ts'
 
 export interface WebhookDeps {
   readonly gates: Pick<Gates, 'webhook' | 'sync'>
@@ -20,9 +20,9 @@ export interface WebhookDeps {
 
 export type Admission =
   | { readonly kind: 'admitted'; readonly claims: ChannelClaims }
-  | { readonly kind: 'refused'; readonly problem: Problem }
+  | { readonly kind: 'refused'; readonly problem: ProblemDetails }
 
-export const UNAUTHORIZED: Problem = {
+export const UNAUTHORIZED: ProblemDetails = {
   status: 401,
   error: 'Unauthorized',
   detail: 'The channel token is missing, not one of ours, or has ended.',

@@ -9,7 +9,7 @@ import type { ChannelNotice, NoticeKind } from '#shared/store/channel-notices.ts
 import type { ChannelNotices } from './channel-notices.ts'
 import { ITEMS_MAX, readMicrosoftBatch, type LifecycleEvent, type MicrosoftItem } from './microsoft-batch.ts'
 import type { Ring } from '../ring.ts'
-import { badRequest, sendProblem, type Problem } from '../server.ts'
+import { badRequest, sendProblem, type ProblemDetails } from '../server.ts'
 import { admit, admitClaims, NOT_DURABLE, UNAUTHORIZED, type Admission, type WebhookDeps } from './admit.ts'
 import { createKnownChannels, type KnownChannels } from './known-channels.ts'
 
@@ -80,7 +80,7 @@ function validate(reply: FastifyReply, token: string | string[]): FastifyReply {
 
 type BatchDeps = MicrosoftWebhookDeps & { readonly known: KnownChannels }
 
-async function handleBatch(deps: BatchDeps, body: unknown): Promise<'accepted' | Problem> {
+async function handleBatch(deps: BatchDeps, body: unknown): Promise<'accepted' | ProblemDetails> {
   const batch = readMicrosoftBatch(body)
   if (batch.kind !== 'batch') {
     // A caller without a token learns only that the gate is closed.

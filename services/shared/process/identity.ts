@@ -1,6 +1,9 @@
-// Whether a process is still the one that it was. A pid alone is given to another process in time.
+// Which process this is, and whether one is still the one that it was. A pid alone is given to
+// another process in time.
 import { spawnSync } from 'node:child_process'
+import { randomUUID } from 'node:crypto'
 import { readFileSync } from 'node:fs'
+import { hostname } from 'node:os'
 
 /**
  * Boot, pid and start time of a process: equal strings mean the same process.
@@ -38,4 +41,9 @@ export function livingHolder(file: string): number | null {
   } catch {
     return null
   }
+}
+
+/** A name for whoever holds leases: no other start of any process has it. */
+export function leaseOwner(): string {
+  return `${hostname()}-${process.pid}-${randomUUID().slice(0, 8)}`
 }

@@ -57,6 +57,11 @@ export function startLoop(
   }
 }
 
+/** What the first of several loops that fail says; null while all of them work. For readiness. */
+export function firstProblem(loops: readonly Pick<Loop, 'problem'>[]): string | null {
+  return loops.map((loop) => loop.problem()).find((problem) => problem !== null) ?? null
+}
+
 /**
  * Waits, or returns at once when the signal is aborted.
  * For loops that wait for a condition or for their next turn.

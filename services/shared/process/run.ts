@@ -3,6 +3,7 @@
 // stopping ends within ten seconds, and a process that failed ends with a code other than 0.
 import { createLogger, type Logger } from './log.ts'
 import { redact } from './redact.ts'
+import { isForPeople } from './user-error.ts'
 
 /** What a service is to its process. */
 export interface Service extends AsyncDisposable {
@@ -89,8 +90,7 @@ function isAbort(error: unknown): boolean {
  */
 function fail(name: string, error: unknown, logger: Logger): void {
   process.exitCode = 1
-  const isOurs = error instanceof Error && ['ConfigError', 'Failure', 'Problem'].includes(error.name)
-  if (!isOurs) logger.fatal({ err: error }, `${name} failed`)
+  if (!isForPeople(error)) logger.fatal({ err: error }, `${name} failed`)
   const reason = error instanceof Error ? error.message : String(error)
   process.stderr.write(`calstream ${name} could not start or stop. ${redact(reason)}\n`)
 }

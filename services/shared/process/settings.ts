@@ -7,9 +7,10 @@ import { addressProblem, ALLOW_HTTP_TO, readHosts, withoutEndSlashes } from './a
 import { keyringProblem } from './keyring.ts'
 import { registerSecret } from './redact.ts'
 import { Secret } from './secret.ts'
+import { UserError } from './user-error.ts'
 
 /** Settings that cannot be used. The message is for a person: one line per variable. */
-export class ConfigError extends Error {
+export class ConfigError extends UserError {
   override readonly name = 'ConfigError'
   readonly problems: readonly string[]
 

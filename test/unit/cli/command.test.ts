@@ -98,7 +98,7 @@ describe('a mistake', () => {
     ['a flag server', () => allow({ everybody: true }, doors, output), /The flag server cannot be asked/],
   ])('of %s is told in words', async (_what, mistaken, words) => {
     await expect(mistaken()).rejects.toMatchObject({
-      name: 'Problem',
+      name: 'UserError',
       message: expect.stringMatching(words) as string,
     })
   })

@@ -43,7 +43,7 @@ test.each(['25h', '365 days', '0s', '-1h', '1h ago', 'soon', '', '1e400 years'])
   async (expires) => {
     const refused = printed(expires)
     await expect(refused).rejects.toThrow(`from 1s to ${BEARER_LIFE_MAX_S / 3600}h`)
-    await expect(refused).rejects.toMatchObject({ name: 'Problem' })
+    await expect(refused).rejects.toMatchObject({ name: 'UserError' })
   },
 )
 

@@ -2,7 +2,7 @@
 // by its deadline or the signal.
 import { describe, expect, test } from 'vitest'
 import { briefly, Wait } from '../../../../infra/stack/patience.ts'
-import { Problem } from '../../../../infra/stack/problem.ts'
+import { UserError } from '#shared/process/user-error.ts'
 
 const never = new AbortController().signal
 
@@ -29,18 +29,18 @@ describe('an attempt', () => {
     )
   })
 
-  test('ends as a Problem once the time is over, with what was waited for and the last reason', async () => {
+  test('ends as a UserError once the time is over, with what was waited for and the last reason', async () => {
     const { wait } = waitFor(0)
     const ended = await wait.attempt(() => Promise.reject(new Error('no'))).catch((error: unknown) => error)
-    expect(ended).toBeInstanceOf(Problem)
-    expect((ended as Problem).message).toBe('Waited 0.0 s for the table: no')
+    expect(ended).toBeInstanceOf(UserError)
+    expect((ended as UserError).message).toBe('Waited 0.0 s for the table: no')
   })
 
   test('ends at the signal, whatever the time', async () => {
     const stop = new AbortController()
     const { wait, said } = waitFor(60_000, stop.signal)
     const ended = wait.attempt(() => {
-      stop.abort(new Problem('stopped'))
+      stop.abort(new UserError('stopped'))
       return Promise.reject(new Error('no'))
     })
     await expect(ended).rejects.toThrow('stopped')

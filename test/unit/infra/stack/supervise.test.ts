@@ -1,7 +1,7 @@
 // A part of the local stack that gives up while what it stands on is slow is started again; one
 // that never can ends with its reason.
 import { expect, test } from 'vitest'
-import { Problem } from '../../../../infra/stack/problem.ts'
+import { UserError } from '#shared/process/user-error.ts'
 import { startedInTheEnd } from '../../../../infra/stack/supervise.ts'
 
 function starts(failures: number, signal: AbortSignal = new AbortController().signal) {
@@ -9,7 +9,7 @@ function starts(failures: number, signal: AbortSignal = new AbortController().si
   let tried = 0
   const start = async (): Promise<string> => {
     tried += 1
-    if (tried <= failures) throw new Problem(`try ${tried}\nits log\nThe registry cannot be reached.`)
+    if (tried <= failures) throw new UserError(`try ${tried}\nits log\nThe registry cannot be reached.`)
     return 'running'
   }
   const how = { failed: (reason: string) => void reasons.push(reason), signal }

@@ -23,6 +23,7 @@ function service(body: string): {
     import { ConfigError } from '#shared/process/settings.ts'
     import { Failure } from '#shared/domain/failure.ts'
     import { run } from '#shared/process/run.ts'
+    import { UserError } from '#shared/process/user-error.ts'
     const print = (line) => writeSync(1, line + '\\n')
     const keepAlive = () => setInterval(() => {}, 1000)
     await run('test', async (signal) => { ${body} })
@@ -132,6 +133,13 @@ describe('a process', () => {
     expect(err.trimEnd().split('\n')).toHaveLength(1)
     expect(err).toContain('Kafka cannot be reached')
     expect(out).toBe('given back\nafter run\n')
+  })
+
+  test('tells a mistake of a person in its own sentence, without a stack', async () => {
+    const { code, err, out } = await service(`throw new UserError('The port is taken.')`).ended
+    expect(code).toBe(1)
+    expect(err).toBe('calstream test could not start or stop. The port is taken.\n')
+    expect(out).toBe('after run\n')
   })
 
   test('logs the stack of an error that is not one of ours', async () => {

@@ -1,0 +1,38 @@
+// What the OAuth routes take besides what all routes of the API share.
+import { systemClock } from '#shared/process/clock.ts'
+import { parseKeyring } from '#shared/process/keyring.ts'
+import { budgetStore } from '#shared/store/budgets.ts'
+import { createVendors, type Vendors } from '#shared/vendors/index.ts'
+import { withBudgets } from '#shared/vendors/limits/guard.ts'
+import { quotaOf } from '#shared/vendors/uses.ts'
+import type { IngressConfig } from '../config.ts'
+import { createBrowserCookie } from './browser-cookie.ts'
+import { CHAIN_LIFE_MS, type FlowDeps } from './flow.ts'
+import { createFlowTokens } from './flow-tokens.ts'
+
+type Parts = Pick<FlowDeps, 'keyring' | 'tokens' | 'cookie' | 'vendors' | 'publicUrl' | 'returnOrigins'>
+
+/** Throws ConfigError when no vendor is configured. */
+export function oauthParts(config: IngressConfig, deps: Pick<FlowDeps, 'db' | 'logger'>): Parts {
+  const keyring = parseKeyring(config.CREDENTIALS_KEYS)
+  const isSecure = config.PUBLIC_URL.startsWith('https:')
+  return {
+    keyring,
+    tokens: createFlowTokens(keyring),
+    cookie: createBrowserCookie({ isSecure, lifeMs: CHAIN_LIFE_MS }),
+    vendors: budgetedVendors(config, deps),
+    publicUrl: config.PUBLIC_URL,
+    returnOrigins: config.OAUTH_RETURN_ORIGINS,
+  }
+}
+
+/** What a person's consent costs at a vendor is taken from the same quota as everything else. */
+function budgetedVendors(config: IngressConfig, { db, logger }: Pick<FlowDeps, 'db' | 'logger'>): Vendors {
+  const deps = { store: budgetStore(db), clock: systemClock, logger }
+  return new Map(
+    [...createVendors(config)].map(([name, vendor]) => [
+      name,
+      withBudgets(vendor, { ...deps, quota: quotaOf(name, config) }),
+    ]),
+  )
+}

@@ -1,0 +1,41 @@
+// What the jobs take, as a process opens it.
+import type { Opening, Overrides } from '#shared/boot/open-service.ts'
+import { openVendors } from '#shared/boot/open-vendors.ts'
+import { systemClock } from '#shared/process/clock.ts'
+import { parseKeyring } from '#shared/process/keyring.ts'
+import { createVendors } from '#shared/vendors/index.ts'
+import { TOPICS } from '#schemas/topics.ts'
+import type { ListDeps } from './calendars/list.ts'
+import type { ChannelsDeps } from './channels/deps.ts'
+import type { SchedulerConfig } from './config.ts'
+import type { EraseDeps } from './erase.ts'
+import { REQUESTED_TOPICS } from './rings/doorbell.ts'
+
+const POOL_MAX = 6
+
+export type JobDeps = ChannelsDeps & ListDeps & EraseDeps
+
+/** Throws ConfigError or Failure. */
+export async function openJobDeps(service: Opening<SchedulerConfig>, overrides: Overrides): Promise<JobDeps> {
+  const { config, logger } = service
+  const clock = overrides.clock ?? systemClock
+  const codec = await service.codec([...REQUESTED_TOPICS, TOPICS.connectionChanged])
+  const gates = await service.gates(overrides.gates)
+  const db = await service.database(POOL_MAX)
+  const producer = await service.producer()
+  const credentialKeys = parseKeyring(config.CREDENTIALS_KEYS)
+  const adapters = createVendors(config, clock)
+  const vendors = openVendors(adapters, { db, keyring: credentialKeys, clock, logger, quotas: config })
+  return {
+    db,
+    codec,
+    producer,
+    clock,
+    logger,
+    gates,
+    vendors,
+    keys: parseKeyring(config.CHANNEL_TOKEN_KEYS),
+    credentialKeys,
+    publicUrl: config.PUBLIC_URL,
+  }
+}

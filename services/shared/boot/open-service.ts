@@ -1,0 +1,155 @@
+// The one opening of a process. A service opens what it needs, in its own order. What was opened
+// last is closed first, also when the start fails in the middle.
+// Invariant: a room is loaded only by a process that opens something of it. A relay does not pay
+// in memory for the flag client, nor retry for the database driver.
+import type { z } from 'zod'
+import type { SchemaTopic } from '#schemas/topics.ts'
+import type { Gates } from '#shared/domain/gates.ts'
+import { type Check, startAdmin } from '#shared/process/admin.ts'
+import type { Clock } from '#shared/process/clock.ts'
+import { createLogger, type Logger } from '#shared/process/log.ts'
+import { type Loop, startLoop } from '#shared/process/loop.ts'
+import type { adminEnv } from '#shared/process/settings.ts'
+import { startTelemetry, type Telemetry } from '#shared/process/telemetry.ts'
+import type { Producer } from '#shared/kafka/broker.ts'
+import type { KafkaConfig } from '#shared/kafka/client.ts'
+import type { Codec } from '#shared/kafka/codec.ts'
+import type { OpenConsumer } from '#shared/kafka/intake.ts'
+import { kafkaRoundTrip, openConsumer, openProducer } from '#shared/kafka/open.ts'
+import type { kafkaEnv, registryEnv } from '#shared/kafka/settings.ts'
+import type { unleashEnv } from '#shared/gates/settings.ts'
+import type { LiveGates } from '#shared/gates/unleash.ts'
+import type { Database } from '#shared/store/database.ts'
+import type { postgresEnv } from '#shared/store/settings.ts'
+
+type Settings<Env extends z.ZodRawShape> = z.output<z.ZodObject<Env>>
+
+/** What every service reads. */
+export type CommonConfig = Settings<typeof kafkaEnv & typeof adminEnv>
+type WithGates = CommonConfig & Settings<typeof unleashEnv>
+type WithRegistry = CommonConfig & Settings<typeof registryEnv>
+type WithDatabase = CommonConfig & Settings<typeof postgresEnv>
+
+/** What a test gives instead of the real thing. */
+export interface Overrides {
+  readonly gates?: Gates
+  readonly clock?: Clock
+}
+
+/**
+ * What is being opened; by itself for a command that borrows parts of a service. The `this` of a
+ * method names the settings that it reads: the compiler lets nobody open what has no settings.
+ */
+export class Opening<Config extends CommonConfig> implements AsyncDisposable {
+  readonly config: Config
+  readonly logger: Logger
+  readonly kafka: KafkaConfig
+  /** The checks that mean the same in every service. */
+  readonly checks = {
+    kafka: () => kafkaRoundTrip(this.kafka),
+    gates: async () => this.#liveGates?.problem() ?? null,
+  } satisfies Record<string, Check>
+  readonly #fullName: string
+  readonly #signal: AbortSignal
+  readonly #opened = new AsyncDisposableStack()
+  #liveGates: LiveGates | null = null
+
+  constructor(name: string, config: Config, signal: AbortSignal, level: string = config.LOG_LEVEL) {
+    this.config = config
+    this.#fullName = `calstream-${name}`
+    this.#signal = signal
+    this.logger = createLogger({ service: name, level })
+    this.kafka = { brokers: config.KAFKA_BROKERS, prefix: config.KAFKA_PREFIX, clientId: this.#fullName }
+  }
+
+  /** Keeps what the service opened itself; it is closed before all that was opened so far. */
+  use<T extends AsyncDisposable | Disposable>(opened: T): T {
+    return this.#opened.use(opened)
+  }
+
+  /** Runs `work` at the stop, before all that was opened so far is closed. */
+  defer(work: () => void | Promise<void>): void {
+    this.#opened.defer(work)
+  }
+
+  /** The gates of the flag server, or those that a test gives instead. */
+  async gates(this: Opening<WithGates>, given?: Gates): Promise<Gates> {
+    if (given) return given
+    const { UNLEASH_URL: url, UNLEASH_TOKEN: token } = this.config
+    const { openGates } = await import('#shared/gates/unleash.ts')
+    const options = { url, token, caps: this.config, appName: this.#fullName }
+    this.#liveGates = this.use(await openGates(options, this.logger, this.#signal))
+    return this.#liveGates
+  }
+
+  /** A codec of the topics that it reads or writes. Throws Failure `registry/unavailable`. */
+  async codec(this: Opening<WithRegistry>, topics: readonly SchemaTopic[]): Promise<Codec> {
+    const { SCHEMA_REGISTRY_URL: registryUrl, KAFKA_PREFIX: prefix } = this.config
+    const { openCodec } = await import('#shared/kafka/codec.ts')
+    return openCodec({ registryUrl, prefix, topics }, this.#signal)
+  }
+
+  /** A pool of at most `poolMax` connections, which are made when they are needed. */
+  async database(this: Opening<WithDatabase>, poolMax: number): Promise<Database> {
+    const { openDatabase } = await import('#shared/store/database.ts')
+    const options = { url: this.config.POSTGRES_URL, applicationName: this.#fullName, poolMax }
+    return this.use(openDatabase(options, this.logger))
+  }
+
+  async producer(): Promise<Producer> {
+    return this.use(await openProducer(this.kafka, this.logger))
+  }
+
+  /** Opens the consumer of an intake, which closes it. */
+  readonly consumer: OpenConsumer = (options) => openConsumer(this.kafka, options, this.logger)
+
+  /** @param name what the loop does, as the subject of a log line: "the relay's poll". */
+  loop(name: string, work: (signal: AbortSignal) => Promise<number>): Loop {
+    return this.use(startLoop(name, work, this.logger))
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.#opened.disposeAsync()
+  }
+
+  /** Hands all that was opened over to the caller, who closes it. */
+  protected handOver(): AsyncDisposable {
+    return this.#opened.move()
+  }
+}
+
+/** The same with what belongs to a process of its own: telemetry and the admin port. */
+class ServiceOpening<Config extends CommonConfig> extends Opening<Config> {
+  readonly #telemetry: Telemetry
+
+  constructor(name: string, config: Config, signal: AbortSignal) {
+    super(name, config, signal)
+    this.#telemetry = this.use(startTelemetry({ service: name, logger: this.logger }))
+  }
+
+  /** Opens the admin port. @returns its number. Throws when it is taken. */
+  async admin(checks: Readonly<Record<string, Check>>): Promise<number> {
+    const { ADMIN_PORT: port, ADMIN_HOST: host } = this.config
+    const options = { port, host, checks, telemetry: this.#telemetry, logger: this.logger }
+    return this.use(await startAdmin(options)).port
+  }
+
+  /** The end of a start: `own`, and disposing of it closes all that was opened. */
+  running<T extends object>(own: T): T & AsyncDisposable {
+    const opened = this.handOver()
+    return { ...own, [Symbol.asyncDispose]: () => opened[Symbol.asyncDispose]() }
+  }
+}
+
+/**
+ * Begins the start of a service; the first line of every `service.ts`, with `await using`. Until
+ * `running` a failure closes what was opened.
+ * @param signal aborted when the process is told to stop while it starts.
+ */
+export function openService<Config extends CommonConfig>(
+  name: string,
+  config: Config,
+  signal: AbortSignal,
+): ServiceOpening<Config> {
+  return new ServiceOpening(name, config, signal)
+}
