@@ -14,9 +14,8 @@ import { createLogger, type Logger } from '#shared/process/log.ts'
 import { openDatabase, type Database } from '#shared/store/database.ts'
 import { startTelemetry } from '#shared/process/telemetry.ts'
 import { openGates, type GatesConfig } from '#shared/gates/unleash.ts'
-import { createVendors, type Vendors } from '#shared/vendors/index.ts'
-import { quotaOf } from '#shared/vendors/uses.ts'
-import { withBudgets } from '#shared/vendors/limits/guard.ts'
+import { createVendors } from '#shared/vendors/index.ts'
+import { openConsents } from '#shared/vendors/mailbox.ts'
 import { budgetStore } from '#shared/store/budgets.ts'
 import { createBearerCheck, type BearerConfig } from './api/bearer.ts'
 import { registerApi } from './api/routes.ts'
@@ -99,7 +98,7 @@ export async function startIngress(
   registerMicrosoftWebhook(app, webhooks)
   const shared = { gates, db, codec, logger, bearer: createBearerCheck(bearerConfig(config)) }
   registerApi(app, { ...shared, refusals, publisher, publicUrl: config.PUBLIC_URL })
-  await registerOAuth(app, { ...shared, ...oauthPorts(config), vendors: budgetedVendors(config, shared) })
+  await registerOAuth(app, { ...shared, ...oauthPorts(config), vendors: consents(config, shared) })
 
   // Not Postgres: notifications do without it while their gates are open, and taking every instance
   // out of the balancer for a database outage would refuse them.
@@ -123,14 +122,9 @@ export async function startIngress(
 }
 
 /** What a person's consent costs at a vendor is taken from the same quota as everything else. */
-function budgetedVendors(config: IngressConfig, { db, logger }: { db: Database; logger: Logger }): Vendors {
-  const deps = { store: budgetStore(db), clock: systemClock, logger }
-  return new Map(
-    [...createVendors(config)].map(([name, vendor]) => [
-      name,
-      withBudgets(vendor, { ...deps, quota: quotaOf(name, config) }),
-    ]),
-  )
+function consents(config: IngressConfig, { db, logger }: { db: Database; logger: Logger }) {
+  const deps = { store: budgetStore(db), clock: systemClock, logger, quotas: config }
+  return openConsents(createVendors(config), deps)
 }
 
 function oauthPorts(config: IngressConfig) {

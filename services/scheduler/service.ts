@@ -18,7 +18,7 @@ import { type LiveGates, openGates } from '#shared/gates/unleash.ts'
 import { budgetStore } from '#shared/store/budgets.ts'
 import { loadCredentials, saveAccess } from '#shared/store/credentials.ts'
 import { createVendors } from '#shared/vendors/index.ts'
-import { openVendorUses } from '#shared/vendors/uses.ts'
+import { openMailboxes } from '#shared/vendors/mailbox.ts'
 import { GROUPS, TOPICS } from '#schemas/topics.ts'
 import type { SchedulerConfig } from './config.ts'
 import { createDeadLetterIndex } from './dead-letter-index.ts'
@@ -169,7 +169,7 @@ async function openDeps(
   )
   const producer = started.use(await openProducer(kafkaOf(config), logger))
   const credentialKeys = parseKeyring(config.CREDENTIALS_KEYS)
-  const vendors = openVendorUses(createVendors(config, clock), {
+  const mailboxes = openMailboxes(createVendors(config, clock), {
     keyring: credentialKeys,
     clock,
     logger,
@@ -185,7 +185,7 @@ async function openDeps(
     clock,
     logger,
     gates: overrides.gates ?? live!,
-    vendors,
+    mailboxes,
     keys: parseKeyring(config.CHANNEL_TOKEN_KEYS),
     credentialKeys,
     publicUrl: config.PUBLIC_URL,

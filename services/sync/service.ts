@@ -21,7 +21,7 @@ import { budgetStore } from '#shared/store/budgets.ts'
 import { loadCredentials, saveAccess } from '#shared/store/credentials.ts'
 import { createVendors, type Vendors } from '#shared/vendors/index.ts'
 import { withPrivateTitles } from '#shared/vendors/private-titles.ts'
-import { openVendorUses } from '#shared/vendors/uses.ts'
+import { openMailboxes } from '#shared/vendors/mailbox.ts'
 import { GROUPS, TOPICS } from '#schemas/topics.ts'
 import { openBackfillShare } from './backfill-share.ts'
 import type { SyncConfig } from './config.ts'
@@ -66,7 +66,7 @@ export async function startSync(
   const telemetry = started.use(startTelemetry({ service: 'sync', logger }))
   const kafka = { brokers: config.KAFKA_BROKERS, prefix: config.KAFKA_PREFIX, clientId: 'calstream-sync' }
   const { deps, live } = await openDeps(config, { logger, overrides, started }, signal)
-  countFromZero(deps.vendors.keys())
+  countFromZero(deps.mailboxes.vendors)
   const producer = started.use(await openProducer(kafka, logger))
   const crash = Promise.withResolvers<unknown>()
   const ledger = createOffsetLedger()
@@ -189,7 +189,7 @@ async function openDeps(
   const keyring = parseKeyring(config.CREDENTIALS_KEYS)
   const titles = config.PRIVATE_TITLES
   const adapters = withPrivateTitles(overrides.vendors ?? createVendors(config, clock), titles)
-  const vendors = openVendorUses(adapters, {
+  const mailboxes = openMailboxes(adapters, {
     keyring,
     clock,
     logger,
@@ -204,7 +204,7 @@ async function openDeps(
     clock,
     logger,
     gates: overrides.gates ?? live!,
-    vendors,
+    mailboxes,
     rules: rulesWith(titles),
   }
   return { deps, live }

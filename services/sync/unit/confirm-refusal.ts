@@ -2,12 +2,9 @@
 // with a fresh token. Invariant: a refusal is the account's only when two calls of different kinds
 // were refused, so no single resource parks anybody.
 import { Failure } from '#shared/domain/failure.ts'
-import type { ConnectionId } from '#shared/domain/ids.ts'
-import type { Access } from '#shared/vendors/tokens.ts'
-import type { Vendor } from '#shared/vendors/vendor.ts'
+import type { Mailbox } from '#shared/vendors/mailbox.ts'
 
 export interface Refused {
-  readonly connectionId: ConnectionId
   /** What was said of the calendar: a failure of kind `refused`. */
   readonly failure: Failure
   /** Whether the token that was refused was fetched for this call. */
@@ -21,15 +18,12 @@ export interface Refused {
  * met instead. Throws the signal's reason.
  */
 export async function confirmRefusal(
-  { vendor, access }: { readonly vendor: Vendor; readonly access: Access },
-  { connectionId, failure, isFresh }: Refused,
+  mailbox: Pick<Mailbox, 'probeAccount'>,
+  { failure, isFresh }: Refused,
   signal: AbortSignal,
 ): Promise<Failure> {
   try {
-    const used = await access.token(connectionId, signal)
-    if (!isFresh) access.invalidate(connectionId, used)
-    const token = isFresh ? used : await access.token(connectionId, signal)
-    await vendor.account(token, signal)
+    await mailbox.probeAccount(isFresh, signal)
   } catch (error) {
     if (!(error instanceof Failure)) throw error
     return confirmed(failure, error)
