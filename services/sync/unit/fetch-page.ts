@@ -2,24 +2,18 @@
 // before one that follows a token refresh; a stop cuts a call off (it rejects with the stop's
 // reason), because its page can be fetched again.
 import { performance } from 'node:perf_hooks'
-import { setTimeout as delay } from 'node:timers/promises'
-import { Failure, type FailureCode } from '#shared/domain/failure.ts'
+import { Failure } from '#shared/domain/failure.ts'
 import { settlementOf } from '#shared/domain/failure-settlement.ts'
 import { metrics } from '#shared/process/metrics.ts'
 import type { Mailbox } from '#shared/vendors/mailbox.ts'
 import { processRoom } from '#shared/vendors/room.ts'
 import type { CursorExpired, Page } from '#shared/vendors/vendor.ts'
 import { withSmallerPages, type CalendarRun } from './read-run.ts'
-import { confirmRefusal, ofCalendar } from './confirm-refusal.ts'
+import { asRefused, confirmRefusal, isKnownRefused, ofCalendar } from './confirm-refusal.ts'
 import type { Turn } from '../lanes.ts'
+import { isPaced, paced } from './pace.ts'
 import { interruption, type Interruption, type Unit, type UnitDeps } from './unit.ts'
 import { nextSeries, seriesToRead, vendorsPageToken } from './whole-series.ts'
-
-/** Longer than the steps of any budget; a unit that would wait longer gives its slot to others. */
-const BUDGET_WAIT_MAX_MS = 5_000
-const BUDGET_SPREAD_MS = 250
-/** Refusals of our own, with the time at which the call fits. */
-const PACED: ReadonlySet<FailureCode> = new Set(['vendor/budget-spent', 'vendor/recovering'])
 
 /** Whose call it is, and what is called. */
 interface Of {
@@ -129,7 +123,7 @@ function call<T>(
 ): Promise<T | Interruption> {
   const signal = AbortSignal.any([turn.signal, turn.stopping])
   const isKnown = isKnownRefused(unit, run)
-  return paced(deps, signal, async () => {
+  return paced(deps.clock, signal, async () => {
     let calls = 0
     let refusal: unknown
     const mailbox = deps.mailboxes.of<Interruption>(unit.connection, async (send) => {
@@ -151,28 +145,13 @@ function call<T>(
     } catch (error) {
       // A second call with a fresh token that was refused as well is about what was called.
       const isOfCall = error === refusal || calls > 1
-      if (!(error instanceof Failure) || PACED.has(error.code)) throw error
-      if (error.code === 'sync/gave-way') throw error
+      if (!(error instanceof Failure) || isPaced(error) || error.code === 'sync/gave-way') throw error
       if (!isOfCall) throw new AccountTrouble(error)
       if (error.kind !== 'refused') throw error
       if (isKnown) throw ofCalendar(error)
       return whoIsRefused(deps, unit, turn, { failure: error, isFresh: calls > 1 })
     }
   })
-}
-
-/**
- * Whether this calendar was refused the last time, with a fresh token too, while the account was
- * let in. Asking all that again at each try would cost four calls instead of one; whatever is wrong
- * with the account, its siblings that are well find out.
- */
-function isKnownRefused({ connection }: Unit, { calendar }: CalendarRun): boolean {
-  return !connection.isAllIll && calendar.lastCode === ('vendor/call-refused' satisfies FailureCode)
-}
-
-function asRefused(error: unknown): unknown {
-  const isToken = error instanceof Failure && error.code === 'vendor/token-rejected'
-  return isToken ? new Failure('vendor/call-refused', 'The vendor goes on refusing this calendar.') : error
 }
 
 /** Throws what the vendor refuses: this call, or as AccountTrouble the account. */
@@ -191,33 +170,6 @@ async function whoIsRefused(
     confirmRefusal(deps.mailboxes.of(unit.connection), refused, signal),
   )
   throw settlementOf(failure).action === 'retry-refused' ? failure : new AccountTrouble(failure)
-}
-
-/**
- * Waits for our own budget, or for its turn at a vendor that has just come back, when that is soon:
- * a backfill is slowed down, not failed. The gates are asked again after every wait, so a unit that
- * waits still hands over after its minute.
- */
-async function paced<T>(
-  { clock }: Pick<UnitDeps, 'clock'>,
-  signal: AbortSignal,
-  attempt: () => Promise<T>,
-): Promise<T> {
-  for (;;) {
-    try {
-      return await attempt()
-    } catch (error) {
-      if (!(error instanceof Failure) || !PACED.has(error.code)) throw error
-      const waitMs = ((error.retryAt ?? 0) - clock.now()) / 1000
-      if (waitMs > BUDGET_WAIT_MAX_MS) throw error
-      // Spread, or all who wait would ask at the same moment for the one call that fits;
-      // a turn is nobody else's.
-      const spreadMs = error.code === 'vendor/recovering' ? 0 : BUDGET_SPREAD_MS * Math.random()
-      await delay(Math.max(0, waitMs) + spreadMs, undefined, { signal }).catch(() => {
-        throw signal.reason
-      })
-    }
-  }
 }
 
 async function timed<T>({ connection }: Unit, name: string, work: () => Promise<T>): Promise<T> {

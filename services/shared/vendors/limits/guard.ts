@@ -20,7 +20,7 @@ import {
   type Caller,
   type Quota,
 } from './budget.ts'
-import { createLimiter, type Limiter } from '../fetch.ts'
+import { createLimiter, type Limiter } from './limiter.ts'
 import type { EachCall } from '../vendor.ts'
 
 /**

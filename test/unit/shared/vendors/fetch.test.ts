@@ -2,7 +2,8 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { ANSWER_BYTES_MAX, ANSWER_VALUES_MAX } from '#shared/domain/page-limits.ts'
-import { createBoundedFetch, createLimiter, retryAtOf } from '#shared/vendors/fetch.ts'
+import { createBoundedFetch, retryAtOf } from '#shared/vendors/fetch.ts'
+import { createLimiter } from '#shared/vendors/limits/limiter.ts'
 import { failureOf } from '../../../support/answering-google.ts'
 import { serve, serveRaw } from '../../../support/odd-server.ts'
 
