@@ -102,7 +102,8 @@ class VendorGuard implements Guard {
     let opening: Promise<void> | null = null
     const each: EachCall = async (send) => {
       let isSent = false
-      const take = async () => {
+      try {
+        using _place = mailbox === null ? null : await this.#limiter.enter(`${mailbox} ${door}`, signal)
         // The first call decides at once whether the method begins;
         // those after it, or beside it, wait a little.
         if (opening === null) await (opening = this.#take(caller, 0, signal))
@@ -112,10 +113,7 @@ class VendorGuard implements Guard {
         }
         signal.throwIfAborted()
         isSent = true
-        return send()
-      }
-      try {
-        return await (mailbox === null ? take() : this.#limiter.run(`${mailbox} ${door}`, signal, take))
+        return await send()
       } catch (error) {
         throw isSent ? error : new NotSent('not sent', { cause: error })
       }

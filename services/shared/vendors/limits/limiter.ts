@@ -4,10 +4,10 @@ import { CALL_TIMEOUT_MS } from '../fetch.ts'
 
 export interface Limiter {
   /**
-   * Runs the work when fewer than the limit run for this key. Rejects with the signal's reason, or
-   * with a Failure when too many wait or the wait took as long as a call may take.
+   * A place among the calls that run for this key, held until it is disposed. Rejects with the
+   * signal's reason, or with a Failure when too many wait or the wait took as long as a call may.
    */
-  run<T>(key: string, signal: AbortSignal, work: () => Promise<T>): Promise<T>
+  enter(key: string, signal: AbortSignal): Promise<Disposable>
 }
 
 interface Gate {
@@ -23,7 +23,7 @@ export function createLimiter(limits: { perKey: number; waitingMax: number; wait
   const gates = new Map<string, Gate>()
   const waitMs = limits.waitMs ?? CALL_TIMEOUT_MS
   return {
-    async run(key, signal, work) {
+    async enter(key, signal) {
       signal.throwIfAborted()
       const gate = gates.get(key) ?? { running: 0, waiting: [] }
       gates.set(key, gate)
@@ -31,13 +31,13 @@ export function createLimiter(limits: { perKey: number; waitingMax: number; wait
       else if (gate.waiting.length >= limits.waitingMax) {
         throw new Failure('vendor/throttled', 'Too many calls of calstream wait for this account already.')
       } else await turn(gate, signal, waitMs)
-      try {
-        return await work()
-      } finally {
-        // The slot is handed to the next in line, so `running` only falls when nobody waits.
-        const next = gate.waiting.shift()
-        if (next) next()
-        else if (--gate.running === 0) gates.delete(key)
+      return {
+        [Symbol.dispose]() {
+          // The place is handed to the next in line, so `running` only falls when nobody waits.
+          const next = gate.waiting.shift()
+          if (next) next()
+          else if (--gate.running === 0) gates.delete(key)
+        },
       }
     },
   }
