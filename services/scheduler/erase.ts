@@ -20,7 +20,7 @@ import { workThrough } from './bounded-each.ts'
 const PER_RUN = 100
 const LIMITS = { atOnce: 4, withinMs: 8000 }
 
-export type EraseDeps = Pick<ChannelsDeps, 'db' | 'vendors' | 'gates' | 'clock' | 'logger'> & {
+export type EraseDeps = Pick<ChannelsDeps, 'db' | 'mailboxes' | 'gates' | 'clock' | 'logger'> & {
   readonly credentialKeys: Keyring
 }
 
@@ -49,10 +49,10 @@ async function isRevoked(
   connection: ErasableConnection,
   signal: AbortSignal,
 ): Promise<boolean> {
-  const use = deps.vendors.get(connection.vendor)
   const { credentials } = connection
+  const isKnown = deps.mailboxes.vendors.has(connection.vendor)
   // A revocation at Google ends every grant of the account to our app, not just this one.
-  if (!use || credentials === null || connection.isShared) return true
+  if (!isKnown || credentials === null || connection.isShared) return true
   if (deps.gates.jobs().state !== 'on') return false
   try {
     const refreshToken = openSecret(deps.credentialKeys, credentials.refreshToken, {
@@ -61,7 +61,7 @@ async function isRevoked(
     })
     // Asked as late as can be: whoever has just connected again must keep the new grant.
     if (!(await isErasable(deps.db, connection))) return false
-    await use.vendor.revoke(refreshToken, signal)
+    await deps.mailboxes.of(connection).revoke(refreshToken, signal)
     return true
   } catch (error) {
     if (signal.aborted) return false

@@ -1,6 +1,6 @@
 // What the jobs take, as a process opens it.
 import type { Opening, Overrides } from '#shared/boot/open-service.ts'
-import { openVendors } from '#shared/boot/open-vendors.ts'
+import { openStoredMailboxes } from '#shared/boot/open-stored-mailboxes.ts'
 import { systemClock } from '#shared/process/clock.ts'
 import { parseKeyring } from '#shared/process/keyring.ts'
 import { createVendors } from '#shared/vendors/index.ts'
@@ -25,7 +25,13 @@ export async function openJobDeps(service: Opening<SchedulerConfig>, overrides: 
   const producer = await service.producer()
   const credentialKeys = parseKeyring(config.CREDENTIALS_KEYS)
   const adapters = createVendors(config, clock)
-  const vendors = openVendors(adapters, { db, keyring: credentialKeys, clock, logger, quotas: config })
+  const mailboxes = openStoredMailboxes(adapters, {
+    db,
+    keyring: credentialKeys,
+    clock,
+    logger,
+    quotas: config,
+  })
   return {
     db,
     codec,
@@ -33,7 +39,7 @@ export async function openJobDeps(service: Opening<SchedulerConfig>, overrides: 
     clock,
     logger,
     gates,
-    vendors,
+    mailboxes,
     keys: parseKeyring(config.CHANNEL_TOKEN_KEYS),
     credentialKeys,
     publicUrl: config.PUBLIC_URL,

@@ -24,7 +24,7 @@ const DAY_SECONDS = 86_400
 const SOON_SECONDS = 600
 const HOURLY_PROBES = 24
 
-export type ProbeDeps = Pick<ChannelsDeps, 'codec' | 'vendors' | 'gates' | 'logger'> & {
+export type ProbeDeps = Pick<ChannelsDeps, 'codec' | 'mailboxes' | 'gates' | 'logger'> & {
   readonly db: Database
 }
 
@@ -60,10 +60,9 @@ async function probeOne(
   signal: AbortSignal,
 ): Promise<boolean> {
   const { connectionId, vendor } = connection
-  const use = deps.vendors.get(vendor)
-  if (use === undefined || !mayRing(deps.gates, connection)) return false
+  if (!deps.mailboxes.vendors.has(vendor) || !mayRing(deps.gates, connection)) return false
   try {
-    await use.access.withToken(connectionId, signal, (token) => use.vendor.account(token, signal))
+    await deps.mailboxes.of(connection).account(signal)
   } catch (error) {
     if (signal.aborted) return false
     const failure = asFailure(error)

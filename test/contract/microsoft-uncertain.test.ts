@@ -6,8 +6,10 @@ import { connectionId } from '#shared/domain/ids.ts'
 import { systemClock } from '#shared/process/clock.ts'
 import { createLogger } from '#shared/process/log.ts'
 import type { Vendor } from '#shared/vendors/vendor.ts'
-import { withBudgets } from '#shared/vendors/limits/guard.ts'
+import { createGuard } from '#shared/vendors/limits/guard.ts'
+import { createMailboxes } from '#shared/vendors/mailbox.ts'
 import { eventually } from '../support/eventually.ts'
+import { NEVER_SPENT } from '../support/free-mailboxes.ts'
 import { openSimulatedMicrosoft } from '../support/simulated-microsoft.ts'
 import {
   describeItems,
@@ -161,26 +163,17 @@ test('many readers of one mailbox in two processes never make Microsoft throttle
  * with a budget that is never spent.
  */
 function limited(adapter: Vendor, account: TestAccount) {
-  const vendor = withBudgets(adapter, {
+  const guard = createGuard('microsoft', {
     quota: { perMinute: 1_000_000, mailboxPerMinute: 1_000_000 },
-    store: {
-      take: async (wishes) =>
-        wishes.map(({ key, calls }) => ({
-          key,
-          granted: Math.max(1, calls),
-          waitMicros: 0,
-          isResting: false,
-        })),
-      rest: async () => undefined,
-    },
+    store: NEVER_SPENT,
     clock: systemClock,
     logger: createLogger({ service: 'test', level: 'silent' }),
   })
-  const access = vendor.bind({
-    token: async () => account.accessToken,
-    invalidate: () => undefined,
-    withToken: (_connection, _signal, work) => work(account.accessToken),
+  const tokens = { of: async () => account.accessToken, invalidate: () => undefined }
+  const mailbox = createMailboxes([{ vendor: adapter, guard, tokens }]).of({
+    vendor: 'microsoft',
+    connectionId: connectionId('00000000-0000-4000-8000-00000000000a'),
   })
-  const mailbox = connectionId('00000000-0000-4000-8000-00000000000a')
-  return () => access.withToken(mailbox, signal, () => readOn(vendor, account, null))
+  const fetchPage: Vendor['fetchPage'] = (_token, request, until) => mailbox.fetchPage(request, until)
+  return () => readOn({ ...adapter, fetchPage }, account, null)
 }

@@ -14,12 +14,12 @@ import { Secret } from '#shared/process/secret.ts'
 import { openProducer } from '#shared/kafka/open.ts'
 import { openDatabase } from '#shared/store/database.ts'
 import { applySchemas } from '#shared/kafka/schemas.ts'
-import type { Access } from '#shared/vendors/tokens.ts'
 import type { Vendor } from '#shared/vendors/vendor.ts'
 import type { EraseDeps } from '../../services/scheduler/erase.ts'
 import type { ListDeps } from '../../services/scheduler/calendars/list.ts'
 import type { ChannelsDeps } from '../../services/scheduler/channels/deps.ts'
 import { channelVendor, type ChannelVendor } from './channel-vendor.ts'
+import { freeMailboxes } from './free-mailboxes.ts'
 import { openReader, quiet } from './outbox.ts'
 import { openRelayWorld, type RelayWorld } from './relay-world.ts'
 import { testStack } from './stack.ts'
@@ -49,7 +49,6 @@ export async function openSchedulerWorld(
   label: string,
   parts: {
     readonly vendor?: (clock: Clock) => Vendor
-    readonly access?: Access
     readonly around?: (producer: Producer) => Producer
   } = {},
 ): Promise<SchedulerWorld> {
@@ -82,7 +81,7 @@ export async function openSchedulerWorld(
       logger: quiet,
       producer: parts.around ? parts.around(producer) : producer,
       gates: gatesOf(closed),
-      vendors: new Map(vendor ? [[vendor.name, { vendor, access: parts.access ?? openDoor }]] : []),
+      mailboxes: freeMailboxes(vendor ? [vendor] : []),
       keys: parseKeyring(new Secret(keyring)),
       credentialKeys: parseKeyring(new Secret(keyring)),
       publicUrl: 'https://calstream.example',
@@ -154,13 +153,6 @@ export async function openSchedulerWorld(
     },
     [Symbol.asyncDispose]: () => all.disposeAsync(),
   }
-}
-
-/** Tokens are not what these tests are about. */
-const openDoor: Access = {
-  token: async () => 'access-token',
-  invalidate: () => undefined,
-  withToken: (_connection, _signal, work) => work('access-token'),
 }
 
 export type ChannelWorldParts = Omit<NonNullable<Parameters<typeof openSchedulerWorld>[1]>, 'vendor'>

@@ -19,8 +19,8 @@ import { openDatabase } from '#shared/store/database.ts'
 import { startTelemetry } from '#shared/process/telemetry.ts'
 import { budgetStore } from '#shared/store/budgets.ts'
 import { loadCredentials, saveAccess } from '#shared/store/credentials.ts'
-import { createVendors } from '#shared/vendors/index.ts'
-import { openVendorUses } from '#shared/vendors/uses.ts'
+import { createVendors, type Vendors } from '#shared/vendors/index.ts'
+import { openMailboxes, type Mailboxes } from '#shared/vendors/mailbox.ts'
 import { openStoredEvents } from '../../infra/oracle/rows.ts'
 import { readTruth } from '../../infra/oracle/truth.ts'
 import { compareHoldings, type Difference } from '../../infra/oracle/verify.ts'
@@ -98,6 +98,9 @@ export class SyncWorld implements AsyncDisposable {
   readonly world: World
   readonly deps: UnitDeps
   readonly codec: Codec
+  /** The adapters, and the product's mailboxes at them or at what a test makes of them. */
+  readonly vendors: Vendors
+  readonly mailboxesAt: (vendors: Vendors) => Mailboxes
   readonly #pool: pg.Pool
   readonly #owned: AsyncDisposableStack
   /** Answers of the sync gate to come, one per question; `on` when there are none. */
@@ -108,11 +111,15 @@ export class SyncWorld implements AsyncDisposable {
     world: World
     deps: UnitDeps
     codec: Codec
+    vendors: Vendors
+    mailboxesAt: (vendors: Vendors) => Mailboxes
     pool: pg.Pool
     owned: AsyncDisposableStack
   }) {
     this.world = parts.world
     this.codec = parts.codec
+    this.vendors = parts.vendors
+    this.mailboxesAt = parts.mailboxesAt
     this.#pool = parts.pool
     this.#owned = parts.owned
     this.deps = { ...parts.deps, gates: this.#gates() }
@@ -385,18 +392,21 @@ export async function openSyncWorld(label: string): Promise<SyncWorld> {
     AbortSignal.timeout(30_000),
   )
   const config = readEnv(z.object(vendorsEnv), { ...world.env })
-  const vendors = openVendorUses(createVendors(config), {
-    keyring: parseKeyring(new Secret(setting('CREDENTIALS_KEYS'))),
-    clock: systemClock,
-    logger,
-    quotas: config,
-    load: (connection) => loadCredentials(db, connection),
-    save: (update) => saveAccess(db, update),
-    store: budgetStore(db),
-  })
+  const vendors = createVendors(config)
+  const mailboxesAt = (adapters: Vendors) =>
+    openMailboxes(adapters, {
+      keyring: parseKeyring(new Secret(setting('CREDENTIALS_KEYS'))),
+      clock: systemClock,
+      logger,
+      quotas: config,
+      load: (connection) => loadCredentials(db, connection),
+      save: (update) => saveAccess(db, update),
+      store: budgetStore(db),
+    })
   const pool = new pg.Pool({ connectionString: setting('POSTGRES_URL'), max: 2 })
   pool.on('error', () => undefined)
   owned.defer(() => pool.end())
-  const deps = { db, codec, clock: systemClock, logger, vendors, gates: null as never }
-  return new SyncWorld({ world, deps, codec, pool, owned })
+  const mailboxes = mailboxesAt(vendors)
+  const deps = { db, codec, clock: systemClock, logger, mailboxes, gates: null as never }
+  return new SyncWorld({ world, deps, codec, vendors, mailboxesAt, pool, owned })
 }

@@ -8,7 +8,7 @@ import { asFailure, Failure } from '#shared/domain/failure.ts'
 import type { VendorName } from '#shared/domain/ids.ts'
 import { openSecret } from '#shared/process/keyring.ts'
 import { finishTry, readFlow, spendState, type Flow } from '#shared/store/oauth-flows.ts'
-import type { Vendor } from '#shared/vendors/vendor.ts'
+import type { ConsentVendor } from '#shared/vendors/mailbox.ts'
 import { saveAccount, type Connected, type GrantedAccount } from '../connect-account.ts'
 import { allowLongAnswer, type ProblemDetails } from '../server.ts'
 import {
@@ -142,7 +142,7 @@ type Outcome =
  */
 async function connect(
   deps: FlowDeps,
-  vendor: Vendor,
+  vendor: ConsentVendor,
   consent: { readonly flow: Flow; readonly code: string; readonly sealedVerifier: string },
 ): Promise<Outcome> {
   try {
@@ -158,7 +158,7 @@ async function connect(
 
 async function exchange(
   deps: FlowDeps,
-  vendor: Vendor,
+  vendor: ConsentVendor,
   consent: { readonly flow: Flow; readonly code: string; readonly sealedVerifier: string },
 ): Promise<Outcome> {
   const { flow, code } = consent

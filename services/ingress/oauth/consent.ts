@@ -9,7 +9,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { VendorName } from '#shared/domain/ids.ts'
 import { sealSecret } from '#shared/process/keyring.ts'
 import { beginTry, readFlow, type Flow } from '#shared/store/oauth-flows.ts'
-import type { Vendor } from '#shared/vendors/vendor.ts'
+import type { ConsentVendor } from '#shared/vendors/mailbox.ts'
 import {
   askingPage,
   FORM_REFUSED,
@@ -140,7 +140,7 @@ function fieldOf(body: unknown): string | null {
  */
 async function toConsent(
   deps: FlowDeps,
-  vendor: Vendor,
+  vendor: ConsentVendor,
   { flow, named: { attempt }, browserHash }: Linked & { readonly browserHash: Buffer },
 ): Promise<string | null> {
   const verifier = randomBytes(VERIFIER_BYTES).toString('base64url')
@@ -157,7 +157,7 @@ async function toConsent(
 
 function consentOf(
   deps: FlowDeps,
-  vendor: Vendor,
+  vendor: ConsentVendor,
   request: { readonly state: string; readonly codeChallenge: string; readonly loginHint?: string | null },
 ): string {
   return vendor.consentUrl({ redirectUri: callbackUrl(deps, vendor.name), loginHint: null, ...request })

@@ -5,7 +5,7 @@ import type { Codec } from '#shared/kafka/codec.ts'
 import type { Keyring } from '#shared/process/keyring.ts'
 import type { Logger } from '#shared/process/log.ts'
 import type { Database } from '#shared/store/database.ts'
-import type { Vendors } from '#shared/vendors/index.ts'
+import type { ConsentVendor } from '#shared/vendors/mailbox.ts'
 import type { BrowserCookie } from './browser-cookie.ts'
 import type { FlowTokens } from './flow-tokens.ts'
 
@@ -16,7 +16,7 @@ export interface FlowDeps {
   readonly keyring: Keyring
   readonly tokens: FlowTokens
   readonly cookie: BrowserCookie
-  readonly vendors: Vendors
+  readonly vendors: ReadonlyMap<VendorName, ConsentVendor>
   /** Without a slash at its end. */
   readonly publicUrl: string
   readonly returnOrigins: readonly string[]

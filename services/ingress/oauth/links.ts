@@ -18,7 +18,6 @@ import type { Queryable } from '#shared/store/database.ts'
 import { readConnectionState } from '#shared/store/connection-status.ts'
 import { createFlow } from '#shared/store/oauth-flows.ts'
 import { cleanLine } from '#shared/vendors/storable.ts'
-import type { Vendors } from '#shared/vendors/index.ts'
 import {
   chooseProvider,
   CONNECTION_NOT_FOUND,
@@ -45,7 +44,7 @@ export interface LinkDeps {
   readonly bearer: BearerCheck
   readonly db: Queryable
   readonly tokens: FlowTokens
-  readonly vendors: Vendors
+  readonly vendors: Pick<ReadonlyMap<VendorName, unknown>, 'has'>
   /** Without a slash at its end. */
   readonly publicUrl: string
   readonly returnOrigins: readonly string[]

@@ -2,9 +2,8 @@
 import { systemClock } from '#shared/process/clock.ts'
 import { parseKeyring } from '#shared/process/keyring.ts'
 import { budgetStore } from '#shared/store/budgets.ts'
-import { createVendors, type Vendors } from '#shared/vendors/index.ts'
-import { withBudgets } from '#shared/vendors/limits/guard.ts'
-import { quotaOf } from '#shared/vendors/uses.ts'
+import { createVendors } from '#shared/vendors/index.ts'
+import { openConsents } from '#shared/vendors/mailbox.ts'
 import type { IngressConfig } from '../config.ts'
 import { createBrowserCookie } from './browser-cookie.ts'
 import { CHAIN_LIFE_MS, type FlowDeps } from './flow.ts'
@@ -20,19 +19,14 @@ export function oauthParts(config: IngressConfig, deps: Pick<FlowDeps, 'db' | 'l
     keyring,
     tokens: createFlowTokens(keyring),
     cookie: createBrowserCookie({ isSecure, lifeMs: CHAIN_LIFE_MS }),
-    vendors: budgetedVendors(config, deps),
+    vendors: consents(config, deps),
     publicUrl: config.PUBLIC_URL,
     returnOrigins: config.OAUTH_RETURN_ORIGINS,
   }
 }
 
 /** What a person's consent costs at a vendor is taken from the same quota as everything else. */
-function budgetedVendors(config: IngressConfig, { db, logger }: Pick<FlowDeps, 'db' | 'logger'>): Vendors {
-  const deps = { store: budgetStore(db), clock: systemClock, logger }
-  return new Map(
-    [...createVendors(config)].map(([name, vendor]) => [
-      name,
-      withBudgets(vendor, { ...deps, quota: quotaOf(name, config) }),
-    ]),
-  )
+function consents(config: IngressConfig, { db, logger }: Pick<FlowDeps, 'db' | 'logger'>) {
+  const deps = { store: budgetStore(db), clock: systemClock, logger, quotas: config }
+  return openConsents(createVendors(config), deps)
 }

@@ -54,7 +54,7 @@ async function listable(deps: ListDeps): Promise<readonly DueConnection[]> {
   let after: ConnectionId | null = null
   while (deps.gates.jobs().state === 'on') {
     const page: readonly DueConnection[] = await listableConnections(deps.db, after, PAGE)
-    found.push(...page.filter((one) => deps.vendors.has(one.vendor) && mayRing(deps.gates, one)))
+    found.push(...page.filter((one) => deps.mailboxes.vendors.has(one.vendor) && mayRing(deps.gates, one)))
     after = page.at(-1)?.connectionId ?? null
     if (page.length < PAGE || found.length >= PER_RUN) break
   }
@@ -62,13 +62,9 @@ async function listable(deps: ListDeps): Promise<readonly DueConnection[]> {
 }
 
 async function compareOne(deps: ListDeps, connection: DueConnection, signal: AbortSignal): Promise<boolean> {
-  const { connectionId } = connection
-  const use = deps.vendors.get(connection.vendor)
-  if (use === undefined || !mayRing(deps.gates, connection)) return false
+  if (!deps.mailboxes.vendors.has(connection.vendor) || !mayRing(deps.gates, connection)) return false
   try {
-    const listed = await use.access.withToken(connectionId, signal, (accessToken) =>
-      use.vendor.listCalendars(accessToken, signal),
-    )
+    const listed = await deps.mailboxes.of(connection).listCalendars(signal)
     // Every account has one of its own, so this is a fault of the answer.
     if (listed.length === 0)
       throw new Failure('vendor/unreadable-answer', 'The vendor lists no calendar at all.')

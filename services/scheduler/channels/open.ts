@@ -20,7 +20,6 @@ import {
   unwatchedCalendars,
   type UnwatchedCalendar,
 } from '#shared/store/channels.ts'
-import type { VendorUse } from '#shared/vendors/uses.ts'
 import type { OpenedChannel } from '#shared/vendors/vendor.ts'
 import type { ChannelsDeps } from './deps.ts'
 import { mayRing, ring, type Ring } from '../rings/doorbell.ts'
@@ -118,8 +117,8 @@ async function tendable(deps: ChannelsDeps): Promise<readonly UnwatchedCalendar[
   }
 }
 
-function mayTend({ gates, vendors, clock }: ChannelsDeps, calendar: UnwatchedCalendar): boolean {
-  if (!vendors.has(calendar.vendor) || !mayRing(gates, calendar)) return false
+function mayTend({ gates, mailboxes, clock }: ChannelsDeps, calendar: UnwatchedCalendar): boolean {
+  if (!mailboxes.vendors.has(calendar.vendor) || !mayRing(gates, calendar)) return false
   return isRenewable(calendar, clock.now()) || !VALIDATES[calendar.vendor] || gates.webhook().state === 'on'
 }
 
@@ -166,11 +165,9 @@ async function renewOne(
   signal: AbortSignal,
 ): Promise<'renewed' | 'gone' | 'failed'> {
   const { channelId } = calendar
-  const { vendor, access } = useOf(deps, calendar)
+  const mailbox = deps.mailboxes.of(calendar)
   try {
-    const answer = await access.withToken(calendar.connectionId, signal, (accessToken) =>
-      vendor.renewChannel(accessToken, { channelId, lifeMs: LIFE_MS }, signal),
-    )
+    const answer = await mailbox.renewChannel({ channelId, lifeMs: LIFE_MS }, signal)
     if (answer.kind === 'gone') {
       await deleteChannel(deps.db, channelId)
       return 'gone'
@@ -196,24 +193,19 @@ async function openOne(
   calendar: UnwatchedCalendar,
   signal: AbortSignal,
 ): Promise<'opened' | 'not-opened' | 'callback-refused'> {
-  const { vendor, access } = useOf(deps, calendar)
+  const mailbox = deps.mailboxes.of(calendar)
   const id = randomUUID()
   const tokenEndsAt = deps.clock.now() + (TOKEN_LIFE_MS[calendar.vendor] + TOKEN_GRACE_MS) * 1000
   if (!(await insertOpening(deps.db, id, calendar))) return 'not-opened'
   try {
-    const answer = await access.withToken(calendar.connectionId, signal, (accessToken) =>
-      vendor.openChannel(
-        accessToken,
-        {
-          channelId: id,
-          vendorCalendarId: calendar.vendorCalendarId,
-          callbackUrl: `${deps.publicUrl}/api/webhooks/calendar/${calendar.vendor}`,
-          token: signChannelToken(deps.keys, { ...calendar, endsAt: tokenEndsAt }),
-          lifeMs: LIFE_MS,
-        },
-        signal,
-      ),
-    )
+    const request = {
+      channelId: id,
+      vendorCalendarId: calendar.vendorCalendarId,
+      callbackUrl: `${deps.publicUrl}/api/webhooks/calendar/${calendar.vendor}`,
+      token: signChannelToken(deps.keys, { ...calendar, endsAt: tokenEndsAt }),
+      lifeMs: LIFE_MS,
+    }
+    const answer = await mailbox.openChannel(request, signal)
     if (answer.kind === 'push-not-supported') {
       const waitMs = ASK_AGAIN_MS * (0.75 + 0.5 * Math.random())
       await markPushNotSupported(deps.db, { calendarId: calendar.calendarId, channelId: id }, waitMs)
@@ -320,10 +312,4 @@ function lifeEnd({ clock }: Pick<ChannelsDeps, 'clock'>, expiresAt: Micros): Mic
 
 function ringOf({ connectionId, providerId, vendor, calendarId }: UnwatchedCalendar): Ring {
   return { connectionId, providerId, vendor, calendarId, asOf: null }
-}
-
-function useOf(deps: ChannelsDeps, { vendor }: { readonly vendor: VendorName }): VendorUse {
-  const use = deps.vendors.get(vendor)
-  if (use === undefined) throw new Error(`There is no vendor ${vendor} here, although it was asked for.`)
-  return use
 }

@@ -20,7 +20,7 @@ const LIMITS = { atOnce: 4, withinMs: 5000 }
 /** Longer than an opening may take and its leftovers live. */
 const UNKNOWN_FOR_SECONDS = 300
 
-type StopDeps = Pick<ChannelsDeps, 'db' | 'vendors' | 'gates' | 'clock' | 'logger'>
+type StopDeps = Pick<ChannelsDeps, 'db' | 'mailboxes' | 'gates' | 'clock' | 'logger'>
 
 /**
  * Stops what is replaced or not synced any more.
@@ -62,14 +62,11 @@ async function stopOne(
   channel: Pick<Channel, 'id' | 'connectionId' | 'vendor' | 'resourceId' | 'attempts'>,
   signal: AbortSignal,
 ): Promise<number | null> {
-  const use = deps.vendors.get(channel.vendor)
-  if (!use) return null
+  if (!deps.mailboxes.vendors.has(channel.vendor)) return null
   if (deps.gates.jobs().state !== 'on') return 0
   try {
     const { id: channelId, resourceId } = channel
-    await use.access.withToken(channel.connectionId, signal, (accessToken) =>
-      use.vendor.stopChannel(accessToken, { channelId, resourceId }, signal),
-    )
+    await deps.mailboxes.of(channel).stopChannel({ channelId, resourceId }, signal)
     return null
   } catch (error) {
     if (signal.aborted) return 0

@@ -36,42 +36,30 @@ export interface AccessUpdate {
   readonly endsAt: Micros | null
 }
 
-export interface AccessDeps {
-  /** A vendor; one with budgets wants to know whose token it is. */
-  readonly vendor: {
-    refresh(refreshToken: string, signal: AbortSignal, connectionId: ConnectionId): Promise<Grant>
-  }
+export interface TokensDeps {
+  readonly refresh: (refreshToken: string, signal: AbortSignal, connectionId: ConnectionId) => Promise<Grant>
   readonly load: (connectionId: ConnectionId) => Promise<StoredCredentials | null>
   readonly save: (update: AccessUpdate) => Promise<'saved' | 'superseded'>
   readonly keyring: Keyring
   readonly clock: Clock
 }
 
-export interface Access {
+export interface Tokens {
   /**
    * A token that is good for a minute at least. Throws Failure `vendor/grant-revoked` when the
    * person has to connect again.
    */
-  token(connectionId: ConnectionId, signal: AbortSignal): Promise<string>
-  /** Tells that the vendor did not accept this token: the next `token` fetches another. */
+  of(connectionId: ConnectionId, signal: AbortSignal): Promise<string>
+  /** Tells that the vendor did not accept this token: the next `of` fetches another. */
   invalidate(connectionId: ConnectionId, rejected: string): void
-  /**
-   * Runs a vendor call with a token. If the vendor rejects the token, it is refreshed and the call
-   * repeated once; a second rejection is `vendor/call-refused`: it says nothing of the person.
-   */
-  withToken<T>(
-    connectionId: ConnectionId,
-    signal: AbortSignal,
-    work: (accessToken: string) => Promise<T>,
-  ): Promise<T>
 }
 
-/** Opens access to the tokens of one vendor's connections. */
-export function openAccess(deps: AccessDeps): Access {
+/** The tokens of one vendor's connections. */
+export function openTokens(deps: TokensDeps): Tokens {
   const flights = new Map<ConnectionId, Promise<string>>()
   const rejected = new Map<ConnectionId, string>()
 
-  async function token(connectionId: ConnectionId, signal: AbortSignal): Promise<string> {
+  async function tokenOf(connectionId: ConnectionId, signal: AbortSignal): Promise<string> {
     for (let attempt = 1; ; attempt += 1) {
       signal.throwIfAborted()
       const fresh = await orAborted(join(connectionId), signal)
@@ -101,34 +89,11 @@ export function openAccess(deps: AccessDeps): Access {
     if (rejected.size > REJECTED_MAX && oldest !== undefined) rejected.delete(oldest)
   }
 
-  return {
-    token,
-    invalidate,
-    async withToken(connectionId, signal, work) {
-      const first = await token(connectionId, signal)
-      try {
-        return await work(first)
-      } catch (error) {
-        if (!isTokenRejected(error)) throw error
-      }
-      invalidate(connectionId, first)
-      const second = await token(connectionId, signal)
-      try {
-        return await work(second)
-      } catch (error) {
-        if (!isTokenRejected(error)) throw error
-        throw new Failure('vendor/call-refused', 'The vendor rejects even a fresh access token.')
-      }
-    },
-  }
-}
-
-function isTokenRejected(error: unknown): boolean {
-  return error instanceof Failure && error.code === 'vendor/token-rejected'
+  return { of: tokenOf, invalidate }
 }
 
 async function currentToken(
-  deps: AccessDeps,
+  deps: TokensDeps,
   connectionId: ConnectionId,
   rejected: string | undefined,
 ): Promise<string> {
@@ -146,7 +111,7 @@ async function currentToken(
       connectionId,
       field: 'refresh_token',
     })
-    const grant = await deps.vendor.refresh(refreshToken, AbortSignal.timeout(60_000), connectionId)
+    const grant = await deps.refresh(refreshToken, AbortSignal.timeout(60_000), connectionId)
     const sealed = sealGrant(deps.keyring, connectionId, grant)
     const outcome = await deps.save({ connectionId, version: stored.version, ...sealed })
     if (outcome === 'saved') return grant.accessToken
@@ -154,7 +119,7 @@ async function currentToken(
   throw new Failure('store/contention', 'Other processes kept refreshing the token of this connection.')
 }
 
-function usableToken(deps: AccessDeps, connectionId: ConnectionId, stored: StoredCredentials): string | null {
+function usableToken(deps: TokensDeps, connectionId: ConnectionId, stored: StoredCredentials): string | null {
   const { accessToken, accessExpiresAt } = stored
   if (accessToken === null || accessExpiresAt === null) return null
   if (accessExpiresAt - deps.clock.now() < RENEW_BEFORE_MICROS) return null

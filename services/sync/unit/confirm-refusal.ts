@@ -1,13 +1,12 @@
 // Whether a vendor refuses one calendar or the account: one question about the account as a whole,
 // with a fresh token. Invariant: a refusal is the account's only when two calls of different kinds
 // were refused, so no single resource parks anybody.
-import { Failure } from '#shared/domain/failure.ts'
-import type { ConnectionId } from '#shared/domain/ids.ts'
-import type { Access } from '#shared/vendors/tokens.ts'
-import type { Vendor } from '#shared/vendors/vendor.ts'
+import { Failure, type FailureCode } from '#shared/domain/failure.ts'
+import type { Mailbox } from '#shared/vendors/mailbox.ts'
+import type { CalendarRun } from './read-run.ts'
+import type { Unit } from './unit.ts'
 
 export interface Refused {
-  readonly connectionId: ConnectionId
   /** What was said of the calendar: a failure of kind `refused`. */
   readonly failure: Failure
   /** Whether the token that was refused was fetched for this call. */
@@ -21,20 +20,32 @@ export interface Refused {
  * met instead. Throws the signal's reason.
  */
 export async function confirmRefusal(
-  { vendor, access }: { readonly vendor: Vendor; readonly access: Access },
-  { connectionId, failure, isFresh }: Refused,
+  mailbox: Pick<Mailbox, 'probeAccount'>,
+  { failure, isFresh }: Refused,
   signal: AbortSignal,
 ): Promise<Failure> {
   try {
-    const used = await access.token(connectionId, signal)
-    if (!isFresh) access.invalidate(connectionId, used)
-    const token = isFresh ? used : await access.token(connectionId, signal)
-    await vendor.account(token, signal)
+    await mailbox.probeAccount(isFresh, signal)
   } catch (error) {
     if (!(error instanceof Failure)) throw error
     return confirmed(failure, error)
   }
   return ofCalendar(failure)
+}
+
+/**
+ * Whether this calendar was refused the last time, with a fresh token too, while the account was
+ * let in. Asking all that again at each try would cost four calls instead of one; whatever is wrong
+ * with the account, its siblings that are well find out.
+ */
+export function isKnownRefused({ connection }: Unit, { calendar }: CalendarRun): boolean {
+  return !connection.isAllIll && calendar.lastCode === ('vendor/call-refused' satisfies FailureCode)
+}
+
+/** What a known refusal is told as: it asks for no other token. */
+export function asRefused(error: unknown): unknown {
+  const isToken = error instanceof Failure && error.code === 'vendor/token-rejected'
+  return isToken ? new Failure('vendor/call-refused', 'The vendor goes on refusing this calendar.') : error
 }
 
 /** A refusal of one calendar while the account answers, or was not asked. */

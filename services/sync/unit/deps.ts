@@ -1,6 +1,6 @@
 // What units take, as a process opens it.
 import type { Opening, Overrides } from '#shared/boot/open-service.ts'
-import { openVendors } from '#shared/boot/open-vendors.ts'
+import { openStoredMailboxes } from '#shared/boot/open-stored-mailboxes.ts'
 import { rulesWith } from '#shared/domain/judged-by.ts'
 import { systemClock } from '#shared/process/clock.ts'
 import { parseKeyring } from '#shared/process/keyring.ts'
@@ -35,7 +35,7 @@ export async function openUnitDeps(
   const titles = config.PRIVATE_TITLES
   const adapters = withPrivateTitles(overrides.vendors ?? createVendors(config, clock), titles)
   const keyring = parseKeyring(config.CREDENTIALS_KEYS)
-  const vendors = openVendors(adapters, { db, keyring, clock, logger, quotas: config })
-  countFromZero(vendors.keys())
-  return { db, codec, clock, logger, gates, vendors, rules: rulesWith(titles) }
+  const mailboxes = openStoredMailboxes(adapters, { db, keyring, clock, logger, quotas: config })
+  countFromZero(mailboxes.vendors)
+  return { db, codec, clock, logger, gates, mailboxes, rules: rulesWith(titles) }
 }

@@ -2,30 +2,25 @@
 // before one that follows a token refresh; a stop cuts a call off (it rejects with the stop's
 // reason), because its page can be fetched again.
 import { performance } from 'node:perf_hooks'
-import { setTimeout as delay } from 'node:timers/promises'
-import { Failure, type FailureCode } from '#shared/domain/failure.ts'
+import { Failure } from '#shared/domain/failure.ts'
 import { settlementOf } from '#shared/domain/failure-settlement.ts'
-import type { VendorName } from '#shared/domain/ids.ts'
 import { metrics } from '#shared/process/metrics.ts'
+import type { Mailbox } from '#shared/vendors/mailbox.ts'
 import { processRoom } from '#shared/vendors/room.ts'
-import type { CursorExpired, Page, Vendor } from '#shared/vendors/vendor.ts'
+import type { CursorExpired, Page } from '#shared/vendors/vendor.ts'
 import { withSmallerPages, type CalendarRun } from './read-run.ts'
-import { confirmRefusal, ofCalendar } from './confirm-refusal.ts'
+import { asRefused, confirmRefusal, isKnownRefused, ofCalendar } from './confirm-refusal.ts'
 import { endOfCall } from './give-way.ts'
 import type { Turn } from '../lanes.ts'
+import { isPaced, paced } from './pace.ts'
 import { interruption, type Interruption, type Unit, type UnitDeps } from './unit.ts'
-import { nextSeries, seriesToRead, vendorsPageToken, type ReadSeries } from './whole-series.ts'
+import { nextSeries, seriesToRead, vendorsPageToken } from './whole-series.ts'
 
-/** Longer than the steps of any budget; a unit that would wait longer gives its slot to others. */
-const BUDGET_WAIT_MAX_MS = 5_000
-const BUDGET_SPREAD_MS = 250
-/** Refusals of our own, with the time at which the call fits. */
-const PACED: ReadonlySet<FailureCode> = new Set(['vendor/budget-spent', 'vendor/recovering'])
-
-/** Whose call it is. */
+/** Whose call it is, and what is called. */
 interface Of {
   readonly run: CalendarRun
   readonly turn: Turn
+  readonly name: 'page' | 'series' | 'event'
 }
 
 /**
@@ -84,7 +79,12 @@ async function fetchSized(
   turn: Turn,
 ): Promise<Page | CursorExpired | Interruption> {
   const left = seriesToRead(run)
-  if (left !== null) return nextSeries(deps, run, left, seriesReader(deps, unit, { run, turn }))
+  if (left !== null)
+    return nextSeries(deps, run, left, (series) =>
+      call(deps, unit, { run, turn, name: 'series' }, (mailbox, signal) =>
+        mailbox.fetchSeries(series, signal),
+      ),
+    )
   const request = {
     vendorCalendarId: run.calendar.vendorCalendarId,
     cursor: run.cursor,
@@ -93,109 +93,67 @@ async function fetchSized(
     shrunk: run.shrunk,
     reading: run.reading,
   }
-  const page = await call(deps, unit, { run, turn }, (vendor, token, signal) =>
-    timed(unit, 'page', () => fetchAnew(() => vendor.fetchPage(token, request, signal))),
+  const page = await call(deps, unit, { run, turn, name: 'page' }, (mailbox, signal) =>
+    mailbox.fetchPage(request, signal),
   )
   if (page.kind === 'page' && page.unreadable.length > 0) reportUnreadable(deps, unit, page)
   return page
-}
-
-/**
- * One series read whole, behind the gates.
- * What was read of others is not forgotten when the call is made again.
- */
-function seriesReader(deps: UnitDeps, unit: Unit, of: Of): ReadSeries {
-  return (request) =>
-    call(deps, unit, of, (vendor, token, signal) =>
-      timed(unit, 'series', async () => {
-        if (vendor.fetchSeries === undefined)
-          throw new Failure('internal/defect', 'A vendor whose series cannot be read names one.')
-        return vendor.fetchSeries(token, request, signal)
-      }),
-    )
 }
 
 /** Whether an event that a full read lacked is there. Throws what `fetchPage` throws. */
 export function lookUp(
   deps: UnitDeps,
   unit: Unit,
-  of: Of,
+  { run, turn }: Pick<Of, 'run' | 'turn'>,
   vendorEventId: string,
 ): Promise<'there' | 'gone' | Interruption> {
-  const { window, calendar } = of.run
-  const request = { vendorCalendarId: calendar.vendorCalendarId, vendorEventId, window }
-  return call(deps, unit, of, (vendor, token, signal) =>
-    timed(unit, 'event', () => vendor.lookUp(token, request, signal)),
-  )
+  const { vendorCalendarId } = run.calendar
+  const request = { vendorCalendarId, vendorEventId, window: run.window }
+  return call(deps, unit, { run, turn, name: 'event' }, (mailbox, signal) => mailbox.lookUp(request, signal))
 }
 
 /**
- * Of a page that is asked for again, after a refreshed token or a wait for the budget,
- * nothing is in hand any more.
+ * One call behind the gates, counted. Throws what the mailbox throws, and AccountTrouble when there
+ * was no token for it.
  */
-async function fetchAnew<T>(call: () => Promise<T>): Promise<T> {
-  try {
-    return await call()
-  } catch (error) {
-    processRoom.forget()
-    throw error
-  }
-}
-
-/**
- * One call with a token, behind gates and budget. Throws what it throws, and AccountTrouble when
- * there was no token for it.
- */
-async function call<T>(
+function call<T>(
   deps: UnitDeps,
   unit: Unit,
-  { run, turn }: Of,
-  work: (vendor: Vendor, token: string, signal: AbortSignal) => Promise<T>,
+  { run, turn, name }: Of,
+  ask: (mailbox: Mailbox<Interruption>, signal: AbortSignal) => Promise<T>,
 ): Promise<T | Interruption> {
-  const { vendor, access } = vendorOf(deps, unit.connection.vendor)
   const signal = AbortSignal.any([turn.signal, turn.stopping])
   const isKnown = isKnownRefused(unit, run)
-  return paced(deps, signal, async () => {
+  return paced(deps.clock, signal, async () => {
     let calls = 0
     let refusal: unknown
+    const mailbox = deps.mailboxes.of<Interruption>(unit.connection, async (send) => {
+      const stop = interruption(deps, unit, turn)
+      if (stop !== null) return stop
+      calls += 1
+      try {
+        return await timed(unit, name, send)
+      } catch (error) {
+        // Of a page that is asked for again, after a refreshed token or a wait for the budget,
+        // nothing is in hand any more; of series, what was read of others is.
+        if (name === 'page') processRoom.forget()
+        refusal = isKnown ? asRefused(error) : error
+        throw refusal
+      }
+    })
+    using end = endOfCall(turn, signal)
     try {
-      return await access.withToken(unit.connection.connectionId, signal, async (token) => {
-        const stop = interruption(deps, unit, turn)
-        if (stop !== null) return stop
-        calls += 1
-        using end = endOfCall(turn, signal)
-        try {
-          return await work(vendor, token, end.signal)
-        } catch (error) {
-          refusal = isKnown ? asRefused(error) : error
-          throw refusal
-        }
-      })
+      return await ask(mailbox, end.signal)
     } catch (error) {
       // A second call with a fresh token that was refused as well is about what was called.
       const isOfCall = error === refusal || calls > 1
-      if (!(error instanceof Failure) || PACED.has(error.code)) throw error
-      if (error.code === 'sync/gave-way') throw error
+      if (!(error instanceof Failure) || isPaced(error) || error.code === 'sync/gave-way') throw error
       if (!isOfCall) throw new AccountTrouble(error)
       if (error.kind !== 'refused') throw error
       if (isKnown) throw ofCalendar(error)
       return whoIsRefused(deps, unit, turn, { failure: error, isFresh: calls > 1 })
     }
   })
-}
-
-/**
- * Whether this calendar was refused the last time, with a fresh token too, while the account was
- * let in. Asking all that again at each try would cost four calls instead of one; whatever is wrong
- * with the account, its siblings that are well find out.
- */
-function isKnownRefused({ connection }: Unit, { calendar }: CalendarRun): boolean {
-  return !connection.isAllIll && calendar.lastCode === ('vendor/call-refused' satisfies FailureCode)
-}
-
-function asRefused(error: unknown): unknown {
-  const isToken = error instanceof Failure && error.code === 'vendor/token-rejected'
-  return isToken ? new Failure('vendor/call-refused', 'The vendor goes on refusing this calendar.') : error
 }
 
 /** Throws what the vendor refuses: this call, or as AccountTrouble the account. */
@@ -205,50 +163,15 @@ async function whoIsRefused(
   turn: Turn,
   refused: { readonly failure: Failure; readonly isFresh: boolean },
 ): Promise<Interruption> {
-  const { connectionId, vendor: name } = unit.connection
   // What was read a moment ago is answer enough.
   if (unit.progress.pages > 0) throw ofCalendar(refused.failure)
   const stop = interruption(deps, unit, turn)
   if (stop !== null) return stop
   const signal = AbortSignal.any([turn.signal, turn.stopping])
-  const use = vendorOf(deps, name)
   const failure = await timed(unit, 'account', () =>
-    confirmRefusal(use, { connectionId, ...refused }, signal),
+    confirmRefusal(deps.mailboxes.of(unit.connection), refused, signal),
   )
   throw settlementOf(failure).action === 'retry-refused' ? failure : new AccountTrouble(failure)
-}
-
-/**
- * Waits for our own budget, or for its turn at a vendor that has just come back, when that is soon:
- * a backfill is slowed down, not failed. The gates are asked again after every wait, so a unit that
- * waits still hands over after its minute.
- */
-async function paced<T>(
-  { clock }: Pick<UnitDeps, 'clock'>,
-  signal: AbortSignal,
-  attempt: () => Promise<T>,
-): Promise<T> {
-  for (;;) {
-    try {
-      return await attempt()
-    } catch (error) {
-      if (!(error instanceof Failure) || !PACED.has(error.code)) throw error
-      const waitMs = ((error.retryAt ?? 0) - clock.now()) / 1000
-      if (waitMs > BUDGET_WAIT_MAX_MS) throw error
-      // Spread, or all who wait would ask at the same moment for the one call that fits;
-      // a turn is nobody else's.
-      const spreadMs = error.code === 'vendor/recovering' ? 0 : BUDGET_SPREAD_MS * Math.random()
-      await delay(Math.max(0, waitMs) + spreadMs, undefined, { signal }).catch(() => {
-        throw signal.reason
-      })
-    }
-  }
-}
-
-function vendorOf(deps: UnitDeps, name: VendorName) {
-  const found = deps.vendors.get(name)
-  if (!found) throw new Failure('internal/defect', `This service is not configured for ${name}.`)
-  return found
 }
 
 async function timed<T>({ connection }: Unit, name: string, work: () => Promise<T>): Promise<T> {

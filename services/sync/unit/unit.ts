@@ -12,8 +12,7 @@ import type { Logger } from '#shared/process/log.ts'
 import type { Database, Queryable } from '#shared/store/database.ts'
 import type { CalendarRow } from '#shared/store/calendars.ts'
 import { fence, type ClaimedConnection, type Fence } from '#shared/store/connections.ts'
-import type { Access } from '#shared/vendors/tokens.ts'
-import type { Vendor } from '#shared/vendors/vendor.ts'
+import type { Mailboxes } from '#shared/vendors/mailbox.ts'
 import type { Turn } from '../lanes.ts'
 
 /** A sync request as it came, with the record that dead letters are made of. */
@@ -27,7 +26,7 @@ export interface UnitDeps {
   readonly codec: Codec
   readonly gates: Gates
   readonly clock: Clock
-  readonly vendors: ReadonlyMap<VendorName, { readonly vendor: Vendor; readonly access: Access }>
+  readonly mailboxes: Mailboxes
   readonly logger: Logger
   /** By which rows are judged; those of this release with titles kept unless given. */
   readonly rules?: string

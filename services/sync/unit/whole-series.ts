@@ -48,7 +48,7 @@ const placeSchema = z.object({
 export type SeriesPlace = z.output<typeof placeSchema>
 
 /** One call of the vendor behind the gates. */
-export type ReadSeries = (request: SeriesRequest) => Promise<SeriesAnswer | Interruption>
+type ReadSeries = (request: SeriesRequest) => Promise<SeriesAnswer | Interruption>
 
 type Deps = Pick<UnitDeps, 'db' | 'logger'>
 type At = Pick<CalendarRun, 'pageToken'>

@@ -12,7 +12,7 @@ import { Secret } from '#shared/process/secret.ts'
 import { createLogger } from '#shared/process/log.ts'
 import { openDatabase, type Database, type Queryable } from '#shared/store/database.ts'
 import { credentialsNotUnder, loadCredentials, reseal, saveAccess } from '#shared/store/credentials.ts'
-import { openAccess } from '#shared/vendors/tokens.ts'
+import { openTokens } from '#shared/vendors/tokens.ts'
 import { runStatement } from '../../../infra/stack/postgres.ts'
 import { rotate } from '../../../services/cli/keys.ts'
 import { freshDatabase, type TestDatabase } from '../../support/stack.ts'
@@ -186,25 +186,23 @@ describe('rotation', () => {
 
   test('between the read and the save of a refresh does not make the refresh lose its token', async () => {
     const [id] = await addConnections(1, ring('old'))
-    const access = openAccess({
+    const tokens = openTokens({
       keyring: ring('old', 'new'),
       clock: systemClock,
       load: (connection) => loadCredentials(db, connection),
       save: (update) => saveAccess(db, update),
-      vendor: {
-        async refresh(token) {
-          expect(token).toBe(`refresh ${id} 0`)
-          expect(await rotate({ db, keyring: ring('new', 'old') }, false)).toMatchObject({ resealed: 1 })
-          return {
-            accessToken: 'access 1',
-            accessExpiresAt: Date.now() * 1000 + 3_600_000_000,
-            refreshToken: `refresh ${id} 1`,
-            scope: null,
-          }
-        },
+      async refresh(token) {
+        expect(token).toBe(`refresh ${id} 0`)
+        expect(await rotate({ db, keyring: ring('new', 'old') }, false)).toMatchObject({ resealed: 1 })
+        return {
+          accessToken: 'access 1',
+          accessExpiresAt: Date.now() * 1000 + 3_600_000_000,
+          refreshToken: `refresh ${id} 1`,
+          scope: null,
+        }
       },
     })
-    expect(await access.token(id!, AbortSignal.timeout(10_000))).toBe('access 1')
+    expect(await tokens.of(id!, AbortSignal.timeout(10_000))).toBe('access 1')
     expect(await refreshTokenOf(ring('old', 'new'), id!)).toBe(`refresh ${id} 1`)
   })
 
@@ -233,33 +231,31 @@ describe('under load', () => {
     // one still seals with the old one until it restarts.
     const firsts = [ring('new', 'old'), ring('old', 'new')]
     const refresher = (keyring: Keyring) =>
-      openAccess({
+      openTokens({
         keyring,
         clock: systemClock,
         load: (connection) => loadCredentials(db, connection),
         save: (update) => saveAccess(db, update),
-        vendor: {
-          // Rotates at every refresh, and takes only the newest token:
-          // one that was lost is an error here.
-          async refresh(token) {
-            const [, id = '', n = ''] = token.split(' ')
-            if (Number(n) !== (issued.get(id) ?? 0)) throw new Error(`token ${n} of ${id} is used up`)
-            issued.set(id, Number(n) + 1)
-            return {
-              accessToken: `access ${id} ${Number(n) + 1}`,
-              accessExpiresAt: 0,
-              refreshToken: `refresh ${id} ${Number(n) + 1}`,
-              scope: null,
-            }
-          },
+        // Rotates at every refresh, and takes only the newest token:
+        // one that was lost is an error here.
+        async refresh(token) {
+          const [, id = '', n = ''] = token.split(' ')
+          if (Number(n) !== (issued.get(id) ?? 0)) throw new Error(`token ${n} of ${id} is used up`)
+          issued.set(id, Number(n) + 1)
+          return {
+            accessToken: `access ${id} ${Number(n) + 1}`,
+            accessExpiresAt: 0,
+            refreshToken: `refresh ${id} ${Number(n) + 1}`,
+            scope: null,
+          }
         },
       })
     let refreshes = 0
     const load = firsts.map(async (keyring, half) => {
-      const access = refresher(keyring)
+      const tokens = refresher(keyring)
       const own = ids.filter((_, i) => i % 2 === half)
       for (let i = 0; !stop.signal.aborted; i += 1) {
-        await access.token(own[(i * 7) % own.length]!, AbortSignal.timeout(10_000))
+        await tokens.of(own[(i * 7) % own.length]!, AbortSignal.timeout(10_000))
         refreshes += 1
       }
     })

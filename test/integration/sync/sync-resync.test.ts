@@ -213,7 +213,7 @@ describe('a full read that lacks some events which are still there', () => {
    * The product, with lists from the start that leave these events out; and what else `changes`.
    */
   const withShortLists = (ids: readonly string[], changes: Partial<Vendor> = {}) => {
-    const { vendor, access } = world.deps.vendors.get('google')!
+    const vendor = world.vendors.get('google')!
     const asked: string[] = []
     const short: Vendor = {
       ...vendor,
@@ -229,7 +229,7 @@ describe('a full read that lacks some events which are still there', () => {
       },
       ...changes,
     }
-    const deps = { ...world.deps, vendors: new Map([['google', { vendor: short, access }] as const]) }
+    const deps = { ...world.deps, mailboxes: world.mailboxesAt(new Map([['google', short]])) }
     return { deps, asked }
   }
 
@@ -296,11 +296,7 @@ describe('a row that left the window', () => {
 })
 
 describe('rows that were judged by other rules', () => {
-  const withheld = () =>
-    withPrivateTitles(
-      new Map([...world.deps.vendors].map(([name, { vendor }]) => [name, vendor])),
-      'withheld',
-    )
+  const withheld = () => withPrivateTitles(world.vendors, 'withheld')
   const rereadIn = async (account: Account) => {
     const [row] = await world.sql<{ hours: number | null; judged: string | null }>(
       `select extract(epoch from reread_at - calstream_now())::float8 / 3600 as hours, judged_by as judged
@@ -378,9 +374,7 @@ describe('rows that were judged by other rules', () => {
     const deps = {
       ...world.deps,
       rules: rulesWith('withheld'),
-      vendors: new Map(
-        [...world.deps.vendors].map(([name, use]) => [name, { ...use, vendor: withheld().get(name)! }]),
-      ),
+      mailboxes: world.mailboxesAt(withheld()),
     }
     await world.sync(account, [{}], {}, deps)
     await comesDue(account)

@@ -113,7 +113,7 @@ test('more series than a step takes are read in the next ones, by another unit w
 
 test('what moved to another calendar makes the others be read from the start, which are not fresh until then', async () => {
   const account = await world.synced({ calendars: 2, eventsPerCalendar: 5 })
-  const { vendor, access } = world.deps.vendors.get('google')!
+  const vendor = world.vendors.get('google')!
   const from = account.calendars[0]!.id
   const moving: Vendor = {
     ...vendor,
@@ -122,7 +122,7 @@ test('what moved to another calendar makes the others be read from the start, wh
       return page.kind === 'page' && request.vendorCalendarId === from ? { ...page, hasMoved: true } : page
     },
   }
-  const deps = { ...world.deps, vendors: new Map([['google', { vendor: moving, access }] as const]) }
+  const deps = { ...world.deps, mailboxes: world.mailboxesAt(new Map([['google', moving]])) }
   const message = world.request(account, {})
   const record = {
     topic: 't',

@@ -9,9 +9,10 @@ import { Secret } from '#shared/process/secret.ts'
 import { createLogger } from '#shared/process/log.ts'
 import { openDatabase, type Database } from '#shared/store/database.ts'
 import { budgetStore, deleteOldBudgets, takeCalls } from '#shared/store/budgets.ts'
-import type { Access } from '#shared/vendors/tokens.ts'
+import { createMailboxes } from '#shared/vendors/mailbox.ts'
+import type { Tokens } from '#shared/vendors/tokens.ts'
 import { sendAtOnce, type PageRequest, type Vendor } from '#shared/vendors/vendor.ts'
-import { withBudgets } from '#shared/vendors/limits/guard.ts'
+import { createGuard, type GuardDeps } from '#shared/vendors/limits/guard.ts'
 import { runStatement } from '../../../infra/stack/postgres.ts'
 import type { DatabaseRole } from '../../../infra/stack/secrets.ts'
 import { freshDatabase, type TestDatabase } from '../../support/stack.ts'
@@ -84,30 +85,40 @@ function playVendor(seen: { readonly by: string; readonly at: number }[], by: st
   return { vendor, answers }
 }
 
-/** Gives everybody a token that names its connection. */
-const access: Access = {
-  token: async (id) => `token of ${id}`,
-  invalidate: () => {},
-  withToken: (id, _signal, work) => work(`token of ${id}`),
+/** Gives everybody the same token: whose call it is does not follow from it. */
+const TOKENS: Tokens = { of: async () => 'token', invalidate: () => {} }
+
+/** A vendor as one process has it. */
+function limited(vendor: Vendor, deps: Omit<GuardDeps, 'clock' | 'logger'>, tokens = TOKENS) {
+  const guard = createGuard(vendor.name, { ...deps, clock: systemClock, logger })
+  const mailboxes = createMailboxes([{ vendor, guard, tokens }])
+  return {
+    mailbox: (id: ConnectionId) => mailboxes.of({ vendor: vendor.name, connectionId: id }),
+    login: (mailbox: ConnectionId) =>
+      guard.run({ mailbox, door: 'login', share: 'live' }, signal, (each) =>
+        each(() => vendor.refresh('r', signal)),
+      ),
+  }
 }
 
 function startProcess(
   seen: { readonly by: string; readonly at: number }[],
-  options: { role?: DatabaseRole; quota?: typeof WIDE; random?: () => number; callsPerPage?: number } = {},
+  options: {
+    role?: DatabaseRole
+    quota?: typeof WIDE
+    random?: () => number
+    callsPerPage?: number
+    tokens?: Tokens
+  } = {},
 ) {
   const role = options.role ?? 'calstream_sync'
   const { vendor, answers } = playVendor(seen, role, options.callsPerPage ?? 1)
-  const budgeted = withBudgets(vendor, {
-    quota: options.quota ?? WIDE,
-    store: budgetStore(pool(role)),
-    clock: systemClock,
-    logger,
-    ...(options.random && { random: options.random }),
-  })
-  const bound = budgeted.bind(access)
+  const { random, quota = WIDE, tokens } = options
+  const deps = { quota, store: budgetStore(pool(role)), ...(random && { random }) }
+  const { mailbox: at, login } = limited(vendor, deps, tokens)
   const call = async (mailbox: ConnectionId, request = LIVE): Promise<Failure | 'page'> => {
     try {
-      await bound.withToken(mailbox, signal, (token) => budgeted.fetchPage(token, request, signal))
+      await at(mailbox).fetchPage(request, signal)
       return 'page'
     } catch (error) {
       if (error instanceof Failure) return error
@@ -115,7 +126,7 @@ function startProcess(
     }
   }
   const answer = (failure: Failure) => answers.push(() => Promise.reject(failure))
-  return { call, answer, answers, budgeted, bound }
+  return { call, answer, answers, login }
 }
 
 const inMs = (ms: number) => Date.now() * 1000 + ms * 1000
@@ -254,7 +265,7 @@ describe('a rest', () => {
 
     const refused = await two.call(ALICE)
     expect(refused).toMatchObject({ code: 'vendor/throttled', kind: 'throttled' })
-    await expect(two.budgeted.refresh('r', signal, ALICE)).rejects.toMatchObject({ code: 'vendor/throttled' })
+    await expect(two.login(ALICE)).rejects.toMatchObject({ code: 'vendor/throttled' })
     const callUntilHeard = async () => {
       for (;;) if ((await two.call(ALICE)) === 'page') return
     }
@@ -278,7 +289,7 @@ describe('a rest', () => {
       if (refused === 'page') throw new Error('it was called')
       expect((refused.retryAt ?? 0) - Date.now() * 1000).toBeGreaterThan(55_000_000)
     }
-    await expect(two.budgeted.refresh('r', signal, BOB)).resolves.toMatchObject({ accessToken: 't' })
+    await expect(two.login(BOB)).resolves.toMatchObject({ accessToken: 't' })
   })
 
   test('is lengthened by a longer one, never shortened, and a refusal of ours does not lengthen it', async () => {
@@ -291,10 +302,8 @@ describe('a rest', () => {
       return Number(row?.['ms'])
     }
     const fail = async (ms: number) => {
-      await one.budgeted.bind(access).withToken(ALICE, signal, (token) => {
-        one.answer(new Failure('vendor/throttled', undefined, { retryAt: inMs(ms) }))
-        return one.budgeted.fetchPage(token, LIVE, signal).catch(() => PAGE)
-      })
+      one.answer(new Failure('vendor/throttled', undefined, { retryAt: inMs(ms) }))
+      await one.call(ALICE)
     }
     // Two calls are under way at once: both are answered.
     await Promise.all([fail(30_000), fail(10_000)])
@@ -314,19 +323,14 @@ describe('a rest', () => {
   test('that cannot be stored does not hide what the vendor said', async () => {
     const { vendor, answers } = playVendor([], 'x', 1)
     answers.push(() => Promise.reject(new Failure('vendor/throttled', undefined, { retryAt: inMs(5_000) })))
-    const budgeted = withBudgets(vendor, {
+    const { mailbox } = limited(vendor, {
       quota: WIDE,
       store: {
         take: budgetStore(pool('calstream_sync')).take,
         rest: () => Promise.reject(new Failure('store/unavailable')),
       },
-      clock: systemClock,
-      logger,
     })
-    const call = budgeted
-      .bind(access)
-      .withToken(ALICE, signal, (token) => budgeted.fetchPage(token, LIVE, signal))
-    await expect(call).rejects.toMatchObject({ code: 'vendor/throttled' })
+    await expect(mailbox(ALICE).fetchPage(LIVE, signal)).rejects.toMatchObject({ code: 'vendor/throttled' })
   })
 })
 
@@ -345,7 +349,7 @@ describe('a vendor that fails', () => {
     expect(refused).toMatchObject({ code: 'vendor/circuit-open', kind: 'throttled' })
     expect(seen.length).toBe(calls)
     // The door to the login has its own breaker.
-    await expect(one.budgeted.refresh('r', signal, ALICE)).resolves.toMatchObject({ accessToken: 't' })
+    await expect(one.login(ALICE)).resolves.toMatchObject({ accessToken: 't' })
     // Control: another process has its own view and may still call.
     expect(await startProcess(seen).call(ALICE)).toBe('page')
 
@@ -364,14 +368,11 @@ describe('a vendor that fails', () => {
 describe('calls for one mailbox', () => {
   test('run two at a time in a process, whatever tokens they have; those for another are not held up', async () => {
     const seen: { by: string; at: number }[] = []
-    const one = startProcess(seen)
+    let n = 0
+    const one = startProcess(seen, { tokens: { ...TOKENS, of: async () => `token ${n++}` } })
     const answer = Promise.withResolvers<typeof PAGE>()
     for (let i = 0; i < 4; i += 1) one.answers.push(() => answer.promise)
-    let n = 0
-    const changing = one.budgeted.bind({ ...access, withToken: (_id, _signal, work) => work(`token ${n++}`) })
-    const calls = Array.from({ length: 6 }, () =>
-      changing.withToken(ALICE, signal, (token) => one.budgeted.fetchPage(token, LIVE, signal)),
-    )
+    const calls = Array.from({ length: 6 }, () => one.call(ALICE))
     await expect.poll(() => seen.length).toBe(2)
     const bob = one.call(BOB)
     await expect.poll(() => seen.length).toBe(3)

@@ -4,8 +4,10 @@ import { Failure } from '#shared/domain/failure.ts'
 import { connectionId, type ConnectionId } from '#shared/domain/ids.ts'
 import { openSecret, parseKeyring, sealSecret } from '#shared/process/keyring.ts'
 import { Secret } from '#shared/process/secret.ts'
-import { openAccess, type AccessUpdate, type StoredCredentials } from '#shared/vendors/tokens.ts'
-import type { Grant } from '#shared/vendors/vendor.ts'
+import { openTokens, type AccessUpdate, type StoredCredentials } from '#shared/vendors/tokens.ts'
+import { createMailboxes } from '#shared/vendors/mailbox.ts'
+import type { Grant, Vendor } from '#shared/vendors/vendor.ts'
+import { NO_LIMITS } from '../../../support/free-mailboxes.ts'
 
 const ID = connectionId('00000000-0000-4000-8000-000000000001')
 const KEYRING = parseKeyring(new Secret(`k1:${Buffer.alloc(32, 7).toString('base64')}`))
@@ -36,7 +38,7 @@ function setup(
   }
   const log: string[] = []
   let now = NOW
-  const opened = openAccess({
+  const tokens = openTokens({
     keyring: KEYRING,
     clock: { now: () => now },
     load: async (_id: ConnectionId) => {
@@ -54,23 +56,32 @@ function setup(
       }
       return 'saved'
     },
-    vendor: {
-      async refresh(refreshToken) {
-        log.push(`refresh ${refreshToken}`)
-        const count = log.filter((line) => line.startsWith('refresh')).length
-        const grant = (await options.refresh?.(refreshToken)) ?? {}
-        return {
-          accessToken: `access-${count}`,
-          accessExpiresAt: now + 3_600_000_000,
-          refreshToken: null,
-          scope: null,
-          ...grant,
-        }
-      },
+    async refresh(refreshToken) {
+      log.push(`refresh ${refreshToken}`)
+      const count = log.filter((line) => line.startsWith('refresh')).length
+      const grant = (await options.refresh?.(refreshToken)) ?? {}
+      return {
+        accessToken: `access-${count}`,
+        accessExpiresAt: now + 3_600_000_000,
+        refreshToken: null,
+        scope: null,
+        ...grant,
+      }
     },
   })
+  /** Asks the mailbox for the calendars, whose names are what `list` makes of the token. */
+  const called = async (list: (token: string) => Promise<string>) => {
+    const vendor = {
+      name: 'google',
+      listCalendars: async (token: string) => [{ name: await list(token) }],
+    } as unknown as Vendor
+    const mailboxes = createMailboxes([{ vendor, tokens, guard: NO_LIMITS }])
+    const listed = await mailboxes.of({ vendor: 'google', connectionId: ID }).listCalendars(signal)
+    return listed[0]?.name
+  }
   return {
-    access: opened,
+    tokens,
+    called,
     log,
     row: () => row,
     setRow: (next: StoredCredentials | null) => (row = next),
@@ -87,26 +98,26 @@ async function codeOf(work: Promise<unknown>): Promise<string> {
 
 describe('a token', () => {
   test('that is good for more than a minute is handed out as it is stored', async () => {
-    const { access, log, pass } = setup({ access: 'stored' })
-    expect(await access.token(ID, signal)).toBe('stored')
+    const { tokens, log, pass } = setup({ access: 'stored' })
+    expect(await tokens.of(ID, signal)).toBe('stored')
     expect(log).toEqual([])
     pass(3_540_000_000 + 1)
-    expect(await access.token(ID, signal)).toBe('access-1')
+    expect(await tokens.of(ID, signal)).toBe('access-1')
     expect(log).toEqual(['refresh refresh-1', 'save'])
   })
 
   test('is refreshed once, however many ask at a time', async () => {
-    const { access, log } = setup()
-    const tokens = await Promise.all(Array.from({ length: 50 }, () => access.token(ID, signal)))
-    expect(new Set(tokens)).toEqual(new Set(['access-1']))
+    const { tokens, log } = setup()
+    const given = await Promise.all(Array.from({ length: 50 }, () => tokens.of(ID, signal)))
+    expect(new Set(given)).toEqual(new Set(['access-1']))
     expect(log).toEqual(['refresh refresh-1', 'save'])
   })
 
   test('is stored before it is used, together with a rotated refresh token', async () => {
-    const { access, row, pass, log } = setup({
+    const { tokens, row, pass, log } = setup({
       refresh: async (used) => ({ refreshToken: used === 'refresh-1' ? 'refresh-2' : null }),
     })
-    await access.token(ID, signal)
+    await tokens.of(ID, signal)
     const stored = row()!
     expect(openSecret(KEYRING, stored.refreshToken, { connectionId: ID, field: 'refresh_token' })).toBe(
       'refresh-2',
@@ -115,7 +126,7 @@ describe('a token', () => {
       'access-1',
     )
     pass(3_600_000_000)
-    await access.token(ID, signal)
+    await tokens.of(ID, signal)
     expect(log).toEqual(['refresh refresh-1', 'save', 'refresh refresh-2', 'save'])
   })
 
@@ -131,37 +142,37 @@ describe('a token', () => {
         return {}
       },
     })
-    expect(await world.access.token(ID, signal)).toBe('access-other')
+    expect(await world.tokens.of(ID, signal)).toBe('access-other')
     expect(openSecret(KEYRING, world.row()!.refreshToken, { connectionId: ID, field: 'refresh_token' })).toBe(
       'refresh-other',
     )
   })
 
   test('of a connection without credentials needs the person', async () => {
-    const { access, setRow } = setup()
+    const { tokens, setRow } = setup()
     setRow(null)
-    expect(await codeOf(access.token(ID, signal))).toBe('vendor/grant-revoked')
+    expect(await codeOf(tokens.of(ID, signal))).toBe('vendor/grant-revoked')
   })
 
   test('is asked for anew after a failed refresh', async () => {
     let fails = true
-    const { access } = setup({
+    const { tokens } = setup({
       refresh: async () => {
         if (fails) throw new Failure('vendor/grant-revoked')
         return {}
       },
     })
-    expect(await codeOf(access.token(ID, signal))).toBe('vendor/grant-revoked')
+    expect(await codeOf(tokens.of(ID, signal))).toBe('vendor/grant-revoked')
     fails = false
-    expect(await access.token(ID, signal)).toBe('access-2')
+    expect(await tokens.of(ID, signal)).toBe('access-2')
   })
 
   test('that one caller gave up on still arrives for the others', async () => {
     const gate = Promise.withResolvers<Partial<Grant>>()
-    const { access, log } = setup({ refresh: () => gate.promise })
+    const { tokens, log } = setup({ refresh: () => gate.promise })
     const impatient = new AbortController()
-    const first = access.token(ID, impatient.signal)
-    const second = access.token(ID, signal)
+    const first = tokens.of(ID, impatient.signal)
+    const second = tokens.of(ID, signal)
     impatient.abort(new Error('stopped'))
     await expect(first).rejects.toThrow('stopped')
     gate.resolve({})
@@ -172,9 +183,9 @@ describe('a token', () => {
 
 describe('a call with a token', () => {
   test('is repeated once with a fresh token when the vendor rejects the stored one', async () => {
-    const { access, log } = setup({ access: 'stale' })
+    const { called, log } = setup({ access: 'stale' })
     const used: string[] = []
-    const result = await access.withToken(ID, signal, async (token) => {
+    const result = await called(async (token) => {
       used.push(token)
       if (token === 'stale') throw new Failure('vendor/token-rejected')
       return 'page'
@@ -184,16 +195,16 @@ describe('a call with a token', () => {
   })
 
   test('that is rejected twice is a matter for the person, not for a third try', async () => {
-    const { access, log } = setup({ access: 'stale' })
-    const rejected = access.withToken(ID, signal, () => Promise.reject(new Failure('vendor/token-rejected')))
+    const { called, log } = setup({ access: 'stale' })
+    const rejected = called(() => Promise.reject(new Failure('vendor/token-rejected')))
     expect(await codeOf(rejected)).toBe('vendor/call-refused')
     expect(log.filter((line) => line.startsWith('refresh'))).toHaveLength(1)
   })
 
   test('that fails otherwise is not repeated', async () => {
-    const { access, log } = setup({ access: 'stored' })
+    const { called, log } = setup({ access: 'stored' })
     let calls = 0
-    const failing = access.withToken(ID, signal, () => {
+    const failing = called(() => {
       calls += 1
       return Promise.reject(new Failure('vendor/throttled'))
     })
@@ -202,10 +213,10 @@ describe('a call with a token', () => {
   })
 
   test('beside others that are rejected at the same time shares their one refresh, and none is given up', async () => {
-    const { access, log } = setup({ access: 'stale' })
+    const { called, log } = setup({ access: 'stale' })
     const results = await Promise.all(
       Array.from({ length: 10 }, (_, index) =>
-        access.withToken(ID, signal, async (token) => {
+        called(async (token) => {
           for (let turn = 0; turn < index; turn += 1) await Promise.resolve()
           if (token === 'stale') throw new Failure('vendor/token-rejected')
           return token
@@ -218,10 +229,10 @@ describe('a call with a token', () => {
 
   test('is not served by a look-up that began before the rejection and brings the rejected token again', async () => {
     const gate = Promise.withResolvers<void>()
-    const { access, log } = setup({ access: 'stale', loads: () => gate.promise })
-    const early = access.token(ID, signal)
-    access.invalidate(ID, 'stale')
-    const late = access.token(ID, signal)
+    const { tokens, log } = setup({ access: 'stale', loads: () => gate.promise })
+    const early = tokens.of(ID, signal)
+    tokens.invalidate(ID, 'stale')
+    const late = tokens.of(ID, signal)
     gate.resolve()
     expect(await Promise.all([early, late])).toEqual(['access-1', 'access-1'])
     expect(log.filter((line) => line.startsWith('refresh'))).toHaveLength(1)

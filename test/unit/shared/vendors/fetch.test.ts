@@ -2,7 +2,8 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { ANSWER_BYTES_MAX, ANSWER_VALUES_MAX } from '#shared/domain/page-limits.ts'
-import { createBoundedFetch, createLimiter, retryAtOf } from '#shared/vendors/fetch.ts'
+import { createBoundedFetch, retryAtOf } from '#shared/vendors/fetch.ts'
+import { createLimiter, type Limiter } from '#shared/vendors/limits/limiter.ts'
 import { failureOf } from '../../../support/answering-google.ts'
 import { serve, serveRaw } from '../../../support/odd-server.ts'
 
@@ -181,6 +182,11 @@ describe('retryAtOf', () => {
 })
 
 describe('the limiter', () => {
+  const runIn = async <T>(limiter: Limiter, key: string, signal: AbortSignal, work: () => Promise<T>) => {
+    using _place = await limiter.enter(key, signal)
+    return await work()
+  }
+
   test('runs four calls of an account at a time, the rest in their order, other accounts beside them', async () => {
     const limiter = createLimiter({ perKey: 4, waitingMax: 100 })
     const { signal } = new AbortController()
@@ -188,14 +194,14 @@ describe('the limiter', () => {
     let running = 0
     let most = 0
     const calls = Array.from({ length: 20 }, (_, index) =>
-      limiter.run('a', signal, async () => {
+      runIn(limiter, 'a', signal, async () => {
         started.push(index)
         most = Math.max(most, ++running)
         await new Promise((resolve) => setImmediate(resolve))
         running -= 1
       }),
     )
-    const other = limiter.run('b', signal, async () => running)
+    const other = runIn(limiter, 'b', signal, async () => running)
     expect(await other).toBeGreaterThan(0)
     await Promise.all(calls)
     expect(most).toBe(4)
@@ -206,36 +212,36 @@ describe('the limiter', () => {
     const limiter = createLimiter({ perKey: 1, waitingMax: 1 })
     const { signal } = new AbortController()
     const gate = Promise.withResolvers<void>()
-    const first = limiter.run('a', signal, () => gate.promise)
-    const second = limiter.run('a', signal, async () => 'second')
-    expect((await failureOf(limiter.run('a', signal, async () => 'third'))).code).toBe('vendor/throttled')
+    const first = runIn(limiter, 'a', signal, () => gate.promise)
+    const second = runIn(limiter, 'a', signal, async () => 'second')
+    expect((await failureOf(runIn(limiter, 'a', signal, async () => 'third'))).code).toBe('vendor/throttled')
     gate.resolve()
     await first
     expect(await second).toBe('second')
-    expect(await limiter.run('a', signal, async () => 'later')).toBe('later')
+    expect(await runIn(limiter, 'a', signal, async () => 'later')).toBe('later')
   })
 
   test('lets a caller leave the queue: by its signal, or when the wait took too long', async () => {
     const limiter = createLimiter({ perKey: 1, waitingMax: 5, waitMs: 50 })
     const gate = Promise.withResolvers<void>()
-    const first = limiter.run('a', new AbortController().signal, () => gate.promise)
+    const first = runIn(limiter, 'a', new AbortController().signal, () => gate.promise)
     const controller = new AbortController()
-    const leaving = limiter.run('a', controller.signal, async () => 'never')
+    const leaving = runIn(limiter, 'a', controller.signal, async () => 'never')
     const reason = new Error('stopped')
     controller.abort(reason)
     await expect(leaving).rejects.toBe(reason)
-    const late = limiter.run('a', new AbortController().signal, async () => 'never')
+    const late = runIn(limiter, 'a', new AbortController().signal, async () => 'never')
     expect((await failureOf(late)).code).toBe('vendor/timeout')
     gate.resolve()
     await first
-    expect(await limiter.run('a', new AbortController().signal, async () => 'free')).toBe('free')
+    expect(await runIn(limiter, 'a', new AbortController().signal, async () => 'free')).toBe('free')
   })
 
   test('passes the slot on when a call fails', async () => {
     const limiter = createLimiter({ perKey: 1, waitingMax: 5 })
     const { signal } = new AbortController()
-    const failing = limiter.run('a', signal, () => Promise.reject(new Error('no')))
-    const next = limiter.run('a', signal, async () => 'next')
+    const failing = runIn(limiter, 'a', signal, () => Promise.reject(new Error('no')))
+    const next = runIn(limiter, 'a', signal, async () => 'next')
     await expect(failing).rejects.toThrow('no')
     expect(await next).toBe('next')
   })

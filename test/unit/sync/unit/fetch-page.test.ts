@@ -5,12 +5,19 @@ import { Failure } from '#shared/domain/failure.ts'
 import type { GateDecision } from '#shared/domain/gates.ts'
 import { systemClock } from '#shared/process/clock.ts'
 import { processRoom, ROOM_LIMITS } from '#shared/vendors/room.ts'
+import type { Page } from '#shared/vendors/vendor.ts'
 import type { CalendarRun } from '../../../../services/sync/unit/read-run.ts'
 import { fetchPage } from '../../../../services/sync/unit/fetch-page.ts'
 import type { Turn } from '../../../../services/sync/lanes.ts'
 import type { Unit, UnitDeps } from '../../../../services/sync/unit/unit.ts'
+import { freeMailboxes } from '../../../support/free-mailboxes.ts'
 
-const PAGE = { kind: 'page', items: [], unreadable: [] }
+const PAGE: Page = {
+  kind: 'page',
+  items: [],
+  unreadable: [],
+  next: { kind: 'end', cursor: 'c' },
+}
 
 /** A vendor that tells the first call to come back `waitMs` later. */
 function setup(waitMs: number) {
@@ -18,7 +25,8 @@ function setup(waitMs: number) {
   /** Bytes in hand when a call begins. */
   const inHand: number[] = []
   let gate: GateDecision = { state: 'on' }
-  const vendor = {
+  const google = {
+    name: 'google',
     async fetchPage() {
       asked.push(performance.now())
       inHand.push(processRoom.taken())
@@ -29,14 +37,11 @@ function setup(waitMs: number) {
         throw new Failure('vendor/recovering', undefined, { retryAt: systemClock.now() + waitMs * 1_000 })
       return PAGE
     },
-  }
-  const access = {
-    withToken: (_id: unknown, _signal: unknown, work: (token: string) => Promise<unknown>) => work('token'),
-  }
+  } as const
   const deps = {
     clock: systemClock,
     gates: { sync: () => gate, jobs: () => ({ state: 'on' }) },
-    vendors: new Map([['google', { vendor, access }]]),
+    mailboxes: freeMailboxes([google]),
   } as unknown as UnitDeps
   const unit = {
     connection: { vendor: 'google' },
@@ -77,7 +82,7 @@ test('a gate that closes while it waits keeps it from going out', async () => {
   const fetched = fetch()
   // The first call is made within the same turn of the event loop;
   // nothing of a slow machine comes between.
-  await Promise.resolve()
+  await new Promise(setImmediate)
   expect(asked).toHaveLength(1)
   close()
   expect(await fetched).toMatchObject({ kind: 'held', gate: 'CALENDAR_SYNC_ENABLED' })

@@ -8,6 +8,7 @@ import type { Turn } from '../../../../services/sync/lanes.ts'
 import { fetchOrLeave } from '../../../../services/sync/unit/leave-place.ts'
 import { NO_PROGRESS_YET } from '../../../../services/sync/unit/run-progress.ts'
 import type { Unit, UnitDeps } from '../../../../services/sync/unit/unit.ts'
+import { freeMailboxes } from '../../../support/free-mailboxes.ts'
 
 const occurrence = (vendorEventId: string) =>
   ({ vendorEventId, seriesId: 's', etag: 'v' }) as unknown as CalendarEvent
@@ -36,9 +37,6 @@ const details: Page = {
  */
 async function taken(pages: readonly Page[]): Promise<number> {
   const left = [...pages]
-  const access = {
-    withToken: (_id: unknown, _signal: unknown, work: (token: string) => Promise<unknown>) => work('token'),
-  }
   const db = {
     transaction: (work: (tx: object) => Promise<unknown>) =>
       work({ query: async () => ({ rows: [{ version: 0, now: 0 }] }) }),
@@ -49,7 +47,7 @@ async function taken(pages: readonly Page[]): Promise<number> {
     logger,
     clock: systemClock,
     gates: { sync: () => ({ state: 'on' }), jobs: () => ({ state: 'on' }) },
-    vendors: new Map([['microsoft', { vendor: { fetchPage: async () => left.shift() }, access }]]),
+    mailboxes: freeMailboxes([{ name: 'microsoft', fetchPage: async () => left.shift()! }]),
   } as unknown as UnitDeps
   const connection = { vendor: 'microsoft', now: 0 }
   const unit = { connection, progress: {}, startedAt: performance.now() } as unknown as Unit

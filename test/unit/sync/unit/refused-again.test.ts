@@ -7,6 +7,7 @@ import type { CalendarRun } from '../../../../services/sync/unit/read-run.ts'
 import { AccountTrouble, fetchPage } from '../../../../services/sync/unit/fetch-page.ts'
 import type { Turn } from '../../../../services/sync/lanes.ts'
 import type { Unit, UnitDeps } from '../../../../services/sync/unit/unit.ts'
+import { freeMailboxes } from '../../../support/free-mailboxes.ts'
 
 interface Story {
   readonly lastCode: FailureCode | null
@@ -24,7 +25,8 @@ async function tried({
   isLetIn = true,
 }: Story) {
   const asked: string[] = []
-  const vendor = {
+  const google = {
+    name: 'google',
     async fetchPage() {
       asked.push('page')
       throw new Failure(refusedWith)
@@ -32,30 +34,16 @@ async function tried({
     async account() {
       asked.push('account')
       if (!isLetIn) throw new Failure('vendor/token-rejected')
+      return { id: 'a', label: null }
     },
-  }
-  const isRejected = (error: unknown) => error instanceof Failure && error.code === 'vendor/token-rejected'
-  // The port's promise: what a token is rejected for is asked once more, with a fresh one.
-  const access = {
-    token: async () => 'token',
-    invalidate: () => {},
-    async withToken(_id: unknown, _signal: unknown, work: (token: string) => Promise<unknown>) {
-      try {
-        return await work('token')
-      } catch (error) {
-        if (!isRejected(error)) throw error
-      }
-      asked.push('token')
-      return work('fresh').catch((error: unknown) => {
-        throw isRejected(error) ? new Failure('vendor/call-refused') : error
-      })
-    },
-  }
+  } as const
+  // Notes when another token is wanted than the one that is there.
+  const tokens = { of: async () => 'token', invalidate: () => void asked.push('token') }
   const on = () => ({ state: 'on' })
   const deps = {
     clock: systemClock,
     gates: { sync: on, jobs: on },
-    vendors: new Map([['google', { vendor, access }]]),
+    mailboxes: freeMailboxes([google], tokens),
   } as unknown as UnitDeps
   const connection = { vendor: 'google', isAllIll }
   const unit = { connection, progress: { pages: 0 }, startedAt: performance.now() } as unknown as Unit
