@@ -23,24 +23,22 @@ import { GROUPS, TOPICS } from '#schemas/topics.ts'
 import type { SchedulerConfig } from './config.ts'
 import { createDeadLetterIndex } from './dead-letter-index.ts'
 import { REQUESTED_TOPICS } from './rings/doorbell.ts'
-import { eraseDisconnected, type EraseDeps } from './erase.ts'
+import type { JobDeps } from './deps.ts'
+import { eraseDisconnected } from './erase.ts'
 import { startJob, type Job } from './jobs.ts'
-import { listCalendars, type ListDeps } from './calendars/list.ts'
-import type { ChannelsDeps } from './channels/deps.ts'
-import { openConnectionChannels, tendChannels } from './channels/open.ts'
+import { listCalendars } from './calendars/list.ts'
+import { maintainChannels, openConnectionChannels } from './channels/maintain.ts'
 import { observe } from './observe.ts'
 import { poll } from './rings/poll-unwatched.ts'
 import { probeParked } from './probe-parked.ts'
 import { reconcile } from './rings/reconcile.ts'
 import { forgetOld } from './retention.ts'
-import { createRingHeld } from './rings/ring-refused.ts'
+import { createRingRefused } from './rings/ring-refused.ts'
 import { stopOrphans } from './channels/stop.ts'
 import { sweep } from './rings/sweep.ts'
 
 const POOL_MAX = 6
 const OBSERVE = 'observe'
-
-type JobDeps = ChannelsDeps & ListDeps & EraseDeps
 
 export interface SchedulerOverrides {
   readonly clock?: Clock
@@ -126,13 +124,13 @@ export async function openChannelsFor(
  * who ends comes first, then channels, then rings.
  */
 function jobsOf(deps: JobDeps, kafka: KafkaConfig): readonly Job[] {
-  const ringHeld = createRingHeld(deps)
+  const ringRefused = createRingRefused(deps)
   return [
-    { name: 'channels', everyMs: 2000, runOnce: (signal) => tendChannels(deps, signal) },
+    { name: 'channels', everyMs: 2000, runOnce: (signal) => maintainChannels(deps, signal) },
     { name: 'erasure', everyMs: 5000, runOnce: (signal) => eraseDisconnected(deps, signal) },
     { name: 'calendar-lists', everyMs: 5000, runOnce: (signal) => listCalendars(deps, signal) },
     { name: 'probes', everyMs: 5000, runOnce: (signal) => probeParked(deps, signal) },
-    { name: 'ring-held', everyMs: 2000, runOnce: (signal) => ringHeld(signal) },
+    { name: 'ring-held', everyMs: 2000, runOnce: (signal) => ringRefused(signal) },
     { name: 'reconcile', everyMs: 2000, runOnce: (signal) => reconcile(deps, signal) },
     { name: 'poll', everyMs: 2000, runOnce: (signal) => poll(deps, signal) },
     { name: 'sweep', everyMs: 30_000, runOnce: (signal) => sweep(deps, signal) },
@@ -195,7 +193,7 @@ async function openDeps(
 
 async function startIndex(
   config: SchedulerConfig,
-  { db, logger }: Pick<ChannelsDeps, 'db' | 'logger'>,
+  { db, logger }: Pick<JobDeps, 'db' | 'logger'>,
   crashed: (error: unknown) => void,
 ): Promise<AsyncDisposable> {
   const consumerOf: { current: Consumer | null } = { current: null }
