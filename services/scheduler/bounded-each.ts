@@ -13,7 +13,7 @@ export interface Limits {
  * and is thrown once those under way have ended.
  * @returns for how many `work` said true.
  */
-export async function workThrough<T>(
+export async function boundedEach<T>(
   items: readonly T[],
   { atOnce, withinMs, signal }: Limits,
   work: (item: T) => Promise<boolean>,

@@ -3,7 +3,7 @@
 // disconnect they are gone, whatever the vendor says and whatever the gates are; the grant of an
 // account that was connected again, or that another provider holds too, is not revoked.
 import { asFailure } from '#shared/domain/failure.ts'
-import { openSecret, type Keyring } from '#shared/process/keyring.ts'
+import { openSecret } from '#shared/process/keyring.ts'
 import {
   erasableConnections,
   eraseAccount,
@@ -12,23 +12,21 @@ import {
   putOffErasure,
   type ErasableConnection,
 } from '#shared/store/erasure.ts'
-import type { ChannelsDeps } from './channels/deps.ts'
+import type { JobDeps } from './deps.ts'
 import { settleJob } from './settle-job.ts'
 import { waitMsAfter } from './wait-after.ts'
-import { workThrough } from './bounded-each.ts'
+import { boundedEach } from './bounded-each.ts'
 
 const PER_RUN = 100
 const LIMITS = { atOnce: 4, withinMs: 8000 }
 
-export type EraseDeps = Pick<ChannelsDeps, 'db' | 'mailboxes' | 'gates' | 'clock' | 'logger'> & {
-  readonly credentialKeys: Keyring
-}
+type EraseDeps = Pick<JobDeps, 'db' | 'mailboxes' | 'gates' | 'clock' | 'logger' | 'credentialKeys'>
 
 /** One run. @returns how many accounts were erased. Throws Failure `store/*`. */
 export async function eraseDisconnected(deps: EraseDeps, signal: AbortSignal): Promise<number> {
   await forgetHeld(deps.db)
   const erasable = await erasableConnections(deps.db, PER_RUN)
-  return workThrough(erasable, { ...LIMITS, signal }, async (connection) => {
+  return boundedEach(erasable, { ...LIMITS, signal }, async (connection) => {
     const revoked = await isRevoked(deps, connection, signal)
     if (!revoked && !connection.isOverdue) return false
     const erased = await eraseAccount(deps.db, connection)
@@ -49,8 +47,8 @@ async function isRevoked(
   connection: ErasableConnection,
   signal: AbortSignal,
 ): Promise<boolean> {
-  const { credentials } = connection
   const isKnown = deps.mailboxes.vendors.has(connection.vendor)
+  const { credentials } = connection
   // A revocation at Google ends every grant of the account to our app, not just this one.
   if (!isKnown || credentials === null || connection.isShared) return true
   if (deps.gates.jobs().state !== 'on') return false

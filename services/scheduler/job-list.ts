@@ -1,17 +1,17 @@
 // All jobs of the scheduler, with their beats.
 import type { KafkaConfig } from '#shared/kafka/client.ts'
 import { listCalendars } from './calendars/list.ts'
-import { tendChannels } from './channels/open.ts'
+import { maintainChannels } from './channels/maintain.ts'
 import { stopOrphans } from './channels/stop.ts'
 import { eraseDisconnected } from './erase.ts'
-import type { JobDeps } from './job-deps.ts'
+import type { JobDeps } from './deps.ts'
 import type { Job } from './jobs.ts'
 import { observe } from './observe.ts'
 import { probeParked } from './probe-parked.ts'
 import { forgetOld } from './retention.ts'
 import { poll } from './rings/poll-unwatched.ts'
 import { reconcile } from './rings/reconcile.ts'
-import { createRingHeld } from './rings/ring-refused.ts'
+import { createRingRefused } from './rings/ring-refused.ts'
 import { sweep } from './rings/sweep.ts'
 
 /** The one job that changes nothing. */
@@ -22,13 +22,13 @@ export const OBSERVE = 'observe'
  * who ends comes first, then channels, then rings.
  */
 export function jobsOf(deps: JobDeps, kafka: KafkaConfig): readonly Job[] {
-  const ringHeld = createRingHeld(deps)
+  const ringRefused = createRingRefused(deps)
   return [
-    { name: 'channels', everyMs: 2000, runOnce: (signal) => tendChannels(deps, signal) },
+    { name: 'channels', everyMs: 2000, runOnce: (signal) => maintainChannels(deps, signal) },
     { name: 'erasure', everyMs: 5000, runOnce: (signal) => eraseDisconnected(deps, signal) },
     { name: 'calendar-lists', everyMs: 5000, runOnce: (signal) => listCalendars(deps, signal) },
     { name: 'probes', everyMs: 5000, runOnce: (signal) => probeParked(deps, signal) },
-    { name: 'ring-held', everyMs: 2000, runOnce: (signal) => ringHeld(signal) },
+    { name: 'ring-held', everyMs: 2000, runOnce: (signal) => ringRefused(signal) },
     { name: 'reconcile', everyMs: 2000, runOnce: (signal) => reconcile(deps, signal) },
     { name: 'poll', everyMs: 2000, runOnce: (signal) => poll(deps, signal) },
     { name: 'sweep', everyMs: 30_000, runOnce: (signal) => sweep(deps, signal) },

@@ -1,31 +1,33 @@
 // Parked connections whose grant may be good again are asked about: every hour of the first day,
-// then every day. Invariants: a connection that answers goes on by itself, and the world is told in
+// then every day. Invariants: a connection that answers goes on by itself, and that is published in
 // the transaction that lets it; one whose gate is closed is left as it is; a grant that the
 // vendor's documented words call gone is asked about no more.
 import { asFailure, type Failure } from '#shared/domain/failure.ts'
-import type { ConnectionId } from '#shared/domain/ids.ts'
 import { connectionChanged } from '#shared/messages/connection-changed.ts'
 import { sentBy } from '#shared/messages/message.ts'
 import { syncRequested } from '#shared/messages/sync-requested.ts'
 import { metrics } from '#shared/process/metrics.ts'
-import type { Database } from '#shared/store/database.ts'
 import { insertOutbox } from '#shared/store/outbox.ts'
 import { probableConnections, putOffProbe, unpark, type ProbableConnection } from '#shared/store/refusals.ts'
+import type { JobDeps } from './deps.ts'
+import { allowedRows, type Paging } from './paging.ts'
 import { mayRing } from './rings/doorbell.ts'
-import type { ChannelsDeps } from './channels/deps.ts'
 import { settleJob } from './settle-job.ts'
-import { workThrough } from './bounded-each.ts'
+import { boundedEach } from './bounded-each.ts'
 
-const PAGE = 200
-const PER_RUN = 50
 const LIMITS = { atOnce: 4, withinMs: 8000 }
 const HOUR_SECONDS = 3600
 const DAY_SECONDS = 86_400
 const SOON_SECONDS = 600
 const HOURLY_PROBES = 24
 
-export type ProbeDeps = Pick<ChannelsDeps, 'codec' | 'mailboxes' | 'gates' | 'logger'> & {
-  readonly db: Database
+type ProbeDeps = Pick<JobDeps, 'db' | 'codec' | 'mailboxes' | 'gates' | 'logger'>
+
+const PROBABLE: Paging<ProbableConnection, 'connectionId'> = {
+  read: probableConnections,
+  by: 'connectionId',
+  pageSize: 200,
+  perRun: 50,
 }
 
 /**
@@ -33,25 +35,8 @@ export type ProbeDeps = Pick<ChannelsDeps, 'codec' | 'mailboxes' | 'gates' | 'lo
  * @returns how many connections went on. Throws Failure `store/*`; what was not asked stays due.
  */
 export async function probeParked(deps: ProbeDeps, signal: AbortSignal): Promise<number> {
-  return workThrough(await probable(deps), { ...LIMITS, signal }, (connection) =>
-    probeOne(deps, connection, signal),
-  )
-}
-
-/**
- * Those behind closed gates are passed over page by page,
- * so that they do not stand before the others.
- */
-async function probable(deps: ProbeDeps): Promise<readonly ProbableConnection[]> {
-  const found: ProbableConnection[] = []
-  let after: ConnectionId | null = null
-  while (found.length < PER_RUN && deps.gates.jobs().state === 'on') {
-    const page = await probableConnections(deps.db, after, PAGE)
-    found.push(...page.filter((connection) => mayRing(deps.gates, connection)))
-    after = page.at(-1)?.connectionId ?? null
-    if (page.length < PAGE) break
-  }
-  return found.slice(0, PER_RUN)
+  const probable = await allowedRows(deps, PROBABLE, (connection) => mayRing(deps.gates, connection), signal)
+  return boundedEach(probable, { ...LIMITS, signal }, (connection) => probeOne(deps, connection, signal))
 }
 
 async function probeOne(

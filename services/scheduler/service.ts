@@ -3,10 +3,10 @@ import { Opening, openService, type Overrides } from '#shared/boot/open-service.
 import type { ConnectionId } from '#shared/domain/ids.ts'
 import { leaseOwner } from '#shared/process/identity.ts'
 import { firstProblem } from '#shared/process/loop.ts'
-import { openConnectionChannels } from './channels/open.ts'
+import { openConnectionChannels } from './channels/maintain.ts'
 import type { SchedulerConfig } from './config.ts'
 import { openDeadLetterIndex } from './dead-letter-index.ts'
-import { openJobDeps } from './job-deps.ts'
+import { openJobDeps } from './open-deps.ts'
 import { jobsOf, OBSERVE } from './job-list.ts'
 import { startJob } from './jobs.ts'
 

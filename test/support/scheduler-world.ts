@@ -15,9 +15,7 @@ import { openProducer } from '#shared/kafka/open.ts'
 import { openDatabase } from '#shared/store/database.ts'
 import { applySchemas } from '#shared/kafka/schemas.ts'
 import type { Vendor } from '#shared/vendors/vendor.ts'
-import type { EraseDeps } from '../../services/scheduler/erase.ts'
-import type { ListDeps } from '../../services/scheduler/calendars/list.ts'
-import type { ChannelsDeps } from '../../services/scheduler/channels/deps.ts'
+import type { JobDeps } from '../../services/scheduler/deps.ts'
 import { channelVendor, type ChannelVendor } from './channel-vendor.ts'
 import { freeMailboxes } from './free-mailboxes.ts'
 import { openReader, quiet } from './outbox.ts'
@@ -27,7 +25,7 @@ import { testStack } from './stack.ts'
 const NEVER = new AbortController().signal
 
 export interface SchedulerWorld extends Omit<RelayWorld, 'env'>, AsyncDisposable {
-  readonly deps: ChannelsDeps & ListDeps & EraseDeps
+  readonly deps: JobDeps
   /** Gates that are closed; all others are open. A test adds to it and takes from it. */
   readonly closed: Set<GateName>
   /** What services/scheduler needs. */

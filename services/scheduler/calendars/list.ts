@@ -3,10 +3,8 @@
 // changed and the ring that brings a unit there are one transaction; a unit of before cannot write
 // a cursor that was taken away.
 import { asFailure, Failure } from '#shared/domain/failure.ts'
-import type { ConnectionId } from '#shared/domain/ids.ts'
 import { sentBy } from '#shared/messages/message.ts'
 import { syncRequested } from '#shared/messages/sync-requested.ts'
-import type { Database } from '#shared/store/database.ts'
 import {
   heldCalendars,
   listableConnections,
@@ -20,19 +18,25 @@ import type { DueConnection } from '#shared/store/due.ts'
 import { insertOutbox } from '#shared/store/outbox.ts'
 import type { VendorCalendar } from '#shared/vendors/vendor.ts'
 import { compareCalendars, MISSING_SECONDS, type Comparison } from './compare.ts'
-import { mayRing, ring } from '../rings/doorbell.ts'
-import type { ChannelsDeps } from '../channels/deps.ts'
+import { boundedEach } from '../bounded-each.ts'
+import type { JobDeps } from '../deps.ts'
+import { allowedRows, type Paging } from '../paging.ts'
+import { mayRing, ring, ringOf } from '../rings/doorbell.ts'
 import { settleJob } from '../settle-job.ts'
-import { workThrough } from '../bounded-each.ts'
 
 const EVERY_SECONDS = 3600
-const PAGE = 500
-const PER_RUN = 200
 const LIMITS = { atOnce: 4, withinMs: 8000 }
 /** After a failure: at least this, at most twice as much, and never before the vendor allows it. */
 const AGAIN_MS = 5 * 60_000
 
-export type ListDeps = Omit<ChannelsDeps, 'db' | 'keys' | 'publicUrl'> & { readonly db: Database }
+type ListDeps = Omit<JobDeps, 'keys' | 'credentialKeys' | 'publicUrl'>
+
+const LISTABLE: Paging<DueConnection, 'connectionId'> = {
+  read: listableConnections,
+  by: 'connectionId',
+  pageSize: 500,
+  perRun: 200,
+}
 
 /**
  * One run.
@@ -40,25 +44,9 @@ export type ListDeps = Omit<ChannelsDeps, 'db' | 'keys' | 'publicUrl'> & { reado
  * what was not compared stays due.
  */
 export async function listCalendars(deps: ListDeps, signal: AbortSignal): Promise<number> {
-  return workThrough(await listable(deps), { ...LIMITS, signal }, (connection) =>
-    compareOne(deps, connection, signal),
-  )
-}
-
-/**
- * Those behind closed gates are passed over page by page,
- * so that they do not stand before the others.
- */
-async function listable(deps: ListDeps): Promise<readonly DueConnection[]> {
-  const found: DueConnection[] = []
-  let after: ConnectionId | null = null
-  while (deps.gates.jobs().state === 'on') {
-    const page: readonly DueConnection[] = await listableConnections(deps.db, after, PAGE)
-    found.push(...page.filter((one) => deps.mailboxes.vendors.has(one.vendor) && mayRing(deps.gates, one)))
-    after = page.at(-1)?.connectionId ?? null
-    if (page.length < PAGE || found.length >= PER_RUN) break
-  }
-  return found.slice(0, PER_RUN)
+  const mayList = (one: DueConnection) => deps.mailboxes.vendors.has(one.vendor) && mayRing(deps.gates, one)
+  const listable = await allowedRows(deps, LISTABLE, mayList, signal)
+  return boundedEach(listable, { ...LIMITS, signal }, (connection) => compareOne(deps, connection, signal))
 }
 
 async function compareOne(deps: ListDeps, connection: DueConnection, signal: AbortSignal): Promise<boolean> {
@@ -119,7 +107,7 @@ async function store(
 
 async function putOff(deps: ListDeps, connection: DueConnection, failure: Failure): Promise<void> {
   const settled = settleJob(failure)
-  const { connectionId, providerId, vendor } = connection
+  const { connectionId } = connection
   deps.logger.info(
     { code: failure.code, connectionId },
     'a list of calendars could not be compared; tried again',
@@ -127,6 +115,5 @@ async function putOff(deps: ListDeps, connection: DueConnection, failure: Failur
   const floorMs = failure.retryAt === undefined ? 0 : (failure.retryAt - deps.clock.now()) / 1000
   await putOffListing(deps.db, connectionId, Math.max(floorMs, AGAIN_MS) * (1 + Math.random()))
   // That nobody is let in any more is for a unit to find out and to record.
-  if (settled === 'locked-out')
-    await ring(deps, 'reconcile', [{ connectionId, providerId, vendor, calendarId: null, asOf: null }])
+  if (settled === 'locked-out') await ring(deps, 'reconcile', [ringOf(connection)])
 }

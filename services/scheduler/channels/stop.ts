@@ -10,17 +10,17 @@ import {
   putOffOrphan,
 } from '#shared/store/channel-notices.ts'
 import { deleteChannel, putOffStop, takeUnneeded, type Channel } from '#shared/store/channels.ts'
-import type { ChannelsDeps } from './deps.ts'
+import type { JobDeps } from '../deps.ts'
 import { settleJob } from '../settle-job.ts'
 import { waitMsAfter } from '../wait-after.ts'
-import { workThrough } from '../bounded-each.ts'
+import { boundedEach } from '../bounded-each.ts'
 
 const PER_RUN = 200
 const LIMITS = { atOnce: 4, withinMs: 5000 }
 /** Longer than an opening may take and its leftovers live. */
 const UNKNOWN_FOR_SECONDS = 300
 
-type StopDeps = Pick<ChannelsDeps, 'db' | 'mailboxes' | 'gates' | 'clock' | 'logger'>
+type StopDeps = Pick<JobDeps, 'db' | 'mailboxes' | 'gates' | 'clock' | 'logger'>
 
 /**
  * Stops what is replaced or not synced any more.
@@ -28,7 +28,7 @@ type StopDeps = Pick<ChannelsDeps, 'db' | 'mailboxes' | 'gates' | 'clock' | 'log
  */
 export async function stopUnneeded(deps: StopDeps, signal: AbortSignal): Promise<number> {
   const unneeded = await takeUnneeded(deps.db, PER_RUN)
-  return workThrough(unneeded, { ...LIMITS, signal }, async (channel) => {
+  return boundedEach(unneeded, { ...LIMITS, signal }, async (channel) => {
     const waitMs = await stopOne(deps, channel, signal)
     if (waitMs === null) await deleteChannel(deps.db, channel.id)
     else if (waitMs > 0) await putOffStop(deps.db, channel.id, waitMs)
@@ -43,7 +43,7 @@ export async function stopUnneeded(deps: StopDeps, signal: AbortSignal): Promise
 export async function stopOrphans(deps: StopDeps, signal: AbortSignal): Promise<number> {
   await deleteSettledNotices(deps.db, UNKNOWN_FOR_SECONDS)
   const orphans = await orphanChannels(deps.db, UNKNOWN_FOR_SECONDS, PER_RUN)
-  return workThrough(orphans, { ...LIMITS, signal }, async ({ channelId, ...orphan }) => {
+  return boundedEach(orphans, { ...LIMITS, signal }, async ({ channelId, ...orphan }) => {
     const waitMs = await stopOne(deps, { id: channelId, ...orphan }, signal)
     if (waitMs === null) {
       await forgetOrphan(deps.db, { ...orphan, channelId })

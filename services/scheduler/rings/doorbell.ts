@@ -6,10 +6,8 @@ import type { Gates } from '#shared/domain/gates.ts'
 import type { CalendarId, ConnectionId, Micros, ProviderId, VendorName } from '#shared/domain/ids.ts'
 import { sentBy } from '#shared/messages/message.ts'
 import { syncRequested } from '#shared/messages/sync-requested.ts'
-import type { Producer } from '#shared/kafka/broker.ts'
-import type { Clock } from '#shared/process/clock.ts'
-import type { Codec } from '#shared/kafka/codec.ts'
 import { metrics } from '#shared/process/metrics.ts'
+import type { JobDeps } from '../deps.ts'
 
 export const REQUESTED_TOPICS = [TOPICS.requestedGoogle, TOPICS.requestedMicrosoft] as const
 
@@ -25,10 +23,16 @@ export interface Ring {
   readonly asOf: Micros | null
 }
 
-export interface DoorbellDeps {
-  readonly codec: Codec
-  readonly producer: Producer
-  readonly clock: Clock
+export type DoorbellDeps = Pick<JobDeps, 'codec' | 'producer' | 'clock'>
+
+export type RingRow = Omit<Ring, 'calendarId' | 'asOf'> & { readonly calendarId?: CalendarId | null }
+
+/** The ring of a connection, or of one of its calendars. */
+export function ringOf(
+  { connectionId, providerId, vendor, calendarId = null }: RingRow,
+  asOf: Micros | null = null,
+): Ring {
+  return { connectionId, providerId, vendor, calendarId, asOf }
 }
 
 /** Rings all of them as one batch. Throws Failure `kafka/*`: then none counts. */

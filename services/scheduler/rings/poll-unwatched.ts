@@ -1,46 +1,32 @@
 // Calendars without a channel are polled: the vendor offers no push for them, the tenant allows no
 // subscriptions, or the channel was lost and no other could be opened yet. Only those calendars are
 // read, not the others of their connection.
-import type { ConnectionId } from '#shared/domain/ids.ts'
-import { markPolled, pollableCalendars } from '#shared/store/due.ts'
-import { mayRing, ring } from './doorbell.ts'
-import type { SweepDeps } from './sweep.ts'
+import { markPolled, pollableCalendars, type PollableCalendar } from '#shared/store/due.ts'
+import { ringPages, type PagedRings, type RingDeps } from './ring-pages.ts'
 
 const EVERY_SECONDS = 2 * 60
-/** Connections. */
-const PAGE = 200
-/** Per run; with a run every 2 s that is 250 calendars a second. */
-const RINGS_MAX = 500
+
+const POLL: PagedRings<PollableCalendar, 'connectionId'> = {
+  reason: 'reconcile',
+  asOf: ({ readAt }) => readAt,
+  // Connections.
+  pageSize: 200,
+  // With a run every 2 s that is 250 calendars a second.
+  perRun: 500,
+  // One unit reads the calendars of a connection, so they are rung together.
+  isPageWhole: true,
+  read: pollableCalendars,
+  by: 'connectionId',
+  mark(db, rung) {
+    const ids = rung.map(({ calendarId }) => calendarId)
+    return markPolled(db, ids, EVERY_SECONDS)
+  },
+}
 
 /**
  * Rings the calendars whose time has come.
  * @returns how many. Throws Failure; what was not rung stays due.
  */
-export async function poll(deps: SweepDeps, signal: AbortSignal): Promise<number> {
-  let rung = 0
-  let after: ConnectionId | null = null
-  while (rung < RINGS_MAX && !signal.aborted && deps.gates.jobs().state === 'on') {
-    const page = await pollableCalendars(deps.db, after, PAGE)
-    const open = page.filter((calendar) => mayRing(deps.gates, calendar))
-    await ring(
-      deps,
-      'reconcile',
-      open.map(({ connectionId, providerId, vendor, calendarId, readAt }) => ({
-        connectionId,
-        providerId,
-        vendor,
-        calendarId,
-        asOf: readAt,
-      })),
-    )
-    await markPolled(
-      deps.db,
-      open.map((calendar) => calendar.calendarId),
-      EVERY_SECONDS,
-    )
-    rung += open.length
-    after = page.at(-1)?.connectionId ?? null
-    if (after === null) break
-  }
-  return rung
+export async function poll(deps: RingDeps, signal: AbortSignal): Promise<number> {
+  return ringPages(deps, POLL, signal)
 }

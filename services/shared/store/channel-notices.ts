@@ -2,7 +2,7 @@
 // of the connection whose token told it, and acts on channels of that connection alone; a
 // connection has a bounded number of notices of channels that it does not have; a notice is
 // forgotten at the time that was read, so one that came again in between is acted on again.
-import type { ConnectionId, Micros, ProviderId, VendorName } from '#shared/domain/ids.ts'
+import type { CalendarId, ConnectionId, Micros, ProviderId, VendorName } from '#shared/domain/ids.ts'
 import type { Queryable } from './database.ts'
 import { SILENT_FINDS } from './channels.ts'
 
@@ -124,7 +124,7 @@ export interface EndedChannel {
   readonly connectionId: ConnectionId
   readonly providerId: ProviderId
   readonly vendor: VendorName
-  readonly calendarId: string
+  readonly calendarId: CalendarId
   readonly noticedAt: Micros
 }
 

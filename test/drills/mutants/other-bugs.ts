@@ -23,9 +23,9 @@ export const OTHER_BUGS: readonly Line[] = [
   [
     'held-not-rung',
     'Held requests are deleted and not rung',
-    'services/scheduler/rings/ring-refused.ts',
-    "  await ring(\n    deps,\n    'held',",
-    "  if (open.length < 0) await ring(\n    deps,\n    'held',",
+    'services/scheduler/rings/ring-pages.ts',
+    'await ring(deps, reason, due)',
+    "if (reason !== 'held') await ring(deps, reason, due)",
     'GD-1',
   ],
   [

@@ -5,7 +5,7 @@ import { THROTTLED_SPREAD_MS } from '#shared/domain/backoff.ts'
 import { readChannelToken } from '#shared/domain/channel-token.ts'
 import { Failure } from '#shared/domain/failure.ts'
 import { channelHealth } from '#shared/store/channels.ts'
-import { openConnectionChannels, tendChannels } from '../../../services/scheduler/channels/open.ts'
+import { maintainChannels, openConnectionChannels } from '../../../services/scheduler/channels/maintain.ts'
 import { stopOrphans } from '../../../services/scheduler/channels/stop.ts'
 import { eventually } from '../../support/eventually.ts'
 import {
@@ -21,7 +21,7 @@ const HOUR = 60 * MINUTE
 const DAY = 24 * HOUR
 
 const open = (label: string, parts: ChannelWorldParts = {}) => openChannelWorld('google', label, parts)
-const tend = (world: SchedulerWorld) => tendChannels(world.deps, NEVER)
+const maintain = (world: SchedulerWorld) => maintainChannels(world.deps, NEVER)
 
 describe('channels', () => {
   test('are opened for every selected calendar of an active connection, with our token, and rung for', async () => {
@@ -35,10 +35,10 @@ describe('channels', () => {
       update external_calendars set push_supported = false where vendor_calendar_id = 'no push';
       update external_calendars set removal_reason = 'x' where vendor_calendar_id = 'vanished'`)
     world.closed.add('CALENDAR_JOBS_ENABLED')
-    expect(await tend(world)).toBe(0)
+    expect(await maintain(world)).toBe(0)
     world.closed.clear()
-    expect(await tend(world)).toBe(2)
-    expect(await tend(world)).toBe(0)
+    expect(await maintain(world)).toBe(2)
+    expect(await maintain(world)).toBe(0)
     expect(vendor.opened.map((request) => request.vendorCalendarId).toSorted()).toEqual(['a', 'b'])
     await eventually('both are rung', async () => (await world.rung()).length === 2)
     const { rows } = await world.db.query<{ id: string; name: string }>(
@@ -67,12 +67,12 @@ describe('channels', () => {
     await world.addCalendars(id!, 'holidays')
     expect(await openConnectionChannels(world.deps, id!, NEVER)).toBe(0)
     await world.advance(17 * HOUR)
-    expect(await tend(world)).toBe(0)
+    expect(await maintain(world)).toBe(0)
     expect(vendor.opened.length).toBe(1)
     expect(await world.channels()).toEqual([])
     vendor.answers = {}
     await world.advance(14 * HOUR)
-    expect(await tend(world)).toBe(1)
+    expect(await maintain(world)).toBe(1)
     expect(await world.channels()).toEqual(['holidays open'])
   })
 
@@ -86,20 +86,20 @@ describe('channels', () => {
     }
     const [id] = await world.connect({})
     await world.addCalendars(id!, 'a', 'b')
-    expect(await tend(world)).toBe(1)
+    expect(await maintain(world)).toBe(1)
     expect(await world.channels()).toEqual(['b open'])
-    expect(await tend(world)).toBe(0)
+    expect(await maintain(world)).toBe(0)
     expect(vendor.opened.length).toBe(2)
     for (let minute = 0; minute < 30; minute += 1) {
       await world.advance(MINUTE)
-      await tend(world)
+      await maintain(world)
     }
     const inHalfAnHour = vendor.opened.length - 2
     expect(inHalfAnHour).toBeGreaterThan(5)
     expect(inHalfAnHour).toBeLessThan(16)
     down = false
     await world.advance(HOUR)
-    expect(await tend(world)).toBe(1)
+    expect(await maintain(world)).toBe(1)
     expect(await world.channels()).toEqual(['a open', 'b open'])
     const { rows } = await world.db.query(
       'select channel_attempts, channel_retry_at from external_calendars where vendor_calendar_id = $1',
@@ -117,12 +117,12 @@ describe('channels', () => {
     vendor.answers.open = () => {
       throw new Failure('vendor/callback-refused')
     }
-    expect(await tend(world)).toBe(0)
+    expect(await maintain(world)).toBe(0)
     // Those that were under way together when the first was refused.
     const inFirstRun = vendor.opened.length
     expect(inFirstRun).toBeGreaterThan(0)
     expect(inFirstRun).toBeLessThanOrEqual(8)
-    await tend(world)
+    await maintain(world)
     expect(vendor.opened.length).toBeLessThanOrEqual(2 * inFirstRun + 8)
     expect(await world.channels()).toEqual([])
     const { rows } = await world.db.query(
@@ -131,7 +131,7 @@ describe('channels', () => {
     expect(rows).toHaveLength(vendor.opened.length)
     vendor.answers = {}
     await world.advance(10_000)
-    expect(await tend(world)).toBe(names.length)
+    expect(await maintain(world)).toBe(names.length)
   })
 
   test('are not asked for before the time that the vendor named', async () => {
@@ -142,12 +142,12 @@ describe('channels', () => {
     vendor.answers.open = () => {
       throw new Failure('vendor/throttled', 'slow down', { retryAt: world.deps.clock.now() + 600_000_000 })
     }
-    await tend(world)
+    await maintain(world)
     vendor.answers = {}
     await world.advance(9.9 * MINUTE)
-    expect(await tend(world)).toBe(0)
+    expect(await maintain(world)).toBe(0)
     await world.advance(0.1 * MINUTE + THROTTLED_SPREAD_MS)
-    expect(await tend(world)).toBe(1)
+    expect(await maintain(world)).toBe(1)
   })
 
   test('are neither asked for nor stopped while the connection backs off', async () => {
@@ -155,15 +155,15 @@ describe('channels', () => {
     await using _world = world
     const [id] = await world.connect({})
     await world.addCalendars(id!, 'a')
-    await tend(world)
+    await maintain(world)
     await world.addCalendars(id!, 'b')
     await world.db.query(`
       update external_calendars set selected = false where vendor_calendar_id = 'a';
       update external_calendar_connections set backoff_until = calstream_now() + interval '10 minutes'`)
-    await tend(world)
+    await maintain(world)
     expect([vendor.opened.length, vendor.stopped.length]).toEqual([1, 0])
     await world.advance(10 * MINUTE)
-    expect(await tend(world)).toBe(1)
+    expect(await maintain(world)).toBe(1)
     expect([...vendor.open.values()]).toEqual(['b'])
   })
 
@@ -177,13 +177,13 @@ describe('channels', () => {
         where id = $1`,
       [ill],
     )
-    expect(await tend(world)).toBe(1)
+    expect(await maintain(world)).toBe(1)
     expect([...vendor.open.values()]).toEqual(['well'])
     // Well again, it gets its bell at the next look.
     await world.db.query('update external_calendars set failures = 0, backoff_until = null where id = $1', [
       ill,
     ])
-    expect(await tend(world)).toBe(1)
+    expect(await maintain(world)).toBe(1)
     expect([...vendor.open.values()].toSorted()).toEqual(['ill', 'well'])
   })
 
@@ -195,7 +195,7 @@ describe('channels', () => {
     vendor.answers.open = () => {
       throw new Failure('vendor/calendar-gone')
     }
-    expect(await tend(world)).toBe(0)
+    expect(await maintain(world)).toBe(0)
     await eventually('it is rung', async () => (await world.rung()).length === 1)
     expect((await world.rung())[0]).toMatchObject({ connectionId: id, calendarId: calendar, asOf: null })
   })
@@ -205,13 +205,13 @@ describe('channels', () => {
     await using _world = world
     const [id] = await world.connect({})
     await world.addCalendars(id!, ...Array.from({ length: 40 }, (_, i) => `calendar ${i}`))
-    expect(await tend(world)).toBe(40)
+    expect(await maintain(world)).toBe(40)
     await world.advance(7 * DAY * 0.69)
-    expect(await tend(world)).toBe(0)
+    expect(await maintain(world)).toBe(0)
     const runs: number[] = []
     for (let step = 0; step < 12; step += 1) {
       await world.advance(7 * DAY * 0.01)
-      runs.push(await tend(world))
+      runs.push(await maintain(world))
       // None ever ends without another.
       expect(new Set(vendor.open.values()).size).toBe(40)
     }
@@ -220,7 +220,7 @@ describe('channels', () => {
     expect(runs.slice(11)).toEqual([0])
     expect(Math.max(...runs)).toBeLessThan(20)
     await world.advance(2 * MINUTE)
-    await tend(world)
+    await maintain(world)
     expect(vendor.stopped.length).toBe(40)
     expect(vendor.open.size).toBe(40)
     expect((await world.channels()).every((channel) => channel.endsWith(' open'))).toBe(true)
@@ -231,13 +231,13 @@ describe('channels', () => {
     await using _world = world
     const [id] = await world.connect({})
     await world.addCalendars(id!, 'a')
-    await tend(world)
+    await maintain(world)
     await world.advance(6 * DAY)
-    expect(await tend(world)).toBe(1)
-    await tend(world)
+    expect(await maintain(world)).toBe(1)
+    await maintain(world)
     expect([vendor.stopped.length, vendor.open.size]).toEqual([0, 2])
     await world.advance(MINUTE + 1000)
-    await tend(world)
+    await maintain(world)
     expect([vendor.stopped.length, vendor.open.size]).toEqual([1, 1])
   })
 
@@ -246,16 +246,16 @@ describe('channels', () => {
     await using _world = world
     const [id] = await world.connect({})
     await world.addCalendars(id!, 'a')
-    await tend(world)
+    await maintain(world)
     await world.advance(HOUR)
-    expect(await tend(world)).toBe(0)
+    expect(await maintain(world)).toBe(0)
     await world.db.query(
       'update external_calendar_connections set connected_at = calstream_now() where id = $1',
       [id],
     )
-    expect(await tend(world)).toBe(1)
+    expect(await maintain(world)).toBe(1)
     await world.advance(2 * MINUTE)
-    await tend(world)
+    await maintain(world)
     expect([vendor.opened.length, vendor.open.size]).toEqual([2, 1])
   })
 
@@ -265,7 +265,7 @@ describe('channels', () => {
     const [kept, gone] = await world.connect({}, {})
     await world.addCalendars(kept!, 'a', 'b')
     await world.addCalendars(gone!, 'c')
-    expect(await tend(world)).toBe(3)
+    expect(await maintain(world)).toBe(3)
     await world.db.query(`update external_calendar_connections set status = 'disconnected' where id = $1`, [
       gone,
     ])
@@ -274,7 +274,7 @@ describe('channels', () => {
       throw new Failure('vendor/unavailable')
     }
     for (let second = 0; second < 60; second += 5) {
-      await tend(world)
+      await maintain(world)
       await world.advance(5000)
     }
     expect(vendor.stopped.length).toBeGreaterThan(4)
@@ -282,7 +282,7 @@ describe('channels', () => {
     expect(await world.channels()).toEqual(['a open', 'b stopping', 'c stopping'])
     vendor.answers = {}
     await world.advance(HOUR)
-    await tend(world)
+    await maintain(world)
     expect(await world.channels()).toEqual(['a open'])
     expect([...vendor.open.values()]).toEqual(['a'])
   })
@@ -292,12 +292,12 @@ describe('channels', () => {
     await using _world = world
     const [id] = await world.connect({})
     await world.addCalendars(id!, 'a')
-    await tend(world)
+    await maintain(world)
     await world.db.query(`update external_calendars set selected = false`)
     vendor.answers.stop = () => {
       throw new Failure('vendor/grant-revoked')
     }
-    await tend(world)
+    await maintain(world)
     expect(await world.channels()).toEqual([])
   })
 
@@ -306,13 +306,13 @@ describe('channels', () => {
     await using _world = world
     const [id] = await world.connect({})
     await world.addCalendars(id!, 'a')
-    await tend(world)
+    await maintain(world)
     await world.db.query(`update external_calendar_connections set status = 'needs_reauth'`)
     await world.advance(6.5 * DAY)
-    expect(await tend(world)).toBe(0)
+    expect(await maintain(world)).toBe(0)
     expect(await world.channels()).toEqual(['a open'])
     await world.advance(DAY)
-    await tend(world)
+    await maintain(world)
     expect(await world.channels()).toEqual([])
     expect(vendor.stopped).toEqual([])
   })
@@ -327,7 +327,7 @@ describe('channels', () => {
       if (vendorCalendarId === 'c') throw new Failure('vendor/unavailable')
       return undefined
     }
-    await tend(world)
+    await maintain(world)
     const health = async () => (await channelHealth(world.deps.db)).find((one) => one.vendor === 'google')
     expect(await health()).toMatchObject({
       open: 1,
@@ -353,12 +353,12 @@ describe('a scheduler that dies', () => {
     await using _world = world
     const [id] = await world.connect({})
     await world.addCalendars(id!, 'a')
-    await expect(tend(world)).rejects.toMatchObject({ code: 'kafka/unavailable' })
+    await expect(maintain(world)).rejects.toMatchObject({ code: 'kafka/unavailable' })
     expect(await world.channels()).toEqual(['a opening'])
     broken = false
-    expect(await tend(world)).toBe(0)
+    expect(await maintain(world)).toBe(0)
     await world.advance(3 * MINUTE)
-    expect(await tend(world)).toBe(1)
+    expect(await maintain(world)).toBe(1)
     await eventually('it is rung', async () => (await world.rung()).length === 1)
     expect(await world.channels()).toEqual(['a open'])
     expect(vendor.open.size).toBe(2)
@@ -373,7 +373,7 @@ describe('a scheduler that dies', () => {
       `insert into connection_credentials (connection_id, refresh_token) values ($1, 'sealed')`,
       [id],
     )
-    await tend(world)
+    await maintain(world)
     const [known] = vendor.open.keys()
     vendor.open.set('orphan', 'a')
     for (const channel of [known, 'orphan'])

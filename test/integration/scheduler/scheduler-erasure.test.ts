@@ -6,7 +6,7 @@ import type { ConnectionId } from '#shared/domain/ids.ts'
 import { holdRequests } from '#shared/store/held-requests.ts'
 import { sealSecret } from '#shared/process/keyring.ts'
 import { eraseDisconnected } from '../../../services/scheduler/erase.ts'
-import { tendChannels } from '../../../services/scheduler/channels/open.ts'
+import { maintainChannels } from '../../../services/scheduler/channels/maintain.ts'
 import { openChannelWorld, type SchedulerWorld } from '../../support/scheduler-world.ts'
 
 const NEVER = new AbortController().signal
@@ -69,12 +69,12 @@ describe('a disconnected account', () => {
     const [gone, kept] = [await connectOne(world), await connectOne(world)]
     await world.addCalendars(gone, 'a', 'b')
     await world.addCalendars(kept, 'c')
-    await tendChannels(world.deps, NEVER)
+    await maintainChannels(world.deps, NEVER)
     expect(await erase(world)).toBe(0)
     await disconnect(world, gone)
     expect(await erase(world)).toBe(0)
     expect(vendor.revoked).toEqual([])
-    await tendChannels(world.deps, NEVER)
+    await maintainChannels(world.deps, NEVER)
     expect([...vendor.open.values()]).toEqual(['c'])
     expect(await erase(world)).toBe(1)
     expect(vendor.revoked).toEqual([`refresh of ${gone}`])
@@ -167,7 +167,7 @@ describe('a disconnected account', () => {
     await using _world = world
     const gone = await connectOne(world)
     await world.addCalendars(gone, 'a')
-    await tendChannels(world.deps, NEVER)
+    await maintainChannels(world.deps, NEVER)
     await disconnect(world, gone)
     const away = () => {
       throw new Failure('vendor/unavailable')
@@ -175,7 +175,7 @@ describe('a disconnected account', () => {
     Object.assign(vendor.answers, { stop: away, revoke: away })
     // Two minutes are left for the real time that this takes: the database clock goes on meanwhile.
     for (let second = 0; second < 480; second += 5) {
-      await tendChannels(world.deps, NEVER)
+      await maintainChannels(world.deps, NEVER)
       expect(await erase(world)).toBe(0)
       await world.advance(5000)
     }

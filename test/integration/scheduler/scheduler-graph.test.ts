@@ -6,7 +6,7 @@ import { readChannelToken, V1_ENDS_AT } from '#shared/domain/channel-token.ts'
 import { Failure } from '#shared/domain/failure.ts'
 import type { ConnectionId } from '#shared/domain/ids.ts'
 import type { NoticeKind } from '#shared/store/channel-notices.ts'
-import { tendChannels } from '../../../services/scheduler/channels/open.ts'
+import { maintainChannels } from '../../../services/scheduler/channels/maintain.ts'
 import { poll } from '../../../services/scheduler/rings/poll-unwatched.ts'
 import { stopOrphans } from '../../../services/scheduler/channels/stop.ts'
 import type { ChannelVendor } from '../../support/channel-vendor.ts'
@@ -24,7 +24,7 @@ const HOUR = 60 * MINUTE
 const DAY = 24 * HOUR
 
 const open = (label: string, parts: ChannelWorldParts = {}) => openChannelWorld('microsoft', label, parts)
-const tend = (world: SchedulerWorld) => tendChannels(world.deps, NEVER)
+const maintain = (world: SchedulerWorld) => maintainChannels(world.deps, NEVER)
 
 async function connectOne(world: SchedulerWorld): Promise<{ id: ConnectionId; calendar: string }> {
   const [id] = await world.connect({ vendor: `'microsoft'` })
@@ -52,19 +52,19 @@ describe('channels that can be renewed', () => {
     const [world, vendor] = await open('graph renew')
     await using _world = world
     await connectOne(world)
-    expect(await tend(world)).toBe(1)
+    expect(await maintain(world)).toBe(1)
     const [id] = vendor.open.keys()
     expect((await world.db.query('select id from channels')).rows).toEqual([{ id }])
     await world.advance(0.6 * DAY)
-    expect(await tend(world)).toBe(0)
+    expect(await maintain(world)).toBe(0)
     await world.advance(0.9 * DAY)
-    expect(await tend(world)).toBe(1)
+    expect(await maintain(world)).toBe(1)
     expect([vendor.renewed, vendor.opened.length]).toEqual([[id], 1])
     // Its whole life is before it again; once a day tells early when the vendor has lost it.
     await world.advance(0.6 * DAY)
-    expect(await tend(world)).toBe(0)
+    expect(await maintain(world)).toBe(0)
     await world.advance(0.9 * DAY)
-    expect(await tend(world)).toBe(1)
+    expect(await maintain(world)).toBe(1)
     expect([vendor.opened.length, vendor.stopped.length]).toEqual([1, 0])
   })
 
@@ -72,11 +72,11 @@ describe('channels that can be renewed', () => {
     const [world, vendor] = await open('graph gone')
     await using _world = world
     await connectOne(world)
-    await tend(world)
+    await maintain(world)
     const [old] = vendor.open.keys()
     vendor.answers.renew = () => ({ kind: 'gone' })
     await world.advance(6 * DAY)
-    expect(await tend(world)).toBe(1)
+    expect(await maintain(world)).toBe(1)
     expect(vendor.opened.length).toBe(2)
     const { rows } = await world.db.query<{ id: string }>('select id from channels')
     expect(rows).toHaveLength(1)
@@ -88,14 +88,14 @@ describe('channels that can be renewed', () => {
     const [world, vendor] = await open('graph fails')
     await using _world = world
     await connectOne(world)
-    await tend(world)
+    await maintain(world)
     const fail = () => {
       throw new Failure('vendor/unavailable')
     }
     Object.assign(vendor.answers, { renew: fail, open: fail })
     await world.advance(6 * DAY)
     for (let hour = 0; hour < 23; hour += 1) {
-      expect(await tend(world)).toBe(0)
+      expect(await maintain(world)).toBe(0)
       expect(await poll(world.deps, NEVER)).toBe(0)
       await world.advance(HOUR)
     }
@@ -103,11 +103,11 @@ describe('channels that can be renewed', () => {
     expect(vendor.renewed.length).toBeLessThan(24)
     await world.advance(2 * HOUR)
     expect(await poll(world.deps, NEVER)).toBe(1)
-    expect(await tend(world)).toBe(0)
+    expect(await maintain(world)).toBe(0)
     expect(vendor.opened.length).toBe(2)
     vendor.answers = {}
     await world.advance(HOUR)
-    expect(await tend(world)).toBe(1)
+    expect(await maintain(world)).toBe(1)
     await world.advance(HOUR)
     expect(await poll(world.deps, NEVER)).toBe(0)
   })
@@ -118,14 +118,14 @@ describe('channels that can be renewed', () => {
       const [world, vendor] = await open(`graph odd ${code}`)
       await using _world = world
       await connectOne(world)
-      await tend(world)
+      await maintain(world)
       const [old] = [...vendor.open.keys()]
       vendor.answers.renew = () => {
         throw new Failure(code)
       }
       await world.advance(3 * DAY)
       for (let hour = 0; hour < 7 * 24; hour += 1) {
-        await tend(world)
+        await maintain(world)
         await world.advance(HOUR)
       }
       // Three are refused, then another is opened; its own renewal is due a day later.
@@ -141,12 +141,12 @@ describe('channels that can be renewed', () => {
     await using _world = world
     await connectOne(world)
     world.closed.add('CALENDAR_WEBHOOK_ENABLED')
-    expect(await tend(world)).toBe(0)
+    expect(await maintain(world)).toBe(0)
     world.closed.clear()
-    expect(await tend(world)).toBe(1)
+    expect(await maintain(world)).toBe(1)
     world.closed.add('CALENDAR_WEBHOOK_ENABLED')
     await world.advance(6 * DAY)
-    expect(await tend(world)).toBe(1)
+    expect(await maintain(world)).toBe(1)
     expect([vendor.opened.length, vendor.renewed.length]).toEqual([1, 1])
   })
 })
@@ -159,9 +159,9 @@ describe('the token of a channel that can be renewed', () => {
     await using _world = world
     await connectOne(world)
     for (let day = 0; day < 22; day += 0.5) {
-      await tend(world)
+      await maintain(world)
       await world.advance(2 * MINUTE)
-      await tend(world)
+      await maintain(world)
       const { rows } = await world.db.query<{ id: string; outlived: boolean; tokens: number }>(
         `select id, expires_at > token_ends_at - interval '23 hours' as outlived from channels`,
       )
@@ -183,14 +183,14 @@ describe('the token of a channel that can be renewed', () => {
     const [world, vendor] = await open('graph old form')
     await using _world = world
     await connectOne(world)
-    await tend(world)
+    await maintain(world)
     await world.db.query('update channels set token_ends_at = null')
-    expect(await tend(world)).toBe(0)
+    expect(await maintain(world)).toBe(0)
     await world.advance(1.5 * DAY)
-    expect(await tend(world)).toBe(1)
+    expect(await maintain(world)).toBe(1)
     expect([vendor.renewed.length, vendor.opened.length]).toEqual([0, 2])
     await world.advance(2 * MINUTE)
-    await tend(world)
+    await maintain(world)
     expect([vendor.open.size, vendor.stopped.length]).toEqual([1, 1])
   })
 
@@ -199,11 +199,11 @@ describe('the token of a channel that can be renewed', () => {
     await using _world = world
     await world.advance(Math.max(0, (V1_ENDS_AT - world.deps.clock.now()) / 1000 - DAY))
     await connectOne(world)
-    await tend(world)
-    expect(await tend(world)).toBe(0)
+    await maintain(world)
+    expect(await maintain(world)).toBe(0)
     await world.db.query('update channels set token_ends_at = null')
-    expect(await tend(world)).toBe(1)
-    expect(await tend(world)).toBe(0)
+    expect(await maintain(world)).toBe(1)
+    expect(await maintain(world)).toBe(0)
     expect([vendor.renewed.length, vendor.opened.length]).toEqual([0, 2])
   })
 })
@@ -225,12 +225,12 @@ describe('an answer of the vendor', () => {
       expiresAt: world.deps.clock.now() + 7 * DAY * 1000,
       ...changes,
     })
-    expect(await tend(world)).toBe(0)
-    expect(await tend(world)).toBe(0)
+    expect(await maintain(world)).toBe(0)
+    expect(await maintain(world)).toBe(0)
     expect([vendor.opened.length, await world.channels()]).toEqual([1, []])
     vendor.answers = {}
     await world.advance(HOUR)
-    expect(await tend(world)).toBe(1)
+    expect(await maintain(world)).toBe(1)
   })
 
   test('that grants a thousand years is taken for what we asked for', async () => {
@@ -245,11 +245,11 @@ describe('an answer of the vendor', () => {
       expiresAt: ages(),
     })
     vendor.answers.renew = () => ({ kind: 'renewed', expiresAt: ages() })
-    await tend(world)
+    await maintain(world)
     await world.advance(1.5 * DAY)
-    expect(await tend(world)).toBe(1)
+    expect(await maintain(world)).toBe(1)
     await world.advance(1.5 * DAY)
-    expect(await tend(world)).toBe(1)
+    expect(await maintain(world)).toBe(1)
     expect(vendor.renewed.length).toBe(2)
   })
 })
@@ -259,10 +259,10 @@ describe('a notice that the vendor', () => {
     const [world, vendor] = await open('graph removed')
     await using _world = world
     const { id, calendar } = await connectOne(world)
-    await tend(world)
+    await maintain(world)
     const [old] = vendor.open.keys()
     await notice(world, 'removed', old!, id)
-    expect(await tend(world)).toBe(1)
+    expect(await maintain(world)).toBe(1)
     expect(vendor.opened.length).toBe(2)
     expect(await notices(world)).toEqual([])
     await eventually('it is rung', async () => (await world.rung()).length === 3)
@@ -282,13 +282,13 @@ describe('a notice that the vendor', () => {
     })
     await using _world = world
     const { id } = await connectOne(world)
-    await tend(world)
+    await maintain(world)
     await notice(world, 'removed', [...vendor.open.keys()][0]!, id)
     broken = true
-    await expect(tend(world)).rejects.toMatchObject({ code: 'kafka/unavailable' })
+    await expect(maintain(world)).rejects.toMatchObject({ code: 'kafka/unavailable' })
     expect([await notices(world), await world.channels()]).toEqual([['removed'], ['a open']])
     broken = false
-    expect(await tend(world)).toBe(1)
+    expect(await maintain(world)).toBe(1)
     expect(await notices(world)).toEqual([])
   })
 
@@ -296,12 +296,12 @@ describe('a notice that the vendor', () => {
     const [world, vendor] = await open('graph reauthorize')
     await using _world = world
     const { id } = await connectOne(world)
-    await tend(world)
+    await maintain(world)
     const [channel] = vendor.open.keys()
     await notice(world, 'reauthorize', channel!, id)
-    expect(await tend(world)).toBe(1)
+    expect(await maintain(world)).toBe(1)
     expect(vendor.renewed).toEqual([channel])
-    expect(await tend(world)).toBe(0)
+    expect(await maintain(world)).toBe(0)
     expect(await notices(world)).toEqual([])
     await eventually('it is rung', async () => (await world.rung()).length === 2)
   })
@@ -310,16 +310,16 @@ describe('a notice that the vendor', () => {
     const [world, vendor] = await open('graph reauthorize failing')
     await using _world = world
     const { id } = await connectOne(world)
-    await tend(world)
+    await maintain(world)
     vendor.answers.renew = () => {
       throw new Failure('vendor/unavailable')
     }
     await world.advance(6 * DAY)
-    await tend(world)
-    expect(await tend(world)).toBe(0)
+    await maintain(world)
+    expect(await maintain(world)).toBe(0)
     vendor.answers = {}
     await notice(world, 'reauthorize', [...vendor.open.keys()][0]!, id)
-    expect(await tend(world)).toBe(1)
+    expect(await maintain(world)).toBe(1)
   })
 
   test.each(['removed', 'reauthorize'] as const)(
@@ -329,12 +329,12 @@ describe('a notice that the vendor', () => {
       await using _world = world
       await connectOne(world)
       const other = await connectOne(world)
-      await tend(world)
+      await maintain(world)
       const [row] = (
         await world.db.query<{ id: string }>('select id from channels where connection_id <> $1', [other.id])
       ).rows
       await notice(world, kind, row!.id, other.id)
-      expect(await tend(world)).toBe(0)
+      expect(await maintain(world)).toBe(0)
       expect([vendor.opened.length, vendor.renewed.length]).toEqual([2, 0])
       await world.advance(10 * MINUTE)
       await stopOrphans(world.deps, NEVER)
@@ -358,12 +358,12 @@ describe('a notice that the vendor', () => {
         expiresAt: world.deps.clock.now() + DAY * 1000,
       }
     }
-    const opening = tend(world)
+    const opening = maintain(world)
     await eventually('the vendor has opened it', async () => early !== undefined)
     await notice(world, 'removed', early!, id)
     await opening
     vendor.answers = {}
-    await tend(world)
+    await maintain(world)
     expect(vendor.opened.length).toBe(2)
     expect(await notices(world)).toEqual([])
   })

@@ -3,7 +3,7 @@
 import { expect, test } from 'vitest'
 import type { ConnectionId } from '#shared/domain/ids.ts'
 import { saveNotices, UNKNOWN_MAX } from '#shared/store/channel-notices.ts'
-import { tendChannels } from '../../../services/scheduler/channels/open.ts'
+import { maintainChannels } from '../../../services/scheduler/channels/maintain.ts'
 import { stopOrphans } from '../../../services/scheduler/channels/stop.ts'
 import { openChannelWorld, type SchedulerWorld } from '../../support/scheduler-world.ts'
 
@@ -26,14 +26,14 @@ test.each(['removed', 'reauthorize'] as const)(
     await using _world = world
     const owner = await connectOne(world)
     const thief = await connectOne(world)
-    await tendChannels(world.deps, NEVER)
+    await maintainChannels(world.deps, NEVER)
     const [row] = (
       await world.db.query<{ id: string }>('select id from channels where connection_id = $1', [owner])
     ).rows
     const told = { vendor: 'microsoft', channelId: row!.id, kind, resourceId: null } as const
     await saveNotices(world.db, [{ ...told, connectionId: thief }])
     await saveNotices(world.db, [{ ...told, connectionId: owner }])
-    expect(await tendChannels(world.deps, NEVER)).toBe(1)
+    expect(await maintainChannels(world.deps, NEVER)).toBe(1)
     expect([vendor.opened.length, vendor.renewed.length]).toEqual(kind === 'removed' ? [3, 0] : [2, 1])
     // What is left is the thief's, and nobody acts on it.
     expect(await kinds(world)).toEqual([kind])
@@ -53,7 +53,7 @@ test('a channel of somebody else is never stopped as the orphan of who names it,
       `insert into connection_credentials (connection_id, refresh_token) values ($1, 'sealed')`,
       [id],
     )
-  await tendChannels(world.deps, NEVER)
+  await maintainChannels(world.deps, NEVER)
   const [theirs] = vendor.open.keys()
   const seen = (channelId: string) =>
     ({ vendor: 'google', channelId, kind: 'seen', connectionId: thief!, resourceId: 'r' }) as const

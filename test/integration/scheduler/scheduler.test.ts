@@ -10,7 +10,7 @@ import { claimJob, releaseJob } from '#shared/store/leases.ts'
 import { loadConfig } from '../../../services/scheduler/config.ts'
 import { reconcile } from '../../../services/scheduler/rings/reconcile.ts'
 import { forgetOld } from '../../../services/scheduler/retention.ts'
-import { createRingHeld } from '../../../services/scheduler/rings/ring-refused.ts'
+import { createRingRefused } from '../../../services/scheduler/rings/ring-refused.ts'
 import { startScheduler } from '../../../services/scheduler/service.ts'
 import { sweep } from '../../../services/scheduler/rings/sweep.ts'
 import { eventually } from '../../support/eventually.ts'
@@ -144,11 +144,11 @@ describe('held requests', () => {
       between = async () => undefined
       await hold(refused!)
     }
-    const ringHeld = createRingHeld(world.deps)
-    expect(await ringHeld(NEVER)).toBe(2)
+    const ringRefused = createRingRefused(world.deps)
+    expect(await ringRefused(NEVER)).toBe(2)
     const { rows } = await world.db.query('select connection_id from held_requests')
     expect(rows).toEqual([{ connection_id: refused }])
-    expect(await ringHeld(NEVER)).toBe(1)
+    expect(await ringRefused(NEVER)).toBe(1)
     expect((await world.db.query('select from held_requests')).rowCount).toBe(0)
     await eventually('three rings', async () => (await world.rung()).length === 3)
   })
@@ -164,17 +164,17 @@ describe('held requests', () => {
       ],
     )
     const { rows } = await world.db.query<{ micros: string }>('select to_micros(calstream_now()) as micros')
-    const ringHeld = createRingHeld(world.deps)
+    const ringRefused = createRingRefused(world.deps)
     world.closed.add('CALENDAR_JOBS_ENABLED')
-    expect(await ringHeld(NEVER)).toBe(0)
+    expect(await ringRefused(NEVER)).toBe(0)
     world.closed.clear()
     world.closed.add('CALENDAR_SYNC_ENABLED')
-    expect(await ringHeld(NEVER)).toBe(0)
+    expect(await ringRefused(NEVER)).toBe(0)
     world.closed.clear()
     world.closed.add('CALENDAR_WEBHOOK_ENABLED')
-    expect(await ringHeld(NEVER)).toBe(1)
+    expect(await ringRefused(NEVER)).toBe(1)
     world.closed.clear()
-    expect(await ringHeld(NEVER)).toBe(1)
+    expect(await ringRefused(NEVER)).toBe(1)
     await eventually('both are rung', async () => (await world.rung()).length === 2)
     const rung = await world.rung()
     expect(rung.map((ring) => ring.connectionId)).toEqual([bySync, byWebhook])
@@ -192,9 +192,9 @@ describe('held requests', () => {
         select gen_random_uuid(), 'google', n::text from generate_series(1, 10000) n returning id)
       insert into held_requests (connection_id, gate) select id, 'CALENDAR_SYNC_ENABLED' from made`)
     const left = async () => Number((await world.db.query('select from held_requests')).rowCount)
-    const ringHeld = createRingHeld(world.deps)
+    const ringRefused = createRingRefused(world.deps)
     const runs: number[] = []
-    for (let rung = await ringHeld(NEVER); rung > 0; rung = await ringHeld(NEVER)) {
+    for (let rung = await ringRefused(NEVER); rung > 0; rung = await ringRefused(NEVER)) {
       runs.push(rung)
       expect(await left()).toBe(10_000 - runs.reduce((sum, one) => sum + one, 0))
     }
@@ -216,7 +216,7 @@ describe('held requests', () => {
         insert into external_calendar_connections (provider_id, vendor, vendor_account_id)
         select gen_random_uuid(), 'google', n::text from generate_series(1, 100) n returning id)
       insert into held_requests (connection_id, gate) select id, 'CALENDAR_SYNC_ENABLED' from made`)
-    expect(await createRingHeld(world.deps)(NEVER)).toBe(100)
+    expect(await createRingRefused(world.deps)(NEVER)).toBe(100)
   })
 })
 

@@ -26,7 +26,7 @@ import type { EachCall } from '../vendor.ts'
 /**
  * Of the four that a vendor allows per mailbox (Graph: MailboxConcurrency,
  * learn.microsoft.com/graph/throttling-limits). One sync process works a connection and one
- * scheduler tends its channels, so two each stay within it without asking each other.
+ * scheduler maintains its channels, so two each stay within it without asking each other.
  */
 const CALLS_PER_MAILBOX = 2
 const CALLS_WAITING_MAX = 64

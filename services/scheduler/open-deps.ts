@@ -1,19 +1,15 @@
-// What the jobs take, as a process opens it.
+// Opens what the jobs take.
 import type { Opening, Overrides } from '#shared/boot/open-service.ts'
 import { openStoredMailboxes } from '#shared/boot/open-stored-mailboxes.ts'
 import { systemClock } from '#shared/process/clock.ts'
 import { parseKeyring } from '#shared/process/keyring.ts'
 import { createVendors } from '#shared/vendors/index.ts'
 import { TOPICS } from '#schemas/topics.ts'
-import type { ListDeps } from './calendars/list.ts'
-import type { ChannelsDeps } from './channels/deps.ts'
 import type { SchedulerConfig } from './config.ts'
-import type { EraseDeps } from './erase.ts'
+import type { JobDeps } from './deps.ts'
 import { REQUESTED_TOPICS } from './rings/doorbell.ts'
 
 const POOL_MAX = 6
-
-export type JobDeps = ChannelsDeps & ListDeps & EraseDeps
 
 /** Throws ConfigError or Failure. */
 export async function openJobDeps(service: Opening<SchedulerConfig>, overrides: Overrides): Promise<JobDeps> {

@@ -1,0 +1,44 @@
+// More life for a channel. Invariant: one that cannot be renewed is not stopped here; another is
+// opened first.
+import { asFailure } from '#shared/domain/failure.ts'
+import { deleteChannel, markRenewed } from '#shared/store/channels.ts'
+import type { JobDeps } from '../deps.ts'
+import { ring, ringOf } from '../rings/doorbell.ts'
+import { settleJob } from '../settle-job.ts'
+import { channelAttempts } from '../wait-after.ts'
+import { LIFE_MS, lifeEnd, type RenewableCalendar } from './life.ts'
+import { putOff } from './put-off.ts'
+
+/**
+ * A channel whose renewal is refused so often in a row, in whatever words, is replaced by another.
+ */
+const RENEWALS_MAX = 3
+
+/** Renews one. @returns `gone` when another is wanted. Throws what is no fault of this calendar. */
+export async function renewChannel(
+  deps: JobDeps,
+  calendar: RenewableCalendar,
+  signal: AbortSignal,
+): Promise<'renewed' | 'gone' | 'failed'> {
+  const { channelId } = calendar
+  try {
+    const answer = await deps.mailboxes.of(calendar).renewChannel({ channelId, lifeMs: LIFE_MS }, signal)
+    if (answer.kind === 'gone') {
+      await deleteChannel(deps.db, channelId)
+      return 'gone'
+    }
+    // A channel that was to be reauthorized may have been silent for a while.
+    if (calendar.isAsked) await ring(deps, 'reconcile', [ringOf(calendar)])
+    await markRenewed(deps.db, channelId, lifeEnd(answer.expiresAt, deps.clock.now()))
+    return 'renewed'
+  } catch (error) {
+    if (signal.aborted) return 'failed'
+    const failure = asFailure(error)
+    // What is said of a channel in odd words may be about this one: another is asked for, and the
+    // old one goes when that is open.
+    const isOdd = settleJob(failure) !== 'later'
+    if (isOdd && channelAttempts(failure, calendar.attempts) >= RENEWALS_MAX) return 'gone'
+    await putOff(deps, calendar, null, failure)
+    return 'failed'
+  }
+}
