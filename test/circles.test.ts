@@ -1,5 +1,5 @@
 // No file imports itself by way of others, types included: what stands in a circle can only be
-// read and moved as one. The lint rule import/no-cycle lets circles of types stand.
+// read and moved as one. The lint rule import/no-cycle follows no dynamic import.
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import path from 'node:path'
 import { expect, test } from 'vitest'

@@ -2,7 +2,7 @@
 // follows it and presses its button, the person consents at the vendor, and the vendor sends the
 // browser back. The same requests as in production, against the play vendors.
 import { setTimeout as delay } from 'node:timers/promises'
-import { createBrowser, linkOn } from './browser.ts'
+import { createBrowser, linkOn, wordsOn } from './browser.ts'
 import { UserError } from '#shared/process/user-error.ts'
 
 export interface Person {
@@ -28,12 +28,8 @@ export async function connectByConsent(
   const consent = linkOn(opened, person.email)
   const landed = consent === null ? opened : await browser.open(consent)
   if (landed.url.origin !== new URL(api.url).origin || landed.status !== 200) {
-    const words = landed.text
-      .replaceAll(/<style[\s\S]*?<\/style>|<[^>]+>/g, ' ')
-      .replaceAll(/\s+/g, ' ')
-      .trim()
     throw new UserError(
-      `${person.email} could not be connected: ${landed.url.origin}${landed.url.pathname} answered ${landed.status}: ${words.slice(0, 500)}`,
+      `${person.email} could not be connected: ${landed.url.origin}${landed.url.pathname} answered ${landed.status}: ${wordsOn(landed).slice(0, 500)}`,
     )
   }
 }

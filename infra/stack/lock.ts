@@ -1,5 +1,6 @@
 // One supervisor per stack folder. The lock is a file that names its holder by pid and start time,
-// so that a lock left by a killed holder (or a reused pid) never blocks a start.
+// so that a lock left by a killed holder (or a reused pid) never blocks a start. It is ours because
+// proper-lockfile names no holder and takes one for dead whose event loop stood still for 10 s.
 import { linkSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { livingHolder, processIdentity, type LockHolder } from '#shared/process/identity.ts'

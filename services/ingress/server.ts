@@ -42,6 +42,8 @@ export interface ServerConfig {
   readonly trustedProxies?: readonly string[]
 }
 
+/** In the order in which Allow names them. */
+const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'] as const
 const BODY_BYTES_MAX = 65_536
 const HEADER_BYTES_MAX = 8192
 /**
@@ -185,17 +187,9 @@ export async function closeServer(app: FastifyInstance, withinMs: number): Promi
 
 /** 404 and 405 are decided before a body is read. */
 function refuseUnknownRoutes(app: FastifyInstance): void {
-  const routes = new Map<string, { readonly pattern: RegExp; readonly methods: string[] }>()
-  app.addHook('onRoute', ({ url, method }) => {
-    const route = routes.get(url) ?? { pattern: patternOf(url), methods: [] }
-    route.methods.push(...[method].flat())
-    routes.set(url, route)
-  })
   const refuse = async (request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> => {
-    const path = request.url.split('?', 1)[0] ?? ''
-    const allowed = [...routes.values()]
-      .filter(({ pattern }) => pattern.test(path))
-      .flatMap(({ methods }) => methods)
+    // findRoute takes an address as it came; hasRoute would want the pattern.
+    const allowed = METHODS.filter((method) => app.findRoute({ method, url: request.url }) !== null)
     if (allowed.length > 0) return sendProblem(reply, methodNotAllowed(allowed.join(', ')))
     // TRACE would echo headers, tokens among them; it is refused everywhere (RFC 9110 §9.3.8).
     if (request.method === 'TRACE') return sendProblem(reply, methodNotAllowed('POST'))
@@ -205,11 +199,6 @@ function refuseUnknownRoutes(app: FastifyInstance): void {
     if (request.is404) return refuse(request, reply)
   })
   app.setNotFoundHandler(refuse)
-}
-
-/** The paths of a route: each `:name` stands for one segment. */
-function patternOf(url: string): RegExp {
-  return new RegExp(`^${url.replaceAll(/[.*+?^${}()|[\]\\]/g, '\\$&').replaceAll(/:[^/]+/g, '[^/]+')}$`)
 }
 
 function methodNotAllowed(allow: string): ProblemDetails {

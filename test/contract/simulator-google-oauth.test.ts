@@ -3,6 +3,7 @@
 // client speaks where it can.
 import { createHash, randomBytes } from 'node:crypto'
 import { auth, calendar } from 'googleapis/build/src/apis/calendar/index.js'
+import { unescape } from 'html-escaper'
 import { describe, expect, it } from 'vitest'
 import { startTestSimulator, type TestAccount, type TestSimulator } from '../support/simulator.ts'
 
@@ -211,9 +212,7 @@ describe('consent', () => {
     const answer = await fetch(consentUrl(simulator, {}), { redirect: 'manual' })
     const html = await answer.text()
     expect([answer.status, html.includes(email)]).toEqual([200, false])
-    const links = [...html.matchAll(/href="([^"]+)"/g)].map(([, href]) =>
-      (href ?? '').replaceAll('&amp;', '&'),
-    )
+    const links = [...html.matchAll(/href="([^"]+)"/g)].map(([, href]) => unescape(href ?? ''))
     expect(links).toHaveLength(6)
     const followed = await fetch(new URL(links[0] ?? '', simulator.googleUrl), { redirect: 'manual' })
     const back = new URL(followed.headers.get('location') ?? '')

@@ -1,7 +1,8 @@
 // A person at a vendor's consent page, as people who run calendar sync reported it: they are
 // connected, or told in words of their own what is missing and who can help.
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { openProduct, pageText, type Product } from './product.ts'
+import { wordsOn } from '../../infra/demo/browser.ts'
+import { openProduct, type Product } from './product.ts'
 import { googleError } from './vendors/google.ts'
 import type { Told } from './vendors/server.ts'
 
@@ -25,8 +26,8 @@ function anna(name: string) {
 test('a code with slashes, plus and equals signs arrives as it was given', async () => {
   await using story = await product.begin()
   const page = await story.consent(anna('odd-code'))
-  expect(page.status, pageText(page)).toBe(200)
-  expect(pageText(page)).toContain('Your calendar is connected')
+  expect(page.status, wordsOn(page)).toBe(200)
+  expect(wordsOn(page)).toContain('Your calendar is connected')
 })
 
 test.each([
@@ -38,7 +39,7 @@ test.each([
   account.scope = scope
   const page = await story.consent(account)
   expect(page.status).toBe(403)
-  expect(pageText(page)).toContain('permission is missing')
+  expect(wordsOn(page)).toContain('permission is missing')
   expect(await story.connections()).toEqual([])
 })
 
@@ -69,7 +70,7 @@ test.each([
     ['Calendars.Read', 'User.Read', 'MailboxSettings.Read'].map((one) => resource + one).join(' ') +
     ' openid profile'
   const page = await story.consent(account)
-  expect(page.status, pageText(page)).toBe(200)
+  expect(page.status, wordsOn(page)).toBe(200)
 })
 
 test('a person who declines at Microsoft is not told to ask an administrator', async () => {
@@ -80,7 +81,7 @@ test('a person who declines at Microsoft is not told to ask an administrator', a
     error_description: 'AADSTS65004: User declined to consent to access the app.',
   }
   const page = await story.consent(account, { query })
-  expect(pageText(page)).not.toMatch(/administrator/i)
+  expect(wordsOn(page)).not.toMatch(/administrator/i)
 })
 
 test.each<[string, Told, RegExp]>([
@@ -96,8 +97,8 @@ test.each<[string, Told, RegExp]>([
   story.when(account, ({ path }) => (path.startsWith('/calendar/') ? told : undefined))
   const page = await story.consent(account)
   expect(page.status).toBeGreaterThanOrEqual(400)
-  expect(pageText(page)).toMatch(words)
-  expect(pageText(page)).not.toMatch(/fault of calstream|malformed/i)
+  expect(wordsOn(page)).toMatch(words)
+  expect(wordsOn(page)).not.toMatch(/fault of calstream|malformed/i)
   expect(await story.connections()).toEqual([])
 })
 
@@ -126,6 +127,6 @@ test.each<[string, Record<string, string>, RegExp]>([
   const account = product.microsoft.account(`admin-${Object.keys(query).length}`)
   account.calendar('own-admin', { isDefaultCalendar: true })
   const page = await story.consent(account, { query })
-  expect(pageText(page)).toMatch(words)
+  expect(wordsOn(page)).toMatch(words)
   expect(await story.connections()).toEqual([])
 })

@@ -6,7 +6,7 @@ import { randomUUID } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
 import { SignJWT } from 'jose'
 import { expect } from 'vitest'
-import { createBrowser, type Landing } from '../../infra/demo/browser.ts'
+import { createBrowser, wordsOn, type Landing } from '../../infra/demo/browser.ts'
 import { eventually } from '../support/eventually.ts'
 import { openSimulatedDays, type SimulatedDays } from '../support/simulated-days.ts'
 import { openPlace } from '../support/world.ts'
@@ -155,10 +155,10 @@ export class Case implements AsyncDisposable {
   async connect(account: Account): Promise<string> {
     const known = new Set((await this.connections()).map(({ id }) => id))
     const page = await this.consent(account)
-    expect(page, pageText(page)).toMatchObject({ status: 200 })
+    expect(page, wordsOn(page)).toMatchObject({ status: 200 })
     const all = await this.connections()
     const made = all.find(({ id }) => !known.has(id)) ?? all[0]
-    if (made === undefined) throw new Error(`a page said that it is connected: ${pageText(page)}`)
+    if (made === undefined) throw new Error(`a page said that it is connected: ${wordsOn(page)}`)
     return made.id
   }
 
@@ -292,14 +292,6 @@ export class Case implements AsyncDisposable {
       if (status !== 'disconnected') await this.api('DELETE', `/api/calendar/connections/${id}`)
     await this.#product.work()
   }
-}
-
-/** The words of a page, without its markup. */
-export function pageText({ text }: Landing): string {
-  return text
-    .replaceAll(/<style[\s\S]*?<\/style>|<[^>]+>/g, ' ')
-    .replaceAll(/\s+/g, ' ')
-    .trim()
 }
 
 /** Starts play vendors and product for one test file. `label` names its database. */

@@ -2,7 +2,8 @@
 // removed on one look, and until it is clear what happened, busy times are right or say that
 // they may be out of date.
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { HOUR, MINUTE, openProduct, pageText, type Case, type Product } from './product.ts'
+import { wordsOn } from '../../infra/demo/browser.ts'
+import { HOUR, MINUTE, openProduct, type Case, type Product } from './product.ts'
 import type { GoogleAccount } from './vendors/google.ts'
 
 let product: Product
@@ -95,7 +96,7 @@ test.each([
   expect(await ids()).toEqual(before)
   // Later the person connects again.
   const page = await story.consent(account, { reconnects: id })
-  expect(page.status, pageText(page)).toBe(200)
+  expect(page.status, wordsOn(page)).toBe(200)
   expect(await story.connections()).toHaveLength(1)
   own.changes(story.make.google('m3', 3, 9))
   await product.work()

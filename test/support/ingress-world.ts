@@ -1,6 +1,7 @@
 // The ingress in this process, on a database, topics and play vendors of a file's own, with gates
 // that are literals; and a person with a browser, who answers the vendor's consent page.
 import { randomBytes, randomUUID } from 'node:crypto'
+import { unescape } from 'html-escaper'
 import { TOPICS } from '#schemas/topics.ts'
 import type { GateDecision, Gates } from '#shared/domain/gates.ts'
 import type { ProviderId } from '#shared/domain/ids.ts'
@@ -262,6 +263,6 @@ export function formOn({ text }: Step): { readonly action: string; readonly fiel
 /** The target of a link on a page, by its words; null when there is none. */
 export function actionOn({ text }: Step, label: string): string | null {
   for (const [, href = '', words = ''] of text.matchAll(/<a href="([^"]*)">([^<]*)<\/a>/g))
-    if (words.startsWith(label)) return href.replaceAll('&amp;', '&')
+    if (words.startsWith(label)) return unescape(href)
   return null
 }

@@ -1,6 +1,7 @@
 // Timers in the order of their due time, equal ones in the order in which they were set: a binary
 // heap, because a hundred thousand delayed deliveries may wait at once. A cancelled timer stays
 // until its turn comes, and then nothing happens.
+import TinyQueue from 'tinyqueue'
 
 interface Entry {
   readonly at: number
@@ -23,12 +24,12 @@ export interface TimerHeap {
 }
 
 export function createTimerHeap(): TimerHeap {
-  const heap: Entry[] = []
+  const heap = new TinyQueue<Entry>([], (a, b) => a.at - b.at || a.order - b.order)
   let added = 0
   let live = 0
   const dropCancelled = (): Entry | undefined => {
-    while (heap[0]?.run === null) pop(heap)
-    return heap[0]
+    while (heap.peek()?.run === null) heap.pop()
+    return heap.peek()
   }
   return {
     get size() {
@@ -38,7 +39,7 @@ export function createTimerHeap(): TimerHeap {
       added += 1
       live += 1
       const entry: Entry = { at, order: added, run }
-      push(heap, entry)
+      heap.push(entry)
       return () => {
         if (entry.run === null) return
         entry.run = null
@@ -49,7 +50,7 @@ export function createTimerHeap(): TimerHeap {
     takeUntil(at) {
       const taken: (() => void)[] = []
       for (let first = dropCancelled(); first && first.at <= at; first = dropCancelled()) {
-        pop(heap)
+        heap.pop()
         // Taken means begun: cancelling afterwards must not count it a second time.
         if (first.run) taken.push(first.run)
         first.run = null
@@ -58,46 +59,8 @@ export function createTimerHeap(): TimerHeap {
       return taken
     },
     clear() {
-      for (const entry of heap) entry.run = null
-      heap.length = 0
+      for (let entry = heap.pop(); entry; entry = heap.pop()) entry.run = null
       live = 0
     },
   }
-}
-
-function before(a: Entry | undefined, b: Entry | undefined): boolean {
-  if (!a || !b) return false
-  return a.at < b.at || (a.at === b.at && a.order < b.order)
-}
-
-function push(heap: Entry[], entry: Entry): void {
-  let at = heap.push(entry) - 1
-  while (at > 0) {
-    const parent = (at - 1) >> 1
-    if (!before(heap[at], heap[parent])) return
-    swap(heap, at, parent)
-    at = parent
-  }
-}
-
-function pop(heap: Entry[]): void {
-  const last = heap.pop()
-  if (!last || heap.length === 0) return
-  heap[0] = last
-  let at = 0
-  for (;;) {
-    const left = 2 * at + 1
-    const smaller = before(heap[left + 1], heap[left]) ? left + 1 : left
-    if (!before(heap[smaller], heap[at])) return
-    swap(heap, at, smaller)
-    at = smaller
-  }
-}
-
-function swap(heap: Entry[], a: number, b: number): void {
-  const held = heap[a]
-  const other = heap[b]
-  if (!held || !other) return
-  heap[a] = other
-  heap[b] = held
 }

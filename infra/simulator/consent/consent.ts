@@ -1,5 +1,6 @@
 // Who consents to what: the decision behind both vendors' consent pages. A knob or a login hint
 // makes it at once; without either a person gets a page with one link per account and answer.
+import { escape } from 'html-escaper'
 import type { ConsentKnobs, ConsentMode } from '../control/knobs.ts'
 import type { Account } from '../world/entries.ts'
 import type { World } from '../world/world.ts'
@@ -69,12 +70,4 @@ function page({ accounts, path, query, world }: ConsentQuestion): string {
     return `<li>${link(email, 'grant', name)} (${link(email, 'partial', 'only a part')}, ${link(email, 'deny', 'refuse')})</li>`
   })
   return `<!DOCTYPE html><html lang="en"><meta charset="utf-8"><title>Simulated consent</title><h1>Who are you?</h1><p>Asked for: ${escape(query.get('scope') ?? 'nothing')}</p><ul>${items.join('')}</ul></html>`
-}
-
-function escape(text: string): string {
-  return text
-    .replaceAll('&', '&amp;')
-    .replaceAll('<', '&lt;')
-    .replaceAll('>', '&gt;')
-    .replaceAll('"', '&quot;')
 }

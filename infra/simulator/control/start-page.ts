@@ -1,5 +1,6 @@
 // The page at `/` of the admin port:
 // every call of the admin API as a line to copy, with ids of accounts that exist.
+import { escape } from 'html-escaper'
 import type { Route } from '../http.ts'
 import type { World } from '../world/world.ts'
 import type { AdminContext } from './context.ts'
@@ -55,25 +56,17 @@ function startPage(world: World, origin: string): string {
 The same calls with all their fields: <code>docs/simulator.md</code>.</p>
 <h2>People</h2>
 ${people}${more > 0 ? `<p>… and ${more} more: GET /admin/accounts</p>` : ''}
-${MANUAL.map(({ title, entries }) => `<h2>${escaped(title)}</h2>\n${entries.map((entry) => section(entry, origin, ids)).join('\n')}`).join('\n')}
+${MANUAL.map(({ title, entries }) => `<h2>${escape(title)}</h2>\n${entries.map((entry) => section(entry, origin, ids)).join('\n')}`).join('\n')}
 </main></body></html>
 `
 }
 
 function section(entry: ManualEntry, origin: string, ids: Readonly<Record<string, string>>): string {
   const fields = fieldsOf(entry)
-  const takes = fields.length === 0 ? '' : `<p><small>${escaped(fields.join(' · '))}</small></p>`
-  return `<h3>${escaped(entry.route)}</h3><p>${escaped(entry.about)}</p><pre>${escaped(curlOf(entry, origin, ids))}</pre>${takes}`
+  const takes = fields.length === 0 ? '' : `<p><small>${escape(fields.join(' · '))}</small></p>`
+  return `<h3>${escape(entry.route)}</h3><p>${escape(entry.about)}</p><pre>${escape(curlOf(entry, origin, ids))}</pre>${takes}`
 }
 
 function cells(texts: readonly string[]): string {
-  return texts.map((text) => `<td>${escaped(text)}</td>`).join('')
-}
-
-function escaped(text: string): string {
-  return text
-    .replaceAll('&', '&amp;')
-    .replaceAll('<', '&lt;')
-    .replaceAll('>', '&gt;')
-    .replaceAll('"', '&quot;')
+  return texts.map((text) => `<td>${escape(text)}</td>`).join('')
 }

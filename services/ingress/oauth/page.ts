@@ -4,6 +4,7 @@
 // does not take HTML gets the same words as a problem document.
 import { createHash } from 'node:crypto'
 import type { FastifyReply, FastifyRequest } from 'fastify'
+import { escape } from 'html-escaper'
 import { sendProblem, type ProblemDetails } from '../server.ts'
 
 export interface Action {
@@ -95,20 +96,20 @@ function takesHtml(request: FastifyRequest): boolean {
 }
 
 function render({ title, paragraphs, actions, form }: Page): string {
-  const links = actions.map(({ label, href }) => `<a href="${escaped(href)}">${escaped(label)}</a>`)
+  const links = actions.map(({ label, href }) => `<a href="${escape(href)}">${escape(label)}</a>`)
   return `<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="robots" content="noindex">
-<title>${escaped(title)}</title>
+<title>${escape(title)}</title>
 <style>${STYLE}</style>
 </head>
 <body>
 <main>
-<h1>${escaped(title)}</h1>
-${paragraphs.map((text) => `<p>${escaped(text)}</p>`).join('\n')}
+<h1>${escape(title)}</h1>
+${paragraphs.map((text) => `<p>${escape(text)}</p>`).join('\n')}
 ${form === undefined ? '' : `${renderForm(form)}\n`}${links.length === 0 ? '' : `<p>${links.join('\n')}</p>\n`}</main>
 </body>
 </html>
@@ -117,19 +118,7 @@ ${form === undefined ? '' : `${renderForm(form)}\n`}${links.length === 0 ? '' : 
 
 function renderForm({ action, fields, button }: Form): string {
   const hidden = Object.entries(fields).map(
-    ([name, value]) => `<input type="hidden" name="${escaped(name)}" value="${escaped(value)}">`,
+    ([name, value]) => `<input type="hidden" name="${escape(name)}" value="${escape(value)}">`,
   )
-  return `<form method="post" action="${escaped(action)}">${hidden.join('')}<button>${escaped(button)}</button></form>`
-}
-
-const ENTITIES: Readonly<Record<string, string>> = {
-  '&': '&amp;',
-  '<': '&lt;',
-  '>': '&gt;',
-  '"': '&quot;',
-  "'": '&#39;',
-}
-
-function escaped(text: string): string {
-  return text.replaceAll(/[&<>"']/g, (character) => ENTITIES[character] ?? '')
+  return `<form method="post" action="${escape(action)}">${hidden.join('')}<button>${escape(button)}</button></form>`
 }

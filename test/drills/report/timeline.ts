@@ -1,4 +1,5 @@
 // The timeline of one drill as a picture: load, fault windows, backlog and freshness over the same seconds.
+import { escape } from 'html-escaper'
 import { forwardRows } from '../checkers/transactions.ts'
 import type { Ledgers } from '../ledgers/ledgers.ts'
 
@@ -151,8 +152,4 @@ function count(seconds: readonly number[]): ReadonlyMap<number, number> {
   const found = new Map<number, number>()
   for (const second of seconds) found.set(second, (found.get(second) ?? 0) + 1)
   return found
-}
-
-function escape(text: string): string {
-  return text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;')
 }
