@@ -153,6 +153,17 @@ test('each command of CONTRIBUTING.md that runs some tests finds them', () => {
   expect(missed).toEqual([])
 })
 
+test('CONTRIBUTING.md says which world to take: each of them, and each folder of test/integration', () => {
+  const page = read('CONTRIBUTING.md')
+  const worlds = FILES.filter((file) => /^test\/support\/(?:[\w-]+-)?world\.ts$/.test(file))
+  const folders = readdirSync(path.join(ROOT, 'test/integration'), { withFileTypes: true })
+    .filter((entry) => entry.isDirectory())
+    .map((entry) => `test/integration/${entry.name}`)
+  expect(worlds.length).toBeGreaterThan(5)
+  expect(folders.length).toBeGreaterThan(10)
+  expect([...worlds, ...folders].filter((name) => !page.includes(`\`${name}\``))).toEqual([])
+})
+
 test('the license is the same wherever it is told', () => {
   const manifest: { license: string } = JSON.parse(read('package.json'))
   const lock: { packages: Record<string, { license?: string }> } = JSON.parse(read('package-lock.json'))
