@@ -1,13 +1,12 @@
-// What people read: comments are no wider than a window, files say what they are for, and the pages
-// at the top name files, scripts and tests that exist.
+// What people read: comments and pages are no wider than a window, files say what they are for, and
+// pages name files, scripts and tests that exist.
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import path from 'node:path'
 import { describe, expect, test } from 'vitest'
+import { WRITTEN_PAGES } from './support/pages.ts'
 
 const ROOT = path.resolve(import.meta.dirname, '..')
 const COLUMNS = 100
-/** Drills are still to be wrapped: this may only become smaller, and goes when it is 0. */
-const LONG_IN_DRILLS_MAX = 199
 
 /** How the lines of a comment begin, by the end of a file's name. */
 const COMMENT_LINE: Readonly<Record<string, RegExp>> = {
@@ -43,6 +42,8 @@ function filesOf(...tops: string[]): string[] {
   )
 }
 
+const FILES = filesOf('services', 'schemas', 'infra', 'test')
+
 const read = (file: string): string => readFileSync(path.join(ROOT, file), 'utf8')
 
 /** The first group of each match. */
@@ -50,17 +51,9 @@ const matches = (text: string, pattern: RegExp): string[] =>
   [...text.matchAll(pattern)].map((match) => match[1] ?? '')
 
 describe('comments', () => {
-  const files = filesOf('services', 'schemas', 'infra', 'test')
-  const isDrill = (file: string) => file.startsWith('test/drills/')
-
   test(`have at most ${COLUMNS} columns`, () => {
-    expect(files.length).toBeGreaterThan(700)
-    expect(files.filter((file) => !isDrill(file)).flatMap((file) => tooWide(file, read(file)))).toEqual([])
-  })
-
-  test('of drills are not wider than before', () => {
-    const wide = files.filter(isDrill).flatMap((file) => tooWide(file, read(file)))
-    expect(wide.length).toBeLessThanOrEqual(LONG_IN_DRILLS_MAX)
+    expect(FILES.length).toBeGreaterThan(700)
+    expect(FILES.flatMap((file) => tooWide(file, read(file)))).toEqual([])
   })
 
   const long = 'word '.repeat(COLUMNS / 5)
@@ -89,29 +82,64 @@ describe('comments', () => {
   })
 })
 
+/** The lines of prose that are too wide; no table, no code, no line that has no place to break. */
+function tooWideProse(page: string, source: string): string[] {
+  let isCode = false
+  return source.split('\n').flatMap((line, at) => {
+    if (/^\s*```/.test(line)) isCode = !isCode
+    const canBreak = /\S\s/.test(line.trim().replaceAll(/`[^`]*`/g, '`'))
+    if (isCode || line.startsWith('|') || line.length <= COLUMNS || !canBreak) return []
+    return [`${page}:${at + 1} has ${line.length} columns`]
+  })
+}
+
+describe('the prose of pages', () => {
+  test(`has at most ${COLUMNS} columns`, () => {
+    expect(WRITTEN_PAGES.length).toBeGreaterThan(25)
+    expect(WRITTEN_PAGES.flatMap((page) => tooWideProse(page, read(page)))).toEqual([])
+  })
+
+  const long = 'word '.repeat(COLUMNS / 5)
+  test.each([
+    ['a paragraph', long + 'more'],
+    ['an item', `- ${long}`],
+    ['a line after code', `\`\`\`bash\nnpm test\n\`\`\`\n${long}more`],
+  ])('that is too wide is found: %s', (_what, source) => {
+    expect(tooWideProse('x.md', source)).toHaveLength(1)
+  })
+
+  test.each([
+    ['a table', `| ${long} |`],
+    ['code', `\`\`\`bash\n${long}more\n\`\`\``],
+    ['an address', `https://example.com/${'x'.repeat(COLUMNS)}`],
+    ['a command in the text', `\`npm test -- ${long}more\`.`],
+  ])('may be wider: %s', (_what, source) => {
+    expect(tooWideProse('x.md', source)).toEqual([])
+  })
+})
+
 test('every file of services, schemas and infra begins with what it is for', () => {
   const sources = filesOf('services', 'schemas', 'infra').filter((file) => file.endsWith('.ts'))
   expect(sources.filter((file) => !/^\/[/*]/.test(read(file)))).toEqual([])
 })
 
-describe.each(['README.md', 'CONTRIBUTING.md', 'SECURITY.md', 'CHANGELOG.md', 'docs/style.md'])(
-  '%s',
-  (page) => {
-    const text = read(page)
+describe.each(WRITTEN_PAGES)('%s', (page) => {
+  const text = read(page)
 
-    test('names only files and folders that exist', () => {
-      const named = matches(text, /`((?:services|schemas|infra|test|docs)\/[\w./-]+)`/g)
-      const links = matches(text, /\]\(((?!https?:)[^)#]+)(?:#[^)]*)?\)/g)
-      expect(named.filter((name) => !existsSync(path.join(ROOT, name)))).toEqual([])
-      expect(links.filter((link) => !existsSync(path.resolve(ROOT, path.dirname(page), link)))).toEqual([])
-    })
+  test('names only files and folders that exist', () => {
+    const named = matches(text, /`((?:services|schemas|infra|test|docs)\/[\w./-]+)`/g)
+    const links = matches(text, /\]\(((?!https?:)[^)#]+)(?:#[^)]*)?\)/g)
+    expect(named.filter((name) => !existsSync(path.join(ROOT, name)))).toEqual([])
+    const files = matches(text, /`((?:[\w-]+\/)*[\w.-]+\.ts)`/g)
+    expect(files.filter((name) => !FILES.some((file) => `/${file}`.endsWith(`/${name}`)))).toEqual([])
+    expect(links.filter((link) => !existsSync(path.resolve(ROOT, path.dirname(page), link)))).toEqual([])
+  })
 
-    test('names only scripts that there are', () => {
-      const { scripts }: { scripts: Record<string, string> } = JSON.parse(read('package.json'))
-      expect(matches(text, /npm run ([\w:]+)/g).filter((name) => !(name in scripts))).toEqual([])
-    })
-  },
-)
+  test('names only scripts that there are', () => {
+    const { scripts }: { scripts: Record<string, string> } = JSON.parse(read('package.json'))
+    expect(matches(text, /npm run ([\w:]+)/g).filter((name) => !(name in scripts))).toEqual([])
+  })
+})
 
 test('each command of CONTRIBUTING.md that runs some tests finds them', () => {
   const runs = [...read('CONTRIBUTING.md').matchAll(/--only=(\w+) ([\w/ -]+?)\s*[`#\n]/g)]
@@ -123,6 +151,17 @@ test('each command of CONTRIBUTING.md that runs some tests finds them', () => {
       .filter((word) => !tests.some((file) => file.startsWith(`test/${part}/`) && file.includes(word))),
   )
   expect(missed).toEqual([])
+})
+
+test('CONTRIBUTING.md says which world to take: each of them, and each folder of test/integration', () => {
+  const page = read('CONTRIBUTING.md')
+  const worlds = FILES.filter((file) => /^test\/support\/(?:[\w-]+-)?world\.ts$/.test(file))
+  const folders = readdirSync(path.join(ROOT, 'test/integration'), { withFileTypes: true })
+    .filter((entry) => entry.isDirectory())
+    .map((entry) => `test/integration/${entry.name}`)
+  expect(worlds.length).toBeGreaterThan(5)
+  expect(folders.length).toBeGreaterThan(10)
+  expect([...worlds, ...folders].filter((name) => !page.includes(`\`${name}\``))).toEqual([])
 })
 
 test('the license is the same wherever it is told', () => {

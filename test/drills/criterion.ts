@@ -93,8 +93,8 @@ export function exactly(limit: number, unit?: Unit): Bound {
 }
 
 /**
- * A number that only names something: a status of HTTP, or one word such as `4xx`. Throws RangeError
- * for anything that could be a limit.
+ * A number that only names something: a status of HTTP, or one word such as `4xx`. Throws
+ * RangeError for anything that could be a limit.
  */
 export function named(name: number | string): Said {
   const isStatus = typeof name === 'number' && Number.isInteger(name) && name >= 100 && name < 600

@@ -1,5 +1,6 @@
-// What a drill is. A drill is a value: what it claims (criteria), what it breaks (faults of the catalogue), what has to hold (invariants)
-// and a method that does it. The method returns the judge, which sees the closed ledgers; static evidence can never be a PASS.
+// A drill is a value: what it claims (criteria), what it breaks (faults of the catalogue), what has
+// to hold (invariants), and a method that does it. The method returns the judge, which sees the
+// closed ledgers. Static evidence can never be a PASS.
 import type { CheckResult, InvariantId } from './checkers/check.ts'
 import type { Criterion, Finding } from './criterion.ts'
 import type { System, SystemOptions } from './environment/system.ts'
@@ -72,7 +73,7 @@ export interface FaultSpec {
   readonly action: string
   readonly target: string
   readonly inject: () => Promise<void>
-  /** Asked until it says yes; a fault that was not seen to have an effect makes the drill INVALID. */
+  /** Asked until it says yes. A fault whose effect was not seen makes the drill INVALID. */
   readonly isActive: () => Promise<boolean> | boolean
   readonly heal: () => Promise<void>
   readonly isHealed: () => Promise<boolean> | boolean
@@ -80,7 +81,10 @@ export interface FaultSpec {
 
 export interface ActiveFault {
   readonly entry: FaultEntry
-  /** Takes the fault away and waits for the proof; safe to repeat. The runner calls it at the latest. */
+  /**
+   * Takes the fault away and waits for the proof; safe to repeat. The runner calls it at the
+   * latest.
+   */
   readonly heal: () => Promise<void>
 }
 
@@ -107,7 +111,9 @@ export interface DrillRun {
   until(what: string, ask: () => Promise<boolean> | boolean, withinMs: number): Promise<number>
   /** Waits until the tables equal the vendor. @returns how long that took, in ms. */
   converged(withinMs: number): Promise<number>
-  /** Waits until the vendors have no delivery waiting: what they were refused they repeat for a while. */
+  /**
+   * Waits until no delivery of a vendor is pending. Vendors repeat refused deliveries for a while.
+   */
   delivered(withinMs: number): Promise<number>
   /** A pause in which a fault lasts; ends early when the drill is stopped. */
   lasting(ms: number): Promise<void>

@@ -1,5 +1,6 @@
-// The first hour with the product, in a fresh copy of it and by README alone: it starts, an account of one's own is connected and
-// its events are on the topic, and every later start, however the one before ended, comes to "equal" at once.
+// The first hour with the product, in a fresh copy and by README alone. It starts. A new account is
+// connected and its events are on the topic. Every later start comes to "equal" at once, however
+// the one before ended.
 import { readFileSync } from 'node:fs'
 import path from 'node:path'
 import { expect, inject, test } from 'vitest'

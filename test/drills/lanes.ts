@@ -1,5 +1,6 @@
-// Drills side by side. Each lane is a process with an infrastructure of its own: what one drill breaks is no other's, and a judge that reads
-// ledgers for seconds holds up nobody's proxies. The lanes take the next drill when they are done with one.
+// Drills side by side. Each lane is a process with its own infrastructure: what one drill breaks is
+// no other's. A judge that reads ledgers for seconds delays no other lane's proxies. A lane takes
+// the next drill when it is done with one.
 import { type ChildProcess, fork } from 'node:child_process'
 import { once } from 'node:events'
 import { createInterface } from 'node:readline'
@@ -25,7 +26,10 @@ export interface LaneOptions {
   readonly signal: AbortSignal
 }
 
-/** Runs each of these drills once. Resolves when all lanes have taken their infrastructure down; a lane that dies costs its drill. */
+/**
+ * Runs each of these drills once. Resolves when all lanes have taken their infrastructure down. A
+ * lane that dies costs its drill.
+ */
 export async function runInLanes(ids: readonly string[], options: LaneOptions): Promise<readonly DrillEnd[]> {
   const queue = [...ids]
   const ends: DrillEnd[] = []
@@ -70,10 +74,12 @@ async function runOne(child: ChildProcess, id: string, closed: Promise<unknown>)
   return Promise.race([answer, died])
 }
 
-/** A channel that breaks is a lane that ends; `closed` says so. Without this, `send` would throw at the whole run. */
+/**
+ * A channel that breaks is a lane that ends; `closed` says so. Otherwise `send` would fail the run.
+ */
 function ignored(): void {}
 
-/** The other side: does what it is told until it is told to end. Only in a process that was forked by runInLanes. */
+/** The other side: obeys until it is told to end. Only in a process that runInLanes forked. */
 export async function serveLane(run: (id: string) => Promise<DrillEnd>): Promise<void> {
   for (;;) {
     const [message] = (await once(process, 'message')) as [{ id?: string; end?: true }]

@@ -1,16 +1,10 @@
-// `npm run drill`: executes drills on stacks of their own and judges them from outside. Its arguments: main.usage.txt. Ctrl-C
-// stops clean. The exit code is 0 only if all are PASS (with --mutants: all caught).
-// Evidence and pages go to docs/drills, the raw ledgers of each drill's last run to .calstream/drills. An hour of chaos has millions of
-// entries: give Node 8 GB for it (NODE_OPTIONS=--max-old-space-size=8192).
+// `npm run drill`: executes drills on stacks of their own and judges them from outside. Its
+// arguments: main.usage.txt. Ctrl-C stops clean. The exit code is 0 only if all are PASS (with
+// --mutants: all caught).
 //
-// How to add a drill: write a value of type Drill (drill.ts) into the file of its group under
-// catalogue/ (one file per group, listed in catalogue/all.ts). `system` says what has to run, `run`
-// does it and returns the judge. Faults go through `d.inject` (proven active and healed) or
-// `d.strike` (over at once); faults/*.ts has the usual ones. Name the criteria, the entries of the
-// fault catalogue and the invariants beyond those that always hold (checkers/invariants.ts). A
-// number of a criterion is a bound that its judge uses, or is put in by name (criterion.ts). Give
-// witnesses: what has to have happened at least, so that a run in which nothing happened is
-// INVALID. Then `npm run drill -- ID`, and prove by a mutant (mutants/list.ts) that it bites.
+// Evidence and pages go to docs/drills, the raw ledgers of each drill's last run to
+// .calstream/drills. An hour of chaos has millions of entries: give Node 8 GB
+// (NODE_OPTIONS=--max-old-space-size=8192).
 import path from 'node:path'
 import { parseArgs } from 'node:util'
 import { Progress, seconds } from '../../infra/stack/progress.ts'
@@ -177,7 +171,8 @@ async function executeDrill(
   const began = performance.now()
   const say = (line: string) => progress.line(`  ${seconds(performance.now() - began).padStart(7)}  ${line}`)
   const result = await runDrill(drill, { ...options, stack, say, signal: interrupt.signal })
-  // First: an hour's ledgers take a minute to write, and a disk that does not take them must not cost the verdict.
+  // First: an hour's ledgers take a minute to write. A disk that refuses them must not cost the
+  // verdict.
   if (options.report) keepEvidence(PLACE, result)
   tell(result)
   if (result.ledgers) await keepLedgers(path.join(RAW, drill.id), result.ledgers)

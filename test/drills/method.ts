@@ -1,5 +1,5 @@
-// What a method holds in its hands while it runs: faults that are proven and taken back, load, requests, waits. Everything that it does
-// is noted; whatever it leaves behind is rolled back in the reverse order.
+// What a method holds while it runs: faults that are proven and taken back, load, requests, waits.
+// Each act is noted. What it leaves behind is rolled back in reverse order.
 import { Agent, request as httpRequest, type IncomingMessage, type RequestOptions } from 'node:http'
 import { text as readText } from 'node:stream/consumers'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -14,11 +14,14 @@ export interface Method {
   readonly run: DrillRun
   readonly nemesis: readonly FaultEntry[]
   readonly requests: readonly OwnRequest[]
-  /** Waits for rest and for a channel on every calendar; null when both came in time, else what is missing. */
+  /**
+   * Waits for rest and for a channel on every calendar. Null when both came in time, else what is
+   * missing.
+   */
   ready(withinMs: number): Promise<string | null>
   /** Waits for rest; null when it came in time, else what is missing. */
   settle(withinMs: number): Promise<string | null>
-  /** Never resolves; rejects when the time is over or somebody stops the run. */
+  /** Never resolves. Rejects when the time is over or the run is stopped. */
   stopped(wallMs: number): Promise<never>
   /** Takes back whatever lasts. @returns what was not seen to be gone. */
   rollBack(): Promise<readonly string[]>
@@ -237,7 +240,10 @@ export async function sendRequest(origin: string, spec: RequestSpec): Promise<Ow
   }
 }
 
-/** Not by fetch: in a burst it opens more sockets than it has requests under way, and an address may open 500 (ADR 13). */
+/**
+ * Not by fetch: in a burst it opens more sockets than it has requests under way. An address may
+ * open 500 (ADR 13).
+ */
 function answerTo(url: URL, options: RequestOptions, body: RequestSpec['body']): Promise<IncomingMessage> {
   return new Promise((resolve, reject) => {
     httpRequest(url, { ...options, agent: SENDER }, resolve)

@@ -1,4 +1,5 @@
-// Randomness from a seed: the same seed gives the same draws on every machine (mulberry32 over a hash of the seed's text).
+// Randomness from a seed: the same seed gives the same draws on every machine. It is mulberry32
+// over a hash of the seed's text.
 import { createHash } from 'node:crypto'
 
 /** 0 ≤ x < 1, reproducible. */

@@ -1,5 +1,9 @@
-// The life of one drill: open the system, steady state before, the method under watch, rollback whatever happens, recovery, steady
-// state after, ledgers closed, invariants, witnesses, verdict. Invariant: PASS needs all of it; what could not be shown is INVALID.
+// The life of one drill, in order:
+// - open the system, steady state before
+// - the method under watch, rollback whatever happens
+// - recovery, steady state after
+// - ledgers closed, invariants, witnesses, verdict
+// Invariant: PASS needs all of it. What could not be shown is INVALID.
 import { judgeInvariants, ALWAYS } from './checkers/invariants.ts'
 import type { CheckResult, InvariantId } from './checkers/check.ts'
 import { openSystem, type System } from './environment/system.ts'
@@ -22,7 +26,10 @@ export interface RunOptions {
   readonly tree?: string
   /** Cuts every wait for rest, for runs that are expected to fail. */
   readonly patienceMs?: number
-  /** Gets the end of the system, which takes seconds, so that the next drill may begin meanwhile; never rejects. Without it the drill waits. */
+  /**
+   * Gets the end of the system, which takes seconds, so that the next drill may begin meanwhile.
+   * Never rejects. Without it the drill waits.
+   */
   readonly tidy?: (ending: Promise<void>) => void
 }
 
@@ -75,7 +82,10 @@ export async function runDrill(drill: Drill, options: RunOptions): Promise<Drill
   }
 }
 
-/** A machine that is overloaded, or an infrastructure that has just been healed, gets a second chance; nothing was drilled yet. */
+/**
+ * An overloaded machine, or a just healed infrastructure, gets a second chance: nothing was drilled
+ * yet.
+ */
 async function openPatiently(drill: Drill, options: RunOptions): Promise<System> {
   for (let attempt = 1; ; attempt += 1) {
     try {
@@ -118,7 +128,7 @@ async function drillSystem(
   options.say(
     after === null ? `at rest ${seconds(Date.now() - healedAt)} after the heal` : `not at rest: ${after}`,
   )
-  // Whoever stops a run learns nothing about the system.
+  // A stopped run tells nothing about the system.
   if (options.signal.aborted) return aborted(drill, 'ABORTED', ['stopped from outside'])
   const marks: Marks = {
     startedAt: options.startedAt,

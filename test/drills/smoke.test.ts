@@ -1,12 +1,14 @@
-// The smoke drills: the smallest form of the drills that find the most, inside `npm test`. They have a stack of their own, because they
-// stop and freeze parts of it.
+// The smoke drills: the smallest form of the drills that find the most, inside `npm test`. They
+// have their own stack, because they stop and freeze parts of it.
 import path from 'node:path'
 import { afterAll, beforeAll, expect, inject, test } from 'vitest'
 import { chosenDrills } from './catalogue/all.ts'
 import { startDrillStack, type DrillStack } from './environment/stack.ts'
 import { runDrill } from './run-drill.ts'
 
-/** Together about two minutes on an idle machine; CRASH, chaos and the others are run by `npm run drill`. */
+/**
+ * Together about two minutes on an idle machine. `npm run drill` runs CRASH, chaos and the others.
+ */
 const SMOKE = ['GD-1', 'OUT-2', 'KILL']
 const START_MS = 150_000
 const DRILL_MS = 400_000

@@ -1,4 +1,4 @@
-// Every drill, in the order in which they run. One file per group; to add a group, add its list here.
+// Every drill, in running order. Each group has one file; a new group adds its list here.
 import { chaosDrill, soakDrill } from '../chaos/chaos.ts'
 import type { Drill } from '../drill.ts'
 import { BROKER } from './broker.ts'
@@ -26,7 +26,7 @@ import { TRANSACTIONS } from './transactions.ts'
 import { VENDORS } from './vendors.ts'
 import { WAVES } from './waves.ts'
 
-/** How long they last when nobody says. */
+/** How long they last by default. */
 const CHAOS_MINUTES = 1.5
 const SOAK_MINUTES = 40
 
@@ -57,7 +57,7 @@ const DRILLS: readonly Drill[] = [
   ...FLAG_SERVER,
 ]
 
-/** All of them; those that last as long as somebody wants last this many minutes. */
+/** All of them. The drills without an end of their own last this many minutes. */
 export function allDrills(minutes?: number): readonly Drill[] {
   return [...DRILLS, chaosDrill(minutes ?? CHAOS_MINUTES), soakDrill(minutes ?? SOAK_MINUTES)]
 }

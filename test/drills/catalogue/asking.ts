@@ -1,4 +1,4 @@
-// What drills of switches and failures ask and look at: the sync API, slow pages, lines of level error.
+// What drills of switches and failures look at: the sync API, slow pages, error lines of the log.
 import type { DrillRun } from '../drill.ts'
 import { providerToken } from '../environment/tokens.ts'
 import type { Ledgers, OwnRequest } from '../ledgers/ledgers.ts'
@@ -24,7 +24,10 @@ export async function askForSync(d: DrillRun, providerId: string, what: string):
   })
 }
 
-/** What a vendor never rings again (Google: whatever met a dead endpoint) is found by the reconcile; here it is due at once. */
+/**
+ * Makes the reconcile due at once. It finds what a vendor never rings again: Google drops what met
+ * a dead endpoint.
+ */
 export async function reconcileNow(
   { system }: DrillRun,
   accounts: readonly { readonly connectionId: string }[] = system.accounts,

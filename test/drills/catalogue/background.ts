@@ -1,4 +1,4 @@
-// What runs beside a fault of the infrastructure: steady load, and the look at who lived through it.
+// What runs beside an infrastructure fault: steady load, and a check of which processes survived.
 import type { InvariantId } from '../checkers/check.ts'
 import { met, type Finding } from '../criterion.ts'
 import type { DrillRun } from '../drill.ts'

@@ -128,7 +128,8 @@ const replay: Drill = {
         ])
       },
     )
-    // Long enough to read everything again: the ring of a late notification ends in a recheck 20 s later.
+    // Long enough to read everything again. A late notification's ring ends in a recheck 20 s
+    // later.
     await d.lasting(10_000)
     await d.converged(60_000)
     const after = await counts(d)

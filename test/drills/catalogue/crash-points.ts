@@ -1,4 +1,4 @@
-// Every named crash point is met once: the process dies there, between two steps whose order matters.
+// Every named crash point is met once. The process dies there, between two ordered steps.
 import { randomUUID } from 'node:crypto'
 import { CRASH_POINTS, type CrashPoint } from '#shared/process/crash-point.ts'
 import { TOPICS } from '#schemas/topics.ts'
@@ -117,7 +117,7 @@ const INSIDE: ReadonlySet<CrashPoint> = new Set([
   'sync.outbox-written',
   'sync.place-saved',
 ])
-/** Accounts that are touched at once: about one for each process of sync. All would back off if it were many. */
+/** Accounts touched at once: about one per sync process. With many, all of them would back off. */
 const TOUCHED = 4
 /** Something else may end a process that is armed: a stop that does not pass its point. */
 const ATTEMPTS = 4

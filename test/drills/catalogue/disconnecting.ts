@@ -1,5 +1,5 @@
-// DISCONNECT: people take their consent back while their calendars change and their units run. Nothing of them may remain, and
-// nobody else may notice.
+// DISCONNECT: people take their consent back while their calendars change and their units run.
+// Nothing of theirs may remain. No other account may notice.
 import { allOf, criterion, met, noted } from '../criterion.ts'
 import type { Drill, DrillRun } from '../drill.ts'
 import { DrillFailed } from '../drill.ts'
@@ -132,7 +132,7 @@ interface Watched {
   readonly accountId: string
 }
 
-/** Waits until some pages of a run are stored and others are still to come; false when that is not seen. */
+/** Waits for a run with some pages stored and others still to come. False when none is seen. */
 async function unitUnderWay(d: DrillRun, { connectionId }: ConnectedAccount): Promise<boolean> {
   const seen = d.until(
     'a unit is between its pages',

@@ -1,5 +1,5 @@
-// DOORS: each switch by itself at each door of both vendors, and what an operator can read about it afterwards: one line for
-// each change that a process has seen, and counters of what the gates answered.
+// DOORS: each switch alone, at each door of both vendors. An operator can read afterwards what it
+// did: one log line for each change that a process has seen, and counters of the gates' answers.
 import { SWITCHES, type Switch } from '#shared/gates/seed-toggles.ts'
 import { allOf, criterion, met, named } from '../criterion.ts'
 import type { Drill, DrillRun, RequestSpec } from '../drill.ts'
@@ -163,7 +163,7 @@ async function heldGate(d: DrillRun, connectionId: string, providerId: string): 
   return gate
 }
 
-/** Each switch was thrown once and back: two lines of each process; of the list of providers two more. */
+/** Each switch was thrown once and back: two lines per process. The provider list adds two more. */
 function auditLines({ logs }: Ledgers) {
   const changes = logs.flatMap(({ instance, fields }) =>
     typeof fields?.['gate'] === 'string' && fields['before'] !== undefined && fields['before'] !== 'unknown'

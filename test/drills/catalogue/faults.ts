@@ -1,5 +1,5 @@
-// The fault catalogue: every fault that we know how to name, and for those that no drill executes the reason, or where they are
-// tested instead. Which drill executes which entry is said by the drills themselves.
+// The fault catalogue: every fault that has a name here. A fault that no drill executes has a
+// reason, or the place of its test. The drills say which of them they execute.
 
 export interface CatalogueEntry {
   readonly id: string

@@ -1,5 +1,5 @@
-// UNLEASH: everything that the flag server can do to those who ask it. Invariant shown: what is not known for 30 s is not done, and
-// nobody has to restart anything afterwards.
+// UNLEASH: everything that the flag server can do to its clients. Invariant: what is not known for
+// 30 s is not done. No restart is needed afterwards.
 import { OFF_WITHIN_MS } from '../checkers/switches.ts'
 import { allOf, criterion, each, met, named, noted, setUp, within, type Finding } from '../criterion.ts'
 import type { Drill, DrillRun } from '../drill.ts'
@@ -89,7 +89,9 @@ const flagServer: Drill = {
   },
 }
 
-/** Trouble that is over before anybody has to give up; each with the proof that polling went on afterwards. */
+/**
+ * Trouble that ends before a client has to give up. Each carries the proof that polling continued.
+ */
 async function shortTrouble(
   d: DrillRun,
 ): Promise<readonly { readonly what: string; readonly ok: boolean }[]> {
@@ -226,7 +228,7 @@ function answersWhile({ webhooks }: Ledgers, from: number, to: number) {
   return webhooks.filter(({ at, status }) => at > from && at < to && status !== undefined)
 }
 
-/** A switch is thrown and back, and every process follows: nobody has stopped to poll. */
+/** A switch is thrown and back, and every process follows: each still polls. */
 async function flipIsSeen(d: DrillRun): Promise<boolean> {
   for (const [on, value] of [
     [false, 0],

@@ -1,4 +1,4 @@
-// FLOOD: strangers who cost the ingress sockets, memory and time, and honest notifications beside them.
+// FLOOD: strangers cost the ingress sockets, memory and time. Honest notifications run beside them.
 import { readdirSync, readFileSync } from 'node:fs'
 import {
   allOf,
@@ -24,7 +24,7 @@ const RESIDENT = below(256, 'MB')
 const ANSWERED = atMost(3_000, 'ms', '≤')
 /** Silence costs 2 s, a slow request 3 s, last words 0.25 s; the rest is for a busy machine. */
 const LET_GO = within(4_500)
-/** A body has a second of grace and 0.5 s until it is seen and told; Node's own limit comes at 3 s. */
+/** A body has 1 s of grace, and 0.5 s until it is seen and told. Node's own limit comes at 3 s. */
 const GIVEN_UP = within(2_800)
 /** Defaults of INGRESS_CONNECTIONS_MAX and INGRESS_CONNECTIONS_PER_ADDRESS_MAX. */
 const SOCKETS = atMost(2_000)
@@ -53,7 +53,7 @@ const WAVES: readonly Wave[] = [
   { kind: 'silent', sockets: 3_000, perSecond: 1_000, clients: 200 },
   { kind: 'half a head', sockets: 3_000, perSecond: 1_000, clients: 40 },
   { kind: 'announced', sockets: 3_000, perSecond: 1_000, clients: 40 },
-  // Fewer than there are places: nobody has to give way, so FLOOD-5 tells of the rate alone.
+  // Fewer than there are places. No sender has to give way, so FLOOD-5 tells of the rate alone.
   { kind: 'drip', sockets: 1_800, perSecond: 1_000, clients: 40 },
   { kind: 'nearly whole', sockets: 1_000, perSecond: 400, clients: 40 },
   { kind: 'nearly whole, large', sockets: 60, perSecond: 20, clients: 40 },
@@ -96,7 +96,8 @@ const flood: Drill = {
   }),
   invariants: ['I15', 'I17'],
   without: {
-    // Its bound of descriptors (checkers/keeping.ts) is lower than the places that this drill fills.
+    // I20's bound of descriptors (checkers/keeping.ts) is lower than the places that this drill
+    // fills.
     I20: `the ingress holds ${SOCKETS.limit} sockets here; FLOOD-2, FLOOD-6 and FLOOD-7 bound it`,
   },
   wallMs: 300_000,

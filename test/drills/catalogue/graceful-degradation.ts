@@ -1,4 +1,5 @@
-// GD-4, GD-5 and GD-S: partial failure, flags toggled rapidly, refusals while the database is away, and everything together.
+// GD-4, GD-5 and GD-S: partial failure, flags toggled rapidly, refusals while the database is away,
+// and all of it together.
 import { SWITCHES } from '#shared/gates/seed-toggles.ts'
 import { OFF_WITHIN_MS } from '../checkers/switches.ts'
 import { recordedFailures } from '../checkers/failures.ts'
@@ -42,7 +43,8 @@ const partialFailure: Drill = {
     const load = d.load(20, outageMs + 8_000)
     await d.lasting(2_000)
     const [broken, ...healthy] = d.system.accounts
-    // One connection is cut off whole. Two calls of anybody for each other way, so that the breaker does not open before the last.
+    // One connection is cut off whole. Each other way fails two calls of any connection: the
+    // breaker must not open before the last.
     const outage = await vendorFault(
       d,
       {

@@ -1,4 +1,5 @@
-// GRANT: access tokens rejected, a grant revoked, credentials altered; what must stay bound to whom.
+// GRANT: access tokens are rejected, a grant is revoked, credentials are altered. Each stays bound
+// to its owner.
 import { recordedFailures } from '../checkers/failures.ts'
 import { allOf, atMost, criterion, met, noted, setUp } from '../criterion.ts'
 import type { Drill } from '../drill.ts'
@@ -136,7 +137,10 @@ export const grants: Drill = {
   },
 }
 
-/** The most that a connection's access token was replaced since then: each time its credentials get a version. */
+/**
+ * The highest count of access token replacements of one connection since then. Each one gives its
+ * credentials a new version.
+ */
 function mostRefreshes(
   { audit }: Ledgers,
   accounts: readonly { readonly connectionId: string }[],

@@ -221,7 +221,7 @@ function siblingsOf(
   return { beside: ms(true), without: ms(false) }
 }
 
-/** Until the last answer of its illness: one that healed by itself is asked as often as any. */
+/** Until the last answer of its illness. A calendar that healed is asked as often as any. */
 function illSpan({ calls }: Pick<Ledgers, 'calls'>, patient: Patient, from: number, ended: number): Span {
   const last = callsOf(calls, patient, { from, to: ended }).findLast(({ faultId }) => faultId !== undefined)
   return { from, to: (last?.start ?? from) + 1 }

@@ -1,4 +1,5 @@
-// REP and ALERT: senders that are too many or repeat themselves, and the alerts that tell of trouble.
+// REP and ALERT: senders that are too many or repeat themselves, and the alerts that report
+// trouble.
 import { acknowledgements, joinedRings, ringsByKey } from '../checkers/ingress.ts'
 import { isListing } from '../checkers/history.ts'
 import {
@@ -29,14 +30,19 @@ const SAME_WITHIN = within(1_000)
  */
 const CALLS = atMost(4)
 const DIFFERENT = 150
-/** 2.5 s after the identical ones their calendar has earned twelve rings with a key: five a second. */
+/** 2.5 s after the identical ones, their calendar has earned twelve keyed rings: five a second. */
 const KEYED = atLeast(10)
 const KEPT_DAYS = 8
-/** The storm has this rate, however slow the answers; each is judged from when its notification was due. */
+/**
+ * The storm's rate, however slow the answers. Each is judged from when its notification was due.
+ */
 const STORM_PER_SECOND = 1_000
 const STORM_ANSWERED = below(1_000, 'ms')
 const TAIL = 0.99
-/** Open at once at most: an address may open 500 (ADR 13), and those of before are kept for a while. */
+/**
+ * Most sockets open at once. An address may open 500 (ADR 13), and earlier ones are kept for a
+ * while.
+ */
 const STORM_SENDERS = 300
 
 const replays: Drill = {
@@ -275,7 +281,7 @@ const alerts: Drill = {
   },
 }
 
-/** Evaluates every alert against the scrape at the time of this call, growth counted from its making. */
+/** Evaluates every alert against a scrape made at this call. Growth counts since its creation. */
 function alertsOf({ system }: DrillRun): () => Promise<ReadonlySet<string>> {
   let base: Map<string, number> | null = null
   return async () => {

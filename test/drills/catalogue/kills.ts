@@ -107,7 +107,7 @@ const randomKills: Drill = {
   },
 }
 
-/** Accounts that nobody touches until the end. */
+/** Accounts that stay untouched until the end. */
 const QUIET = 2
 /** Under the 30 s after which a call is given up. */
 const READ_LASTS_MS = 20_000
@@ -115,8 +115,9 @@ const READ_LASTS_MS = 20_000
 const COMMITS_MS = 1_000
 
 /**
- * One change at accounts that were quiet until then, and every sync dies while it reads it. A sync
- * that had called the ring done would not be helped by a later one. @returns the changes.
+ * One change at accounts that were quiet until then. Every sync dies while it reads that change. If
+ * a sync had already called the ring done, no later ring would help.
+ * @returns the changes.
  */
 async function dieOverTheOnlyRing(d: DrillRun, quiet: readonly string[]): Promise<number> {
   const { vendor } = d.system
@@ -136,7 +137,11 @@ async function dieOverTheOnlyRing(d: DrillRun, quiet: readonly string[]): Promis
   return changes
 }
 
-/** Every relay dies while the broker does not answer it: what it has read and not published must still be there. @returns the changes. */
+/**
+ * Every relay dies while the broker does not answer it. What it has read and not published must
+ * still be there.
+ * @returns the changes.
+ */
 async function dieOverUnpublishedRows(d: DrillRun, quiet: readonly string[]): Promise<number> {
   const { vendor, stack } = d.system
   const listingMs = 3_000
@@ -191,14 +196,16 @@ const everythingAtOnce: Drill = {
     }
     const sync = d.system.one('sync')
     const killed = await progressOf(d)
-    // Who died while it joined is waited for twice: the loop begins with one that has its partitions.
+    // A member that died while joining is waited for twice. The loop begins with one that has its
+    // partitions.
     await d.until('sync works again', async () => (await progressOf(d)) > killed, 60_000)
     const before = await progressOf(d)
     const until = Date.now() + (d.profile === 'ci' ? 22_000 : 90_000)
     let loops = 0
     while (Date.now() < until && !d.signal.aborted) {
       await d.until('sync runs', () => sync.running && isReady(sync), 30_000)
-      // A dead member keeps its partitions for a session of 8 s; one that always dies sooner never gets any.
+      // A dead member keeps its partitions for a session of 8 s. One that always dies sooner gets
+      // none.
       await d.lasting(between(d.random, 9_500, 11_500))
       await d.strike({ fault: 'P8', action: 'crash loop', target: sync.instance }, () => sync.kill())
       loops += 1

@@ -1,4 +1,5 @@
-// LISTS: calendars that seem to be gone, as people reported it, and some that are. Nothing is removed on one look.
+// LISTS: calendars that seem to be gone, as people reported it, and some that are. Nothing is
+// removed after one look.
 import { allOf, criterion, met, within } from '../criterion.ts'
 import type { Drill, DrillRun } from '../drill.ts'
 import { HOUR_MS, MINUTE_MS, minutes, MOVED, passTime } from './hours.ts'

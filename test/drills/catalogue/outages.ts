@@ -1,4 +1,4 @@
-// OUT-1 … OUT-3: the seed's outages, each with its recovery test: the vendor, the database, our own endpoint.
+// OUT-1 … OUT-3: the seed's outages (vendor, database, our endpoint), each with its recovery test.
 import { allOf, criterion, exactly, met, noted } from '../criterion.ts'
 import type { Drill } from '../drill.ts'
 import { recordedFailures, sumOf } from '../checkers/failures.ts'
@@ -65,7 +65,8 @@ const vendorOutage: Drill = {
     await d.until(
       'most connections have met the outage and back off',
       async () => {
-        // Who is refused by the open breaker backs off without an attempt being counted: the seed's own `error_count > 0` would miss it.
+        // A connection refused by the open breaker backs off and counts no attempt. The seed's own
+        // `error_count > 0` would miss it.
         rows = await d.system.ask<SeedRow>(
           'select id, error_count, last_error, backoff_until, sync_needed from external_calendar_connections where last_error is not null',
         )

@@ -47,7 +47,7 @@ const place: Drill = {
   recoverWithinMs: 120_000,
   async run(d) {
     const { accounts, clock } = d.system
-    // Rung a moment later, so that somebody meets the fault.
+    // Rung a moment later, so that a unit meets the fault.
     await reconcileNow(d)
     const away = await vendorFault(
       d,
@@ -57,9 +57,10 @@ const place: Drill = {
     await passTime(d, OUTAGE_MS)
     await away.heal()
     const healedAt = clock.now()
-    // The breaker goes by the machine's time, which no clock moves: it would keep all back for an hour.
+    // The breaker uses the machine's time, which no clock moves. It would keep all back for an
+    // hour.
     await d.lasting(BREAKER_PAUSE_MAX_MS)
-    // One after the other: those that come at one moment meet the breaker, which the first one closes.
+    // One after the other. Calls at one moment all meet the breaker, which the first one closes.
     await passTime(d, HEALS_WITHIN.limit - REST_WITHIN_MS - BREAKER_PAUSE_MAX_MS, ONE_BY_ONE_MS)
     await d.converged(REST_WITHIN_MS)
     const wellMs = clock.now() - healedAt
@@ -129,7 +130,7 @@ const PAGES_A_RUN = atMost(50)
 const CALLS_AN_HOUR = atMost(10)
 const ENDLESS_HOURS = 2
 const ROUNDS = 8
-/** A run that is interrupted whenever a sibling rings may take some minutes of the clock that is moved on. */
+/** A run interrupted by every ring of a sibling may take some minutes of the moved clock. */
 const FIRST_TRIES_MS = 5 * MINUTE_MS
 const FIRST_TRIES_MAX_MS = 30 * MINUTE_MS
 /** Two thirds of the time after which a call that hangs is given up. */
@@ -266,7 +267,7 @@ async function lookWhileHung(d: DrillRun, ill: readonly CalendarAtVendor[]): Pro
       for (const one of ill) ids.push(await vendor.fault({ match: { path: LISTING, ...one }, hang: true }))
       await vendor.admin('POST', '/admin/notifications', { drop: 1 })
       changes = await changeSiblings(d)
-      // Of three tries the third gives way to nobody: who was read before it does not wait for it.
+      // The third try gives way to no sibling: calendars read before it do not wait for it.
       await d.system.ask(
         `update external_calendars set backoff_until = null, resync_after = null, failures = 2, updated_at = calstream_now()
           where failures > 0`,

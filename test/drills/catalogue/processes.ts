@@ -90,8 +90,8 @@ const zombies: Drill = {
 }
 
 /**
- * A relay stands still between reading rows and publishing them, until its successor has published newer ones of the same events. The
- * load is over before it wakes, so that nothing covers what it publishes then.
+ * A relay freezes between reading rows and publishing them. Meanwhile its successor publishes newer
+ * rows of the same events. The load ends before it wakes, so nothing covers what it publishes then.
  */
 async function publishLate(d: DrillRun, calm: () => Promise<void>): Promise<void> {
   const relay = d.system.of('relay')[0]!
@@ -146,7 +146,8 @@ const rollingRestart: Drill = {
   recoverWithinMs: 90_000,
   async run(d) {
     const rounds = d.profile === 'ci' ? 2 : 10
-    // While the only ingress restarts, connections are refused; a vendor that never repeats that is drill W1.
+    // Connections are refused while the only ingress restarts. Drill W1 has a vendor that never
+    // repeats.
     await d.system.vendor.admin('POST', '/admin/notifications', {
       retryOnConnectionError: true,
       retryAttemptsMax: 12,

@@ -1,5 +1,6 @@
-// STORM: a vendor that is away for everybody at once, under load. What matters is the way there and back: growing, jittered delays,
-// silence inside each of them, and a return that the vendor would not notice.
+// STORM: a vendor is away for everybody at once, under load. Judged is the way there and back:
+// growing, jittered delays, silence inside each of them, and a return that the vendor would not
+// notice.
 import { backoffWindows, recordedFailures, type Backoff } from '../checkers/failures.ts'
 import { allOf, atMost, criterion, met, moreThan, noted } from '../criterion.ts'
 import type { Drill } from '../drill.ts'
@@ -9,7 +10,9 @@ import { mostWithin } from '../ledgers/calls.ts'
 import type { ApiCall, Ledgers } from '../ledgers/ledgers.ts'
 import { askForSync } from './asking.ts'
 
-/** The peak of calls per second on recovery, as a multiple of the peak before the fault under the same load. */
+/**
+ * Peak calls per second on recovery, as a multiple of the peak before the fault under equal load.
+ */
 const PEAK = atMost(2, 'times')
 /** Of the longest first delay: so far lie the shortest and the longest apart. */
 const JITTERED = moreThan(0.3, 'share')
@@ -77,7 +80,8 @@ const storm: Drill = {
               delays.backedOff === d.system.accounts.length,
               `${delays.backedOff} of ${d.system.accounts.length} connections backed off, ${delays.steps} times in all, ${delays.repeated} of them more than once`,
             ),
-            // That each is at least half of its attempt's step is I14; a floor of the breaker may lengthen one.
+            // I14 holds that each is at least half of its attempt's step. A breaker's floor may
+            // lengthen one.
             met(
               delays.medians.every((median, index) => median > (delays.medians[index - 1] ?? 0)),
               `median delay by attempt in ms: ${delays.medians.join(', ')}`,

@@ -1,5 +1,6 @@
-// REOPEN: every door refuses for a while, and what came meanwhile is rung and caught up once the doors are open again. Vendors do
-// not repeat a 403, so what is not kept here is lost until the next reconcile.
+// REOPEN: every door refuses for a while. What came meanwhile is rung and caught up once the doors
+// are open again. Vendors do not repeat a 403: what is not kept here is lost until the next
+// reconcile.
 import { TOPICS } from '#schemas/topics.ts'
 import { OFF_WITHIN_MS } from '../checkers/switches.ts'
 import { isListing } from '../checkers/history.ts'
@@ -128,7 +129,7 @@ async function changeAll(d: DrillRun, groups: Groups): Promise<readonly OwnReque
   const change = (accounts: readonly ConnectedAccount[]) =>
     inParallel(AT_A_TIME, accounts.length, (index) => d.load(2, 1_000, [accounts[index]!.accountId]))
   await change(groups.notified)
-  // Graph repeats a refused delivery, so deliveries do not end here; the rows are what is waited for.
+  // Graph repeats a refused delivery, so deliveries do not end here. The drill waits for the rows.
   const notified = groups.notified.map(({ connectionId }) => connectionId)
   await d.until(
     'most of the notifications were refused',
@@ -173,7 +174,10 @@ function heldBy({ audit }: Ledgers, before: number) {
   }
 }
 
-/** When what waited was rung: a held row goes only once its ring is durable; a reconcile is read from the doorbell topic. */
+/**
+ * When the waiting work was rung. A held row goes only once its ring is durable. A reconcile is
+ * read from the doorbell topic.
+ */
 function ringsAfter(ledgers: Ledgers, { due }: Groups, reopenedAt: number) {
   const rows = ledgers.audit.filter(({ table }) => table === 'held_requests')
   const owed = new Set(

@@ -1,5 +1,5 @@
-// SERIES: changes of a series of Google that are told in part, as people reported it. What is held has to equal what Google holds
-// all the same, at once and for few calls.
+// SERIES: Google tells changes of a series in part, as people reported it. Rows must equal what
+// Google holds all the same, at once and for few calls.
 import { allOf, atMost, criterion, within } from '../criterion.ts'
 import type { Drill, DrillRun } from '../drill.ts'
 

@@ -44,7 +44,8 @@ const disabledMidOperation: Drill = {
     const turns = Array.from({ length: flips }, (_, flip) =>
       d.system.accounts.filter((_account, index) => index % flips === flip),
     )
-    // Those of the last turn have only the units that the last switch stops: no change of theirs rings afterwards.
+    // The last turn's accounts have only the units that the last switch stops. No later change
+    // rings them.
     const loaded = turns.slice(0, -1).flat()
     const load = d.load(
       25,
@@ -142,8 +143,9 @@ const disabledMidOperation: Drill = {
 const HELD_MS = 3_000
 
 /**
- * The next page of the account, in the middle of a unit, stays with the vendor for 3 s. Units that begin together fetch together: in a
- * third of the time, and in more of it on a busy machine, none of them has a call under way.
+ * The vendor keeps the account's next page, in the middle of a unit, for 3 s. Units that begin
+ * together fetch together: in a third of the time none of them has a call under way, and in more of
+ * it on a busy machine.
  * @returns what resolves when the page is there.
  */
 async function nextPageHeld(d: DrillRun, { accountId }: { readonly accountId: string }) {
@@ -185,7 +187,8 @@ const allowlistRemoval: Drill = {
     const offMs = d.profile === 'ci' ? 12_000 : 60_000
     const load = d.load(24, offMs + 12_000)
     await d.lasting(4_000)
-    // Graph sends the notifications of several mailboxes in one body, so the answer to one of them is not its own: Google's is.
+    // Graph sends the notifications of several mailboxes in one body. Only Google's answer belongs
+    // to one notification.
     const chosen = pick(
       d.random,
       d.system.accounts.filter(({ vendor }) => vendor === 'google'),
@@ -255,7 +258,7 @@ const allowlistRemoval: Drill = {
   },
 }
 
-/** The seed's TypeScript, run as it stands against the live toggles: only id and import are put in. */
+/** The seed's TypeScript, run unchanged against the live toggles. Only id and import are put in. */
 function seedSnippet({ system }: DrillRun, providerId: string): string {
   const code = `import { isCalendarSyncEnabled, isProviderAllowed } from '#shared/gates/flags.ts'
 const providerId = '${providerId}'

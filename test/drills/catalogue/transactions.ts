@@ -1,5 +1,5 @@
-// Two transactions that overlap, in the order that hurts: one that writes its messages early and commits late, and one that commits while
-// a claim waits for the same row.
+// Two transactions that overlap, in the order that hurts. One writes its messages early and commits
+// late. One commits while a claim waits for the same row.
 import { connectionId, shardOf } from '#shared/domain/ids.ts'
 import { isListing } from '../checkers/history.ts'
 import { numberOf } from '../checkers/transactions.ts'
@@ -69,7 +69,10 @@ async function pairOfOneShard(d: DrillRun): Promise<readonly [ConnectedAccount, 
   }
 }
 
-/** Holds a transaction of `late` between its messages and its commit, while `early` goes on. @returns when it was let go. */
+/**
+ * Holds a transaction of `late` between its messages and its commit, while `early` continues.
+ * @returns when it was let go.
+ */
 async function commitLate(d: DrillRun, late: ConnectedAccount, early: ConnectedAccount): Promise<number> {
   const load = d.load(30, 3_000, [late.accountId, early.accountId])
   const held = await holdLock(d, {
@@ -84,7 +87,10 @@ async function commitLate(d: DrillRun, late: ConnectedAccount, early: ConnectedA
   return end
 }
 
-/** A writer takes the cursor away and commits while a claim waits for the connection's row. @returns when it had committed. */
+/**
+ * A writer removes the cursor and commits while a claim waits for the connection's row.
+ * @returns when it had committed.
+ */
 async function resetBeforeClaim(
   d: DrillRun,
   { connectionId: id, accountId }: ConnectedAccount,

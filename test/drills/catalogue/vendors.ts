@@ -39,7 +39,7 @@ const throttling: Drill = {
   },
   faults: ['A2', 'A15', 'A16'],
   profiles: ['ci', 'full'],
-  // Few enough come back at once by luck where there are few: of 120 the chance of a fifth is 1 in 1 000.
+  // A small group can come back at once by luck. With 120 the chance of a fifth is 1 in 1 000.
   system: (profile) => ({ connections: profile === 'ci' ? 120 : 200, eventsPerCalendar: 10, latencyMs: 20 }),
   invariants: ['I10', 'I14', 'I15', 'I23'],
   wallMs: 300_000,
@@ -141,7 +141,8 @@ const cursors: Drill = {
     const load = d.load(25, 20_000)
     await d.lasting(2_000)
     const accounts = d.system.accounts
-    // The first page is given, then the token is gone: for each calendar once, since twice within ten minutes means rest.
+    // The first page is given, then the token is gone, once per calendar: twice within ten minutes
+    // means rest.
     const lost = await vendorFault(
       d,
       { fault: 'A7', action: '410 on a later page', target: 'half of the connections', minHits: 3 },
@@ -202,7 +203,10 @@ const cursors: Drill = {
 /** The deadline is 30 s, and the first pause after a failure is short. */
 const RETRIED_WITHIN = within(60_000)
 
-/** A calendar is gone when two looks lack it, ten minutes apart (ADR 18); the second comes after 13. */
+/**
+ * A calendar is gone when two looks, ten minutes apart, lack it (ADR 18). The second comes after
+ * 13.
+ */
 const SECOND_LOOK_MS = 15 * MINUTE_MS
 
 const hostileData: Drill = {
@@ -232,7 +236,8 @@ const hostileData: Drill = {
     const load = d.load(15, 12_000)
     const [one] = d.system.accounts
     const calendarId = encodeURIComponent(one!.calendars[0]!.id)
-    // NUL and endless titles are kept in a form that can be stored, which is no equality; the adapters' tests cover them.
+    // NUL and endless titles are kept in a storable form, which is no equality. Adapter tests cover
+    // them.
     const titles = [
       "Robert'); drop table outbox;--",
       '\ud83d\ude00 \u202Eabc',
@@ -258,7 +263,7 @@ const hostileData: Drill = {
     await d.strike({ fault: 'A8', action: 'calendar deleted', target: doomed.accountId }, async () => {
       const gone = encodeURIComponent(doomed.calendars.at(-1)!.id)
       await d.system.vendor.admin('DELETE', `/admin/accounts/${doomed.accountId}/calendars/${gone}`)
-      // Deleting rings nobody; the next sync of the connection finds out.
+      // Deleting causes no ring; the next sync of the connection finds out.
       await d.load(3, 2_000, [doomed.accountId])
       await reconcileNow(d, [doomed])
     })

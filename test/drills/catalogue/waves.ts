@@ -8,7 +8,8 @@ import { reconcileNow } from './asking.ts'
 import { MINUTE_MS, MOVED, passTime } from './hours.ts'
 
 /**
- * One tenant is refused so long before the others: longer than what parks whoever is refused alone.
+ * One tenant is refused so long before the others: longer than what parks a connection refused
+ * alone.
  */
 const TENANT_MS = 35 * MINUTE_MS
 const WAVE_MS = 10 * MINUTE_MS
@@ -26,7 +27,7 @@ const STEP_MS = 2 * MINUTE_MS
 const TENANT_STEP_MS = 5 * MINUTE_MS
 const CHANGES_PER_SECOND = 10
 const LOAD_MS = 10_000
-/** A breaker opens after six refusals in a row; after that whoever is kept back is not asked. */
+/** A breaker opens after six refusals in a row. A connection that it keeps back is not asked. */
 const REFUSALS_MIN = 6
 const AFFECTED_MIN = CONNECTIONS * 0.9
 /** Everything but the sign-in. */

@@ -1,5 +1,6 @@
-// Chaos and soak: a seeded nemesis combines two or three faults of different groups under load for a given time, and the invariants are
-// the judge. Chaos kills processes too; a soak lets them live, so that what they hold says whether anything leaks.
+// Chaos and soak: a seeded nemesis combines two or three faults of different groups under load, for
+// a given time. The invariants are the judge. Chaos kills processes too. A soak lets them live:
+// what they hold says whether anything leaks.
 import { recordedFailures } from '../checkers/failures.ts'
 import { repeatedMessages } from '../checkers/stream.ts'
 import { reconcileNow } from '../catalogue/asking.ts'
@@ -19,7 +20,10 @@ const JUDGES = ['I1', 'I2', 'I3', 'I4', 'I5', 'I6', 'I7', 'I8', 'I9', 'I15', 'I1
 const INVARIANTS: readonly InvariantId[] = ['I13', 'I15', 'I16']
 /** Nothing dies in a soak, so nothing restarts. */
 const RESTARTS: InvariantId = 'I26'
-/** Pools, and connections to vendors, let go of what is idle in this time: a quarter of those to vendors was there after 30 s. */
+/**
+ * Pools and vendor connections close what is idle for this long. After 30 s a quarter of the vendor
+ * connections was still there.
+ */
 const IDLE_MS = 75_000
 const RECOVER_WITHIN_MS = 180_000
 const USUAL_SYSTEM = { eventsPerCalendar: 20, latencyMs: 20, processes: { sync: 2, relay: 2 } } as const
@@ -129,7 +133,10 @@ export function soakDrill(minutes: number): Drill {
   }
 }
 
-/** Nothing is asked of the system until its pools are empty; then it is looked at for as long as a figure needs. */
+/**
+ * Waits, asking nothing of the system, until its pools are empty. Then each figure is read over the
+ * time that it needs.
+ */
 async function atRest(d: DrillRun): Promise<Rest> {
   await d.lasting(IDLE_MS)
   const live = await liveMemory(d.system)

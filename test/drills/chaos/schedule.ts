@@ -1,8 +1,8 @@
-// What a chaos run does and when, drawn from a seed before anything starts: the same seed gives the same schedule, to the millisecond.
-// Pure.
+// What a chaos run does and when, drawn from a seed before anything starts. The same seed gives the
+// same schedule, to the millisecond. Pure.
 import { between, pick, seededRandom } from '../random.ts'
 
-/** Groups from which one round takes at most one fault each, so that two faults of a round never cancel out. */
+/** One round takes at most one fault of each group, so two faults of a round never cancel out. */
 export const NEMESIS = {
   process: [
     'kill-sync',
@@ -46,7 +46,10 @@ export interface ScheduledFault {
   readonly victim: number
 }
 
-/** Rounds of 2 or 3 faults of different groups, 6 to 12 s apart; the last tenth of the run stays free of new ones. */
+/**
+ * Rounds of 2 or 3 faults of different groups, 6 to 12 s apart. The last tenth of the run stays
+ * free of new ones.
+ */
 export function chaosSchedule(
   seed: number,
   durationMs: number,

@@ -1,7 +1,10 @@
-// Whether anything leaks in a soak: how much more there is at rest afterwards than at rest before. In between, descriptors and sessions
-// tell of the faults (a line that is down takes its connections with it), and memory of what is under way. Pure.
-// Memory is what is live after a garbage collection. The slope of resident memory is told and not judged: in one run it stayed level
-// for 25 min, fell by 66 MB and stayed level again while the heap in use stood still; in the next it rose by 47 MB at once, once.
+// Whether anything leaks in a soak: how much more is held at rest afterwards than at rest before.
+// In between, descriptors and sessions tell of the faults: a line that is down takes its
+// connections with it. Memory in between tells of the work under way. Pure.
+//
+// Memory means live after a garbage collection. The slope of resident memory is reported, not
+// judged. In one run it stayed level for 25 min, fell by 66 MB and stayed level again, while the
+// heap in use stood still. In the next run it rose by 47 MB at once, once.
 import { atMost, type Bound } from '../criterion.ts'
 import type { LiveMemory } from '../ledgers/live-memory.ts'
 import type { Ledgers, ProcessSample } from '../ledgers/ledgers.ts'
@@ -32,7 +35,10 @@ export function slopePerHour(points: readonly (readonly [number, number])[]): nu
 const WARM_UP_MS = 5 * 60_000
 /** A figure of a rest is the most that was seen in this time before its end. */
 export const REST_MS = 5_000
-/** Sync had 3.0 MB more after 3 min of faults, and 3.9 after 30: what it loads when it first needs it. 300 bytes of each change that a process handles in half an hour are more. */
+/**
+ * Sync had 3.0 MB more after 3 min of faults, and 3.9 after 30: what it loads on first use. A leak
+ * of 300 bytes per change would exceed the bound within the changes of half an hour.
+ */
 export const LIVE_MORE = atMost(8, 'MB')
 /** A soak has hundreds of faults: one thing left behind by every hundredth of them is more. */
 export const LEFT_MORE = atMost(5)
@@ -43,7 +49,9 @@ export interface Rest {
   readonly live: readonly LiveMemory[]
 }
 
-/** Two figures for each process that lived from the first rest to the last, and two of the database. */
+/**
+ * Two figures for each process that lived from the first rest to the last, and two of the database.
+ */
 export function soakGrowth(
   { samples, load }: Pick<Ledgers, 'samples' | 'load'>,
   before: Rest,
@@ -71,7 +79,10 @@ export function soakGrowth(
   return figures
 }
 
-/** The steepest rise of resident memory, in MB per hour over the second half, of processes that were warm by then. */
+/**
+ * The steepest rise of resident memory over the second half, in MB per hour, of processes that were
+ * warm by then.
+ */
 export function residentSlope({ samples }: Pick<Ledgers, 'samples'>): number {
   const ends = samples.map(({ at }) => at)
   const half = (Math.min(...ends) + Math.max(...ends)) / 2

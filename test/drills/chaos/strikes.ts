@@ -1,4 +1,5 @@
-// How each fault of a chaos schedule is carried out. Invariant: of what can be away only once, one fault at a time has it.
+// How each fault of a chaos schedule is carried out. Invariant: a part that can be away only once
+// has one fault at a time.
 import type { Component } from '../../../infra/stack/component.ts'
 import type { DrillRun, FaultSpec } from '../drill.ts'
 import type { ServiceProcess } from '../environment/launch.ts'
@@ -19,7 +20,10 @@ function inTurn(what: object, act: () => Promise<void>): Promise<void> {
   return next
 }
 
-/** Carries one fault of a schedule out: injects it, waits as long as it lasts, and takes it back. Rejects when it cannot. */
+/**
+ * Carries out one fault of a schedule: injects it, waits as long as it lasts, takes it back.
+ * Rejects when it cannot.
+ */
 export async function strikeOne(d: DrillRun, fault: ScheduledFault): Promise<void> {
   const { system } = d
   const { action, forMs, victim } = fault

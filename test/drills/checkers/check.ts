@@ -1,5 +1,5 @@
-// The shape of a checker: ledgers in, verdict out, pure. A checker that found nothing to check says so (invalid), because an
-// invariant over nothing is always true.
+// The shape of a checker: ledgers in, verdict out, pure. A checker that found nothing to check says
+// so (invalid): an invariant over nothing is always true.
 import type { Ledgers } from '../ledgers/ledgers.ts'
 
 export type InvariantId = `I${number}`

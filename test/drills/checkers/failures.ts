@@ -1,4 +1,5 @@
-// I14, I19, I22, I23: how failures are treated: backoff kept, credentials bound, poison isolated, and all of it told truthfully.
+// I14, I19, I22, I23: how failures are treated. Backoff is kept, credentials are bound, poison is
+// isolated, and all of it is told truthfully.
 import { TOPICS } from '#schemas/topics.ts'
 import type { AuditRow } from '../ledgers/audit.ts'
 import type { Ledgers } from '../ledgers/ledgers.ts'
@@ -8,7 +9,10 @@ import { numberOf, timeOf } from './transactions.ts'
 
 const BASE_MS = 5_000
 const CAP_MS = 3_600_000
-/** The clocks of the play vendor and of Postgres are one; a call that is under way when the backoff is set is none of its. */
+/**
+ * The play vendor and Postgres share one clock. A call under way when the backoff is set is not
+ * part of it.
+ */
 const SLACK_MS = 5
 
 export const backoffKept: Checker = {
@@ -44,7 +48,9 @@ export interface Backoff {
   readonly isShort: boolean
 }
 
-/** Each backoff with the time it really lasted: until it ran out, or was lifted by something that may lift it. */
+/**
+ * Each backoff with its real length: until it ran out, or was lifted by something that may lift it.
+ */
 export function backoffWindows(audit: readonly AuditRow[]): readonly Backoff[] {
   const open = new Map<string, { from: number; until: number; attempt: number; isShort: boolean }>()
   const closed: Backoff[] = []

@@ -1,4 +1,5 @@
-// I3, I6, I7, I8, I9, I10: the history of the database as its audit tells it, against what the vendors were asked and answered.
+// I3, I6, I7, I8, I9, I10: the database's history as its audit tells it, against what the vendors
+// were asked and answered.
 import { TOPICS } from '#schemas/topics.ts'
 import { foldChanges } from '../../../infra/oracle/verify.ts'
 import type { AuditRow } from '../ledgers/audit.ts'
@@ -175,7 +176,10 @@ function notApplied(
   return failures
 }
 
-/** A full read lacked it and was not believed alone (ADR 18). I1 sees to it that the second look removes it. */
+/**
+ * A full read lacked it and was not believed alone (ADR 18). I1 checks that the second look removes
+ * it.
+ */
 function awaitsSecondLook(calendar: AuditRow, { generation }: Committed): boolean {
   return generation < numberOf(calendar.new, 'sweep_below')
 }
@@ -186,7 +190,10 @@ function movedCursor(row: AuditRow): string | null {
   return typeof cursor === 'string' && cursor !== row.old?.['cursor'] ? cursor : null
 }
 
-/** Calls that gave a cursor, by account, calendar and cursor, with the start of the first page of their run. */
+/**
+ * Calls that gave a cursor, by account, calendar and cursor, with the start of their run's first
+ * page.
+ */
 function finalCalls(calls: readonly ApiCall[]): ReadonlyMap<string, { readonly runStart: number }> {
   const runStarts = new Map<string, number>()
   const found = new Map<string, { runStart: number }>()
@@ -194,14 +201,15 @@ function finalCalls(calls: readonly ApiCall[]): ReadonlyMap<string, { readonly r
     if (call.status !== 200 || !isListing(call)) continue
     const place = `${call.accountId} ${call.calendarId}`
     const run = `${place} ${call.syncTokenIn}`
-    // Several runs from one cursor: a process that was given up may begin another while its successor ends the first. Of those
-    // the earliest proves least; full reads all begin from no cursor, and lie far apart.
+    // Several runs can start from one cursor: a process that was given up may begin another while
+    // its successor ends the first. The earliest of those proves least. Full reads all begin from
+    // no cursor, and lie far apart.
     const isFirst = call.syncTokenIn === undefined || !runStarts.has(run)
     if (call.pageTokenIn === undefined && isFirst) runStarts.set(run, call.start)
     if (call.syncTokenOut === undefined) continue
     const key = `${place} ${call.syncTokenOut}`
     const runStart = runStarts.get(run) ?? call.start
-    // The same cursor may be given by several runs that found nothing in between: again the earliest.
+    // Several runs that found nothing in between may give the same cursor: again the earliest.
     if (!found.has(key)) found.set(key, { runStart })
   }
   return found
@@ -285,7 +293,8 @@ export const singleFlight: Checker = {
         const next = listed[index + 1]
         if (!next || next.start >= call.end) continue
         const [own, later] = [claimAt(claims, call.start), claimAt(claims, next.start)]
-        // A frozen owner's reads may overlap with its successor's; its writes may not (I9). One owner never overlaps with itself.
+        // A frozen owner's reads may overlap with its successor's; its writes may not (I9). One
+        // owner never overlaps with itself.
         if (own !== undefined && own.process === later?.process)
           failures.push(
             `connection ${connectionId}: calls ${call.seq} and ${next.seq} of ${own.process} overlap`,
@@ -312,12 +321,12 @@ function claimsOf(audit: readonly AuditRow[], connectionId: string) {
     .map(({ at, process }) => ({ at, process }))
 }
 
-/** Whether a call lists events: what a unit does, and nobody else. */
+/** Whether a call lists events: only units make such calls. */
 export function isListing({ method, path }: Pick<ApiCall, 'method' | 'path'>): boolean {
   return method === 'GET' && (path.endsWith('/events') || path.includes('calendarView/delta'))
 }
 
-/** The play vendors' etags are quoted numbers that grow with every change; those of Graph are weak. */
+/** The play vendors' etags are quoted numbers that grow with every change. Graph's are weak. */
 function versionOf(etag: unknown): number {
   return typeof etag === 'string' ? Number(etag.replaceAll(/^W\/|"/g, '')) : Number.NaN
 }

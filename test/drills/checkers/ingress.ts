@@ -1,4 +1,5 @@
-// I15, I16, I17: what the ingress answers: a 2xx is durable, a repeat changes nothing, trouble of ours is 503 and never 4xx.
+// I15, I16, I17: what the ingress answers. A 2xx is durable, a repeat changes nothing, trouble of
+// ours is 503 and never 4xx.
 import { createHash } from 'node:crypto'
 import type { SyncRequested } from '#schemas/messages.gen.ts'
 import { TOPICS } from '#schemas/topics.ts'
@@ -7,7 +8,9 @@ import type { CalendarName, Ledgers, WebhookAttempt } from '../ledgers/ledgers.t
 import type { Checker, Findings } from './check.ts'
 
 const REQUESTED = [TOPICS.requestedGoogle, TOPICS.requestedMicrosoft]
-/** How long after a switch its old answer may still be given: see OFF_WITHIN_MS, plus what a request takes. */
+/**
+ * How long after a switch its old answer may still be given: OFF_WITHIN_MS plus a request's time.
+ */
 const GATE_LAG_MS = 3_000
 
 /** The clocks of vendor, harness and ingress are one; times are read beside the call, not in it. */
@@ -31,8 +34,8 @@ export const ackMeansDurable: Checker = {
 
 /**
  * Whether a ring without a key, of the calendar of this notification, was made while it was under
- * way: one made before it arrived says nothing of it. Notifications that come faster than the rate of
- * their calendar share such a ring.
+ * way: one made before it arrived says nothing of it. Notifications that come faster than the rate
+ * of their calendar share such a ring.
  */
 export function joinedRings(ledgers: Pick<Ledgers, 'topics' | 'audit'>): (one: Acknowledgement) => boolean {
   const calendarOf = calendarsByChannel(ledgers)
@@ -71,8 +74,8 @@ function calendarsByChannel({ audit }: Pick<Ledgers, 'audit'>): ReadonlyMap<stri
 }
 
 /**
- * Whether a refusal of the connection was stored about then. A batch is answered 202 for those of its items that were let in: the others
- * are kept as rows.
+ * Whether a refusal of the connection was stored about then. A batch is answered 202 for the items
+ * that were let in. The others are kept as rows.
  */
 function heldAt({ audit }: Pick<Ledgers, 'audit'>): (attempt: WebhookAttempt) => boolean {
   const calendarOf = calendarsByChannel({ audit })
@@ -169,8 +172,9 @@ export function acknowledgements({
 const GRAPH_EVENT = /^users(?:\('|\/)([^/']+)(?:'\))?\/events(?:\('|\/)([^/']+)/i
 
 /**
- * What the ingress calls a delivery, by rules of its own written again here: Google's by channel and number; Graph's, which have no
- * number, by subscription, event however it is spelled, kind of change and version.
+ * What the ingress calls a delivery. These rules are written here a second time on purpose.
+ * Google's: channel and number. Graph's have no number: subscription, event however it is spelled,
+ * kind of change and version.
  */
 function keyOf({ channelId, messageNumber, told }: WebhookAttempt): string | null {
   if (messageNumber > 0) return `g:${channelId}:${messageNumber}`
@@ -200,7 +204,8 @@ function someGateClosed(gates: readonly GateSwitch[], at: number): boolean {
   )
   const latest = new Map(before.map((one) => [one.gate, one]))
   const isOff = [...latest.values()].some(({ on }) => on === false)
-  // A list may leave somebody out; which connection a notification was for is not in its answer.
+  // A list may leave a connection out. The answer does not tell which connection a notification was
+  // for.
   return isOff || isRecent || narrowed(gates, at)
 }
 

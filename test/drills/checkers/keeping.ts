@@ -1,5 +1,5 @@
-// I18, I20, I24, I25, I26: secrets stay secret, everything stays bounded, stops are clean, disconnecting is final, and any state that
-// a crash leaves is a legal start.
+// I18, I20, I24, I25, I26. Secrets stay secret, everything stays bounded, stops are clean,
+// disconnecting is final. Any state that a crash leaves is a legal start.
 import { TOPICS } from '#schemas/topics.ts'
 import { foldChanges, foldState } from '../../../infra/oracle/verify.ts'
 import { within } from '../criterion.ts'
@@ -158,7 +158,7 @@ function left(audit: readonly AuditRow[], table: AuditRow['table'], id: string):
   return there.size
 }
 
-/** Whoever reads the topics still holds events of it. */
+/** Readers of the topics still hold events of it. */
 function untold({ topics }: Ledgers, target: string): string[] {
   const folds = {
     [TOPICS.eventChanged]: foldChanges(topics.get(TOPICS.eventChanged) ?? []),

@@ -1,4 +1,5 @@
-// I1, I2, I5: what is held at the end equals what the vendors have, in Postgres and on the topics, and nothing was invented.
+// I1, I2, I5: what is stored at the end equals what the vendors have, in Postgres and on the
+// topics. Nothing was invented.
 import { TOPICS } from '#schemas/topics.ts'
 import {
   compareHoldings,
@@ -71,7 +72,8 @@ export const foldEqualsState: Checker = {
   id: 'I5',
   title: 'Folding the topics gives the state of Postgres',
   check({ topics, held, connections }): Findings {
-    // Rows of a connection that is parked or gone stay as they are, or left with their removals told; neither is pulled any more.
+    // Rows of a parked connection stay as they are. Rows of one that is gone left with their
+    // removals told. Neither is pulled any more.
     const active = new Set(
       connections.flatMap(({ connectionId, status }) => (status === 'active' ? connectionId : [])),
     )

@@ -1,4 +1,5 @@
-// I4: every message of the outbox is on its topic, at least once, with the bytes that were committed; and how often one came twice.
+// I4: every message of the outbox is on its topic, at least once, with the committed bytes. Counts
+// how often one came twice.
 import type { AuditRow } from '../ledgers/audit.ts'
 import type { Ledgers } from '../ledgers/ledgers.ts'
 import { createHash } from 'node:crypto'
@@ -37,7 +38,9 @@ export const everyMessageOut: Checker = {
   },
 }
 
-/** Records of the changed topic that came again with the same id: allowed after a kill, zero without one. */
+/**
+ * Records of the changed topic that came again with the same id: allowed after a kill, else zero.
+ */
 export function repeatedMessages({ topics }: Pick<Ledgers, 'topics'>): number {
   let repeats = 0
   for (const [topic, records] of topics) {

@@ -1,4 +1,5 @@
-// I11, I12, I13, I21: off means off, for everybody or for one connection; and what was missed meanwhile is caught up.
+// I11, I12, I13, I21: off means off, for everybody or for one connection. What was missed meanwhile
+// is caught up.
 import { within } from '../criterion.ts'
 import type { GateSwitch } from '../environment/gates.ts'
 import type { Ledgers } from '../ledgers/ledgers.ts'
@@ -6,7 +7,7 @@ import type { Checker, Findings } from './check.ts'
 import { isListing } from './history.ts'
 import { changeLetters, forwardRows, transactionsOf } from './transactions.ts'
 
-/** From the server's answer to the last new call: its own refresh of a second, and a poll of half a second. */
+/** From the server's answer to the last new call: its own refresh of 1 s, and a poll of 0.5 s. */
 export const OFF_WITHIN_MS = 2_000
 /** A page that was fetched before may still be stored this long. */
 const LATE_PAGE_MS = 30_000
@@ -103,7 +104,7 @@ export const alive: Checker = {
   },
 }
 
-/** When a switch was off for everybody, from the server's answer until the first moment it may be on again. */
+/** When a switch was off for everybody: from the server's answer until it may be on again. */
 export function switchedOff(gates: readonly GateSwitch[]): readonly Closed[] {
   const stops = ['CALENDAR_SYNC_ENABLED', 'CALENDAR_JOBS_ENABLED']
   const closed: Closed[] = []

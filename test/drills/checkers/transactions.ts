@@ -1,4 +1,4 @@
-// The audit as transactions: what committed together, in the order in which it committed for each connection.
+// The audit as transactions: what committed together, in commit order for each connection.
 import { TOPICS } from '#schemas/topics.ts'
 import type { AuditRow } from '../ledgers/audit.ts'
 

@@ -1,6 +1,6 @@
-// One clock for the vendors, the database and the services of a drill, which moves on when the drill says so: hours pass in seconds.
-// Leases, Kafka and the audit keep the machine's time. The vendors go first, the services last, so that none of them meets a
-// moment that the one before has not reached.
+// One clock for the vendors, the database and the services of a drill. The drill moves it, so hours
+// pass in seconds. Leases, Kafka and the audit keep the machine's time. The vendors go first, the
+// services last: none of them meets a moment that the one before has not reached.
 import { mkdtempSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'

@@ -1,5 +1,6 @@
-// The operator's hand on the gates, and the ledger F: every switch with the moment it was asked for and the moment the server
-// had it. Clients poll the server every half second, and it looks at its own database once a second.
+// The operator's hand on the gates, and the ledger F: every switch with the moment it was asked for
+// and the moment the server had it. Clients poll the server every half second. The server looks at
+// its own database once a second.
 import {
   setAllowlist,
   setToggle,

@@ -1,5 +1,6 @@
-// One service as a process of its own, kept up as a supervisor in production would: what ends without being asked to is
-// started again after a moment, without the crash point that killed it. Every start, end and stop is in the ledger.
+// One service as a process, kept up as a supervisor in production would. A process that ends
+// unasked is started again after a moment, without the crash point that killed it. Every start, end
+// and stop is in the ledger.
 import path from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { Child, type Exit, untilReady } from '../../../infra/stack/child.ts'
@@ -85,7 +86,10 @@ export class ServiceProcess implements AsyncDisposable {
     } else process.kill(pid, 'SIGKILL')
   }
 
-  /** SIGKILL; what the supervisor then starts dies at the first of these crash points, the next start at the second, and so on. */
+  /**
+   * SIGKILL. The next start by the supervisor dies at the first of these crash points, the one
+   * after at the second, and so on.
+   */
   killInto(...points: readonly string[]): void {
     this.#crashes = [...points]
     process.kill(this.pid, 'SIGKILL')
@@ -133,7 +137,7 @@ export class ServiceProcess implements AsyncDisposable {
     this.#options.note({ at: Date.now(), instance: this.instance, event, pid, detail })
   }
 
-  /** Ends when somebody stops it on purpose through this handle, or when it does not come up any more. */
+  /** Ends when this handle stops it on purpose, or when it no longer comes up. */
   async #keepUp(component: Component): Promise<void> {
     while (this.#isWatched) {
       const exit = await component.endedByItself()
@@ -183,7 +187,8 @@ export class ServiceProcess implements AsyncDisposable {
     )
     const probe = (stop: AbortSignal) => isReady(this.adminUrl, stop)
     try {
-      // A process whose crash point is met while it starts never gets ready; the supervisor starts it again.
+      // A process that meets its crash point during its start never gets ready. The supervisor
+      // starts it again.
       await Promise.race([
         untilReady(child, probe, READY_TIMEOUT_MS, signal),
         ...(crashAt === undefined ? [] : [child.exited]),

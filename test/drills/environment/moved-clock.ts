@@ -1,6 +1,7 @@
-// Loaded into a service before everything else, by `--import=…?file=<path>`: its clock (shared/process/clock.ts) is ahead of the
-// machine's by as many ms as the file says. Timers, Kafka and sessions keep the machine's time. A source in which there is no such
-// clock ends the process, because a drill would then prove nothing.
+// Loaded into a service before everything else, by `--import=…?file=<path>`. Its clock
+// (shared/process/clock.ts) runs ahead of the machine's by the ms in the file. Timers, Kafka and
+// sessions keep the machine's time. A source without such a clock ends the process: a drill would
+// prove nothing.
 import { readFileSync } from 'node:fs'
 import { registerHooks } from 'node:module'
 

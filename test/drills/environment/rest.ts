@@ -1,13 +1,14 @@
-// Whether a system has come to rest in the right state: the tables equal the vendor's truth and nothing waits; and, before a
-// method begins, whether the vendors ring for every calendar.
+// Whether a system has come to rest in the right state: the tables equal the vendor's truth and
+// nothing waits. Before a method begins: whether the vendors ring for every calendar.
 import { openStoredEvents } from '../../../infra/oracle/rows.ts'
 import { readTruth } from '../../../infra/oracle/truth.ts'
 import { compareHoldings } from '../../../infra/oracle/verify.ts'
 import type { System } from './system.ts'
 
 /**
- * Ten minutes lie between two looks at what a full read lacked (ADR 18), and small calendars of a drill lack most of
- * their events easily. A drill that waits for rest lets the second look come now. Throws when the database cannot be asked.
+ * Two looks at what a full read lacked lie ten minutes apart (ADR 18). Small calendars of a drill
+ * easily lack most of their events. A drill that waits for rest lets the second look come now.
+ * Throws when the database cannot be asked.
  */
 export async function hastenSecondLooks(system: System): Promise<void> {
   await system.ask(
@@ -16,7 +17,10 @@ export async function hastenSecondLooks(system: System): Promise<void> {
   )
 }
 
-/** What is still wrong, for a person; empty when all is well. Throws when the database cannot be asked. */
+/**
+ * What is still wrong, for a person. Empty when all is well. Throws when the database cannot be
+ * asked.
+ */
 export async function unrest(system: System): Promise<readonly string[]> {
   const [waiting] = await system.ask<{ dirty: number; outbox: number; held: number; unread: number }>(
     `select (select count(*)::int from external_calendar_connections where sync_needed and status = 'active') as dirty,
@@ -28,7 +32,7 @@ export async function unrest(system: System): Promise<readonly string[]> {
   if (waiting && waiting.dirty > 0) found.push(`${waiting.dirty} connections need a sync`)
   if (waiting && waiting.outbox > 0) found.push(`${waiting.outbox} rows wait for the relay`)
   if (waiting && waiting.held > 0) found.push(`${waiting.held} requests are held`)
-  // Its rows may all be there already; nobody would know until the next reconcile.
+  // Its rows may all be there already; then only the next reconcile would tell.
   if (waiting && waiting.unread > 0) found.push(`${waiting.unread} calendars are in the middle of a read`)
   if (found.length > 0) return found
   await using stored = await openStoredEvents(system.databaseUrl)
@@ -45,8 +49,9 @@ export async function unrest(system: System): Promise<readonly string[]> {
 }
 
 /**
- * What the vendors do not ring for yet, for a person; empty when every calendar that can be watched is. A first sync is over before
- * the scheduler has opened the channels, and a method that begins between the two sees no notification at all.
+ * What the vendors do not ring for yet, for a person. Empty when every calendar that can be watched
+ * is. A first sync ends before the scheduler has opened the channels. A method that begins between
+ * the two sees no notification at all.
  */
 export async function unwatched(system: System): Promise<readonly string[]> {
   const [found] = await system.ask<{ n: number }>(

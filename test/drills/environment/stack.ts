@@ -1,5 +1,6 @@
-// The infrastructure of one run of drills: a database server, a broker, a registry and an Unleash of its own, each behind a
-// proxy. The services go through the proxies, the judge goes around them, so a fault on a line never blinds the ledgers.
+// The infrastructure of one run of drills: a database server, a broker, a registry and an Unleash,
+// each behind a proxy. The services go through the proxies, the judge goes around them. So a fault
+// on a line never blinds the ledgers.
 import { randomBytes } from 'node:crypto'
 import { mkdirSync } from 'node:fs'
 import { homedir } from 'node:os'
@@ -46,8 +47,9 @@ export interface StackOptions {
 }
 
 /**
- * A lone broker that is killed in the middle of its shutdown may come back with a transaction that never ends for readers of committed
- * records; on a machine under load an orderly shutdown took more than the usual 3.5 s.
+ * A lone broker killed in the middle of its shutdown may come back with a transaction that never
+ * ends for readers of committed records. On a machine under load an orderly shutdown took more than
+ * the usual 3.5 s.
  */
 const KAFKA_STOP_MS = 30_000
 

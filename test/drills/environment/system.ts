@@ -1,5 +1,6 @@
-// The system under drill: the real services as processes, on a database, a topic prefix and play vendors of this drill's own.
-// What a drill does to it goes through this handle; what it leaves behind goes into the ledgers.
+// The system under drill: the real services as processes, on a database, a topic prefix and play
+// vendors of this drill's own. A drill acts on it through this handle. What it leaves behind goes
+// into the ledgers.
 import { randomBytes } from 'node:crypto'
 import { mkdirSync } from 'node:fs'
 import path from 'node:path'
@@ -206,7 +207,8 @@ export async function openSystem(stack: DrillStack, options: SystemOptions): Pro
   const prefix = `d${mark}-`
   const folder = path.join(stack.place.folder, `own-${options.label}-${mark}`)
   mkdirSync(folder, { recursive: true })
-  // Its processes are in the stack's ledger: whoever cleans up after a killed run finds all of them in one place.
+  // Its processes are in the stack's ledger: the clean-up after a killed run finds them in one
+  // place.
   const place: StackPlace = {
     ...stack.place,
     folder,
@@ -291,7 +293,10 @@ async function ownDatabase(stack: DrillStack, name: string, owned: AsyncDisposab
   return name
 }
 
-/** A broker that is busy serves a new topic only after a moment; making topics and schemas again changes nothing. */
+/**
+ * A busy broker serves a new topic only after a moment. Making topics and schemas again is
+ * harmless.
+ */
 function prepareTopics(stack: DrillStack, prefix: string): Promise<void> {
   return patiently(() => makeTopics(stack, prefix))
 }

@@ -1,4 +1,5 @@
-// Bearer tokens of the API, signed with the drill's own secret, as an install that shares a secret signs them.
+// Bearer tokens of the API, signed with the drill's own secret, as an install with a shared secret
+// does.
 import { SignJWT } from 'jose'
 import type { System } from './system.ts'
 

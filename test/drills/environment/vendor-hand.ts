@@ -16,7 +16,7 @@ export interface FaultSpec {
   readonly reset?: 'before' | 'after'
   readonly truncate?: boolean
   readonly html?: boolean
-  /** Of each calendar one place alone: the page token or cursor of the first call that it struck. */
+  /** One place per calendar: the page token or cursor of the first call that it struck. */
   readonly onePlace?: boolean
   /** Lists never end: the same items again, or none. */
   readonly goesOn?: 'repeating' | 'empty'

@@ -1,5 +1,5 @@
-// The strangers of a flood, in a thread of their own: what they send must not slow down whoever measures
-// the honest ones beside them. Runs only as a worker of flood.ts.
+// The strangers of a flood, in a thread of their own: what they send must not slow down the
+// measurement of the honest ones. Runs only as a worker of flood.ts.
 import { connect, type Socket } from 'node:net'
 import { parentPort, workerData } from 'node:worker_threads'
 import type { FloodKind, FloodReport, FloodSpec } from './flood.ts'

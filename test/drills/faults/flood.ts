@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { Worker } from 'node:worker_threads'
 
 export type FloodKind =
-  /** 200 kB of requests at once, whose answers nobody reads. */
+  /** 200 kB of requests at once, whose answers are never read. */
   | 'pipelined'
   /** Connected, and not a byte. */
   | 'silent'
@@ -20,7 +20,7 @@ export type FloodKind =
 export interface FloodSpec {
   readonly kind: FloodKind
   readonly port: number
-  /** Open at a time; whoever was let go comes again. */
+  /** Open at a time. A sender that was let go comes again. */
   readonly sockets: number
   readonly perSecond: number
   /** Addresses that they come from. */

@@ -1,4 +1,5 @@
-// Gates switched by an operator. A switch is active when every process that asks it says so itself, in its metrics.
+// Gates switched by an operator. A switch is active when the metrics of every asking process say
+// so.
 import type { Switch } from '#shared/gates/seed-toggles.ts'
 import type { ActiveFault, DrillRun } from '../drill.ts'
 import { metricsOf } from '../ledgers/observe.ts'

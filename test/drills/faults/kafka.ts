@@ -1,4 +1,5 @@
-// Faults inside Kafka: records that nobody can read, offsets set back; and the round trip that says whether the broker is there.
+// Faults inside Kafka: poison records, offsets set back. Also the round trip that says whether the
+// broker is there.
 import { Producer, Admin } from '@platformatic/kafka'
 import { kafkaRoundTrip } from '../../../infra/stack/kafka.ts'
 import type { DrillRun } from '../drill.ts'
@@ -48,7 +49,9 @@ export async function producePoison(drill: DrillRun, poison: readonly Poison[]):
   }
 }
 
-/** Deletes a consumer group's offsets, so that it begins where its policy says; nobody may be in the group. */
+/**
+ * Deletes a consumer group's offsets, so it begins where its policy says. The group must be empty.
+ */
 export async function forgetOffsets({ system }: DrillRun, group: string): Promise<void> {
   const admin = new Admin({
     clientId: 'calstream-drill',

@@ -1,4 +1,5 @@
-// Faults of the lines between the parts, made by the proxies that the services go through; and of the parts themselves.
+// Faults of the lines between the parts, made by the services' proxies, and of the parts
+// themselves.
 import type { Component } from '../../../infra/stack/component.ts'
 import type { Cut, TcpProxy, Toxics } from '../../support/tcp-proxy.ts'
 import type { ActiveFault, DrillRun } from '../drill.ts'
@@ -12,7 +13,10 @@ export interface LineFault {
   readonly line: TcpProxy
 }
 
-/** The line is bad until healed. Active at once: the proxy is ours; a line that is down has to have refused or reset somebody. */
+/**
+ * The line is bad until healed. Active at once, since the proxy is ours. A line that is down must
+ * have refused or reset a client.
+ */
 export function badLine(drill: DrillRun, what: LineFault, toxics: Toxics): Promise<ActiveFault> {
   const { line, fault, action, target } = what
   const refusedBefore = line.refused()
@@ -28,14 +32,15 @@ export function badLine(drill: DrillRun, what: LineFault, toxics: Toxics): Promi
     isActive: () => !toxics.down || reset > 0 || line.refused() > refusedBefore,
     heal: async () => {
       line.set({})
-      // Sockets that swallowed bytes are out of step for ever: a network that comes back finds them dead.
+      // Sockets that swallowed bytes are out of step for ever. A network that comes back finds them
+      // dead.
       if (toxics.mute !== undefined) line.resetAll()
     },
     isHealed: () => true,
   })
 }
 
-/** Whoever asks over this line is answered this until healed; active once so many have got it. */
+/** Every client of this line is answered this until healed. Active once so many have got it. */
 export function answeredInstead(
   drill: DrillRun,
   what: LineFault & { readonly answer: string; readonly minAnswers: number },
@@ -99,7 +104,9 @@ export async function resetOnce(drill: DrillRun, what: LineFault): Promise<numbe
   return reset
 }
 
-/** A part of the infrastructure is stopped, killed or frozen until healed; `isUp` asks it with a round trip. */
+/**
+ * Stops, kills or freezes a part of the infrastructure until healed. `isUp` is a round trip to it.
+ */
 export function partAway(
   drill: DrillRun,
   what: {

@@ -12,7 +12,10 @@ export async function postgresIsUp({ system }: DrillRun): Promise<boolean> {
   )
 }
 
-/** Ends sessions of the services; `inTransaction` picks those between BEGIN and COMMIT. @returns how many. */
+/**
+ * Ends sessions of the services. `inTransaction` picks those between BEGIN and COMMIT.
+ * @returns how many.
+ */
 export async function terminateSessions(
   drill: DrillRun,
   fault: string,
@@ -32,7 +35,10 @@ export async function terminateSessions(
   return ended
 }
 
-/** A second session holds rows or tables locked until healed. `statement` takes the locks inside a transaction, which then ends so. */
+/**
+ * A second session holds rows or tables locked until healed. `statement` takes the locks inside a
+ * transaction, which then ends so.
+ */
 export async function holdLock(
   drill: DrillRun,
   what: {
@@ -51,7 +57,8 @@ export async function holdLock(
       await session.query('begin')
       await session.query(what.statement)
     },
-    // Somebody waits for it, or has given up waiting: what else is slow would not show in pg_locks.
+    // A session waits for the lock, or has given up waiting. Another slow thing would not show in
+    // pg_locks.
     isActive: async () => {
       const rows = await drill.system.ask<{ n: number }>(
         `select count(*)::int as n from pg_stat_activity where datname = current_database()
@@ -114,7 +121,10 @@ export async function fillConnections(drill: DrillRun, fault: string): Promise<A
   })
 }
 
-/** Every new transaction of the services is read-only, as behind a failover that reached a standby; until healed. */
+/**
+ * Every new transaction of the services is read-only until healed, as after a failover to a
+ * standby.
+ */
 export async function readOnly(drill: DrillRun, fault: string): Promise<ActiveFault> {
   const database = new URL(drill.system.databaseUrl).pathname.slice(1)
   const admin = drill.system.stack.postgres.url('postgres')
@@ -142,7 +152,10 @@ export async function readOnly(drill: DrillRun, fault: string): Promise<ActiveFa
   })
 }
 
-/** The product's database clock is ahead by this much from now on, for every session of the services. */
+/**
+ * Sets the product's database clock ahead by this much from now on, for every session of the
+ * services.
+ */
 export async function shiftDatabaseClock(drill: DrillRun, interval: string): Promise<void> {
   const database = new URL(drill.system.databaseUrl).pathname.slice(1)
   const [row] = await drill.system.ask<{ statement: string }>(

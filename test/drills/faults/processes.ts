@@ -1,5 +1,5 @@
-// Faults of processes: killed, frozen, stopped in order. The proof of a kill is another pid that is ready; of a freeze, that the
-// process answers nothing.
+// Faults of processes: killed, frozen, stopped in order. The proof of a kill is another pid that is
+// ready. The proof of a freeze is that the process answers nothing.
 import type { ActiveFault, DrillRun } from '../drill.ts'
 import type { ServiceProcess } from '../environment/launch.ts'
 
@@ -59,8 +59,9 @@ export interface Crash {
 }
 
 /**
- * A process is killed and comes back to die at the first crash point, comes back to die at the second, and so on; resolves when it is
- * ready again after the last. @returns the points at which something else ended it.
+ * A process is killed and comes back to die at the first crash point. It comes back to die at the
+ * second, and so on. Resolves when it is ready again after the last.
+ * @returns the points at which something else ended it.
  */
 export async function crashThrough(
   drill: DrillRun,

@@ -54,7 +54,9 @@ export function toldToComeAgain({ what, status, retryAfter }: OwnRequest): Findi
   )
 }
 
-/** What a token names, read by rules of its own: ids are base64url of 16 bytes, zeros for no calendar. */
+/**
+ * What a token names, by rules written here again: ids are base64url of 16 bytes, zeros for none.
+ */
 function namedBy(token: string | null): { readonly calendar?: CalendarName } {
   const [, , connection = '', , calendar = ''] = (token ?? '').split('.')
   const bytes = [connection, calendar].map((field) => Buffer.from(field, 'base64url'))
@@ -82,8 +84,9 @@ export async function inParallel<T>(
 }
 
 /**
- * At a rate that no answer slows down, as vendors send; with more than `width` open at once it falls behind. @returns each with the
- * time from when it was due to its end, ms: who had to wait to be sent waits as well.
+ * Sends at a rate that no answer slows down, as vendors do. With more than `width` open at once it
+ * falls behind. A send that had to wait counts its waiting.
+ * @returns each with the time from when it was due to its end, ms.
  */
 export async function atRate<T>(
   { perSecond, width }: { readonly perSecond: number; readonly width: number },

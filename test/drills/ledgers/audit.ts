@@ -1,5 +1,6 @@
-// The ledger D: every committed change of every table that a unit writes, recorded by triggers that belong to a role of their
-// own, so that no service can leave something out or take something back. A rolled back transaction leaves nothing here either.
+// The ledger D: every committed change of every table that a unit writes. Triggers of a separate
+// role record it, so no service can omit or take back anything. A transaction that was rolled back
+// leaves nothing here either.
 import pg from 'pg'
 import { runStatement } from '../../../infra/stack/postgres.ts'
 
@@ -16,14 +17,20 @@ export type AuditTable =
 type Row = Readonly<Record<string, unknown>>
 
 export interface AuditRow {
-  /** Order of the statements; per connection also the order of the commits, since every writer takes its row lock first. */
+  /**
+   * Order of the statements. Per connection also commit order: every writer takes its row lock
+   * first.
+   */
   readonly seq: number
   readonly txid: string
   /** Database clock of the statement, ms since 1970. */
   readonly at: number
   readonly table: AuditTable
   readonly op: 'INSERT' | 'UPDATE' | 'DELETE'
-  /** `<instance>#<start>` of the process that wrote, as its connection URL says; '' for anybody else. */
+  /**
+   * `<instance>#<start>` of the writing process, as its connection URL says; '' for any other
+   * writer.
+   */
   readonly process: string
   /** The role that wrote. */
   readonly role: string
@@ -34,10 +41,12 @@ export interface AuditRow {
 
 const AUDITOR = 'drill_auditor'
 const QUERY_TIMEOUT_MS = 60_000
-/** An hour of chaos writes some millions of rows: read at once they would not fit into one answer. */
+/**
+ * An hour of chaos writes some millions of rows. Read at once, they would not fit into one answer.
+ */
 const PAGE = 20_000
 
-/** table → columns that are recorded. Credentials by their version alone: a ledger holds no secrets. */
+/** table → recorded columns. Of credentials the version alone: a ledger holds no secrets. */
 const WATCHED: Readonly<Record<AuditTable, readonly string[]>> = {
   external_calendar_connections: [
     'id',
@@ -81,7 +90,9 @@ const WATCHED: Readonly<Record<AuditTable, readonly string[]>> = {
   channels: ['id', 'connection_id', 'calendar_id', 'status'],
 }
 
-/** Installs the triggers; `url` is the superuser's of a migrated database that no service uses yet. */
+/**
+ * Installs the triggers. `url` is the superuser's, of a migrated database that no service uses yet.
+ */
 export async function installAudit(url: string): Promise<void> {
   await runStatement(
     url,

@@ -1,4 +1,5 @@
-// The end of a drill: everything that was written down is read once and closed. After this the system may go.
+// The end of a drill: everything written down is read once and closed. After this the system may
+// go.
 import { readdirSync, readFileSync } from 'node:fs'
 import path from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -29,7 +30,9 @@ export interface FreezeInput {
   readonly marks: Marks
 }
 
-/** A killed relay's transaction stays open for its 15 s; readers of committed records wait for it. */
+/**
+ * A killed relay's transaction stays open for its 15 s. Readers of committed records wait for it.
+ */
 const TOPICS_WITHIN_MS = 30_000
 /** The bound of reading an hour's topics, as long as records keep coming. */
 const TOPICS_LIMIT_MS = 600_000
@@ -82,7 +85,9 @@ export async function freezeLedgers(input: FreezeInput): Promise<Ledgers> {
   }
 }
 
-/** What is left when it had time to go: a delivery that a vendor repeats late is a row for some ms. */
+/**
+ * What is left when it had time to go. A delivery that a vendor repeats late is a row for some ms.
+ */
 async function drained(count: () => Promise<number>): Promise<number> {
   const deadline = Date.now() + DRAIN_MS
   for (;;) {
@@ -99,7 +104,10 @@ async function finalConnections(system: System): Promise<readonly FinalConnectio
   )
 }
 
-/** Reads every topic from its start until all that was committed to the outbox is there, or nothing comes any more. */
+/**
+ * Reads every topic from its start until all that was committed to the outbox is there, or records
+ * stop coming.
+ */
 async function readTopics(
   system: System,
   audit: readonly AuditRow[],
@@ -178,7 +186,7 @@ async function textsOf(
     )
     texts.set(`the table ${table}`, rows[0]?.text ?? '')
   }
-  // What a table held and holds no more: of the audited columns only this one is written by words of ours.
+  // What a table held and holds no more. Of the audited columns only this one has words of ours.
   const [told] = await system.ask<{ text: string }>(
     `select coalesce(string_agg(distinct new ->> 'last_error', E'\\n'), '') as text
        from drill_audit.entries where table_name = 'external_calendar_connections'`,

@@ -1,5 +1,5 @@
-// Everything that was written down about one drill, by the harness and never by the code under test. Plain data, so that it can be
-// kept, read again and made by hand: a checker is a pure function over it.
+// Everything that the harness wrote down about one drill, never the code under test. Plain data, so
+// it can be kept, read again and made by hand. A checker is a pure function over it.
 import type { VendorChange } from '../../../infra/oracle/simulator-admin.ts'
 import type { EventImage, Holdings, StreamRecord } from '../../../infra/oracle/verify.ts'
 import type { GateSwitch } from '../environment/gates.ts'
@@ -42,7 +42,10 @@ export interface WebhookAttempt {
   readonly status?: number
   readonly error?: string
   readonly latencyMs: number
-  /** What an item of Microsoft's said of its change; several items of one batch are several attempts. */
+  /**
+   * What an item of Microsoft's said of its change. Several items of one batch are several
+   * attempts.
+   */
   readonly told?: { readonly resource: string; readonly changeType: string; readonly etag: string }
 }
 

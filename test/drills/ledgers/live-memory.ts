@@ -1,5 +1,6 @@
-// What a process holds that it still needs, asked through Node's inspector after a garbage collection. Resident memory says something
-// else: V8 keeps what one burst took and gives it back when it likes, so it goes in steps of tens of MB that no leak is behind.
+// What a process still needs of its memory, asked through Node's inspector after a garbage
+// collection. Resident memory says something else. V8 keeps what one burst took and gives it back
+// later, so it moves in steps of tens of MB that no leak is behind.
 import { readFile } from 'node:fs/promises'
 import path from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -16,7 +17,10 @@ const OPEN_MS_MAX = 10_000
 const ANSWER_MS_MAX = 10_000
 const LISTENING = /Debugger listening on (ws:\/\/127\.0\.0\.1:\d+\/[\w-]+)/g
 
-/** Of every running service, one after the other: each stands still for some 100 ms. Rejects when one does not answer within 10 s. */
+/**
+ * Of every running service, one after the other. Each stands still for some 100 ms. Rejects when
+ * one does not answer within 10 s.
+ */
 export async function liveMemory(system: System): Promise<readonly LiveMemory[]> {
   const found: LiveMemory[] = []
   for (const { instance, pid } of system.services.filter(({ running }) => running)) {
@@ -26,7 +30,10 @@ export async function liveMemory(system: System): Promise<readonly LiveMemory[]>
   return found
 }
 
-/** SIGUSR1 opens the inspector (https://nodejs.org/api/process.html#signal-events), once: the newest line of the log says where. */
+/**
+ * SIGUSR1 opens the inspector once (https://nodejs.org/api/process.html#signal-events). The newest
+ * line of the log says where.
+ */
 async function inspectorOf(log: string, pid: number): Promise<string> {
   const before = await listening(log)
   process.kill(pid, 'SIGUSR1')

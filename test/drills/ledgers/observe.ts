@@ -1,5 +1,5 @@
-// What is watched while a drill runs: processes, metrics, backlogs. Everything is best effort: a process that is dead has no metrics,
-// and that is no fault of the watcher.
+// What is watched while a drill runs: processes, metrics, backlogs. Everything is best effort: a
+// dead process has no metrics, which is no fault of the watcher.
 import { readdirSync, readFileSync } from 'node:fs'
 import { setTimeout as delay } from 'node:timers/promises'
 import pg from 'pg'

@@ -1,5 +1,6 @@
-// Seeded bugs, each a text replacement in a copy of the tree, each with the drill that has to turn to FAIL. A drill that stays green
-// under its mutants proves nothing. Every `find` stands in its file exactly once (test/unit/drills/machinery.test.ts).
+// Seeded bugs, each a text replacement in a copy of the tree, each with the drill that must turn to
+// FAIL. A drill that stays green under its mutants proves nothing. Every `find` stands in its file
+// exactly once (test/unit/drills/machinery.test.ts).
 import { ALONE_BUGS } from './alone-bugs.ts'
 import { OTHER_BUGS } from './other-bugs.ts'
 import { SYNC_BUGS } from './sync-bugs.ts'

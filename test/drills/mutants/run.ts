@@ -1,5 +1,5 @@
-// Carries out mutants: a copy of the tree with one bug in it, its services drilled, the verdict has to be FAIL. A bug that survives is a
-// defect of the drills.
+// Carries out mutants. A copy of the tree has one bug, its services are drilled, the verdict has to
+// be FAIL. A bug that survives is a defect of the drills.
 import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
@@ -31,8 +31,9 @@ const LONGER_MS: ReadonlyMap<string, number> = new Map([
 ])
 
 /**
- * The drill of a mutant without any bug, in a copy as the mutants' are and as impatient: where the machine is too slow for it, or the
- * copy lacks something, a FAIL of a mutant would prove nothing. @returns null when it passes, else why not.
+ * A mutant's drill without any bug, in a copy as the mutants' are and as impatient. Where the
+ * machine is too slow, or the copy lacks something, a mutant's FAIL would prove nothing.
+ * @returns null when it passes, else why not.
  */
 export async function controlRun(mutant: Mutant, options: MutantOptions): Promise<string | null> {
   const [drill] = chosenDrills([mutant.drill], mutant.profile)

@@ -1,4 +1,5 @@
-// The evidence of one run as plain data: small enough to be committed; the ledgers behind it are named by their digests and sizes.
+// The evidence of one run as plain data, small enough to be committed. It names the ledgers behind
+// it by their digests and sizes.
 import { createHash } from 'node:crypto'
 import { cpus, release } from 'node:os'
 import { execFileSync } from 'node:child_process'

@@ -1,5 +1,5 @@
-// docs/drills: one page per group with the seeds' own headings, filled from evidence, and an index with the age of each verdict. Pure:
-// evidence in, Markdown out.
+// docs/drills: one page per group with the seeds' own headings, filled from evidence, and an index
+// with the age of each verdict. Pure: evidence in, Markdown out.
 import type { Drill } from '../drill.ts'
 import { type Evidence, TIMELINE_MAX } from './evidence.ts'
 

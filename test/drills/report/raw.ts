@@ -1,5 +1,6 @@
-// The raw ledgers of a run as compressed lines of JSON, so that whoever doubts a verdict can look for himself. They hold no secrets: the
-// canaries and the texts in which they were looked for are left out. One folder per drill, the last run only, outside of the reports.
+// The raw ledgers of a run as compressed lines of JSON, for readers who doubt a verdict. They hold
+// no secrets: the canaries and the texts searched for them are left out. One folder per drill, the
+// last run only, outside of the reports.
 import { createWriteStream, mkdirSync, rmSync } from 'node:fs'
 import path from 'node:path'
 import { Readable } from 'node:stream'
@@ -8,7 +9,10 @@ import { createGzip } from 'node:zlib'
 import type { Ledgers } from '../ledgers/ledgers.ts'
 import { plain } from './evidence.ts'
 
-/** Writes `<folder>/<ledger>.jsonl.gz`, replacing what an earlier run left there. Rejects when the disk does not take it. */
+/**
+ * Writes `<folder>/<ledger>.jsonl.gz`, replacing that of an earlier run. Rejects when the disk does
+ * not take it.
+ */
 export async function keepLedgers(folder: string, ledgers: Ledgers): Promise<void> {
   rmSync(folder, { recursive: true, force: true })
   mkdirSync(folder, { recursive: true })

@@ -1,4 +1,5 @@
-// The timeline of one drill as a picture: load, fault windows, backlog and freshness over the same seconds.
+// The timeline of one drill as a picture: load, fault windows, backlog, freshness over equal
+// seconds.
 import { escape } from 'html-escaper'
 import { forwardRows } from '../checkers/transactions.ts'
 import type { Ledgers } from '../ledgers/ledgers.ts'
@@ -27,7 +28,10 @@ interface Series {
   readonly colour: string
 }
 
-/** An SVG, as text. Of several seconds in one point the greatest counts; where nothing is known, the line is broken. */
+/**
+ * An SVG, as text. Of several seconds in one point the greatest counts. Where nothing is known, the
+ * line is broken.
+ */
 export function timelineSvg(title: string, ledgers: Ledgers): string {
   const from = ledgers.marks.startedAt
   const seconds = Math.max(1, Math.ceil((ledgers.marks.endedAt - from) / 1_000))

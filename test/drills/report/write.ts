@@ -1,4 +1,5 @@
-// Writes docs/drills: evidence and timeline of the drills that ran, then every page again from all the evidence there is.
+// Writes docs/drills: evidence and timeline of the drills that ran, then every page from all
+// evidence.
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { FAULT_CATALOGUE } from '../catalogue/faults.ts'
