@@ -17,10 +17,8 @@ import { vendorsEnv } from '#shared/vendors/settings.ts'
 import { Secret } from '#shared/process/secret.ts'
 import { openDatabase } from '#shared/store/database.ts'
 import { startTelemetry } from '#shared/process/telemetry.ts'
-import { budgetStore } from '#shared/store/budgets.ts'
-import { loadCredentials, saveAccess } from '#shared/store/credentials.ts'
 import { createVendors, type Vendors } from '#shared/vendors/index.ts'
-import { openMailboxes, type Mailboxes } from '#shared/vendors/mailbox.ts'
+import type { Mailboxes } from '#shared/vendors/mailbox.ts'
 import { openStoredEvents } from '../../infra/oracle/rows.ts'
 import { readTruth } from '../../infra/oracle/truth.ts'
 import { compareHoldings, type Difference } from '../../infra/oracle/verify.ts'
@@ -29,6 +27,7 @@ import { syncConnection } from '../../services/sync/unit/sync-connection.ts'
 import type { UnitDeps, UnitEnd } from '../../services/sync/unit/unit.ts'
 import { eventually } from './eventually.ts'
 import { testStack } from './stack.ts'
+import { storedMailboxes } from './stored-mailboxes.ts'
 import { openWorld, type Account, type World } from './world.ts'
 
 const ON: GateDecision = { state: 'on' }
@@ -93,6 +92,11 @@ export function turnOf() {
   return { turn: { stopping: stop.signal, signal: abort.signal }, stop, abort }
 }
 
+type Parts = Pick<SyncWorld, 'world' | 'deps' | 'codec' | 'vendors' | 'mailboxesAt'> & {
+  readonly pool: pg.Pool
+  readonly owned: AsyncDisposableStack
+}
+
 /** See openSyncWorld. */
 export class SyncWorld implements AsyncDisposable {
   readonly world: World
@@ -107,15 +111,7 @@ export class SyncWorld implements AsyncDisposable {
   readonly gateAnswers: ('on' | 'off')[] = []
   isGateOpen = true
 
-  constructor(parts: {
-    world: World
-    deps: UnitDeps
-    codec: Codec
-    vendors: Vendors
-    mailboxesAt: (vendors: Vendors) => Mailboxes
-    pool: pg.Pool
-    owned: AsyncDisposableStack
-  }) {
+  constructor(parts: Parts) {
     this.world = parts.world
     this.codec = parts.codec
     this.vendors = parts.vendors
@@ -208,14 +204,13 @@ export class SyncWorld implements AsyncDisposable {
   ): Promise<UnitEnd> {
     const made = requests.map((request, i) => {
       const message = this.request(account, request)
-      const value = this.codec.encode(REQUESTED_TOPIC.google, message)
       const record = {
         topic: REQUESTED_TOPIC.google,
         partition: 0,
         offset: BigInt(i),
         timestampMs: 0,
         key: Buffer.from(account.connectionId),
-        value,
+        value: this.codec.encode(REQUESTED_TOPIC.google, message),
         headers: new Map<string, string>(),
       }
       return { message, record }
@@ -393,16 +388,8 @@ export async function openSyncWorld(label: string): Promise<SyncWorld> {
   )
   const config = readEnv(z.object(vendorsEnv), { ...world.env })
   const vendors = createVendors(config)
-  const mailboxesAt = (adapters: Vendors) =>
-    openMailboxes(adapters, {
-      keyring: parseKeyring(new Secret(setting('CREDENTIALS_KEYS'))),
-      clock: systemClock,
-      logger,
-      quotas: config,
-      load: (connection) => loadCredentials(db, connection),
-      save: (update) => saveAccess(db, update),
-      store: budgetStore(db),
-    })
+  const keyring = parseKeyring(new Secret(setting('CREDENTIALS_KEYS')))
+  const mailboxesAt = storedMailboxes({ db, keyring, quotas: config, logger })
   const pool = new pg.Pool({ connectionString: setting('POSTGRES_URL'), max: 2 })
   pool.on('error', () => undefined)
   owned.defer(() => pool.end())

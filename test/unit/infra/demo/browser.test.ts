@@ -9,7 +9,9 @@ const FORM = `<!doctype html><title>T</title><style>p{}</style><body><form metho
 <form method="post" action="/go?a=1&amp;b=2"><input type="hidden" name="t&quot;" value="&lt;1&gt;"><button>Go on <b>to</b> it</button></form>
 <p>O&#39;Neil &amp; more</p><p><a href="/there?x=1&amp;y=%3C">To &lt;there&gt;</a></p></body>`
 
-/** Answers with what the case says; tells what it was asked, as `<method> <url> <cookie> <body>`. */
+/**
+ * Answers with what the case says; tells what it was asked, as `<method> <url> <cookie> <body>`.
+ */
 async function site(answer: (request: IncomingMessage, response: ServerResponse) => string) {
   const asked: string[] = []
   const server = createServer((request, response) => {
