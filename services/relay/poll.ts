@@ -4,7 +4,7 @@
 import type { Logger } from '#shared/process/log.ts'
 import { pause } from '#shared/process/loop.ts'
 import { shardsWithRows, type ShardLease } from '#shared/store/relay.ts'
-import { closeShard, drainShard, heldShard, type HeldShard, type RelayDeps } from './relay.ts'
+import { closeShard, drainShard, ownedShard, type OwnedShard, type RelayDeps } from './relay.ts'
 
 const POLL_MIN_MS = 20
 const POLL_MAX_MS = 500
@@ -19,7 +19,7 @@ const TROUBLE_WAIT_MAX_MS = 1000
 const STOP_DEADLINE_MS = 5000
 
 interface Entry {
-  readonly shard: HeldShard
+  readonly shard: OwnedShard
   readonly stop: AbortController
   task: Promise<void> | null
   troubles: number
@@ -44,7 +44,7 @@ export class Poll {
     const before = this.#entries.get(lease.shard)
     if (before) void this.end(before.shard.lease)
     const entry: Entry = {
-      shard: heldShard(lease),
+      shard: ownedShard(lease),
       stop: new AbortController(),
       task: null,
       troubles: 0,
@@ -132,7 +132,7 @@ function shardNumber(entry: Entry): number {
 }
 
 /** A producer that cannot say goodbye is gone all the same. */
-async function closeQuietly(shard: HeldShard, logger: Logger): Promise<void> {
+async function closeQuietly(shard: OwnedShard, logger: Logger): Promise<void> {
   try {
     await closeShard(shard)
   } catch (error) {

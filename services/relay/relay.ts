@@ -38,7 +38,7 @@ export interface RelayDeps {
 }
 
 /** What one relay knows about a shard that it holds. */
-export interface HeldShard {
+export interface OwnedShard {
   readonly lease: ShardLease
   producer: TransactionalProducer | null
   /** Published and not yet deleted. */
@@ -52,7 +52,7 @@ export interface HeldShard {
   refused: { readonly id: number; readonly times: number } | null
 }
 
-export function heldShard(lease: ShardLease): HeldShard {
+export function ownedShard(lease: ShardLease): OwnedShard {
   return { lease, producer: null, published: [], rowsMax: ROWS_MAX, refused: null }
 }
 
@@ -61,7 +61,7 @@ export function heldShard(lease: ShardLease): HeldShard {
  * relay which lost the shard while it could not reach Kafka does not fence its successor.
  * @returns false when the lease is no longer ours. Throws Failure `kafka/*` or `store/*`.
  */
-export async function openShard(deps: RelayDeps, shard: HeldShard): Promise<boolean> {
+export async function openShard(deps: RelayDeps, shard: OwnedShard): Promise<boolean> {
   if (shard.producer) return true
   if (!(await holdsShard(deps.db, deps.owner, shard.lease))) return false
   shard.producer = await deps.openProducer(shard.lease.shard)
@@ -77,7 +77,7 @@ export async function openShard(deps: RelayDeps, shard: HeldShard): Promise<bool
  */
 export async function drainShard(
   deps: RelayDeps,
-  shard: HeldShard,
+  shard: OwnedShard,
   signal: AbortSignal,
 ): Promise<'drained' | 'stopped' | 'lost'> {
   for (;;) {
@@ -101,13 +101,13 @@ export async function drainShard(
 /**
  * Closes the shard's producer; what it published and did not delete is repeated by the next owner.
  */
-export async function closeShard(shard: HeldShard): Promise<void> {
+export async function closeShard(shard: OwnedShard): Promise<void> {
   const { producer } = shard
   shard.producer = null
   await producer?.[Symbol.asyncDispose]()
 }
 
-async function deletePublished(deps: RelayDeps, shard: HeldShard): Promise<void> {
+async function deletePublished(deps: RelayDeps, shard: OwnedShard): Promise<void> {
   if (shard.published.length === 0) return
   await deleteOutbox(deps.db, shard.published)
   crashPoint('relay.deleted')
@@ -116,7 +116,7 @@ async function deletePublished(deps: RelayDeps, shard: HeldShard): Promise<void>
 
 async function publishBatch(
   deps: RelayDeps,
-  shard: HeldShard,
+  shard: OwnedShard,
   batch: readonly OutboxRow[],
 ): Promise<'published' | 'refused' | 'lost'> {
   const { producer, refused } = shard
@@ -161,7 +161,7 @@ function spanOf(batch: readonly OutboxRow[]): SpanOptions {
  * A record that Kafka will never take must not hold its shard back for ever: it is found by halves,
  * and a dead letter takes its place in the order.
  */
-function narrow(deps: RelayDeps, shard: HeldShard, batch: readonly OutboxRow[], failure: Failure): void {
+function narrow(deps: RelayDeps, shard: OwnedShard, batch: readonly OutboxRow[], failure: Failure): void {
   shard.rowsMax = Math.ceil(batch.length / 2)
   const [row] = batch
   if (!row || batch.length > 1) return

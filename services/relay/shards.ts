@@ -31,7 +31,7 @@ export interface ShardsDeps {
 export class Shards {
   readonly beatMs = BEAT_MS
   readonly #deps: ShardsDeps
-  readonly #held = new Map<number, ShardLease>()
+  readonly #owned = new Map<number, ShardLease>()
   readonly #leaving = new Set<number>()
   /**
    * Leases to be given back; kept until Postgres took them, or a shard would be renewed for ever
@@ -47,19 +47,19 @@ export class Shards {
   async beat(): Promise<void> {
     const { db, owner, logger, taken } = this.#deps
     await this.#release()
-    const holding = await renewShards(db, owner, LEASE_MS)
-    this.#settle(holding.held)
-    const share = fairShare(holding.members, owner)
-    const kept = this.#held.size - this.#leaving.size
+    const tenure = await renewShards(db, owner, LEASE_MS)
+    this.#settle(tenure.owned)
+    const share = fairShare(tenure.members, owner)
+    const kept = this.#owned.size - this.#leaving.size
     for (const lease of this.#surplus(kept - share)) void this.#giveUp(lease)
     if (kept >= share || this.#leaving.size > 0) return
     const free = await takeShards(db, owner, share - kept, LEASE_MS)
     for (const { previousOwner, ...lease } of free) {
-      this.#held.set(lease.shard, lease)
+      this.#owned.set(lease.shard, lease)
       taken(lease, previousOwner)
     }
     if (free.length > 0)
-      logger.info({ taken: free.map(({ shard }) => shard), relays: holding.members.length }, 'shards taken')
+      logger.info({ taken: free.map(({ shard }) => shard), relays: tenure.members.length }, 'shards taken')
   }
 
   /**
@@ -75,7 +75,7 @@ export class Shards {
    * Throws Failure `store/*`.
    */
   async leave(): Promise<void> {
-    for (const lease of this.#held.values()) this.#returning.add(lease)
+    for (const lease of this.#owned.values()) this.#returning.add(lease)
     await this.#release()
     await leaveRelays(this.#deps.db, this.#deps.owner)
   }
@@ -86,22 +86,22 @@ export class Shards {
    */
   #settle(leases: readonly ShardLease[]): void {
     const confirmed = new Map(leases.map((lease) => [lease.shard, lease]))
-    for (const lease of this.#held.values()) {
+    for (const lease of this.#owned.values()) {
       if (confirmed.get(lease.shard)?.epoch === lease.epoch) continue
-      this.#held.delete(lease.shard)
+      this.#owned.delete(lease.shard)
       this.#leaving.delete(lease.shard)
       this.#deps.lost(lease)
     }
     for (const lease of leases) {
-      if (this.#held.has(lease.shard)) continue
-      this.#held.set(lease.shard, lease)
+      if (this.#owned.has(lease.shard)) continue
+      this.#owned.set(lease.shard, lease)
       this.#deps.taken(lease, null)
     }
   }
 
   #surplus(count: number): readonly ShardLease[] {
     if (count <= 0) return []
-    return [...this.#held.values()].filter((lease) => !this.#leaving.has(lease.shard)).slice(-count)
+    return [...this.#owned.values()].filter((lease) => !this.#leaving.has(lease.shard)).slice(-count)
   }
 
   async #giveUp(lease: ShardLease): Promise<void> {
@@ -118,8 +118,8 @@ export class Shards {
     for (const lease of this.#returning) {
       await releaseShard(this.#deps.db, this.#deps.owner, lease)
       this.#returning.delete(lease)
-      if (this.#held.get(lease.shard)?.epoch !== lease.epoch) continue
-      this.#held.delete(lease.shard)
+      if (this.#owned.get(lease.shard)?.epoch !== lease.epoch) continue
+      this.#owned.delete(lease.shard)
       this.#leaving.delete(lease.shard)
     }
   }

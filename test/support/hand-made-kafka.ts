@@ -12,7 +12,7 @@ import type { OpenConsumer } from '#shared/kafka/intake.ts'
 
 export class HandMadeKafka {
   readonly topic: string
-  held: readonly TopicPartition[]
+  owned: readonly TopicPartition[]
   /** What is thrown by every send. */
   trouble: FailureCode | null = null
   readonly sent: OutboundRecord[] = []
@@ -28,7 +28,7 @@ export class HandMadeKafka {
 
   constructor(topic: string, partitions = 1) {
     this.topic = topic
-    this.held = Array.from({ length: partitions }, (_, partition) => ({ topic, partition }))
+    this.owned = Array.from({ length: partitions }, (_, partition) => ({ topic, partition }))
   }
 
   readonly producer: Pick<Producer, 'send'> = {
@@ -41,7 +41,7 @@ export class HandMadeKafka {
   readonly open: OpenConsumer = (options) => {
     this.options = options
     return {
-      held: () => this.held,
+      owned: () => this.owned,
       commit: async (offsets) => {
         if (!this.takesCommits) throw new Failure('kafka/unavailable')
         for (const { partition, next } of offsets) this.committed.set(partition, next)
@@ -73,18 +73,18 @@ export class HandMadeKafka {
     this.options?.handlers.received({ topic, partition, assignment: 1, records })
   }
 
-  /** A join after which all but these partitions are held; what is lost may be among them again. */
+  /** A join after which all but these partitions are owned; what is lost may be among them. */
   join({
     lost = [],
-    held = this.held,
+    owned = this.owned,
   }: {
     lost?: readonly TopicPartition[]
-    held?: readonly TopicPartition[]
+    owned?: readonly TopicPartition[]
   }): void {
-    const kept = this.held.filter((at) => !lost.includes(at))
-    this.held = held
+    const kept = this.owned.filter((at) => !lost.includes(at))
+    this.owned = owned
     for (const at of lost) this.paused.delete(nameOf(at))
-    this.options?.handlers.assigned({ assignment: 2, held, lost, kept })
+    this.options?.handlers.assigned({ assignment: 2, owned, lost, kept })
   }
 }
 

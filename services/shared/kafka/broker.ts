@@ -66,7 +66,7 @@ export interface ConsumerHandlers {
    */
   assigned(change: {
     readonly assignment: number
-    readonly held: readonly TopicPartition[]
+    readonly owned: readonly TopicPartition[]
     readonly lost: readonly TopicPartition[]
     readonly kept: readonly TopicPartition[]
   }): void
@@ -104,7 +104,7 @@ export interface Consumer extends AsyncDisposable {
    */
   pause(partitions: readonly TopicPartition[]): void
   resume(partitions: readonly TopicPartition[]): void
-  held(): readonly TopicPartition[]
+  owned(): readonly TopicPartition[]
   /**
    * performance.now() at the sending of the last heartbeat (or at the last join) that the broker
    * acknowledged; 0 before the first. A fetch proves no membership.

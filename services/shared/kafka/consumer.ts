@@ -1,7 +1,7 @@
 // A consumer that outlives the broker: it supervises one Membership after the other. What it
 // promises over their ends: assignment numbers only grow, each join is told as a difference to the
 // join before (in whatever life that was), pauses that the caller wants are in force, and commits
-// reach only partitions that are held now. A partition whose records begin anew (its topic was
+// reach only partitions that are owned now. A partition whose records begin anew (its topic was
 // deleted and made again, or its offsets were reset) is told as lost and given again: what stands
 // there now under a known offset was never seen.
 import { setTimeout as delay } from 'node:timers/promises'
@@ -42,9 +42,9 @@ export class SupervisedConsumer implements Consumer {
   /** The partitions that the caller wants paused, by name. */
   readonly #paused = new Map<string, TopicPartition>()
   #membership: Membership | null = null
-  #held: ReadonlyMap<string, TopicPartition> = new Map()
+  #owned: ReadonlyMap<string, TopicPartition> = new Map()
   /** What the last join gave us, also after that life ended. */
-  #lastHeld: ReadonlyMap<string, TopicPartition> = new Map()
+  #lastOwned: ReadonlyMap<string, TopicPartition> = new Map()
   /** Where the next record of this join stands at least, by name of the partition. */
   readonly #next = new Map<string, bigint>()
   /** The same over joins, for as long as the partition is ours. */
@@ -85,16 +85,16 @@ export class SupervisedConsumer implements Consumer {
 
   pause(partitions: readonly TopicPartition[]): void {
     for (const partition of partitions) this.#paused.set(nameOf(partition), partition)
-    this.#membership?.pause(partitions.filter((partition) => this.#held.has(nameOf(partition))))
+    this.#membership?.pause(partitions.filter((partition) => this.#owned.has(nameOf(partition))))
   }
 
   resume(partitions: readonly TopicPartition[]): void {
     for (const partition of partitions) this.#paused.delete(nameOf(partition))
-    this.#membership?.resume(partitions.filter((partition) => this.#held.has(nameOf(partition))))
+    this.#membership?.resume(partitions.filter((partition) => this.#owned.has(nameOf(partition))))
   }
 
-  held(): readonly TopicPartition[] {
-    return [...this.#held.values()]
+  owned(): readonly TopicPartition[] {
+    return [...this.#owned.values()]
   }
 
   lastAcknowledgedAt(): number {
@@ -140,7 +140,7 @@ export class SupervisedConsumer implements Consumer {
       this.#config,
       this.#options,
       {
-        joined: (held) => this.#onJoined(membership, held),
+        joined: (owned) => this.#onJoined(membership, owned),
         received: (partition, records, end) => this.#onReceived(membership, partition, { records, end }),
         acknowledged: (at) => {
           this.#acknowledgedAt = Math.max(this.#acknowledgedAt, at)
@@ -150,30 +150,30 @@ export class SupervisedConsumer implements Consumer {
     )
     this.#membership = membership
     const reason = await membership.ended
-    // No member, no right to commit; what the caller knows as held stays so until
+    // No member, no right to commit; what the caller knows as owned stays so until
     // it hears of the next join.
-    this.#held = new Map()
+    this.#owned = new Map()
     this.#membership = null
     await membership.leave()
     return reason
   }
 
-  #onJoined(membership: Membership, held: readonly TopicPartition[]): void {
+  #onJoined(membership: Membership, owned: readonly TopicPartition[]): void {
     this.#next.clear()
     const missed = this.#missedTopic ? this.#tell([]) : []
     this.#missedTopic = false
-    const lost = [...missed, ...this.#tell(held)]
+    const lost = [...missed, ...this.#tell(owned)]
     this.#joinedAt = performance.now()
     // The library keeps pauses over a rebalance, also of lost partitions, and knows none in a new
     // life: state all of them.
-    membership.pause(held.filter((partition) => this.#paused.has(nameOf(partition))))
-    membership.resume([...held, ...lost].filter((partition) => !this.#paused.has(nameOf(partition))))
+    membership.pause(owned.filter((partition) => this.#paused.has(nameOf(partition))))
+    membership.resume([...owned, ...lost].filter((partition) => !this.#paused.has(nameOf(partition))))
   }
 
-  /** Tells the caller what is held from now on. @returns what no longer is. */
-  #tell(held: readonly TopicPartition[]): readonly TopicPartition[] {
-    const change = assignmentChange(this.#lastHeld, held)
-    this.#held = this.#lastHeld = new Map(held.map((partition) => [nameOf(partition), partition]))
+  /** Tells the caller what is owned from now on. @returns what no longer is. */
+  #tell(owned: readonly TopicPartition[]): readonly TopicPartition[] {
+    const change = assignmentChange(this.#lastOwned, owned)
+    this.#owned = this.#lastOwned = new Map(owned.map((partition) => [nameOf(partition), partition]))
     this.#assignment += 1
     for (const name of change.lost.map(nameOf)) {
       // Whoever gets a lost partition back starts without a pause.
@@ -182,7 +182,7 @@ export class SupervisedConsumer implements Consumer {
       this.#seen.delete(name)
       this.#committed.delete(name)
     }
-    this.#options.handlers.assigned({ assignment: this.#assignment, held, ...change })
+    this.#options.handlers.assigned({ assignment: this.#assignment, owned, ...change })
     return change.lost
   }
 
@@ -206,20 +206,20 @@ export class SupervisedConsumer implements Consumer {
   }
 
   #beginAnew(membership: Membership, at: TopicPartition): void {
-    const held = this.held()
+    const owned = this.owned()
     this.#logger.warn(at, 'A partition begins anew: its topic was made again, or its offsets were reset')
-    this.#tell(held.filter((one) => nameOf(one) !== nameOf(at)))
-    this.#tell(held)
+    this.#tell(owned.filter((one) => nameOf(one) !== nameOf(at)))
+    this.#tell(owned)
     membership.resume([at])
   }
 
   async #commitNow(offsets: Offsets): Promise<void> {
     const membership = this.#membership
-    const ours = offsets.filter((offset) => this.#held.has(nameOf(offset)))
+    const ours = offsets.filter((offset) => this.#owned.has(nameOf(offset)))
     if (membership === null || ours.length === 0) return
     try {
       await settledWithin(membership.commit(ours), COMMIT_TIMEOUT_MS, 'take the offsets')
-      for (const one of ours) if (this.#held.has(nameOf(one))) this.#committed.set(nameOf(one), one.next)
+      for (const one of ours) if (this.#owned.has(nameOf(one))) this.#committed.set(nameOf(one), one.next)
     } catch (error) {
       if (protocolErrors(error).some((type) => GROUP_MOVED_ON.has(type))) return
       throw kafkaFailure(error)
@@ -265,17 +265,17 @@ export class Patience {
 }
 
 /**
- * What a join changed: `lost` was held and no longer is,
- * `kept` was held and still is (and will be delivered again).
+ * What a join changed: `lost` was owned and no longer is,
+ * `kept` was owned and still is (and will be delivered again).
  */
 export function assignmentChange(
   before: ReadonlyMap<string, TopicPartition>,
-  held: readonly TopicPartition[],
+  owned: readonly TopicPartition[],
 ): { lost: readonly TopicPartition[]; kept: readonly TopicPartition[] } {
-  const now = new Set(held.map(nameOf))
+  const now = new Set(owned.map(nameOf))
   return {
     lost: [...before].filter(([name]) => !now.has(name)).map(([, partition]) => partition),
-    kept: held.filter((partition) => before.has(nameOf(partition))),
+    kept: owned.filter((partition) => before.has(nameOf(partition))),
   }
 }
 

@@ -222,8 +222,8 @@ class PlaceInLedger implements Receipt {
   readonly topic: string
   readonly partition: number
   readonly #offset: bigint
-  /** The holding of the partition in which it was delivered. */
-  readonly #holding: number
+  /** The tenure of the partition in which it was delivered. */
+  readonly #tenure: number
   readonly #ledger: OffsetLedger
   readonly #pauses: Pauses
 
@@ -231,7 +231,7 @@ class PlaceInLedger implements Receipt {
     this.topic = topic
     this.partition = partition
     this.#offset = offset
-    this.#holding = ledger.holding(this)
+    this.#tenure = ledger.tenure(this)
     this.#ledger = ledger
     this.#pauses = pauses
   }
@@ -241,7 +241,7 @@ class PlaceInLedger implements Receipt {
   }
 
   isOurs(): boolean {
-    return this.#ledger.holding(this) === this.#holding
+    return this.#ledger.tenure(this) === this.#tenure
   }
 
   done(): void {
@@ -270,7 +270,7 @@ function createPauses({
   capacity,
   waiting,
 }: {
-  readonly consumer: Pick<Consumer, 'pause' | 'resume' | 'held'>
+  readonly consumer: Pick<Consumer, 'pause' | 'resume' | 'owned'>
   readonly ledger: OffsetLedger
   readonly capacity: Capacity
   readonly waiting: () => number
@@ -291,7 +291,7 @@ function createPauses({
     },
     apply() {
       isQueueFull = waiting() > (isQueueFull ? QUEUE_MAX / 2 : QUEUE_MAX)
-      const change = consumer.held().filter((at) => mustRest(at) !== paused.has(nameOf(at)))
+      const change = consumer.owned().filter((at) => mustRest(at) !== paused.has(nameOf(at)))
       const going = change.filter((at) => paused.delete(nameOf(at)))
       const resting = change.filter((at) => !going.includes(at))
       for (const at of resting) paused.add(nameOf(at))

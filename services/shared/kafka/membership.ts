@@ -13,7 +13,7 @@ import { createClient, type KafkaConfig, settledWithin } from './client.ts'
 import type { Logger } from '#shared/process/log.ts'
 
 export interface MembershipEvents {
-  joined(held: readonly TopicPartition[]): void
+  joined(owned: readonly TopicPartition[]): void
   /** `end`: where the log ends, as its broker says. */
   received(partition: TopicPartition, records: readonly InboundRecord[], end: bigint): void
   /**
@@ -225,11 +225,11 @@ export class Membership {
     this.#joined = true
     this.#sign()
     this.#events.acknowledged(performance.now())
-    const held = Object.entries(assignment).flatMap(([topic, partitions]) =>
+    const owned = Object.entries(assignment).flatMap(([topic, partitions]) =>
       partitions.map((partition) => ({ topic: topic.slice(this.#prefix.length), partition })),
     )
     try {
-      this.#events.joined(held)
+      this.#events.joined(owned)
     } catch (error) {
       this.#end(error)
       throw new kafkajs.KafkaJSNonRetriableError('The handler of assignments failed')

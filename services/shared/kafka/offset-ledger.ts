@@ -6,7 +6,7 @@ import type { TopicPartition } from './broker.ts'
 
 interface Tracked {
   readonly at: TopicPartition
-  readonly holding: number
+  readonly tenure: number
   /** Offsets from the lowest incomplete one on, in delivery order. */
   readonly offsets: bigint[]
   /** Index of the lowest incomplete in `offsets`; the part before is cut off now and then. */
@@ -34,10 +34,10 @@ export interface OffsetLedger {
   movedWatermarks(): readonly (TopicPartition & { readonly next: bigint })[]
   committed(offsets: readonly (TopicPartition & { readonly next: bigint })[]): void
   /**
-   * Which holding of the partition this is;
-   * it changes when the partition was lost and came back. 0 while it is not held.
+   * Which tenure of the partition this is;
+   * it changes when the partition was lost and came back. 0 while it is not owned.
    */
-  holding(at: TopicPartition): number
+  tenure(at: TopicPartition): number
   /** Forgets a partition that went to somebody else. */
   drop(at: TopicPartition): void
   /** Records between the watermark and the newest, done or not, over all partitions of a topic. */
@@ -48,15 +48,15 @@ export interface OffsetLedger {
 
 export function createOffsetLedger(): OffsetLedger {
   const partitions = new Map<string, Tracked>()
-  let holdings = 0
+  let tenures = 0
 
   function add(at: TopicPartition, offset: bigint): boolean {
     const known = partitions.get(keyOf(at))
     if (!known) {
-      holdings += 1
+      tenures += 1
       partitions.set(keyOf(at), {
         at: { topic: at.topic, partition: at.partition },
-        holding: holdings,
+        tenure: tenures,
         offsets: [offset],
         head: 0,
         done: new Set(),
@@ -95,7 +95,7 @@ export function createOffsetLedger(): OffsetLedger {
         if (known && next > known.committed) known.committed = next
       }
     },
-    holding: (at) => partitions.get(keyOf(at))?.holding ?? 0,
+    tenure: (at) => partitions.get(keyOf(at))?.tenure ?? 0,
     drop: (at) => void partitions.delete(keyOf(at)),
     tracked: (topic) =>
       [...partitions.values()]

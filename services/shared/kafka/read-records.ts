@@ -77,8 +77,8 @@ function within(
   return new Map(
     places
       .filter(({ partition, offset }) => {
-        const held = range.get(partition)
-        return held !== undefined && offset >= held.low && offset < held.high
+        const kept = range.get(partition)
+        return kept !== undefined && offset >= kept.low && offset < kept.high
       })
       .map((place) => [`${place.partition}/${place.offset}`, place]),
   )

@@ -61,8 +61,8 @@ export async function applySubject(
   // A subject has a level of its own only once it exists. Set it before the new version, or the
   // version would be judged by the old one.
   if (known.status === 200) await setLevel(registryUrl, subject, signal)
-  const held = await lookUp(registryUrl, { subject, schema }, signal)
-  if (held !== null) return { subject: { subject, state: 'unchanged', id: held }, problem: null }
+  const registered = await lookUp(registryUrl, { subject, schema }, signal)
+  if (registered !== null) return { subject: { subject, state: 'unchanged', id: registered }, problem: null }
   const answer = await request(registryUrl, `/subjects/${subject}/versions`, { body: { schema }, signal })
   if (answer.status === 409) return refused(registryUrl, { subject, schema }, signal)
   if (answer.status === 422) {

@@ -13,22 +13,22 @@ const KEEP_ALIVE_MS = 60_000
  * ended a sync process in a soak.
  */
 export class WholeResponses extends Socket {
-  #held: Buffer[] = []
+  #chunks: Buffer[] = []
   #heldBytes = 0
   #needed = SIZE_BYTES
 
   override push(chunk: Buffer | null, encoding?: BufferEncoding): boolean {
     if (chunk === null) return super.push(null)
-    this.#held.push(chunk)
+    this.#chunks.push(chunk)
     this.#heldBytes += chunk.length
     if (this.#heldBytes < this.#needed) return true
-    const all = this.#held.length === 1 ? chunk : Buffer.concat(this.#held)
+    const all = this.#chunks.length === 1 ? chunk : Buffer.concat(this.#chunks)
     const whole = this.#wholeOf(all)
     if (whole < 0) {
       this.destroy(new Error('This is no answer of a Kafka broker.'))
       return false
     }
-    this.#held = [all.subarray(whole)]
+    this.#chunks = [all.subarray(whole)]
     this.#heldBytes = all.length - whole
     return whole === 0 || super.push(all.subarray(0, whole), encoding)
   }

@@ -82,8 +82,8 @@ export interface ShardLease {
   readonly epoch: number
 }
 
-export interface ShardHolding {
-  readonly held: readonly ShardLease[]
+export interface ShardTenure {
+  readonly owned: readonly ShardLease[]
   /** Every relay that is alive, this one included, in a fixed order. */
   readonly members: readonly string[]
 }
@@ -92,14 +92,14 @@ export interface ShardHolding {
  * Says that this relay is alive and renews what it holds, expired or not, as long as nobody took
  * it. Throws Failure `store/*`.
  */
-export async function renewShards(db: Database, owner: string, leaseMs: number): Promise<ShardHolding> {
+export async function renewShards(db: Database, owner: string, leaseMs: number): Promise<ShardTenure> {
   return db.transaction(async (tx) => {
     await tx.query(
       `insert into relay_members (owner, live_until) values ($1, clock_timestamp() + $2 * interval '1 ms')
        on conflict (owner) do update set live_until = excluded.live_until`,
       [owner, leaseMs],
     )
-    const held = await tx.query<ShardLease>(
+    const owned = await tx.query<ShardLease>(
       `update relay_shards set leased_until = clock_timestamp() + $2 * interval '1 ms'
        where owner = $1 returning shard, epoch`,
       [owner, leaseMs],
@@ -107,7 +107,7 @@ export async function renewShards(db: Database, owner: string, leaseMs: number):
     const members = await tx.query<{ owner: string }>(
       'select owner from relay_members where live_until > clock_timestamp() order by owner',
     )
-    return { held: held.rows, members: members.rows.map((row) => row.owner) }
+    return { owned: owned.rows, members: members.rows.map((row) => row.owner) }
   })
 }
 

@@ -42,16 +42,18 @@ const nameOf = ({ topic, partition }: TopicPartition): string => `${topic}/${par
 function expectJoinsToFit(recording: Recording): void {
   let before: readonly string[] = []
   recording.joins.forEach((join, index) => {
-    const held = join.held.map(nameOf)
+    const owned = join.owned.map(nameOf)
     expect(join.assignment).toBe(index + 1)
-    expect(join.lost.map(nameOf).toSorted()).toEqual(before.filter((name) => !held.includes(name)).toSorted())
-    expect(join.kept.map(nameOf).toSorted()).toEqual(before.filter((name) => held.includes(name)).toSorted())
-    before = held
+    expect(join.lost.map(nameOf).toSorted()).toEqual(
+      before.filter((name) => !owned.includes(name)).toSorted(),
+    )
+    expect(join.kept.map(nameOf).toSorted()).toEqual(before.filter((name) => owned.includes(name)).toSorted())
+    before = owned
   })
   for (const { batch, joinsBefore } of recording.batches) {
     const join = recording.joins[joinsBefore - 1]
     expect(batch.assignment).toBe(join?.assignment)
-    expect(join?.held.map(nameOf)).toContain(nameOf(batch))
+    expect(join?.owned.map(nameOf)).toContain(nameOf(batch))
   }
 }
 
@@ -78,11 +80,11 @@ describe('joins', () => {
     const second = await record(config, options)
     await eventually(
       'both hold half',
-      () => first.consumer.held().length + second.consumer.held().length === 8 && second.joins.length > 0,
+      () => first.consumer.owned().length + second.consumer.owned().length === 8 && second.joins.length > 0,
     )
     await producer.send([...rings(50, 100), ...rings(50, 150, OTHER)])
     await first.until(() => new Set([...numbers(first), ...numbers(second)]).size === 200)
-    expect(second.consumer.held()).toHaveLength(4)
+    expect(second.consumer.owned()).toHaveLength(4)
     // What was committed is not delivered again, not even over the join.
     expect(numbers(second).every((number) => number >= 100)).toBe(true)
     expect(first.joins.at(-1)?.lost).toHaveLength(4)
@@ -90,8 +92,8 @@ describe('joins', () => {
 
     await second[Symbol.asyncDispose]()
     // It has left, so the first need not wait for its session to end (8 s).
-    await eventually('the first holds all', () => first.consumer.held().length === 8, 6_000)
-    expect(second.consumer.held()).toEqual([])
+    await eventually('the first holds all', () => first.consumer.owned().length === 8, 6_000)
+    expect(second.consumer.owned()).toEqual([])
     expectJoinsToFit(first)
     expectJoinsToFit(second)
   })
@@ -102,7 +104,7 @@ describe('joins', () => {
     await using first = await record(config, { groupId: 'sync', topics: [TOPIC] })
     await producer.send(rings(40))
     await first.until(() => first.records().length === 40)
-    const kept = first.joins[0]?.held ?? []
+    const kept = first.joins[0]?.owned ?? []
     expect(kept).toHaveLength(PARTITIONS)
 
     await using second = await record(config, { groupId: 'sync', topics: [TOPIC] })
@@ -131,7 +133,7 @@ function afterJoin(recording: Recording, assignment: number): readonly number[] 
 }
 
 describe('commit', () => {
-  test('is where the next member begins; a partition that is not held is left out', async () => {
+  test('is where the next member begins; a partition that is not owned is left out', async () => {
     const config = await world()
     await using producer = await openProducer(config, silent())
     const reader = await record(config, { groupId: 'sync', topics: [TOPIC] })
@@ -201,14 +203,14 @@ describe('pause', () => {
     const options = { groupId: 'sync', topics: [TOPIC] }
     await using first = await record(config, options)
     await first.until(() => first.joins.length > 0)
-    first.consumer.pause(first.consumer.held())
+    first.consumer.pause(first.consumer.owned())
     const second = await record(config, options)
     await eventually(
       'two members',
-      () => first.consumer.held().length === 2 && second.consumer.held().length === 2,
+      () => first.consumer.owned().length === 2 && second.consumer.owned().length === 2,
     )
     await producer.send(rings(40))
-    const freeRecords = second.consumer.held().map(nameOf)
+    const freeRecords = second.consumer.owned().map(nameOf)
     await eventually('the second reads its half', () => second.records().length > 0)
     await second[Symbol.asyncDispose]()
 
@@ -218,7 +220,7 @@ describe('pause', () => {
       freeRecords.toSorted(),
     )
     // Its own half is still paused: only now it comes.
-    first.consumer.resume(first.consumer.held())
+    first.consumer.resume(first.consumer.owned())
     await first.until(() => new Set(numbers(first)).size === 40)
   })
 
@@ -229,12 +231,12 @@ describe('pause', () => {
     await using reader = await record(config, {
       groupId: 'sync',
       topics: [TOPIC, OTHER],
-      onAssigned: ({ held }, consumer) => consumer.pause(held.filter(({ topic }) => topic === TOPIC)),
+      onAssigned: ({ owned }, consumer) => consumer.pause(owned.filter(({ topic }) => topic === TOPIC)),
     })
     await producer.send(rings(10, 500, OTHER))
     await reader.until(() => reader.records().length === 10)
     expect(numbers(reader).every((number) => number >= 500)).toBe(true)
-    reader.consumer.resume(reader.consumer.held())
+    reader.consumer.resume(reader.consumer.owned())
     await reader.until(() => reader.records().length === 50)
   })
 })

@@ -73,6 +73,6 @@ test('a dead leader costs its session, and whoever waits for it no life of its o
   leader.fallSilent()
   const lines: LogLine[] = []
   await using successor = await record(config, { groupId: GROUP, topics: [TOPIC], logger: loggerTo(lines) })
-  await successor.until(() => successor.consumer.held().length === 4, 5 * SESSION_MS)
+  await successor.until(() => successor.consumer.owned().length === 4, 5 * SESSION_MS)
   expect(lines.filter(({ msg }) => /joins again|timed out/.test(msg))).toEqual([])
 }, 90_000)

@@ -159,14 +159,14 @@ describe('a topic that is deleted and made again', () => {
 })
 
 /**
- * What is told as lost and kept is the difference to what was held before,
+ * What is told as lost and kept is the difference to what was owned before,
  * also where nobody joined.
  */
 function expectJoinsToFit(reader: Recording): void {
   let before: readonly TopicPartition[] = []
-  reader.joins.forEach(({ assignment, held, lost, kept }, index) => {
+  reader.joins.forEach(({ assignment, owned, lost, kept }, index) => {
     expect(assignment).toBe(index + 1)
     expect([...lost, ...kept]).toHaveLength(before.length)
-    before = held
+    before = owned
   })
 }

@@ -15,7 +15,7 @@ import { takeShards, type ShardLease } from '#shared/store/relay.ts'
 import {
   closeShard,
   drainShard,
-  heldShard,
+  ownedShard,
   openShard,
   type RelayDeps,
 } from '../../../services/relay/relay.ts'
@@ -143,7 +143,7 @@ describe('a relay that freezes between reading and publishing', () => {
     }))
     const lease = (await takeAll(world, relay.deps)).find(({ shard }) => shard === 0)!
     await putOutbox(world.db, changeOf(connection!, 1))
-    const drained = drainShard(relay.deps, heldShard(lease), NEVER)
+    const drained = drainShard(relay.deps, ownedShard(lease), NEVER)
     await reading.promise
     return {
       drained,
@@ -158,7 +158,7 @@ describe('a relay that freezes between reading and publishing', () => {
     await using frozen = await freeze(world)
     await using successor = relayIn(world, 'successor')
     const lease = (await takeAll(world, successor.deps)).find(({ shard }) => shard === 0)!
-    const shard = heldShard(lease)
+    const shard = ownedShard(lease)
     expect(await drainShard(successor.deps, shard, NEVER)).toBe('drained')
     await putOutbox(world.db, changeOf(connection!, 2))
     expect(await drainShard(successor.deps, shard, NEVER)).toBe('drained')
@@ -189,15 +189,15 @@ describe('a relay that freezes between reading and publishing', () => {
   test('does not fence its successor when it reopens its producer after losing the lease', async () => {
     await using world = await openRelayWorld('relay reopen')
     await using late = relayIn(world, 'late')
-    const lost = heldShard((await takeAll(world, late.deps)).find(({ shard }) => shard === 0)!)
+    const lost = ownedShard((await takeAll(world, late.deps)).find(({ shard }) => shard === 0)!)
     await using successor = relayIn(world, 'successor')
-    const held = heldShard((await takeAll(world, successor.deps)).find(({ shard }) => shard === 0)!)
-    expect(await openShard(successor.deps, held)).toBe(true)
+    const owned = ownedShard((await takeAll(world, successor.deps)).find(({ shard }) => shard === 0)!)
+    expect(await openShard(successor.deps, owned)).toBe(true)
     await putOutbox(world.db, changeOf(connection!, 1))
     expect(await openShard(late.deps, lost)).toBe(false)
     expect(await drainShard(late.deps, lost, NEVER)).toBe('lost')
-    expect(await drainShard(successor.deps, held, NEVER)).toBe('drained')
-    await closeShard(held)
+    expect(await drainShard(successor.deps, owned, NEVER)).toBe('drained')
+    await closeShard(owned)
   })
 })
 
@@ -209,7 +209,7 @@ test('a record that Kafka refuses goes to the dead-letter topic, and its shard g
   const huge = changeOf(id!, 2, 1_500_000)[0]
   const rows = [...changeOf(id!, 1), huge, ...[3, 4, 5, 6, 7].flatMap((sequence) => changeOf(id!, sequence))]
   await putOutbox(world.db, rows)
-  const shard = heldShard((await takeAll(world, relay.deps)).find((lease) => lease.shard === 0)!)
+  const shard = ownedShard((await takeAll(world, relay.deps)).find((lease) => lease.shard === 0)!)
   await eventually('the outbox is empty', async () => {
     await drainShard(relay.deps, shard, NEVER)
     return (await outboxCount(world.db)) === 0
@@ -240,7 +240,7 @@ test('an unknown outcome of a publication is repeated with the same ids and byte
     world.db,
     [1, 2].flatMap((sequence) => changeOf(id!, sequence)),
   )
-  const shard = heldShard((await takeAll(world, relay.deps)).find((lease) => lease.shard === 0)!)
+  const shard = ownedShard((await takeAll(world, relay.deps)).find((lease) => lease.shard === 0)!)
   await expect(drainShard(relay.deps, shard, NEVER)).rejects.toMatchObject({ code: 'kafka/unavailable' })
   expect(shard.producer).toBeNull()
   expect(await drainShard(relay.deps, shard, NEVER)).toBe('drained')

@@ -113,10 +113,10 @@ describe('the intake of retries', () => {
       kafka.deliver(kafka.record(1, other(1)))
       kafka.deliver(kafka.record(1, other(2), 1))
       await eventually('both in the heap', () => heap.size === 2)
-      const [lost, kept] = kafka.held
+      const [lost, kept] = kafka.owned
       kafka.trouble = 'kafka/unavailable'
       const ringing = when === 'waits' ? null : ring()
-      kafka.join({ lost: [lost!], held: [kept!] })
+      kafka.join({ lost: [lost!], owned: [kept!] })
       await ringing?.catch(() => null)
       expect(heap.takeDue(20, 9).map(({ receipt }) => receipt.source)).toEqual([`${TOPICS.retry30s}/1`])
     },

@@ -97,7 +97,7 @@ describe('the intake of doorbells', () => {
   test('withdraws from the lanes what came from a lost partition', async () => {
     const { kafka, withdrawn, intake } = world(2)
     await using _intake = intake
-    kafka.join({ lost: [kafka.held[0]!], held: [kafka.held[1]!] })
+    kafka.join({ lost: [kafka.owned[0]!], owned: [kafka.owned[1]!] })
     expect(withdrawn).toEqual([`${TOPIC}/0`])
   })
 })

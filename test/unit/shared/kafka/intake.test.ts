@@ -147,7 +147,7 @@ describe('the intake', () => {
       capacity: { per: 'topic', max: 10, resumeBelow: 10 },
     })
     const other = { topic: TOPICS.requestedMicrosoft, partition: 0 }
-    kafka.join({ held: [...kafka.held, other] })
+    kafka.join({ owned: [...kafka.owned, other] })
     for (const partition of [0, 1])
       kafka.deliver(...Array.from({ length: 5 }, (_, i) => kafka.record(i, '{}', partition)))
     expect([...kafka.paused].toSorted()).toEqual([`${TOPIC}/0`, `${TOPIC}/1`])
@@ -199,7 +199,7 @@ describe('the intake', () => {
     const { kafka, lost, accepted, round } = world({ partitions: 2 })
     kafka.deliver(kafka.record(7))
     kafka.deliver(kafka.record(8, '{}', 1))
-    kafka.join({ lost: [kafka.held[0]!], held: [kafka.held[1]!] })
+    kafka.join({ lost: [kafka.owned[0]!], owned: [kafka.owned[1]!] })
     await round(AT_ONCE)
     expect(lost).toEqual([`${TOPIC}/0`])
     expect(accepted.map(({ record }) => record.partition)).toEqual([1])
@@ -210,7 +210,7 @@ describe('the intake', () => {
     const { kafka, offsets, round, commit } = world({ read: async () => readJson(await reading.promise) })
     kafka.deliver(kafka.record(7))
     const running = round(AT_ONCE)
-    kafka.join({ lost: kafka.held, held: kafka.held })
+    kafka.join({ lost: kafka.owned, owned: kafka.owned })
     reading.resolve(Buffer.from('poison'))
     await running
     await commit()
@@ -223,12 +223,12 @@ describe('the intake', () => {
     const many = Array.from({ length: 2000 }, (_, i) => i)
     for (let batch = 0; batch < 100; batch += 1)
       kafka.deliver(...many.map((i) => kafka.record(batch * many.length + i, '{}', 1)))
-    kafka.join({ lost: [kafka.held[0]!], held: [kafka.held[1]!] })
+    kafka.join({ lost: [kafka.owned[0]!], owned: [kafka.owned[1]!] })
     await round(AT_ONCE)
     expect(offsets()[0]).toBe(0n)
   })
 
-  test('drops what is delivered again while it is held, and takes it anew after it was lost', async () => {
+  test('drops what is delivered again while it is owned, and takes it anew after it was lost', async () => {
     const { kafka, offsets, round } = world()
     kafka.deliver(kafka.record(1), kafka.record(2))
     await round(AT_ONCE)
@@ -236,7 +236,7 @@ describe('the intake', () => {
     kafka.deliver(kafka.record(1), kafka.record(2), kafka.record(3))
     await round(AT_ONCE)
     expect(offsets()).toEqual([1n, 2n, 3n])
-    kafka.join({ lost: kafka.held, held: kafka.held })
+    kafka.join({ lost: kafka.owned, owned: kafka.owned })
     kafka.deliver(kafka.record(1))
     await round(AT_ONCE)
     expect(offsets()).toEqual([1n, 2n, 3n, 1n])
@@ -246,7 +246,7 @@ describe('the intake', () => {
     const { kafka, accepted, round, commit } = world()
     kafka.deliver(kafka.record(1))
     await round(AT_ONCE)
-    kafka.join({ lost: kafka.held, held: kafka.held })
+    kafka.join({ lost: kafka.owned, owned: kafka.owned })
     kafka.deliver(kafka.record(1))
     await round(AT_ONCE)
     const [before, now] = accepted.map(({ receipt }) => receipt)
@@ -292,7 +292,7 @@ describe('the intake', () => {
             if (delivery?.receipt.isOurs()) done.add(delivery.record.offset)
             delivery?.receipt.done()
           } else {
-            kafka.join({ lost: one.do === 'lose' ? kafka.held : [], held: kafka.held })
+            kafka.join({ lost: one.do === 'lose' ? kafka.owned : [], owned: kafka.owned })
             await readAgain()
           }
           await commit()

@@ -32,12 +32,12 @@ describe('the offset ledger', () => {
   test('recognises a record delivered again, and takes it as new once the partition was lost', () => {
     const ledger = createOffsetLedger()
     expect(ledger.add(at, 7n)).toBe(true)
-    const first = ledger.holding(at)
+    const first = ledger.tenure(at)
     expect(ledger.add(at, 7n)).toBe(false)
     ledger.drop(at)
-    expect(ledger.holding(at)).toBe(0)
+    expect(ledger.tenure(at)).toBe(0)
     expect(ledger.add(at, 7n)).toBe(true)
-    expect(ledger.holding(at)).not.toBe(first)
+    expect(ledger.tenure(at)).not.toBe(first)
   })
 
   test('completing what is not held, or twice, changes nothing', () => {
