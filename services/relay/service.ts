@@ -1,4 +1,4 @@
-// The relay's wiring: leases decide which shards, the poll drains them, three loops drive it.
+// The relay's wiring: leases decide which shards, the shard loops drain them.
 import { openService } from '#shared/boot/open-service.ts'
 import { openCommitWatch, openTransactionalProducer } from '#shared/kafka/open.ts'
 import { leaseOwner } from '#shared/process/identity.ts'
@@ -8,7 +8,7 @@ import type { Queryable } from '#shared/store/database.ts'
 import { outboxBacklog } from '#shared/store/relay.ts'
 import type { RelayConfig } from './config.ts'
 import { observePublished } from './observe.ts'
-import { Poll } from './poll.ts'
+import { ShardLoops } from './shard-loops.ts'
 import { Shards } from './shards.ts'
 
 /**
@@ -32,9 +32,9 @@ export async function startRelay(
   const { logger, kafka } = service
   const db = await service.database(POOL_MAX)
   const owner = leaseOwner()
-  // Disposed of after the poll, whose last batches it still answers.
+  // Disposed of after the loops, whose last batches it still answers.
   const watch = service.use(openCommitWatch(kafka))
-  const poll = new Poll({
+  const loops = new ShardLoops({
     db,
     owner,
     logger,
@@ -53,20 +53,20 @@ export async function startRelay(
     taken: (lease, previousOwner) => {
       if (previousOwner !== null) metrics.relayTakeovers.add(1)
       logger.debug({ ...lease, previousOwner }, 'shard taken')
-      poll.take(lease)
+      loops.take(lease)
     },
-    lost: (lease) => void poll.end(lease),
-    surrender: (lease) => poll.end(lease),
+    lost: (lease) => void loops.end(lease),
+    surrender: (lease) => loops.end(lease),
   })
   service.defer(() =>
     shards.leave().catch((error: unknown) => {
       logger.warn({ err: error }, 'the leases could not be given back; they run out by themselves')
     }),
   )
-  service.defer(() => poll.close())
+  service.defer(() => loops.close())
   const leases = service.loop("the relay's lease beat", () => shards.beat().then(() => shards.beatMs))
-  const looks = service.loop("the relay's poll", () => poll.look())
-  service.loop("the relay's backlog count", () => countBacklog(db, poll))
+  const looks = service.loop("the relay's look", () => loops.look())
+  service.loop("the relay's backlog count", () => countBacklog(db, loops))
   const adminPort = await service.admin({
     postgres: async () => firstProblem([leases, looks]),
     kafka: service.checks.kafka,
@@ -74,8 +74,8 @@ export async function startRelay(
   return service.running({ adminPort })
 }
 
-async function countBacklog(db: Queryable, poll: Poll): Promise<number> {
-  const backlog = await outboxBacklog(db, poll.shards)
+async function countBacklog(db: Queryable, loops: ShardLoops): Promise<number> {
+  const backlog = await outboxBacklog(db, loops.shards)
   metrics.outboxBacklog.record(backlog.rows)
   metrics.outboxOldestSeconds.record(backlog.oldestSeconds)
   return BACKLOG_EVERY_MS

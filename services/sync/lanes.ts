@@ -23,7 +23,7 @@ export interface LaneRequest {
 }
 
 /** What a unit may use while it runs. */
-export interface Turn {
+export interface Permit {
   /** none: it waited for a slot too long and may only hand over. */
   readonly slot: 'live' | 'backfill' | 'none'
   /** With `none`: how many lanes wait for the same kind of slot. */
@@ -41,7 +41,7 @@ export interface Turn {
   readonly isPatient?: boolean
 }
 
-export type TurnEnd =
+export type PermitEnd =
   | { readonly kind: 'complete' }
   /** Not done; to be tried again once the membership is confirmed. */
   | { readonly kind: 'returned' }
@@ -60,7 +60,7 @@ export interface LaneLimits {
 
 export interface LanesOptions<R extends LaneRequest> {
   /** Works the requests of one lane. Must not reject. */
-  readonly run: (requests: readonly [R, ...R[]], turn: Turn) => Promise<TurnEnd>
+  readonly run: (requests: readonly [R, ...R[]], permit: Permit) => Promise<PermitEnd>
   /** The effect of these requests, or its failure, is durable. */
   readonly completed: (requests: readonly R[]) => void
   /** A unit came back blocked; everything rests until resume(). */
@@ -76,11 +76,13 @@ export interface Lanes<R extends LaneRequest> extends Disposable {
   add(request: R): void
   /**
    * Forgets what came from a source that is ours no longer,
-   * and takes the turn from units that work on it.
+   * and takes the permit from units that work on it.
    */
   withdraw(source: string): void
   resume(): void
-  /** Starts nothing more, asks running units to hand over, and takes their turn after `graceMs`. */
+  /**
+   * Starts nothing more, asks running units to hand over, and takes their permit after `graceMs`.
+   */
   drain(graceMs: number): Promise<void>
   /** Lanes by state. */
   counts(): { readonly ready: number; readonly running: number; readonly resting: number }
@@ -107,7 +109,7 @@ const RANKS: Readonly<Record<Lane<never>['slot'], number>> = { live: 0, asked: 1
  */
 const ASKED_PER_BACKFILL = 4
 const STOCK_PER_SLOT = 4
-/** After a turn was taken away its unit needs a moment to notice. */
+/** After a permit was taken away its unit needs a moment to notice. */
 const ABORT_GRACE_MS = 500
 
 export function createLanes<R extends LaneRequest>(options: LanesOptions<R>): Lanes<R> {
@@ -247,20 +249,20 @@ class LaneTable<R extends LaneRequest> implements Lanes<R> {
     return this.#used.get(name) ?? 0
   }
 
-  #begin(lane: Lane<R>, slot: Turn['slot'], waiting = 0): void {
+  #begin(lane: Lane<R>, slot: Permit['slot'], waiting = 0): void {
     this.#leaveQueue(lane)
     const holds = slot === 'none' ? ['none'] : ['all', lane.bulkhead, lane.slot]
     for (const name of holds) this.#used.set(name, this.#count(name) + 1)
     lane.state = 'running'
-    const turn = this.#run(lane, { slot, waiting }).finally(() => {
+    const permit = this.#run(lane, { slot, waiting }).finally(() => {
       for (const name of holds) this.#used.set(name, this.#count(name) - 1)
-      this.#turns.delete(turn)
+      this.#turns.delete(permit)
       this.#start()
     })
-    this.#turns.add(turn)
+    this.#turns.add(permit)
   }
 
-  async #run(lane: Lane<R>, place: Pick<Turn, 'slot' | 'waiting'>): Promise<void> {
+  async #run(lane: Lane<R>, place: Pick<Permit, 'slot' | 'waiting'>): Promise<void> {
     const [first, ...others] = lane.queue
     lane.queue = []
     if (!first) return this.#forget(lane)
@@ -270,20 +272,20 @@ class LaneTable<R extends LaneRequest> implements Lanes<R> {
       rung: new AbortController(),
     }
     lane.running = running
-    const turn = {
+    const permit = {
       ...place,
       stopping: this.#stopping.signal,
       signal: running.abort.signal,
       rung: running.rung.signal,
     }
-    const end = await this.#options.run([first, ...others], turn)
+    const end = await this.#options.run([first, ...others], permit)
     lane.running = null
     if (end.kind === 'complete') this.#options.completed(running.requests)
     else lane.queue.unshift(...running.requests)
     this.#settle(lane, end)
   }
 
-  #settle(lane: Lane<R>, end: TurnEnd): void {
+  #settle(lane: Lane<R>, end: PermitEnd): void {
     if (lane.queue.length === 0) return this.#forget(lane)
     const now = performance.now()
     switch (end.kind) {

@@ -34,7 +34,7 @@ export async function startSync(
   const producer = await service.producer()
   const lanes: Lanes<Doorbell> = service.use(
     createLanes<Doorbell>({
-      run: (doorbells, turn) => runUnit(deps, doorbells, turn),
+      run: (doorbells, permit) => runUnit(deps, doorbells, permit),
       completed: (doorbells) => doorbells.forEach(({ receipt }) => receipt.done()),
       blocked: () => outage.begin(),
       acknowledgedAt: () => intake.lastAcknowledgedAt(),

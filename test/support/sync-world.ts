@@ -22,7 +22,7 @@ import type { Mailboxes } from '#shared/vendors/mailbox.ts'
 import { openStoredEvents } from '../../infra/oracle/rows.ts'
 import { readTruth } from '../../infra/oracle/truth.ts'
 import { compareHoldings, type Difference } from '../../infra/oracle/verify.ts'
-import type { Turn } from '../../services/sync/lanes.ts'
+import type { Permit } from '../../services/sync/lanes.ts'
 import { syncConnection } from '../../services/sync/unit/sync-connection.ts'
 import type { UnitDeps, UnitEnd } from '../../services/sync/unit/unit.ts'
 import { eventually } from './eventually.ts'
@@ -85,11 +85,11 @@ type Size = { vendor?: VendorName; calendars?: number; eventsPerCalendar?: numbe
 /** How a unit ends that has read what it was asked for. */
 export const READ: UnitEnd = { kind: 'done', why: 'read' }
 
-/** A turn that the test takes away (`abort`) or stops (`stop`). */
-export function turnOf() {
+/** A permit that the test takes away (`abort`) or stops (`stop`). */
+export function permitOf() {
   const stop = new AbortController()
   const abort = new AbortController()
-  return { turn: { stopping: stop.signal, signal: abort.signal }, stop, abort }
+  return { permit: { stopping: stop.signal, signal: abort.signal }, stop, abort }
 }
 
 type Parts = Pick<SyncWorld, 'world' | 'deps' | 'codec' | 'vendors' | 'mailboxesAt'> & {
@@ -199,7 +199,7 @@ export class SyncWorld implements AsyncDisposable {
   async sync(
     account: Account,
     requests: readonly Partial<SyncRequested>[] = [{}],
-    turn: Partial<Turn> = {},
+    permit: Partial<Permit> = {},
     deps: UnitDeps = this.deps,
   ): Promise<UnitEnd> {
     const made = requests.map((request, i) => {
@@ -216,7 +216,7 @@ export class SyncWorld implements AsyncDisposable {
       return { message, record }
     })
     const never = new AbortController().signal
-    return syncConnection(deps, made, { slot: 'backfill', stopping: never, signal: never, ...turn })
+    return syncConnection(deps, made, { slot: 'backfill', stopping: never, signal: never, ...permit })
   }
 
   request(account: Account, request: Partial<SyncRequested>): SyncRequested & { vendor: VendorName } {

@@ -103,7 +103,7 @@ export class Opening<Config extends CommonConfig> implements AsyncDisposable {
   /** Opens the consumer of an intake, which closes it. */
   readonly consumer: OpenConsumer = (options) => openConsumer(this.kafka, options, this.logger)
 
-  /** @param name what the loop does, as the subject of a log line: "the relay's poll". */
+  /** @param name what the loop does, as the subject of a log line: "the relay's look". */
   loop(name: string, work: (signal: AbortSignal) => Promise<number>): Loop {
     return this.use(startLoop(name, work, this.logger))
   }

@@ -16,7 +16,7 @@ export interface Loop extends AsyncDisposable {
 
 /**
  * Starts a loop. `work` returns how many milliseconds to wait before its next turn.
- * @param name what the loop does, as the subject of a log line: "the relay's poll".
+ * @param name what the loop does, as the subject of a log line: "the relay's look".
  */
 export function startLoop(
   name: string,

@@ -3,7 +3,7 @@
 // connection, never from the token; every call passes the guard of its vendor.
 import { Failure } from '#shared/domain/failure.ts'
 import type { ConnectionId, VendorName } from '#shared/domain/ids.ts'
-import type { Caller, Quota, Share } from './limits/budget.ts'
+import type { Caller, Quota, Priority } from './limits/budget.ts'
 import { createGuard, type Guard, type GuardDeps } from './limits/guard.ts'
 import type { Vendors } from './index.ts'
 import type { quotaEnv } from './settings.ts'
@@ -45,8 +45,8 @@ export interface MailboxParts {
   readonly tokens: Tokens
 }
 
-const NOBODY = { mailbox: null, door: 'api', share: 'live' } as const
-const LOGIN = { mailbox: null, door: 'login', share: 'live' } as const
+const NOBODY = { mailbox: null, endpoint: 'api', priority: 'live' } as const
+const LOGIN = { mailbox: null, endpoint: 'login', priority: 'live' } as const
 
 /** The mailboxes at these vendors. Once per process: limits per mailbox are counted here. */
 export function openMailboxes(vendors: Vendors, deps: MailboxesDeps): Mailboxes {
@@ -119,8 +119,12 @@ export class Mailbox<S = never> {
 
   fetchPage(request: PageRequest, signal: AbortSignal) {
     // A read without a cursor reads a whole calendar: first sync or resync.
-    const share = request.cursor === null ? 'backfill' : 'live'
-    return this.#call(signal, (vendor, token, each) => vendor.fetchPage(token, request, signal, each), share)
+    const priority = request.cursor === null ? 'backfill' : 'live'
+    return this.#call(
+      signal,
+      (vendor, token, each) => vendor.fetchPage(token, request, signal, each),
+      priority,
+    )
   }
 
   fetchSeries(request: SeriesRequest, signal: AbortSignal) {
@@ -131,8 +135,8 @@ export class Mailbox<S = never> {
   }
 
   lookUp(request: LookUpRequest, signal: AbortSignal) {
-    const share = 'backfill'
-    return this.#call(signal, (vendor, token, each) => vendor.lookUp(token, request, signal, each), share)
+    const priority = 'backfill'
+    return this.#call(signal, (vendor, token, each) => vendor.lookUp(token, request, signal, each), priority)
   }
 
   openChannel(request: ChannelRequest, signal: AbortSignal) {
@@ -171,10 +175,10 @@ export class Mailbox<S = never> {
   async #call<T>(
     signal: AbortSignal,
     method: (vendor: Vendor, token: string, each: EachCall) => Promise<T>,
-    share: Share = 'live',
+    priority: Priority = 'live',
   ): Promise<T | S> {
     const { vendor, guard, tokens } = this.#parts
-    const caller: Caller = { mailbox: this.#id, door: 'api', share }
+    const caller: Caller = { mailbox: this.#id, endpoint: 'api', priority }
     for (let isFresh = false; ; isFresh = true) {
       const token = await tokens.of(this.#id, signal)
       try {

@@ -10,7 +10,7 @@ import { recordedKeys } from '#shared/store/dedupe.ts'
 import { holdRequests } from '#shared/store/held-requests.ts'
 import { isFullRead } from './read-run.ts'
 import { isIll, judgeClaim, type Verdict } from './claim-rules.ts'
-import type { Turn } from '../lanes.ts'
+import type { Permit } from '../lanes.ts'
 import { closedGate, type Unit, type UnitDeps, type UnitEnd, type UnitRequest } from './unit.ts'
 
 export type Claim = { readonly kind: 'claimed'; readonly unit: Unit } | UnitEnd
@@ -33,10 +33,10 @@ class NotRun extends Error {
 export async function claimUnit(
   deps: Pick<UnitDeps, 'db' | 'gates'>,
   requests: readonly UnitRequest[],
-  turn: Pick<Turn, 'slot'>,
+  permit: Pick<Permit, 'slot'>,
 ): Promise<Claim> {
   const id = connectionId(requests[0]!.message.connectionId)
-  const claim = await tryClaim(deps, id, requests, turn.slot)
+  const claim = await tryClaim(deps, id, requests, permit.slot)
   if (claim.kind === 'held') {
     await holdRequests(deps.db, [{ connectionId: id, gate: claim.gate }])
     metrics.heldRequests.add(1, { gate: claim.gate })
@@ -48,7 +48,7 @@ async function tryClaim(
   deps: Pick<UnitDeps, 'db' | 'gates' | 'rules'>,
   id: ConnectionId,
   requests: readonly UnitRequest[],
-  slot: Turn['slot'],
+  slot: Permit['slot'],
 ): Promise<Claim> {
   try {
     return await deps.db.transaction(async (tx) => {

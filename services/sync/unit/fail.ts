@@ -30,7 +30,7 @@ import {
   type Form,
 } from './ill-calendars.ts'
 import { judgeEnd } from './judge-end.ts'
-import type { Turn } from '../lanes.ts'
+import type { Permit } from '../lanes.ts'
 import { ruleOnRefusal, type Ruling } from './rule-on-refusal.ts'
 import { settleUnit } from './settle.ts'
 import { writeFenced, type FencedWrite, type Unit, type UnitDeps, type UnitEnd } from './unit.ts'
@@ -54,13 +54,13 @@ interface Blame {
  * or failed and recorded as such. Never rejects.
  * @param unit null when it was not claimed, so that nothing can be recorded.
  */
-export async function endBroken(
+export async function settleBroken(
   deps: Deps,
   unit: Unit | null,
-  turn: Pick<Turn, 'signal'>,
+  permit: Pick<Permit, 'signal'>,
   error: unknown,
 ): Promise<UnitEnd> {
-  if (turn.signal.aborted) return { kind: 'abandoned' }
+  if (permit.signal.aborted) return { kind: 'abandoned' }
   const failure = asFailure(error)
   const settled = settleUnit(failure)
   if (settled === 'abandon') return { kind: 'abandoned' }
@@ -71,7 +71,7 @@ export async function endBroken(
     return await recordFailure(deps, unit, failure, { scope: 'account', mayPark: true })
   } catch (second) {
     // What cannot even be recorded leaves the requests to be done again.
-    return endBroken(deps, null, turn, second)
+    return settleBroken(deps, null, permit, second)
   }
 }
 

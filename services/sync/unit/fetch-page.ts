@@ -11,7 +11,7 @@ import type { CursorExpired, Page } from '#shared/vendors/vendor.ts'
 import { withSmallerPages, type CalendarRun } from './read-run.ts'
 import { asRefused, confirmRefusal, isKnownRefused, ofCalendar } from './confirm-refusal.ts'
 import { endOfCall } from './give-way.ts'
-import type { Turn } from '../lanes.ts'
+import type { Permit } from '../lanes.ts'
 import { isPaced, paced } from './pace.ts'
 import { interruption, type Interruption, type Unit, type UnitDeps } from './unit.ts'
 import { nextSeries, seriesToRead, vendorsPageToken } from './whole-series.ts'
@@ -19,7 +19,7 @@ import { nextSeries, seriesToRead, vendorsPageToken } from './whole-series.ts'
 /** Whose call it is, and what is called. */
 interface Of {
   readonly run: CalendarRun
-  readonly turn: Turn
+  readonly permit: Permit
   readonly name: 'page' | 'series' | 'event'
 }
 
@@ -48,17 +48,17 @@ export class AccountTrouble extends Error {
 }
 
 /**
- * Fetches the page at which a run stands. Throws Failure or AccountTrouble; when the turn is
+ * Fetches the page at which a run stands. Throws Failure or AccountTrouble; when the permit is
  * stopped or taken away, that signal's reason.
  */
 export async function fetchPage(
   deps: UnitDeps,
   unit: Unit,
   run: CalendarRun,
-  turn: Turn,
+  permit: Permit,
 ): Promise<Page | CursorExpired | Interruption | TooLarge> {
   try {
-    return await fetchSized(deps, unit, run, turn)
+    return await fetchSized(deps, unit, run, permit)
   } catch (error) {
     if (!(error instanceof Failure) || error.code !== 'vendor/answer-too-large') throw error
     const smaller = withSmallerPages(run)
@@ -76,12 +76,12 @@ async function fetchSized(
   deps: UnitDeps,
   unit: Unit,
   run: CalendarRun,
-  turn: Turn,
+  permit: Permit,
 ): Promise<Page | CursorExpired | Interruption> {
   const left = seriesToRead(run)
   if (left !== null)
     return nextSeries(deps, run, left, (series) =>
-      call(deps, unit, { run, turn, name: 'series' }, (mailbox, signal) =>
+      call(deps, unit, { run, permit, name: 'series' }, (mailbox, signal) =>
         mailbox.fetchSeries(series, signal),
       ),
     )
@@ -93,7 +93,7 @@ async function fetchSized(
     shrunk: run.shrunk,
     reading: run.reading,
   }
-  const page = await call(deps, unit, { run, turn, name: 'page' }, (mailbox, signal) =>
+  const page = await call(deps, unit, { run, permit, name: 'page' }, (mailbox, signal) =>
     mailbox.fetchPage(request, signal),
   )
   if (page.kind === 'page' && page.unreadable.length > 0) reportUnreadable(deps, unit, page)
@@ -104,12 +104,14 @@ async function fetchSized(
 export function lookUp(
   deps: UnitDeps,
   unit: Unit,
-  { run, turn }: Pick<Of, 'run' | 'turn'>,
+  { run, permit }: Pick<Of, 'run' | 'permit'>,
   vendorEventId: string,
 ): Promise<'there' | 'gone' | Interruption> {
   const { vendorCalendarId } = run.calendar
   const request = { vendorCalendarId, vendorEventId, window: run.window }
-  return call(deps, unit, { run, turn, name: 'event' }, (mailbox, signal) => mailbox.lookUp(request, signal))
+  return call(deps, unit, { run, permit, name: 'event' }, (mailbox, signal) =>
+    mailbox.lookUp(request, signal),
+  )
 }
 
 /**
@@ -119,16 +121,16 @@ export function lookUp(
 function call<T>(
   deps: UnitDeps,
   unit: Unit,
-  { run, turn, name }: Of,
+  { run, permit, name }: Of,
   ask: (mailbox: Mailbox<Interruption>, signal: AbortSignal) => Promise<T>,
 ): Promise<T | Interruption> {
-  const signal = AbortSignal.any([turn.signal, turn.stopping])
+  const signal = AbortSignal.any([permit.signal, permit.stopping])
   const isKnown = isKnownRefused(unit, run)
   return paced(deps.clock, signal, async () => {
     let calls = 0
     let refusal: unknown
     const mailbox = deps.mailboxes.of<Interruption>(unit.connection, async (send) => {
-      const stop = interruption(deps, unit, turn)
+      const stop = interruption(deps, unit, permit)
       if (stop !== null) return stop
       calls += 1
       try {
@@ -141,7 +143,7 @@ function call<T>(
         throw refusal
       }
     })
-    using end = endOfCall(turn, signal)
+    using end = endOfCall(permit, signal)
     try {
       return await ask(mailbox, end.signal)
     } catch (error) {
@@ -151,7 +153,7 @@ function call<T>(
       if (!isOfCall) throw new AccountTrouble(error)
       if (error.kind !== 'refused') throw error
       if (isKnown) throw ofCalendar(error)
-      return whoIsRefused(deps, unit, turn, { failure: error, isFresh: calls > 1 })
+      return whoIsRefused(deps, unit, permit, { failure: error, isFresh: calls > 1 })
     }
   })
 }
@@ -160,14 +162,14 @@ function call<T>(
 async function whoIsRefused(
   deps: UnitDeps,
   unit: Unit,
-  turn: Turn,
+  permit: Permit,
   refused: { readonly failure: Failure; readonly isFresh: boolean },
 ): Promise<Interruption> {
   // What was read a moment ago is answer enough.
   if (unit.progress.pages > 0) throw ofCalendar(refused.failure)
-  const stop = interruption(deps, unit, turn)
+  const stop = interruption(deps, unit, permit)
   if (stop !== null) return stop
-  const signal = AbortSignal.any([turn.signal, turn.stopping])
+  const signal = AbortSignal.any([permit.signal, permit.stopping])
   const failure = await timed(unit, 'account', () =>
     confirmRefusal(deps.mailboxes.of(unit.connection), refused, signal),
   )

@@ -4,7 +4,7 @@
 import { Failure } from '#shared/domain/failure.ts'
 import type { CalendarRow } from '#shared/store/calendars.ts'
 import { isIll } from './claim-rules.ts'
-import type { Turn } from '../lanes.ts'
+import type { Permit } from '../lanes.ts'
 
 /**
  * How long a ring of a sibling waits for an ill calendar:
@@ -18,40 +18,40 @@ const PATIENT_EVERY = 3
  */
 export const PATIENT_CALL_MS = 5_000
 
-export interface OwnTurn extends Disposable {
-  readonly turn: Turn
+export interface OwnPermit extends Disposable {
+  readonly permit: Permit
 }
 
 /**
- * The turn in which one of a connection's calendars is read: that of an ill one beside a sibling
- * that is well is over, as `sync/gave-way`, soon after somebody rang.
+ * The permit under which one of a connection's calendars is read: that of an ill one beside a
+ * sibling that is well is over, as `sync/gave-way`, soon after somebody rang.
  */
-export function ownTurn(
-  turn: Turn,
+export function ownPermit(
+  permit: Permit,
   calendar: Pick<CalendarRow, 'failures'>,
   calendars: readonly Pick<CalendarRow, 'failures'>[],
-): OwnTurn {
-  const { rung } = turn
+): OwnPermit {
+  const { rung } = permit
   if (rung === undefined || !isIll(calendar) || calendars.every(isIll))
-    return { turn, [Symbol.dispose]: () => {} }
+    return { permit, [Symbol.dispose]: () => {} }
   if ((calendar.failures + 1) % PATIENT_EVERY === 0)
-    return { turn: { ...turn, isPatient: true }, [Symbol.dispose]: () => {} }
+    return { permit: { ...permit, isPatient: true }, [Symbol.dispose]: () => {} }
   const over = endedAfter(rung, GIVE_WAY_MS, () => new Failure('sync/gave-way'))
   return {
-    turn: { ...turn, signal: AbortSignal.any([turn.signal, over.signal]) },
+    permit: { ...permit, signal: AbortSignal.any([permit.signal, over.signal]) },
     [Symbol.dispose]: () => over[Symbol.dispose](),
   }
 }
 
 /**
- * The end of one call of a turn, to be disposed of after it: `signal`, and in every third try of an
- * ill calendar PATIENT_CALL_MS after a ring of a sibling, as `vendor/timeout`.
+ * The end of one call under a permit, to be disposed of after it: `signal`, and in every third try
+ * of an ill calendar PATIENT_CALL_MS after a ring of a sibling, as `vendor/timeout`.
  */
-export function endOfCall(turn: Pick<Turn, 'rung' | 'isPatient'>, signal: AbortSignal): EndOfCall {
-  if (turn.isPatient !== true || turn.rung === undefined) return { signal, [Symbol.dispose]: () => {} }
+export function endOfCall(permit: Pick<Permit, 'rung' | 'isPatient'>, signal: AbortSignal): EndOfCall {
+  if (permit.isPatient !== true || permit.rung === undefined) return { signal, [Symbol.dispose]: () => {} }
   const seconds = PATIENT_CALL_MS / 1000
   const text = `The vendor did not answer within ${seconds} s, and another calendar of the account waits.`
-  const over = endedAfter(turn.rung, PATIENT_CALL_MS, () => new Failure('vendor/timeout', text))
+  const over = endedAfter(permit.rung, PATIENT_CALL_MS, () => new Failure('vendor/timeout', text))
   return {
     signal: AbortSignal.any([signal, over.signal]),
     [Symbol.dispose]: () => over[Symbol.dispose](),

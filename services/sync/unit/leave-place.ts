@@ -15,7 +15,7 @@ import { giveUpRun, saveFreshStart, savePlaceFailure } from '#shared/store/calen
 import type { CursorExpired, Page } from '#shared/vendors/vendor.ts'
 import { backToPlain, isTry, pagesToHere, type CalendarRun } from './read-run.ts'
 import { fetchPage, type TooLarge } from './fetch-page.ts'
-import type { Turn } from '../lanes.ts'
+import type { Permit } from '../lanes.ts'
 import { freshRestMs, LOOK_AGAIN_MS, otherPlaces, placeOf, tellsOfPlace } from './place-rules.ts'
 import { leadsNowhere, weighPage, type Told } from './run-progress.ts'
 import { writeFenced, type Interruption, type Unit, type UnitDeps } from './unit.ts'
@@ -38,19 +38,24 @@ const NOWHERE_AT_ALL_MICROS = 3_600_000_000
  * The page at which a run stands, or at the place that the run is taken to because its own is dead.
  * Throws what `fetchPage` throws; Failure `vendor/no-progress` when the run leads nowhere.
  */
-export async function fetchOrLeave(deps: UnitDeps, unit: Unit, run: CalendarRun, turn: Turn): Promise<At> {
+export async function fetchOrLeave(
+  deps: UnitDeps,
+  unit: Unit,
+  run: CalendarRun,
+  permit: Permit,
+): Promise<At> {
   try {
-    const at = progressed(run, await fetchPage(deps, unit, run, turn))
+    const at = progressed(run, await fetchPage(deps, unit, run, permit))
     if (at.page.kind === 'cursor-expired' && isTry(run))
-      return await endTry(deps, unit, { run, code: 'expired' }, turn)
+      return await endTry(deps, unit, { run, code: 'expired' }, permit)
     return at
   } catch (error) {
     if (!(error instanceof Failure)) throw error
     const { code } = error
-    if (isTry(run) && leadsTryNowhere(error)) return endTry(deps, unit, { run, code }, turn)
+    if (isTry(run) && leadsTryNowhere(error)) return endTry(deps, unit, { run, code }, permit)
     if (code === 'vendor/no-progress') await begunAnew(deps, unit, run, error)
     if (!tellsOfPlace(error)) throw error
-    return leave(deps, unit, { run, failure: error }, turn)
+    return leave(deps, unit, { run, failure: error }, permit)
   }
 }
 
@@ -64,7 +69,7 @@ async function endTry(
   deps: UnitDeps,
   unit: Unit,
   { run, code }: { readonly run: CalendarRun; readonly code: string },
-  turn: Turn,
+  permit: Permit,
 ): Promise<At> {
   const { connectionId, vendor, now } = unit.connection
   const { calendarId } = run.calendar
@@ -77,7 +82,7 @@ async function endTry(
     { connectionId, calendarId, code, tried: run.reading, pages: run.pages + 1 },
     'a calendar that is listed plainly still cannot be read in the usual way',
   )
-  return fetchOrLeave(deps, unit, backToPlain(run, now + usualAgainMs * 1000, now), turn)
+  return fetchOrLeave(deps, unit, backToPlain(run, now + usualAgainMs * 1000, now), permit)
 }
 
 /**
@@ -88,18 +93,18 @@ async function leave(
   deps: UnitDeps,
   unit: Unit,
   { run, failure }: { readonly run: CalendarRun; readonly failure: Failure },
-  turn: Turn,
+  permit: Permit,
 ): Promise<At> {
   const { calendarId, freshStarts } = run.calendar
   const others = otherPlaces(run, failure, unit.connection.now)
   const restMs = freshRestMs(freshStarts + 1, pagesToHere(run))
   for (const place of others) {
     const other = asLeft(place, unit.connection.now + restMs * 1000)
-    const page = await answerOf(() => fetchPage(deps, unit, other, turn))
+    const page = await answerOf(() => fetchPage(deps, unit, other, permit))
     if (page === 'busy') break
     if (page === null) continue
     // The minute of the unit is over: handed over now, it would come back to this place at once.
-    if (page.kind === 'handed-over' && !turn.stopping.aborted) break
+    if (page.kind === 'handed-over' && !permit.stopping.aborted) break
     if (page.kind === 'page' || page.kind === 'too-large') {
       if (other.cursor === null)
         await writeFenced(deps, unit, 0, ({ tx }) => saveFreshStart(tx, calendarId, restMs))

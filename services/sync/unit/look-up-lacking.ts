@@ -13,7 +13,7 @@ import {
 } from '#shared/store/events.ts'
 import type { CalendarRun } from './read-run.ts'
 import { AccountTrouble, lookUp } from './fetch-page.ts'
-import type { Turn } from '../lanes.ts'
+import type { Permit } from '../lanes.ts'
 import { writeFenced, type Interruption, type Unit, type UnitDeps } from './unit.ts'
 
 /**
@@ -38,14 +38,14 @@ export async function judgeLacking(
   deps: UnitDeps,
   unit: Unit,
   { run, stale }: { readonly run: CalendarRun; readonly stale: StaleRows },
-  turn: Turn,
+  permit: Permit,
 ): Promise<Lacking> {
   const { unseen, all } = await countUnseen(deps.db, stale)
   if (unseen === 0) return 'believed'
   if (unseen > LOOK_UPS_MAX || unseen > all * MASS_DELETE_SHARE) return 'doubted'
   const there: UnseenEvent[] = []
   for (const event of await readUnseen(deps.db, stale, LOOK_UPS_MAX)) {
-    const answer = await asked(deps, unit, { run, event }, turn)
+    const answer = await asked(deps, unit, { run, event }, permit)
     if (answer === 'there') there.push(event)
     else if (answer !== 'gone') return answer
   }
@@ -58,12 +58,12 @@ async function asked(
   deps: UnitDeps,
   unit: Unit,
   { run, event }: { readonly run: CalendarRun; readonly event: UnseenEvent },
-  turn: Turn,
+  permit: Permit,
 ): Promise<'there' | 'gone' | 'doubted' | Interruption> {
   try {
-    return await lookUp(deps, unit, { run, turn }, event.vendorEventId)
+    return await lookUp(deps, unit, { run, permit }, event.vendorEventId)
   } catch (error) {
-    if (turn.signal.aborted || turn.stopping.aborted || error instanceof AccountTrouble) throw error
+    if (permit.signal.aborted || permit.stopping.aborted || error instanceof AccountTrouble) throw error
     if (!settlementOf(asFailure(error)).isOfCalendar) throw error
     return 'doubted'
   }

@@ -5,7 +5,7 @@ import { FAILURE_CODES } from '#shared/domain/failure.ts'
 import type { VendorName } from '#shared/domain/ids.ts'
 import { metrics } from '#shared/process/metrics.ts'
 import { inSpan } from '#shared/process/telemetry.ts'
-import type { Turn, TurnEnd } from '../lanes.ts'
+import type { Permit, PermitEnd } from '../lanes.ts'
 import { syncConnection } from './sync-connection.ts'
 import type { UnitDeps, UnitEnd, UnitRequest } from './unit.ts'
 
@@ -16,13 +16,13 @@ const LINKS_MAX = 32
 export async function runUnit(
   deps: UnitDeps,
   requests: readonly [UnitRequest, ...UnitRequest[]],
-  turn: Turn,
-): Promise<TurnEnd> {
+  permit: Permit,
+): Promise<PermitEnd> {
   const { connectionId, vendor } = requests[0].message
   const links = requests.flatMap(({ record }) => record.headers.get('traceparent') ?? []).slice(-LINKS_MAX)
   const startedAt = performance.now()
   const end = await inSpan('sync unit', { links, attributes: { vendor }, kind: 'consumer' }, () =>
-    syncConnection(deps, requests, turn),
+    syncConnection(deps, requests, permit),
   )
   const ms = performance.now() - startedAt
   metrics.syncRuns.add(1, { vendor, outcome: end.kind })
@@ -51,7 +51,7 @@ export function countFromZero(vendors: Iterable<VendorName>): void {
   }
 }
 
-function turnEnd(end: UnitEnd): TurnEnd {
+function turnEnd(end: UnitEnd): PermitEnd {
   switch (end.kind) {
     case 'done':
     case 'failed':

@@ -30,7 +30,7 @@ import {
   type CalendarRun,
 } from './read-run.ts'
 import { closeUnit } from './end.ts'
-import type { Turn } from '../lanes.ts'
+import type { Permit } from '../lanes.ts'
 import { judgeLacking } from './look-up-lacking.ts'
 import { writeFenced, type FencedWrite, type Interruption, type Unit, type UnitDeps } from './unit.ts'
 
@@ -74,7 +74,7 @@ export async function sweepResync(
   deps: UnitDeps,
   unit: Unit,
   sweep: Sweep,
-  turn: Turn,
+  permit: Permit,
 ): Promise<Interruption | { readonly kind: 'on'; readonly run: CalendarRun | null }> {
   const { run, endCursor } = sweep
   const { calendarId } = run.calendar
@@ -84,7 +84,7 @@ export async function sweepResync(
     confirmedBelow: confirmedBelow(run),
     window: run.window,
   }
-  const lacking = await judgeLacking(deps, unit, { run, stale }, turn)
+  const lacking = await judgeLacking(deps, unit, { run, stale }, permit)
   if (typeof lacking === 'object') return lacking
   const isPutOff = lacking === 'doubted'
   const rows = await readStale(deps.db, stale, { spare: isPutOff, limit: CHUNK })

@@ -16,12 +16,12 @@ import { isIll } from './claim-rules.ts'
 import { claimUnit } from './claim.ts'
 import { closeUnit, handOver, holdUnit } from './end.ts'
 import { AccountTrouble } from './fetch-page.ts'
-import { ownTurn } from './give-way.ts'
-import type { Turn } from '../lanes.ts'
+import { ownPermit } from './give-way.ts'
+import type { Permit } from '../lanes.ts'
 import { fetchOrLeave } from './leave-place.ts'
 import { noteFinds, type Find } from './note-finds.ts'
 import { persistPage } from './persist-page.ts'
-import { endBroken, endIll } from './fail.ts'
+import { settleBroken, endIll } from './fail.ts'
 import { removeCalendar, restartRead, sweepResync } from './resync.ts'
 import {
   interruption,
@@ -52,24 +52,24 @@ const PER_WAITING_MS = 200
 export async function syncConnection(
   deps: UnitDeps,
   requests: readonly UnitRequest[],
-  turn: Turn,
+  permit: Permit,
 ): Promise<UnitEnd> {
   let unit: Unit | null = null
   try {
     // 1. Claim: take the next epoch, and see what is asked for and where the calendars stand.
-    const claim = await claimUnit(deps, requests, turn)
+    const claim = await claimUnit(deps, requests, permit)
     if (claim.kind !== 'claimed') return claim
     unit = claim.unit
     crashPoint('sync.claimed')
     if (unit.connection.unfinished >= UNFINISHED_MAX) return await endUnfinished(deps, unit)
-    if (turn.slot === 'none') return await handOver(deps, unit, noSlotWaitMs(turn))
-    const stop = await syncCalendars(deps, unit, turn)
+    if (permit.slot === 'none') return await handOver(deps, unit, noSlotWaitMs(permit))
+    const stop = await syncCalendars(deps, unit, permit)
     if (stop?.kind === 'held') return await holdUnit(deps, unit, stop.gate)
     if (stop?.kind === 'handed-over') return await handOver(deps, unit, 0)
     if (unit.progress.failed.size > 0) return await endIll(deps, unit)
     return { kind: 'done', why: 'read' }
   } catch (error) {
-    return endBroken(deps, unit, turn, error)
+    return settleBroken(deps, unit, permit, error)
   }
 }
 
@@ -85,11 +85,11 @@ async function endUnfinished(deps: UnitDeps, unit: Unit): Promise<UnitEnd> {
   return endIll(deps, unit)
 }
 
-function noSlotWaitMs({ waiting = 0 }: Turn): number {
+function noSlotWaitMs({ waiting = 0 }: Permit): number {
   return NO_SLOT_WAIT_MS + Math.max(NO_SLOT_WAIT_MS, waiting * PER_WAITING_MS) * Math.random()
 }
 
-interface CalendarTurn {
+interface OneCalendar {
   readonly calendar: CalendarRow
   /** No other calendar comes after this one, so its last write closes the unit. */
   readonly isLast: boolean
@@ -102,24 +102,24 @@ interface CalendarTurn {
 async function syncCalendar(
   deps: UnitDeps,
   unit: Unit,
-  { calendar, isLast }: CalendarTurn,
-  turn: Turn,
+  { calendar, isLast }: OneCalendar,
+  permit: Permit,
 ): Promise<Interruption | null> {
   let run = beginRun(calendar, unit.connection.now)
   noteBeginning(unit, calendar, run)
   while (run !== null) {
-    const stop = interruption(deps, unit, turn)
+    const stop = interruption(deps, unit, permit)
     if (stop !== null) return stop
     const { endCursor } = run
     if (endCursor !== null) {
-      const swept = await sweepResync(deps, unit, { run, endCursor, isLast }, turn)
+      const swept = await sweepResync(deps, unit, { run, endCursor, isLast }, permit)
       if (swept.kind !== 'on') return swept
       run = swept.run
       continue
     }
     // What a page holds counts towards the room of this process until it is stored.
     const at = { run, isLast }
-    const step = await processRoom.hold(() => syncPage(deps, unit, at, turn))
+    const step = await processRoom.hold(() => syncPage(deps, unit, at, permit))
     if (step.kind !== 'on') return step
     run = step.run
     // 5. Repeat; a run that was resumed makes one more pass from its new cursor.
@@ -135,11 +135,11 @@ async function syncPage(
   deps: UnitDeps,
   unit: Unit,
   { run: before, isLast }: { readonly run: CalendarRun; readonly isLast: boolean },
-  turn: Turn,
+  permit: Permit,
 ): Promise<Interruption | { readonly kind: 'on'; readonly run: CalendarRun | null }> {
   // 2. Fetch one page of changes from the vendor; where its place is dead, from another place.
   crashPoint('sync.before-fetch')
-  const { run, page } = await fetchOrLeave(deps, unit, before, turn)
+  const { run, page } = await fetchOrLeave(deps, unit, before, permit)
   crashPoint('sync.fetched')
   if (page.kind === 'held' || page.kind === 'handed-over') return page
   if (page.kind === 'cursor-expired') return { kind: 'on', run: await restartRead(deps, unit, run) }
@@ -148,7 +148,7 @@ async function syncPage(
   const plan = await planFetched(deps, run, page)
   const next = await placeAfter(deps, run, page)
   crashPoint('sync.planned')
-  const late = isPageLate(deps, unit, turn)
+  const late = isPageLate(deps, unit, permit)
   if (late !== null) return late
   // 4. Persist rows, messages and the place in the run in one transaction.
   return {
@@ -164,7 +164,7 @@ async function syncPage(
 }
 
 /** One calendar after the other; the failure of one does not keep the others from being read. */
-async function syncCalendars(deps: UnitDeps, unit: Unit, turn: Turn): Promise<Interruption | null> {
+async function syncCalendars(deps: UnitDeps, unit: Unit, permit: Permit): Promise<Interruption | null> {
   const { done, failed, left } = unit.progress
   const finds: Find[] = []
   for (const claimed of unit.scope) {
@@ -172,17 +172,17 @@ async function syncCalendars(deps: UnitDeps, unit: Unit, turn: Turn): Promise<In
     const changesBefore = unit.progress.changes
     const isLast = claimed === unit.scope.at(-1) && failed.size === 0
     const pagesBefore = unit.progress.pages
-    using own = ownTurn(turn, calendar, unit.calendars)
+    using own = ownPermit(permit, calendar, unit.calendars)
     try {
-      const stop = await syncOrRemove(deps, unit, { calendar, isLast }, own.turn)
+      const stop = await syncOrRemove(deps, unit, { calendar, isLast }, own.permit)
       if (stop !== null) return stop
       done.add(calendar.calendarId)
       finds.push({ calendar, changes: unit.progress.changes - changesBefore })
     } catch (error) {
       // A stop cuts calls off: they reject with its reason, which is no Failure.
       const isCutOff = !(error instanceof Failure || error instanceof AccountTrouble)
-      if (turn.stopping.aborted && !turn.signal.aborted && isCutOff) return { kind: 'handed-over' }
-      const failure = failureOfCalendar(deps, turn, error)
+      if (permit.stopping.aborted && !permit.signal.aborted && isCutOff) return { kind: 'handed-over' }
+      const failure = failureOfCalendar(deps, permit, error)
       if (failure.code === 'sync/gave-way' && unit.progress.pages > pagesBefore) left.add(calendar)
       else failed.set(calendar.calendarId, failure)
     }
@@ -206,8 +206,8 @@ function asItStands({ progress }: Unit, calendar: CalendarRow): CalendarRow {
 }
 
 /** What a calendar met while it was read. Throws what is not its own but ends the unit. */
-function failureOfCalendar(deps: UnitDeps, turn: Turn, error: unknown): Failure {
-  if (turn.signal.aborted) throw error
+function failureOfCalendar(deps: UnitDeps, permit: Permit, error: unknown): Failure {
+  if (permit.signal.aborted) throw error
   if (error instanceof AccountTrouble) throw error.failure
   const failure = asFailure(error)
   if (!settlementOf(failure).isOfCalendar) throw error
@@ -222,15 +222,15 @@ function failureOfCalendar(deps: UnitDeps, turn: Turn, error: unknown): Failure 
 async function syncOrRemove(
   deps: UnitDeps,
   unit: Unit,
-  one: CalendarTurn,
-  turn: Turn,
+  one: OneCalendar,
+  permit: Permit,
 ): Promise<Interruption | null> {
   if (one.calendar.isUnlisted) {
     await removeCalendar(deps, unit, one.calendar)
     return null
   }
   try {
-    return await syncCalendar(deps, unit, one, turn)
+    return await syncCalendar(deps, unit, one, permit)
   } catch (error) {
     if (!(error instanceof Failure) || settlementOf(error).action !== 'check-list') throw error
     // At once when it is news; after that the list is compared once an hour by itself.

@@ -13,7 +13,7 @@ import type { Database, Queryable } from '#shared/store/database.ts'
 import type { CalendarRow } from '#shared/store/calendars.ts'
 import { fence, type ClaimedConnection, type Fence } from '#shared/store/connections.ts'
 import type { Mailboxes } from '#shared/vendors/mailbox.ts'
-import type { Turn } from '../lanes.ts'
+import type { Permit } from '../lanes.ts'
 
 /** A sync request as it came, with the record that dead letters are made of. */
 export interface UnitRequest {
@@ -135,23 +135,23 @@ export function closedGate(
 
 /**
  * Asked before every call to a vendor and between chunks: may the unit go on?
- * Throws when the turn was taken away.
+ * Throws when the permit was taken away.
  */
-export function interruption(deps: Pick<UnitDeps, 'gates'>, unit: Unit, turn: Turn): Interruption | null {
-  turn.signal.throwIfAborted()
+export function interruption(deps: Pick<UnitDeps, 'gates'>, unit: Unit, permit: Permit): Interruption | null {
+  permit.signal.throwIfAborted()
   const gate = closedGate(deps.gates, unit.connection)
   if (gate !== null) return { kind: 'held', gate }
   unit.progress.openAt = performance.now()
   const ranTooLong = performance.now() - unit.startedAt > RUN_MAX_MS
-  return turn.stopping.aborted || ranTooLong ? { kind: 'handed-over' } : null
+  return permit.stopping.aborted || ranTooLong ? { kind: 'handed-over' } : null
 }
 
 /**
  * Asked before a page is stored: it is dropped whole when its gate has been closed for too long.
- * Throws when the turn was taken away.
+ * Throws when the permit was taken away.
  */
-export function isPageLate(deps: Pick<UnitDeps, 'gates'>, unit: Unit, turn: Turn): Interruption | null {
-  turn.signal.throwIfAborted()
+export function isPageLate(deps: Pick<UnitDeps, 'gates'>, unit: Unit, permit: Permit): Interruption | null {
+  permit.signal.throwIfAborted()
   const gate = closedGate(deps.gates, unit.connection)
   return gate !== null && performance.now() - unit.progress.openAt > LATE_PAGE_MS
     ? { kind: 'held', gate }

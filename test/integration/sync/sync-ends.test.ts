@@ -1,7 +1,7 @@
 // The ends of a unit other than done: overtaken, taken away, handed over, failed.
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { TOPICS } from '#schemas/topics.ts'
-import { openSyncWorld, READ, turnOf, type SyncWorld } from '../../support/sync-world.ts'
+import { openSyncWorld, READ, permitOf, type SyncWorld } from '../../support/sync-world.ts'
 
 let world: SyncWorld
 
@@ -46,8 +46,8 @@ describe('the fence', () => {
     expect(await world.slowly(world.sync(account), overtake)).toEqual({ kind: 'abandoned' })
     await world.noFaults()
     await world.fault({ times: 1, delayMs: 700 })
-    const { turn, stop } = turnOf()
-    const stopped = world.sync(account, [{}], turn)
+    const { permit, stop } = permitOf()
+    const stopped = world.sync(account, [{}], permit)
     expect(
       await world.slowly(stopped, async () => {
         await overtake()
@@ -59,15 +59,15 @@ describe('the fence', () => {
   })
 })
 
-describe('a turn that is taken away', () => {
+describe('a permit that is taken away', () => {
   test('leaves everything as it was; the same work done again succeeds', async () => {
     const account = await world.synced()
     const [id] = await world.eventIds(account)
     await world.changeEvent(account, id!)
     const before = await world.rowVersions(account)
     await world.fault({ times: 1, delayMs: 700 })
-    const { turn, abort } = turnOf()
-    const end = await world.slowly(world.sync(account, [{}], turn), async () => abort.abort())
+    const { permit, abort } = permitOf()
+    const end = await world.slowly(world.sync(account, [{}], permit), async () => abort.abort())
     expect(end).toEqual({ kind: 'abandoned' })
     expect(await world.rowVersions(account)).toEqual(before)
     expect(await world.told()).toEqual([])
@@ -99,9 +99,9 @@ describe('handing over', () => {
   test('on a stop: keys are recorded, the rest is owed, and a ring goes out at once', async () => {
     const account = await world.synced()
     await world.fault({ times: 1, delayMs: 20_000 })
-    const { turn, stop } = turnOf()
+    const { permit, stop } = permitOf()
     const ring = world.webhook(account)
-    const end = await world.slowly(world.sync(account, [ring], turn), async () => stop.abort())
+    const end = await world.slowly(world.sync(account, [ring], permit), async () => stop.abort())
     expect(end).toEqual({ kind: 'handed-over' })
     expect(await world.connection(account)).toMatchObject({ sync_needed: true, unfinished: 0 })
     const [row] = await world.toldOn(TOPICS.retry30s)
@@ -120,8 +120,8 @@ describe('handing over', () => {
     const account = await world.connect({ eventsPerCalendar: 60 })
     await world.pageSize(20)
     await world.fault({ match: { hasPageToken: true }, skip: 1, times: 1, delayMs: 20_000 })
-    const { turn, stop } = turnOf()
-    const end = await world.slowly(world.sync(account, [{}], turn), async () => stop.abort())
+    const { permit, stop } = permitOf()
+    const end = await world.slowly(world.sync(account, [{}], permit), async () => stop.abort())
     expect(end).toEqual({ kind: 'handed-over' })
     const { checkpoint } = await world.calendarRow(account)
     expect(checkpoint?.pageToken).toEqual(expect.any(String))

@@ -3,7 +3,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { TOPICS } from '#schemas/topics.ts'
 import { eventually } from '../../support/eventually.ts'
-import { openSyncWorld, READ, turnOf, type SyncWorld } from '../../support/sync-world.ts'
+import { openSyncWorld, READ, permitOf, type SyncWorld } from '../../support/sync-world.ts'
 import type { Account } from '../../support/world.ts'
 
 let world: SyncWorld
@@ -140,8 +140,8 @@ describe('a calendar that answers 500 beside two that are well', () => {
     const placeOf = ({ id }: Row) => order.findIndex((one) => one.id === id)
     const [first, last] = (await rows(account)).slice(1).toSorted((a, b) => placeOf(a) - placeOf(b))
     await world.fault({ match: { calendarId: last!.vendorId }, times: 1, delayMs: 20_000 })
-    const { turn, stop } = turnOf()
-    const syncing = world.sync(account, [{}], turn)
+    const { permit, stop } = permitOf()
+    const syncing = world.sync(account, [{}], permit)
     await eventually('the last one is being read', async () => {
       const { faults } = await world.world.admin<{ faults: { hits: number; delayMs?: number }[] }>(
         'GET',

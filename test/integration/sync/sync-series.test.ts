@@ -3,7 +3,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { TOPICS } from '#schemas/topics.ts'
 import type { Account } from '../../support/world.ts'
-import { openSyncWorld, READ, turnOf, type SyncWorld } from '../../support/sync-world.ts'
+import { openSyncWorld, READ, permitOf, type SyncWorld } from '../../support/sync-world.ts'
 import type { Vendor } from '#shared/vendors/vendor.ts'
 import { syncConnection } from '../../../services/sync/unit/sync-connection.ts'
 import { SERIES_PER_STEP } from '../../../services/sync/unit/whole-series.ts'
@@ -98,10 +98,12 @@ test('more series than a step takes are read in the next ones, by another unit w
   expect(await reads(account)).toBe(series.length)
   await told({ toldShare: 0.2 })
   for (const id of series) await world.deleteEvent(account, id)
-  const { turn, stop } = turnOf()
+  const { permit, stop } = permitOf()
   // The second of the steps is under way when the process is asked to stop.
   await world.fault({ match: { path: '/instances$' }, skip: SERIES_PER_STEP, times: 1, delayMs: 2_000 })
-  const ended = await world.slowly(world.sync(account, [{}], turn), async () => stop.abort(new Error('stop')))
+  const ended = await world.slowly(world.sync(account, [{}], permit), async () =>
+    stop.abort(new Error('stop')),
+  )
   expect(ended).toEqual({ kind: 'handed-over' })
   // Of those that are left, the page itself told the end of one occurrence in five.
   expect(await seriesRows(account)).toBe(4 * (series.length - SERIES_PER_STEP))
@@ -210,9 +212,11 @@ test('a series that several pages touch is read once, after the last of them, an
   const [account, series] = await weekly(6)
   await world.pageSize(2)
   await world.changeEvent(account, series, { location: 'Garden' })
-  const { turn, stop } = turnOf()
+  const { permit, stop } = permitOf()
   await world.fault({ match: { path: '/events$' }, skip: 1, times: 1, delayMs: 2_000 })
-  const ended = await world.slowly(world.sync(account, [{}], turn), async () => stop.abort(new Error('stop')))
+  const ended = await world.slowly(world.sync(account, [{}], permit), async () =>
+    stop.abort(new Error('stop')),
+  )
   expect(ended).toEqual({ kind: 'handed-over' })
   expect(await gardens(account)).toBe(2)
   expect(await reads(account)).toBe(0)

@@ -95,7 +95,7 @@ function limited(vendor: Vendor, deps: Omit<GuardDeps, 'clock' | 'logger'>, toke
   return {
     mailbox: (id: ConnectionId) => mailboxes.of({ vendor: vendor.name, connectionId: id }),
     login: (mailbox: ConnectionId) =>
-      guard.run({ mailbox, door: 'login', share: 'live' }, signal, (each) =>
+      guard.run({ mailbox, endpoint: 'login', priority: 'live' }, signal, (each) =>
         each(() => vendor.refresh('r', signal)),
       ),
   }

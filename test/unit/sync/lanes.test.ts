@@ -6,8 +6,8 @@ import {
   type LaneLimits,
   type LaneRequest,
   type Lanes,
-  type Turn,
-  type TurnEnd,
+  type Permit,
+  type PermitEnd,
 } from '../../../services/sync/lanes.ts'
 import { eventually } from '../../support/eventually.ts'
 
@@ -17,11 +17,11 @@ interface Ring extends LaneRequest {
 
 interface RunningUnit {
   readonly names: readonly string[]
-  readonly turn: Turn
-  readonly end: (end: TurnEnd) => Promise<void>
+  readonly permit: Permit
+  readonly end: (end: PermitEnd) => Promise<void>
 }
 
-const COMPLETE: TurnEnd = { kind: 'complete' }
+const COMPLETE: PermitEnd = { kind: 'complete' }
 const WIDE: LaneLimits = { slots: 100, bulkheadSlots: 100, backfillSlots: 100, slotWaitMs: 60_000 }
 
 const open: Lanes<Ring>[] = []
@@ -34,12 +34,12 @@ function world(limits: Partial<LaneLimits> = {}, backfillShare?: () => number) {
   const completed: string[] = []
   const seen = { blocked: 0, acknowledgedAt: 0, started: [] as string[] }
   const lanes = createLanes<Ring>({
-    run: (requests, turn) => {
-      const { promise, resolve } = Promise.withResolvers<TurnEnd>()
+    run: (requests, permit) => {
+      const { promise, resolve } = Promise.withResolvers<PermitEnd>()
       const names = requests.map(({ name }) => name)
       const unit: RunningUnit = {
         names,
-        turn,
+        permit,
         async end(end) {
           running.splice(running.indexOf(unit), 1)
           resolve(end)
@@ -97,7 +97,7 @@ describe('a lane', () => {
     await settle(lanes)
     expect(names()).toEqual([])
     seen.acknowledgedAt = performance.now()
-    await eventually('a new turn', () => names().length === 1)
+    await eventually('a new permit', () => names().length === 1)
     expect(names()).toEqual(['a1+a2'])
     expect(completed).toEqual([])
   })
@@ -151,7 +151,7 @@ describe('slots', () => {
     await running[0]!.end({ kind: 'backfill' })
     await running.find((unit) => unit.names[0] === 'b1')!.end({ kind: 'backfill' })
     expect(names()).toEqual(['c1', 'a1'])
-    expect(running.map((unit) => unit.turn.slot)).toEqual(['live', 'backfill'])
+    expect(running.map((unit) => unit.permit.slot)).toEqual(['live', 'backfill'])
     await running[1]!.end(COMPLETE)
     expect(names()).toEqual(['c1', 'b1'])
   })
@@ -186,7 +186,7 @@ describe('slots', () => {
     const { ring, ask, names, running } = world({ backfillSlots: 2 }, () => share)
     for (const name of ['a1', 'b1', 'c1', 'd1', 'e1', 'f1']) ask(name)
     expect(names()).toEqual(['a1', 'b1', 'c1', 'd1'])
-    expect(running.map((unit) => unit.turn.slot)).toEqual(['live', 'live', 'live', 'live'])
+    expect(running.map((unit) => unit.permit.slot)).toEqual(['live', 'live', 'live', 'live'])
     ring('g1')
     expect(names()).toEqual(['a1', 'b1', 'c1', 'd1', 'g1'])
     await running[0]!.end(COMPLETE)
@@ -212,13 +212,13 @@ describe('slots', () => {
       await running.at(-1)!.end({ kind: 'backfill' })
     }
     await eventually('the hand-overs', () => running.length === 4)
-    expect(running.map((unit) => [unit.names[0], unit.turn.slot])).toEqual([
+    expect(running.map((unit) => [unit.names[0], unit.permit.slot])).toEqual([
       ['x0', 'backfill'],
       ['x5', 'none'],
       ['x6', 'none'],
       ['x7', 'none'],
     ])
-    expect(running[1]!.turn.waiting).toBeGreaterThanOrEqual(5)
+    expect(running[1]!.permit.waiting).toBeGreaterThanOrEqual(5)
   })
 
   test('are not needed to hand over what waited for one too long', async () => {
@@ -226,7 +226,7 @@ describe('slots', () => {
     ring('a1')
     ring('b1')
     await eventually('the hand-over', () => names().length === 2)
-    expect(running[1]!.turn.slot).toBe('none')
+    expect(running[1]!.permit.slot).toBe('none')
     await running[1]!.end(COMPLETE)
     expect(completed).toEqual(['b1'])
     expect(names()).toEqual(['a1'])
@@ -234,7 +234,7 @@ describe('slots', () => {
 })
 
 describe('a source that went away', () => {
-  test('takes its queued requests with it, and the turn of the unit that works on one', async () => {
+  test('takes its queued requests with it, and the permit of the unit that works on one', async () => {
     const { lanes, ring, running, completed, names } = world({ slots: 2 })
     ring('a1', { source: 'p1' })
     ring('b1', { source: 'p0' })
@@ -242,7 +242,7 @@ describe('a source that went away', () => {
     ring('d1', { source: 'p0' })
     const [a, b] = running
     lanes.withdraw('p1')
-    expect([a!.turn.signal.aborted, b!.turn.signal.aborted]).toEqual([true, false])
+    expect([a!.permit.signal.aborted, b!.permit.signal.aborted]).toEqual([true, false])
     await a!.end({ kind: 'returned' })
     expect(names()).toEqual(['b1', 'd1'])
     await b!.end(COMPLETE)
@@ -256,12 +256,12 @@ test('a unit hears of a live request that came into its lane while it runs, not 
   const unit = running[0]!
   ask('a2')
   ring('b1')
-  expect(unit.turn.rung?.aborted).toBe(false)
+  expect(unit.permit.rung?.aborted).toBe(false)
   ring('a3')
-  expect(unit.turn.rung?.aborted).toBe(true)
+  expect(unit.permit.rung?.aborted).toBe(true)
   await unit.end(COMPLETE)
   expect(running.at(-1)?.names).toEqual(['a2', 'a3'])
-  expect(running.at(-1)?.turn.rung?.aborted).toBe(false)
+  expect(running.at(-1)?.permit.rung?.aborted).toBe(false)
 })
 
 describe('draining', () => {
@@ -271,24 +271,24 @@ describe('draining', () => {
     ring('b1')
     const [a] = running
     const drained = lanes.drain(60_000)
-    expect(a!.turn.stopping.aborted).toBe(true)
-    expect(a!.turn.signal.aborted).toBe(false)
+    expect(a!.permit.stopping.aborted).toBe(true)
+    expect(a!.permit.signal.aborted).toBe(false)
     await a!.end(COMPLETE)
     await drained
     expect(completed).toEqual(['a1'])
     expect(names()).toEqual([])
   })
 
-  test('takes the turn of a unit that does not come to an end', async () => {
+  test('takes the permit of a unit that does not come to an end', async () => {
     const { lanes, ring, running } = world()
     ring('a1')
     await lanes.drain(20)
-    expect(running[0]!.turn.signal.aborted).toBe(true)
+    expect(running[0]!.permit.signal.aborted).toBe(true)
   })
 })
 
 describe('whatever happens', () => {
-  const ends = fc.constantFrom<TurnEnd>(
+  const ends = fc.constantFrom<PermitEnd>(
     COMPLETE,
     { kind: 'returned' },
     { kind: 'backfill' },

@@ -1,4 +1,4 @@
-// The circuit breaker of one door of a vendor. One watches for outages, one for refusals of
+// The circuit breaker of one endpoint of a vendor. One watches for outages, one for refusals of
 // everybody (ADR 17). Invariants: only trouble of the whole vendor opens it (failures in a row, of
 // more than one mailbox, with no answer in between), never the answer to one mailbox; while it is
 // open exactly one call at a time goes through to probe, and only the verdict of a probe closes it;
@@ -13,7 +13,7 @@ import { Ramp, RATE_MIN } from './ramp.ts'
 export interface Watch {
   readonly failures: ReadonlySet<FailureCode>
   readonly inARow: number
-  /** One mailbox that breaks every answer must not close the door for the others. */
+  /** One mailbox that breaks every answer must not close the endpoint for the others. */
   readonly callersMin: number
   readonly pauseMaxMs: number
   /** What those are told who are kept back. */
@@ -22,7 +22,7 @@ export interface Watch {
    * Those who are kept back come again spread over so many a second; null: as their backoff says.
    */
   readonly comeBackPerSecond: number | null
-  /** Calls per second that go out at least when the door is open again. */
+  /** Calls per second that go out at least when the endpoint is open again. */
   readonly rateMin: number
 }
 
@@ -91,7 +91,7 @@ export interface BreakerDeps {
   readonly random?: () => number
   /** `cause`: the code of the failure that opened it. */
   readonly changed?: (state: 'open' | 'closed', cause: string) => void
-  /** The door stays closed for so many ms from now, unless a probe says otherwise. */
+  /** The endpoint stays closed for so many ms from now, unless a probe says otherwise. */
   readonly rests?: (ms: number) => void
 }
 
@@ -118,7 +118,7 @@ class VendorBreaker implements Breaker {
   #state: State = { kind: 'closed' }
   #failures = 0
   readonly #callers = new Set<string>()
-  /** Kept back since the door closed. */
+  /** Kept back since the endpoint closed. */
   readonly #waiting = new Set<string>()
   readonly #ramp = new Ramp()
   #lastFailureAt = Number.NEGATIVE_INFINITY
@@ -166,7 +166,7 @@ class VendorBreaker implements Breaker {
   }
 
   #answered(isProbe: boolean): void {
-    // What began before the door closed says nothing about now.
+    // What began before the endpoint closed says nothing about now.
     if (this.#state.kind !== 'closed' && !isProbe) return
     const now = this.#deps.monotonic()
     this.#failures = 0

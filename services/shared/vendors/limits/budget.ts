@@ -9,7 +9,7 @@ import { Failure } from '#shared/domain/failure.ts'
 import type { ConnectionId, VendorName } from '#shared/domain/ids.ts'
 import type { Clock } from '#shared/process/clock.ts'
 
-export type Share = 'live' | 'backfill'
+export type Priority = 'live' | 'backfill'
 
 /** Calls that a vendor allows in a minute. */
 export interface Quota {
@@ -50,8 +50,8 @@ export interface Caller {
   /** null: nobody's mailbox yet, as in the callback of a consent. */
   readonly mailbox: ConnectionId | null
   /** The token server has its own quota, which nobody has written down: only its rests count. */
-  readonly door: 'api' | 'login'
-  readonly share: Share
+  readonly endpoint: 'api' | 'login'
+  readonly priority: Priority
 }
 
 export interface Budget {
@@ -69,11 +69,11 @@ export interface Budget {
 }
 
 /**
- * The key under which all processes hear that a door refuses everybody;
+ * The key under which all processes hear that a endpoint refuses everybody;
  * nobody calls while it rests.
  */
-export function refusalsKey(vendor: VendorName, door: Caller['door']): string {
-  return `${vendor} ${door} refusals`
+export function refusalsKey(vendor: VendorName, endpoint: Caller['endpoint']): string {
+  return `${vendor} ${endpoint} refusals`
 }
 
 /** Of a quota: earned evenly over the minute … */
@@ -113,7 +113,7 @@ class SharedBudget implements Budget {
   async take(caller: Caller): Promise<void> {
     const keys = this.#keysOf(caller)
     const wishes = keys.map(({ key, perMinute }) => {
-      const chunk = perMinute === null ? null : this.#chunkOf(`${caller.share} ${key}`)
+      const chunk = perMinute === null ? null : this.#chunkOf(`${caller.priority} ${key}`)
       const isHeld = chunk === null || chunk.left > 0
       // Taken at once, not after the answer: meanwhile others take from the same chunk.
       if (chunk && isHeld) chunk.left -= 1
@@ -123,7 +123,7 @@ class SharedBudget implements Budget {
     for (const { chunk, isFill } of wishes) if (chunk && isFill) chunk.isFilling = true
     try {
       const grants = await this.#deps.store.take(
-        wishes.map(({ key, calls, perMinute }) => ({ key, calls, ...pace(perMinute ?? 1, caller.share) })),
+        wishes.map(({ key, calls, perMinute }) => ({ key, calls, ...pace(perMinute ?? 1, caller.priority) })),
       )
       const resting = grants.filter(({ isResting }) => isResting)
       const [rest] = resting.toSorted((a, b) => b.waitMicros - a.waitMicros)
@@ -148,23 +148,23 @@ class SharedBudget implements Budget {
     const micros = failure.retryAt - this.#deps.clock.now()
     if (micros <= 0) return
     const isVendors = failure.kind === 'throttled' && failure.scope === 'vendor'
-    if (isVendors) return this.#deps.store.rest(this.#doorKey(caller), micros)
+    if (isVendors) return this.#deps.store.rest(this.#endpointKey(caller), micros)
     if (caller.mailbox !== null) await this.#deps.store.rest(this.#mailboxKey(caller.mailbox), micros)
   }
 
   /** The mailbox before the vendor: the order in which their rows are locked. */
   #keysOf(caller: Caller): readonly { readonly key: string; readonly perMinute: number | null }[] {
     const { quota } = this.#deps
-    const isApi = caller.door === 'api'
-    const door = { key: this.#doorKey(caller), perMinute: isApi ? quota.perMinute : null }
-    const refusals = { key: refusalsKey(this.#deps.vendor, caller.door), perMinute: null }
-    if (caller.mailbox === null) return [door, refusals]
+    const isApi = caller.endpoint === 'api'
+    const endpoint = { key: this.#endpointKey(caller), perMinute: isApi ? quota.perMinute : null }
+    const refusals = { key: refusalsKey(this.#deps.vendor, caller.endpoint), perMinute: null }
+    if (caller.mailbox === null) return [endpoint, refusals]
     const perMinute = isApi ? quota.mailboxPerMinute : null
-    return [{ key: this.#mailboxKey(caller.mailbox), perMinute }, door, refusals]
+    return [{ key: this.#mailboxKey(caller.mailbox), perMinute }, endpoint, refusals]
   }
 
-  #doorKey({ door }: Caller): string {
-    return door === 'api' ? this.#deps.vendor : `${this.#deps.vendor} login`
+  #endpointKey({ endpoint }: Caller): string {
+    return endpoint === 'api' ? this.#deps.vendor : `${this.#deps.vendor} login`
   }
 
   #mailboxKey(mailbox: ConnectionId): string {
@@ -220,15 +220,15 @@ class SharedBudget implements Budget {
 
   #restFailure({ key, waitMicros }: { readonly key: string; readonly waitMicros: number }, caller: Caller) {
     const retryAt = this.#deps.clock.now() + waitMicros
-    if (key === refusalsKey(this.#deps.vendor, caller.door))
+    if (key === refusalsKey(this.#deps.vendor, caller.endpoint))
       return new Failure('vendor/refusing-all', undefined, { retryAt })
-    const isVendors = key === this.#doorKey(caller)
+    const isVendors = key === this.#endpointKey(caller)
     return new Failure(isVendors ? 'vendor/quota-exhausted' : 'vendor/throttled', undefined, { retryAt })
   }
 }
 
-function pace(perMinute: number, share: Share) {
+function pace(perMinute: number, priority: Priority) {
   const stepMicros = Math.max(1, Math.round(60_000_000 / (perMinute * EARNED)))
-  const calls = Math.max(1, Math.floor(perMinute * (share === 'live' ? ROOM : BACKFILL_ROOM)))
+  const calls = Math.max(1, Math.floor(perMinute * (priority === 'live' ? ROOM : BACKFILL_ROOM)))
   return { stepMicros, roomMicros: calls * stepMicros }
 }

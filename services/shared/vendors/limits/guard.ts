@@ -1,5 +1,5 @@
 // The limits of one vendor in this process: calls per mailbox at a time, budgets and rests shared
-// by all processes, and a circuit breaker per door. It changes nothing of a call that goes out.
+// by all processes, and a circuit breaker per endpoint. It changes nothing of a call that goes out.
 // Invariants: no call goes out inside a rest, beyond a budget or through an open breaker, and
 // what a method of the port sends is counted call by call; a refused call fails at once as
 // `throttled` with `retryAt`, so a unit backs off without an attempt being counted, and nothing
@@ -82,8 +82,8 @@ class VendorGuard implements Guard {
   readonly #deps: GuardDeps
   readonly #budget: Budget
   readonly #limiter: Limiter = createLimiter({ perKey: CALLS_PER_MAILBOX, waitingMax: CALLS_WAITING_MAX })
-  readonly #outages: Readonly<Record<Caller['door'], Breaker>>
-  readonly #refusals: Readonly<Record<Caller['door'], Breaker>>
+  readonly #outages: Readonly<Record<Caller['endpoint'], Breaker>>
+  readonly #refusals: Readonly<Record<Caller['endpoint'], Breaker>>
 
   constructor(vendor: VendorName, deps: GuardDeps) {
     this.#vendor = vendor
@@ -98,13 +98,13 @@ class VendorGuard implements Guard {
   }
 
   async run<T>(caller: Caller, signal: AbortSignal, method: (each: EachCall) => Promise<T>): Promise<T> {
-    const { mailbox, door } = caller
+    const { mailbox, endpoint } = caller
     const who = mailbox ?? 'nobody'
     let opening: Promise<void> | null = null
     const each: EachCall = async (send) => {
       let isSent = false
       try {
-        using _place = mailbox === null ? null : await this.#limiter.enter(`${mailbox} ${door}`, signal)
+        using _place = mailbox === null ? null : await this.#limiter.enter(`${mailbox} ${endpoint}`, signal)
         // The first call decides at once whether the method begins;
         // those after it, or beside it, wait a little.
         if (opening === null) await (opening = this.#take(caller, 0, signal))
@@ -120,7 +120,9 @@ class VendorGuard implements Guard {
       }
     }
     try {
-      return await this.#refusals[door].run(who, () => this.#outages[door].run(who, () => method(each)))
+      return await this.#refusals[endpoint].run(who, () =>
+        this.#outages[endpoint].run(who, () => method(each)),
+      )
     } catch (error) {
       if (error instanceof NotSent) {
         countRefusal(this.#vendor, error.cause)
@@ -165,21 +167,21 @@ function countRefusal(vendor: VendorName, error: unknown): void {
   if (error instanceof Failure) metrics.vendorRefusals.add(1, { vendor, code: error.code })
 }
 
-function breakerOf(vendor: VendorName, door: Caller['door'], watch: Watch, deps: GuardDeps): Breaker {
+function breakerOf(vendor: VendorName, endpoint: Caller['endpoint'], watch: Watch, deps: GuardDeps): Breaker {
   const { clock, monotonic, random, logger, store } = deps
   const isOutage = watch === OUTAGES
-  const labels = { vendor, door: isOutage ? door : `${door}-refusals` }
+  const labels = { vendor, door: isOutage ? endpoint : `${endpoint}-refusals` }
   metrics.vendorBreaker.record(0, labels)
   const name = vendor === 'google' ? 'Google' : 'Microsoft'
   const rest = (ms: number) => {
     // A little shorter than our own pause,
     // so that the probe of this process is not kept back by it.
-    store.rest(refusalsKey(vendor, door), ms * 900).catch((error: unknown) => {
+    store.rest(refusalsKey(vendor, endpoint), ms * 900).catch((error: unknown) => {
       logger.info({ err: error, ...labels }, 'a rest could not be stored for the other processes')
     })
   }
   return createBreaker({
-    vendor: door === 'api' ? name : `The login of ${name}`,
+    vendor: endpoint === 'api' ? name : `The login of ${name}`,
     watch,
     clock,
     ...(monotonic && { monotonic }),

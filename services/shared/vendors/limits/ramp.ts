@@ -2,7 +2,7 @@
 // on it at once. Invariants: until a minute has passed without anybody waiting, calls go out one by
 // one at a rate that follows from the usual second before the outage; who has to wait has a turn of
 // its own, so nobody comes twice in vain; no turn lies further away than a unit waits. In the hands
-// of the breaker, per process and door like it. Time is monotonic and given by the caller.
+// of the breaker, per process and endpoint like it. Time is monotonic and given by the caller.
 
 /**
  * Of the usual second before: the usual work, and half as much of what waited.
@@ -39,7 +39,7 @@ export class Ramp {
   #next = 0
   #waitedAt = 0
 
-  /** A call was answered while the door was open. */
+  /** A call was answered while the endpoint was open. */
   answered(now: number): void {
     if (this.#startedAt !== null) return
     const second = Math.floor(now / 1_000)

@@ -59,8 +59,8 @@ function setup(rejects: readonly string[] = []) {
   return { callers, log, mailboxes, mailbox: mailboxes.of(ALICE) }
 }
 
-const LIVE = { mailbox: ALICE.connectionId, door: 'api', share: 'live' }
-const BACKFILL = { ...LIVE, share: 'backfill' }
+const LIVE = { mailbox: ALICE.connectionId, endpoint: 'api', priority: 'live' }
+const BACKFILL = { ...LIVE, priority: 'backfill' }
 
 test('every call is that of its connection; what reads a whole calendar, or looks up what one lacked, is backfill', async () => {
   const { mailbox, callers } = setup()
@@ -84,8 +84,8 @@ test('a question about the account and a grant that is given back are held up by
   await mailbox.probeAccount(true, signal)
   await mailbox.revoke('refresh', signal)
   expect(callers).toEqual([
-    { mailbox: null, door: 'api', share: 'live' },
-    { mailbox: null, door: 'login', share: 'live' },
+    { mailbox: null, endpoint: 'api', priority: 'live' },
+    { mailbox: null, endpoint: 'login', priority: 'live' },
   ])
 })
 

@@ -8,7 +8,7 @@ import { processRoom, ROOM_LIMITS } from '#shared/vendors/room.ts'
 import type { Page } from '#shared/vendors/vendor.ts'
 import type { CalendarRun } from '../../../../services/sync/unit/read-run.ts'
 import { fetchPage } from '../../../../services/sync/unit/fetch-page.ts'
-import type { Turn } from '../../../../services/sync/lanes.ts'
+import type { Permit } from '../../../../services/sync/lanes.ts'
 import type { Unit, UnitDeps } from '../../../../services/sync/unit/unit.ts'
 import { freeMailboxes } from '../../../support/free-mailboxes.ts'
 
@@ -50,11 +50,11 @@ function setup(waitMs: number) {
   } as unknown as Unit
   const run = { calendar: { vendorCalendarId: 'a' } } as unknown as CalendarRun
   const still = new AbortController().signal
-  const turn = { signal: still, stopping: still } as unknown as Turn
+  const permit = { signal: still, stopping: still } as unknown as Permit
   return {
     asked,
     inHand,
-    fetch: () => fetchPage(deps, unit, run, turn),
+    fetch: () => fetchPage(deps, unit, run, permit),
     close: () => (gate = { state: 'off', gate: 'CALENDAR_SYNC_ENABLED', text: 'Calendar sync not enabled' }),
   }
 }

@@ -4,7 +4,7 @@ import type { CalendarEvent } from '#shared/domain/event.ts'
 import { systemClock } from '#shared/process/clock.ts'
 import type { Page } from '#shared/vendors/vendor.ts'
 import type { CalendarRun } from '../../../../services/sync/unit/read-run.ts'
-import type { Turn } from '../../../../services/sync/lanes.ts'
+import type { Permit } from '../../../../services/sync/lanes.ts'
 import { fetchOrLeave } from '../../../../services/sync/unit/leave-place.ts'
 import { NO_PROGRESS_YET } from '../../../../services/sync/unit/run-progress.ts'
 import type { Unit, UnitDeps } from '../../../../services/sync/unit/unit.ts'
@@ -52,7 +52,7 @@ async function taken(pages: readonly Page[]): Promise<number> {
   const connection = { vendor: 'microsoft', now: 0 }
   const unit = { connection, progress: {}, startedAt: performance.now() } as unknown as Unit
   const still = new AbortController().signal
-  const turn = { signal: still, stopping: still } as unknown as Turn
+  const permit = { signal: still, stopping: still } as unknown as Permit
   const calendar = { reading: 'usual', vendorCalendarId: 'a', calendarId: 'a' }
   let run = {
     calendar,
@@ -62,7 +62,7 @@ async function taken(pages: readonly Page[]): Promise<number> {
     progress: NO_PROGRESS_YET,
   } as unknown as CalendarRun
   for (let n = 0; n < pages.length; n += 1) {
-    const at = await fetchOrLeave(deps, unit, run, turn).catch((error: unknown) => error)
+    const at = await fetchOrLeave(deps, unit, run, permit).catch((error: unknown) => error)
     if (at instanceof Error) {
       expect(at).toMatchObject({ code: 'vendor/no-progress' })
       return n

@@ -5,7 +5,7 @@ import { Failure, type FailureCode } from '#shared/domain/failure.ts'
 import { systemClock } from '#shared/process/clock.ts'
 import type { CalendarRun } from '../../../../services/sync/unit/read-run.ts'
 import { AccountTrouble, fetchPage } from '../../../../services/sync/unit/fetch-page.ts'
-import type { Turn } from '../../../../services/sync/lanes.ts'
+import type { Permit } from '../../../../services/sync/lanes.ts'
 import type { Unit, UnitDeps } from '../../../../services/sync/unit/unit.ts'
 import { freeMailboxes } from '../../../support/free-mailboxes.ts'
 
@@ -49,8 +49,8 @@ async function tried({
   const unit = { connection, progress: { pages: 0 }, startedAt: performance.now() } as unknown as Unit
   const run = { calendar: { vendorCalendarId: 'a', lastCode } } as unknown as CalendarRun
   const still = new AbortController().signal
-  const turn = { signal: still, stopping: still } as unknown as Turn
-  const met = await fetchPage(deps, unit, run, turn).catch((error: unknown) => error)
+  const permit = { signal: still, stopping: still } as unknown as Permit
+  const met = await fetchPage(deps, unit, run, permit).catch((error: unknown) => error)
   const failure = met instanceof AccountTrouble ? met.failure : met
   return { code: failure instanceof Failure ? failure.code : null, of: met instanceof AccountTrouble, asked }
 }

@@ -6,13 +6,13 @@ import { pause } from '#shared/process/loop.ts'
 import { shardsWithRows, type ShardLease } from '#shared/store/relay.ts'
 import { closeShard, drainShard, ownedShard, type OwnedShard, type RelayDeps } from './relay.ts'
 
-const POLL_MIN_MS = 20
-const POLL_MAX_MS = 500
+const LOOK_MIN_MS = 20
+const LOOK_MAX_MS = 500
 /**
  * 20 ms grow to 500 ms within some 2.5 s of silence:
  * a burst is met awake, an idle relay asks twice a second.
  */
-const POLL_GROWTH = 1.25
+const LOOK_GROWTH = 1.25
 const TROUBLE_WAIT_MIN_MS = 50
 const TROUBLE_WAIT_MAX_MS = 1000
 /** The forced exit comes after 10 s; the leases are to be given back before. */
@@ -26,10 +26,10 @@ interface Entry {
   notBeforeMs: number
 }
 
-export class Poll {
+export class ShardLoops {
   readonly #deps: RelayDeps & { readonly fenced: (lease: ShardLease) => void }
   readonly #entries = new Map<number, Entry>()
-  #waitMs = POLL_MIN_MS
+  #waitMs = LOOK_MIN_MS
 
   constructor(deps: RelayDeps & { readonly fenced: (lease: ShardLease) => void }) {
     this.#deps = deps
@@ -71,7 +71,7 @@ export class Poll {
       if (ready.includes(shardNumber(entry)) || !entry.shard.producer) this.#start(entry)
     }
     const busy = [...this.#entries.values()].some((entry) => entry.task !== null)
-    this.#waitMs = busy ? POLL_MIN_MS : Math.min(POLL_MAX_MS, this.#waitMs * POLL_GROWTH)
+    this.#waitMs = busy ? LOOK_MIN_MS : Math.min(LOOK_MAX_MS, this.#waitMs * LOOK_GROWTH)
     return this.#waitMs
   }
 
