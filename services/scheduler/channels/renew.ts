@@ -1,5 +1,5 @@
-// More life for a channel. Invariant: one that cannot be renewed is not stopped here; another is
-// opened first.
+// More life for a channel. Invariant: a channel that lives is not given up here; it is stopped once
+// another is open.
 import { asFailure } from '#shared/domain/failure.ts'
 import { deleteChannel, markRenewed } from '#shared/store/channels.ts'
 import type { JobDeps } from '../deps.ts'
