@@ -1,6 +1,6 @@
-// The calls of one connection, bound to its token and its limits. Invariants: a call whose token the
-// vendor rejects is made once more, with a fresh one; whose call it is follows from the connection,
-// never from the token; every call passes the guard of its vendor.
+// The calls of one connection, bound to its token and its limits. Invariants: a call whose token
+// the vendor rejects is made once more, with a fresh one; whose call it is follows from the
+// connection, never from the token; every call passes the guard of its vendor.
 import { Failure } from '#shared/domain/failure.ts'
 import type { ConnectionId, VendorName } from '#shared/domain/ids.ts'
 import type { Caller, Quota, Share } from './limits/budget.ts'

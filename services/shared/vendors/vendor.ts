@@ -2,9 +2,9 @@
 // An adapter keeps no state between calls except HTTP connections; it never retries (one place
 // decides about retry), never follows a redirect, and translates everything unexpected into a
 // Failure before it leaves. When the caller's signal aborts, a call rejects with the signal's
-// reason. `vendor/token-rejected` asks for a fresh access token. A method takes the token itself and
-// knows no connection, since a consent has a token before there is a connection; what has one calls
-// through its mailbox (mailbox.ts), which binds the token and the limits.
+// reason. `vendor/token-rejected` asks for a fresh access token. A method takes the token itself
+// and knows no connection, since a consent has a token before there is a connection; what has one
+// calls through its mailbox (mailbox.ts), which binds the token and the limits.
 import type { CalendarEvent } from '#shared/domain/event.ts'
 import type { Micros, VendorName } from '#shared/domain/ids.ts'
 import type { Reading } from '#shared/domain/reading.ts'

@@ -1,9 +1,10 @@
-// The limits of one vendor in this process: calls per mailbox at a time, budgets and rests shared by
-// all processes, and a circuit breaker per door. It changes nothing of a call that goes out.
-// Invariants: no call goes out inside a rest, beyond a budget or through an open breaker, and what a
-// method of the port sends is counted call by call; a refused call fails at once as `throttled` with
-// `retryAt`, so a unit backs off without an attempt being counted, and nothing waits here behind a
-// gate that may close meanwhile. That a vendor refuses everybody is told to all processes as a rest.
+// The limits of one vendor in this process: calls per mailbox at a time, budgets and rests shared
+// by all processes, and a circuit breaker per door. It changes nothing of a call that goes out.
+// Invariants: no call goes out inside a rest, beyond a budget or through an open breaker, and what
+// a method of the port sends is counted call by call; a refused call fails at once as `throttled`
+// with `retryAt`, so a unit backs off without an attempt being counted, and nothing waits here
+// behind a gate that may close meanwhile. That a vendor refuses everybody is told to all processes
+// as a rest.
 import { performance } from 'node:perf_hooks'
 import { Failure, type FailureCode } from '#shared/domain/failure.ts'
 import type { VendorName } from '#shared/domain/ids.ts'
