@@ -1,4 +1,5 @@
-// What a service.ts is: its own wiring and no more. Every process is opened by shared/boot.
+// What a service.ts is: its own wiring and no more. Every process is opened by shared/boot. What a
+// step of a unit is: neither counted nor logged in the middle, but by one call.
 import { readdirSync, readFileSync } from 'node:fs'
 import path from 'node:path'
 import { describe, expect, test } from 'vitest'
@@ -32,4 +33,12 @@ describe.each(names)('the wiring of %s', (name) => {
       )
     expect(found).toEqual([])
   })
+})
+
+test('the steps of a unit tell what happens through events.ts alone', () => {
+  const folder = path.join(SERVICES, 'sync/unit')
+  const telling = readdirSync(folder).filter((file) =>
+    /\bmetrics\.|\blogger\.(?:debug|info|warn|error)\(/.test(readFileSync(path.join(folder, file), 'utf8')),
+  )
+  expect(telling).toEqual(['events.ts'])
 })

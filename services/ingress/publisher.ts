@@ -7,7 +7,7 @@ import { syncRequested } from '#shared/messages/sync-requested.ts'
 import type { OutboundRecord, Producer } from '#shared/kafka/broker.ts'
 import type { Clock } from '#shared/process/clock.ts'
 import type { Codec } from '#shared/kafka/codec.ts'
-import { crashPoint } from '#shared/process/crash-point.ts'
+import { step } from '#shared/process/step.ts'
 import type { Logger } from '#shared/process/log.ts'
 import { metrics } from '#shared/process/metrics.ts'
 import { createCoalescer, JOIN_WAIT_MAX_MS } from './coalesce.ts'
@@ -65,13 +65,13 @@ export function createPublisher(deps: PublisherDeps): Publisher {
   })
 
   async function publish(ring: Ring): Promise<Commitment> {
-    crashPoint('ingress.before-publish')
+    step('ingress.before-publish')
     const answer = commits.commit(
       syncRequested(ring, { ...ring, at: deps.clock.now() }, sentBy('ingress', deps.codec)),
     )
     metrics.ingressQueue.record(commits.depth())
     const commitment = await answer
-    if (commitment === 'durable') crashPoint('ingress.published')
+    if (commitment === 'durable') step('ingress.published')
     metrics.ingressQueue.record(commits.depth())
     return commitment
   }

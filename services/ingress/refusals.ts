@@ -4,7 +4,7 @@
 // scheduler may delete the row at the seq of an earlier one.
 import type { GateName } from '#shared/domain/gates.ts'
 import type { ConnectionId } from '#shared/domain/ids.ts'
-import { crashPoint } from '#shared/process/crash-point.ts'
+import { step } from '#shared/process/step.ts'
 import type { Logger } from '#shared/process/log.ts'
 import { metrics } from '#shared/process/metrics.ts'
 import type { Queryable } from '#shared/store/database.ts'
@@ -51,7 +51,7 @@ export function createRefusals(deps: { readonly db: Queryable; readonly logger: 
       const answers = await Promise.all(
         connections.map((connectionId) => commits.commit({ connectionId, gate })),
       )
-      crashPoint('ingress.held')
+      step('ingress.held')
       const stored = answers.filter((answer) => answer === 'durable').length
       metrics.heldRequests.add(stored, { gate })
       return stored === connections.length

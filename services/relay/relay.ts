@@ -6,7 +6,7 @@
 // connection first occurrences keep their order.
 import { asFailure, type Failure } from '#shared/domain/failure.ts'
 import type { TransactionalProducer } from '#shared/kafka/broker.ts'
-import { crashPoint } from '#shared/process/crash-point.ts'
+import { step } from '#shared/process/step.ts'
 import type { Logger } from '#shared/process/log.ts'
 import type { Queryable } from '#shared/store/database.ts'
 import { inSpan, type SpanOptions } from '#shared/process/telemetry.ts'
@@ -65,7 +65,7 @@ export async function openShard(deps: RelayDeps, shard: OwnedShard): Promise<boo
   if (shard.producer) return true
   if (!(await holdsShard(deps.db, deps.owner, shard.lease))) return false
   shard.producer = await deps.openProducer(shard.lease.shard)
-  crashPoint('relay.producer-opened')
+  step('relay.producer-opened')
   return true
 }
 
@@ -88,7 +88,7 @@ export async function drainShard(
     const read = await readOutbox(deps.db, shard.lease.shard, limit)
     const batch = wholePairs(read, shard.rowsMax)
     if (batch.length === 0) return 'drained'
-    crashPoint('relay.rows-read')
+    step('relay.rows-read')
     const outcome = await publishBatch(deps, shard, batch)
     if (outcome === 'lost') return 'lost'
     if (outcome === 'published' && batch.length === read.length) {
@@ -110,7 +110,7 @@ export async function closeShard(shard: OwnedShard): Promise<void> {
 async function deletePublished(deps: RelayDeps, shard: OwnedShard): Promise<void> {
   if (shard.published.length === 0) return
   await deleteOutbox(deps.db, shard.published)
-  crashPoint('relay.deleted')
+  step('relay.deleted')
   shard.published = []
 }
 
@@ -135,7 +135,7 @@ async function publishBatch(
     narrow(deps, shard, batch, failure)
     return 'refused'
   }
-  crashPoint('relay.published')
+  step('relay.published')
   shard.published = batch.map((row) => row.id)
   shard.rowsMax = Math.min(ROWS_MAX, shard.rowsMax * 2)
   shard.refused = null

@@ -13,7 +13,7 @@ import {
   openIntake,
   type Receipt,
 } from '#shared/kafka/intake.ts'
-import { crashPoint } from '#shared/process/crash-point.ts'
+import { step } from '#shared/process/step.ts'
 import { metrics } from '#shared/process/metrics.ts'
 import type { DueHeap } from './due-heap.ts'
 
@@ -57,7 +57,7 @@ export function openSchedulings(open: OpenConsumer, deps: SchedulingDeps): Intak
       return { kind: 'message', message: { ...decoded.message, vendor } }
     },
     accept({ message, record, receipt }) {
-      crashPoint('retry.taken-in')
+      step('retry.taken-in')
       const { epoch, dueAt } = message
       const traceparent = record.headers.get('traceparent')
       offer(heap, { subject: subjectOf(message), epoch, dueAt, message, traceparent, receipt })

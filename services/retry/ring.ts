@@ -9,7 +9,7 @@ import { syncRequested } from '#shared/messages/sync-requested.ts'
 import type { OutboundRecord, Producer } from '#shared/kafka/broker.ts'
 import type { Clock } from '#shared/process/clock.ts'
 import type { Codec } from '#shared/kafka/codec.ts'
-import { crashPoint } from '#shared/process/crash-point.ts'
+import { step } from '#shared/process/step.ts'
 import { metrics } from '#shared/process/metrics.ts'
 import type { DueHeap } from './due-heap.ts'
 import { offer, type Scheduling } from './intake.ts'
@@ -37,14 +37,14 @@ export async function ringDue(deps: RingDeps): Promise<number> {
   const due = deps.heap.takeDue(now, RINGS_MAX)
   if (due.length === 0) return waitMs(deps.heap.nextDueAt, now)
   try {
-    crashPoint('retry.before-ring')
+    step('retry.before-ring')
     await deps.producer.send(due.map((item) => ringOf(deps.codec, item, now)))
   } catch (error) {
     // A later unit's record may have come meanwhile; the partition may be somebody else's.
     for (const item of due) if (item.receipt.isOurs()) offer(deps.heap, item)
     throw error
   }
-  crashPoint('retry.rung')
+  step('retry.rung')
   for (const item of due) {
     item.receipt.done()
     metrics.retryLateSeconds.record(Math.max(0, (now - item.dueAt) / 1e6))

@@ -52,7 +52,7 @@ export function openDoorbells(open: OpenConsumer, deps: DoorbellDeps): Intake {
     observe() {
       for (const [state, count] of Object.entries(lanes.counts())) metrics.lanes.record(count, { state })
     },
-    crashPoints: {
+    steps: {
       buried: 'sync.buried',
       beforeCommit: 'sync.before-offset-commit',
       committed: 'sync.offset-committed',

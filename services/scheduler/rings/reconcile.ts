@@ -1,6 +1,6 @@
 // Every connection is checked now and then although nothing rang, since vendors lose notifications.
 // The next time is set ± 20 %, so that connections made together spread out.
-import { crashPoint } from '#shared/process/crash-point.ts'
+import { step } from '#shared/process/step.ts'
 import { markReconciled, reconcilableConnections, type DueConnection } from '#shared/store/due.ts'
 import { ringPages, type PagedRings, type RingDeps } from './ring-pages.ts'
 
@@ -16,7 +16,7 @@ const RECONCILE: PagedRings<DueConnection, 'connectionId'> = {
   read: reconcilableConnections,
   by: 'connectionId',
   mark(db, rung) {
-    crashPoint('scheduler.reconcile-rung')
+    step('scheduler.reconcile-rung')
     const ids = rung.map(({ connectionId }) => connectionId)
     return markReconciled(db, ids, EVERY_SECONDS)
   },

@@ -2,7 +2,7 @@
 // keeps a change that was refused. Invariant: a row is deleted after its ring is durable, at the
 // seq that was read: a refusal in between survives.
 import type { Gates } from '#shared/domain/gates.ts'
-import { crashPoint } from '#shared/process/crash-point.ts'
+import { step } from '#shared/process/step.ts'
 import { countHeld, deleteHeld, heldConnections, type HeldConnection } from '#shared/store/held-rings.ts'
 import { ringPages, type PagedRings, type RingDeps } from './ring-pages.ts'
 
@@ -41,7 +41,7 @@ const refused = (gates: Gates, perRun: number): PagedRings<HeldConnection, 'conn
   // otherwise closing it would only delay.
   isAllowed: ({ gate }) => gate !== 'CALENDAR_WEBHOOK_ENABLED' || gates.webhook().state === 'on',
   mark(db, rung) {
-    crashPoint('scheduler.held-rung')
+    step('scheduler.held-rung')
     return deleteHeld(db, rung)
   },
 })

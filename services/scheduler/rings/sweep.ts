@@ -1,7 +1,7 @@
 // The net under every other ring: whatever is owed and overdue is rung here, connections and single
 // calendars, so that no state with work exists that nothing will ring. It finds what a lost retry
 // record, a crash or a bug elsewhere left behind.
-import { crashPoint } from '#shared/process/crash-point.ts'
+import { step } from '#shared/process/step.ts'
 import {
   markCalendarsRung,
   markRung,
@@ -19,7 +19,7 @@ const CONNECTIONS: PagedRings<DueConnection, 'connectionId'> = {
   read: overdueConnections,
   by: 'connectionId',
   mark(db, rung) {
-    crashPoint('scheduler.sweep-rung')
+    step('scheduler.sweep-rung')
     const ids = rung.map(({ connectionId }) => connectionId)
     return markRung(db, ids)
   },
@@ -30,7 +30,7 @@ const CALENDARS: PagedRings<OwedCalendar, 'calendarId'> = {
   read: overdueCalendars,
   by: 'calendarId',
   mark(db, rung) {
-    crashPoint('scheduler.sweep-rung')
+    step('scheduler.sweep-rung')
     const ids = rung.map(({ calendarId }) => calendarId)
     return markCalendarsRung(db, ids)
   },

@@ -5,7 +5,7 @@
 // what is said of its records counts for nothing, also when it comes back.
 import { performance } from 'node:perf_hooks'
 import type { Clock } from '#shared/process/clock.ts'
-import { type CrashPoint, crashPoint } from '#shared/process/crash-point.ts'
+import { type Step, step } from '#shared/process/step.ts'
 import type { Logger } from '#shared/process/log.ts'
 import { startLoop, until } from '#shared/process/loop.ts'
 import type {
@@ -69,8 +69,8 @@ export interface IntakeOptions<M> extends IntakeDeps, Omit<ConsumerOptions, 'han
   readonly capacity: Capacity
   /** Called before each look for what is to be committed. */
   readonly observe?: () => void
-  /** Where a drill lets the process die. */
-  readonly crashPoints?: Readonly<Record<'buried' | 'beforeCommit' | 'committed', CrashPoint>>
+  /** What this consumer calls them. */
+  readonly steps?: Readonly<Record<'buried' | 'beforeCommit' | 'committed', Step>>
 }
 
 /** Opens the consumer that tells these handlers; they hear nothing before it has returned. */
@@ -211,10 +211,10 @@ async function take<M>(options: IntakeOptions<M>, { record, receipt }: Received)
 }
 
 function pass(
-  { crashPoints }: Pick<IntakeOptions<never>, 'crashPoints'>,
-  step: keyof NonNullable<IntakeOptions<never>['crashPoints']>,
+  { steps }: Pick<IntakeOptions<never>, 'steps'>,
+  reached: keyof NonNullable<IntakeOptions<never>['steps']>,
 ): void {
-  if (crashPoints) crashPoint(crashPoints[step])
+  if (steps) step(steps[reached])
 }
 
 /** Small, and without the record: retry keeps hundreds of thousands of them. */

@@ -57,7 +57,7 @@ export function telemetryWanted(env: NodeJS.ProcessEnv = process.env): boolean {
 }
 
 /**
- * What CALSTREAM_CRASH_AT asks for (see crash-point.ts); null when it is not set. Throws
+ * What CALSTREAM_CRASH_AT asks for (see step.ts); null when it is not set. Throws
  * ConfigError when it cannot be read.
  */
 export function crashAtSetting(

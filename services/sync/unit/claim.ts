@@ -3,11 +3,11 @@
 import { performance } from 'node:perf_hooks'
 import type { Failure } from '#shared/domain/failure.ts'
 import { connectionId, type CalendarId, type ConnectionId, type Micros } from '#shared/domain/ids.ts'
-import { metrics } from '#shared/process/metrics.ts'
 import { readCalendars, type CalendarRow } from '#shared/store/calendars.ts'
 import { bumpEpoch, type ClaimedConnection } from '#shared/store/connections.ts'
 import { recordedKeys } from '#shared/store/dedupe.ts'
 import { holdRequests } from '#shared/store/held-requests.ts'
+import { refusedByGate } from './events.ts'
 import { isFullRead } from './read-run.ts'
 import { isIll, judgeClaim, type Verdict } from './claim-rules.ts'
 import type { Permit } from '../lanes.ts'
@@ -39,7 +39,7 @@ export async function claimUnit(
   const claim = await tryClaim(deps, id, requests, permit.slot)
   if (claim.kind === 'held') {
     await holdRequests(deps.db, [{ connectionId: id, gate: claim.gate }])
-    metrics.heldRequests.add(1, { gate: claim.gate })
+    refusedByGate(claim.gate)
   }
   return claim
 }

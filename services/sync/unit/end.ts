@@ -4,13 +4,13 @@
 import type { GateName } from '#shared/domain/gates.ts'
 import { sentBy, type OutboxMessage } from '#shared/messages/message.ts'
 import { bandOf, syncRetryScheduled } from '#shared/messages/sync-retry-scheduled.ts'
-import { crashPoint } from '#shared/process/crash-point.ts'
-import { metrics } from '#shared/process/metrics.ts'
+import { step } from '#shared/process/step.ts'
 import { oweReads } from '#shared/store/calendar-failures.ts'
 import { clearConnection, markDirty, touchConnection } from '#shared/store/connections.ts'
 import { recordKeys } from '#shared/store/dedupe.ts'
 import { holdRequests } from '#shared/store/held-requests.ts'
 import { insertOutbox } from '#shared/store/outbox.ts'
+import { unitHeld } from './events.ts'
 import { keysOf } from './claim.ts'
 import { calendarRing, saveIllCalendars, type Form } from './ill-calendars.ts'
 import { judgeEnd } from './judge-end.ts'
@@ -60,8 +60,7 @@ export async function holdUnit(
     await holdRequests(write.tx, [{ connectionId, gate }])
     await saveIllCalendars(deps, unit, write, 'whole')
   })
-  crashPoint('sync.held')
-  metrics.heldRequests.add(1, { gate })
+  unitHeld(gate)
   return { kind: 'held', gate }
 }
 
@@ -89,7 +88,7 @@ export async function handOver(
     const rings = [ring(deps, unit, write, { reason: 'continue', waitMs })]
     await insertOutbox(write.tx, [...rings, ...ringsOfLeft(deps, unit, write)])
   })
-  crashPoint('sync.handed-over')
+  step('sync.handed-over')
   return { kind: 'handed-over' }
 }
 

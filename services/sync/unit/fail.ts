@@ -10,14 +10,14 @@ import { shardOf } from '#shared/domain/ids.ts'
 import { connectionChanged } from '#shared/messages/connection-changed.ts'
 import { sentBy, type OutboxMessage } from '#shared/messages/message.ts'
 import { bandOf, syncRetryScheduled } from '#shared/messages/sync-retry-scheduled.ts'
-import { crashPoint } from '#shared/process/crash-point.ts'
+import { step } from '#shared/process/step.ts'
 import { deadLetterRecord } from '#shared/kafka/dead-letter.ts'
-import { metrics } from '#shared/process/metrics.ts'
 import { saveCalendarFailures, waitTogether } from '#shared/store/calendar-failures.ts'
 import { saveFailure, type RecordedFailure } from '#shared/store/connections.ts'
 import { recordKeys } from '#shared/store/dedupe.ts'
 import { markParked } from '#shared/store/refusals.ts'
 import { insertOutbox } from '#shared/store/outbox.ts'
+import { failureCommitted, faultMet, givenUp } from './events.ts'
 import { keysOf } from './claim.ts'
 import { closeUnit } from './end.ts'
 import {
@@ -65,7 +65,7 @@ export async function settleBroken(
   const settled = settleUnit(failure)
   if (settled === 'abandon') return { kind: 'abandoned' }
   if (settled === 'wait') return { kind: 'blocked', code: failure.code }
-  if (failure.kind === 'defect') deps.logger.error({ err: error }, 'a unit met a fault of calstream')
+  if (failure.kind === 'defect') faultMet(deps, 'a unit', error)
   if (unit === null) return { kind: 'abandoned' }
   try {
     return await recordFailure(deps, unit, failure, { scope: 'account', mayPark: true })
@@ -85,9 +85,9 @@ export async function endIll(deps: Deps, unit: Unit): Promise<UnitEnd> {
     return recordFailure(deps, unit, verdict.failure, { scope: 'calendars', mayPark: verdict.isRefused })
   await writeFormed(deps, unit, async (write, form) => {
     await closeUnit(deps, unit, write, form)
-    crashPoint('sync.failure-before-commit')
+    step('sync.failure-before-commit')
   })
-  crashPoint('sync.failure-committed')
+  step('sync.failure-committed')
   const [first] = unit.progress.failed.values()
   return { kind: 'partly', code: first?.code ?? 'internal/defect', calendars: unit.progress.failed.size }
 }
@@ -103,10 +103,9 @@ async function recordFailure(deps: Deps, unit: Unit, failure: Failure, blame: Bl
     else await saveTogether(tx, unit, { form, saved })
     if (form === 'whole') await recordKeys(tx, unit.connection.connectionId, keysOf(unit.requests))
     await insertOutbox(tx, messagesOf(deps, unit, record, saved))
-    crashPoint('sync.failure-before-commit')
+    step('sync.failure-before-commit')
   })
-  crashPoint('sync.failure-committed')
-  metrics.syncFailures.add(1, { vendor: unit.connection.vendor, code: failure.code })
+  failureCommitted(unit, failure.code)
   return { kind: 'failed', code: failure.code }
 }
 
@@ -207,7 +206,7 @@ function parkMessage(deps: Deps, unit: Unit, record: RecordedFailure, saved: Sav
 
 function deadLetter(unit: Unit, record: RecordedFailure, saved: Saved): OutboxMessage {
   const last = unit.requests.at(-1)!
-  metrics.deadLetters.add(1, { topic: last.record.topic, code: record.error.code })
+  givenUp(last.record.topic, record.error.code)
   return {
     shard: shardOf(unit.connection.connectionId),
     ...deadLetterRecord(last.record, {

@@ -4,10 +4,10 @@
 import { performance } from 'node:perf_hooks'
 import { Failure } from '#shared/domain/failure.ts'
 import { settlementOf } from '#shared/domain/failure-settlement.ts'
-import { metrics } from '#shared/process/metrics.ts'
 import type { Mailbox } from '#shared/vendors/mailbox.ts'
 import { processRoom } from '#shared/vendors/room.ts'
 import type { CursorExpired, Page } from '#shared/vendors/vendor.ts'
+import { callEnded, itemsLeftOut, pageTooLarge } from './events.ts'
 import { withSmallerPages, type CalendarRun } from './read-run.ts'
 import { asRefused, confirmRefusal, isKnownRefused, ofCalendar } from './confirm-refusal.ts'
 import { endOfCall } from './give-way.ts'
@@ -63,11 +63,7 @@ export async function fetchPage(
     if (!(error instanceof Failure) || error.code !== 'vendor/answer-too-large') throw error
     const smaller = withSmallerPages(run)
     if (smaller === null) throw error
-    const { connectionId } = unit.connection
-    deps.logger.info(
-      { connectionId, calendarId: run.calendar.calendarId, shrunk: smaller.shrunk },
-      'a page was too large and is asked for with a tenth of its items',
-    )
+    pageTooLarge(deps, unit, smaller)
     return { kind: 'too-large', smaller }
   }
 }
@@ -96,7 +92,7 @@ async function fetchSized(
   const page = await call(deps, unit, { run, permit, name: 'page' }, (mailbox, signal) =>
     mailbox.fetchPage(request, signal),
   )
-  if (page.kind === 'page' && page.unreadable.length > 0) reportUnreadable(deps, unit, page)
+  if (page.kind === 'page' && page.unreadable.length > 0) itemsLeftOut(deps, unit, page)
   return page
 }
 
@@ -176,26 +172,14 @@ async function whoIsRefused(
   throw settlementOf(failure).action === 'retry-refused' ? failure : new AccountTrouble(failure)
 }
 
-async function timed<T>({ connection }: Unit, name: string, work: () => Promise<T>): Promise<T> {
+async function timed<T>(unit: Unit, call: string, work: () => Promise<T>): Promise<T> {
   const startedAt = performance.now()
-  let outcome = 'error'
+  let outcome: 'ok' | 'error' = 'error'
   try {
     const result = await work()
     outcome = 'ok'
     return result
   } finally {
-    const labels = { vendor: connection.vendor, call: name }
-    metrics.vendorCalls.add(1, { ...labels, outcome })
-    metrics.vendorCallSeconds.record((performance.now() - startedAt) / 1000, labels)
+    callEnded(unit, { call, outcome, ms: performance.now() - startedAt })
   }
-}
-
-/** Quarantine: what is unreadable is counted and named, and the row that we hold stays. */
-function reportUnreadable({ logger }: UnitDeps, { connection }: Unit, page: Page): void {
-  metrics.itemsQuarantined.add(page.unreadable.length, { vendor: connection.vendor })
-  const problems = [...new Set(page.unreadable.map(({ problem }) => problem))].slice(0, 5)
-  logger.warn(
-    { connectionId: connection.connectionId, items: page.unreadable.length, problems },
-    'items that cannot be read were left out',
-  )
 }

@@ -8,7 +8,6 @@ import { sentBy, type OutboxMessage } from '#shared/messages/message.ts'
 import { bandOf, syncRetryScheduled } from '#shared/messages/sync-retry-scheduled.ts'
 import type { Clock } from '#shared/process/clock.ts'
 import { deadLetterRecord } from '#shared/kafka/dead-letter.ts'
-import { metrics } from '#shared/process/metrics.ts'
 import { redact } from '#shared/process/redact.ts'
 import { currentTraceparent } from '#shared/process/telemetry.ts'
 import {
@@ -17,6 +16,7 @@ import {
   type SavedCalendarFailure,
 } from '#shared/store/calendar-failures.ts'
 import { insertOutbox } from '#shared/store/outbox.ts'
+import { calendarsFailed, givenUp } from './events.ts'
 import type { FencedWrite, Unit, UnitDeps } from './unit.ts'
 
 export const DEAD_LETTER_AT = 12
@@ -34,7 +34,6 @@ export async function saveIllCalendars(
   write: FencedWrite,
   form: Form,
 ): Promise<void> {
-  const { vendor } = unit.connection
   // Those that failed together with the same streak are tried together, by one unit.
   const random = Math.random()
   const failed = failedCalendars(unit, form, ({ failures }, failure) =>
@@ -47,7 +46,7 @@ export async function saveIllCalendars(
     ...letters(unit, write, failed, one),
   ])
   await insertOutbox(write.tx, messages)
-  for (const [, { code }] of unit.progress.failed) metrics.calendarFailures.add(1, { vendor, code })
+  calendarsFailed(unit, unit.progress.failed.values())
 }
 
 /** What to write of the calendars of a unit that failed. `wait`: how long one waits (ms). */
@@ -133,7 +132,7 @@ function letters(
   const last = requests.findLast(({ message }) => message.calendarId === calendarId) ?? requests.at(-1)
   if (last === undefined) return []
   const code = one.error?.code ?? 'sync/gave-way'
-  metrics.deadLetters.add(1, { topic: last.record.topic, code })
+  givenUp(last.record.topic, code)
   const about = {
     code,
     problem: one.error?.message ?? '',

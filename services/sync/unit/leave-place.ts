@@ -10,9 +10,9 @@ import {
   usualAfterPlainMs,
   type Reading,
 } from '#shared/domain/reading.ts'
-import { metrics } from '#shared/process/metrics.ts'
 import { giveUpRun, saveFreshStart, savePlaceFailure } from '#shared/store/calendars.ts'
 import type { CursorExpired, Page } from '#shared/vendors/vendor.ts'
+import { placeLeft, runBrokenOff, usualWayFailed } from './events.ts'
 import { backToPlain, isTry, pagesToHere, type CalendarRun } from './read-run.ts'
 import { fetchPage, type TooLarge } from './fetch-page.ts'
 import type { Permit } from '../lanes.ts'
@@ -71,17 +71,13 @@ async function endTry(
   { run, code }: { readonly run: CalendarRun; readonly code: string },
   permit: Permit,
 ): Promise<At> {
-  const { connectionId, vendor, now } = unit.connection
+  const { now } = unit.connection
   const { calendarId } = run.calendar
   const usualAgainMs = usualAfterPlainMs(run.pages + 1)
   await writeFenced(deps, unit, 0, ({ tx }) =>
     giveUpRun(tx, calendarId, { keepsCursor: false, reading: 'plain', usualAgainMs }),
   )
-  metrics.placesDropped.add(1, { vendor, place: 'run', code })
-  deps.logger.info(
-    { connectionId, calendarId, code, tried: run.reading, pages: run.pages + 1 },
-    'a calendar that is listed plainly still cannot be read in the usual way',
-  )
+  usualWayFailed(deps, unit, run, code)
   return fetchOrLeave(deps, unit, backToPlain(run, now + usualAgainMs * 1000, now), permit)
 }
 
@@ -108,7 +104,8 @@ async function leave(
     if (page.kind === 'page' || page.kind === 'too-large') {
       if (other.cursor === null)
         await writeFenced(deps, unit, 0, ({ tx }) => saveFreshStart(tx, calendarId, restMs))
-      noteLeft(deps, unit, run, { other, code: failure.code })
+      const to = { next: placeOf(other), by: other.reading }
+      placeLeft(deps, unit, run, { place: placeOf(run), code: failure.code, ...to })
       return progressed(other, page)
     }
     return { run: other, page }
@@ -205,12 +202,7 @@ async function begunAnew(deps: UnitDeps, unit: Unit, run: CalendarRun, failure: 
       usualAgainMs: usualAgainMs(run, reading),
     }),
   )
-  const { connectionId, vendor } = unit.connection
-  metrics.placesDropped.add(1, { vendor, place: 'run', code: failure.code })
-  deps.logger.warn(
-    { connectionId, calendarId, told: run.progress.told, tried: run.reading, next: reading },
-    'a run brought nothing new any more and was broken off; the calendar is read in another way',
-  )
+  runBrokenOff(deps, unit, run, { code: failure.code, next: reading })
   if (run.reading !== 'plain') throw failure
   throw new Failure(failure.code, failure.message, { retryAt: deps.clock.now() + NOWHERE_AT_ALL_MICROS })
 }
@@ -219,26 +211,4 @@ async function begunAnew(deps: UnitDeps, unit: Unit, run: CalendarRun, failure: 
 function usualAgainMs(run: CalendarRun, next: Reading): number {
   if (run.reading === 'plain') return 0
   return next === 'plain' ? usualAfterPlainMs(run.pages + 1) : USUAL_AGAIN_MS
-}
-
-function noteLeft(
-  { logger }: Pick<UnitDeps, 'logger'>,
-  { connection }: Unit,
-  run: CalendarRun,
-  { other, code }: { readonly other: CalendarRun; readonly code: string },
-): void {
-  const { connectionId, vendor } = connection
-  const place = placeOf(run)
-  metrics.placesDropped.add(1, { vendor, place, code })
-  logger.warn(
-    {
-      connectionId,
-      calendarId: run.calendar.calendarId,
-      place,
-      code,
-      next: placeOf(other),
-      by: other.reading,
-    },
-    'the vendor goes on failing at one place and answers at another, so the calendar goes on there',
-  )
 }

@@ -3,7 +3,6 @@
 // after a full read only when a second answer says the same.
 import { asFailure } from '#shared/domain/failure.ts'
 import { settlementOf } from '#shared/domain/failure-settlement.ts'
-import { metrics } from '#shared/process/metrics.ts'
 import {
   countUnseen,
   readUnseen,
@@ -11,6 +10,7 @@ import {
   type StaleRows,
   type UnseenEvent,
 } from '#shared/store/events.ts'
+import { listedShort } from './events.ts'
 import type { CalendarRun } from './read-run.ts'
 import { AccountTrouble, lookUp } from './fetch-page.ts'
 import type { Permit } from '../lanes.ts'
@@ -75,7 +75,6 @@ async function keep(
   { calendar, generation }: CalendarRun,
   there: readonly UnseenEvent[],
 ): Promise<void> {
-  const { connectionId, vendor } = unit.connection
   await writeFenced(deps, unit, 0, ({ tx }) =>
     refreshEvents(
       tx,
@@ -83,9 +82,5 @@ async function keep(
       generation,
     ),
   )
-  metrics.listedShort.add(there.length, { vendor })
-  deps.logger.warn(
-    { connectionId, calendarId: calendar.calendarId, events: there.length },
-    'a full read lacked events that the vendor shows when they are asked for by their ids; they are kept',
-  )
+  listedShort(deps, unit, { calendarId: calendar.calendarId, events: there.length })
 }

@@ -4,13 +4,13 @@ import type { CalendarId, EventId } from '#shared/domain/ids.ts'
 import type { Plan } from '#shared/domain/plan.ts'
 import { eventsChanged, type RowChange } from '#shared/messages/event-changed.ts'
 import { sentBy } from '#shared/messages/message.ts'
-import { crashPoint } from '#shared/process/crash-point.ts'
-import { metrics } from '#shared/process/metrics.ts'
+import { step } from '#shared/process/step.ts'
 import { clearIfIll, oweReadsAnew } from '#shared/store/calendar-failures.ts'
 import { oweFullReads, saveCheckpoint, saveCursor } from '#shared/store/calendars.ts'
 import { deleteEvents, refreshEvents, upsertEvents } from '#shared/store/events.ts'
 import { insertOutbox } from '#shared/store/outbox.ts'
 import type { Page } from '#shared/vendors/vendor.ts'
+import { pageCommitted } from './events.ts'
 import { checkpointOf, followUp, nextPage, REST_MS, type CalendarRun } from './read-run.ts'
 import { closeUnit, ringForOwed } from './end.ts'
 import { writeFenced, type FencedWrite, type Unit, type UnitDeps } from './unit.ts'
@@ -49,16 +49,14 @@ export async function persistPage(
     if (next.kind === 'end' && run.cursor !== null)
       await saveCursor(write.tx, run.calendar.calendarId, next.cursor, run.calendar.rules)
     else await savePlace(write, after)
-    crashPoint('sync.place-saved')
+    step('sync.place-saved')
     unit.progress.pages += 1
     unit.progress.changes += changes
     if (after === null) await clearIfIll(write.tx, run.calendar)
     if (after === null && page.isLast) await closeUnit(deps, unit, write)
-    crashPoint('sync.before-commit')
+    step('sync.before-commit')
   })
-  crashPoint('sync.page-committed')
-  metrics.pages.add(1, { vendor: unit.connection.vendor })
-  metrics.itemsProcessed.add(changes, { vendor: unit.connection.vendor })
+  pageCommitted(unit, changes)
   return after
 }
 
@@ -123,7 +121,7 @@ async function writePlan(
   { tx, version, now }: FencedWrite,
 ): Promise<{ readonly isMissed: boolean }> {
   const { calendarId } = run.calendar
-  crashPoint('sync.fenced')
+  step('sync.fenced')
   const upserts = plan.upserts.map((upsert, i) => ({ ...upsert, sequence: version + 1 + i }))
   const removals = plan.removals.map((removal, i) => ({
     ...removal,
@@ -139,7 +137,7 @@ async function writePlan(
     for (const eventId of await upsertEvents(tx, home, rows)) written.add(eventId)
   }
   await refreshEvents(tx, plan.refreshed, run.generation)
-  crashPoint('sync.rows-written')
+  step('sync.rows-written')
   const changed: RowChange[] = [
     ...upserts
       .filter(({ eventId }) => written.has(eventId))
@@ -154,7 +152,7 @@ async function writePlan(
       eventsChanged(unit.connection, { calendarId, observedAt: now, isIncremental, changes }, origin),
     )
   }
-  crashPoint('sync.outbox-written')
+  step('sync.outbox-written')
   const isTold = ({ eventId, reason }: (typeof removals)[number]) =>
     reason !== 'window' && deleted.get(eventId)?.isMissed === true
   return { isMissed: removals.some(isTold) }

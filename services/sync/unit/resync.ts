@@ -8,8 +8,7 @@ import type { CalendarId, EventId } from '#shared/domain/ids.ts'
 import { USUAL_AGAIN_MS } from '#shared/domain/reading.ts'
 import { eventsChanged, type RemovalReason } from '#shared/messages/event-changed.ts'
 import { sentBy } from '#shared/messages/message.ts'
-import { crashPoint } from '#shared/process/crash-point.ts'
-import { metrics } from '#shared/process/metrics.ts'
+import { step } from '#shared/process/step.ts'
 import { clearIfIll, oweReads } from '#shared/store/calendar-failures.ts'
 import {
   coolDown,
@@ -20,6 +19,7 @@ import {
 } from '#shared/store/calendars.ts'
 import { deleteEvents, readAny, readStale, type StaleRows } from '#shared/store/events.ts'
 import { insertOutbox } from '#shared/store/outbox.ts'
+import { calendarEnded, massDeleteDoubted, readRestarted, rowsRemoved } from './events.ts'
 import {
   afterPlain,
   followUp,
@@ -51,11 +51,8 @@ export interface Sweep {
  */
 export async function restartRead(deps: UnitDeps, unit: Unit, run: CalendarRun): Promise<CalendarRun> {
   const restarted = restartRun(run, unit.connection.now)
-  const { vendor } = unit.connection
   if (restarted !== null) {
-    crashPoint('sync.read-restarted')
-    if (restarted.cursor === null) metrics.resyncs.add(1, { vendor, reason: 'cursor-expired' })
-    else metrics.placesDropped.add(1, { vendor, place: 'page', code: 'expired' })
+    readRestarted(unit, restarted)
     return restarted
   }
   const rest = { restMs: restMs(run.resyncStreak, pagesToHere(run)), resyncStreak: run.resyncStreak + 1 }
@@ -118,10 +115,10 @@ export async function sweepResync(
     // It has no cursor, so what comes next has to be read whole, asked for or not.
     if (isPlain) await oweReads(write.tx, [calendarId])
     if (after === null && sweep.isLast) await closeUnit(deps, unit, write)
-    crashPoint('sync.sweep-before-commit')
+    step('sync.sweep-before-commit')
   })
-  crashPoint('sync.sweep-committed')
-  if (isEnd && isPutOff) warnOfMassDelete(deps, unit, run.calendar)
+  step('sync.sweep-committed')
+  if (isEnd && isPutOff) massDeleteDoubted(deps, unit, calendarId)
   return { kind: 'on', run: after }
 }
 
@@ -131,13 +128,6 @@ export async function sweepResync(
  */
 function confirmedBelow({ calendar, startedAt }: CalendarRun): number {
   return startedAt >= (calendar.resyncAfter ?? 0) ? (calendar.sweepBelow ?? 0) : 0
-}
-
-function warnOfMassDelete({ logger }: UnitDeps, { connection }: Unit, { calendarId }: CalendarRow): void {
-  logger.warn(
-    { connectionId: connection.connectionId, calendarId },
-    'a full read lacks many of the events that we hold; they are kept until a second full read agrees',
-  )
 }
 
 /** Thrown inside a write to roll it back, version and all; it never leaves this file. */
@@ -151,13 +141,12 @@ class ListedAgain extends Error {
  */
 export async function removeCalendar(deps: UnitDeps, unit: Unit, calendar: CalendarRow): Promise<void> {
   const { calendarId } = calendar
-  const about = { connectionId: unit.connection.connectionId, calendarId }
   try {
     while (!(await removeChunk(deps, unit, calendarId)));
-    deps.logger.info(about, 'a calendar is gone at the vendor and was removed')
+    calendarEnded(deps, unit, calendarId, 'removed')
   } catch (error) {
     if (!(error instanceof ListedAgain)) throw error
-    deps.logger.info(about, 'a calendar that was to be removed is listed again and stays')
+    calendarEnded(deps, unit, calendarId, 'listed-again')
   }
 }
 
@@ -199,5 +188,5 @@ async function removeRows(
     .filter(({ eventId }) => deleted.has(eventId))
   const told = { calendarId, observedAt: now, isIncremental: false, changes }
   await insertOutbox(tx, eventsChanged(unit.connection, told, sentBy('sync', deps.codec)))
-  metrics.itemsProcessed.add(changes.length, { vendor: unit.connection.vendor })
+  rowsRemoved(unit, changes.length)
 }

@@ -3,9 +3,9 @@
 import type { Failure } from '#shared/domain/failure.ts'
 import { settlementOf } from '#shared/domain/failure-settlement.ts'
 import type { VendorName } from '#shared/domain/ids.ts'
-import { metrics } from '#shared/process/metrics.ts'
 import type { Queryable } from '#shared/store/database.ts'
 import { noteRefusal, probeParkedLately } from '#shared/store/refusals.ts'
+import { manyRefused, parkHeldBack } from './events.ts'
 import { judgeRefusal, REFUSED_MS_MIN } from './judge-refusal.ts'
 import { settleUnit } from './settle.ts'
 import type { Unit, UnitDeps } from './unit.ts'
@@ -52,20 +52,17 @@ export async function ruleOnRefusal(
 }
 
 async function holdBack(
-  { logger }: Pick<UnitDeps, 'logger'>,
+  deps: Pick<UnitDeps, 'logger'>,
   tx: Queryable,
   held: { readonly vendor: VendorName; readonly failure: Failure; readonly connections: number },
 ): Promise<void> {
   const { vendor, failure, connections } = held
   const { code } = failure
-  metrics.parksHeldBack.add(1, { vendor, code })
+  parkHeldBack(vendor, code)
   // Those who were parked before it showed that everybody is refused are doubted too.
   if (settlementOf(failure).action === 'park') await probeParkedLately(tx, vendor)
   const now = performance.now()
   if (now - (loggedAt.get(vendor) ?? Number.NEGATIVE_INFINITY) < LOG_EVERY_MS) return
   loggedAt.set(vendor, now)
-  logger.error(
-    { vendor, code, connections },
-    'many connections are refused at once, so nobody is parked: look at the status page of the vendor and at our app there',
-  )
+  manyRefused(deps, { vendor, code, connections })
 }

@@ -4,13 +4,13 @@
 import { asFailure, Failure } from '#shared/domain/failure.ts'
 import { settlementOf } from '#shared/domain/failure-settlement.ts'
 import { planPage, rowsToRead, type Plan } from '#shared/domain/plan.ts'
-import { crashPoint } from '#shared/process/crash-point.ts'
-import { metrics } from '#shared/process/metrics.ts'
+import { step } from '#shared/process/step.ts'
 import type { CalendarRow } from '#shared/store/calendars.ts'
 import { askForList } from '#shared/store/connections.ts'
 import { readStored } from '#shared/store/events.ts'
 import { processRoom } from '#shared/vendors/room.ts'
 import type { Page } from '#shared/vendors/vendor.ts'
+import { faultMet, findsNotKept, fullReadBegan } from './events.ts'
 import { beginRun, fullReadReason, isPutOff, type CalendarRun } from './read-run.ts'
 import { isIll } from './claim-rules.ts'
 import { claimUnit } from './claim.ts'
@@ -60,7 +60,7 @@ export async function syncConnection(
     const claim = await claimUnit(deps, requests, permit)
     if (claim.kind !== 'claimed') return claim
     unit = claim.unit
-    crashPoint('sync.claimed')
+    step('sync.claimed')
     if (unit.connection.unfinished >= UNFINISHED_MAX) return await endUnfinished(deps, unit)
     if (permit.slot === 'none') return await handOver(deps, unit, noSlotWaitMs(permit))
     const stop = await syncCalendars(deps, unit, permit)
@@ -80,7 +80,7 @@ export async function syncConnection(
 async function endUnfinished(deps: UnitDeps, unit: Unit): Promise<UnitEnd> {
   const failure = new Failure('sync/unfinished')
   if (unit.scope.length === 0) throw failure
-  deps.logger.error({ err: failure }, 'a unit met a fault of calstream')
+  faultMet(deps, 'a unit', failure)
   for (const { calendarId } of unit.scope) unit.progress.failed.set(calendarId, failure)
   return endIll(deps, unit)
 }
@@ -119,9 +119,9 @@ async function syncCalendar(
     }
     // What a page holds counts towards the room of this process until it is stored.
     const at = { run, isLast }
-    const step = await processRoom.hold(() => syncPage(deps, unit, at, permit))
-    if (step.kind !== 'on') return step
-    run = step.run
+    const read = await processRoom.hold(() => syncPage(deps, unit, at, permit))
+    if (read.kind !== 'on') return read
+    run = read.run
     // 5. Repeat; a run that was resumed makes one more pass from its new cursor.
   }
   return null
@@ -138,16 +138,16 @@ async function syncPage(
   permit: Permit,
 ): Promise<Interruption | { readonly kind: 'on'; readonly run: CalendarRun | null }> {
   // 2. Fetch one page of changes from the vendor; where its place is dead, from another place.
-  crashPoint('sync.before-fetch')
+  step('sync.before-fetch')
   const { run, page } = await fetchOrLeave(deps, unit, before, permit)
-  crashPoint('sync.fetched')
+  step('sync.fetched')
   if (page.kind === 'held' || page.kind === 'handed-over') return page
   if (page.kind === 'cursor-expired') return { kind: 'on', run: await restartRead(deps, unit, run) }
   if (page.kind === 'too-large') return { kind: 'on', run: page.smaller }
   // 3. Plan: what the page changes in what we hold (pure).
   const plan = await planFetched(deps, run, page)
   const next = await placeAfter(deps, run, page)
-  crashPoint('sync.planned')
+  step('sync.planned')
   const late = isPageLate(deps, unit, permit)
   if (late !== null) return late
   // 4. Persist rows, messages and the place in the run in one transaction.
@@ -189,12 +189,7 @@ async function syncCalendars(deps: UnitDeps, unit: Unit, permit: Permit): Promis
   }
   if (!unit.progress.isClosed && failed.size === 0)
     await writeFenced(deps, unit, 0, (write) => closeUnit(deps, unit, write))
-  await noteFinds(deps, unit, finds).catch((error: unknown) => {
-    deps.logger.info(
-      { err: error },
-      'what reads say of channels could not be kept; the next find says it again',
-    )
-  })
+  await noteFinds(deps, unit, finds).catch((error: unknown) => findsNotKept(deps, error))
   return null
 }
 
@@ -211,7 +206,7 @@ function failureOfCalendar(deps: UnitDeps, permit: Permit, error: unknown): Fail
   if (error instanceof AccountTrouble) throw error.failure
   const failure = asFailure(error)
   if (!settlementOf(failure).isOfCalendar) throw error
-  if (failure.kind === 'defect') deps.logger.error({ err: error }, 'a calendar met a fault of calstream')
+  if (failure.kind === 'defect') faultMet(deps, 'a calendar', error)
   return failure
 }
 
@@ -241,10 +236,10 @@ async function syncOrRemove(
 }
 
 function noteBeginning(unit: Unit, calendar: CalendarRow, run: CalendarRun | null): void {
-  const { vendor, now } = unit.connection
+  const { now } = unit.connection
   if (run === null || isPutOff(calendar, now)) unit.progress.putOff.add(calendar.calendarId)
   const reason = run && fullReadReason(run)
-  if (reason !== null) metrics.resyncs.add(1, { vendor, reason })
+  if (reason !== null) fullReadBegan(unit, reason)
 }
 
 async function planFetched(deps: UnitDeps, run: CalendarRun, page: Page): Promise<Plan> {

@@ -7,6 +7,7 @@ import { z } from 'zod'
 import { PAGE_ITEMS_MAX } from '#shared/domain/page-limits.ts'
 import { witnessesOf } from '#shared/store/series.ts'
 import type { Page, PageItem, SeriesAnswer, SeriesRequest, SeriesTouch } from '#shared/vendors/vendor.ts'
+import { seriesToldInTwoWays } from './events.ts'
 import type { CalendarRun } from './read-run.ts'
 import type { Interruption, UnitDeps } from './unit.ts'
 
@@ -127,13 +128,13 @@ function opened(
 
 /** A page of the next of the series that the pages of a run touched. Throws Failure. */
 export async function nextSeries(
-  { db, logger }: Deps,
+  deps: Deps,
   { calendar, window }: CalendarRun,
   place: SeriesPlace,
   read: ReadSeries,
 ): Promise<Page | Interruption> {
   const { calendarId, vendorCalendarId } = calendar
-  const witnesses = await witnessesOf(db, calendarId, {
+  const witnesses = await witnessesOf(deps.db, calendarId, {
     seriesIds: place.open.map(({ seriesId }) => seriesId),
     except: [],
   })
@@ -155,10 +156,7 @@ export async function nextSeries(
     if (found.kind === 'held' || found.kind === 'handed-over') return found
     done += 1
     if (found.kind === 'unsure') {
-      logger.info(
-        { calendarId },
-        'a vendor tells of a series in two ways; only what its page names is changed',
-      )
+      seriesToldInTwoWays(deps, calendarId)
       continue
     }
     // Where a page shows a single event under the series' id there are no occurrences any more.

@@ -1,6 +1,6 @@
 // Every named crash point is met once. The process dies there, between two ordered steps.
 import { randomUUID } from 'node:crypto'
-import { CRASH_POINTS, type CrashPoint } from '#shared/process/crash-point.ts'
+import { STEPS, type Step } from '#shared/process/step.ts'
 import { TOPICS } from '#schemas/topics.ts'
 import { recordedFailures } from '../checkers/failures.ts'
 import { criterion, met, noted } from '../criterion.ts'
@@ -39,7 +39,7 @@ const crashPoints: Drill = {
   recoverWithinMs: 120_000,
   async run(d) {
     const rounds = d.profile === 'ci' ? 1 : 10
-    const points = CRASH_POINTS.filter((point) => d.profile === 'full' || !INSIDE.has(point))
+    const points = STEPS.filter((point) => d.profile === 'full' || !INSIDE.has(point))
     let going = true
     const load = (async () => {
       while (going && !d.signal.aborted) await d.load(15, 4_000)
@@ -112,22 +112,14 @@ const crashPoints: Drill = {
 }
 
 /** Points of one transaction between its first and its last: to Postgres they are one. */
-const INSIDE: ReadonlySet<CrashPoint> = new Set([
-  'sync.rows-written',
-  'sync.outbox-written',
-  'sync.place-saved',
-])
+const INSIDE: ReadonlySet<Step> = new Set(['sync.rows-written', 'sync.outbox-written', 'sync.place-saved'])
 /** Accounts touched at once: about one per sync process. With many, all of them would back off. */
 const TOUCHED = 4
 /** Something else may end a process that is armed: a stop that does not pass its point. */
 const ATTEMPTS = 4
 
 /** The points of a service are shared out among its processes. */
-function pointsOf(
-  d: DrillRun,
-  service: ServiceProcess,
-  points: readonly CrashPoint[],
-): readonly CrashPoint[] {
+function pointsOf(d: DrillRun, service: ServiceProcess, points: readonly Step[]): readonly Step[] {
   const all = d.system.of(service.service)
   return points
     .filter((point) => point.startsWith(`${service.service}.`))
@@ -137,7 +129,7 @@ function pointsOf(
 /** What makes a process pass a point, where load alone does not. */
 function provocation(
   d: DrillRun,
-  { point, service }: { readonly point: CrashPoint; readonly service: ServiceProcess },
+  { point, service }: { readonly point: Step; readonly service: ServiceProcess },
   { flip, expire }: { readonly flip: () => Promise<void>; readonly expire: () => Promise<void> },
 ): () => Promise<void> {
   const some = () =>

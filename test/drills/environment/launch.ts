@@ -29,7 +29,7 @@ export interface LaunchOptions {
   readonly note: (event: ProcessEvent) => void
   /** For Node, beyond those of every service. */
   readonly nodeOptions?: readonly string[]
-  /** For the first start only, see process/crash-point.ts. */
+  /** For the first start only, see process/step.ts. */
   readonly crashAt?: string
 }
 

@@ -3,7 +3,7 @@
 import { readFileSync } from 'node:fs'
 import path from 'node:path'
 import { describe, expect, test } from 'vitest'
-import { CRASH_POINTS } from '#shared/process/crash-point.ts'
+import { STEPS } from '#shared/process/step.ts'
 import { crashAtSetting } from '#shared/process/settings.ts'
 import { allDrills, chosenDrills } from '../../drills/catalogue/all.ts'
 import { FAULT_CATALOGUE } from '../../drills/catalogue/faults.ts'
@@ -208,8 +208,8 @@ describe('mutants', () => {
 
 describe('crash points', () => {
   test('are at least 25 and are named as they are armed', () => {
-    expect(CRASH_POINTS.length).toBeGreaterThanOrEqual(25)
-    for (const point of CRASH_POINTS)
+    expect(STEPS.length).toBeGreaterThanOrEqual(25)
+    for (const point of STEPS)
       expect(crashAtSetting({ CALSTREAM_CRASH_AT: point })).toEqual({ point, nth: 1, action: 'kill' })
   })
 

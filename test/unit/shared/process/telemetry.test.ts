@@ -108,12 +108,13 @@ describe('the metrics', () => {
 })
 
 describe('export', () => {
-  test('sends spans and metrics to the collector that OTEL_* names, and keeps /metrics and trace ids', async () => {
+  test('sends spans with their steps, and metrics, to the collector that OTEL_* names, and keeps /metrics and trace ids', async () => {
     const paths = new Set<string>()
+    const bodies: Buffer[] = []
     const collector = createServer((request, response) => {
       paths.add(request.url ?? '')
       request
-        .resume()
+        .on('data', (chunk: Buffer) => bodies.push(chunk))
         .on('end', () => response.writeHead(200, { 'content-type': 'application/json' }).end('{}'))
     })
     await new Promise<void>((resolve) => collector.listen(0, '127.0.0.1', resolve))
@@ -122,6 +123,8 @@ describe('export', () => {
     await new Promise((resolve) => collector.close(resolve))
     expect(result.code, result.text).toBe(0)
     expect([...paths].toSorted()).toEqual(expect.arrayContaining(['/v1/metrics', '/v1/traces']))
+    // In protobuf as in JSON a text stands as it is.
+    expect(Buffer.concat(bodies).toString('latin1')).toContain('sync.claimed')
     expect(result.text).toMatch(/traceparent 00-/)
     expect(result.text).toContain('calendar_sync_runs_total 1')
   })
@@ -172,10 +175,14 @@ describe('export', () => {
 
 const SCRIPT = `
 import { metrics } from '#shared/process/metrics.ts'
+import { step } from '#shared/process/step.ts'
 import { currentTraceparent, inSpan, startTelemetry } from '#shared/process/telemetry.ts'
 const telemetry = startTelemetry({ service: 'test' })
 metrics.syncRuns.add(1)
-await inSpan('work', {}, async () => console.log('traceparent', currentTraceparent()))
+await inSpan('work', {}, async () => {
+  step('sync.claimed')
+  console.log('traceparent', currentTraceparent())
+})
 console.log(await telemetry.scrape())
 await telemetry[Symbol.asyncDispose]()
 process.exit()

@@ -1,6 +1,6 @@
-// Named places at which a drill lets a process die, between two steps whose order matters.
-// Invariant: without CALSTREAM_CRASH_AT a crash point is one comparison and does nothing; with it,
-// one point acts once, at its n-th passage.
+// Steps: named moments whose order matters. Each is an event of the running span, and a place at
+// which a drill may let the process die. Invariant: without CALSTREAM_CRASH_AT no step stops
+// anything; with it, one acts once, at its n-th passage.
 //
 // CALSTREAM_CRASH_AT=<point>[:<n>][:kill|block] (n counts from 1; kill, the default, is SIGKILL
 // to oneself: nothing is flushed, closed or rolled back, as in a power cut; block stops the
@@ -8,10 +8,11 @@
 // process's environment can end the process anyway, so it opens no door, and a start with it
 // says so on standard error.
 import { writeSync } from 'node:fs'
+import { trace } from '@opentelemetry/api'
 import { crashAtSetting } from './settings.ts'
 
-/** The decisive places, by service. */
-export const CRASH_POINTS = [
+/** By service. */
+export const STEPS = [
   'ingress.before-publish',
   'ingress.published',
   'ingress.held',
@@ -46,7 +47,7 @@ export const CRASH_POINTS = [
   'scheduler.sweep-rung',
   'scheduler.reconcile-rung',
 ] as const
-export type CrashPoint = (typeof CRASH_POINTS)[number]
+export type Step = (typeof STEPS)[number]
 
 const BLOCK_MS = 12_000
 const setting = crashAtSetting()
@@ -55,8 +56,9 @@ let passed = 0
 if (setting !== null)
   writeSync(2, `crash point armed: ${setting.point}, passage ${setting.nth}, ${setting.action}\n`)
 
-/** Marks a place. Does nothing unless a drill armed it. */
-export function crashPoint(point: CrashPoint): void {
+/** Says that this step was reached. A drill may have armed it. */
+export function step(point: Step): void {
+  trace.getActiveSpan()?.addEvent(point)
   if (setting === null || setting.point !== point) return
   passed += 1
   if (passed !== setting.nth) return
