@@ -2,13 +2,13 @@
 // are busy, with evidence of how fresh that is. It is what we hold, at once, and never waits for a
 // vendor; a calendar that may be out of date is said to be stale, and why. What blocks is what the
 // vendor itself counts (`isBusy`), unless the question judges otherwise (busy-policy.ts).
-import type { FastifyInstance, FastifyReply } from 'fastify'
+import type { FastifyInstance } from 'fastify'
 import { roleOf } from '#shared/domain/calendar-role.ts'
 import { STALE_AFTER_MS } from '#shared/domain/connection-words.ts'
 import type { Gates } from '#shared/domain/gates.ts'
 import { connectionId, isUuid, type ConnectionId, type ProviderId } from '#shared/domain/ids.ts'
 import { isoOf } from '#shared/domain/instant.ts'
-import type { Queryable } from '#shared/store/database.ts'
+import type { Database, Queryable } from '#shared/store/database.ts'
 import { readBusy, type BusyDays, type BusySpan } from '#shared/store/busy.ts'
 import { readConnectionState, readSyncedCalendars } from '#shared/store/connection-status.ts'
 import { badRequest, sendProblem, type ProblemDetails } from '../server.ts'
@@ -32,7 +32,7 @@ export const BUSY = '/api/calendar/busy'
 export interface BusyDeps {
   readonly gates: Pick<Gates, 'sync'>
   readonly bearer: BearerCheck
-  readonly db: Queryable
+  readonly db: Pick<Database, 'snapshot'>
 }
 
 /** Two months: a screen of any booking calendar. */
@@ -53,7 +53,10 @@ export function registerBusy(app: FastifyInstance, deps: BusyDeps): void {
     preHandler: takes({ query: ['from', 'to', 'connection_id', 'provider_id', ...POLICY_QUERY] }),
     handler: async (request, reply) => {
       const asked = askedBusy(callers.of(request), request.query as Record<string, unknown>)
-      return 'problem' in asked ? sendProblem(reply, asked.problem) : sendBusy(deps, asked, reply)
+      if ('problem' in asked) return sendProblem(reply, asked.problem)
+      // Of one moment: an event that moves to another calendar would be in neither, and both fresh.
+      const answer = await deps.db.snapshot((db) => busyAnswer({ gates: deps.gates, db }, asked))
+      return 'problem' in answer ? sendProblem(reply, answer.problem) : reply.send(answer)
     },
   })
 }
@@ -74,14 +77,19 @@ function askedBusy(
   return { provider: chosen.provider, connection, policy, ...span }
 }
 
-async function sendBusy(deps: BusyDeps, asked: Asked, reply: FastifyReply): Promise<FastifyReply> {
+interface Reading {
+  readonly gates: Pick<Gates, 'sync'>
+  readonly db: Queryable
+}
+
+async function busyAnswer(deps: Reading, asked: Asked) {
   const { provider, connection } = asked
   if (connection !== null && (await readConnectionState(deps.db, provider, connection)) === null)
-    return sendProblem(reply, CONNECTION_NOT_FOUND)
+    return { problem: CONNECTION_NOT_FOUND }
   const synced = await readSyncedCalendars(deps.db, { provider, connection, limit: CALENDARS_MAX + 1 })
   if (synced.length > CALENDARS_MAX) {
     const detail = `There are more than ${CALENDARS_MAX} calendars. Ask for one connection_id at a time.`
-    return sendProblem(reply, badRequest(detail))
+    return { problem: badRequest(detail) }
   }
   const homes = {
     connections: [...new Set(synced.map(({ connection: { id } }) => id))],
@@ -92,7 +100,7 @@ async function sendBusy(deps: BusyDeps, asked: Asked, reply: FastifyReply): Prom
   const placed = days.map((day) => ({ ...day, zone: zoneOf(day) }))
   const calendars = synced.map((one) => calendarJson(deps, one, placed, asked))
   const unbacked = await unbackedReasons(deps.db, asked, synced.length > 0)
-  return reply.send({
+  return {
     from: isoOf(asked.from),
     to: isoOf(asked.to),
     busy: spansJson(spans, placed, asked),
@@ -100,7 +108,7 @@ async function sendBusy(deps: BusyDeps, asked: Asked, reply: FastifyReply): Prom
     stale_because: unbacked,
     stale_after_seconds: STALE_AFTER_MS / 1000,
     calendars,
-  })
+  }
 }
 
 /** Vendors count those that show free/busy alone; a question may leave them out. */

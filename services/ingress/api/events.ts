@@ -3,7 +3,7 @@
 // id, with evidence of how fresh that is. A page begins after an event and not at a number, so
 // what comes and goes between two pages moves nothing else. Another provider's id and an
 // unknown one get the same answer.
-import type { FastifyInstance, FastifyReply } from 'fastify'
+import type { FastifyInstance } from 'fastify'
 import type { EventTime } from '#shared/domain/event.ts'
 import type { Gates } from '#shared/domain/gates.ts'
 import {
@@ -16,7 +16,7 @@ import {
   type ProviderId,
 } from '#shared/domain/ids.ts'
 import { isoOf } from '#shared/domain/instant.ts'
-import type { Queryable } from '#shared/store/database.ts'
+import type { Database, Queryable } from '#shared/store/database.ts'
 import { readConnectionState, readSyncedCalendars } from '#shared/store/connection-status.ts'
 import { isSelected } from '#shared/store/disconnect.ts'
 import { readEvents, type EventPlace, type EventRow } from '#shared/store/events-read.ts'
@@ -43,7 +43,7 @@ export const EVENTS = `${CONNECTION}/events`
 export interface EventsDeps {
   readonly gates: Pick<Gates, 'sync'>
   readonly bearer: BearerCheck
-  readonly db: Queryable
+  readonly db: Database
 }
 
 const PAGE = 100
@@ -74,7 +74,10 @@ export function registerEvents(app: FastifyInstance, deps: EventsDeps): void {
       const owner = ownerFor(callers.of(request))
       const found = isUuid(id) ? await readConnectionState(deps.db, owner, asked.connection) : null
       if (found === null) return sendProblem(reply, CONNECTION_NOT_FOUND)
-      return sendEvents(deps, { ...asked, provider: found.providerId }, reply)
+      // Of one moment: an event that moves to another calendar would be in neither, and both fresh.
+      const read = { ...asked, provider: found.providerId }
+      const answer = await deps.db.snapshot((db) => eventsAnswer({ gates: deps.gates, db }, read))
+      return 'problem' in answer ? sendProblem(reply, answer.problem) : reply.send(answer)
     },
   })
 }
@@ -104,16 +107,16 @@ function placeOf(text: unknown): EventPlace | 'malformed' {
   return { at: Number(at), id: id as EventId }
 }
 
-async function sendEvents(
-  deps: EventsDeps,
-  asked: Asked & { readonly provider: ProviderId },
-  reply: FastifyReply,
-): Promise<FastifyReply> {
+interface Reading {
+  readonly gates: Pick<Gates, 'sync'>
+  readonly db: Queryable
+}
+
+async function eventsAnswer(deps: Reading, asked: Asked & { readonly provider: ProviderId }) {
   const { provider, connection, calendar } = asked
   const selected =
     calendar === null || calendar === 'none' ? null : await isSelected(deps.db, connection, calendar)
-  if (calendar !== null && selected === null) return sendProblem(reply, CALENDAR_NOT_FOUND)
-  // What is told of freshness is read before the rows: they may be newer than it says, never older.
+  if (calendar !== null && selected === null) return { problem: CALENDAR_NOT_FOUND }
   const all = await readSyncedCalendars(deps.db, { provider, connection, limit: CALENDARS_MAX })
   const synced = all.filter((one) => calendar === null || one.calendar.id === calendar)
   const unbacked = await unbackedOf(deps, asked, {
@@ -133,7 +136,7 @@ async function sendEvents(
   const days = page.flatMap((event) => dayOf(event) ?? [])
   const zoneOf = await zonesOfDays(deps.db, synced, days)
   const last = rows.length > asked.count ? page.at(-1) : undefined
-  return reply.send({
+  return {
     connection_id: connection,
     from: isoOf(asked.from),
     to: isoOf(asked.to),
@@ -142,11 +145,11 @@ async function sendEvents(
     stale: unbacked.length > 0 || calendars.some(({ stale }) => stale),
     stale_because: unbacked,
     calendars,
-  })
+  }
 }
 
 async function unbackedOf(
-  deps: EventsDeps,
+  deps: Reading,
   asked: Asked & { readonly provider: ProviderId },
   { isBacked, isTakenOut }: { readonly isBacked: boolean; readonly isTakenOut: boolean },
 ): Promise<readonly Unbacked[]> {

@@ -30,6 +30,11 @@ export interface Database extends Queryable, AsyncDisposable {
    * transaction. `tx` must not be used afterwards.
    */
   transaction<T>(work: (tx: Queryable) => Promise<T>): Promise<T>
+  /**
+   * Reads of one moment: no statement of `work` sees what was committed after the first of them.
+   * Writes are refused. Otherwise as `transaction`.
+   */
+  snapshot<T>(work: (tx: Queryable) => Promise<T>): Promise<T>
 }
 
 export interface DatabaseConfig {
@@ -38,6 +43,7 @@ export interface DatabaseConfig {
   readonly poolMax: number
 }
 
+const SNAPSHOT = 'BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY'
 const CONNECT_MAX_MS = 2_000
 /**
  * Above the 4 s statement_timeout of the roles:
@@ -71,7 +77,8 @@ export function openDatabase(config: DatabaseConfig, logger: Logger): Database {
 
   return {
     query: (text, values) => borrow(pool, (session) => run(session, text, values)),
-    transaction: (work) => borrow(pool, (session) => transact(session, work)),
+    transaction: (work) => borrow(pool, (session) => transact(session, 'BEGIN', work)),
+    snapshot: (work) => borrow(pool, (session) => transact(session, SNAPSHOT, work)),
     async [Symbol.asyncDispose]() {
       const timer = new AbortController()
       const late = delay(CLOSE_MAX_MS, undefined, { signal: timer.signal }).catch(() => undefined)
@@ -119,8 +126,8 @@ async function run<R extends object>(
   }
 }
 
-async function transact<T>(session: Session, work: (tx: Queryable) => Promise<T>): Promise<T> {
-  await run(session, 'BEGIN')
+async function transact<T>(session: Session, begin: string, work: (tx: Queryable) => Promise<T>): Promise<T> {
+  await run(session, begin)
   let open = true
   // pg 9 will refuse a statement while another one runs,
   // so those of a Promise.all go one after the other.

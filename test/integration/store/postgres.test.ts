@@ -114,6 +114,22 @@ describe('a transaction', () => {
     expect(await rows()).not.toContain('late')
   })
 
+  test('that is a snapshot sees one moment, and writes nothing', async () => {
+    await using db = open(database.url('calstream_sync'))
+    const count = (tx: typeof db | Parameters<Parameters<typeof db.snapshot>[0]>[0]) =>
+      tx.query<{ n: number }>('select count(*)::int as n from notes').then(({ rows: [row] }) => row?.n)
+    const seen = await db.snapshot(async (tx) => {
+      const before = await count(tx)
+      await db.query(`insert into notes values ('meanwhile')`)
+      return { before, after: await count(tx), others: await count(db) }
+    })
+    expect(seen.after).toBe(seen.before)
+    expect(seen.others).toBe((seen.before ?? 0) + 1)
+    const write = db.snapshot((tx) => tx.query(`insert into notes values ('in a snapshot')`))
+    expect(await failureOf(write)).toMatchObject({ code: 'store/read-only' })
+    expect(await rows()).not.toContain('in a snapshot')
+  })
+
   test('that waits for a lock gives up after the second of its role, as contention', async () => {
     await using db = open(database.url('calstream_sync'))
     await using holder = open(database.url())
