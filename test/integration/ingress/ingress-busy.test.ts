@@ -1,9 +1,7 @@
 // Busy times on real Postgres: merged over a provider's connections, cut to what was asked,
 // and honest about their age.
 import { randomUUID } from 'node:crypto'
-import pg from 'pg'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { eventually } from '../../support/eventually.ts'
 import { holdCalendar, holdEvent, holdMany, type StoredTimes } from '../../support/held-rows.ts'
 import { NOT_ALLOWED, UNKNOWN } from '../../support/literal-ingress.ts'
 import { nameless } from '../../support/nameless.ts'
@@ -348,60 +346,4 @@ describe('a question', () => {
     expect((await ask(randomUUID(), span)).body).toMatchObject({ busy: [], calendars: [], stale: true })
     expect((await world.api('GET', '/api/calendar/busy', { claims: null })).status).toBe(401)
   })
-})
-
-/** Commits a move of the one event of `from` to `to`, of which `to` is still to be read. */
-async function moveWhileAsked<T>(
-  { from, to }: { readonly from: string; readonly to: string },
-  ask: () => Promise<T>,
-): Promise<T> {
-  const session = new pg.Client({ connectionString: world.database.url() })
-  await session.connect()
-  try {
-    await session.query('begin')
-    // Whoever asks has read how fresh the calendars are, and waits for their events.
-    await session.query('lock table external_calendar_events in access exclusive mode')
-    const answer = ask()
-    await eventually('the question waits for events', async () => {
-      const { rowCount } = await session.query(
-        `select 1 from pg_locks where relation = 'external_calendar_events'::regclass and not granted`,
-      )
-      return (rowCount ?? 0) > 0
-    })
-    await session.query('delete from external_calendar_events where calendar_id = $1', [from])
-    await session.query('update external_calendars set read_needed = true where id = $1', [to])
-    await session.query('commit')
-    return await answer
-  } finally {
-    await session.end()
-  }
-}
-
-test('an event that moves while it is asked about is told as busy or as stale, never as neither', async () => {
-  const provider = randomUUID()
-  const from = await holdCalendar(look, { provider })
-  const to = await holdCalendar(look, { provider })
-  await holdEvent(look, from, { start: at(1, '09:00'), end: at(1, '10:00') })
-  const question = () => ask(provider, { from: at(1, '00:00'), to: at(2, '00:00') })
-  const { status, body } = await moveWhileAsked({ from: from.calendar, to: to.calendar }, question)
-  expect(status).toBe(200)
-  expect([body.busy.length, body.stale]).toEqual([1, false])
-  // The control: asked again, nothing is known of where it went.
-  expect((await question()).body).toMatchObject({ busy: [], stale: true })
-})
-
-test('the events of a connection are of one moment with what is said of their freshness', async () => {
-  const provider = randomUUID()
-  const held = await holdCalendar(look, { provider })
-  await holdEvent(look, held, { start: at(1, '09:00'), end: at(1, '10:00') })
-  const query = new URLSearchParams({ from: at(1, '00:00'), to: at(2, '00:00') }).toString()
-  const question = async () => {
-    const answer = await world.api('GET', `/api/calendar/connections/${held.connection}/events?${query}`, {
-      provider,
-    })
-    const { events, stale } = (await answer.json()) as { events: unknown[]; stale: boolean }
-    return [events.length, stale]
-  }
-  expect(await moveWhileAsked({ from: held.calendar, to: held.calendar }, question)).toEqual([1, false])
-  expect(await question()).toEqual([0, true])
 })
