@@ -1,4 +1,5 @@
-// Answers about events are of one moment on real Postgres: rows, and what is said of their freshness.
+// Answers about events are of one moment on real Postgres: the rows, and what is said of their
+// freshness.
 import { randomUUID } from 'node:crypto'
 import pg from 'pg'
 import { afterAll, beforeAll, expect, test } from 'vitest'
