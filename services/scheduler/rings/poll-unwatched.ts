@@ -11,7 +11,7 @@ const POLL: PagedRings<PollableCalendar, 'connectionId'> = {
   asOf: ({ readAt }) => readAt,
   // Connections.
   pageSize: 200,
-  // With a run every 2 s that is 250 calendars a second.
+  // A run every 2 s, so 250 calendars a second at least: a page is whole.
   perRun: 500,
   // One unit reads the calendars of a connection, so they are rung together.
   isPageWhole: true,

@@ -162,8 +162,9 @@ export class Mailbox<S = never> {
     const used = await tokens.of(this.#id, signal)
     if (!isFresh) tokens.invalidate(this.#id, used)
     const token = isFresh ? used : await tokens.of(this.#id, signal)
-    // Nobody's call: no rest of the mailbox keeps the question back whether it is let in.
-    return guard.run(NOBODY, signal, (each) => each(() => vendor.account(token, signal)))
+    // No rest of the mailbox keeps back the question whether it is let in.
+    const caller = { ...NOBODY, about: this.#id }
+    return guard.run(caller, signal, (each) => each(() => vendor.account(token, signal)))
   }
 
   /** Gives this grant back, without a token. */

@@ -13,6 +13,8 @@ export async function vendorFault(
     readonly action: string
     readonly target?: string
     readonly minHits?: number
+    /** Makes calls come that meet it, once it is there. */
+    readonly rings?: () => Promise<void>
   },
   ...specs: readonly VendorFault[]
 ): Promise<ActiveFault> {
@@ -24,6 +26,7 @@ export async function vendorFault(
     target: what.target ?? 'vendor',
     async inject() {
       for (const spec of specs) ids.push(await vendor.fault(spec))
+      await what.rings?.()
     },
     async isActive() {
       const hits = await Promise.all(ids.map((id) => vendor.hits(id)))

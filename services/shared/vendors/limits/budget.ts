@@ -49,6 +49,8 @@ export interface BudgetDeps {
 export interface Caller {
   /** null: nobody's mailbox yet, as in the callback of a consent. */
   readonly mailbox: ConnectionId | null
+  /** Whose account a call is about that the limits of its mailbox do not hold back. */
+  readonly about?: ConnectionId
   /** The token server has its own quota, which nobody has written down: only its rests count. */
   readonly endpoint: 'api' | 'login'
   readonly priority: Priority

@@ -99,7 +99,7 @@ class VendorGuard implements Guard {
 
   async run<T>(caller: Caller, signal: AbortSignal, method: (each: EachCall) => Promise<T>): Promise<T> {
     const { mailbox, endpoint } = caller
-    const who = mailbox ?? 'nobody'
+    const who = mailbox ?? caller.about ?? 'nobody'
     let opening: Promise<void> | null = null
     const each: EachCall = async (send) => {
       let isSent = false

@@ -79,12 +79,12 @@ test('every call is that of its connection; what reads a whole calendar, or look
   expect(callers).toEqual([BACKFILL, BACKFILL])
 })
 
-test('a question about the account and a grant that is given back are held up by no rest of the mailbox', async () => {
+test("a question about the account and a grant that is given back are held up by no rest of the mailbox; the question counts as the mailbox's", async () => {
   const { mailbox, callers } = setup()
   await mailbox.probeAccount(true, signal)
   await mailbox.revoke('refresh', signal)
   expect(callers).toEqual([
-    { mailbox: null, endpoint: 'api', priority: 'live' },
+    { mailbox: null, about: ALICE.connectionId, endpoint: 'api', priority: 'live' },
     { mailbox: null, endpoint: 'login', priority: 'live' },
   ])
 })

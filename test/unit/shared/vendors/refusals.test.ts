@@ -2,7 +2,13 @@
 import { describe, expect, test } from 'vitest'
 import { Failure, type FailureCode } from '#shared/domain/failure.ts'
 import { settlementOf } from '#shared/domain/failure-settlement.ts'
+import { connectionId } from '#shared/domain/ids.ts'
+import { systemClock } from '#shared/process/clock.ts'
+import { createLogger } from '#shared/process/log.ts'
 import { createBreaker, REFUSALS } from '#shared/vendors/limits/breaker.ts'
+import type { Caller } from '#shared/vendors/limits/budget.ts'
+import { createGuard } from '#shared/vendors/limits/guard.ts'
+import { NEVER_SPENT } from '../../../support/free-mailboxes.ts'
 
 const NOW = 1_800_000_000_000_000
 
@@ -121,4 +127,31 @@ test('the door opens within 15 s of the end, for 20 calls a second, and is probe
   }
   expect(through).toBeGreaterThan(95)
   expect(changes).toEqual(['open vendor/token-rejected', 'closed vendor/token-rejected'])
+})
+
+test('a question about an account counts as its mailbox: two accounts are two, three are three', async () => {
+  const guard = createGuard('google', {
+    quota: { perMinute: 1_000_000, mailboxPerMinute: 1_000_000 },
+    store: NEVER_SPENT,
+    clock: systemClock,
+    logger: createLogger({ service: 'test', level: 'silent' }),
+  })
+  const signal = new AbortController().signal
+  const refused = (caller: Omit<Caller, 'endpoint' | 'priority'>) =>
+    guard
+      .run({ ...caller, endpoint: 'api', priority: 'live' }, signal, (each) =>
+        each(async () => {
+          throw new Failure('vendor/token-rejected')
+        }),
+      )
+      .catch((error: unknown) => (error instanceof Failure ? error.code : error))
+  const ids = [1, 2, 3].map((n) => connectionId(`00000000-0000-4000-8000-00000000000${n}`))
+  const both = async (id: (typeof ids)[number]) => [
+    await refused({ mailbox: id }),
+    await refused({ mailbox: null, about: id }),
+  ]
+  const rejected = Array(2).fill('vendor/token-rejected')
+  for (let i = 0; i < 2 * REFUSALS.inARow; i += 1) expect(await both(ids[i % 2]!)).toEqual(rejected)
+  await both(ids[2]!)
+  expect(await refused({ mailbox: ids[0]! })).toBe('vendor/refusing-all')
 })
