@@ -4,6 +4,7 @@
 import { allOf, criterion, met, setUp, within } from '../criterion.ts'
 import type { Drill, DrillRun } from '../drill.ts'
 import { vendorFault } from '../faults/vendors.ts'
+import type { ConnectedAccount } from '../environment/accounts.ts'
 import { reconcileNow } from './asking.ts'
 import { MINUTE_MS, MOVED, passTime } from './hours.ts'
 
@@ -15,6 +16,16 @@ const TENANT_MS = 35 * MINUTE_MS
 const WAVE_MS = 10 * MINUTE_MS
 const CONNECTIONS = 200
 const MICROSOFT = 100
+/** Refused alone each of a team would be parked after this, with so many fresh tokens (ADR 17). */
+const ALONE_MS = 30 * MINUTE_MS
+const ALONE_TOKENS = 3
+/** As many as are a wave. */
+const TEAM = 3
+const TEAM_STEP_MS = 5 * MINUTE_MS
+/** While the breaker for refusals keeps one of them back, it is not refused. */
+const TEAM_STEPS_MAX = 30
+/** Its longest pause is 15 s. */
+const READ_WITHIN_MS = 60_000
 /** More than a tenth of a vendor's connections, so that it is no team that left. */
 const TENANT = 30
 const LATENCY_MS = 200
@@ -36,7 +47,7 @@ const API_OF_MICROSOFT = '^/v1.0/'
 
 const wave: Drill = {
   id: 'WAVE',
-  title: `${TENANT_MS / MINUTE_MS} min of 401 for a tenant, then ${WAVE_MS / MINUTE_MS} min of 401 at Microsoft and of a refused project at Google over ${CONNECTIONS} connections; then a grant that is really revoked`,
+  title: `${ALONE_MS / MINUTE_MS} min of 401 for a team of ${TEAM}, ${TENANT_MS / MINUTE_MS} min for a tenant, then ${WAVE_MS / MINUTE_MS} min of 401 at Microsoft and of a refused project at Google over ${CONNECTIONS} connections; then a grant that is really revoked`,
   report: 'vendors',
   criteria: {
     'WAVE.1': criterion`Nobody is parked by the wave, of ${setUp(CONNECTIONS)} connections`,
@@ -61,7 +72,9 @@ const wave: Drill = {
     const { vendor } = d.system
     await vendor.admin('POST', '/admin/latency', { ms: LATENCY_MS })
     const began = Date.now()
+    const team = await refusedTeam(d)
     const parked = await waveOf(d)
+    await team.fault.heal()
     const ended = Date.now()
     const wellMs = await d.converged(2 * WELL_WITHIN.limit)
     parked.push(...(await parkedNow(d)))
@@ -103,6 +116,7 @@ const wave: Drill = {
           ),
         },
         witnesses: [
+          { name: 'connections of the team that would be parked alone', need: TEAM, got: team.doomed },
           { name: 'answers of 401', need: REFUSALS_MIN, got: answered(401) },
           { name: 'answers of 403', need: REFUSALS_MIN, got: answered(403) },
           { name: 'connections that were refused or kept back', need: AFFECTED_MIN, got: affected.size },
@@ -129,15 +143,67 @@ async function waveOf(d: DrillRun): Promise<string[]> {
   return [...(await parkedNow(d))]
 }
 
+/**
+ * A few accounts are refused, each time while others are let in, until each of them would be parked
+ * if it were alone, or one is parked.
+ */
+async function refusedTeam(d: DrillRun) {
+  const microsoft = d.system.accounts.filter(({ vendor }) => vendor === 'microsoft')
+  const team = microsoft.slice(-TEAM)
+  const well = microsoft[TENANT]!
+  await reconcileNow(d, team)
+  const fault = await vendorFault(
+    d,
+    { fault: 'A18', action: '401 to good tokens', target: `a team of ${TEAM}` },
+    ...refused(team),
+  )
+  let doomed = 0
+  for (let step = 0; step < TEAM_STEPS_MAX && doomed < TEAM; step += 1) {
+    await passTime(d, TEAM_STEP_MS, TEAM_STEP_MS)
+    await readOnce(d, well)
+    if ((await parkedNow(d)).length > 0) break
+    doomed = await wouldBeParked(d, team)
+  }
+  return { fault, doomed }
+}
+
+/** One answer closes the breaker, which would keep the next refusals back. */
+async function readOnce(d: DrillRun, one: ConnectedAccount): Promise<void> {
+  const readAt = async () => {
+    const [row] = await d.system.ask<{ at: number | null }>(
+      'select extract(epoch from last_synced_at)::float8 as at from external_calendar_connections where id = $1',
+      [one.connectionId],
+    )
+    return row?.at ?? 0
+  }
+  const before = await readAt()
+  await reconcileNow(d, [one])
+  await d.until('an account that is well is read', async () => (await readAt()) > before, READ_WITHIN_MS)
+}
+
+async function wouldBeParked(d: DrillRun, accounts: readonly ConnectedAccount[]): Promise<number> {
+  const [row] = await d.system.ask<{ n: number }>(
+    `select count(*)::int as n from external_calendar_connections
+      where id = any($1) and status = 'active' and refused_tokens >= $2
+        and refused_at - refused_since >= $3 * interval '1 millisecond'`,
+    [accounts.map(({ connectionId }) => connectionId), ALONE_TOKENS, ALONE_MS],
+  )
+  return row?.n ?? 0
+}
+
+function refused(accounts: readonly ConnectedAccount[]) {
+  return accounts.map(({ accountId }) => ({
+    match: { vendor: 'microsoft' as const, path: API_OF_MICROSOFT, accountId },
+    respond: { status: 401 },
+  }))
+}
+
 function refusedTenant(d: DrillRun) {
   const accounts = d.system.accounts.filter(({ vendor }) => vendor === 'microsoft').slice(0, TENANT)
   return vendorFault(
     d,
     { fault: 'A18', action: '401 to good tokens', target: `${TENANT} accounts of a tenant` },
-    ...accounts.map(({ accountId }) => ({
-      match: { vendor: 'microsoft', path: API_OF_MICROSOFT, accountId },
-      respond: { status: 401 },
-    })),
+    ...refused(accounts),
   )
 }
 

@@ -24,6 +24,8 @@ const PATIENCE_MS = 30_000
 /** Whose healthy systems take longer: backoffs or sweeps have to end. */
 const LONGER_MS: ReadonlyMap<string, number> = new Map([
   ['STORM', 120_000],
+  // 120 connections read for the first time.
+  ['THROTTLE', 90_000],
   ['WAVE', 120_000],
   // A dozen failures are rung by the sweep alone, every half a minute.
   ['PLACE', 120_000],
