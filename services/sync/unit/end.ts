@@ -5,7 +5,8 @@ import type { GateName } from '#shared/domain/gates.ts'
 import { sentBy, type OutboxMessage } from '#shared/messages/message.ts'
 import { bandOf, syncRetryScheduled } from '#shared/messages/sync-retry-scheduled.ts'
 import { step } from '#shared/process/step.ts'
-import { oweReads } from '#shared/store/calendar-failures.ts'
+import { clearIfIll, oweReads } from '#shared/store/calendar-failures.ts'
+import type { CalendarRow } from '#shared/store/calendars.ts'
 import { clearConnection, markDirty, touchConnection } from '#shared/store/connections.ts'
 import { recordKeys } from '#shared/store/dedupe.ts'
 import { holdRequests } from '#shared/store/held-requests.ts'
@@ -18,6 +19,21 @@ import { writeFenced, type FencedWrite, type Unit, type UnitDeps, type UnitEnd }
 
 /** A change may be readable only some seconds after its notification. */
 const RECHECK_MS = 20_000
+
+/**
+ * The part of a calendar's last write that says so. In the last calendar of a unit in which none
+ * failed it closes the unit too.
+ */
+export async function endCalendar(
+  deps: Pick<UnitDeps, 'codec' | 'clock'>,
+  unit: Unit,
+  calendar: CalendarRow,
+  write: FencedWrite,
+): Promise<void> {
+  await clearIfIll(write.tx, calendar)
+  const isLast = calendar.calendarId === unit.scope.at(-1)?.calendarId
+  if (isLast && unit.progress.failed.size === 0) await closeUnit(deps, unit, write)
+}
 
 /**
  * Writes the outcome of a unit that has come to the end of its scope; part of its last write.

@@ -5,14 +5,14 @@ import type { Plan } from '#shared/domain/plan.ts'
 import { eventsChanged, type RowChange } from '#shared/messages/event-changed.ts'
 import { sentBy } from '#shared/messages/message.ts'
 import { step } from '#shared/process/step.ts'
-import { clearIfIll, oweReadsAnew } from '#shared/store/calendar-failures.ts'
+import { oweReadsAnew } from '#shared/store/calendar-failures.ts'
 import { oweFullReads, saveCheckpoint, saveCursor } from '#shared/store/calendars.ts'
 import { deleteEvents, refreshEvents, upsertEvents } from '#shared/store/events.ts'
 import { insertOutbox } from '#shared/store/outbox.ts'
 import type { Page } from '#shared/vendors/vendor.ts'
 import { pageCommitted } from './events.ts'
 import { checkpointOf, followUp, nextPage, REST_MS, type CalendarRun } from './read-run.ts'
-import { closeUnit, ringForOwed } from './end.ts'
+import { endCalendar, ringForOwed } from './end.ts'
 import { writeFenced, type FencedWrite, type Unit, type UnitDeps } from './unit.ts'
 
 const ROWS_PER_STATEMENT = 250
@@ -25,8 +25,6 @@ export interface PlannedPage {
   readonly next: Page['next']
   /** Something left this calendar for another of the account. */
   readonly hasMoved?: boolean
-  /** No other calendar comes after this one, so its last write closes the unit. */
-  readonly isLast: boolean
 }
 
 /**
@@ -52,8 +50,7 @@ export async function persistPage(
     step('sync.place-saved')
     unit.progress.pages += 1
     unit.progress.changes += changes
-    if (after === null) await clearIfIll(write.tx, run.calendar)
-    if (after === null && page.isLast) await closeUnit(deps, unit, write)
+    if (after === null) await endCalendar(deps, unit, run.calendar, write)
     step('sync.before-commit')
   })
   pageCommitted(unit, changes)

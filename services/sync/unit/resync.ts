@@ -9,7 +9,7 @@ import { USUAL_AGAIN_MS } from '#shared/domain/reading.ts'
 import { eventsChanged, type RemovalReason } from '#shared/messages/event-changed.ts'
 import { sentBy } from '#shared/messages/message.ts'
 import { step } from '#shared/process/step.ts'
-import { clearIfIll, oweReads } from '#shared/store/calendar-failures.ts'
+import { oweReads } from '#shared/store/calendar-failures.ts'
 import {
   coolDown,
   deselectCalendar,
@@ -29,7 +29,7 @@ import {
   restMs,
   type CalendarRun,
 } from './read-run.ts'
-import { closeUnit } from './end.ts'
+import { endCalendar } from './end.ts'
 import type { Permit } from '../lanes.ts'
 import { judgeLacking } from './look-up-lacking.ts'
 import { writeFenced, type FencedWrite, type Interruption, type Unit, type UnitDeps } from './unit.ts'
@@ -40,8 +40,6 @@ const CHUNK = 1000
 export interface Sweep {
   readonly run: CalendarRun
   readonly endCursor: string
-  /** No other calendar comes after this one, so its last write closes the unit. */
-  readonly isLast: boolean
 }
 
 /**
@@ -70,10 +68,9 @@ export async function restartRead(deps: UnitDeps, unit: Unit, run: CalendarRun):
 export async function sweepResync(
   deps: UnitDeps,
   unit: Unit,
-  sweep: Sweep,
+  { run, endCursor }: Sweep,
   permit: Permit,
 ): Promise<Interruption | { readonly kind: 'on'; readonly run: CalendarRun | null }> {
-  const { run, endCursor } = sweep
   const { calendarId } = run.calendar
   const stale: StaleRows = {
     calendarId,
@@ -111,10 +108,9 @@ export async function sweepResync(
       usualAgainMs: plain?.usualInMs ?? USUAL_AGAIN_MS,
     })
     if (isPutOff) unit.progress.putOff.add(calendarId)
-    if (after === null) await clearIfIll(write.tx, run.calendar)
+    if (after === null) await endCalendar(deps, unit, run.calendar, write)
     // It has no cursor, so what comes next has to be read whole, asked for or not.
     if (isPlain) await oweReads(write.tx, [calendarId])
-    if (after === null && sweep.isLast) await closeUnit(deps, unit, write)
     step('sync.sweep-before-commit')
   })
   step('sync.sweep-committed')

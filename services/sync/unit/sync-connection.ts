@@ -89,12 +89,6 @@ function noSlotWaitMs({ waiting = 0 }: Permit): number {
   return NO_SLOT_WAIT_MS + Math.max(NO_SLOT_WAIT_MS, waiting * PER_WAITING_MS) * Math.random()
 }
 
-interface OneCalendar {
-  readonly calendar: CalendarRow
-  /** No other calendar comes after this one, so its last write closes the unit. */
-  readonly isLast: boolean
-}
-
 /**
  * One calendar: steps 2 to 4 until the vendor says that there is no more.
  * @returns why it stopped before that, else null.
@@ -102,7 +96,7 @@ interface OneCalendar {
 async function syncCalendar(
   deps: UnitDeps,
   unit: Unit,
-  { calendar, isLast }: OneCalendar,
+  calendar: CalendarRow,
   permit: Permit,
 ): Promise<Interruption | null> {
   let run = beginRun(calendar, unit.connection.now)
@@ -112,14 +106,14 @@ async function syncCalendar(
     if (stop !== null) return stop
     const { endCursor } = run
     if (endCursor !== null) {
-      const swept = await sweepResync(deps, unit, { run, endCursor, isLast }, permit)
+      const swept = await sweepResync(deps, unit, { run, endCursor }, permit)
       if (swept.kind !== 'on') return swept
       run = swept.run
       continue
     }
     // What a page holds counts towards the room of this process until it is stored.
-    const at = { run, isLast }
-    const read = await processRoom.hold(() => syncPage(deps, unit, at, permit))
+    const from = run
+    const read = await processRoom.hold(() => syncPage(deps, unit, from, permit))
     if (read.kind !== 'on') return read
     run = read.run
     // 5. Repeat; a run that was resumed makes one more pass from its new cursor.
@@ -134,7 +128,7 @@ async function syncCalendar(
 async function syncPage(
   deps: UnitDeps,
   unit: Unit,
-  { run: before, isLast }: { readonly run: CalendarRun; readonly isLast: boolean },
+  before: CalendarRun,
   permit: Permit,
 ): Promise<Interruption | { readonly kind: 'on'; readonly run: CalendarRun | null }> {
   // 2. Fetch one page of changes from the vendor; where its place is dead, from another place.
@@ -151,16 +145,8 @@ async function syncPage(
   const late = isPageLate(deps, unit, permit)
   if (late !== null) return late
   // 4. Persist rows, messages and the place in the run in one transaction.
-  return {
-    kind: 'on',
-    run: await persistPage(deps, unit, {
-      run,
-      plan,
-      next,
-      hasMoved: page.hasMoved ?? false,
-      isLast,
-    }),
-  }
+  const { hasMoved = false } = page
+  return { kind: 'on', run: await persistPage(deps, unit, { run, plan, next, hasMoved }) }
 }
 
 /** One calendar after the other; the failure of one does not keep the others from being read. */
@@ -170,11 +156,10 @@ async function syncCalendars(deps: UnitDeps, unit: Unit, permit: Permit): Promis
   for (const claimed of unit.scope) {
     const calendar = asItStands(unit, claimed)
     const changesBefore = unit.progress.changes
-    const isLast = claimed === unit.scope.at(-1) && failed.size === 0
     const pagesBefore = unit.progress.pages
     using own = ownPermit(permit, calendar, unit.calendars)
     try {
-      const stop = await syncOrRemove(deps, unit, { calendar, isLast }, own.permit)
+      const stop = await syncOrRemove(deps, unit, calendar, own.permit)
       if (stop !== null) return stop
       done.add(calendar.calendarId)
       finds.push({ calendar, changes: unit.progress.changes - changesBefore })
@@ -217,19 +202,19 @@ function failureOfCalendar(deps: UnitDeps, permit: Permit, error: unknown): Fail
 async function syncOrRemove(
   deps: UnitDeps,
   unit: Unit,
-  one: OneCalendar,
+  calendar: CalendarRow,
   permit: Permit,
 ): Promise<Interruption | null> {
-  if (one.calendar.isUnlisted) {
-    await removeCalendar(deps, unit, one.calendar)
+  if (calendar.isUnlisted) {
+    await removeCalendar(deps, unit, calendar)
     return null
   }
   try {
-    return await syncCalendar(deps, unit, one, permit)
+    return await syncCalendar(deps, unit, calendar, permit)
   } catch (error) {
     if (!(error instanceof Failure) || settlementOf(error).action !== 'check-list') throw error
     // At once when it is news; after that the list is compared once an hour by itself.
-    if (!isIll(one.calendar))
+    if (!isIll(calendar))
       await writeFenced(deps, unit, 0, ({ tx }) => askForList(tx, unit.connection.connectionId))
     throw new Failure('vendor/calendar-unknown')
   }
