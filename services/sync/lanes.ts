@@ -5,8 +5,7 @@
 //
 // A lane is in one of these states: ready (waits for a slot, in the order of arrival, so no key can
 // starve another) → running → gone, or back to ready when something arrived meanwhile. A unit that
-// did not finish its requests gives them back, and the lane rests: `early` until its time,
-// `returned` until we are known to be a member of the group still, `blocked` until resume().
+// did not finish its requests gives them back, and the lane rests until what that unit names.
 import { performance } from 'node:perf_hooks'
 
 export interface LaneRequest {
@@ -41,14 +40,18 @@ export interface Permit {
   readonly isPatient?: boolean
 }
 
-export type PermitEnd =
-  | { readonly kind: 'complete' }
-  /** Not done; to be tried again once the membership is confirmed. */
-  | { readonly kind: 'returned' }
-  | { readonly kind: 'early'; readonly waitMs: number }
-  | { readonly kind: 'backfill' }
-  /** Not done, and nobody else will fare better now: until resume(). */
-  | { readonly kind: 'blocked' }
+/** What a lane rests for: its time, a proof that we are in the group still, or resume(). */
+type Rest = 'due' | 'member' | 'resumed'
+
+/** What the end of a unit means for its lane. */
+export interface LaneEnd {
+  /** done: their effect, or its failure, is durable. again: the lane keeps them. */
+  readonly requests: 'done' | 'again'
+  /** When the next unit of the lane may run. `resumed`: no other lane would fare better now. */
+  readonly when: 'slot' | 'backfill-slot' | Rest
+  /** With `due`. */
+  readonly waitMs?: number
+}
 
 export interface LaneLimits {
   readonly slots: number
@@ -60,10 +63,10 @@ export interface LaneLimits {
 
 export interface LanesOptions<R extends LaneRequest> {
   /** Works the requests of one lane. Must not reject. */
-  readonly run: (requests: readonly [R, ...R[]], permit: Permit) => Promise<PermitEnd>
-  /** The effect of these requests, or its failure, is durable. */
+  readonly run: (requests: readonly [R, ...R[]], permit: Permit) => Promise<LaneEnd>
+  /** These requests are done. */
   readonly completed: (requests: readonly R[]) => void
-  /** A unit came back blocked; everything rests until resume(). */
+  /** Every lane rests until resume(). */
   readonly blocked: () => void
   /** performance.now() of the last proof that we are a member of the group. */
   readonly acknowledgedAt: () => number
@@ -93,8 +96,8 @@ interface Lane<R> {
   readonly bulkhead: string
   queue: R[]
   slot: LaneRequest['urgency'] | 'backfill'
-  state: 'ready' | 'running' | 'early' | 'returned' | 'blocked'
-  /** performance.now() at which the state began, or for `early` at which it ends. */
+  state: 'ready' | 'running' | Rest
+  /** performance.now() at which the state began, or for `due` at which it ends. */
   at: number
   running: { requests: R[]; readonly abort: AbortController; readonly rung: AbortController } | null
 }
@@ -141,7 +144,7 @@ class LaneTable<R extends LaneRequest> implements Lanes<R> {
     if (request.urgency === 'live') lane.running?.rung.abort()
     if (lane.slot === 'asked' && request.urgency === 'live') this.#hurry(lane)
     // News may end an early wait: the claim decides again.
-    if (!known || lane.state === 'early') this.#makeReady(lane)
+    if (!known || lane.state === 'due') this.#makeReady(lane)
     this.#start()
   }
 
@@ -159,7 +162,7 @@ class LaneTable<R extends LaneRequest> implements Lanes<R> {
 
   resume(): void {
     this.#isSuspended = false
-    for (const lane of this.#resting) if (lane.state === 'blocked') this.#makeReady(lane)
+    for (const lane of this.#resting) if (lane.state === 'resumed') this.#makeReady(lane)
     this.#start()
   }
 
@@ -201,9 +204,9 @@ class LaneTable<R extends LaneRequest> implements Lanes<R> {
     this.#ready.set(name, queue.add(lane))
   }
 
-  #rest(lane: Lane<R>, state: 'early' | 'returned' | 'blocked', at: number): void {
+  #rest(lane: Lane<R>, state: Rest, waitMs = 0): void {
     lane.state = state
-    lane.at = at
+    lane.at = performance.now() + waitMs
     this.#resting.add(lane)
   }
 
@@ -280,32 +283,30 @@ class LaneTable<R extends LaneRequest> implements Lanes<R> {
     }
     const end = await this.#options.run([first, ...others], permit)
     lane.running = null
-    if (end.kind === 'complete') this.#options.completed(running.requests)
+    if (end.requests === 'done') this.#options.completed(running.requests)
     else lane.queue.unshift(...running.requests)
     this.#settle(lane, end)
   }
 
-  #settle(lane: Lane<R>, end: PermitEnd): void {
+  #settle(lane: Lane<R>, { when, waitMs }: LaneEnd): void {
     if (lane.queue.length === 0) return this.#forget(lane)
-    const now = performance.now()
-    switch (end.kind) {
-      case 'complete':
+    switch (when) {
+      case 'slot':
         lane.slot = lane.queue.some(({ urgency }) => urgency === 'live') ? 'live' : 'asked'
         return this.#makeReady(lane)
-      case 'backfill':
+      case 'backfill-slot':
         lane.slot = 'backfill'
         return this.#makeReady(lane)
-      case 'early':
-        return this.#rest(lane, 'early', now + end.waitMs)
-      case 'returned':
-        return this.#rest(lane, 'returned', now)
-      case 'blocked':
-        this.#rest(lane, 'blocked', now)
+      case 'resumed':
+        this.#rest(lane, when)
         if (!this.#isSuspended) this.#options.blocked()
         this.#isSuspended = true
         return
+      case 'due':
+      case 'member':
+        return this.#rest(lane, when, waitMs)
       default:
-        return end satisfies never
+        return when satisfies never
     }
   }
 
@@ -314,8 +315,8 @@ class LaneTable<R extends LaneRequest> implements Lanes<R> {
     const now = performance.now()
     for (const lane of this.#resting) {
       const isAwake =
-        (lane.state === 'early' && lane.at <= now) ||
-        (lane.state === 'returned' && this.#options.acknowledgedAt() > lane.at)
+        (lane.state === 'due' && lane.at <= now) ||
+        (lane.state === 'member' && this.#options.acknowledgedAt() > lane.at)
       if (isAwake) this.#makeReady(lane)
     }
     this.#start()

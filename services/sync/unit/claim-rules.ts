@@ -7,6 +7,7 @@ import type { GateName } from '#shared/domain/gates.ts'
 import type { Micros } from '#shared/domain/ids.ts'
 import type { CalendarRow } from '#shared/store/calendars.ts'
 import type { ClaimedConnection } from '#shared/store/connections.ts'
+import type { UnitEnd } from './unit.ts'
 
 export interface ClaimView<R extends SyncRequested = SyncRequested> {
   readonly connection: ClaimedConnection
@@ -31,9 +32,7 @@ export type Verdict =
       readonly early: readonly CalendarRow[]
       readonly isNotified: boolean
     }
-  | { readonly kind: 'done'; readonly why: 'parked' | 'satisfied' | 'backing-off' }
-  | { readonly kind: 'early'; readonly waitMs: number }
-  | { readonly kind: 'held'; readonly gate: GateName }
+  | Extract<UnitEnd, { readonly kind: 'done' | 'early' | 'held' }>
 
 /**
  * A ring that is at most this much early (clocks differ) waits;

@@ -2,10 +2,10 @@
 // unit), one log line, its metrics; and what its end means for the lane.
 import { performance } from 'node:perf_hooks'
 import { inSpan } from '#shared/process/telemetry.ts'
-import type { Permit, PermitEnd } from '../lanes.ts'
+import type { LaneEnd, Permit } from '../lanes.ts'
 import { unitEnded } from './events.ts'
 import { syncConnection } from './sync-connection.ts'
-import type { UnitDeps, UnitEnd, UnitRequest } from './unit.ts'
+import { LANE_ENDS, type UnitDeps, type UnitRequest } from './unit.ts'
 
 /** A trace backend has limits, and the newest doorbells tell most. */
 const LINKS_MAX = 32
@@ -15,7 +15,7 @@ export async function runUnit(
   deps: UnitDeps,
   requests: readonly [UnitRequest, ...UnitRequest[]],
   permit: Permit,
-): Promise<PermitEnd> {
+): Promise<LaneEnd> {
   const { connectionId, vendor } = requests[0].message
   const links = requests.flatMap(({ record }) => record.headers.get('traceparent') ?? []).slice(-LINKS_MAX)
   const startedAt = performance.now()
@@ -24,24 +24,5 @@ export async function runUnit(
   )
   const about = { connectionId, vendor, requests: requests.length }
   unitEnded(deps, about, end, performance.now() - startedAt)
-  return permitEnd(end)
-}
-
-function permitEnd(end: UnitEnd): PermitEnd {
-  switch (end.kind) {
-    case 'done':
-    case 'failed':
-    case 'partly':
-    case 'held':
-    case 'handed-over':
-      return { kind: 'complete' }
-    case 'abandoned':
-      return { kind: 'returned' }
-    case 'early':
-    case 'backfill':
-    case 'blocked':
-      return end
-    default:
-      return end satisfies never
-  }
+  return { ...LANE_ENDS[end.kind], waitMs: end.kind === 'early' ? end.waitMs : 0 }
 }
