@@ -7,7 +7,7 @@ import { openBackfillShare } from './backfill-share.ts'
 import { laneLimits, type SyncConfig } from './config.ts'
 import { openDoorbells, type Doorbell } from './intake.ts'
 import { createLanes, type Lanes } from './lanes.ts'
-import { runUnit } from './unit/run-unit.ts'
+import { runUnit } from './unit/sync-connection.ts'
 import { watchOutage } from './outage.ts'
 import { openUnitDeps, type UnitOverrides } from './unit/deps.ts'
 

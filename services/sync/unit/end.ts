@@ -1,6 +1,9 @@
-// The ends of a unit that are not failures: closed, held, handed over. Invariant: the outcome is
-// one fenced write together with the delivery keys it answers, and whatever is still owed is
-// rung by something durable.
+// The ends of a unit that are not failures: closed, held, handed over. Invariants: the outcome is
+// one fenced write together with the delivery keys it answers, and whatever is still owed is rung
+// by something durable; the connection fails only when every calendar of it that is synced is ill,
+// and a calendar that fails beside a sibling that is well fails alone.
+import { FAILURE_CODES, worstOf, type Failure, type FailureCode } from '#shared/domain/failure.ts'
+import { settlementOf } from '#shared/domain/failure-settlement.ts'
 import type { GateName } from '#shared/domain/gates.ts'
 import { sentBy, type OutboxMessage } from '#shared/messages/message.ts'
 import { bandOf, syncRetryScheduled } from '#shared/messages/sync-retry-scheduled.ts'
@@ -11,14 +14,30 @@ import { clearConnection, markDirty, touchConnection } from '#shared/store/conne
 import { recordKeys } from '#shared/store/dedupe.ts'
 import { holdRequests } from '#shared/store/held-requests.ts'
 import { insertOutbox } from '#shared/store/outbox.ts'
-import { unitHeld } from './events.ts'
+import { unitHeld } from './moments.ts'
 import { keysOf } from './claim.ts'
+import { isIll } from './claim-rules.ts'
 import { calendarRing, saveIllCalendars, type Form } from './ill-calendars.ts'
-import { judgeEnd } from './judge-end.ts'
-import { writeFenced, type FencedWrite, type Unit, type UnitDeps, type UnitEnd } from './unit.ts'
+import {
+  writeFenced,
+  type FencedWrite,
+  type Progress,
+  type Unit,
+  type UnitDeps,
+  type UnitEnd,
+} from './unit.ts'
 
 /** A change may be readable only some seconds after its notification. */
 const RECHECK_MS = 20_000
+
+type EndView = Pick<Unit, 'calendars' | 'scope'> & Pick<Progress, 'failed' | 'putOff' | 'left'>
+type EndVerdict =
+  /** No calendar is well: it is told of the connection, as of an account with one calendar. */
+  | { readonly kind: 'all-ill'; readonly failure: Failure; readonly isRefused: boolean }
+  /** Every calendar waits for its second look, so the whole connection stays owed. */
+  | { readonly kind: 'all-put-off' }
+  /** `isListed`: every calendar that may be read now was, so the connection owes nothing. */
+  | { readonly kind: 'well'; readonly isListed: boolean }
 
 /**
  * The part of a calendar's last write that says so. In the last calendar of a unit in which none
@@ -60,6 +79,32 @@ export async function closeUnit(
   const rings = unit.isNotified && foundNothing ? [recheck(deps, unit, write)] : []
   await insertOutbox(tx, [...rings, ...ringsOfLeft(deps, unit, write)])
   progress.isClosed = true
+}
+
+/** What the end of a unit that has come to the end of its scope means for its connection. Pure. */
+export function judgeEnd({ calendars, scope, failed, putOff, left }: EndView): EndVerdict {
+  const read = new Set(scope)
+  const isIllAfter = (calendar: CalendarRow) =>
+    failed.has(calendar.calendarId) ||
+    (isIll(calendar) && (!read.has(calendar) || putOff.has(calendar.calendarId) || left.has(calendar)))
+  const [first, ...others] = failed.values()
+  if (first !== undefined && calendars.every(isIllAfter)) {
+    const isRefused = calendars.every((calendar) => isRefusal(calendar, failed.get(calendar.calendarId)))
+    const passing = [first, ...others].filter(
+      (failure) => settlementOf(failure).action !== 'park' && failure.code !== 'sync/gave-way',
+    )
+    const [gravest = first, ...rest] = isRefused ? [first, ...others] : passing
+    return { kind: 'all-ill', failure: worstOf([gravest, ...rest]), isRefused }
+  }
+  if (calendars.length > 0 && calendars.every(({ calendarId }) => putOff.has(calendarId)))
+    return { kind: 'all-put-off' }
+  return { kind: 'well', isListed: calendars.every((calendar) => read.has(calendar) || isIll(calendar)) }
+}
+
+function isRefusal({ lastCode }: CalendarRow, now: Failure | undefined): boolean {
+  const code = now?.code ?? lastCode
+  if (code === null || !Object.hasOwn(FAILURE_CODES, code)) return false
+  return settlementOf({ code: code as FailureCode }).action === 'park'
 }
 
 /**

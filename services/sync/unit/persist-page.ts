@@ -10,7 +10,7 @@ import { oweFullReads, saveCheckpoint, saveCursor } from '#shared/store/calendar
 import { deleteEvents, refreshEvents, upsertEvents } from '#shared/store/events.ts'
 import { insertOutbox } from '#shared/store/outbox.ts'
 import type { Page } from '#shared/vendors/vendor.ts'
-import { pageCommitted } from './events.ts'
+import { pageCommitted } from './moments.ts'
 import { checkpointOf, followUp, nextPage, REST_MS, type CalendarRun } from './read-run.ts'
 import { endCalendar, ringForOwed } from './end.ts'
 import { writeFenced, type FencedWrite, type Unit, type UnitDeps } from './unit.ts'
@@ -39,7 +39,7 @@ export async function persistPage(
 ): Promise<CalendarRun | null> {
   const { run, plan, next } = page
   const changes = plan.upserts.length + plan.removals.length
-  const after = placeAfter(run, next)
+  const after = runAfter(run, next)
   await writeFenced(deps, unit, changes, async (write) => {
     const { isMissed } = await writePlan(deps, unit, page, write)
     if (page.hasMoved) await rereadOthers(write, unit, run.calendar.calendarId)
@@ -99,7 +99,7 @@ async function askOthers(
  * A full read that has seen its last page goes on with the sweep;
  * a resumed read of changes with one more pass.
  */
-function placeAfter(run: CalendarRun, next: Page['next']): CalendarRun | null {
+function runAfter(run: CalendarRun, next: Page['next']): CalendarRun | null {
   if (next.kind === 'more') return nextPage(run, next.pageToken)
   if (run.cursor === null) return { ...run, pageToken: null, endCursor: next.cursor }
   return run.isResumed ? followUp(run, next.cursor) : null

@@ -1,9 +1,10 @@
 // The beginning and the end of a full read: what it did not see is removed, since a full list
 // has no tombstones. Invariants: the cursor commits with the last chunk; rows that merely
-// left the window say so and do not count; others are looked for one by one, and a sweep of
-// many is put off until a second full read agrees. A calendar that is gone loses its events
-// the same way, chunk by chunk.
-import { Failure } from '#shared/domain/failure.ts'
+// left the window say so and do not count; an event inside the window is removed only when a second
+// answer says the same: a few are asked for one by one, of more a second full read decides. A
+// calendar that is gone loses its events the same way, chunk by chunk.
+import { asFailure, Failure } from '#shared/domain/failure.ts'
+import { settlementOf } from '#shared/domain/failure-settlement.ts'
 import type { CalendarId, EventId } from '#shared/domain/ids.ts'
 import { USUAL_AGAIN_MS } from '#shared/domain/reading.ts'
 import { eventsChanged, type RemovalReason } from '#shared/messages/event-changed.ts'
@@ -17,9 +18,18 @@ import {
   saveFullRead,
   type CalendarRow,
 } from '#shared/store/calendars.ts'
-import { deleteEvents, readAny, readStale, type StaleRows } from '#shared/store/events.ts'
+import {
+  countUnseen,
+  deleteEvents,
+  readAny,
+  readStale,
+  readUnseen,
+  refreshEvents,
+  type StaleRows,
+  type UnseenEvent,
+} from '#shared/store/events.ts'
 import { insertOutbox } from '#shared/store/outbox.ts'
-import { calendarEnded, massDeleteDoubted, readRestarted, rowsRemoved } from './events.ts'
+import { calendarEnded, listedShort, massDeleteDoubted, readRestarted, rowsRemoved } from './moments.ts'
 import {
   afterPlain,
   followUp,
@@ -30,12 +40,22 @@ import {
   type CalendarRun,
 } from './read-run.ts'
 import { endCalendar } from './end.ts'
+import { AccountTrouble, lookUp } from './fetch-page.ts'
 import type { Permit } from '../lanes.ts'
-import { judgeLacking } from './look-up-lacking.ts'
 import { writeFenced, type FencedWrite, type Interruption, type Unit, type UnitDeps } from './unit.ts'
 
 /** Keeps a transaction under 100 ms. */
 const CHUNK = 1000
+/**
+ * So many calls at most, once after a full read: some seconds at a slow vendor. More is put off
+ * instead.
+ */
+const LOOK_UPS_MAX = 20
+/**
+ * A full read that lacks more of the stored events than this is not believed, however few there
+ * are: two of three, too.
+ */
+const MASS_DELETE_SHARE = 0.5
 
 export interface Sweep {
   readonly run: CalendarRun
@@ -116,6 +136,64 @@ export async function sweepResync(
   step('sync.sweep-committed')
   if (isEnd && isPutOff) massDeleteDoubted(deps, unit, calendarId)
   return { kind: 'on', run: after }
+}
+
+/** `believed`: what is lacking is gone. `doubted`: a second full read has to agree. */
+type Lacking = 'believed' | 'doubted' | Interruption
+
+/**
+ * Judges what a full read lacked; events that are there after all are marked as seen. Throws
+ * Failure, AccountTrouble.
+ */
+async function judgeLacking(
+  deps: UnitDeps,
+  unit: Unit,
+  { run, stale }: { readonly run: CalendarRun; readonly stale: StaleRows },
+  permit: Permit,
+): Promise<Lacking> {
+  const { unseen, all } = await countUnseen(deps.db, stale)
+  if (unseen === 0) return 'believed'
+  if (unseen > LOOK_UPS_MAX || unseen > all * MASS_DELETE_SHARE) return 'doubted'
+  const there: UnseenEvent[] = []
+  for (const event of await readUnseen(deps.db, stale, LOOK_UPS_MAX)) {
+    const answer = await asked(deps, unit, { run, event }, permit)
+    if (answer === 'there') there.push(event)
+    else if (answer !== 'gone') return answer
+  }
+  if (there.length > 0) await keep(deps, unit, run, there)
+  return 'believed'
+}
+
+/** A vendor that does not say of single events whether they are there has its second full read. */
+async function asked(
+  deps: UnitDeps,
+  unit: Unit,
+  { run, event }: { readonly run: CalendarRun; readonly event: UnseenEvent },
+  permit: Permit,
+): Promise<'there' | 'gone' | 'doubted' | Interruption> {
+  try {
+    return await lookUp(deps, unit, { run, permit }, event.vendorEventId)
+  } catch (error) {
+    if (permit.signal.aborted || permit.stopping.aborted || error instanceof AccountTrouble) throw error
+    if (!settlementOf(asFailure(error)).isOfCalendar) throw error
+    return 'doubted'
+  }
+}
+
+async function keep(
+  deps: UnitDeps,
+  unit: Unit,
+  { calendar, generation }: CalendarRun,
+  there: readonly UnseenEvent[],
+): Promise<void> {
+  await writeFenced(deps, unit, 0, ({ tx }) =>
+    refreshEvents(
+      tx,
+      there.map(({ eventId }) => eventId),
+      generation,
+    ),
+  )
+  listedShort(deps, unit, { calendarId: calendar.calendarId, events: there.length })
 }
 
 /**

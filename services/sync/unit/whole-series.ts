@@ -7,7 +7,7 @@ import { z } from 'zod'
 import { PAGE_ITEMS_MAX } from '#shared/domain/page-limits.ts'
 import { witnessesOf } from '#shared/store/series.ts'
 import type { Page, PageItem, SeriesAnswer, SeriesRequest, SeriesTouch } from '#shared/vendors/vendor.ts'
-import { seriesToldInTwoWays } from './events.ts'
+import { seriesToldInTwoWays } from './moments.ts'
 import type { CalendarRun } from './read-run.ts'
 import type { Interruption, UnitDeps } from './unit.ts'
 
@@ -83,7 +83,7 @@ function placeAt({ pageToken }: At): SeriesPlace | null {
  * that this page and those before it touch. A series that is not alive and of which nothing is held
  * costs no call. Throws Failure `store/*`.
  */
-export async function placeAfter(
+export async function nextWithSeries(
   { db }: Pick<Deps, 'db'>,
   run: CalendarRun,
   { items, unreadable, touched = [], completes = false, next }: Page,
