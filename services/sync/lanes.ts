@@ -3,9 +3,11 @@
 // by that unit, what arrives during it causes another; a lane holds a slot only while its unit
 // runs; a request leaves its lane only as completed or withdrawn.
 //
-// A lane is in one of these states: ready (waits for a slot, in the order of arrival, so no key can
-// starve another) → running → gone, or back to ready when something arrived meanwhile. A unit that
-// did not finish its requests gives them back, and the lane rests until what that unit names.
+// A lane is
+// - ready: it waits for a slot, in the order of arrival, so no key can starve another
+// - running; then it is gone, or ready again when something arrived meanwhile
+// - due, member or resumed: its unit gave the requests back, and it rests until its time, a proof
+//   that we are in the group still, or resume().
 import { performance } from 'node:perf_hooks'
 
 export interface LaneRequest {
@@ -15,8 +17,8 @@ export interface LaneRequest {
   /** Where it came from; what came from one source is withdrawn together. */
   readonly source: string
   /**
-   * live: a vendor told of a change; asked:
-   * somebody wants to know whether there is one, often for very many keys at once.
+   * live: a vendor told of a change; asked: an app or calstream wants to know whether there is one,
+   * often for very many keys at once.
    */
   readonly urgency: 'live' | 'asked'
 }
@@ -40,7 +42,6 @@ export interface Permit {
   readonly isPatient?: boolean
 }
 
-/** What a lane rests for: its time, a proof that we are in the group still, or resume(). */
 type Rest = 'due' | 'member' | 'resumed'
 
 /** What the end of a unit means for its lane. */
@@ -103,7 +104,7 @@ interface Lane<R> {
 }
 
 const TICK_MS = 100
-/** Who gets a free slot first. */
+/** Which lane gets a free slot first. */
 const RANKS: Readonly<Record<Lane<never>['slot'], number>> = { live: 0, asked: 1, backfill: 2 }
 /**
  * A claim costs a short transaction, reading a whole calendar about ten of them and more in the
@@ -127,7 +128,7 @@ class LaneTable<R extends LaneRequest> implements Lanes<R> {
   readonly #resting = new Set<Lane<R>>()
   /** Running units by what they hold: all, a bulkhead, asked, backfill, none. */
   readonly #used = new Map<string, number>()
-  readonly #turns = new Set<Promise<void>>()
+  readonly #units = new Set<Promise<void>>()
   readonly #stopping = new AbortController()
   readonly #ticker: NodeJS.Timeout
   #isSuspended = false
@@ -168,13 +169,13 @@ class LaneTable<R extends LaneRequest> implements Lanes<R> {
 
   async drain(graceMs: number): Promise<void> {
     this.#stopping.abort()
-    await settledWithin(this.#turns, graceMs)
+    await settledWithin(this.#units, graceMs)
     for (const lane of this.#lanes.values()) lane.running?.abort.abort()
-    await settledWithin(this.#turns, ABORT_GRACE_MS)
+    await settledWithin(this.#units, ABORT_GRACE_MS)
   }
 
   counts(): { ready: number; running: number; resting: number } {
-    const running = this.#turns.size
+    const running = this.#units.size
     const resting = this.#resting.size
     return { ready: this.#lanes.size - running - resting, running, resting }
   }
@@ -220,10 +221,7 @@ class LaneTable<R extends LaneRequest> implements Lanes<R> {
     for (const queue of this.#ready.values()) queue.delete(lane)
   }
 
-  /**
-   * Gives free slots to ready lanes, the kinds in turn:
-   * live work first, then what is asked, then backfill.
-   */
+  /** Gives free slots to ready lanes: live work first, then what is asked, then backfill. */
   #start(): void {
     if (this.#isSuspended || this.#stopping.signal.aborted) return
     const firsts = () =>
@@ -259,10 +257,10 @@ class LaneTable<R extends LaneRequest> implements Lanes<R> {
     lane.state = 'running'
     const permit = this.#run(lane, { slot, waiting }).finally(() => {
       for (const name of holds) this.#used.set(name, this.#count(name) - 1)
-      this.#turns.delete(permit)
+      this.#units.delete(permit)
       this.#start()
     })
-    this.#turns.add(permit)
+    this.#units.add(permit)
   }
 
   async #run(lane: Lane<R>, place: Pick<Permit, 'slot' | 'waiting'>): Promise<void> {
@@ -310,7 +308,7 @@ class LaneTable<R extends LaneRequest> implements Lanes<R> {
     }
   }
 
-  /** Wakes what has rested long enough, and lets those who wait for a slot too long hand over. */
+  /** Wakes lanes that have rested long enough, and lets those that wait too long hand over. */
   #tick(): void {
     const now = performance.now()
     for (const lane of this.#resting) {
@@ -337,9 +335,9 @@ class LaneTable<R extends LaneRequest> implements Lanes<R> {
   }
 }
 
-async function settledWithin(turns: ReadonlySet<Promise<void>>, ms: number): Promise<void> {
+async function settledWithin(units: ReadonlySet<Promise<void>>, ms: number): Promise<void> {
   const late = Promise.withResolvers<void>()
   const timer = setTimeout(late.resolve, ms)
-  await Promise.race([Promise.all(turns), late.promise])
+  await Promise.race([Promise.all(units), late.promise])
   clearTimeout(timer)
 }

@@ -82,8 +82,8 @@ export function isOwedNow(
   now: Micros,
 ): boolean {
   const waitsForFullRead = checkpoint === null && (sweepBelow !== null || cursor === null)
-  const isResting = waitsForFullRead && (resyncAfter ?? 0) > now
-  return readNeeded && !isResting && (backoffUntil ?? 0) <= now
+  const coolsDown = waitsForFullRead && (resyncAfter ?? 0) > now
+  return readNeeded && !coolsDown && (backoffUntil ?? 0) <= now
 }
 
 function isSatisfied(request: SyncRequested, view: ClaimView): boolean {
@@ -93,7 +93,7 @@ function isSatisfied(request: SyncRequested, view: ClaimView): boolean {
       return request.deliveryKey !== null && recordedKeys.has(request.deliveryKey)
     case 'retry':
     case 'sweep':
-    // Handing over leaves the rest owed: clean since, it was read to the end by a later unit.
+    // Handing over leaves what remains owed: clean since, it was read to the end by a later unit.
     case 'continue':
       return !isOwed(request, view)
     case 'api':

@@ -1,5 +1,5 @@
 // Step 1 of a unit. Invariant: a unit that runs holds a new epoch, committed; one that does not run
-// leaves the epoch as it was, so it disturbs nobody.
+// leaves the epoch as it was, so it disturbs no other unit.
 import { performance } from 'node:perf_hooks'
 import type { Failure } from '#shared/domain/failure.ts'
 import { connectionId, type CalendarId, type ConnectionId, type Micros } from '#shared/domain/ids.ts'

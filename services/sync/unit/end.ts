@@ -40,8 +40,8 @@ type EndVerdict =
   | { readonly kind: 'well'; readonly isListed: boolean }
 
 /**
- * The part of a calendar's last write that says so. In the last calendar of a unit in which none
- * failed it closes the unit too.
+ * Part of the last write of a calendar: it owes nothing and is well. That of the last calendar of a
+ * unit in which none failed closes the unit too.
  */
 export async function endCalendar(
   deps: Pick<UnitDeps, 'codec' | 'clock'>,
@@ -56,7 +56,7 @@ export async function endCalendar(
 
 /**
  * Writes the outcome of a unit that has come to the end of its scope; part of its last write.
- * Calendars that failed are recorded as failing alone: who calls it with such has asked `judgeEnd`
+ * Calendars that failed are recorded as failing alone: a caller with such has asked `judgeEnd`
  * whether a sibling is well.
  */
 export async function closeUnit(
@@ -76,7 +76,8 @@ export async function closeUnit(
   await saveIllCalendars(deps, unit, write, form)
   if (form === 'whole') await recordKeys(tx, connection.connectionId, keysOf(unit.requests))
   const foundNothing = progress.changes === 0 && progress.pages > 0
-  const rings = unit.isNotified && foundNothing ? [recheck(deps, unit, write)] : []
+  const recheck = { reason: 'recheck', waitMs: RECHECK_MS } as const
+  const rings = unit.isNotified && foundNothing ? [ring(deps, unit, write, recheck)] : []
   await insertOutbox(tx, [...rings, ...ringsOfLeft(deps, unit, write)])
   progress.isClosed = true
 }
@@ -93,8 +94,8 @@ export function judgeEnd({ calendars, scope, failed, putOff, left }: EndView): E
     const passing = [first, ...others].filter(
       (failure) => settlementOf(failure).action !== 'park' && failure.code !== 'sync/gave-way',
     )
-    const [gravest = first, ...rest] = isRefused ? [first, ...others] : passing
-    return { kind: 'all-ill', failure: worstOf([gravest, ...rest]), isRefused }
+    const [one = first, ...more] = isRefused ? [first, ...others] : passing
+    return { kind: 'all-ill', failure: worstOf([one, ...more]), isRefused }
   }
   if (calendars.length > 0 && calendars.every(({ calendarId }) => putOff.has(calendarId)))
     return { kind: 'all-put-off' }
@@ -137,13 +138,13 @@ export async function handOver(
   const { connection, calendars, scope, progress } = unit
   const { connectionId } = connection
   const left = new Set([...progress.left].map(({ calendarId }) => calendarId))
-  const rest = scope
+  const remaining = scope
     .map(({ calendarId }) => calendarId)
     .filter((id) => !progress.done.has(id) && !progress.failed.has(id) && !left.has(id))
   await writeFenced(deps, unit, 0, async (write) => {
-    const isAll = connection.syncNeeded || rest.length === calendars.length
+    const isAll = connection.syncNeeded || remaining.length === calendars.length
     if (isAll) await markDirty(write.tx, connectionId)
-    await oweReads(write.tx, [...(isAll ? [] : rest), ...progress.putOff])
+    await oweReads(write.tx, [...(isAll ? [] : remaining), ...progress.putOff])
     await saveIllCalendars(deps, unit, write, 'whole')
     await recordKeys(write.tx, connectionId, keysOf(unit.requests))
     const rings = [ring(deps, unit, write, { reason: 'continue', waitMs })]
@@ -168,10 +169,6 @@ function ringsOfLeft(deps: Pick<UnitDeps, 'codec'>, unit: Unit, write: FencedWri
     const due = { calendarId, backoffUntil: Math.max(backoffUntil ?? 0, write.now) }
     return calendarRing(deps, unit, write, { ...due, reason: 'retry' })
   })
-}
-
-function recheck(deps: Pick<UnitDeps, 'codec'>, unit: Unit, write: FencedWrite): OutboxMessage {
-  return ring(deps, unit, write, { reason: 'recheck', waitMs: RECHECK_MS })
 }
 
 function ring(

@@ -2,7 +2,7 @@
 // together under the fence, and only then are the unit's requests done. What one calendar met
 // is that calendar's (ill-calendars.ts) as long as a sibling is well; what the account met, or
 // all calendars at once, is the connection's. One dead letter per streak is a signal to a
-// person; tries go on every hour.
+// person; tries continue every hour.
 import { backoffMs } from '#shared/domain/backoff.ts'
 import { asFailure, Failure } from '#shared/domain/failure.ts'
 import { settlementOf } from '#shared/domain/failure-settlement.ts'

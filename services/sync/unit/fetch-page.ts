@@ -43,7 +43,6 @@ interface Refused {
  */
 export interface TooLarge {
   readonly kind: 'too-large'
-  /** Where to go on. */
   readonly smaller: CalendarRun
 }
 

@@ -24,7 +24,7 @@ export interface OwnPermit extends Disposable {
 
 /**
  * The permit under which one of a connection's calendars is read: that of an ill one beside a
- * sibling that is well is over, as `sync/gave-way`, soon after somebody rang.
+ * sibling that is well is over, as `sync/gave-way`, soon after a sibling rang.
  */
 export function ownPermit(
   permit: Permit,

@@ -16,7 +16,7 @@ import { placeLeft, runBrokenOff, usualWayFailed } from './moments.ts'
 import { backToPlain, isTry, pagesToHere, type CalendarRun } from './read-run.ts'
 import { pageOfRun, type TooLarge } from './fetch-page.ts'
 import type { Permit } from '../lanes.ts'
-import { freshRestMs, LOOK_AGAIN_MS, otherPlaces, placeOf, tellsOfPlace } from './place-rules.ts'
+import { freshCoolDownMs, LOOK_AGAIN_MS, otherPlaces, placeOf, tellsOfPlace } from './place-rules.ts'
 import { leadsNowhere, weighPage, type Told } from './run-progress.ts'
 import { writeFenced, type Interruption, type Unit, type UnitDeps } from './unit.ts'
 
@@ -64,7 +64,7 @@ function leadsTryNowhere(failure: Failure): boolean {
   return failure.kind !== 'throttled' && (failure.code === 'vendor/no-progress' || tellsOfPlace(failure))
 }
 
-/** That is no failure: a plain listing was due as well, and goes on in the same unit. */
+/** That is no failure: a plain listing was due as well, and continues in the same unit. */
 async function endTry(
   deps: UnitDeps,
   unit: Unit,
@@ -93,9 +93,9 @@ async function leave(
 ): Promise<At> {
   const { calendarId, freshStarts } = run.calendar
   const others = otherPlaces(run, failure, unit.connection.now)
-  const restMs = freshRestMs(freshStarts + 1, pagesToHere(run))
+  const coolDownMs = freshCoolDownMs(freshStarts + 1, pagesToHere(run))
   for (const place of others) {
-    const other = asLeft(place, unit.connection.now + restMs * 1000)
+    const other = asLeft(place, unit.connection.now + coolDownMs * 1000)
     const page = await answerOf(() => pageOfRun(deps, unit, other, permit))
     if (page === 'busy') break
     if (page === null) continue
@@ -103,7 +103,7 @@ async function leave(
     if (page.kind === 'handed-over' && !permit.stopping.aborted) break
     if (page.kind === 'page' || page.kind === 'too-large') {
       if (other.cursor === null)
-        await writeFenced(deps, unit, 0, ({ tx }) => saveFreshStart(tx, calendarId, restMs))
+        await writeFenced(deps, unit, 0, ({ tx }) => saveFreshStart(tx, calendarId, coolDownMs))
       const to = { next: placeOf(other), by: other.reading }
       placeLeft(deps, unit, run, { place: placeOf(run), code: failure.code, ...to })
       return progressed(other, page)

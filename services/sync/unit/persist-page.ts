@@ -11,7 +11,7 @@ import { deleteEvents, refreshEvents, upsertEvents } from '#shared/store/events.
 import { insertOutbox } from '#shared/store/outbox.ts'
 import type { Page } from '#shared/vendors/vendor.ts'
 import { pageCommitted } from './moments.ts'
-import { checkpointOf, followUp, nextPage, REST_MS, type CalendarRun } from './read-run.ts'
+import { checkpointOf, COOL_DOWN_MS, followUp, nextPage, type CalendarRun } from './read-run.ts'
 import { endCalendar, ringForOwed } from './end.ts'
 import { writeFenced, type FencedWrite, type Unit, type UnitDeps } from './unit.ts'
 
@@ -29,7 +29,7 @@ export interface PlannedPage {
 
 /**
  * Stores one page.
- * @returns where the calendar goes on from here; null when it has been read.
+ * @returns where the calendar continues; null when it has been read.
  * Throws Failure `store/*`.
  */
 export async function persistPage(
@@ -38,15 +38,19 @@ export async function persistPage(
   page: PlannedPage,
 ): Promise<CalendarRun | null> {
   const { run, plan, next } = page
+  const { calendarId, rules } = run.calendar
   const changes = plan.upserts.length + plan.removals.length
   const after = runAfter(run, next)
   await writeFenced(deps, unit, changes, async (write) => {
     const { isMissed } = await writePlan(deps, unit, page, write)
-    if (page.hasMoved) await rereadOthers(write, unit, run.calendar.calendarId)
-    else if (isMissed && run.cursor !== null) await askOthers(deps, unit, write, run.calendar.calendarId)
+    if (page.hasMoved) await rereadOthers(write, unit, calendarId)
+    else if (isMissed && run.cursor !== null) await askOthers(deps, unit, write, calendarId)
     if (next.kind === 'end' && run.cursor !== null)
-      await saveCursor(write.tx, run.calendar.calendarId, next.cursor, run.calendar.rules)
-    else await savePlace(write, after)
+      await saveCursor(write.tx, calendarId, next.cursor, rules)
+    else if (after !== null) {
+      const { resyncStreak } = after
+      await saveCheckpoint(write.tx, calendarId, { checkpoint: checkpointOf(after), resyncStreak })
+    }
     step('sync.place-saved')
     unit.progress.pages += 1
     unit.progress.changes += changes
@@ -67,7 +71,7 @@ async function rereadOthers(
   { connection, progress }: Unit,
   calendar: CalendarId,
 ): Promise<void> {
-  for (const other of await oweFullReads(tx, connection.connectionId, calendar, REST_MS))
+  for (const other of await oweFullReads(tx, connection.connectionId, calendar, COOL_DOWN_MS))
     progress.toReread.set(other.calendarId, other.resyncAfter)
 }
 
@@ -96,19 +100,13 @@ async function askOthers(
 }
 
 /**
- * A full read that has seen its last page goes on with the sweep;
+ * A full read that has seen its last page continues with the sweep;
  * a resumed read of changes with one more pass.
  */
 function runAfter(run: CalendarRun, next: Page['next']): CalendarRun | null {
   if (next.kind === 'more') return nextPage(run, next.pageToken)
   if (run.cursor === null) return { ...run, pageToken: null, endCursor: next.cursor }
   return run.isResumed ? followUp(run, next.cursor) : null
-}
-
-async function savePlace({ tx }: FencedWrite, after: CalendarRun | null): Promise<void> {
-  if (after === null) return
-  const { calendar, resyncStreak } = after
-  await saveCheckpoint(tx, calendar.calendarId, { checkpoint: checkpointOf(after), resyncStreak })
 }
 
 async function writePlan(

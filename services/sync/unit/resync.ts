@@ -32,11 +32,11 @@ import { insertOutbox } from '#shared/store/outbox.ts'
 import { calendarEnded, listedShort, massDeleteDoubted, readRestarted, rowsRemoved } from './moments.ts'
 import {
   afterPlain,
+  COOL_DOWN_MS,
+  coolDownMs,
   followUp,
   pagesToHere,
-  REST_MS,
   restartRun,
-  restMs,
   type CalendarRun,
 } from './read-run.ts'
 import { endCalendar } from './end.ts'
@@ -64,8 +64,8 @@ export interface Sweep {
 
 /**
  * The vendor discarded the cursor: a full read from the start. Of a page token: the run goes back
- * to its cursor first. When that came twice in a row the calendar rests instead, and this throws
- * Failure `vendor/cursor-expired-again`.
+ * to its cursor first. When that came twice in a row the calendar cools down instead, and this
+ * throws Failure `vendor/cursor-expired-again`.
  */
 export async function restartRead(deps: UnitDeps, unit: Unit, run: CalendarRun): Promise<CalendarRun> {
   const restarted = restartRun(run, unit.connection.now)
@@ -73,17 +73,18 @@ export async function restartRead(deps: UnitDeps, unit: Unit, run: CalendarRun):
     readRestarted(unit, restarted)
     return restarted
   }
-  const rest = { restMs: restMs(run.resyncStreak, pagesToHere(run)), resyncStreak: run.resyncStreak + 1 }
+  const { resyncStreak } = run
+  const restMs = coolDownMs(resyncStreak, pagesToHere(run))
   const now = await writeFenced(deps, unit, 0, async ({ tx }) => {
-    await coolDown(tx, run.calendar.calendarId, rest)
+    await coolDown(tx, run.calendar.calendarId, { restMs, resyncStreak: resyncStreak + 1 })
     return deps.clock.now()
   })
-  throw new Failure('vendor/cursor-expired-again', undefined, { retryAt: now + rest.restMs * 1000 })
+  throw new Failure('vendor/cursor-expired-again', undefined, { retryAt: now + restMs * 1000 })
 }
 
 /**
- * Sweeps one chunk. @returns where the calendar goes on from here, null when it is done; or why it
- * stopped. Throws Failure.
+ * Sweeps one chunk. @returns where the calendar continues, null when it is done; or why it stopped.
+ * Throws Failure.
  */
 export async function sweepResync(
   deps: UnitDeps,
@@ -116,7 +117,7 @@ export async function sweepResync(
     unit.progress.changes += rows.length
     if (!isEnd) return
     const plain = isPlain ? afterPlain(run, write.now) : null
-    const restMs = Math.max(isPutOff ? REST_MS : 0, plain?.restMs ?? 0)
+    const restMs = Math.max(isPutOff ? COOL_DOWN_MS : 0, plain?.coolDownMs ?? 0)
     await saveFullRead(write.tx, calendarId, {
       cursor: isPlain ? null : endCursor,
       generation: run.generation,
@@ -197,7 +198,7 @@ async function keep(
 }
 
 /**
- * Only a read that began after the rest is a second look:
+ * Only a read that began after the cool-down is a second look:
  * another may have begun sooner, because a place was dead.
  */
 function confirmedBelow({ calendar, startedAt }: CalendarRun): number {

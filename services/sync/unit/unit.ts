@@ -147,7 +147,7 @@ export function closedGate(
 }
 
 /**
- * Asked before every call to a vendor and between chunks: may the unit go on?
+ * Asked before every call to a vendor and between chunks: may the unit continue?
  * Throws when the permit was taken away.
  */
 export function interruption(deps: Pick<UnitDeps, 'gates'>, unit: Unit, permit: Permit): Interruption | null {

@@ -27,8 +27,8 @@ export const SYNC_BUGS: readonly Line[] = [
     'cursor-first',
     'The cursor is saved in a transaction of its own, before its rows',
     `${UNIT}persist-page.ts`,
-    'await saveCursor(write.tx, run',
-    'await saveCursor(deps.db, run',
+    'await saveCursor(write.tx, calendarId',
+    'await saveCursor(deps.db, calendarId',
     'OUT-2',
   ],
   [
