@@ -110,7 +110,7 @@ async function fetchSized(
 }
 
 /** Whether an event that a full read lacked is there. Throws what `pageOfRun` throws. */
-export function lookUp(
+export function lookUpEvent(
   deps: UnitDeps,
   unit: Unit,
   { run, permit }: Pick<Of, 'run' | 'permit'>,

@@ -19,7 +19,7 @@ const ROWS_PER_STATEMENT = 250
 /** A calendar that loses events one after the other asks its siblings no more often. */
 const ASK_EVERY_MS = 30_000
 
-export interface PlannedPage {
+interface PlannedPage {
   readonly run: CalendarRun
   readonly plan: Plan
   readonly next: Page['next']

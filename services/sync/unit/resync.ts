@@ -40,7 +40,7 @@ import {
   type CalendarRun,
 } from './read-run.ts'
 import { endCalendar } from './end.ts'
-import { AccountTrouble, lookUp } from './fetch-page.ts'
+import { AccountTrouble, lookUpEvent } from './fetch-page.ts'
 import type { Permit } from '../lanes.ts'
 import { writeFenced, type FencedWrite, type Interruption, type Unit, type UnitDeps } from './unit.ts'
 
@@ -56,11 +56,6 @@ const LOOK_UPS_MAX = 20
  * are: two of three, too.
  */
 const MASS_DELETE_SHARE = 0.5
-
-export interface Sweep {
-  readonly run: CalendarRun
-  readonly endCursor: string
-}
 
 /**
  * The vendor discarded the cursor: a full read from the start. Of a page token: the run goes back
@@ -89,7 +84,7 @@ export async function restartRead(deps: UnitDeps, unit: Unit, run: CalendarRun):
 export async function sweepResync(
   deps: UnitDeps,
   unit: Unit,
-  { run, endCursor }: Sweep,
+  { run, endCursor }: { readonly run: CalendarRun; readonly endCursor: string },
   permit: Permit,
 ): Promise<Interruption | { readonly kind: 'on'; readonly run: CalendarRun | null }> {
   const { calendarId } = run.calendar
@@ -173,7 +168,7 @@ async function asked(
   permit: Permit,
 ): Promise<'there' | 'gone' | 'doubted' | Interruption> {
   try {
-    return await lookUp(deps, unit, { run, permit }, event.vendorEventId)
+    return await lookUpEvent(deps, unit, { run, permit }, event.vendorEventId)
   } catch (error) {
     if (permit.signal.aborted || permit.stopping.aborted || error instanceof AccountTrouble) throw error
     if (!settlementOf(asFailure(error)).isOfCalendar) throw error

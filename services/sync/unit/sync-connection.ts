@@ -107,7 +107,7 @@ async function syncCalendars(deps: UnitDeps, unit: Unit, permit: Permit): Promis
     const { changes: changesBefore, pages: pagesBefore } = unit.progress
     using own = ownPermit(permit, calendar, unit.calendars)
     try {
-      const stop = await syncOrRemove(deps, unit, calendar, own.permit)
+      const stop = await syncOrRemove(deps, unit, calendar, own)
       if (stop !== null) return stop
       done.add(calendar.calendarId)
       finds.push({ calendar, changes: unit.progress.changes - changesBefore })

@@ -9,6 +9,7 @@ import {
   type Lanes,
   type Permit,
 } from '../../../services/sync/lanes.ts'
+import { LANE_ENDS } from '../../../services/sync/unit/unit.ts'
 import { eventually } from '../../support/eventually.ts'
 
 interface Ring extends LaneRequest {
@@ -131,6 +132,34 @@ describe('a lane', () => {
     await running[0]!.end(BLOCKED)
     expect(seen.blocked).toBe(2)
   })
+})
+
+describe('the end of a unit', () => {
+  test.each(['done', 'failed', 'partly', 'held', 'handed-over'] as const)(
+    'that is %s is the end of its requests',
+    async (kind) => {
+      const { ring, running, completed, names } = world()
+      ring('a1')
+      ring('a2')
+      await running[0]!.end(LANE_ENDS[kind])
+      expect(completed).toEqual(['a1'])
+      expect(names()).toEqual(['a2'])
+    },
+  )
+
+  test.each(['abandoned', 'early', 'backfill', 'blocked'] as const)(
+    'that is %s leaves its requests to the next one',
+    async (kind) => {
+      const { lanes, ring, running, seen, completed } = world()
+      ring('a1')
+      await running[0]!.end(LANE_ENDS[kind])
+      expect(completed).toEqual([])
+      seen.acknowledgedAt = performance.now()
+      lanes.resume()
+      await eventually('the next unit', () => seen.started.length === 2)
+      expect(seen.started).toEqual(['a1', 'a1'])
+    },
+  )
 })
 
 describe('slots', () => {
