@@ -36,8 +36,7 @@ export function ownPermit(
   const { rung, signal } = permit
   if (rung === undefined || !isIll(calendar) || calendars.every(isIll))
     return { ...permit, ...NOTHING_TO_END }
-  if ((calendar.failures + 1) % PATIENT_EVERY === 0)
-    return { ...permit, isPatient: true, ...NOTHING_TO_END }
+  if ((calendar.failures + 1) % PATIENT_EVERY === 0) return { ...permit, isPatient: true, ...NOTHING_TO_END }
   return { ...permit, ...endedAfter(rung, GIVE_WAY_MS, signal, () => new Failure('sync/gave-way')) }
 }
 

@@ -45,8 +45,7 @@ export async function persistPage(
     const { isMissed } = await writePlan(deps, unit, page, write)
     if (page.hasMoved) await rereadOthers(write, unit, calendarId)
     else if (isMissed && run.cursor !== null) await askOthers(deps, unit, write, calendarId)
-    if (next.kind === 'end' && run.cursor !== null)
-      await saveCursor(write.tx, calendarId, next.cursor, rules)
+    if (next.kind === 'end' && run.cursor !== null) await saveCursor(write.tx, calendarId, next.cursor, rules)
     else if (after !== null) {
       const { resyncStreak } = after
       await saveCheckpoint(write.tx, calendarId, { checkpoint: checkpointOf(after), resyncStreak })
