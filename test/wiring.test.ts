@@ -35,10 +35,10 @@ describe.each(names)('the wiring of %s', (name) => {
   })
 })
 
-test('the steps of a unit tell what happens through events.ts alone', () => {
+test('the steps of a unit tell what happens through moments.ts alone', () => {
   const folder = path.join(SERVICES, 'sync/unit')
   const telling = readdirSync(folder).filter((file) =>
     /\bmetrics\.|\blogger\.(?:debug|info|warn|error)\(/.test(readFileSync(path.join(folder, file), 'utf8')),
   )
-  expect(telling).toEqual(['events.ts'])
+  expect(telling).toEqual(['moments.ts'])
 })

@@ -20,7 +20,7 @@ type DoorbellTopic = (typeof DOORBELL_TOPICS)[number]
 
 /** A vendor told of a change, or did and could not show it yet. */
 const LIVE_REASONS: ReadonlySet<string> = new Set(['webhook', 'recheck'])
-/** Unfinished doorbells of one partition; reading goes on at half of it. */
+/** Unfinished doorbells of one partition; reading continues at half of it. */
 const PARTITION_MAX = 2000
 
 /** A sync request in its lane. */

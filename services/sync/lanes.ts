@@ -3,10 +3,11 @@
 // by that unit, what arrives during it causes another; a lane holds a slot only while its unit
 // runs; a request leaves its lane only as completed or withdrawn.
 //
-// A lane is in one of these states: ready (waits for a slot, in the order of arrival, so no key can
-// starve another) → running → gone, or back to ready when something arrived meanwhile. A unit that
-// did not finish its requests gives them back, and the lane rests: `early` until its time,
-// `returned` until we are known to be a member of the group still, `blocked` until resume().
+// A lane is
+// - ready: it waits for a slot, in the order of arrival, so no key can starve another
+// - running; then it is gone, or ready again when something arrived meanwhile
+// - due, member or resumed: its unit gave the requests back, and it rests until its time, a proof
+//   that we are in the group still, or resume().
 import { performance } from 'node:perf_hooks'
 
 export interface LaneRequest {
@@ -16,8 +17,8 @@ export interface LaneRequest {
   /** Where it came from; what came from one source is withdrawn together. */
   readonly source: string
   /**
-   * live: a vendor told of a change; asked:
-   * somebody wants to know whether there is one, often for very many keys at once.
+   * live: a vendor told of a change; asked: an app or calstream wants to know whether there is one,
+   * often for very many keys at once.
    */
   readonly urgency: 'live' | 'asked'
 }
@@ -41,14 +42,17 @@ export interface Permit {
   readonly isPatient?: boolean
 }
 
-export type PermitEnd =
-  | { readonly kind: 'complete' }
-  /** Not done; to be tried again once the membership is confirmed. */
-  | { readonly kind: 'returned' }
-  | { readonly kind: 'early'; readonly waitMs: number }
-  | { readonly kind: 'backfill' }
-  /** Not done, and nobody else will fare better now: until resume(). */
-  | { readonly kind: 'blocked' }
+type Rest = 'due' | 'member' | 'resumed'
+
+/** What the end of a unit means for its lane. */
+export interface LaneEnd {
+  /** done: their effect, or its failure, is durable. again: the lane keeps them. */
+  readonly requests: 'done' | 'again'
+  /** When the next unit of the lane may run. `resumed`: no other lane would fare better now. */
+  readonly when: 'slot' | 'backfill-slot' | Rest
+  /** With `due`. */
+  readonly waitMs?: number
+}
 
 export interface LaneLimits {
   readonly slots: number
@@ -60,10 +64,10 @@ export interface LaneLimits {
 
 export interface LanesOptions<R extends LaneRequest> {
   /** Works the requests of one lane. Must not reject. */
-  readonly run: (requests: readonly [R, ...R[]], permit: Permit) => Promise<PermitEnd>
-  /** The effect of these requests, or its failure, is durable. */
+  readonly run: (requests: readonly [R, ...R[]], permit: Permit) => Promise<LaneEnd>
+  /** These requests are done. */
   readonly completed: (requests: readonly R[]) => void
-  /** A unit came back blocked; everything rests until resume(). */
+  /** Every lane rests until resume(). */
   readonly blocked: () => void
   /** performance.now() of the last proof that we are a member of the group. */
   readonly acknowledgedAt: () => number
@@ -93,14 +97,14 @@ interface Lane<R> {
   readonly bulkhead: string
   queue: R[]
   slot: LaneRequest['urgency'] | 'backfill'
-  state: 'ready' | 'running' | 'early' | 'returned' | 'blocked'
-  /** performance.now() at which the state began, or for `early` at which it ends. */
+  state: 'ready' | 'running' | Rest
+  /** performance.now() at which the state began, or for `due` at which it ends. */
   at: number
   running: { requests: R[]; readonly abort: AbortController; readonly rung: AbortController } | null
 }
 
 const TICK_MS = 100
-/** Who gets a free slot first. */
+/** Which lane gets a free slot first. */
 const RANKS: Readonly<Record<Lane<never>['slot'], number>> = { live: 0, asked: 1, backfill: 2 }
 /**
  * A claim costs a short transaction, reading a whole calendar about ten of them and more in the
@@ -124,7 +128,7 @@ class LaneTable<R extends LaneRequest> implements Lanes<R> {
   readonly #resting = new Set<Lane<R>>()
   /** Running units by what they hold: all, a bulkhead, asked, backfill, none. */
   readonly #used = new Map<string, number>()
-  readonly #turns = new Set<Promise<void>>()
+  readonly #units = new Set<Promise<void>>()
   readonly #stopping = new AbortController()
   readonly #ticker: NodeJS.Timeout
   #isSuspended = false
@@ -141,7 +145,7 @@ class LaneTable<R extends LaneRequest> implements Lanes<R> {
     if (request.urgency === 'live') lane.running?.rung.abort()
     if (lane.slot === 'asked' && request.urgency === 'live') this.#hurry(lane)
     // News may end an early wait: the claim decides again.
-    if (!known || lane.state === 'early') this.#makeReady(lane)
+    if (!known || lane.state === 'due') this.#makeReady(lane)
     this.#start()
   }
 
@@ -159,19 +163,19 @@ class LaneTable<R extends LaneRequest> implements Lanes<R> {
 
   resume(): void {
     this.#isSuspended = false
-    for (const lane of this.#resting) if (lane.state === 'blocked') this.#makeReady(lane)
+    for (const lane of this.#resting) if (lane.state === 'resumed') this.#makeReady(lane)
     this.#start()
   }
 
   async drain(graceMs: number): Promise<void> {
     this.#stopping.abort()
-    await settledWithin(this.#turns, graceMs)
+    await settledWithin(this.#units, graceMs)
     for (const lane of this.#lanes.values()) lane.running?.abort.abort()
-    await settledWithin(this.#turns, ABORT_GRACE_MS)
+    await settledWithin(this.#units, ABORT_GRACE_MS)
   }
 
   counts(): { ready: number; running: number; resting: number } {
-    const running = this.#turns.size
+    const running = this.#units.size
     const resting = this.#resting.size
     return { ready: this.#lanes.size - running - resting, running, resting }
   }
@@ -201,9 +205,9 @@ class LaneTable<R extends LaneRequest> implements Lanes<R> {
     this.#ready.set(name, queue.add(lane))
   }
 
-  #rest(lane: Lane<R>, state: 'early' | 'returned' | 'blocked', at: number): void {
+  #rest(lane: Lane<R>, state: Rest, waitMs = 0): void {
     lane.state = state
-    lane.at = at
+    lane.at = performance.now() + waitMs
     this.#resting.add(lane)
   }
 
@@ -217,10 +221,7 @@ class LaneTable<R extends LaneRequest> implements Lanes<R> {
     for (const queue of this.#ready.values()) queue.delete(lane)
   }
 
-  /**
-   * Gives free slots to ready lanes, the kinds in turn:
-   * live work first, then what is asked, then backfill.
-   */
+  /** Gives free slots to ready lanes: live work first, then what is asked, then backfill. */
   #start(): void {
     if (this.#isSuspended || this.#stopping.signal.aborted) return
     const firsts = () =>
@@ -256,10 +257,10 @@ class LaneTable<R extends LaneRequest> implements Lanes<R> {
     lane.state = 'running'
     const permit = this.#run(lane, { slot, waiting }).finally(() => {
       for (const name of holds) this.#used.set(name, this.#count(name) - 1)
-      this.#turns.delete(permit)
+      this.#units.delete(permit)
       this.#start()
     })
-    this.#turns.add(permit)
+    this.#units.add(permit)
   }
 
   async #run(lane: Lane<R>, place: Pick<Permit, 'slot' | 'waiting'>): Promise<void> {
@@ -280,42 +281,40 @@ class LaneTable<R extends LaneRequest> implements Lanes<R> {
     }
     const end = await this.#options.run([first, ...others], permit)
     lane.running = null
-    if (end.kind === 'complete') this.#options.completed(running.requests)
+    if (end.requests === 'done') this.#options.completed(running.requests)
     else lane.queue.unshift(...running.requests)
     this.#settle(lane, end)
   }
 
-  #settle(lane: Lane<R>, end: PermitEnd): void {
+  #settle(lane: Lane<R>, { when, waitMs }: LaneEnd): void {
     if (lane.queue.length === 0) return this.#forget(lane)
-    const now = performance.now()
-    switch (end.kind) {
-      case 'complete':
+    switch (when) {
+      case 'slot':
         lane.slot = lane.queue.some(({ urgency }) => urgency === 'live') ? 'live' : 'asked'
         return this.#makeReady(lane)
-      case 'backfill':
+      case 'backfill-slot':
         lane.slot = 'backfill'
         return this.#makeReady(lane)
-      case 'early':
-        return this.#rest(lane, 'early', now + end.waitMs)
-      case 'returned':
-        return this.#rest(lane, 'returned', now)
-      case 'blocked':
-        this.#rest(lane, 'blocked', now)
+      case 'resumed':
+        this.#rest(lane, when)
         if (!this.#isSuspended) this.#options.blocked()
         this.#isSuspended = true
         return
+      case 'due':
+      case 'member':
+        return this.#rest(lane, when, waitMs)
       default:
-        return end satisfies never
+        return when satisfies never
     }
   }
 
-  /** Wakes what has rested long enough, and lets those who wait for a slot too long hand over. */
+  /** Wakes lanes that have rested long enough, and lets those that wait too long hand over. */
   #tick(): void {
     const now = performance.now()
     for (const lane of this.#resting) {
       const isAwake =
-        (lane.state === 'early' && lane.at <= now) ||
-        (lane.state === 'returned' && this.#options.acknowledgedAt() > lane.at)
+        (lane.state === 'due' && lane.at <= now) ||
+        (lane.state === 'member' && this.#options.acknowledgedAt() > lane.at)
       if (isAwake) this.#makeReady(lane)
     }
     this.#start()
@@ -336,9 +335,9 @@ class LaneTable<R extends LaneRequest> implements Lanes<R> {
   }
 }
 
-async function settledWithin(turns: ReadonlySet<Promise<void>>, ms: number): Promise<void> {
+async function settledWithin(units: ReadonlySet<Promise<void>>, ms: number): Promise<void> {
   const late = Promise.withResolvers<void>()
   const timer = setTimeout(late.resolve, ms)
-  await Promise.race([Promise.all(turns), late.promise])
+  await Promise.race([Promise.all(units), late.promise])
   clearTimeout(timer)
 }

@@ -1,5 +1,5 @@
 // What happens while Postgres is away: reading stops, lanes rest, and one probe looks for
-// its return. Invariant: nothing is recorded, so nothing is committed; work goes on within
+// its return. Invariant: nothing is recorded, so nothing is committed; work continues within
 // two seconds of the return.
 import type { Logger } from '#shared/process/log.ts'
 import { pause, startLoop, until, type Loop } from '#shared/process/loop.ts'
@@ -7,9 +7,9 @@ import type { Queryable } from '#shared/store/database.ts'
 
 export interface OutageDeps {
   readonly db: Queryable
-  /** Stops or goes on with reading. */
+  /** Stops or continues reading. */
   readonly suspend: (isSuspended: boolean) => void
-  /** Lets the lanes go on. */
+  /** Lets the lanes continue. */
   readonly resume: () => void
   readonly logger: Logger
 }

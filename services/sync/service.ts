@@ -1,13 +1,13 @@
 // The sync's wiring: doorbells come in through the intake, wait in lanes, and are worked by units.
 // Stopping runs upwards: nothing more is read, running units hand over, offsets are committed, the
-// group is left, and then the rest is let go.
+// group is left, and then all else is closed.
 import { openService } from '#shared/boot/open-service.ts'
 import { firstProblem } from '#shared/process/loop.ts'
 import { openBackfillShare } from './backfill-share.ts'
 import { laneLimits, type SyncConfig } from './config.ts'
 import { openDoorbells, type Doorbell } from './intake.ts'
 import { createLanes, type Lanes } from './lanes.ts'
-import { runUnit } from './unit/run-unit.ts'
+import { runUnit } from './unit/sync-connection.ts'
 import { watchOutage } from './outage.ts'
 import { openUnitDeps, type UnitOverrides } from './unit/deps.ts'
 

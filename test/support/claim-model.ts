@@ -11,7 +11,7 @@ import type { RequestReason, SyncRequested } from '#schemas/messages.gen.ts'
 import { DueHeap, type Waiting } from '../../services/retry/due-heap.ts'
 import { subjectOf } from '../../services/retry/intake.ts'
 import { isIll, isOwedNow, judgeClaim, type Verdict } from '../../services/sync/unit/claim-rules.ts'
-import { judgeEnd } from '../../services/sync/unit/judge-end.ts'
+import { judgeEnd } from '../../services/sync/unit/end.ts'
 import { UNTROUBLED } from './untroubled.ts'
 
 export const SECOND = 1_000_000

@@ -7,6 +7,7 @@ import type { GateName } from '#shared/domain/gates.ts'
 import type { Micros } from '#shared/domain/ids.ts'
 import type { CalendarRow } from '#shared/store/calendars.ts'
 import type { ClaimedConnection } from '#shared/store/connections.ts'
+import type { UnitEnd } from './unit.ts'
 
 export interface ClaimView<R extends SyncRequested = SyncRequested> {
   readonly connection: ClaimedConnection
@@ -31,9 +32,7 @@ export type Verdict =
       readonly early: readonly CalendarRow[]
       readonly isNotified: boolean
     }
-  | { readonly kind: 'done'; readonly why: 'parked' | 'satisfied' | 'backing-off' }
-  | { readonly kind: 'early'; readonly waitMs: number }
-  | { readonly kind: 'held'; readonly gate: GateName }
+  | Extract<UnitEnd, { readonly kind: 'done' | 'early' | 'held' }>
 
 /**
  * A ring that is at most this much early (clocks differ) waits;
@@ -83,8 +82,8 @@ export function isOwedNow(
   now: Micros,
 ): boolean {
   const waitsForFullRead = checkpoint === null && (sweepBelow !== null || cursor === null)
-  const isResting = waitsForFullRead && (resyncAfter ?? 0) > now
-  return readNeeded && !isResting && (backoffUntil ?? 0) <= now
+  const coolsDown = waitsForFullRead && (resyncAfter ?? 0) > now
+  return readNeeded && !coolsDown && (backoffUntil ?? 0) <= now
 }
 
 function isSatisfied(request: SyncRequested, view: ClaimView): boolean {
@@ -94,7 +93,7 @@ function isSatisfied(request: SyncRequested, view: ClaimView): boolean {
       return request.deliveryKey !== null && recordedKeys.has(request.deliveryKey)
     case 'retry':
     case 'sweep':
-    // Handing over leaves the rest owed: clean since, it was read to the end by a later unit.
+    // Handing over leaves what remains owed: clean since, it was read to the end by a later unit.
     case 'continue':
       return !isOwed(request, view)
     case 'api':

@@ -1,5 +1,5 @@
 // Step 1 of a unit. Invariant: a unit that runs holds a new epoch, committed; one that does not run
-// leaves the epoch as it was, so it disturbs nobody.
+// leaves the epoch as it was, so it disturbs no other unit.
 import { performance } from 'node:perf_hooks'
 import type { Failure } from '#shared/domain/failure.ts'
 import { connectionId, type CalendarId, type ConnectionId, type Micros } from '#shared/domain/ids.ts'
@@ -7,7 +7,7 @@ import { readCalendars, type CalendarRow } from '#shared/store/calendars.ts'
 import { bumpEpoch, type ClaimedConnection } from '#shared/store/connections.ts'
 import { recordedKeys } from '#shared/store/dedupe.ts'
 import { holdRequests } from '#shared/store/held-requests.ts'
-import { refusedByGate } from './events.ts'
+import { refusedByGate } from './moments.ts'
 import { isFullRead } from './read-run.ts'
 import { isIll, judgeClaim, type Verdict } from './claim-rules.ts'
 import type { Permit } from '../lanes.ts'

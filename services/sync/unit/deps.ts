@@ -8,7 +8,7 @@ import { createVendors, type Vendors } from '#shared/vendors/index.ts'
 import { withPrivateTitles } from '#shared/vendors/private-titles.ts'
 import { TOPICS } from '#schemas/topics.ts'
 import type { SyncConfig } from '../config.ts'
-import { countFromZero } from './events.ts'
+import { countFromZero } from './moments.ts'
 import type { UnitDeps } from './unit.ts'
 
 /**

@@ -2,7 +2,7 @@
 // together under the fence, and only then are the unit's requests done. What one calendar met
 // is that calendar's (ill-calendars.ts) as long as a sibling is well; what the account met, or
 // all calendars at once, is the connection's. One dead letter per streak is a signal to a
-// person; tries go on every hour.
+// person; tries continue every hour.
 import { backoffMs } from '#shared/domain/backoff.ts'
 import { asFailure, Failure } from '#shared/domain/failure.ts'
 import { settlementOf } from '#shared/domain/failure-settlement.ts'
@@ -17,9 +17,9 @@ import { saveFailure, type RecordedFailure } from '#shared/store/connections.ts'
 import { recordKeys } from '#shared/store/dedupe.ts'
 import { markParked } from '#shared/store/refusals.ts'
 import { insertOutbox } from '#shared/store/outbox.ts'
-import { failureCommitted, faultMet, givenUp } from './events.ts'
+import { failureCommitted, faultMet, givenUp } from './moments.ts'
 import { keysOf } from './claim.ts'
-import { closeUnit } from './end.ts'
+import { closeUnit, judgeEnd } from './end.ts'
 import {
   DEAD_LETTER_AT,
   failedCalendars,
@@ -29,10 +29,8 @@ import {
   traceId,
   type Form,
 } from './ill-calendars.ts'
-import { judgeEnd } from './judge-end.ts'
 import type { Permit } from '../lanes.ts'
-import { ruleOnRefusal, type Ruling } from './rule-on-refusal.ts'
-import { settleUnit } from './settle.ts'
+import { ruleOnRefusal, type Ruling } from './judge-refusal.ts'
 import { writeFenced, type FencedWrite, type Unit, type UnitDeps, type UnitEnd } from './unit.ts'
 
 const HOUR_MS = 3_600_000
@@ -47,6 +45,39 @@ type Saved = Awaited<ReturnType<typeof saveFailure>>
 interface Blame {
   readonly scope: RecordedFailure['scope']
   readonly mayPark: boolean
+}
+
+export type UnitSettlement =
+  /** It is recorded, and a retry is scheduled. */
+  | 'record'
+  /** It is recorded; `judgeRefusal` says whether the connection is parked. */
+  | 'judge'
+  /** Nothing is written: its requests are done again. */
+  | 'abandon'
+  /** Nothing can be written: the lane waits. */
+  | 'wait'
+
+/** What a unit does with the failure that ends it. */
+export function settleUnit(failure: Failure): UnitSettlement {
+  const { action } = settlementOf(failure)
+  switch (action) {
+    case 'retry':
+    case 'retry-refused':
+    case 'retry-fault':
+    case 'check-list':
+    case 'dead-letter':
+      return 'record'
+    case 'judge':
+    case 'park':
+      return 'judge'
+    case 'abandon':
+    case 'drop-shard':
+      return 'abandon'
+    case 'wait':
+      return 'wait'
+    default:
+      return action satisfies never
+  }
 }
 
 /**
@@ -95,7 +126,8 @@ export async function endIll(deps: Deps, unit: Unit): Promise<UnitEnd> {
 async function recordFailure(deps: Deps, unit: Unit, failure: Failure, blame: Blame): Promise<UnitEnd> {
   await writeFormed(deps, unit, async (write, form) => {
     const { tx } = write
-    const ruling = await ruleOnRefusal(deps, tx, unit, { failure, mayPark: blame.mayPark })
+    const mayPark = blame.mayPark && settleUnit(failure) === 'judge'
+    const ruling = await ruleOnRefusal(deps, tx, unit, { failure, mayPark })
     const record = recordOf(deps, unit, { failure, blame, form, ruling })
     const saved = await saveFailure(tx, record)
     if (ruling.isParked) await markParked(tx, unit.connection.connectionId, { code: failure.code, ...ruling })

@@ -1,20 +1,27 @@
-// Step 2 of a unit: calls to the vendor. Invariant: the gates are asked before every call, also
+// Step 2 of a unit: calls to the vendor. Invariants: the gates are asked before every call, also
 // before one that follows a token refresh; a stop cuts a call off (it rejects with the stop's
-// reason), because its page can be fetched again.
+// reason), because its page can be fetched again; a refusal is the account's only when two calls of
+// different kinds were refused, so no single resource parks a connection.
 import { performance } from 'node:perf_hooks'
-import { Failure } from '#shared/domain/failure.ts'
+import { setTimeout as delay } from 'node:timers/promises'
+import { Failure, type FailureCode } from '#shared/domain/failure.ts'
 import { settlementOf } from '#shared/domain/failure-settlement.ts'
+import type { Clock } from '#shared/process/clock.ts'
 import type { Mailbox } from '#shared/vendors/mailbox.ts'
 import { processRoom } from '#shared/vendors/room.ts'
 import type { CursorExpired, Page } from '#shared/vendors/vendor.ts'
-import { callEnded, itemsLeftOut, pageTooLarge } from './events.ts'
+import { callEnded, itemsLeftOut, pageTooLarge } from './moments.ts'
 import { withSmallerPages, type CalendarRun } from './read-run.ts'
-import { asRefused, confirmRefusal, isKnownRefused, ofCalendar } from './confirm-refusal.ts'
 import { endOfCall } from './give-way.ts'
 import type { Permit } from '../lanes.ts'
-import { isPaced, paced } from './pace.ts'
 import { interruption, type Interruption, type Unit, type UnitDeps } from './unit.ts'
 import { nextSeries, seriesToRead, vendorsPageToken } from './whole-series.ts'
+
+/** Longer than the steps of any budget; a unit that would wait longer gives its slot to others. */
+const BUDGET_WAIT_MAX_MS = 5_000
+const BUDGET_SPREAD_MS = 250
+/** Refusals of our own, with the time at which the call fits. */
+const PACED: ReadonlySet<FailureCode> = new Set(['vendor/budget-spent', 'vendor/recovering'])
 
 /** Whose call it is, and what is called. */
 interface Of {
@@ -23,13 +30,19 @@ interface Of {
   readonly name: 'page' | 'series' | 'event'
 }
 
+interface Refused {
+  /** What was said of the calendar: a failure of kind `refused`. */
+  readonly failure: Failure
+  /** Whether the token that was refused was fetched for this call. */
+  readonly isFresh: boolean
+}
+
 /**
  * The page is too large, and smaller ones have not all been tried:
  * an expected outcome, not a failure.
  */
 export interface TooLarge {
   readonly kind: 'too-large'
-  /** Where to go on. */
   readonly smaller: CalendarRun
 }
 
@@ -51,7 +64,7 @@ export class AccountTrouble extends Error {
  * Fetches the page at which a run stands. Throws Failure or AccountTrouble; when the permit is
  * stopped or taken away, that signal's reason.
  */
-export async function fetchPage(
+export async function pageOfRun(
   deps: UnitDeps,
   unit: Unit,
   run: CalendarRun,
@@ -96,8 +109,8 @@ async function fetchSized(
   return page
 }
 
-/** Whether an event that a full read lacked is there. Throws what `fetchPage` throws. */
-export function lookUp(
+/** Whether an event that a full read lacked is there. Throws what `pageOfRun` throws. */
+export function lookUpEvent(
   deps: UnitDeps,
   unit: Unit,
   { run, permit }: Pick<Of, 'run' | 'permit'>,
@@ -145,7 +158,7 @@ function call<T>(
     } catch (error) {
       // A second call with a fresh token that was refused as well is about what was called.
       const isOfCall = error === refusal || calls > 1
-      if (!(error instanceof Failure) || isPaced(error) || error.code === 'sync/gave-way') throw error
+      if (!(error instanceof Failure) || PACED.has(error.code) || error.code === 'sync/gave-way') throw error
       if (!isOfCall) throw new AccountTrouble(error)
       if (error.kind !== 'refused') throw error
       if (isKnown) throw ofCalendar(error)
@@ -159,7 +172,7 @@ async function whoIsRefused(
   deps: UnitDeps,
   unit: Unit,
   permit: Permit,
-  refused: { readonly failure: Failure; readonly isFresh: boolean },
+  refused: Refused,
 ): Promise<Interruption> {
   // What was read a moment ago is answer enough.
   if (unit.progress.pages > 0) throw ofCalendar(refused.failure)
@@ -170,6 +183,77 @@ async function whoIsRefused(
     confirmRefusal(deps.mailboxes.of(unit.connection), refused, signal),
   )
   throw settlementOf(failure).action === 'retry-refused' ? failure : new AccountTrouble(failure)
+}
+
+/**
+ * One question about the account as a whole, with a fresh token.
+ * @returns the failure as it counts: `vendor/call-refused` when the account answers,
+ * `vendor/account-refused` or `vendor/no-mailbox` when it is refused as well, or what the question
+ * met instead. Throws the signal's reason.
+ */
+async function confirmRefusal(
+  mailbox: Pick<Mailbox, 'probeAccount'>,
+  { failure, isFresh }: Refused,
+  signal: AbortSignal,
+): Promise<Failure> {
+  try {
+    await mailbox.probeAccount(isFresh, signal)
+  } catch (error) {
+    if (!(error instanceof Failure)) throw error
+    return confirmed(failure, error)
+  }
+  return ofCalendar(failure)
+}
+
+function confirmed(first: Failure, second: Failure): Failure {
+  const isRefused = second.kind === 'refused' || second.code === 'vendor/token-rejected'
+  if (!isRefused || second.code === 'vendor/token-refused') return second
+  const named = [first, second].find(({ code }) => code === 'vendor/no-mailbox')
+  const told = second.code === 'vendor/token-rejected' ? first : second
+  return named ?? new Failure('vendor/account-refused', `${told.message} The whole account is refused.`)
+}
+
+/**
+ * Whether this calendar was refused the last time, with a fresh token too, while the account was
+ * let in. Asking all that again at each try would cost four calls instead of one; whatever is wrong
+ * with the account, its siblings that are well find out.
+ */
+function isKnownRefused({ connection }: Unit, { calendar }: CalendarRun): boolean {
+  return !connection.isAllIll && calendar.lastCode === ('vendor/call-refused' satisfies FailureCode)
+}
+
+/** What a known refusal is told as: it asks for no other token. */
+function asRefused(error: unknown): unknown {
+  const isToken = error instanceof Failure && error.code === 'vendor/token-rejected'
+  return isToken ? new Failure('vendor/call-refused', 'The vendor goes on refusing this calendar.') : error
+}
+
+/** A refusal of one calendar while the account answers, or was not asked. */
+function ofCalendar(failure: Failure): Failure {
+  return failure.scope === 'calendar' ? failure : new Failure('vendor/call-refused', failure.message)
+}
+
+/**
+ * Waits for our own budget, or for its turn at a vendor that has just come back, when that is soon:
+ * a backfill is slowed down, not failed. The gates are asked again after every wait, so a unit that
+ * waits still hands over after its minute.
+ */
+async function paced<T>(clock: Clock, signal: AbortSignal, attempt: () => Promise<T>): Promise<T> {
+  for (;;) {
+    try {
+      return await attempt()
+    } catch (error) {
+      if (!(error instanceof Failure) || !PACED.has(error.code)) throw error
+      const waitMs = ((error.retryAt ?? 0) - clock.now()) / 1000
+      if (waitMs > BUDGET_WAIT_MAX_MS) throw error
+      // Spread, or all units that wait would ask at the same moment for the one call that fits.
+      // A turn belongs to one of them.
+      const spreadMs = error.code === 'vendor/recovering' ? 0 : BUDGET_SPREAD_MS * Math.random()
+      await delay(Math.max(0, waitMs) + spreadMs, undefined, { signal }).catch(() => {
+        throw signal.reason
+      })
+    }
+  }
 }
 
 async function timed<T>(unit: Unit, call: string, work: () => Promise<T>): Promise<T> {

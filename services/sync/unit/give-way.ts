@@ -18,52 +18,41 @@ const PATIENT_EVERY = 3
  */
 export const PATIENT_CALL_MS = 5_000
 
-export interface OwnPermit extends Disposable {
-  readonly permit: Permit
+interface End extends Disposable {
+  readonly signal: AbortSignal
 }
+const NOTHING_TO_END: Disposable = { [Symbol.dispose]() {} }
 
 /**
- * The permit under which one of a connection's calendars is read: that of an ill one beside a
- * sibling that is well is over, as `sync/gave-way`, soon after somebody rang.
+ * The permit under which one of a connection's calendars is read, to be disposed of after that:
+ * that of an ill one beside a sibling that is well is over, as `sync/gave-way`, soon after a
+ * sibling rang.
  */
 export function ownPermit(
   permit: Permit,
   calendar: Pick<CalendarRow, 'failures'>,
   calendars: readonly Pick<CalendarRow, 'failures'>[],
-): OwnPermit {
-  const { rung } = permit
+): Permit & Disposable {
+  const { rung, signal } = permit
   if (rung === undefined || !isIll(calendar) || calendars.every(isIll))
-    return { permit, [Symbol.dispose]: () => {} }
-  if ((calendar.failures + 1) % PATIENT_EVERY === 0)
-    return { permit: { ...permit, isPatient: true }, [Symbol.dispose]: () => {} }
-  const over = endedAfter(rung, GIVE_WAY_MS, () => new Failure('sync/gave-way'))
-  return {
-    permit: { ...permit, signal: AbortSignal.any([permit.signal, over.signal]) },
-    [Symbol.dispose]: () => over[Symbol.dispose](),
-  }
+    return { ...permit, ...NOTHING_TO_END }
+  if ((calendar.failures + 1) % PATIENT_EVERY === 0) return { ...permit, isPatient: true, ...NOTHING_TO_END }
+  return { ...permit, ...endedAfter(rung, GIVE_WAY_MS, signal, () => new Failure('sync/gave-way')) }
 }
 
 /**
  * The end of one call under a permit, to be disposed of after it: `signal`, and in every third try
  * of an ill calendar PATIENT_CALL_MS after a ring of a sibling, as `vendor/timeout`.
  */
-export function endOfCall(permit: Pick<Permit, 'rung' | 'isPatient'>, signal: AbortSignal): EndOfCall {
-  if (permit.isPatient !== true || permit.rung === undefined) return { signal, [Symbol.dispose]: () => {} }
+export function endOfCall(permit: Pick<Permit, 'rung' | 'isPatient'>, signal: AbortSignal): End {
+  if (permit.isPatient !== true || permit.rung === undefined) return { signal, ...NOTHING_TO_END }
   const seconds = PATIENT_CALL_MS / 1000
   const text = `The vendor did not answer within ${seconds} s, and another calendar of the account waits.`
-  const over = endedAfter(permit.rung, PATIENT_CALL_MS, () => new Failure('vendor/timeout', text))
-  return {
-    signal: AbortSignal.any([signal, over.signal]),
-    [Symbol.dispose]: () => over[Symbol.dispose](),
-  }
+  return endedAfter(permit.rung, PATIENT_CALL_MS, signal, () => new Failure('vendor/timeout', text))
 }
 
-export interface EndOfCall extends Disposable {
-  readonly signal: AbortSignal
-}
-
-/** A signal that aborts `ms` after `rung` did, or after now when that was earlier. */
-function endedAfter(rung: AbortSignal, ms: number, reason: () => Failure): EndOfCall {
+/** `signal`, or `ms` after `rung` aborted, or after now when that was earlier. */
+function endedAfter(rung: AbortSignal, ms: number, signal: AbortSignal, reason: () => Failure): End {
   const over = new AbortController()
   let timer: NodeJS.Timeout | undefined
   const begin = () => {
@@ -72,7 +61,7 @@ function endedAfter(rung: AbortSignal, ms: number, reason: () => Failure): EndOf
   if (rung.aborted) begin()
   else rung.addEventListener('abort', begin, { once: true })
   return {
-    signal: over.signal,
+    signal: AbortSignal.any([signal, over.signal]),
     [Symbol.dispose]() {
       clearTimeout(timer)
       rung.removeEventListener('abort', begin)

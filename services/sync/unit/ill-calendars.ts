@@ -16,7 +16,7 @@ import {
   type SavedCalendarFailure,
 } from '#shared/store/calendar-failures.ts'
 import { insertOutbox } from '#shared/store/outbox.ts'
-import { calendarsFailed, givenUp } from './events.ts'
+import { calendarsFailed, givenUp } from './moments.ts'
 import type { FencedWrite, Unit, UnitDeps } from './unit.ts'
 
 export const DEAD_LETTER_AT = 12

@@ -12,11 +12,11 @@ import {
 } from '#shared/domain/reading.ts'
 import { giveUpRun, saveFreshStart, savePlaceFailure } from '#shared/store/calendars.ts'
 import type { CursorExpired, Page } from '#shared/vendors/vendor.ts'
-import { placeLeft, runBrokenOff, usualWayFailed } from './events.ts'
+import { placeLeft, runBrokenOff, usualWayFailed } from './moments.ts'
 import { backToPlain, isTry, pagesToHere, type CalendarRun } from './read-run.ts'
-import { fetchPage, type TooLarge } from './fetch-page.ts'
+import { pageOfRun, type TooLarge } from './fetch-page.ts'
 import type { Permit } from '../lanes.ts'
-import { freshRestMs, LOOK_AGAIN_MS, otherPlaces, placeOf, tellsOfPlace } from './place-rules.ts'
+import { freshCoolDownMs, LOOK_AGAIN_MS, otherPlaces, placeOf, tellsOfPlace } from './place-rules.ts'
 import { leadsNowhere, weighPage, type Told } from './run-progress.ts'
 import { writeFenced, type Interruption, type Unit, type UnitDeps } from './unit.ts'
 
@@ -36,7 +36,7 @@ const NOWHERE_AT_ALL_MICROS = 3_600_000_000
 
 /**
  * The page at which a run stands, or at the place that the run is taken to because its own is dead.
- * Throws what `fetchPage` throws; Failure `vendor/no-progress` when the run leads nowhere.
+ * Throws what `pageOfRun` throws; Failure `vendor/no-progress` when the run leads nowhere.
  */
 export async function fetchOrLeave(
   deps: UnitDeps,
@@ -45,7 +45,7 @@ export async function fetchOrLeave(
   permit: Permit,
 ): Promise<At> {
   try {
-    const at = progressed(run, await fetchPage(deps, unit, run, permit))
+    const at = progressed(run, await pageOfRun(deps, unit, run, permit))
     if (at.page.kind === 'cursor-expired' && isTry(run))
       return await endTry(deps, unit, { run, code: 'expired' }, permit)
     return at
@@ -64,7 +64,7 @@ function leadsTryNowhere(failure: Failure): boolean {
   return failure.kind !== 'throttled' && (failure.code === 'vendor/no-progress' || tellsOfPlace(failure))
 }
 
-/** That is no failure: a plain listing was due as well, and goes on in the same unit. */
+/** That is no failure: a plain listing was due as well, and continues in the same unit. */
 async function endTry(
   deps: UnitDeps,
   unit: Unit,
@@ -93,17 +93,17 @@ async function leave(
 ): Promise<At> {
   const { calendarId, freshStarts } = run.calendar
   const others = otherPlaces(run, failure, unit.connection.now)
-  const restMs = freshRestMs(freshStarts + 1, pagesToHere(run))
+  const coolDownMs = freshCoolDownMs(freshStarts + 1, pagesToHere(run))
   for (const place of others) {
-    const other = asLeft(place, unit.connection.now + restMs * 1000)
-    const page = await answerOf(() => fetchPage(deps, unit, other, permit))
+    const other = asLeft(place, unit.connection.now + coolDownMs * 1000)
+    const page = await answerOf(() => pageOfRun(deps, unit, other, permit))
     if (page === 'busy') break
     if (page === null) continue
     // The minute of the unit is over: handed over now, it would come back to this place at once.
     if (page.kind === 'handed-over' && !permit.stopping.aborted) break
     if (page.kind === 'page' || page.kind === 'too-large') {
       if (other.cursor === null)
-        await writeFenced(deps, unit, 0, ({ tx }) => saveFreshStart(tx, calendarId, restMs))
+        await writeFenced(deps, unit, 0, ({ tx }) => saveFreshStart(tx, calendarId, coolDownMs))
       const to = { next: placeOf(other), by: other.reading }
       placeLeft(deps, unit, run, { place: placeOf(run), code: failure.code, ...to })
       return progressed(other, page)

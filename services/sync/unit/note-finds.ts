@@ -1,5 +1,5 @@
-// Whether channels tell what they should: a read that nobody rang for and that finds changes is a
-// find of which the channel told nothing. Several in a row make the channel silent
+// Whether channels tell what they should: a read that no vendor rang for and that finds changes is
+// a find of which the channel told nothing. Several in a row make the channel silent
 // (store/channels.ts). Side by side with the unit: what is lost here is noticed by the next find.
 import type { CalendarId } from '#shared/domain/ids.ts'
 import type { CalendarRow } from '#shared/store/calendars.ts'
@@ -15,8 +15,8 @@ export interface Find {
 export type Finds = { readonly unrung: readonly CalendarId[]; readonly rung: readonly CalendarId[] }
 
 /**
- * What a unit's reads say of channels. Pure. Only a unit that checks by itself counts: every other
- * ring may stand for a notification. A first or full read finds what no channel has to tell.
+ * What a unit's reads say of channels. Pure. Only a unit of the reconcile counts: every other ring
+ * may stand for a notification. A first or full read finds what no channel has to tell.
  */
 export function judgeFinds(
   requests: readonly { readonly reason: string; readonly calendarId: CalendarId | string | null }[],

@@ -5,33 +5,31 @@ import type { Plan } from '#shared/domain/plan.ts'
 import { eventsChanged, type RowChange } from '#shared/messages/event-changed.ts'
 import { sentBy } from '#shared/messages/message.ts'
 import { step } from '#shared/process/step.ts'
-import { clearIfIll, oweReadsAnew } from '#shared/store/calendar-failures.ts'
+import { oweReadsAnew } from '#shared/store/calendar-failures.ts'
 import { oweFullReads, saveCheckpoint, saveCursor } from '#shared/store/calendars.ts'
 import { deleteEvents, refreshEvents, upsertEvents } from '#shared/store/events.ts'
 import { insertOutbox } from '#shared/store/outbox.ts'
 import type { Page } from '#shared/vendors/vendor.ts'
-import { pageCommitted } from './events.ts'
-import { checkpointOf, followUp, nextPage, REST_MS, type CalendarRun } from './read-run.ts'
-import { closeUnit, ringForOwed } from './end.ts'
+import { pageCommitted } from './moments.ts'
+import { checkpointOf, COOL_DOWN_MS, followUp, nextPage, type CalendarRun } from './read-run.ts'
+import { endCalendar, ringForOwed } from './end.ts'
 import { writeFenced, type FencedWrite, type Unit, type UnitDeps } from './unit.ts'
 
 const ROWS_PER_STATEMENT = 250
 /** A calendar that loses events one after the other asks its siblings no more often. */
 const ASK_EVERY_MS = 30_000
 
-export interface PlannedPage {
+interface PlannedPage {
   readonly run: CalendarRun
   readonly plan: Plan
   readonly next: Page['next']
   /** Something left this calendar for another of the account. */
   readonly hasMoved?: boolean
-  /** No other calendar comes after this one, so its last write closes the unit. */
-  readonly isLast: boolean
 }
 
 /**
  * Stores one page.
- * @returns where the calendar goes on from here; null when it has been read.
+ * @returns where the calendar continues; null when it has been read.
  * Throws Failure `store/*`.
  */
 export async function persistPage(
@@ -40,20 +38,22 @@ export async function persistPage(
   page: PlannedPage,
 ): Promise<CalendarRun | null> {
   const { run, plan, next } = page
+  const { calendarId, rules } = run.calendar
   const changes = plan.upserts.length + plan.removals.length
-  const after = placeAfter(run, next)
+  const after = runAfter(run, next)
   await writeFenced(deps, unit, changes, async (write) => {
     const { isMissed } = await writePlan(deps, unit, page, write)
-    if (page.hasMoved) await rereadOthers(write, unit, run.calendar.calendarId)
-    else if (isMissed && run.cursor !== null) await askOthers(deps, unit, write, run.calendar.calendarId)
-    if (next.kind === 'end' && run.cursor !== null)
-      await saveCursor(write.tx, run.calendar.calendarId, next.cursor, run.calendar.rules)
-    else await savePlace(write, after)
+    if (page.hasMoved) await rereadOthers(write, unit, calendarId)
+    else if (isMissed && run.cursor !== null) await askOthers(deps, unit, write, calendarId)
+    if (next.kind === 'end' && run.cursor !== null) await saveCursor(write.tx, calendarId, next.cursor, rules)
+    else if (after !== null) {
+      const { resyncStreak } = after
+      await saveCheckpoint(write.tx, calendarId, { checkpoint: checkpointOf(after), resyncStreak })
+    }
     step('sync.place-saved')
     unit.progress.pages += 1
     unit.progress.changes += changes
-    if (after === null) await clearIfIll(write.tx, run.calendar)
-    if (after === null && page.isLast) await closeUnit(deps, unit, write)
+    if (after === null) await endCalendar(deps, unit, run.calendar, write)
     step('sync.before-commit')
   })
   pageCommitted(unit, changes)
@@ -70,7 +70,7 @@ async function rereadOthers(
   { connection, progress }: Unit,
   calendar: CalendarId,
 ): Promise<void> {
-  for (const other of await oweFullReads(tx, connection.connectionId, calendar, REST_MS))
+  for (const other of await oweFullReads(tx, connection.connectionId, calendar, COOL_DOWN_MS))
     progress.toReread.set(other.calendarId, other.resyncAfter)
 }
 
@@ -99,19 +99,13 @@ async function askOthers(
 }
 
 /**
- * A full read that has seen its last page goes on with the sweep;
+ * A full read that has seen its last page continues with the sweep;
  * a resumed read of changes with one more pass.
  */
-function placeAfter(run: CalendarRun, next: Page['next']): CalendarRun | null {
+function runAfter(run: CalendarRun, next: Page['next']): CalendarRun | null {
   if (next.kind === 'more') return nextPage(run, next.pageToken)
   if (run.cursor === null) return { ...run, pageToken: null, endCursor: next.cursor }
   return run.isResumed ? followUp(run, next.cursor) : null
-}
-
-async function savePlace({ tx }: FencedWrite, after: CalendarRun | null): Promise<void> {
-  if (after === null) return
-  const { calendar, resyncStreak } = after
-  await saveCheckpoint(tx, calendar.calendarId, { checkpoint: checkpointOf(after), resyncStreak })
 }
 
 async function writePlan(

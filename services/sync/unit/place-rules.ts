@@ -1,8 +1,8 @@
-// When a place is dead, and where a calendar goes on instead. Pure. A place is where a run stands:
-// a page token, a cursor, or the start. A vendor that fails everywhere says nothing about a place,
-// so nothing is dropped by counting alone: other places are asked in the same unit, right after the
-// one that failed again, and only one that answers takes its place. In an outage none answers, and
-// a fleet keeps its cursors.
+// When a place is dead, and where a calendar continues instead. Pure. A place is where a run
+// stands: a page token, a cursor, or the start. A vendor that fails everywhere says nothing about a
+// place, so nothing is dropped by counting alone: other places are asked in the same unit, right
+// after the one that failed again, and only one that answers takes its place. In an outage none
+// answers, and a fleet keeps its cursors.
 import type { Failure, FailureCode } from '#shared/domain/failure.ts'
 import type { Micros } from '#shared/domain/ids.ts'
 import { readingFromStart, type Reading } from '#shared/domain/reading.ts'
@@ -11,8 +11,8 @@ import { atMostWhatItCosts, backToCursor, fromTheStart, type CalendarRun } from 
 /** One failure may be chance; the third in a row, each after a backoff, is not. */
 export const PLACE_FAILURES = 3
 /**
- * What passes by itself (5xx, no answer, a broken one) has to last as well: where one call in three
- * fails, three in a row come within seconds (drill GD-S, 2026-11-30).
+ * What a vendor recovers from (5xx, no answer, a broken one) has to last as well: where one call in
+ * three fails, three in a row come within seconds (drill GD-S, 2026-11-30).
  */
 export const PLACE_LASTS_MS = 150_000
 /** Where failures are rare, because tries are, fewer are enough when they lie so far apart. */
@@ -22,13 +22,13 @@ const PLACE_FAILURES_OLD = 2
  * After each read from the start the next one waits twice as long: six in the first day, then four
  * a day, unless it costs a few pages only.
  */
-const FRESH_REST_MS = 60 * 60 * 1000
-const FRESH_REST_MAX_MS = 6 * 60 * 60 * 1000
+const FRESH_COOL_DOWN_MS = 60 * 60 * 1000
+const FRESH_COOL_DOWN_MAX_MS = 6 * 60 * 60 * 1000
 /** A look at other places that none of them answered costs a call to each. */
 export const LOOK_AGAIN_MS = 60 * 60 * 1000
 
 /**
- * What a vendor says of one call. The rest is about the account, our limits,
+ * What a vendor says of one call. Other codes are about the account, our limits,
  * or a change that is a moment old.
  */
 const OF_A_PLACE: ReadonlySet<FailureCode> = new Set([
@@ -101,6 +101,6 @@ export function otherPlaces(
  * How long the next read from the start waits after the `nth` (from 1) in a row.
  * `pages`: see pagesToHere.
  */
-export function freshRestMs(nth: number, pages: number | null): number {
-  return atMostWhatItCosts(Math.min(FRESH_REST_MAX_MS, FRESH_REST_MS * 2 ** (nth - 1)), pages)
+export function freshCoolDownMs(nth: number, pages: number | null): number {
+  return atMostWhatItCosts(Math.min(FRESH_COOL_DOWN_MAX_MS, FRESH_COOL_DOWN_MS * 2 ** (nth - 1)), pages)
 }

@@ -1,7 +1,7 @@
 // Where a unit stands in reading one calendar. Pure. Invariants: every start of a full read takes a
 // new generation and only continuing its page token keeps it; window, cursor, generation and way of
-// listing stand still over a run; a cursor that expires twice without having been of use rests,
-// longer each time; a page token that expires takes its run back to the cursor, once.
+// listing stand still over a run; a cursor that expires twice without having been of use cools
+// down, longer each time; a page token that expires takes its run back to the cursor, once.
 import { BACKOFF_CAP_MS } from '#shared/domain/backoff.ts'
 import type { FailureCode } from '#shared/domain/failure.ts'
 import type { CalendarId, Micros } from '#shared/domain/ids.ts'
@@ -39,15 +39,15 @@ export interface CalendarRun {
   readonly reading: Reading
   /** Its page token expired once, and it began again at its cursor. */
   readonly wentBack: boolean
-  /** Pages that it has stored; of a plain listing, also those of the try that it goes on for. */
+  /** Pages that it has stored; of a plain listing, also those of the try that it continues. */
   readonly pages: number
   readonly progress: Progress
   /**
    * The rules by which all its pages are judged:
-   * those of its begin, also when another release goes on with it.
+   * those of its begin, also when another release continues it.
    */
   readonly rules?: string
-  /** It goes on from a checkpoint, so it may have listed before its requests rang. */
+  /** It continues from a checkpoint, so it may have listed before its requests rang. */
   readonly isResumed: boolean
 }
 
@@ -57,8 +57,8 @@ const DAY_MICROS = 86_400_000_000
  * The second read after a sweep that looked like a mass delete comes this much later, and a first
  * cool-down lasts as long.
  */
-export const REST_MS = 10 * MINUTE_MS
-const REST_MAX_MS = 6 * 60 * MINUTE_MS
+export const COOL_DOWN_MS = 10 * MINUTE_MS
+const COOL_DOWN_MAX_MS = 6 * 60 * MINUTE_MS
 
 const BEGINNING = {
   shrunk: 0,
@@ -69,7 +69,7 @@ const BEGINNING = {
 } satisfies Partial<CalendarRun>
 
 /**
- * The run to begin or continue at `now` (database clock); null while the calendar has to rest
+ * The run to begin or continue at `now` (database clock); null while the calendar cools down
  * before its next full read.
  */
 export function beginRun(calendar: CalendarRow, now: Micros): CalendarRun | null {
@@ -80,11 +80,11 @@ export function beginRun(calendar: CalendarRow, now: Micros): CalendarRun | null
     return { ...BEGINNING, ...checkpoint, calendar, resyncStreak, progress, shrunk, isResumed: true }
   }
   const isFull = isFullReadDue(calendar, now)
-  if (isFull && isResting(calendar, now)) return null
+  if (isFull && coolsDown(calendar, now)) return null
   return isFull ? fullRun(calendar, calendar.generation, now) : changesRun(calendar, now)
 }
 
-/** Whether a unit that begins at `now` reads (or goes on reading) the whole calendar. */
+/** Whether a unit that begins at `now` reads (or continues to read) the whole calendar. */
 export function isFullRead(calendar: CalendarRow, now: Micros): boolean {
   const run = beginRun(calendar, now)
   return run !== null && run.cursor === null
@@ -92,7 +92,7 @@ export function isFullRead(calendar: CalendarRow, now: Micros): boolean {
 
 /** Whether a second full read is owed and not yet due. */
 export function isPutOff(calendar: CalendarRow, now: Micros): boolean {
-  return calendar.sweepBelow !== null && isResting(calendar, now)
+  return calendar.sweepBelow !== null && coolsDown(calendar, now)
 }
 
 /** Why a full read begins with this run, for counting; null when it does not begin one. */
@@ -134,8 +134,8 @@ export function isTry({ calendar, reading, cursor }: CalendarRun): boolean {
 }
 
 /**
- * The plain listing that goes on where a try led nowhere. It counts the pages of the try as its
- * own: both cost calls, and its rest is for both. `usualFrom`: when the next try may be made.
+ * The plain listing that continues where a try led nowhere. It counts the pages of the try as its
+ * own: both cost calls, and its cool-down is for both. `usualFrom`: when the next try may be made.
  */
 export function backToPlain(run: CalendarRun, usualFrom: Micros, now: Micros): CalendarRun {
   const calendar = { ...run.calendar, usualFrom, placeFailures: 0, placeFailingSince: null }
@@ -144,18 +144,19 @@ export function backToPlain(run: CalendarRun, usualFrom: Micros, now: Micros): C
 }
 
 /**
- * What comes after a plain listing that has ended: its rest, and until the usual way may be tried.
+ * What comes after a plain listing that has ended: its cool-down, and until the usual way may be
+ * tried.
  */
 export function afterPlain(
   { calendar, startedAt, pages }: CalendarRun,
   now: Micros,
-): { readonly usualInMs: number; readonly restMs: number } {
+): { readonly usualInMs: number; readonly coolDownMs: number } {
   const isKnown = calendar.reading === 'plain' && calendar.usualFrom !== null
   const usualFrom = isKnown ? calendar.usualFrom : startedAt + usualAfterPlainMs(1) * 1000
   const usualInMs = Math.max(0, (usualFrom - now) / 1000)
-  // Runs that led nowhere a moment ago cost many calls: its rest is for them as well.
+  // Runs that led nowhere a moment ago cost many calls: its cool-down is for them as well.
   const isCostly = calendar.lastCode === 'vendor/no-progress'
-  return { usualInMs, restMs: restAfterPlainMs(isCostly ? Infinity : pages + 1, usualInMs) }
+  return { usualInMs, coolDownMs: restAfterPlainMs(isCostly ? Infinity : pages + 1, usualInMs) }
 }
 
 /**
@@ -172,24 +173,24 @@ export function nextPage(run: CalendarRun, pageToken: string): CalendarRun {
 }
 
 /**
- * How long a calendar rests after its cursor expired `streak` + 1 times in a row.
+ * How long a calendar cools down after its cursor expired `streak` + 1 times in a row.
  * `pages`: see pagesToHere.
  */
-export function restMs(streak: number, pages: number | null): number {
-  return atMostWhatItCosts(Math.min(REST_MAX_MS, REST_MS * 2 ** (streak - 1)), pages)
+export function coolDownMs(streak: number, pages: number | null): number {
+  return atMostWhatItCosts(Math.min(COOL_DOWN_MAX_MS, COOL_DOWN_MS * 2 ** (streak - 1)), pages)
 }
 
 /**
- * What a read from the start costs until it stands where `run` does, in pages; null where nobody
- * knows: a dead cursor is left for all pages that there are.
+ * What a read from the start costs until it stands where `run` does, in pages; null where that
+ * is not known: a dead cursor is left for all pages that there are.
  */
 export function pagesToHere({ cursor, pageToken, pages }: CalendarRun): number | null {
   return cursor === null && pageToken !== null ? pages + 1 : null
 }
 
 /**
- * A rest spares the vendor the pages of a read that may be in vain. Where they are few it is no
- * longer than any calendar's backoff: what healed meanwhile would wait for nothing.
+ * A cool-down spares the vendor the pages of a read that may be in vain. Where they are few it is
+ * no longer than any calendar's backoff: what healed meanwhile would wait for nothing.
  */
 export function atMostWhatItCosts(waitMs: number, pages: number | null): number {
   if (pages === null) return waitMs
@@ -223,12 +224,12 @@ export function checkpointOf(run: CalendarRun): Checkpoint {
 
 function isFullReadDue(calendar: CalendarRow, now: Micros): boolean {
   if (calendar.cursor === null || calendar.lastFullSync === null || calendar.reading === 'plain') return true
-  if (calendar.sweepBelow !== null) return !isResting(calendar, now)
+  if (calendar.sweepBelow !== null) return !coolsDown(calendar, now)
   if (calendar.isRereadDue) return true
   return now >= calendar.lastFullSync + rollAfterMicros(calendar.calendarId)
 }
 
-function isResting(calendar: CalendarRow, now: Micros): boolean {
+function coolsDown(calendar: CalendarRow, now: Micros): boolean {
   return calendar.resyncAfter !== null && calendar.resyncAfter > now
 }
 

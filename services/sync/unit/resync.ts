@@ -1,15 +1,16 @@
 // The beginning and the end of a full read: what it did not see is removed, since a full list
 // has no tombstones. Invariants: the cursor commits with the last chunk; rows that merely
-// left the window say so and do not count; others are looked for one by one, and a sweep of
-// many is put off until a second full read agrees. A calendar that is gone loses its events
-// the same way, chunk by chunk.
-import { Failure } from '#shared/domain/failure.ts'
+// left the window say so and do not count; an event inside the window is removed only when a second
+// answer says the same: a few are asked for one by one, of more a second full read decides. A
+// calendar that is gone loses its events the same way, chunk by chunk.
+import { asFailure, Failure } from '#shared/domain/failure.ts'
+import { settlementOf } from '#shared/domain/failure-settlement.ts'
 import type { CalendarId, EventId } from '#shared/domain/ids.ts'
 import { USUAL_AGAIN_MS } from '#shared/domain/reading.ts'
 import { eventsChanged, type RemovalReason } from '#shared/messages/event-changed.ts'
 import { sentBy } from '#shared/messages/message.ts'
 import { step } from '#shared/process/step.ts'
-import { clearIfIll, oweReads } from '#shared/store/calendar-failures.ts'
+import { oweReads } from '#shared/store/calendar-failures.ts'
 import {
   coolDown,
   deselectCalendar,
@@ -17,37 +18,49 @@ import {
   saveFullRead,
   type CalendarRow,
 } from '#shared/store/calendars.ts'
-import { deleteEvents, readAny, readStale, type StaleRows } from '#shared/store/events.ts'
+import {
+  countUnseen,
+  deleteEvents,
+  readAny,
+  readStale,
+  readUnseen,
+  refreshEvents,
+  type StaleRows,
+  type UnseenEvent,
+} from '#shared/store/events.ts'
 import { insertOutbox } from '#shared/store/outbox.ts'
-import { calendarEnded, massDeleteDoubted, readRestarted, rowsRemoved } from './events.ts'
+import { calendarEnded, listedShort, massDeleteDoubted, readRestarted, rowsRemoved } from './moments.ts'
 import {
   afterPlain,
+  COOL_DOWN_MS,
+  coolDownMs,
   followUp,
   pagesToHere,
-  REST_MS,
   restartRun,
-  restMs,
   type CalendarRun,
 } from './read-run.ts'
-import { closeUnit } from './end.ts'
+import { endCalendar } from './end.ts'
+import { AccountTrouble, lookUpEvent } from './fetch-page.ts'
 import type { Permit } from '../lanes.ts'
-import { judgeLacking } from './look-up-lacking.ts'
 import { writeFenced, type FencedWrite, type Interruption, type Unit, type UnitDeps } from './unit.ts'
 
 /** Keeps a transaction under 100 ms. */
 const CHUNK = 1000
-
-export interface Sweep {
-  readonly run: CalendarRun
-  readonly endCursor: string
-  /** No other calendar comes after this one, so its last write closes the unit. */
-  readonly isLast: boolean
-}
+/**
+ * So many calls at most, once after a full read: some seconds at a slow vendor. More is put off
+ * instead.
+ */
+const LOOK_UPS_MAX = 20
+/**
+ * A full read that lacks more of the stored events than this is not believed, however few there
+ * are: two of three, too.
+ */
+const MASS_DELETE_SHARE = 0.5
 
 /**
  * The vendor discarded the cursor: a full read from the start. Of a page token: the run goes back
- * to its cursor first. When that came twice in a row the calendar rests instead, and this throws
- * Failure `vendor/cursor-expired-again`.
+ * to its cursor first. When that came twice in a row the calendar cools down instead, and this
+ * throws Failure `vendor/cursor-expired-again`.
  */
 export async function restartRead(deps: UnitDeps, unit: Unit, run: CalendarRun): Promise<CalendarRun> {
   const restarted = restartRun(run, unit.connection.now)
@@ -55,25 +68,25 @@ export async function restartRead(deps: UnitDeps, unit: Unit, run: CalendarRun):
     readRestarted(unit, restarted)
     return restarted
   }
-  const rest = { restMs: restMs(run.resyncStreak, pagesToHere(run)), resyncStreak: run.resyncStreak + 1 }
+  const { resyncStreak } = run
+  const restMs = coolDownMs(resyncStreak, pagesToHere(run))
   const now = await writeFenced(deps, unit, 0, async ({ tx }) => {
-    await coolDown(tx, run.calendar.calendarId, rest)
+    await coolDown(tx, run.calendar.calendarId, { restMs, resyncStreak: resyncStreak + 1 })
     return deps.clock.now()
   })
-  throw new Failure('vendor/cursor-expired-again', undefined, { retryAt: now + rest.restMs * 1000 })
+  throw new Failure('vendor/cursor-expired-again', undefined, { retryAt: now + restMs * 1000 })
 }
 
 /**
- * Sweeps one chunk. @returns where the calendar goes on from here, null when it is done; or why it
- * stopped. Throws Failure.
+ * Sweeps one chunk. @returns where the calendar continues, null when it is done; or why it stopped.
+ * Throws Failure.
  */
 export async function sweepResync(
   deps: UnitDeps,
   unit: Unit,
-  sweep: Sweep,
+  { run, endCursor }: { readonly run: CalendarRun; readonly endCursor: string },
   permit: Permit,
 ): Promise<Interruption | { readonly kind: 'on'; readonly run: CalendarRun | null }> {
-  const { run, endCursor } = sweep
   const { calendarId } = run.calendar
   const stale: StaleRows = {
     calendarId,
@@ -99,7 +112,7 @@ export async function sweepResync(
     unit.progress.changes += rows.length
     if (!isEnd) return
     const plain = isPlain ? afterPlain(run, write.now) : null
-    const restMs = Math.max(isPutOff ? REST_MS : 0, plain?.restMs ?? 0)
+    const restMs = Math.max(isPutOff ? COOL_DOWN_MS : 0, plain?.coolDownMs ?? 0)
     await saveFullRead(write.tx, calendarId, {
       cursor: isPlain ? null : endCursor,
       generation: run.generation,
@@ -111,10 +124,9 @@ export async function sweepResync(
       usualAgainMs: plain?.usualInMs ?? USUAL_AGAIN_MS,
     })
     if (isPutOff) unit.progress.putOff.add(calendarId)
-    if (after === null) await clearIfIll(write.tx, run.calendar)
+    if (after === null) await endCalendar(deps, unit, run.calendar, write)
     // It has no cursor, so what comes next has to be read whole, asked for or not.
     if (isPlain) await oweReads(write.tx, [calendarId])
-    if (after === null && sweep.isLast) await closeUnit(deps, unit, write)
     step('sync.sweep-before-commit')
   })
   step('sync.sweep-committed')
@@ -122,8 +134,66 @@ export async function sweepResync(
   return { kind: 'on', run: after }
 }
 
+/** `believed`: what is lacking is gone. `doubted`: a second full read has to agree. */
+type Lacking = 'believed' | 'doubted' | Interruption
+
 /**
- * Only a read that began after the rest is a second look:
+ * Judges what a full read lacked; events that are there after all are marked as seen. Throws
+ * Failure, AccountTrouble.
+ */
+async function judgeLacking(
+  deps: UnitDeps,
+  unit: Unit,
+  { run, stale }: { readonly run: CalendarRun; readonly stale: StaleRows },
+  permit: Permit,
+): Promise<Lacking> {
+  const { unseen, all } = await countUnseen(deps.db, stale)
+  if (unseen === 0) return 'believed'
+  if (unseen > LOOK_UPS_MAX || unseen > all * MASS_DELETE_SHARE) return 'doubted'
+  const there: UnseenEvent[] = []
+  for (const event of await readUnseen(deps.db, stale, LOOK_UPS_MAX)) {
+    const answer = await asked(deps, unit, { run, event }, permit)
+    if (answer === 'there') there.push(event)
+    else if (answer !== 'gone') return answer
+  }
+  if (there.length > 0) await keep(deps, unit, run, there)
+  return 'believed'
+}
+
+/** A vendor that does not say of single events whether they are there has its second full read. */
+async function asked(
+  deps: UnitDeps,
+  unit: Unit,
+  { run, event }: { readonly run: CalendarRun; readonly event: UnseenEvent },
+  permit: Permit,
+): Promise<'there' | 'gone' | 'doubted' | Interruption> {
+  try {
+    return await lookUpEvent(deps, unit, { run, permit }, event.vendorEventId)
+  } catch (error) {
+    if (permit.signal.aborted || permit.stopping.aborted || error instanceof AccountTrouble) throw error
+    if (!settlementOf(asFailure(error)).isOfCalendar) throw error
+    return 'doubted'
+  }
+}
+
+async function keep(
+  deps: UnitDeps,
+  unit: Unit,
+  { calendar, generation }: CalendarRun,
+  there: readonly UnseenEvent[],
+): Promise<void> {
+  await writeFenced(deps, unit, 0, ({ tx }) =>
+    refreshEvents(
+      tx,
+      there.map(({ eventId }) => eventId),
+      generation,
+    ),
+  )
+  listedShort(deps, unit, { calendarId: calendar.calendarId, events: there.length })
+}
+
+/**
+ * Only a read that began after the cool-down is a second look:
  * another may have begun sooner, because a place was dead.
  */
 function confirmedBelow({ calendar, startedAt }: CalendarRun): number {

@@ -103,7 +103,7 @@ export function weighPage(
   return { seen, told, idle: before.idle + (isAgain ? Math.max(weight, AGAIN) : weight) }
 }
 
-/** Whether a run that is told to go on leads nowhere. */
+/** Whether a run that is told to continue leads nowhere. */
 export function leadsNowhere({ idle, told }: Progress): boolean {
   return idle >= IDLE_MAX || told >= TOLD_MAX
 }

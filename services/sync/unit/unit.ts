@@ -13,7 +13,7 @@ import type { Database, Queryable } from '#shared/store/database.ts'
 import type { CalendarRow } from '#shared/store/calendars.ts'
 import { fence, type ClaimedConnection, type Fence } from '#shared/store/connections.ts'
 import type { Mailboxes } from '#shared/vendors/mailbox.ts'
-import type { Permit } from '../lanes.ts'
+import type { LaneEnd, Permit } from '../lanes.ts'
 
 /** A sync request as it came, with the record that dead letters are made of. */
 export interface UnitRequest {
@@ -96,6 +96,19 @@ export type UnitEnd =
   /** Postgres is away, so nothing can be written, not even the failure. */
   | { readonly kind: 'blocked'; readonly code: string }
 
+/** What each end means for the requests of the unit and for the lane that they came through. */
+export const LANE_ENDS: Readonly<Record<UnitEnd['kind'], LaneEnd>> = {
+  done: { requests: 'done', when: 'slot' },
+  failed: { requests: 'done', when: 'slot' },
+  partly: { requests: 'done', when: 'slot' },
+  held: { requests: 'done', when: 'slot' },
+  'handed-over': { requests: 'done', when: 'slot' },
+  abandoned: { requests: 'again', when: 'member' },
+  early: { requests: 'again', when: 'due' },
+  backfill: { requests: 'again', when: 'backfill-slot' },
+  blocked: { requests: 'again', when: 'resumed' },
+}
+
 /** Why a unit stops before its end. */
 export type Interruption = Extract<UnitEnd, { readonly kind: 'held' | 'handed-over' }>
 
@@ -134,7 +147,7 @@ export function closedGate(
 }
 
 /**
- * Asked before every call to a vendor and between chunks: may the unit go on?
+ * Asked before every call to a vendor and between chunks: may the unit continue?
  * Throws when the permit was taken away.
  */
 export function interruption(deps: Pick<UnitDeps, 'gates'>, unit: Unit, permit: Permit): Interruption | null {

@@ -1,5 +1,5 @@
 // Series that pages touch are read whole, in the same run: a vendor that tells a change of a series
-// in part would leave ghosts behind. Invariants: nobody waits for a series, a page is stored first;
+// in part would leave ghosts behind. Invariants: no page waits for a series, it is stored first;
 // series are read after the last page of the run, for what they answer is newer than what its pages
 // tell, which would go back behind it (drill GD-5, 2026-11-30); until each was read they stand in
 // the page token, so they are not lost when the unit ends, and the cursor moves after them.
@@ -7,7 +7,7 @@ import { z } from 'zod'
 import { PAGE_ITEMS_MAX } from '#shared/domain/page-limits.ts'
 import { witnessesOf } from '#shared/store/series.ts'
 import type { Page, PageItem, SeriesAnswer, SeriesRequest, SeriesTouch } from '#shared/vendors/vendor.ts'
-import { seriesToldInTwoWays } from './events.ts'
+import { seriesToldInTwoWays } from './moments.ts'
 import type { CalendarRun } from './read-run.ts'
 import type { Interruption, UnitDeps } from './unit.ts'
 
@@ -79,11 +79,11 @@ function placeAt({ pageToken }: At): SeriesPlace | null {
 }
 
 /**
- * Where a run goes on after a page that is not stored yet: where the page leads, with the series
- * that this page and those before it touch. A series that is not alive and of which nothing is held
- * costs no call. Throws Failure `store/*`.
+ * Where a run continues after a page that is not stored yet: where the page leads, with the series
+ * that this page and those before it touch. A series that is not alive and of which nothing is
+ * stored costs no call. Throws Failure `store/*`.
  */
-export async function placeAfter(
+export async function nextWithSeries(
   { db }: Pick<Deps, 'db'>,
   run: CalendarRun,
   { items, unreadable, touched = [], completes = false, next }: Page,
@@ -192,7 +192,7 @@ function wholeOf(
 
 /**
  * The ids of a page that could be of these series:
- * of what it removed nobody knows more than the id.
+ * of what it removed no more than the id is known.
  */
 function toldOf(open: readonly Open[], items: readonly PageItem[]): readonly string[] {
   const ids = new Set(open.map(({ seriesId }) => seriesId))

@@ -8,7 +8,7 @@ export const ALONE_BUGS: readonly Line[] = [
   [
     'ill-for-all',
     'What one calendar met is recorded as the failure of its connection',
-    `${UNIT}judge-end.ts`,
+    `${UNIT}end.ts`,
     'if (first !== undefined && calendars.every(isIllAfter)) {',
     'if (first !== undefined && calendars.some(isIllAfter)) {',
     'ENDLESS',

@@ -27,8 +27,8 @@ export const SYNC_BUGS: readonly Line[] = [
     'cursor-first',
     'The cursor is saved in a transaction of its own, before its rows',
     `${UNIT}persist-page.ts`,
-    'await saveCursor(write.tx, run',
-    'await saveCursor(deps.db, run',
+    'await saveCursor(write.tx, calendarId',
+    'await saveCursor(deps.db, calendarId',
     'OUT-2',
   ],
   [
@@ -130,7 +130,7 @@ export const SYNC_BUGS: readonly Line[] = [
   [
     'failure-not-counted',
     'calendar_sync_failures_total does not move',
-    `${UNIT}events.ts`,
+    `${UNIT}moments.ts`,
     '  metrics.syncFailures.add(1, { vendor',
     '  metrics.syncFailures.add(0, { vendor',
     'OUT-1',
@@ -138,7 +138,7 @@ export const SYNC_BUGS: readonly Line[] = [
   [
     'failure-not-logged',
     'A failed unit is not logged',
-    `${UNIT}events.ts`,
+    `${UNIT}moments.ts`,
     "if (end.kind === 'failed') logger.warn(line, 'unit failed')",
     "if (end.kind === 'failed') logger.debug(line, 'unit failed')",
     'OUT-1',

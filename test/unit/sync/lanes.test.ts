@@ -3,12 +3,13 @@ import fc from 'fast-check'
 import { afterEach, describe, expect, test } from 'vitest'
 import {
   createLanes,
+  type LaneEnd,
   type LaneLimits,
   type LaneRequest,
   type Lanes,
   type Permit,
-  type PermitEnd,
 } from '../../../services/sync/lanes.ts'
+import { LANE_ENDS } from '../../../services/sync/unit/unit.ts'
 import { eventually } from '../../support/eventually.ts'
 
 interface Ring extends LaneRequest {
@@ -18,10 +19,14 @@ interface Ring extends LaneRequest {
 interface RunningUnit {
   readonly names: readonly string[]
   readonly permit: Permit
-  readonly end: (end: PermitEnd) => Promise<void>
+  readonly end: (end: LaneEnd) => Promise<void>
 }
 
-const COMPLETE: PermitEnd = { kind: 'complete' }
+const DONE: LaneEnd = { requests: 'done', when: 'slot' }
+const RETURNED: LaneEnd = { requests: 'again', when: 'member' }
+const BACKFILL: LaneEnd = { requests: 'again', when: 'backfill-slot' }
+const BLOCKED: LaneEnd = { requests: 'again', when: 'resumed' }
+const early = (waitMs: number): LaneEnd => ({ requests: 'again', when: 'due', waitMs })
 const WIDE: LaneLimits = { slots: 100, bulkheadSlots: 100, backfillSlots: 100, slotWaitMs: 60_000 }
 
 const open: Lanes<Ring>[] = []
@@ -35,7 +40,7 @@ function world(limits: Partial<LaneLimits> = {}, backfillShare?: () => number) {
   const seen = { blocked: 0, acknowledgedAt: 0, started: [] as string[] }
   const lanes = createLanes<Ring>({
     run: (requests, permit) => {
-      const { promise, resolve } = Promise.withResolvers<PermitEnd>()
+      const { promise, resolve } = Promise.withResolvers<LaneEnd>()
       const names = requests.map(({ name }) => name)
       const unit: RunningUnit = {
         names,
@@ -73,10 +78,10 @@ describe('a lane', () => {
     ring('a2')
     ring('a3')
     expect(names()).toEqual(['a1'])
-    await running[0]!.end(COMPLETE)
+    await running[0]!.end(DONE)
     expect(completed).toEqual(['a1'])
     expect(names()).toEqual(['a2+a3'])
-    await running[0]!.end(COMPLETE)
+    await running[0]!.end(DONE)
     expect(completed).toEqual(['a1', 'a2', 'a3'])
     expect(names()).toEqual([])
   })
@@ -91,7 +96,7 @@ describe('a lane', () => {
   test('keeps the requests of a unit that gave them back, until the membership is confirmed after that', async () => {
     const { ring, running, seen, names, completed, lanes } = world()
     ring('a1')
-    await running[0]!.end({ kind: 'returned' })
+    await running[0]!.end(RETURNED)
     ring('a2')
     seen.acknowledgedAt = performance.now() - 60_000
     await settle(lanes)
@@ -105,10 +110,10 @@ describe('a lane', () => {
   test('waits with a ring that came early, and no longer than until news arrives', async () => {
     const { ring, running, names } = world()
     ring('a1')
-    await running[0]!.end({ kind: 'early', waitMs: 120 })
+    await running[0]!.end(early(120))
     expect(names()).toEqual([])
     await eventually('its time', () => names().length === 1)
-    await running[0]!.end({ kind: 'early', waitMs: 3_600_000 })
+    await running[0]!.end(early(3_600_000))
     ring('a2')
     expect(names()).toEqual(['a1+a2'])
   })
@@ -117,23 +122,51 @@ describe('a lane', () => {
     const { lanes, ring, running, names, seen } = world()
     ring('a1')
     ring('b1')
-    await running[0]!.end({ kind: 'blocked' })
-    await running[0]!.end({ kind: 'blocked' })
+    await running[0]!.end(BLOCKED)
+    await running[0]!.end(BLOCKED)
     ring('c1')
     expect(names()).toEqual([])
     expect(seen.blocked).toBe(1)
     lanes.resume()
     expect(names().toSorted()).toEqual(['a1', 'b1', 'c1'])
-    await running[0]!.end({ kind: 'blocked' })
+    await running[0]!.end(BLOCKED)
     expect(seen.blocked).toBe(2)
   })
+})
+
+describe('the end of a unit', () => {
+  test.each(['done', 'failed', 'partly', 'held', 'handed-over'] as const)(
+    'that is %s is the end of its requests',
+    async (kind) => {
+      const { ring, running, completed, names } = world()
+      ring('a1')
+      ring('a2')
+      await running[0]!.end(LANE_ENDS[kind])
+      expect(completed).toEqual(['a1'])
+      expect(names()).toEqual(['a2'])
+    },
+  )
+
+  test.each(['abandoned', 'early', 'backfill', 'blocked'] as const)(
+    'that is %s leaves its requests to the next one',
+    async (kind) => {
+      const { lanes, ring, running, seen, completed } = world()
+      ring('a1')
+      await running[0]!.end(LANE_ENDS[kind])
+      expect(completed).toEqual([])
+      seen.acknowledgedAt = performance.now()
+      lanes.resume()
+      await eventually('the next unit', () => seen.started.length === 2)
+      expect(seen.started).toEqual(['a1', 'a1'])
+    },
+  )
 })
 
 describe('slots', () => {
   test('limit all units, and go to the keys in turn, however much one of them asks', async () => {
     const { ring, running, seen } = world({ slots: 1 })
     for (const name of ['a1', 'a2', 'b1', 'a3', 'c1']) ring(name)
-    for (let i = 0; i < 4; i++) await running[0]!.end(COMPLETE)
+    for (let i = 0; i < 4; i++) await running[0]!.end(DONE)
     expect(seen.started).toEqual(['a1', 'b1', 'c1', 'a2+a3'])
   })
 
@@ -148,11 +181,11 @@ describe('slots', () => {
   test('for backfill are limited by themselves, and live work goes past', async () => {
     const { ring, running, names } = world({ backfillSlots: 1 })
     for (const name of ['a1', 'b1', 'c1']) ring(name)
-    await running[0]!.end({ kind: 'backfill' })
-    await running.find((unit) => unit.names[0] === 'b1')!.end({ kind: 'backfill' })
+    await running[0]!.end(BACKFILL)
+    await running.find((unit) => unit.names[0] === 'b1')!.end(BACKFILL)
     expect(names()).toEqual(['c1', 'a1'])
     expect(running.map((unit) => unit.permit.slot)).toEqual(['live', 'backfill'])
-    await running[1]!.end(COMPLETE)
+    await running[1]!.end(DONE)
     expect(names()).toEqual(['c1', 'b1'])
   })
 
@@ -161,14 +194,14 @@ describe('slots', () => {
     const { ring, running, names } = world({ backfillSlots: 3 }, () => share)
     for (const name of ['a1', 'b1', 'c1', 'd1']) {
       ring(name)
-      await running.at(-1)!.end({ kind: 'backfill' })
+      await running.at(-1)!.end(BACKFILL)
     }
     expect(names()).toEqual(['a1'])
     share = 5
     await eventually('the share is seen', () => names().length === 3)
     expect(names()).toEqual(['a1', 'b1', 'c1'])
     share = 1
-    await running[0]!.end(COMPLETE)
+    await running[0]!.end(DONE)
     expect(names()).toEqual(['b1', 'c1'])
   })
 
@@ -177,7 +210,7 @@ describe('slots', () => {
     for (const name of ['a1', 'b1', 'c1', 'd1']) ask(name)
     ring('e1')
     ring('c2')
-    for (let i = 0; i < 4; i++) await running[0]!.end(COMPLETE)
+    for (let i = 0; i < 4; i++) await running[0]!.end(DONE)
     expect(seen.started).toEqual(['a1', 'e1', 'c1+c2', 'b1', 'd1'])
   })
 
@@ -189,7 +222,7 @@ describe('slots', () => {
     expect(running.map((unit) => unit.permit.slot)).toEqual(['live', 'live', 'live', 'live'])
     ring('g1')
     expect(names()).toEqual(['a1', 'b1', 'c1', 'd1', 'g1'])
-    await running[0]!.end(COMPLETE)
+    await running[0]!.end(DONE)
     expect(names()).toEqual(['b1', 'c1', 'd1', 'g1', 'e1'])
     share = 2
     await eventually('the share is seen', () => names().length === 6)
@@ -201,7 +234,7 @@ describe('slots', () => {
     ask('a2')
     ask('b1')
     ring('c1')
-    for (let i = 0; i < 3; i++) await running[0]!.end(COMPLETE)
+    for (let i = 0; i < 3; i++) await running[0]!.end(DONE)
     expect(seen.started).toEqual(['a1', 'c1', 'b1', 'a2'])
   })
 
@@ -209,7 +242,7 @@ describe('slots', () => {
     const { ring, running } = world({ backfillSlots: 1, slotWaitMs: 50 })
     for (let i = 0; i < 8; i += 1) {
       ring(`x${i}`, { key: `k${i}` })
-      await running.at(-1)!.end({ kind: 'backfill' })
+      await running.at(-1)!.end(BACKFILL)
     }
     await eventually('the hand-overs', () => running.length === 4)
     expect(running.map((unit) => [unit.names[0], unit.permit.slot])).toEqual([
@@ -227,7 +260,7 @@ describe('slots', () => {
     ring('b1')
     await eventually('the hand-over', () => names().length === 2)
     expect(running[1]!.permit.slot).toBe('none')
-    await running[1]!.end(COMPLETE)
+    await running[1]!.end(DONE)
     expect(completed).toEqual(['b1'])
     expect(names()).toEqual(['a1'])
   })
@@ -243,9 +276,9 @@ describe('a source that went away', () => {
     const [a, b] = running
     lanes.withdraw('p1')
     expect([a!.permit.signal.aborted, b!.permit.signal.aborted]).toEqual([true, false])
-    await a!.end({ kind: 'returned' })
+    await a!.end(RETURNED)
     expect(names()).toEqual(['b1', 'd1'])
-    await b!.end(COMPLETE)
+    await b!.end(DONE)
     expect(completed).toEqual(['b1'])
   })
 })
@@ -259,7 +292,7 @@ test('a unit hears of a live request that came into its lane while it runs, not 
   expect(unit.permit.rung?.aborted).toBe(false)
   ring('a3')
   expect(unit.permit.rung?.aborted).toBe(true)
-  await unit.end(COMPLETE)
+  await unit.end(DONE)
   expect(running.at(-1)?.names).toEqual(['a2', 'a3'])
   expect(running.at(-1)?.permit.rung?.aborted).toBe(false)
 })
@@ -273,7 +306,7 @@ describe('draining', () => {
     const drained = lanes.drain(60_000)
     expect(a!.permit.stopping.aborted).toBe(true)
     expect(a!.permit.signal.aborted).toBe(false)
-    await a!.end(COMPLETE)
+    await a!.end(DONE)
     await drained
     expect(completed).toEqual(['a1'])
     expect(names()).toEqual([])
@@ -288,13 +321,7 @@ describe('draining', () => {
 })
 
 describe('whatever happens', () => {
-  const ends = fc.constantFrom<PermitEnd>(
-    COMPLETE,
-    { kind: 'returned' },
-    { kind: 'backfill' },
-    { kind: 'early', waitMs: 0 },
-    { kind: 'blocked' },
-  )
+  const ends = fc.constantFrom<LaneEnd>(DONE, RETURNED, BACKFILL, early(0), BLOCKED)
   const step = fc.oneof(
     fc.record({
       do: fc.constantFrom('ring' as const, 'ask' as const),
@@ -321,7 +348,7 @@ describe('whatever happens', () => {
         await eventually('everything is done', async () => {
           seen.acknowledgedAt = performance.now()
           lanes.resume()
-          for (const unit of running.slice()) await unit.end(COMPLETE)
+          for (const unit of running.slice()) await unit.end(DONE)
           return completed.length === asked.length
         })
         const ofKey = (names: readonly string[], key: string) => names.filter((name) => name.startsWith(key))

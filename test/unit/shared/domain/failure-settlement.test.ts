@@ -5,7 +5,7 @@ import { Failure, FAILURE_CODES, type FailureCode } from '#shared/domain/failure
 import { settlementOf, type FailureAction, type Settlement } from '#shared/domain/failure-settlement.ts'
 import { settleBatch } from '../../../../services/relay/settle-batch.ts'
 import { settleJob } from '../../../../services/scheduler/settle-job.ts'
-import { settleUnit } from '../../../../services/sync/unit/settle.ts'
+import { settleUnit } from '../../../../services/sync/unit/fail.ts'
 
 const CODES = Object.keys(FAILURE_CODES) as FailureCode[]
 
@@ -149,10 +149,9 @@ const ROOT = new URL('../../../../services/', import.meta.url)
 
 /** They ask what happened, to find out what the failure is; none of them decides what follows. */
 const ASK_WHAT_HAPPENED = [
-  // Whether the calendar or the account is refused is not known yet.
-  'sync/unit/confirm-refusal.ts',
   // Whether a line in the log is an error.
   'sync/unit/fail.ts',
+  // Whether the calendar or the account is refused is not known yet.
   'sync/unit/fetch-page.ts',
   // Whether a place of a run is dead.
   'sync/unit/leave-place.ts',

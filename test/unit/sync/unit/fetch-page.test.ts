@@ -7,7 +7,7 @@ import { systemClock } from '#shared/process/clock.ts'
 import { processRoom, ROOM_LIMITS } from '#shared/vendors/room.ts'
 import type { Page } from '#shared/vendors/vendor.ts'
 import type { CalendarRun } from '../../../../services/sync/unit/read-run.ts'
-import { fetchPage } from '../../../../services/sync/unit/fetch-page.ts'
+import { pageOfRun } from '../../../../services/sync/unit/fetch-page.ts'
 import type { Permit } from '../../../../services/sync/lanes.ts'
 import type { Unit, UnitDeps } from '../../../../services/sync/unit/unit.ts'
 import { freeMailboxes } from '../../../support/free-mailboxes.ts'
@@ -54,7 +54,7 @@ function setup(waitMs: number) {
   return {
     asked,
     inHand,
-    fetch: () => fetchPage(deps, unit, run, permit),
+    fetch: () => pageOfRun(deps, unit, run, permit),
     close: () => (gate = { state: 'off', gate: 'CALENDAR_SYNC_ENABLED', text: 'Calendar sync not enabled' }),
   }
 }

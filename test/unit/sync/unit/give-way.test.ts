@@ -35,9 +35,9 @@ describe('the permit of an ill calendar', () => {
       using own = ownPermit(permit, ILL, [ILL, WELL])
       rung.abort()
       vi.advanceTimersByTime(GIVE_WAY_MS - 1)
-      expect(own.permit.signal.aborted).toBe(false)
+      expect(own.signal.aborted).toBe(false)
       vi.advanceTimersByTime(1)
-      expect(own.permit.signal.reason).toMatchObject({ code: 'sync/gave-way' })
+      expect(own.signal.reason).toMatchObject({ code: 'sync/gave-way' })
       // Only its own: the next calendar of the unit has all its time.
       expect(permit.signal.aborted).toBe(false)
     },
@@ -47,9 +47,9 @@ describe('the permit of an ill calendar', () => {
     const { permit, abort } = permitWith()
     using own = ownPermit(permit, ILL, [ILL, WELL])
     vi.advanceTimersByTime(100 * GIVE_WAY_MS)
-    expect(own.permit.signal.aborted).toBe(false)
+    expect(own.signal.aborted).toBe(false)
     abort.abort()
-    expect(own.permit.signal.aborted).toBe(true)
+    expect(own.signal.aborted).toBe(true)
   })
 
   test.each([
@@ -62,7 +62,7 @@ describe('the permit of an ill calendar', () => {
     rung.abort()
     using own = ownPermit(permit, calendar, calendars)
     vi.advanceTimersByTime(100 * GIVE_WAY_MS)
-    expect(own.permit.signal.aborted).toBe(givesWay)
+    expect(own.signal.aborted).toBe(givesWay)
   })
 
   test.each(['while it is out', 'before it goes out'])(
@@ -73,14 +73,14 @@ describe('the permit of an ill calendar', () => {
       using own = ownPermit(permit, ill, [ill, WELL])
       if (when.startsWith('before')) rung.abort()
       for (let call = 1; call <= 2; call += 1) {
-        using end = endOfCall(own.permit, own.permit.signal)
+        using end = endOfCall(own, own.signal)
         rung.abort()
         vi.advanceTimersByTime(PATIENT_CALL_MS - 1)
         expect(end.signal.aborted).toBe(false)
         vi.advanceTimersByTime(1)
         expect(end.signal.reason).toMatchObject({ code: 'vendor/timeout' })
       }
-      expect(own.permit.signal.aborted).toBe(false)
+      expect(own.signal.aborted).toBe(false)
     },
   )
 
@@ -88,12 +88,12 @@ describe('the permit of an ill calendar', () => {
     const { permit, rung } = permitWith()
     const third = { failures: 2 }
     using patient = ownPermit(permit, third, [third, WELL])
-    using quiet = endOfCall(patient.permit, patient.permit.signal)
+    using quiet = endOfCall(patient, patient.signal)
     vi.advanceTimersByTime(100 * PATIENT_CALL_MS)
     expect(quiet.signal.aborted).toBe(false)
     rung.abort()
     using well = ownPermit(permit, WELL, [third, WELL])
-    using ordinary = endOfCall(well.permit, well.permit.signal)
+    using ordinary = endOfCall(well, well.signal)
     vi.advanceTimersByTime(100 * PATIENT_CALL_MS)
     expect(ordinary.signal.aborted).toBe(false)
   })

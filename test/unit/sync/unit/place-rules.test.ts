@@ -21,10 +21,10 @@ import {
   nextPage,
   pagesToHere,
   restartRun,
-  restMs,
+  coolDownMs,
 } from '../../../../services/sync/unit/read-run.ts'
 import {
-  freshRestMs,
+  freshCoolDownMs,
   otherPlaces,
   PLACE_FAILURES,
   PLACE_LASTS_MS,
@@ -124,7 +124,7 @@ describe('a place', () => {
 
 test('reads from the start are few a day, each in another way', () => {
   const hours = [0]
-  while (hours.at(-1)! < 48) hours.push(hours.at(-1)! + freshRestMs(hours.length, null) / 3_600_000)
+  while (hours.at(-1)! < 48) hours.push(hours.at(-1)! + freshCoolDownMs(hours.length, null) / 3_600_000)
   expect(hours.filter((at) => at < 24).length).toBeLessThanOrEqual(7)
   expect(hours.filter((at) => at >= 24 && at < 48).length).toBeLessThanOrEqual(4)
   expect([0, 1, 2, 3].map((nth) => readingFromStart(nth, 'other-pages'))).toEqual([
@@ -149,11 +149,11 @@ test('what is read again to a dead page rests no longer than a backoff while tha
   const most = [1, 2, 3, 9, 60]
   for (const nth of most) {
     for (const pages of [1, 2, 5]) {
-      expect(freshRestMs(nth, pages)).toBeLessThanOrEqual(BACKOFF_CAP_MS)
-      expect(restMs(nth, pages)).toBeLessThanOrEqual(BACKOFF_CAP_MS)
+      expect(freshCoolDownMs(nth, pages)).toBeLessThanOrEqual(BACKOFF_CAP_MS)
+      expect(coolDownMs(nth, pages)).toBeLessThanOrEqual(BACKOFF_CAP_MS)
     }
-    expect(freshRestMs(nth, 500)).toBe(freshRestMs(nth, null))
-    expect(restMs(nth, 500)).toBe(restMs(nth, null))
+    expect(freshCoolDownMs(nth, 500)).toBe(freshCoolDownMs(nth, null))
+    expect(coolDownMs(nth, 500)).toBe(coolDownMs(nth, null))
   }
 })
 
@@ -214,16 +214,16 @@ describe('a calendar that is listed plainly', () => {
     const again = backToPlain(tried, NOW + HOUR, NOW)
     expect(isTry(again)).toBe(false)
     expect(again).toMatchObject({ cursor: null, pageToken: null, reading: 'plain', generation: 6, pages: 2 })
-    expect(afterPlain(again, NOW)).toEqual({ usualInMs: 3_600_000, restMs: plainRestMs(3) })
+    expect(afterPlain(again, NOW)).toEqual({ usualInMs: 3_600_000, coolDownMs: plainRestMs(3) })
   })
 
   test('is tried a minute later when what was dead may answer again, and rests long after runs that cost much', () => {
     const usual = calendar({ cursor: null })
     const run = { ...beginRun(usual, NOW)!, reading: 'plain' as const }
-    expect(afterPlain(run, NOW)).toEqual({ usualInMs: usualAfterPlainMs(1), restMs: plainRestMs(1) })
+    expect(afterPlain(run, NOW)).toEqual({ usualInMs: usualAfterPlainMs(1), coolDownMs: plainRestMs(1) })
     // Its second page was refused for an hour.
-    expect(afterPlain(run, NOW + HOUR)).toEqual({ usualInMs: 0, restMs: 60_000 })
+    expect(afterPlain(run, NOW + HOUR)).toEqual({ usualInMs: 0, coolDownMs: 60_000 })
     const endless = beginRun({ ...plain, lastCode: 'vendor/no-progress' }, NOW)!
-    expect(afterPlain(endless, NOW)).toEqual({ usualInMs: 3_600_000, restMs: PLAIN_REST_MAX_MS })
+    expect(afterPlain(endless, NOW)).toEqual({ usualInMs: 3_600_000, coolDownMs: PLAIN_REST_MAX_MS })
   })
 })

@@ -13,7 +13,7 @@ import {
   isPutOff,
   nextPage,
   restartRun,
-  restMs,
+  coolDownMs,
   withSmallerPages,
 } from '../../../../services/sync/unit/read-run.ts'
 import { UNTROUBLED } from '../../../support/untroubled.ts'
@@ -132,7 +132,7 @@ describe('an expired cursor', () => {
   })
 
   test('rests longer each time, up to six hours', () => {
-    expect([1, 2, 3, 6, 60].map((streak) => restMs(streak, null))).toEqual([
+    expect([1, 2, 3, 6, 60].map((streak) => coolDownMs(streak, null))).toEqual([
       600_000, 1_200_000, 2_400_000, 19_200_000, 21_600_000,
     ])
   })

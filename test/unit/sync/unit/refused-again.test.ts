@@ -4,7 +4,7 @@ import { expect, test } from 'vitest'
 import { Failure, type FailureCode } from '#shared/domain/failure.ts'
 import { systemClock } from '#shared/process/clock.ts'
 import type { CalendarRun } from '../../../../services/sync/unit/read-run.ts'
-import { AccountTrouble, fetchPage } from '../../../../services/sync/unit/fetch-page.ts'
+import { AccountTrouble, pageOfRun } from '../../../../services/sync/unit/fetch-page.ts'
 import type { Permit } from '../../../../services/sync/lanes.ts'
 import type { Unit, UnitDeps } from '../../../../services/sync/unit/unit.ts'
 import { freeMailboxes } from '../../../support/free-mailboxes.ts'
@@ -50,7 +50,7 @@ async function tried({
   const run = { calendar: { vendorCalendarId: 'a', lastCode } } as unknown as CalendarRun
   const still = new AbortController().signal
   const permit = { signal: still, stopping: still } as unknown as Permit
-  const met = await fetchPage(deps, unit, run, permit).catch((error: unknown) => error)
+  const met = await pageOfRun(deps, unit, run, permit).catch((error: unknown) => error)
   const failure = met instanceof AccountTrouble ? met.failure : met
   return { code: failure instanceof Failure ? failure.code : null, of: met instanceof AccountTrouble, asked }
 }

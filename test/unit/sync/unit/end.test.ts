@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest'
 import { Failure, type FailureCode } from '#shared/domain/failure.ts'
 import { calendarId, type CalendarId } from '#shared/domain/ids.ts'
 import type { CalendarRow } from '#shared/store/calendars.ts'
-import { judgeEnd } from '../../../../services/sync/unit/judge-end.ts'
+import { judgeEnd } from '../../../../services/sync/unit/end.ts'
 import { UNTROUBLED } from '../../../support/untroubled.ts'
 
 /** How each calendar stood and what the unit did with it. */

@@ -77,7 +77,7 @@ export function pageTooLarge({ logger }: Logs, { connection }: Of, smaller: Cale
   )
 }
 
-/** Quarantine: what is unreadable is counted and named, and the row that we hold stays. */
+/** Quarantine: what is unreadable is counted and named, and the row that is stored stays. */
 export function itemsLeftOut({ logger }: Logs, { connection }: Of, { unreadable }: Page): void {
   metrics.itemsQuarantined.add(unreadable.length, { vendor: connection.vendor })
   const problems = [...new Set(unreadable.map(({ problem }) => problem))].slice(0, 5)
@@ -147,7 +147,7 @@ export function calendarEnded(
   )
 }
 
-/** A plain listing goes on: the usual way was tried and still does not answer. */
+/** A plain listing continues: the usual way was tried and still does not answer. */
 export function usualWayFailed({ logger }: Logs, unit: Of, run: CalendarRun, code: string): void {
   placeDropped(unit, 'run', code)
   logger.info(
