@@ -1,19 +1,61 @@
-// What the relay measures of the rows it published. Labels carry no ids.
+// What happens in a relay, as people and drills see it. Labels carry no ids.
+import type { Failure } from '#shared/domain/failure.ts'
+import type { Logger } from '#shared/process/log.ts'
 import { metrics } from '#shared/process/metrics.ts'
-import type { OutboxRow } from '#shared/store/relay.ts'
+import { step } from '#shared/process/step.ts'
+import type { SpanOptions } from '#shared/process/telemetry.ts'
+import type { Queryable } from '#shared/store/database.ts'
+import { outboxBacklog, type OutboxRow, type ShardLease } from '#shared/store/relay.ts'
+
+/** Of a span; the rest of a batch is found by its messages' own traces. */
+const LINKS_MAX = 32
+
+interface Logs {
+  readonly logger: Logger
+}
+
+/** `previousOwner` is set when its lease ran out instead of being given back. */
+export function shardTaken({ logger }: Logs, lease: ShardLease, previousOwner: string | null): void {
+  if (previousOwner !== null) metrics.relayTakeovers.add(1)
+  logger.debug({ ...lease, previousOwner }, 'shard taken')
+}
+
+/** Links to the units behind the rows, not a parent: one transaction answers many of them. */
+export function publishSpan(batch: readonly OutboxRow[]): SpanOptions {
+  const traces = new Set(batch.flatMap(({ headers }) => headers['traceparent'] ?? []))
+  return {
+    kind: 'producer',
+    links: [...traces].slice(0, LINKS_MAX),
+    attributes: { 'messaging.batch.message_count': batch.length },
+  }
+}
 
 /**
- * Counts published rows. A change that was read since a cursor carries its time at the vendor
- * in µs (ce_changedat); the events of a first listing do not, since they were changed long
- * before we were asked to look.
+ * A change that was read since a cursor carries its time at the vendor in µs (ce_changedat); the
+ * events of a first listing do not, since they were changed long before we were asked to look.
  */
-export function observePublished(rows: readonly OutboxRow[]): void {
+export function batchPublished(batch: readonly OutboxRow[]): void {
+  step('relay.published')
   const nowMs = Date.now()
-  metrics.outboxPublished.add(rows.length)
-  for (const row of rows) {
+  metrics.outboxPublished.add(batch.length)
+  for (const row of batch) {
     metrics.outboxDelaySeconds.record(Math.max(0, nowMs - row.createdAt / 1000) / 1000)
     const changedAt = row.headers['ce_changedat']
     if (changedAt !== undefined)
       metrics.freshnessSeconds.record(Math.max(0, nowMs - Number(changedAt) / 1000) / 1000)
   }
+}
+
+export function recordRefused({ logger }: Logs, { topic, bytes, headers }: OutboxRow, err: Failure): void {
+  logger.error(
+    { topic, bytes, ceId: headers['ce_id'], err },
+    'Kafka refused a record of the outbox; a dead letter takes its place, and readers of the topic miss this record',
+  )
+}
+
+/** What waits in these shards. Throws Failure `store/*`. */
+export async function measureBacklog(db: Queryable, shards: readonly number[]): Promise<void> {
+  const backlog = await outboxBacklog(db, shards)
+  metrics.outboxBacklog.record(backlog.rows)
+  metrics.outboxOldestSeconds.record(backlog.oldestSeconds)
 }

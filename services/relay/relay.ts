@@ -9,8 +9,9 @@ import type { TransactionalProducer } from '#shared/kafka/broker.ts'
 import { step } from '#shared/process/step.ts'
 import type { Logger } from '#shared/process/log.ts'
 import type { Queryable } from '#shared/store/database.ts'
-import { inSpan, type SpanOptions } from '#shared/process/telemetry.ts'
+import { inSpan } from '#shared/process/telemetry.ts'
 import { deleteOutbox, holdsShard, readOutbox, type OutboxRow, type ShardLease } from '#shared/store/relay.ts'
+import { batchPublished, publishSpan, recordRefused } from './observe.ts'
 import { REFUSALS_MAX, refusedRecord } from './refused.ts'
 import { settleBatch } from './settle-batch.ts'
 import { wholePairs } from './whole-pairs.ts'
@@ -18,22 +19,14 @@ import { wholePairs } from './whole-pairs.ts'
 const ROWS_MAX = 1000
 /** Of a transaction: sixteen shards hold one each in memory. */
 const BYTES_MAX = 2_000_000
-/**
- * Rows read beyond the batch, to see whether the last pair of change and state would be torn apart.
- */
+/** Rows read beyond the batch, to see whether its last pair of change and state is torn apart. */
 const LOOK_AHEAD = 16
-/** Of a span; the rest of a batch is found by its messages' own traces. */
-const LINKS_MAX = 32
 
 export interface RelayDeps {
   readonly db: Queryable
   readonly owner: string
-  /**
-   * Opens the producer of a shard; from then on the broker refuses whoever
-   * published for the shard before.
-   */
+  /** From then on the broker refuses the producer that published for the shard before. */
   readonly openProducer: (shard: number) => Promise<TransactionalProducer>
-  readonly published: (rows: readonly OutboxRow[]) => void
   readonly logger: Logger
 }
 
@@ -45,10 +38,7 @@ export interface OwnedShard {
   published: readonly number[]
   /** Narrows while Kafka refuses a batch, until the record that it refuses stands alone. */
   rowsMax: number
-  /**
-   * The row that Kafka refused alone, and how often:
-   * what is published in its place gets smaller each time.
-   */
+  /** The row that Kafka refused alone: what is published in its place gets smaller each time. */
   refused: { readonly id: number; readonly times: number } | null
 }
 
@@ -98,9 +88,7 @@ export async function drainShard(
   }
 }
 
-/**
- * Closes the shard's producer; what it published and did not delete is repeated by the next owner.
- */
+/** What its producer published and did not delete is repeated by the next owner. */
 export async function closeShard(shard: OwnedShard): Promise<void> {
   const { producer } = shard
   shard.producer = null
@@ -123,10 +111,10 @@ async function publishBatch(
   if (!producer) throw new TypeError(`shard ${shard.lease.shard} has no producer`)
   try {
     const records = batch.map((row) => (row.id === refused?.id ? refusedRecord(row, refused.times) : row))
-    await inSpan('outbox publish', spanOf(batch), () => producer.publish(records))
+    await inSpan('outbox publish', publishSpan(batch), () => producer.publish(records))
   } catch (error) {
-    // Whether the transaction committed is unknown:
-    // the next producer ends it, and what is still in the outbox is repeated.
+    // Whether the transaction committed is unknown: the next producer ends it, and what is still in
+    // the outbox is repeated.
     await closeShard(shard)
     const failure = asFailure(error)
     const settled = settleBatch(failure)
@@ -135,26 +123,11 @@ async function publishBatch(
     narrow(deps, shard, batch, failure)
     return 'refused'
   }
-  step('relay.published')
+  batchPublished(batch)
   shard.published = batch.map((row) => row.id)
   shard.rowsMax = Math.min(ROWS_MAX, shard.rowsMax * 2)
   shard.refused = null
-  deps.published(batch)
   return 'published'
-}
-
-/** Links to what the rows tell of, not a parent: one transaction answers many units. */
-function spanOf(batch: readonly OutboxRow[]): SpanOptions {
-  const traces = new Set<string>()
-  for (const { headers } of batch) {
-    if (traces.size >= LINKS_MAX) break
-    if (headers['traceparent'] !== undefined) traces.add(headers['traceparent'])
-  }
-  return {
-    kind: 'producer',
-    links: [...traces],
-    attributes: { 'messaging.batch.message_count': batch.length },
-  }
 }
 
 /**
@@ -168,8 +141,5 @@ function narrow(deps: RelayDeps, shard: OwnedShard, batch: readonly OutboxRow[],
   const times = row.id === shard.refused?.id ? shard.refused.times + 1 : 1
   if (times > REFUSALS_MAX) throw failure
   shard.refused = { id: row.id, times }
-  deps.logger.error(
-    { topic: row.topic, bytes: row.bytes, ceId: row.headers['ce_id'], err: failure },
-    'Kafka refused a record of the outbox; a dead letter takes its place, and readers of the topic miss this record',
-  )
+  recordRefused(deps, row, failure)
 }

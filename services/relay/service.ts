@@ -3,18 +3,12 @@ import { openService } from '#shared/boot/open-service.ts'
 import { openCommitWatch, openTransactionalProducer } from '#shared/kafka/open.ts'
 import { leaseOwner } from '#shared/process/identity.ts'
 import { firstProblem } from '#shared/process/loop.ts'
-import { metrics } from '#shared/process/metrics.ts'
-import type { Queryable } from '#shared/store/database.ts'
-import { outboxBacklog } from '#shared/store/relay.ts'
 import type { RelayConfig } from './config.ts'
-import { observePublished } from './observe.ts'
+import { measureBacklog } from './observe.ts'
 import { ShardLoops } from './shard-loops.ts'
 import { Shards } from './shards.ts'
 
-/**
- * The broker aborts what a dead relay left open after this long;
- * a successor's producer does it at once.
- */
+/** Then the broker aborts what a dead relay left open; a successor's producer does it at once. */
 const TRANSACTION_TIMEOUT_MS = 15_000
 const BACKLOG_EVERY_MS = 5000
 /** Reads and deletes are short; the shards spend their time at Kafka. */
@@ -43,40 +37,24 @@ export async function startRelay(
         { ...kafka, transactionalId: `relay-${shard}`, timeoutMs: TRANSACTION_TIMEOUT_MS, watch },
         logger,
       ),
-    published: observePublished,
     fenced: (lease) => shards.drop(lease),
   })
-  const shards = new Shards({
-    db,
-    owner,
-    logger,
-    taken: (lease, previousOwner) => {
-      if (previousOwner !== null) metrics.relayTakeovers.add(1)
-      logger.debug({ ...lease, previousOwner }, 'shard taken')
-      loops.take(lease)
-    },
-    lost: (lease) => void loops.end(lease),
-    surrender: (lease) => loops.end(lease),
-  })
+  const shards = new Shards({ db, owner, logger, loops })
   service.defer(() =>
     shards.leave().catch((error: unknown) => {
       logger.warn({ err: error }, 'the leases could not be given back; they run out by themselves')
     }),
   )
   service.defer(() => loops.close())
-  const leases = service.loop("the relay's lease beat", () => shards.beat().then(() => shards.beatMs))
+  const leases = service.loop("the relay's lease beat", () => shards.beat())
   const looks = service.loop("the relay's look", () => loops.look())
-  service.loop("the relay's backlog count", () => countBacklog(db, loops))
+  service.loop("the relay's backlog count", async () => {
+    await measureBacklog(db, loops.shards)
+    return BACKLOG_EVERY_MS
+  })
   const adminPort = await service.admin({
     postgres: async () => firstProblem([leases, looks]),
     kafka: service.checks.kafka,
   })
   return service.running({ adminPort })
-}
-
-async function countBacklog(db: Queryable, loops: ShardLoops): Promise<number> {
-  const backlog = await outboxBacklog(db, loops.shards)
-  metrics.outboxBacklog.record(backlog.rows)
-  metrics.outboxOldestSeconds.record(backlog.oldestSeconds)
-  return BACKLOG_EVERY_MS
 }

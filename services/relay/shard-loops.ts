@@ -1,17 +1,13 @@
-// The shards that this relay works on: one look finds those with rows, each of them is drained by
-// itself, several at once. Invariant: at most one drain runs per shard, and a shard in trouble
-// (Kafka or Postgres away) is tried again within a second, without holding the others back.
-import type { Logger } from '#shared/process/log.ts'
-import { pause } from '#shared/process/loop.ts'
+// The shards that this relay works on: one look finds those with rows, and they are drained side by
+// side. Invariant: at most one drain runs per shard, and a shard in trouble (Kafka or Postgres
+// away) is tried again within a second, without holding the others back.
+import { until } from '#shared/process/loop.ts'
 import { shardsWithRows, type ShardLease } from '#shared/store/relay.ts'
 import { closeShard, drainShard, ownedShard, type OwnedShard, type RelayDeps } from './relay.ts'
 
 const LOOK_MIN_MS = 20
 const LOOK_MAX_MS = 500
-/**
- * 20 ms grow to 500 ms within some 2.5 s of silence:
- * a burst is met awake, an idle relay asks twice a second.
- */
+/** 20 ms grow to 500 ms within some 2.5 s of silence: a burst is met awake. */
 const LOOK_GROWTH = 1.25
 const TROUBLE_WAIT_MIN_MS = 50
 const TROUBLE_WAIT_MAX_MS = 1000
@@ -26,12 +22,16 @@ interface Entry {
   notBeforeMs: number
 }
 
+interface ShardLoopsDeps extends RelayDeps {
+  readonly fenced: (lease: ShardLease) => void
+}
+
 export class ShardLoops {
-  readonly #deps: RelayDeps & { readonly fenced: (lease: ShardLease) => void }
+  readonly #deps: ShardLoopsDeps
   readonly #entries = new Map<number, Entry>()
   #waitMs = LOOK_MIN_MS
 
-  constructor(deps: RelayDeps & { readonly fenced: (lease: ShardLease) => void }) {
+  constructor(deps: ShardLoopsDeps) {
     this.#deps = deps
   }
 
@@ -113,29 +113,23 @@ export class ShardLoops {
       'a newer owner works on this shard; dropped',
     )
     this.#deps.fenced(lease)
-    await closeQuietly(entry.shard, this.#deps.logger)
+    await this.#closeProducer(entry)
   }
 
   async #finish(entry: Entry): Promise<void> {
     entry.stop.abort()
-    const ended = new AbortController()
-    if (entry.task) {
-      const task = entry.task.finally(() => ended.abort())
-      await Promise.race([task, pause(STOP_DEADLINE_MS, ended.signal)])
-    }
-    await closeQuietly(entry.shard, this.#deps.logger)
+    if (entry.task) await until(entry.task, AbortSignal.timeout(STOP_DEADLINE_MS))
+    await this.#closeProducer(entry)
+  }
+
+  /** A producer that cannot say goodbye is gone all the same. */
+  async #closeProducer({ shard }: Entry): Promise<void> {
+    await closeShard(shard).catch((error: unknown) =>
+      this.#deps.logger.debug({ err: error, shard: shard.lease.shard }, 'a producer did not close cleanly'),
+    )
   }
 }
 
 function shardNumber(entry: Entry): number {
   return entry.shard.lease.shard
-}
-
-/** A producer that cannot say goodbye is gone all the same. */
-async function closeQuietly(shard: OwnedShard, logger: Logger): Promise<void> {
-  try {
-    await closeShard(shard)
-  } catch (error) {
-    logger.debug({ err: error, shard: shard.lease.shard }, 'a producer did not close cleanly')
-  }
 }

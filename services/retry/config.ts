@@ -1,5 +1,4 @@
-// What retry reads from its environment:
-// no database, it holds nothing that the topics do not hold. Pure.
+// What retry reads from its environment: no database, since its topics have all that it has. Pure.
 import { z } from 'zod'
 import { adminEnv, readEnv } from '#shared/process/settings.ts'
 import { kafkaEnv, registryEnv } from '#shared/kafka/settings.ts'

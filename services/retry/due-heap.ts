@@ -29,14 +29,9 @@ export class DueHeap<T extends Waiting> {
    * null when there was none.
    */
   offer(item: T): T | null {
-    const place = this.#places.get(item.subject)
-    if (place === undefined) {
-      this.#set(this.#items.length, item)
-      this.#rise(this.#items.length - 1)
-      return null
-    }
-    const before = this.#items[place]!
-    if (!wins(item, before)) return item
+    const place = this.#places.get(item.subject) ?? this.#items.length
+    const before = this.#items[place] ?? null
+    if (before && !wins(item, before)) return item
     this.#set(place, item)
     this.#sink(place)
     this.#rise(this.#places.get(item.subject)!)
@@ -46,12 +41,11 @@ export class DueHeap<T extends Waiting> {
   /** Takes out what is due at `now`, earliest first, at most `max`. */
   takeDue(now: Micros, max: number): T[] {
     const due: T[] = []
-    while (due.length < max && this.#items.length > 0 && this.#items[0]!.dueAt <= now)
-      due.push(this.#removeFirst())
+    while (due.length < max && (this.nextDueAt ?? Infinity) <= now) due.push(this.#removeFirst())
     return due
   }
 
-  /** Takes out everything that matches: records of a partition that went to somebody else. */
+  /** Takes out everything that matches: records of a partition that went to another process. */
   removeIf(matches: (item: T) => boolean): void {
     const kept = this.#items.filter((item) => !matches(item))
     this.#items.length = 0

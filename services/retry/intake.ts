@@ -3,44 +3,38 @@
 // unit's for the same thing, or lies in the dead-letter topic; until then its offset holds the
 // watermark, so a crash reads it again.
 import { GROUPS, type TopicMessages } from '#schemas/topics.ts'
-import type { Micros, VendorName } from '#shared/domain/ids.ts'
+import type { Gates } from '#shared/domain/gates.ts'
+import type { VendorName } from '#shared/domain/ids.ts'
 import { RETRY_TOPICS, type RetryTopic } from '#shared/messages/sync-retry-scheduled.ts'
 import type { Codec } from '#shared/kafka/codec.ts'
-import {
-  type Intake,
-  type IntakeDeps,
-  type OpenConsumer,
-  openIntake,
-  type Receipt,
-} from '#shared/kafka/intake.ts'
+import { openIntake, type IntakeDeps, type OpenConsumer, type Receipt } from '#shared/kafka/intake.ts'
 import { step } from '#shared/process/step.ts'
 import { metrics } from '#shared/process/metrics.ts'
 import type { DueHeap } from './due-heap.ts'
 
-type Scheduled = TopicMessages[RetryTopic]
-
 /** Per band: 100 000 waiting records are some 60 MB. */
 const BAND_MAX = 100_000
 
+type Scheduled = TopicMessages[RetryTopic]
+type Readable = Scheduled & { readonly vendor: VendorName }
+
 /** What waits for its time. */
-export interface Scheduling {
+export type Scheduling = Readable & {
   readonly subject: string
-  readonly epoch: number
-  readonly dueAt: Micros
-  readonly message: Scheduled & { readonly vendor: VendorName }
   readonly traceparent: string | undefined
   readonly receipt: Receipt
 }
 
-export interface SchedulingDeps extends IntakeDeps {
+export interface RetryDeps extends IntakeDeps {
   readonly codec: Codec
   readonly heap: DueHeap<Scheduling>
+  readonly gates: Gates
 }
 
 /** Puts what is scheduled into the heap, and takes out what came from a partition that was lost. */
-export function openSchedulings(open: OpenConsumer, deps: SchedulingDeps): Intake {
+export function openSchedulings(open: OpenConsumer, deps: RetryDeps) {
   const { codec, heap } = deps
-  return openIntake<Scheduling['message']>(open, {
+  return openIntake<Readable>(open, {
     ...deps,
     owner: "retry's",
     groupId: GROUPS.retry,
@@ -58,9 +52,8 @@ export function openSchedulings(open: OpenConsumer, deps: SchedulingDeps): Intak
     },
     accept({ message, record, receipt }) {
       step('retry.taken-in')
-      const { epoch, dueAt } = message
       const traceparent = record.headers.get('traceparent')
-      offer(heap, { subject: subjectOf(message), epoch, dueAt, message, traceparent, receipt })
+      offer(heap, { ...message, subject: subjectOf(message), traceparent, receipt })
     },
     lost: () => heap.removeIf(({ receipt }) => !receipt.isOurs()),
     observe: () => metrics.retryHeld.record(heap.size),
@@ -76,10 +69,6 @@ export function offer(heap: DueHeap<Scheduling>, item: Scheduling): void {
  * A later unit speaks for an earlier one where both ring for the same: a calendar's ring says
  * nothing about its siblings, and a recheck nothing about a backoff.
  */
-export function subjectOf({
-  connectionId,
-  calendarId,
-  reason,
-}: Pick<Scheduled, 'connectionId' | 'calendarId' | 'reason'>): string {
-  return `${connectionId} ${calendarId ?? 'all'} ${reason}`
+export function subjectOf(about: Pick<Scheduled, 'connectionId' | 'calendarId' | 'reason'>): string {
+  return `${about.connectionId} ${about.calendarId ?? 'all'} ${about.reason}`
 }

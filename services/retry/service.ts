@@ -1,6 +1,5 @@
-// The waiting room's wiring: the intake fills the heap and tells Kafka how far we are, the ring
-// empties it. It has no database: whatever it holds lies in its topics, and a restart reads it
-// again.
+// The waiting room's wiring: the intake fills the heap, the ring empties it. It has no database:
+// whatever waits lies in its topics, and a restart reads it again.
 import { openService, type Overrides } from '#shared/boot/open-service.ts'
 import { RETRY_TOPICS } from '#shared/messages/sync-retry-scheduled.ts'
 import { systemClock } from '#shared/process/clock.ts'
@@ -25,9 +24,9 @@ export async function startRetry(
   const gates = await service.gates(overrides.gates)
   const producer = await service.producer()
   const clock = overrides.clock ?? systemClock
-  const heap = new DueHeap<Scheduling>()
-  const intake = service.use(openSchedulings(service.consumer, { codec, heap, producer, clock, logger }))
-  const ring = service.loop("retry's ring", () => ringDue({ codec, producer, heap, gates, clock }))
+  const deps = { codec, heap: new DueHeap<Scheduling>(), producer, gates, clock, logger }
+  const intake = service.use(openSchedulings(service.consumer, deps))
+  const ring = service.loop("retry's ring", () => ringDue(deps))
   const adminPort = await service.admin({ ...service.checks, work: async () => firstProblem([intake, ring]) })
   return service.running({ adminPort, crashed: intake.crashed })
 }

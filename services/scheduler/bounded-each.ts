@@ -1,11 +1,11 @@
 // Several at a time, for a bounded time: what is left waits for the next run. Invariant:
 // what was begun is waited for.
 
-export interface Limits {
-  readonly atOnce: number
-  /** Nothing further begins after this. */
-  readonly withinMs: number
+interface Limits {
   readonly signal: AbortSignal
+  readonly atOnce?: number
+  /** Nothing further begins after this, so that a run usually ends before its lease does. */
+  readonly withinMs?: number
 }
 
 /**
@@ -15,7 +15,7 @@ export interface Limits {
  */
 export async function boundedEach<T>(
   items: readonly T[],
-  { atOnce, withinMs, signal }: Limits,
+  { signal, atOnce = 4, withinMs = 8000 }: Limits,
   work: (item: T) => Promise<boolean>,
 ): Promise<number> {
   const until = performance.now() + withinMs

@@ -20,16 +20,11 @@ interface Letter {
   readonly receipt: Receipt
 }
 
-export interface DeadLetterIndex extends AsyncDisposable {
-  /** Settles when its consumer died for good. */
-  readonly crashed: Promise<unknown>
-}
-
 /** Indexes dead letters as they come, twice a second. What was not indexed is tried again. */
 export function openDeadLetterIndex(
   open: OpenConsumer,
   deps: IntakeDeps & { readonly db: Queryable },
-): DeadLetterIndex {
+): AsyncDisposable & { readonly crashed: Promise<unknown> } {
   const { db, logger } = deps
   let waiting: Letter[] = []
   const intake = openIntake<DeadLetterEntry>(open, {
@@ -49,14 +44,10 @@ export function openDeadLetterIndex(
   async function write(): Promise<number> {
     const letters = new Set(waiting.slice(0, AT_ONCE))
     if (letters.size === 0) return EVERY_MS
-    const aside = await writeApart('dead-letter', [...letters], (group) =>
-      indexDeadLetters(
-        db,
-        group.map(({ entry }) => entry),
-      ),
-    )
+    const entries = [...letters].map(({ entry }) => entry)
+    const aside = await writeApart('dead-letter', entries, (group) => indexDeadLetters(db, group))
     for (const { item, error } of aside) {
-      const at = { partition: item.entry.partition, offset: String(item.entry.offset) }
+      const at = { partition: item.partition, offset: String(item.offset) }
       logger.error({ err: error, ...at }, 'a dead letter cannot be indexed; it stays in its topic')
     }
     for (const { receipt } of letters) receipt.done()
@@ -74,10 +65,7 @@ export function openDeadLetterIndex(
   }
 }
 
-/**
- * What a dead letter's headers say; whatever is missing or unreadable is left
- * empty, never a reason to stop.
- */
+/** What a dead letter's headers say. What is missing or unreadable is left empty. */
 function entryOf(record: InboundRecord): DeadLetterEntry {
   const header = (name: string) => storable(record.headers.get(`dead-letter-${name}`))
   const number = (name: string): number | null => {
@@ -104,10 +92,7 @@ function entryOf(record: InboundRecord): DeadLetterEntry {
   }
 }
 
-/**
- * Postgres' text holds no NUL; nobody reads a longer code or topic (Kafka's
- * names have 249 characters).
- */
+/** Postgres' text has no NUL; no code or topic is longer (Kafka's names have 249 characters). */
 function storable(text: string | undefined): string | undefined {
   return text?.replaceAll('\0', '\ufffd').slice(0, 256)
 }

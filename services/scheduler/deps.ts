@@ -1,24 +1,37 @@
-// What the jobs of the scheduler take; each says which part.
-import type { ChannelKeys } from '#shared/domain/channel-token.ts'
-import type { Gates } from '#shared/domain/gates.ts'
-import type { Producer } from '#shared/kafka/broker.ts'
-import type { Codec } from '#shared/kafka/codec.ts'
-import type { Clock } from '#shared/process/clock.ts'
-import type { Keyring } from '#shared/process/keyring.ts'
-import type { Logger } from '#shared/process/log.ts'
-import type { Database } from '#shared/store/database.ts'
-import type { Mailboxes } from '#shared/vendors/mailbox.ts'
+// What the jobs of the scheduler take.
+import type { Opening, Overrides } from '#shared/boot/open-service.ts'
+import { openStoredMailboxes } from '#shared/boot/open-stored-mailboxes.ts'
+import { systemClock } from '#shared/process/clock.ts'
+import { parseKeyring } from '#shared/process/keyring.ts'
+import { createVendors } from '#shared/vendors/index.ts'
+import { REQUESTED_TOPIC, TOPICS } from '#schemas/topics.ts'
+import type { SchedulerConfig } from './config.ts'
 
-export interface JobDeps {
-  readonly db: Database
-  readonly codec: Codec
-  readonly producer: Producer
-  readonly clock: Clock
-  readonly logger: Logger
-  readonly gates: Gates
-  readonly mailboxes: Mailboxes
-  readonly keys: ChannelKeys
-  readonly credentialKeys: Keyring
-  /** Base of our own address as the vendor sees it, without a slash at the end. */
-  readonly publicUrl: string
+export type JobDeps = Readonly<Awaited<ReturnType<typeof openJobDeps>>>
+
+const POOL_MAX = 6
+
+/** Throws ConfigError or Failure. */
+export async function openJobDeps(service: Opening<SchedulerConfig>, overrides: Overrides) {
+  const { config, logger } = service
+  const clock = overrides.clock ?? systemClock
+  const codec = await service.codec([...Object.values(REQUESTED_TOPIC), TOPICS.connectionChanged])
+  const gates = await service.gates(overrides.gates)
+  const db = await service.database(POOL_MAX)
+  const producer = await service.producer()
+  const credentialKeys = parseKeyring(config.CREDENTIALS_KEYS)
+  const stored = { db, keyring: credentialKeys, clock, logger, quotas: config }
+  return {
+    db,
+    codec,
+    producer,
+    clock,
+    logger,
+    gates,
+    mailboxes: openStoredMailboxes(createVendors(config, clock), stored),
+    keys: parseKeyring(config.CHANNEL_TOKEN_KEYS),
+    credentialKeys,
+    /** Base of our own address as the vendor sees it, without a slash at the end. */
+    publicUrl: config.PUBLIC_URL,
+  }
 }

@@ -13,51 +13,40 @@ import {
   type ErasableConnection,
 } from '#shared/store/erasure.ts'
 import type { JobDeps } from './deps.ts'
-import { settleJob } from './settle-job.ts'
-import { waitMsAfter } from './wait-after.ts'
+import { settleJob, waitMsAfter } from './settle-job.ts'
 import { boundedEach } from './bounded-each.ts'
 
 const PER_RUN = 100
-const LIMITS = { atOnce: 4, withinMs: 8000 }
-
-type EraseDeps = Pick<JobDeps, 'db' | 'mailboxes' | 'gates' | 'clock' | 'logger' | 'credentialKeys'>
 
 /** One run. @returns how many accounts were erased. Throws Failure `store/*`. */
-export async function eraseDisconnected(deps: EraseDeps, signal: AbortSignal): Promise<number> {
+export async function eraseDisconnected(deps: JobDeps, signal: AbortSignal): Promise<number> {
   await forgetHeld(deps.db)
   const erasable = await erasableConnections(deps.db, PER_RUN)
-  return boundedEach(erasable, { ...LIMITS, signal }, async (connection) => {
+  return boundedEach(erasable, { signal }, async (connection) => {
     const revoked = await isRevoked(deps, connection, signal)
     if (!revoked && !connection.isOverdue) return false
     const erased = await eraseAccount(deps.db, connection)
-    if (erased && !revoked) {
-      const { connectionId } = connection
-      deps.logger.warn(
-        { connectionId },
-        'an account was erased although the vendor did not take the grant back',
-      )
-    }
+    const about = { connectionId: connection.connectionId }
+    if (erased && !revoked)
+      deps.logger.warn(about, 'an account was erased although the vendor did not take the grant back')
     return erased
   })
 }
 
 /** Gives the grant back. @returns false when that is to be tried again. */
 async function isRevoked(
-  deps: EraseDeps,
+  deps: JobDeps,
   connection: ErasableConnection,
   signal: AbortSignal,
 ): Promise<boolean> {
-  const isKnown = deps.mailboxes.vendors.has(connection.vendor)
-  const { credentials } = connection
+  const { connectionId, vendor, credentials, isOverdue, isShared } = connection
   // A revocation at Google ends every grant of the account to our app, not just this one.
-  if (!isKnown || credentials === null || connection.isShared) return true
+  if (!deps.mailboxes.vendors.has(vendor) || credentials === null || isShared) return true
   if (deps.gates.jobs().state !== 'on') return false
   try {
-    const refreshToken = openSecret(deps.credentialKeys, credentials.refreshToken, {
-      connectionId: connection.connectionId,
-      field: 'refresh_token',
-    })
-    // Asked as late as can be: whoever has just connected again must keep the new grant.
+    const place = { connectionId, field: 'refresh_token' } as const
+    const refreshToken = openSecret(deps.credentialKeys, credentials.refreshToken, place)
+    // Asked as late as can be: a person who has just connected again must keep the new grant.
     if (!(await isErasable(deps.db, connection))) return false
     await deps.mailboxes.of(connection).revoke(refreshToken, signal)
     return true
@@ -66,15 +55,10 @@ async function isRevoked(
     const failure = asFailure(error)
     // Throws what is no fault of the account; any other failure is put off alike.
     settleJob(failure)
-    const { code } = failure
-    deps.logger.info(
-      { code, connectionId: connection.connectionId, isOverdue: connection.isOverdue },
-      'the grant of a disconnected account could not be given back',
-    )
-    if (!connection.isOverdue) {
-      const waitMs = waitMsAfter(failure, connection.attempts + 1, deps.clock)
-      await putOffErasure(deps.db, connection.connectionId, waitMs)
-    }
+    const about = { code: failure.code, connectionId, isOverdue }
+    deps.logger.info(about, 'the grant of a disconnected account could not be given back')
+    const waitMs = waitMsAfter(failure, connection.attempts + 1, deps.clock)
+    if (!isOverdue) await putOffErasure(deps.db, connectionId, waitMs)
     return false
   }
 }

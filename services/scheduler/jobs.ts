@@ -1,10 +1,9 @@
 // Jobs under leases: several schedulers may run, each job is done by the one that holds its lease,
-// at its beat. Invariant: a failed run is due again at once, for anybody.
-import type { Logger } from '#shared/process/log.ts'
+// at its beat. Invariant: a failed run is due again at once, for any scheduler.
 import { startLoop, type Loop } from '#shared/process/loop.ts'
 import { metrics } from '#shared/process/metrics.ts'
-import type { Queryable } from '#shared/store/database.ts'
 import { claimJob, releaseJob } from '#shared/store/leases.ts'
+import type { JobDeps } from './deps.ts'
 
 export interface Job {
   readonly name: string
@@ -13,19 +12,12 @@ export interface Job {
   readonly runOnce: (signal: AbortSignal) => Promise<number>
 }
 
-/**
- * A dead scheduler's jobs are done by another after this and a look;
- * longer than a run usually takes.
- */
+/** A dead scheduler's jobs are done by another after this and a look. A run is usually shorter. */
 const LEASE_MS = 15_000
 const LOOK_MAX_MS = 2000
 
 /** Starts the loop of a job. Disposing gives the lease back. */
-export function startJob(
-  deps: { readonly db: Queryable; readonly owner: string; readonly logger: Logger },
-  job: Job,
-): Loop {
-  const { db, owner, logger } = deps
+export function startJob({ db, logger }: JobDeps, owner: string, job: Job): Loop {
   const lookMs = Math.min(LOOK_MAX_MS, job.everyMs)
 
   async function look(signal: AbortSignal): Promise<number> {

@@ -1,10 +1,11 @@
-// What only somebody who sees everything can tell: how many connections and channels are in which
-// state, and how far the consumers are behind. One scheduler at a time reports it.
-import { GROUPS, TOPICS } from '#schemas/topics.ts'
+// What is seen in the whole database and broker alone: how many connections and channels are in
+// which state, and how far the consumers are behind. One scheduler at a time reports it.
+import { GROUPS, REQUESTED_TOPIC } from '#schemas/topics.ts'
 import { FAILURE_CODES, type FailureCode } from '#shared/domain/failure.ts'
 import { settlementOf } from '#shared/domain/failure-settlement.ts'
 import type { KafkaConfig } from '#shared/kafka/client.ts'
 import { groupLag } from '#shared/kafka/open.ts'
+import { RETRY_TOPICS } from '#shared/messages/sync-retry-scheduled.ts'
 import { metrics } from '#shared/process/metrics.ts'
 import type { Queryable } from '#shared/store/database.ts'
 import { countIllCalendars } from '#shared/store/calendar-failures.ts'
@@ -12,9 +13,9 @@ import { channelHealth } from '#shared/store/channels.ts'
 import { countConnections, countEndingGrants } from '#shared/store/status.ts'
 
 const READ_BY = {
-  [GROUPS.sync]: [TOPICS.requestedGoogle, TOPICS.requestedMicrosoft],
-  [GROUPS.retry]: [TOPICS.retry30s, TOPICS.retry10m, TOPICS.retry6h],
-} as const
+  [GROUPS.sync]: Object.values(REQUESTED_TOPIC),
+  [GROUPS.retry]: RETRY_TOPICS,
+}
 
 /**
  * Codes that a calendar can meet: each is reported, also at 0, or it would stay at its last value.
@@ -34,23 +35,17 @@ async function reportIll(db: Queryable): Promise<number> {
 }
 
 /** Reports once. @returns how many values it set. Throws Failure `store/*` or `kafka/*`. */
-export async function observe(deps: {
-  readonly db: Queryable
-  readonly kafka: KafkaConfig
-}): Promise<number> {
-  const counts = await countConnections(deps.db)
-  for (const { vendor, ...states } of counts) {
-    for (const [state, count] of Object.entries(states)) metrics.connections.record(count, { vendor, state })
-  }
-  const health = await channelHealth(deps.db)
-  for (const { vendor, ...states } of health) {
-    for (const [state, count] of Object.entries(states)) metrics.channels.record(count, { vendor, state })
-  }
-  const ending = await countEndingGrants(deps.db)
+export async function observe(db: Queryable, kafka: KafkaConfig): Promise<number> {
+  const connections = await countConnections(db)
+  const channels = await channelHealth(db)
+  for (const name of ['connections', 'channels'] as const)
+    for (const { vendor, ...states } of { connections, channels }[name])
+      for (const [state, count] of Object.entries(states)) metrics[name].record(count, { vendor, state })
+  const ending = await countEndingGrants(db)
   for (const { vendor, connections } of ending) metrics.grantsEnding.record(connections, { vendor })
-  let set = counts.length + health.length + (await reportIll(deps.db)) + ending.length
+  let set = connections.length + channels.length + (await reportIll(db)) + ending.length
   for (const [group, topics] of Object.entries(READ_BY)) {
-    for (const [topic, lag] of await groupLag(deps.kafka, group, topics)) {
+    for (const [topic, lag] of await groupLag(kafka, group, topics)) {
       metrics.lag.record(lag, { group, topic })
       set += 1
     }

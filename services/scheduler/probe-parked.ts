@@ -1,7 +1,7 @@
 // Parked connections whose grant may be good again are asked about: every hour of the first day,
-// then every day. Invariants: a connection that answers goes on by itself, and that is published in
-// the transaction that lets it; one whose gate is closed is left as it is; a grant that the
-// vendor's documented words call gone is asked about no more.
+// then every day. Invariants: a connection that answers continues, and that is published in the
+// transaction that lets it; one whose gate is closed is left as it is; a grant that the vendor's
+// documented words call gone is asked about no more.
 import { asFailure, type Failure } from '#shared/domain/failure.ts'
 import { connectionChanged } from '#shared/messages/connection-changed.ts'
 import { sentBy } from '#shared/messages/message.ts'
@@ -11,11 +11,10 @@ import { insertOutbox } from '#shared/store/outbox.ts'
 import { probableConnections, putOffProbe, unpark, type ProbableConnection } from '#shared/store/refusals.ts'
 import type { JobDeps } from './deps.ts'
 import { allowedRows, type Paging } from './paging.ts'
-import { mayRing } from './rings/doorbell.ts'
+import { mayAsk } from './rings/ring.ts'
 import { settleJob } from './settle-job.ts'
 import { boundedEach } from './bounded-each.ts'
 
-const LIMITS = { atOnce: 4, withinMs: 8000 }
 const HOUR_SECONDS = 3600
 const DAY_SECONDS = 86_400
 const SOON_SECONDS = 600
@@ -30,13 +29,10 @@ const PROBABLE: Paging<ProbableConnection, 'connectionId'> = {
   perRun: 50,
 }
 
-/**
- * One run.
- * @returns how many connections went on. Throws Failure `store/*`; what was not asked stays due.
- */
+/** One run. @returns how many were let in again. Throws Failure `store/*`. */
 export async function probeParked(deps: ProbeDeps, signal: AbortSignal): Promise<number> {
-  const probable = await allowedRows(deps, PROBABLE, (connection) => mayRing(deps.gates, connection), signal)
-  return boundedEach(probable, { ...LIMITS, signal }, (connection) => probeOne(deps, connection, signal))
+  const probable = await allowedRows(deps, PROBABLE, (connection) => mayAsk(deps, connection), signal)
+  return boundedEach(probable, { signal }, (connection) => probeOne(deps, connection, signal))
 }
 
 async function probeOne(
@@ -45,28 +41,27 @@ async function probeOne(
   signal: AbortSignal,
 ): Promise<boolean> {
   const { connectionId, vendor } = connection
-  if (!deps.mailboxes.vendors.has(vendor) || !mayRing(deps.gates, connection)) return false
+  if (!mayAsk(deps, connection)) return false
   try {
     await deps.mailboxes.of(connection).account(signal)
   } catch (error) {
     if (signal.aborted) return false
-    const failure = asFailure(error)
-    const next = nextProbe(failure, connection)
+    const next = nextProbe(asFailure(error), connection)
     metrics.probes.add(1, { vendor, outcome: 'refused' })
     await putOffProbe(deps.db, connectionId, next)
     return false
   }
-  const went = await goOn(deps, connection)
-  if (went) {
+  const isLetIn = await unparkAndRing(deps, connection)
+  if (isLetIn) {
     metrics.probes.add(1, { vendor, outcome: 'restored' })
     deps.logger.info({ connectionId, vendor, code: connection.parkedCode }, 'a parked connection goes on')
   }
-  return went
+  return isLetIn
 }
 
 /**
- * What is no answer about the grant (an outage, a quota, our own turn) is no probe
- * either: it is soon asked again. Throws what is no fault of the connection.
+ * What is no answer about the grant (an outage, a quota, our own limits) is no probe either: it is
+ * soon asked again. Throws what is no fault of the connection.
  */
 function nextProbe(failure: Failure, { probes }: ProbableConnection) {
   const settled = settleJob(failure)
@@ -76,20 +71,13 @@ function nextProbe(failure: Failure, { probes }: ProbableConnection) {
   return { seconds: asked < HOURLY_PROBES ? HOUR_SECONDS : DAY_SECONDS, probes: asked }
 }
 
-/**
- * Status, news and first ring are one transaction.
- * @returns false when somebody connected it again meanwhile.
- */
-function goOn(deps: ProbeDeps, connection: ProbableConnection) {
+/** In one transaction. @returns false when a person connected it again meanwhile. */
+function unparkAndRing(deps: ProbeDeps, connection: ProbableConnection) {
+  const { connectionId, parkedCode } = connection
   return deps.db.transaction(async (tx) => {
-    const at = await unpark(tx, connection.connectionId)
+    const at = await unpark(tx, connectionId)
     if (at === null) return false
-    const change = {
-      status: 'active',
-      previousStatus: 'needs_reauth',
-      code: connection.parkedCode,
-      at,
-    } as const
+    const change = { status: 'active', previousStatus: 'needs_reauth', code: parkedCode, at } as const
     const origin = sentBy('scheduler', deps.codec)
     await insertOutbox(tx, [
       connectionChanged(connection, change, origin),

@@ -1,6 +1,5 @@
-// What is forgotten by age. Invariant: it keeps up: a run a minute forgets 1 600 rows a
-// second of each table, more than notifications can be recorded, so what is kept of
-// keys is what came in 8 days.
+// What is forgotten by age. Invariant: it keeps up: a run a minute forgets 1 600 rows a second of
+// each table, more than notifications can be recorded, so the keys of 8 days are kept.
 import type { Queryable } from '#shared/store/database.ts'
 import { deleteOldBudgets } from '#shared/store/budgets.ts'
 import { deleteOldDeadLetters, deleteOldDedupeKeys } from '#shared/store/retention.ts'

@@ -6,12 +6,12 @@ import { firstProblem } from '#shared/process/loop.ts'
 import { openConnectionChannels } from './channels/maintain.ts'
 import type { SchedulerConfig } from './config.ts'
 import { openDeadLetterIndex } from './dead-letter-index.ts'
-import { openJobDeps } from './open-deps.ts'
+import { openJobDeps } from './deps.ts'
 import { jobsOf, OBSERVE } from './job-list.ts'
 import { startJob } from './jobs.ts'
 
-export interface SchedulerOverrides extends Overrides {
-  /** No job runs by itself: `runJobs` alone does them. For tests that move the clock. */
+interface SchedulerOverrides extends Overrides {
+  /** `runJobs` alone runs jobs. For tests that move the clock. */
   readonly onDemand?: boolean
 }
 
@@ -20,8 +20,7 @@ export interface Scheduler extends AsyncDisposable {
   /** Settles when its consumer died for good. */
   readonly crashed: Promise<unknown>
   /**
-   * Runs every job once, one after the other, whoever holds the leases:
-   * each does what is due by the database clock.
+   * Runs every job once, one after the other, without a lease: each does what is due.
    * @returns how many things were done. Throws the first Failure.
    */
   runJobs(): Promise<number>
@@ -34,12 +33,11 @@ export async function startScheduler(
   overrides: SchedulerOverrides = {},
 ): Promise<Scheduler> {
   await using service = openService('scheduler', config, signal)
-  const { logger } = service
   const deps = await openJobDeps(service, overrides)
   const index = service.use(openDeadLetterIndex(service.consumer, deps))
   const jobs = jobsOf(deps, service.kafka)
   const owner = leaseOwner()
-  const loops = overrides.onDemand ? [] : jobs.map((job) => startJob({ db: deps.db, owner, logger }, job))
+  const loops = overrides.onDemand ? [] : jobs.map((job) => startJob(deps, owner, job))
   // Side by side: with Postgres away each would wait for it.
   service.defer(async () => void (await Promise.all(loops.map((loop) => loop[Symbol.asyncDispose]()))))
   const adminPort = await service.admin({ ...service.checks, jobs: async () => firstProblem(loops) })

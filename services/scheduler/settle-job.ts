@@ -1,15 +1,18 @@
-// What a failure means for the one thing that a job of the scheduler was doing. Pure.
+// What a failure means for the one thing that a job of the scheduler was doing, and how long that
+// waits: the backoff of units, with its own streak.
+import { backoffMs } from '#shared/domain/backoff.ts'
 import type { Failure } from '#shared/domain/failure.ts'
 import { settlementOf } from '#shared/domain/failure-settlement.ts'
+import type { Clock } from '#shared/process/clock.ts'
 
-export type JobSettlement =
-  /** It passes by itself: tried again soon. */
+type JobSettlement =
+  /** It passes: tried again soon. */
   | 'later'
   /** Tried again ever more rarely, or in another way. */
   | 'rarely'
   /** As `rarely`; and an answer to the question whether the account is let in. */
   | 'refused'
-  /** The account lets nobody in: a unit is to find that out and record it. */
+  /** The account lets us in no more: a unit is to find that out and record it. */
   | 'locked-out'
   /** What it was about is gone: a unit is to find that out and record it. */
   | 'gone'
@@ -40,4 +43,16 @@ export function settleJob(failure: Failure): JobSettlement {
     default:
       return action satisfies never
   }
+}
+
+/** Milliseconds until the vendor wants to be asked again; 0 when it named no time. */
+export function askedMs({ retryAt }: Failure, clock: Clock): number {
+  return retryAt === undefined ? 0 : (retryAt - clock.now()) / 1000
+}
+
+/** @param attempts failures in a row, this one included. */
+export function waitMsAfter(failure: Failure, attempts: number, clock: Clock): number {
+  const { isThrottledByVendor: isThrottled } = settlementOf(failure)
+  const floorMs = askedMs(failure, clock)
+  return backoffMs({ attempt: attempts, floorMs, random: Math.random(), isThrottled })
 }

@@ -8,10 +8,7 @@ import type { CalendarListChange, HeldCalendar, ListedCalendar } from '#shared/s
 export const MISSING_SECONDS = 10 * 60
 /** What one listing stores has one time, more or less. */
 const SAME_LISTING_SECONDS = 60
-/**
- * So long a calendar that is missing waits for the first read of others. One that can never be read
- * must not keep it for ever.
- */
+/** So long a missing calendar waits for the first read of others: one may never be readable. */
 export const UNREAD_WAIT_SECONDS = 24 * 3600
 
 export interface Comparison extends CalendarListChange {
@@ -30,29 +27,24 @@ export function compareCalendars(
   const listed = answer.filter((calendar) => isReadable(calendar, before))
   const adopted = adoptedBy(before, listed)
   const newIds = new Map(adopted.map((one) => [one.calendarId, one.vendorCalendarId]))
-  const held = before.map((row) => ({
+  const stored = before.map((row) => ({
     ...row,
     vendorCalendarId: newIds.get(row.calendarId) ?? row.vendorCalendarId,
   }))
-  const rows = new Map(held.map((row) => [row.vendorCalendarId, row]))
-  const isBack = (row: HeldCalendar) => row.isRemoved || row.missingForSeconds !== null
-  const store = listed.filter((calendar) => {
-    const row = rows.get(calendar.vendorCalendarId)
-    return row === undefined || isBack(row) || isOther(row, calendar)
-  })
-  const added = listed.filter(
-    (calendar) => rows.get(calendar.vendorCalendarId)?.isRemoved ?? calendar.isOwned,
-  )
+  const rows = new Map(stored.map((row) => [row.vendorCalendarId, row]))
+  const rowOf = ({ vendorCalendarId }: ListedCalendar) => rows.get(vendorCalendarId)
+  const store = listed.filter((calendar) => isOther(rowOf(calendar), calendar))
+  const added = listed.filter((calendar) => rowOf(calendar)?.isRemoved ?? calendar.isOwned)
   const reread = listed.flatMap((calendar) => {
-    const row = rows.get(calendar.vendorCalendarId)
-    // Another role shows other details of the same events, which no change tells.
+    const row = rowOf(calendar)
+    // Another role shows other details of the same events, which no change brings.
     const isOtherCalendar = row !== undefined && newIds.has(row.calendarId)
     return row?.selected && (row.accessRole !== calendar.accessRole || isOtherCalendar) ? row.calendarId : []
   })
-  const unlisted = unlistedOf(held, listed)
+  const unlisted = unlistedOf(stored, listed)
   const missing = unlisted.filter((row) => row.missingForSeconds === null).map((row) => row.calendarId)
   const vanished = unlisted
-    .filter((row) => isVanished(row, held, added.length > 0))
+    .filter((row) => isVanished(row, stored, added.length > 0))
     .map((row) => row.calendarId)
   return {
     adopted,
@@ -66,41 +58,34 @@ export function compareCalendars(
   }
 }
 
-/**
- * Who may see only busy times of a calendar may be refused its events:
- * then it is as if it were not listed.
- */
-function isReadable(calendar: ListedCalendar, held: readonly HeldCalendar[]): boolean {
+/** One of which we may see only busy times counts as not listed once its events are refused. */
+function isReadable(calendar: ListedCalendar, stored: readonly HeldCalendar[]): boolean {
   if (calendar.accessRole !== 'freeBusyReader') return true
-  const row = held.find(({ vendorCalendarId }) => vendorCalendarId === calendar.vendorCalendarId)
+  const row = stored.find(({ vendorCalendarId }) => vendorCalendarId === calendar.vendorCalendarId)
   return row === undefined || !(row.isRefused || row.isRemoved)
 }
 
-/**
- * Synced calendars that this listing lacks.
- * One that names no calendar of the account's own lacks more than it says.
- */
+/** Synced ones that this listing lacks. One without the account's own calendar is not whole. */
 function unlistedOf(
-  held: readonly HeldCalendar[],
+  stored: readonly HeldCalendar[],
   listed: readonly ListedCalendar[],
 ): readonly HeldCalendar[] {
-  if (held.some(({ primary }) => primary) && !listed.some(({ primary }) => primary)) return []
+  if (stored.some(({ primary }) => primary) && !listed.some(({ primary }) => primary)) return []
   const names = new Set(listed.map((calendar) => calendar.vendorCalendarId))
-  return held.filter((row) => row.selected && !row.isRemoved && !names.has(row.vendorCalendarId))
+  return stored.filter((row) => row.selected && !row.isRemoved && !names.has(row.vendorCalendarId))
 }
 
 /** Whether this look, the second one, decides that a calendar is gone. */
 function isVanished(
   { missingForSeconds }: HeldCalendar,
-  held: readonly HeldCalendar[],
+  stored: readonly HeldCalendar[],
   isSomethingNew: boolean,
 ): boolean {
   if (missingForSeconds === null || missingForSeconds < MISSING_SECONDS) return false
   if (missingForSeconds >= UNREAD_WAIT_SECONDS) return true
-  // What came into the list when this one left it may be the same calendar:
-  // nothing is free before it was read.
+  // What came into the list when this one left it may be the same calendar, so it is read first.
   const since = missingForSeconds + SAME_LISTING_SECONDS
-  return !isSomethingNew && !held.some((row) => row.selected && !row.isRead && row.knownForSeconds <= since)
+  return !isSomethingNew && !stored.some((row) => row.selected && !row.isRead && row.knownForSeconds <= since)
 }
 
 /**
@@ -108,22 +93,25 @@ function isVanished(
  * of Outlook that was made anew. An account has one, so the one that was is the one that is.
  */
 function adoptedBy(
-  held: readonly HeldCalendar[],
+  stored: readonly HeldCalendar[],
   listed: readonly ListedCalendar[],
 ): CalendarListChange['adopted'] {
   const [own, ...others] = listed.filter(({ primary }) => primary)
-  const [row, ...rivals] = held.filter(({ primary }) => primary)
+  const [row, ...rivals] = stored.filter(({ primary }) => primary)
   if (own === undefined || row === undefined || others.length + rivals.length > 0) return []
-  const isKnown = held.some(({ vendorCalendarId }) => vendorCalendarId === own.vendorCalendarId)
+  const isKnown = stored.some(({ vendorCalendarId }) => vendorCalendarId === own.vendorCalendarId)
   const isListed = listed.some(({ vendorCalendarId }) => vendorCalendarId === row.vendorCalendarId)
   return isKnown || isListed ? [] : [{ calendarId: row.calendarId, vendorCalendarId: own.vendorCalendarId }]
 }
 
-function isOther(row: HeldCalendar, calendar: ListedCalendar): boolean {
+/** Whether what is listed is to be stored: it is new, back, or not as its row. */
+function isOther(row: HeldCalendar | undefined, calendar: ListedCalendar): boolean {
   return (
+    row === undefined ||
+    row.isRemoved ||
+    row.missingForSeconds !== null ||
     row.name !== calendar.name ||
-    // A zone that is not told is kept: Microsoft tells the mailbox's only with
-    // a permission of its own.
+    // A zone that is left out is kept: Microsoft names it only with a permission of its own.
     (calendar.timeZone !== null && row.timeZone !== calendar.timeZone) ||
     row.accessRole !== calendar.accessRole ||
     row.primary !== calendar.primary

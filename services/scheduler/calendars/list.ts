@@ -1,7 +1,7 @@
 // The list of calendars of every connection is compared with the vendor's once an hour: new ones
 // are synced, vanished ones removed, and one whose access changed is read anew. Invariant: what
-// changed and the ring that brings a unit there are one transaction; a unit of before cannot write
-// a cursor that was taken away.
+// changed and the sync request for it are one transaction; a unit of before cannot write a cursor
+// that was taken away.
 import { asFailure, Failure } from '#shared/domain/failure.ts'
 import { sentBy } from '#shared/messages/message.ts'
 import { syncRequested } from '#shared/messages/sync-requested.ts'
@@ -21,15 +21,12 @@ import { compareCalendars, MISSING_SECONDS, type Comparison } from './compare.ts
 import { boundedEach } from '../bounded-each.ts'
 import type { JobDeps } from '../deps.ts'
 import { allowedRows, type Paging } from '../paging.ts'
-import { mayRing, ring, ringOf } from '../rings/doorbell.ts'
-import { settleJob } from '../settle-job.ts'
+import { mayAsk, ring } from '../rings/ring.ts'
+import { askedMs, settleJob } from '../settle-job.ts'
 
 const EVERY_SECONDS = 3600
-const LIMITS = { atOnce: 4, withinMs: 8000 }
 /** After a failure: at least this, at most twice as much, and never before the vendor allows it. */
 const AGAIN_MS = 5 * 60_000
-
-type ListDeps = Omit<JobDeps, 'keys' | 'credentialKeys' | 'publicUrl'>
 
 const LISTABLE: Paging<DueConnection, 'connectionId'> = {
   read: listableConnections,
@@ -38,19 +35,14 @@ const LISTABLE: Paging<DueConnection, 'connectionId'> = {
   perRun: 200,
 }
 
-/**
- * One run.
- * @returns how many lists changed. Throws Failure `store/*` or `kafka/*`;
- * what was not compared stays due.
- */
-export async function listCalendars(deps: ListDeps, signal: AbortSignal): Promise<number> {
-  const mayList = (one: DueConnection) => deps.mailboxes.vendors.has(one.vendor) && mayRing(deps.gates, one)
-  const listable = await allowedRows(deps, LISTABLE, mayList, signal)
-  return boundedEach(listable, { ...LIMITS, signal }, (connection) => compareOne(deps, connection, signal))
+/** One run. @returns how many lists changed. Throws Failure `store/*` or `kafka/*`. */
+export async function listCalendars(deps: JobDeps, signal: AbortSignal): Promise<number> {
+  const listable = await allowedRows(deps, LISTABLE, (connection) => mayAsk(deps, connection), signal)
+  return boundedEach(listable, { signal }, (connection) => compareOne(deps, connection, signal))
 }
 
-async function compareOne(deps: ListDeps, connection: DueConnection, signal: AbortSignal): Promise<boolean> {
-  if (!deps.mailboxes.vendors.has(connection.vendor) || !mayRing(deps.gates, connection)) return false
+async function compareOne(deps: JobDeps, connection: DueConnection, signal: AbortSignal): Promise<boolean> {
+  if (!mayAsk(deps, connection)) return false
   try {
     const listed = await deps.mailboxes.of(connection).listCalendars(signal)
     // Every account has one of its own, so this is a fault of the answer.
@@ -67,7 +59,7 @@ async function compareOne(deps: ListDeps, connection: DueConnection, signal: Abo
 
 /** Google names the primary calendar by the address of the account, which people change. */
 async function keepLabel(
-  { db }: ListDeps,
+  { db }: JobDeps,
   { connectionId, vendor }: DueConnection,
   listed: readonly VendorCalendar[],
 ): Promise<void> {
@@ -76,14 +68,13 @@ async function keepLabel(
 }
 
 async function store(
-  deps: ListDeps,
+  deps: JobDeps,
   connection: DueConnection,
   listed: readonly VendorCalendar[],
 ): Promise<boolean> {
   const { connectionId } = connection
   const first = compareCalendars(await heldCalendars(deps.db, connectionId), listed)
-  // A little more than the time after which a second look may decide,
-  // also at the early end of ± 20 %.
+  // More than the time after which a second look may decide, also at the early end of ± 20 %.
   const nextIn = ({ isUndecided }: Comparison) => (isUndecided ? MISSING_SECONDS * 1.3 : EVERY_SECONDS)
   if (first.isEmpty) {
     await markListed(deps.db, connectionId, nextIn(first))
@@ -105,15 +96,15 @@ async function store(
   })
 }
 
-async function putOff(deps: ListDeps, connection: DueConnection, failure: Failure): Promise<void> {
+async function putOff(deps: JobDeps, connection: DueConnection, failure: Failure): Promise<void> {
   const settled = settleJob(failure)
   const { connectionId } = connection
   deps.logger.info(
     { code: failure.code, connectionId },
     'a list of calendars could not be compared; tried again',
   )
-  const floorMs = failure.retryAt === undefined ? 0 : (failure.retryAt - deps.clock.now()) / 1000
-  await putOffListing(deps.db, connectionId, Math.max(floorMs, AGAIN_MS) * (1 + Math.random()))
-  // That nobody is let in any more is for a unit to find out and to record.
-  if (settled === 'locked-out') await ring(deps, 'reconcile', [ringOf(connection)])
+  const waitMs = Math.max(AGAIN_MS, askedMs(failure, deps.clock)) * (1 + Math.random())
+  await putOffListing(deps.db, connectionId, waitMs)
+  // A unit is to find out and record that the account lets us in no more.
+  if (settled === 'locked-out') await ring(deps, 'reconcile', [connection])
 }

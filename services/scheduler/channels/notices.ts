@@ -8,22 +8,16 @@ import {
   takeRefused,
 } from '#shared/store/channel-notices.ts'
 import type { JobDeps } from '../deps.ts'
-import { ring, ringOf, type DoorbellDeps } from '../rings/doorbell.ts'
+import { ring } from '../rings/ring.ts'
 
 const PER_RUN = 500
 
-/**
- * @returns how many notices were acted on. Throws Failure `store/*` or `kafka/*`;
- * what was not done stays.
- */
-export async function applyNotices(deps: DoorbellDeps & Pick<JobDeps, 'db'>): Promise<number> {
-  const asked = await takeReauthorizations(deps.db)
-  const refused = await takeRefused(deps.db)
+/** Acts on what came. Throws Failure `store/*` or `kafka/*`; what was not done stays. */
+export async function applyNotices(deps: JobDeps): Promise<void> {
+  await takeReauthorizations(deps.db)
+  await takeRefused(deps.db)
   const ended = await endedChannels(deps.db, PER_RUN)
-  if (ended.length > 0) {
-    const rings = ended.map((channel) => ringOf(channel))
-    await ring(deps, 'reconcile', rings)
-    await deleteEnded(deps.db, ended)
-  }
-  return asked + refused + ended.length
+  if (ended.length === 0) return
+  await ring(deps, 'reconcile', ended)
+  await deleteEnded(deps.db, ended)
 }

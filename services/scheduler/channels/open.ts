@@ -1,12 +1,11 @@
 // A channel for one calendar. Invariant: the ring comes after the vendor confirmed the channel (a
 // change between the last listing and the watch had no notification) and before the row says open,
-// so a crash in between leaves a row that is tried again, never a gap that nobody rings for.
+// so a crash in between leaves a row that is tried again, never a gap without a ring.
 import { randomUUID } from 'node:crypto'
 import { asFailure, Failure } from '#shared/domain/failure.ts'
 import { readChannelId, readResourceId } from '#shared/domain/channel-ids.ts'
 import { signChannelToken } from '#shared/domain/channel-token.ts'
 import type { Micros, VendorName } from '#shared/domain/ids.ts'
-import { metrics } from '#shared/process/metrics.ts'
 import {
   deleteChannel,
   insertOpening,
@@ -16,14 +15,12 @@ import {
 } from '#shared/store/channels.ts'
 import type { OpenedChannel } from '#shared/vendors/vendor.ts'
 import type { JobDeps } from '../deps.ts'
-import { ring, ringOf } from '../rings/doorbell.ts'
+import { ring } from '../rings/ring.ts'
+import { silentReplaced } from './events.ts'
 import { LIFE_MS, lifeEnd, tokenEnd } from './life.ts'
 import { putOff, putOffLimited } from './put-off.ts'
 
-/**
- * A calendar whose vendor offers no push for it is asked again after a day, ± a quarter:
- * vendors change their mind.
- */
+/** ± a quarter, where the vendor offers no push for a calendar: vendors change their mind. */
 const ASK_AGAIN_MS = 24 * 3600 * 1000
 
 /** Opens one, in place of another too. Throws what is no fault of this calendar. */
@@ -54,13 +51,12 @@ export async function openChannel(
       return 'not-opened'
     }
     const opened = wellFormed(answer, calendar.vendor, deps.clock.now())
-    await ring(deps, 'connected', [ringOf(calendar)])
+    await ring(deps, 'connected', [calendar])
     await markOpen(deps.db, id, { ...opened, tokenEndsAt, replacesSilent: calendar.isSilent })
-    if (calendar.isSilent) reportSilent(deps, calendar)
+    if (calendar.isSilent) silentReplaced(deps, calendar)
     return 'opened'
   } catch (error) {
-    // We are asked to stop: whether the vendor opened it is not known.
-    // If it did, it is found by its first notification.
+    // We are to stop, and do not know whether the vendor opened it: its first notification says so.
     if (signal.aborted) {
       await deleteChannel(deps.db, id)
       return 'not-opened'
@@ -69,14 +65,6 @@ export async function openChannel(
     await putOff(deps, calendar, id, failure)
     return failure.code === 'vendor/callback-refused' ? 'callback-refused' : 'not-opened'
   }
-}
-
-function reportSilent({ logger }: JobDeps, { vendor, connectionId, calendarId }: UnwatchedCalendar): void {
-  metrics.channelsSilent.add(1, { vendor })
-  logger.warn(
-    { vendor, connectionId, calendarId },
-    'a channel told nothing of changes that reads found; another was opened, and the calendar is polled until it rings',
-  )
 }
 
 /** What a vendor says of a channel is checked like what a notification says. Throws Failure. */

@@ -1,51 +1,58 @@
 // What becomes of a calendar whose channel could not be opened or renewed: it waits for its next
 // try, longer each time, and is polled meanwhile.
-import type { Failure } from '#shared/domain/failure.ts'
-import { metrics } from '#shared/process/metrics.ts'
+import type { Failure, FailureCode } from '#shared/domain/failure.ts'
 import { putOffOpening, putOffOpenings, type UnwatchedCalendar } from '#shared/store/channels.ts'
 import type { JobDeps } from '../deps.ts'
-import { ring, ringOf } from '../rings/doorbell.ts'
-import { settleJob } from '../settle-job.ts'
-import { channelAttempts, channelWaitMs, limitWaitMs } from '../wait-after.ts'
+import { ring } from '../rings/ring.ts'
+import { settleJob, waitMsAfter } from '../settle-job.ts'
+import { channelFailed, limitReached } from './events.ts'
 
-/** Puts one calendar off after a failure. Throws what is no fault of this calendar. */
+/** Of our own limits: the vendor was not asked, so nothing was refused. */
+const NOT_ASKED: readonly FailureCode[] = ['vendor/budget-spent', 'vendor/circuit-open', 'vendor/recovering']
+const MINUTE_MS = 60_000
+const HOUR_MS = 60 * MINUTE_MS
+const DAY_MS = 24 * HOUR_MS
+
+/** Openings and renewals in a row that failed. A refusal counts, whatever it says. */
+export function channelAttempts({ code }: Failure, before: number): number {
+  return NOT_ASKED.includes(code) ? before : before + 1
+}
+
+/**
+ * Puts one calendar off after a failure. What passes (an outage, a quota) comes back within the
+ * hour. After a refusal it waits a minute, doubling to a day: it is polled meanwhile, so nothing is
+ * lost but quota, and a refusal in words unknown to us was sent 298 times in a week.
+ * Throws what is no fault of this calendar.
+ */
 export async function putOff(
   deps: JobDeps,
   calendar: UnwatchedCalendar,
   openingId: string | null,
   failure: Failure,
 ): Promise<void> {
-  // Kafka or Postgres is away: the row in opening is what remembers,
-  // and is tried again two minutes later.
+  // With Kafka or Postgres away the row in opening remembers; it is tried again two minutes later.
   const settled = settleJob(failure)
-  const { code } = failure
-  metrics.channelFailures.add(1, { vendor: calendar.vendor, code })
-  deps.logger.info(
-    { code, connectionId: calendar.connectionId },
-    'a channel could not be opened or renewed; tried again',
-  )
+  channelFailed(deps, calendar, failure.code)
   const attempts = channelAttempts(failure, calendar.attempts)
-  const waitMs = channelWaitMs(failure, attempts, deps.clock)
+  const soonMs = waitMsAfter(failure, attempts, deps.clock)
+  const waitMs = settled === 'later' ? soonMs : Math.max(soonMs, growingMs(MINUTE_MS, attempts))
   await putOffOpening(deps.db, calendar.calendarId, { openingId, attempts, waitMs })
-  // A calendar that is gone, or an account that lets nobody in,
-  // is for a unit to find out and to record.
-  if (settled === 'gone' || settled === 'locked-out') await ring(deps, 'reconcile', [ringOf(calendar)])
+  // A unit is to find out and record that a calendar is gone, or an account lets us in no more.
+  if (settled === 'gone' || settled === 'locked-out') await ring(deps, 'reconcile', [calendar])
 }
 
-/**
- * The account has all the channels that it may have:
- * none of its calendars asks for another for a long time.
- */
+/** The account has all its channels: none of its calendars asks for another for an hour or more. */
 export async function putOffLimited(
-  deps: Pick<JobDeps, 'db' | 'logger'>,
-  { connectionId, vendor, attempts }: UnwatchedCalendar,
+  deps: JobDeps,
+  calendar: UnwatchedCalendar,
   openingId: string,
 ): Promise<void> {
-  metrics.channelFailures.add(1, { vendor, code: 'limit-reached' })
-  deps.logger.info(
-    { connectionId, vendor },
-    'the vendor allows no further channel for this account; its calendars are polled, and it is asked again later',
-  )
-  const put = { openingId, attempts: attempts + 1, waitMs: limitWaitMs(attempts + 1) }
-  await putOffOpenings(deps.db, connectionId, put)
+  limitReached(deps, calendar)
+  const attempts = calendar.attempts + 1
+  const waitMs = growingMs(HOUR_MS, attempts)
+  await putOffOpenings(deps.db, calendar.connectionId, { openingId, attempts, waitMs })
+}
+
+function growingMs(first: number, attempts: number): number {
+  return Math.min(DAY_MS, first * 2 ** Math.max(0, attempts - 1)) * (0.75 + 0.5 * Math.random())
 }

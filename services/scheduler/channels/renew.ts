@@ -3,15 +3,12 @@
 import { asFailure } from '#shared/domain/failure.ts'
 import { deleteChannel, markRenewed } from '#shared/store/channels.ts'
 import type { JobDeps } from '../deps.ts'
-import { ring, ringOf } from '../rings/doorbell.ts'
+import { ring } from '../rings/ring.ts'
 import { settleJob } from '../settle-job.ts'
-import { channelAttempts } from '../wait-after.ts'
 import { LIFE_MS, lifeEnd, type RenewableCalendar } from './life.ts'
-import { putOff } from './put-off.ts'
+import { channelAttempts, putOff } from './put-off.ts'
 
-/**
- * A channel whose renewal is refused so often in a row, in whatever words, is replaced by another.
- */
+/** So often in a row refused, in whatever words; then another channel takes its place. */
 const RENEWALS_MAX = 3
 
 /** Renews one. @returns `gone` when another is wanted. Throws what is no fault of this calendar. */
@@ -28,14 +25,13 @@ export async function renewChannel(
       return 'gone'
     }
     // A channel that was to be reauthorized may have been silent for a while.
-    if (calendar.isAsked) await ring(deps, 'reconcile', [ringOf(calendar)])
+    if (calendar.isAsked) await ring(deps, 'reconcile', [calendar])
     await markRenewed(deps.db, channelId, lifeEnd(answer.expiresAt, deps.clock.now()))
     return 'renewed'
   } catch (error) {
     if (signal.aborted) return 'failed'
     const failure = asFailure(error)
-    // What is said of a channel in odd words may be about this one: another is asked for, and the
-    // old one goes when that is open.
+    // Odd words may be about this channel: another is asked for, and this one goes once it is open.
     const isOdd = settleJob(failure) !== 'later'
     if (isOdd && channelAttempts(failure, calendar.attempts) >= RENEWALS_MAX) return 'gone'
     await putOff(deps, calendar, null, failure)

@@ -1,14 +1,14 @@
 // Calendars without a channel are polled: the vendor offers no push for them, the tenant allows no
 // subscriptions, or the channel was lost and no other could be opened yet. Only those calendars are
 // read, not the others of their connection.
-import { markPolled, pollableCalendars, type PollableCalendar } from '#shared/store/due.ts'
-import { ringPages, type PagedRings, type RingDeps } from './ring-pages.ts'
+import { markPolled, pollableCalendars } from '#shared/store/due.ts'
+import { ringPages } from './ring-pages.ts'
 
 const EVERY_SECONDS = 2 * 60
 
-const POLL: PagedRings<PollableCalendar, 'connectionId'> = {
+/** Rings the calendars whose time has come. */
+export const poll = ringPages({
   reason: 'reconcile',
-  asOf: ({ readAt }) => readAt,
   // Connections.
   pageSize: 200,
   // A run every 2 s, so 250 calendars a second at least: a page is whole.
@@ -17,16 +17,8 @@ const POLL: PagedRings<PollableCalendar, 'connectionId'> = {
   isPageWhole: true,
   read: pollableCalendars,
   by: 'connectionId',
-  mark(db, rung) {
+  mark(db, _connections, rung) {
     const ids = rung.map(({ calendarId }) => calendarId)
     return markPolled(db, ids, EVERY_SECONDS)
   },
-}
-
-/**
- * Rings the calendars whose time has come.
- * @returns how many. Throws Failure; what was not rung stays due.
- */
-export async function poll(deps: RingDeps, signal: AbortSignal): Promise<number> {
-  return ringPages(deps, POLL, signal)
-}
+})

@@ -1,39 +1,42 @@
 // The loop of every job that rings: page past closed gates, ring, mark. Invariant: a row is marked
 // after its ring is durable, so a crash in between rings twice and never not at all.
 import type { RequestReason } from '#schemas/messages.gen.ts'
-import type { Micros } from '#shared/domain/ids.ts'
+import { step, type Step } from '#shared/process/step.ts'
+import type { DueConnection } from '#shared/store/due.ts'
 import type { JobDeps } from '../deps.ts'
 import { allowedPages, type Paging } from '../paging.ts'
-import { mayRing, ring, ringOf, type DoorbellDeps, type RingRow } from './doorbell.ts'
+import { mayRing, ring } from './ring.ts'
 
-export type RingDeps = DoorbellDeps & Pick<JobDeps, 'db' | 'gates'>
-
-export interface PagedRings<Row extends RingRow, Id extends keyof Row> extends Paging<Row, Id> {
+interface PagedRings<Row extends DueConnection, Id extends keyof Row> extends Paging<Row, Id> {
   readonly reason: RequestReason
-  readonly asOf: (row: Row) => Micros | null
   /** Beside the gates that are asked for every ring. */
   readonly isAllowed?: (row: Row) => boolean
+  /** What it is called that they are rung and not yet marked. */
+  readonly step?: Step
   /** Sees to it that what was rung is not due any more. */
-  readonly mark: (db: JobDeps['db'], rung: readonly Row[]) => Promise<unknown>
+  readonly mark: (db: JobDeps['db'], ids: readonly Row[Id][], rung: readonly Row[]) => Promise<unknown>
 }
 
 /**
- * Rings what is due and not behind a closed gate.
- * @returns how many. Throws Failure; what was not rung stays due.
+ * Makes a job that rings what is due and not behind a closed gate.
+ * @returns how many one run rang. Throws Failure; what was not rung stays due.
  */
-export async function ringPages<Row extends RingRow, Id extends keyof Row>(
-  deps: RingDeps,
+export function ringPages<Row extends DueConnection, Id extends keyof Row>(
   rings: PagedRings<Row, Id>,
-  signal: AbortSignal,
-): Promise<number> {
-  const { reason, asOf, isAllowed = () => true, mark } = rings
-  const isOpen = (row: Row) => mayRing(deps.gates, row) && isAllowed(row)
-  let rung = 0
-  for await (const rows of allowedPages(deps, rings, isOpen, signal)) {
-    const due = rows.map((row) => ringOf(row, asOf(row)))
-    await ring(deps, reason, due)
-    await mark(deps.db, rows)
-    rung += rows.length
+): (deps: JobDeps, signal: AbortSignal) => Promise<number> {
+  const { reason, by, isAllowed = () => true, mark } = rings
+  return async (deps, signal) => {
+    let rung = 0
+    const isOpen = (row: Row) => mayRing(deps, row) && isAllowed(row)
+    for await (const rows of allowedPages(deps, rings, isOpen, signal)) {
+      // No listing answers what the sweep finds but one that begins after its ring.
+      const due = rows.map((row) => ({ ...row, asOf: reason === 'sweep' ? null : row.readAt }))
+      await ring(deps, reason, due)
+      if (rings.step) step(rings.step)
+      const ids = rows.map((row) => row[by])
+      await mark(deps.db, ids, rows)
+      rung += rows.length
+    }
+    return rung
   }
-  return rung
 }

@@ -1,46 +1,30 @@
 // The net under every other ring: whatever is owed and overdue is rung here, connections and single
 // calendars, so that no state with work exists that nothing will ring. It finds what a lost retry
 // record, a crash or a bug elsewhere left behind.
-import { step } from '#shared/process/step.ts'
-import {
-  markCalendarsRung,
-  markRung,
-  overdueCalendars,
-  overdueConnections,
-  type DueConnection,
-  type OwedCalendar,
-} from '#shared/store/due.ts'
-import { ringPages, type PagedRings, type RingDeps } from './ring-pages.ts'
+import { markCalendarsRung, markRung, overdueCalendars, overdueConnections } from '#shared/store/due.ts'
+import type { JobDeps } from '../deps.ts'
+import { ringPages } from './ring-pages.ts'
 
-const SWEEP = { reason: 'sweep', asOf: () => null, pageSize: 500, perRun: Infinity } as const
+const SWEEP = { reason: 'sweep', pageSize: 500, perRun: Infinity, step: 'scheduler.sweep-rung' } as const
 
-const CONNECTIONS: PagedRings<DueConnection, 'connectionId'> = {
+const sweepConnections = ringPages({
   ...SWEEP,
   read: overdueConnections,
   by: 'connectionId',
-  mark(db, rung) {
-    step('scheduler.sweep-rung')
-    const ids = rung.map(({ connectionId }) => connectionId)
-    return markRung(db, ids)
-  },
-}
+  mark: markRung,
+})
 
-const CALENDARS: PagedRings<OwedCalendar, 'calendarId'> = {
+const sweepCalendars = ringPages({
   ...SWEEP,
   read: overdueCalendars,
   by: 'calendarId',
-  mark(db, rung) {
-    step('scheduler.sweep-rung')
-    const ids = rung.map(({ calendarId }) => calendarId)
-    return markCalendarsRung(db, ids)
-  },
-}
+  mark: markCalendarsRung,
+})
 
 /**
  * Rings each overdue connection and calendar once. One whose gate is closed is left as it is and
  * found again when the gate has opened.
- * @returns how many were rung. Throws Failure; what was not rung is overdue still.
  */
-export async function sweep(deps: RingDeps, signal: AbortSignal): Promise<number> {
-  return (await ringPages(deps, CONNECTIONS, signal)) + (await ringPages(deps, CALENDARS, signal))
+export async function sweep(deps: JobDeps, signal: AbortSignal): Promise<number> {
+  return (await sweepConnections(deps, signal)) + (await sweepCalendars(deps, signal))
 }

@@ -53,7 +53,6 @@ function relayIn(
     db,
     owner,
     logger: quiet,
-    published: () => undefined,
     openProducer: async (shard) =>
       around(
         await openTransactionalProducer(

@@ -6,7 +6,7 @@ import type { SyncRetryScheduled } from '#schemas/messages.gen.ts'
 import { TOPICS } from '#schemas/topics.ts'
 import type { Codec } from '#shared/kafka/codec.ts'
 import { DueHeap } from '../../../services/retry/due-heap.ts'
-import { openSchedulings, type Scheduling } from '../../../services/retry/intake.ts'
+import { openSchedulings, type RetryDeps, type Scheduling } from '../../../services/retry/intake.ts'
 import { ringDue } from '../../../services/retry/ring.ts'
 import { eventually } from '../../support/eventually.ts'
 import { HandMadeKafka, readJson } from '../../support/hand-made-kafka.ts'
@@ -40,16 +40,10 @@ function world(partitions = 1) {
   const heap = new DueHeap<Scheduling>()
   const { producer } = kafka
   const clock = { now: () => 20 }
-  const intake = openSchedulings(kafka.open, {
-    codec,
-    heap,
-    producer,
-    clock,
-    logger: pino({ level: 'silent' }),
-  })
-  const gates = { jobs: () => ({ state: 'on' }) } as Parameters<typeof ringDue>[0]['gates']
-  const ring = () =>
-    ringDue({ codec, heap, gates, clock, producer: { ...producer, [Symbol.asyncDispose]: async () => {} } })
+  const gates = { jobs: () => ({ state: 'on' }) } as RetryDeps['gates']
+  const deps: RetryDeps = { codec, heap, producer, gates, clock, logger: pino({ level: 'silent' }) }
+  const intake = openSchedulings(kafka.open, deps)
+  const ring = () => ringDue(deps)
   const stop = async () => {
     await intake[Symbol.asyncDispose]()
     return kafka.committed.get(0)
