@@ -21,8 +21,6 @@ export interface Refusals extends AsyncDisposable {
 const GROUP_MAX = 1000
 const QUEUE_MAX = 10_000
 const WAIT_MAX_MS = 2500
-/** Callers have their answers when this begins: what is left came too late for them. */
-const DRAIN_MAX_MS = 1000
 
 /** A writer of refusals over an open database, which the caller closes after it. */
 export function createRefusals(deps: { readonly db: Queryable; readonly logger: Logger }): Refusals {
@@ -32,7 +30,6 @@ export function createRefusals(deps: { readonly db: Queryable; readonly logger: 
     groupMax: GROUP_MAX,
     queueMax: QUEUE_MAX,
     waitMaxMs: WAIT_MAX_MS,
-    drainMaxMs: DRAIN_MAX_MS,
     onFailure: (error, refusals) => {
       deps.logger.warn(
         { err: error, refusals },

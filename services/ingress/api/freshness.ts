@@ -13,8 +13,7 @@ import {
 } from '#shared/store/connection-status.ts'
 import { instantOf } from './times.ts'
 
-/** What is told to whoever asks without a span that can be read. */
-export const SPAN_NEEDED =
+const SPAN_NEEDED =
   'from and to are instants with their offset, like 2026-05-04T09:00:00Z or 2026-05-04T09:00:00%2B02:00.'
 
 const DAY_MICROS = 86_400_000_000

@@ -130,7 +130,7 @@ export function troublePage(vendor: VendorName): Explanation {
 }
 
 /** What the vendor sent the browser back with, instead of a code. */
-export interface ConsentRefusal {
+interface ConsentRefusal {
   readonly error?: unknown
   readonly error_description?: unknown
   /**
@@ -146,15 +146,14 @@ export interface ConsentRefusal {
  */
 export function refusedConsent(
   vendor: VendorName,
-  error: unknown,
-  more: ConsentRefusal = {},
-  approvalUrl: string | null = null,
+  refusal: ConsentRefusal,
+  approvalUrl?: string | null,
 ): Explanation {
-  if (isApproval({ error, ...more })) return APP_APPROVED
-  const word = vendor === 'microsoft' ? microsoftWordIn(more.error_description) : null
+  if (isApproval(refusal)) return APP_APPROVED
+  const word = vendor === 'microsoft' ? microsoftWordIn(refusal.error_description) : null
   if (word?.code === 'vendor/admin-required') return askAdministrator(vendor, approvalUrl)
   if (word?.code === 'vendor/client-rejected') return appNotSetUp(vendor)
-  switch (error) {
+  switch (refusal.error) {
     case 'access_denied':
       return {
         status: 403,
@@ -224,10 +223,9 @@ export function partialConsent(vendor: VendorName): Explanation {
  */
 export function failedGrant(
   vendor: VendorName,
-  failure: Failure,
-  approvalUrl: string | null = null,
+  { code, kind }: Failure,
+  approvalUrl?: string | null,
 ): Explanation {
-  const { code, kind } = failure
   if (code === 'vendor/grant-revoked') {
     return {
       status: 400,
@@ -287,7 +285,7 @@ export function noCalendars(vendor: VendorName): Explanation {
   }
 }
 
-function askAdministrator(vendor: VendorName, approvalUrl: string | null): Explanation {
+function askAdministrator(vendor: VendorName, approvalUrl: string | null = null): Explanation {
   return {
     status: 403,
     title: 'Your organization does not allow this yet',
