@@ -43,24 +43,24 @@ program
   .action(async () => (await import('./prepare.ts')).prepareTables(await settings(), output()))
 
 const topics = program.command('topics').description('the topics of schemas/topics.json')
-topics
-  .command('apply')
-  .description('create what is missing, then verify')
-  .action(async () => (await import('./prepare.ts')).prepareTopics('apply', await settings(), output()))
-topics
-  .command('verify')
-  .description('compare partitions and policies; changes nothing')
-  .action(async () => (await import('./prepare.ts')).prepareTopics('verify', await settings(), output()))
-
 const schemas = program.command('schemas').description('the message schemas of schemas/messages')
-schemas
-  .command('apply')
-  .description('register every schema (BACKWARD_TRANSITIVE)')
-  .action(async () => (await import('./prepare.ts')).prepareSchemas('apply', await settings(), output()))
-schemas
-  .command('verify')
-  .description('check that every schema is registered; changes nothing')
-  .action(async () => (await import('./prepare.ts')).prepareSchemas('verify', await settings(), output()))
+for (const [verb, ofTopics, ofSchemas] of [
+  ['apply', 'create what is missing, then verify', 'register every schema (BACKWARD_TRANSITIVE)'],
+  [
+    'verify',
+    'compare partitions and policies; changes nothing',
+    'check that every schema is registered; changes nothing',
+  ],
+] as const) {
+  topics
+    .command(verb)
+    .description(ofTopics)
+    .action(async () => (await import('./prepare.ts')).prepareTopics(verb, await settings(), output()))
+  schemas
+    .command(verb)
+    .description(ofSchemas)
+    .action(async () => (await import('./prepare.ts')).prepareSchemas(verb, await settings(), output()))
+}
 
 program
   .command('toggles')
@@ -167,7 +167,7 @@ letters
   .option('--filter <name=value>', FILTER, collect)
   .option('--all', 'with those that came back already')
   .option('--limit <n>', 'how many', '100')
-  .action(async (options: DeadLetterOptions) =>
+  .action(async (options: DeadLetterOptions & { limit: string }) =>
     (await import('./dead-letters.ts')).listLetters(options, await settings(), output()),
   )
 letters
