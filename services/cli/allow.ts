@@ -1,5 +1,5 @@
 // `calstream allow` and `calstream gates`: who is let in and what runs, changed at the flag server
-// as an operator would in its console. Invariants: nobody is let in who was not named, so a list
+// as an operator would in its console. Invariants: only who was named is let in, so a list
 // that is off with others on it is not switched on by the way; what was done is read back and told.
 import { GATES } from '#shared/domain/gates.ts'
 import { connectionId } from '#shared/domain/ids.ts'
@@ -91,11 +91,11 @@ function refuseSurprise({ list, ids, before }: Change, isRemoval: boolean): void
   if (ids === null) return
   if (before.form === 'other')
     throw new UserError(
-      `${list} is no plain list, so it lets nobody in. Put it right in the console of Unleash, or begin anew: calstream allow --everybody --remove.`,
+      `${list} is no plain list, so it lets no one in. Put it right in the console of Unleash, or begin anew: calstream allow --everybody --remove.`,
     )
   if (isRemoval && before.form === 'everybody' && before.enabled)
     throw new UserError(
-      `${list} lets everybody in, so nobody can be taken out alone. Begin a list: calstream allow --everybody --remove, then allow those who stay.`,
+      `${list} lets everybody in, so no one can be taken out alone. Begin a list: calstream allow --everybody --remove, then allow those who stay.`,
     )
   const others = lowered(before).filter((id) => !ids.includes(id))
   if (!isRemoval && !before.enabled && (others.length > 0 || before.form === 'everybody'))
@@ -179,7 +179,7 @@ export async function listGates(env: NodeJS.ProcessEnv, output: Output): Promise
 
 /**
  * Switches one toggle on or off. Throws UserError for a name that is none,
- * and for a list that would let nobody in.
+ * and for a list that would let no one in.
  */
 export async function switchGate(
   verb: 'open' | 'close',
@@ -194,10 +194,10 @@ export async function switchGate(
   if (verb === 'open' && isAllowlistName(gate)) {
     const before = await reached(() => standingAllowlist(address, gate, signal))
     if (before === null || before.form === 'empty')
-      throw new UserError(`${gate} has nobody on it yet; see calstream allow --help.`)
+      throw new UserError(`${gate} has no one on it yet; see calstream allow --help.`)
     if (before.form === 'other')
       throw new UserError(
-        `${gate} is no plain list, so it would let nobody in. Put it right in the console of Unleash.`,
+        `${gate} is no plain list, so it would let no one in. Put it right in the console of Unleash.`,
       )
   }
   await reached(() => setToggle(address, gate, verb === 'open', signal))

@@ -42,11 +42,11 @@ export interface ReplayOptions extends DeadLetterOptions {
   readonly dryRun?: boolean
   /** Those that came back already too. */
   readonly force?: boolean
-  /** Those that nobody could read too. */
+  /** Those that no reader understood too. */
   readonly anyway?: boolean
 }
 
-/** What nobody could read comes back as another dead letter, as long as its reader is the same. */
+/** What no reader understood comes back as another dead letter until a reader is changed. */
 const UNREADABLE = 'message/unreadable'
 
 /**
@@ -91,7 +91,7 @@ export async function showLetter(id: string, env: NodeJS.ProcessEnv, output: Out
 
 /**
  * Puts dead letters back into their topics: those named, or those that a filter picks. One
- * that came back already is left alone unless `force`, one that nobody could read unless
+ * that came back already is left alone unless `force`, one that no reader understood unless
  * `anyway`. Throws UserError for one that is not there, when nothing is picked out, or when
  * one could not be put back.
  */
@@ -196,7 +196,7 @@ function judge(
   if (record.headers.has('dead-letter-key')) return no('its key is no text')
   if (row.code === UNREADABLE && !anyway)
     return no(
-      'nobody could read it, so it would come back as another dead letter: dismiss it, or --anyway once its reader can',
+      'no reader understood it, so it would come back as another dead letter: dismiss it, or --anyway once its reader can',
     )
   const own = [...record.headers].filter(([name]) => !name.startsWith('dead-letter-'))
   return {

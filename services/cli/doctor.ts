@@ -183,7 +183,7 @@ async function flags(env: NodeJS.ProcessEnv): Promise<string> {
 export async function consolePassword(env: NodeJS.ProcessEnv): Promise<string> {
   const isOpen = await isDefaultLoginOpen(consoleOf(env), AbortSignal.timeout(LIMIT_MS))
   if (!isOpen) return 'the default password is refused'
-  const found = `the user ${CONSOLE_USER} has the password that every Unleash begins with: anybody who reaches it turns every gate`
+  const found = `the user ${CONSOLE_USER} has the password that every Unleash begins with: any person who reaches it turns every gate`
   throw new Red(found, CONSOLE_REMEDY)
 }
 
@@ -216,7 +216,7 @@ async function vendor(
   const told = failed.length > 0 ? `; the last sync failed for ${failed.join(', ')}` : ''
   if (looked.some(({ restingVendors }) => restingVendors.includes(name))) {
     const found = `answers without a token, but its calls fail, so it is left alone for a while${told}`
-    throw new Red(found, 'it is tried again by itself; look at its status page if it stays')
+    throw new Red(found, 'it is tried again automatically; look at its status page if it stays')
   }
   return `answers${told}`
 }

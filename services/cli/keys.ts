@@ -1,7 +1,7 @@
 // `calstream keys rotate`: seals every stored credential with the current key, so that older keys
 // can be dropped. Invariants: a token refresh that happens meanwhile wins and its row is read
 // again; what does not open is reported and left as it is; nothing that was sealed is ever printed.
-// Stopped at any moment it has lost nothing, and the next run goes on with what is left.
+// Stopped at any moment it has lost nothing, and the next run continues with what is left.
 import { z } from 'zod'
 import { Failure } from '#shared/domain/failure.ts'
 import type { ConnectionId } from '#shared/domain/ids.ts'

@@ -1,6 +1,6 @@
 // `calstream status`: what is not well, the worst first, and then the figures. Everything is
 // looked at side by side, each for at most three seconds, so that a part that is frozen is told of
-// and keeps nobody waiting.
+// and keeps no one waiting.
 import { connectionWords, STALE_AFTER_MS } from '#shared/domain/connection-words.ts'
 import type { GateDecision } from '#shared/domain/gates.ts'
 import { isoOf } from '#shared/domain/instant.ts'
@@ -87,7 +87,7 @@ async function gather(env: NodeJS.ProcessEnv): Promise<Seen> {
 
 /**
  * One by one are named those whose trouble is their own:
- * a gate that is closed for everybody is told once.
+ * a gate that is closed for all is told once.
  */
 function namedStates(toggles: Toggles | null): readonly string[] {
   const isForAll = toggles === null || admissionOf(toggles).sync !== 'on'

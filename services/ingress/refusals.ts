@@ -2,7 +2,7 @@
 // sent, because vendors do not repeat a 403. Grouped, so that a storm against a closed gate costs
 // few statements; a refusal joins only a group whose statement has not been sent, since the
 // scheduler may delete the row at the seq of an earlier one.
-import type { GateName } from '#shared/domain/gates.ts'
+import { whyClosed, type GateDecision, type GateName } from '#shared/domain/gates.ts'
 import type { ConnectionId } from '#shared/domain/ids.ts'
 import { step } from '#shared/process/step.ts'
 import type { Logger } from '#shared/process/log.ts'
@@ -10,12 +10,21 @@ import { metrics } from '#shared/process/metrics.ts'
 import type { Queryable } from '#shared/store/database.ts'
 import { holdRequests, type HeldRow } from '#shared/store/held-requests.ts'
 import { createGroupCommit } from './group-commit.ts'
+import { unavailable, type ProblemDetails } from './server.ts'
 
 export interface Refusals extends AsyncDisposable {
   /**
    * Whether the rows of all these connections are committed; false is answered 503. Never rejects.
    */
   hold(connections: readonly ConnectionId[], gate: GateName): Promise<boolean>
+}
+
+export const GATES_UNKNOWN = unavailable('The gates cannot be read at the moment. Send it again later.')
+
+/** What is said at a closed gate once `what` is kept. */
+export function keptUntilOpen(what: string, decision: Extract<GateDecision, { state: 'off' }>): ProblemDetails {
+  const detail = `${whyClosed(decision)} ${what} is kept and handled once the gate is open.`
+  return { status: 403, error: decision.text, detail }
 }
 
 const GROUP_MAX = 1000

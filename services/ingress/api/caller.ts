@@ -1,4 +1,4 @@
-// Who calls the API: the app of one provider for itself, or an operator for anybody.
+// Who calls the API: the app of one provider for itself, or an operator for any.
 // Invariant: a caller learns nothing about another provider: its id and its connections get
 // the answer of ids that do not exist.
 import type { FastifyReply, FastifyRequest } from 'fastify'
@@ -27,9 +27,9 @@ export const CONNECTION_NOT_FOUND: ProblemDetails = {
 }
 
 /**
- * The caller that the claims of a good token name; null when they name nobody. A provider_id that
- * is no uuid names nobody, whatever scope stands beside it: who put it there meant a provider, not
- * an operator. A scope is one text of words with spaces between (RFC 8693 §4.2); a list is none.
+ * The caller that the claims of a good token name; null when they name none. A provider_id that is
+ * no uuid names none, whatever scope stands beside it: who put it there meant a provider, not an
+ * operator. A scope is one text of words with spaces between (RFC 8693 §4.2); a list is none.
  */
 export function callerOf(claims: Readonly<Record<string, unknown>> | null): Caller | null {
   if (claims === null) return null
@@ -76,7 +76,7 @@ export function chooseProvider(
   return named !== null && named !== caller.id ? { problem: PROVIDER_NOT_FOUND } : { provider: caller.id }
 }
 
-/** The provider that a connection has to belong to; null when it may be anybody's. */
+/** The provider that a connection has to belong to; null when it may be any. */
 export function ownerFor(caller: Caller): ProviderId | null {
   return caller.kind === 'operator' ? null : caller.id
 }

@@ -1,7 +1,7 @@
 // `DELETE /api/calendar/connections/:id`: the end of a connection, in one transaction:
 // disconnected under a new epoch, cursors gone, event rows gone and told as removed, the news in
 // the outbox. Channels, the grant and the credentials end afterwards, in the scheduler, because
-// vendors may be away. No gate closes it: whoever takes back consent is never told to wait.
+// vendors may be away. No gate closes it: a person who takes back consent is never told to wait.
 // Repeating it changes nothing.
 import type { FastifyInstance } from 'fastify'
 import { connectionId, isUuid, type ConnectionId, type ProviderId } from '#shared/domain/ids.ts'

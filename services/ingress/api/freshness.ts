@@ -36,7 +36,7 @@ export interface Unbacked {
 
 const OLDER_RULES: StaleReason = {
   code: 'older_rules',
-  text: `Its events were read before answers counted, so declined ones may still block. It is read again by itself within ${REREAD_SPREAD_HOURS} hours.`,
+  text: `Its events were read before answers counted, so declined ones may still block. It is read again automatically within ${REREAD_SPREAD_HOURS} hours.`,
 }
 
 /** Each says the same; an app that has more asks for one connection at a time. */
@@ -91,7 +91,7 @@ export async function unbackedReasons(
     const text = 'No calendar of this account is synced, so nothing is known about it.'
     return connected.map(({ id }) => ({ code: 'no_calendar_selected', text, connection_id: id }))
   }
-  // Whoever left beside others who are synced is asked about no more.
+  // An account that left beside others that are synced is asked about no more.
   if (isBacked) return []
   const text =
     found.length > 0

@@ -1,5 +1,5 @@
 // `GET /openapi.json`: schemas/openapi.yaml as JSON, with the address of this installation as its
-// server. Everybody may read it.
+// server. It needs no token.
 import { readFileSync } from 'node:fs'
 import type { FastifyInstance } from 'fastify'
 import { parse } from 'yaml'

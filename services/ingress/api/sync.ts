@@ -4,7 +4,6 @@
 // before the 403; 202 names exactly the connections whose rings are durable, and says of the
 // others why they were not asked.
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import { whyClosed, type GateDecision } from '#shared/domain/gates.ts'
 import { connectionId, isUuid, providerId, type ConnectionId, type ProviderId } from '#shared/domain/ids.ts'
 import { metrics } from '#shared/process/metrics.ts'
 import type { Queryable } from '#shared/store/database.ts'
@@ -15,6 +14,7 @@ import {
   type ProviderConnection,
   type ProviderConnections,
 } from '#shared/store/provider-connections.ts'
+import { GATES_UNKNOWN, keptUntilOpen } from '../refusals.ts'
 import { badRequest, sendProblem, unavailable, type ProblemDetails } from '../server.ts'
 import {
   callerIn,
@@ -62,6 +62,7 @@ interface Target extends ProviderConnections {
 
 /** On no allowlist, so what its gate says first is what the switch says. */
 const NO_PROVIDER = providerId('00000000-0000-0000-0000-000000000000')
+const REQUEST = 'The request'
 const NOT_KEPT = unavailable('The request could not be stored. Send it again later.')
 
 /**
@@ -110,9 +111,9 @@ function route(app: FastifyInstance, deps: SyncApiDeps, path: string, { members,
  */
 function strangersAnswer({ gates }: SyncApiDeps): ProblemDetails {
   const decision = gates.sync(NO_PROVIDER)
-  if (decision.state === 'unknown') return unknownGate()
+  if (decision.state === 'unknown') return GATES_UNKNOWN
   const isSwitchedOff = decision.state === 'off' && decision.gate === 'CALENDAR_SYNC_ENABLED'
-  return isSwitchedOff ? forbidden(decision) : UNAUTHORIZED
+  return isSwitchedOff ? keptUntilOpen(REQUEST, decision) : UNAUTHORIZED
 }
 
 function namedInPath({ params }: FastifyRequest): Named {
@@ -165,11 +166,11 @@ async function closedGate(
 ): Promise<ProblemDetails | null> {
   const decision = deps.gates.sync(provider)
   if (decision.state === 'on') return null
-  if (decision.state === 'unknown') return unknownGate()
+  if (decision.state === 'unknown') return GATES_UNKNOWN
   const found = await target()
   const active = 'status' in found ? [] : found.connections.filter(({ status }) => status === 'active')
   const ids = active.map(({ id }) => id)
-  return (await deps.refusals.hold(ids, decision.gate)) ? forbidden(decision) : NOT_KEPT
+  return (await deps.refusals.hold(ids, decision.gate)) ? keptUntilOpen(REQUEST, decision) : NOT_KEPT
 }
 
 async function askForSync(
@@ -197,7 +198,7 @@ async function ask(deps: SyncApiDeps, target: Target, reply: FastifyReply): Prom
   const decided = connections
     .filter(({ status }) => status === 'active')
     .map((connection) => ({ connection, decision: deps.gates.sync(provider, connection.id) }))
-  if (decided.some(({ decision }) => decision.state === 'unknown')) return sendProblem(reply, unknownGate())
+  if (decided.some(({ decision }) => decision.state === 'unknown')) return sendProblem(reply, GATES_UNKNOWN)
 
   const open = decided.flatMap(({ connection, decision }) => (decision.state === 'on' ? [connection] : []))
   const refused = decided.flatMap(({ connection, decision }) =>
@@ -207,7 +208,7 @@ async function ask(deps: SyncApiDeps, target: Target, reply: FastifyReply): Prom
     refused.map(({ connection, decision }) => deps.refusals.hold([connection.id], decision.gate)),
   )
   if (kept.includes(false) || !(await ringEach(deps, target, open))) return sendProblem(reply, NOT_KEPT)
-  if (open.length === 0 && refused[0]) return sendProblem(reply, forbidden(refused[0].decision))
+  if (open.length === 0 && refused[0]) return sendProblem(reply, keptUntilOpen(REQUEST, refused[0].decision))
   return reply.code(202).send({
     provider_id: provider,
     connections: open.map(({ id, vendor }) => ({ id, vendor })),
@@ -241,13 +242,4 @@ async function ringEach(
     if (answers.some((answer) => answer !== 'durable')) return false
   }
   return true
-}
-
-function forbidden(decision: Extract<GateDecision, { state: 'off' }>): ProblemDetails {
-  const detail = `${whyClosed(decision)} The request is kept and handled once the gate is open.`
-  return { status: 403, error: decision.text, detail }
-}
-
-function unknownGate(): ProblemDetails {
-  return unavailable('The gates cannot be read at the moment. Send it again later.')
 }

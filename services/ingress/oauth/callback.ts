@@ -1,5 +1,5 @@
 // `GET /api/auth/<vendor>/calendar/callback`: the browser comes back. gate → state, once, in the
-// same browser → code → account and calendars → one transaction. Invariants: whoever is refused
+// same browser → code → account and calendars → one transaction. Invariants: a refused browser
 // changes nothing; the state is spent before the code is sent, since a code that arrives twice
 // costs the person the grant (RFC 6749 §4.1.2); whatever goes wrong after that, the person can try
 // again, while no try of the link has connected an account.
@@ -31,8 +31,7 @@ import {
 import { callbackUrl, CHAIN_LIFE_MS, VERIFIER_FIELD, type FlowDeps } from './flow.ts'
 import { oauthRefusal, readingOf } from './gate.ts'
 import { FLOW_HEADERS, sendPage, sendProblemPage } from './page.ts'
-import { withOutcome } from './return-to.ts'
-import { isOfBrowser, nextTry, returnOf, wayBack } from './ways-on.ts'
+import { isOfBrowser, nextTry, wayBack } from './ways-on.ts'
 
 /** Code, account and calendars together; a person does not wait longer, and can try again. */
 const VENDOR_MS_MAX = 20_000
@@ -205,10 +204,8 @@ function sendConnected(
   const { connectionId, calendars, isNew } = connected
   deps.logger.info({ vendor: flow.vendor, connectionId, calendars, isNew }, 'an account was connected')
   const isOther = flow.reconnects !== null && flow.reconnects !== connectionId
-  const back = returnOf(deps, flow)
-  const target =
-    back === null ? null : withOutcome(back, { calendar_status: 'connected', connection_id: connectionId })
-  if (target !== null && !isOther) return reply.headers(FLOW_HEADERS).redirect(target, 302)
+  const [back] = wayBack(deps, { ...flow, connectionId })
+  if (back !== undefined && !isOther) return reply.headers(FLOW_HEADERS).redirect(back.href, 302)
   const account = label ?? `your ${VENDOR_NAMES[flow.vendor]} account`
   return sendPage(request, reply, {
     status: 200,
@@ -222,6 +219,6 @@ function sendConnected(
           `${account} ${readingOf(deps.gates.sync(flow.providerId, connectionId))}`,
           'You can close this page.',
         ],
-    actions: target === null ? [] : [{ label: 'Continue', href: target }],
+    actions: back === undefined ? [] : [{ ...back, label: 'Continue' }],
   })
 }

@@ -101,13 +101,13 @@ async function linkedTry(deps: FlowDeps, vendor: VendorName, named: NamedTry | n
   return named === null || flow === null || flow.vendor !== vendor ? null : { flow, named }
 }
 
-/** What `beginTry` will say, so that nobody gets a button in vain. */
+/** What `beginTry` will say, so that no person gets a button in vain. */
 function isOpen(flow: Flow, { attempt }: NamedTry, browserHash: Buffer | null): boolean {
   if (flow.attempt !== attempt - 1 || flow.connectionId !== null || flow.isOver) return false
   return flow.attempt === 0 ? flow.browserHash === null && !flow.isExpired : isOfBrowser(flow, browserHash)
 }
 
-/** Only the browser that followed a link learns that it was followed, and may go on. */
+/** Only the browser that followed a link learns that it was followed, and may continue. */
 async function refuseLink(
   deps: FlowDeps,
   { flow, named }: Linked,

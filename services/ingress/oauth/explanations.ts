@@ -81,7 +81,7 @@ export function askingPage({ vendor, appName, host, account }: Asking): Explanat
     status: 200,
     title: `${who} asks to read your ${name} calendar`,
     paragraphs: [
-      `If you go on, you choose an account at ${name}. Its calendars are then connected to ${app ?? 'that app'}, whoever asked for this link.`,
+      `If you continue, you choose an account at ${name}. Its calendars are then connected to ${app ?? 'that app'}, no matter who asked for this link.`,
       ...(account === null ? [] : [`It asks for ${account}, which was connected before.`]),
       'We read when your events are, what they are called, where they take place and who invites. We never change or delete anything.',
       ...(host === null || host === app ? [] : [`Afterwards you go back to ${host}.`]),
@@ -201,7 +201,7 @@ export const APP_APPROVED: Explanation = {
   title: 'The app is approved for your organization',
   paragraphs: [
     'From now on people of your organization can connect their calendars with it.',
-    'Calendars that waited for this go on by themselves within an hour. Whoever could not connect theirs goes back to the app and starts again there.',
+    'Calendars that waited for this continue automatically within an hour. People who could not connect theirs go back to the app and start again there.',
   ],
 }
 
@@ -267,7 +267,7 @@ function appNotSetUp(vendor: VendorName): Explanation {
     status: 503,
     title: 'The app is not set up correctly',
     paragraphs: [
-      `${VENDOR_NAMES[vendor]} does not accept our app, whoever signs in. You did nothing wrong. Nothing was connected.`,
+      `${VENDOR_NAMES[vendor]} does not accept our app, no matter who signs in. You did nothing wrong. Nothing was connected.`,
       'Tell the people behind the app that you came from. When they have mended it, try again.',
     ],
     headers: { 'retry-after': RETRY_AFTER_S },

@@ -1,6 +1,6 @@
 // What a person reads in the browser: one small page, plain HTML without scripts, pictures or
 // anything from elsewhere. Invariants: whatever is not ours is escaped; the address of the page,
-// which may hold a code, is told to nobody and kept nowhere (no-referrer, no-store); a program that
+// which may hold a code, is told to no one and kept nowhere (no-referrer, no-store); a program that
 // does not take HTML gets the same words as a problem document.
 import { createHash } from 'node:crypto'
 import type { FastifyReply, FastifyRequest } from 'fastify'

@@ -1,5 +1,5 @@
-// Where sockets come in: each gets a place and a guard before HTTP sees it. The server goes on
-// owning what it listens on, its limits of time and its shutdown.
+// Where sockets come in: each gets a place and a guard before HTTP sees it. The server still
+// owns what it listens on, its limits of time and its shutdown.
 import { ServerResponse, type IncomingMessage, type Server } from 'node:http'
 import type { Socket } from 'node:net'
 import { inNetworks } from './addresses.ts'

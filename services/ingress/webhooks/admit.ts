@@ -3,12 +3,12 @@
 // open; a closed gate keeps a signed notification as a row before it says 403.
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { readChannelToken, type ChannelClaims, type ChannelKeys } from '#shared/domain/channel-token.ts'
-import { whyClosed, type GateDecision, type Gates } from '#shared/domain/gates.ts'
+import type { GateDecision, Gates } from '#shared/domain/gates.ts'
 import type { VendorName } from '#shared/domain/ids.ts'
 import type { Clock } from '#shared/process/clock.ts'
 import { metrics } from '#shared/process/metrics.ts'
 import type { Publisher, Ring } from '../publisher.ts'
-import type { Refusals } from '../refusals.ts'
+import { GATES_UNKNOWN, keptUntilOpen, type Refusals } from '../refusals.ts'
 import { unavailable, type ProblemDetails } from '../server.ts'
 import type { ChannelNotices } from './channel-notices.ts'
 
@@ -60,12 +60,10 @@ async function refuse(
   claims: ChannelClaims | null,
 ): Promise<Admission> {
   const refused = (problem: ProblemDetails) => ({ kind: 'refused', claims, problem }) as const
-  if (decision.state === 'unknown')
-    return refused(unavailable('The gates cannot be read at the moment. Send it again later.'))
+  if (decision.state === 'unknown') return refused(GATES_UNKNOWN)
   const kept = claims === null || (await deps.refusals.hold([claims.connectionId], decision.gate))
   if (!kept) return refused(NOT_DURABLE)
-  const detail = `${whyClosed(decision)} A signed notification is kept and handled once the gate is open.`
-  return refused({ status: 403, error: decision.text, detail })
+  return refused(keptUntilOpen('A signed notification', decision))
 }
 
 /** What an admitted notification rings for. */
