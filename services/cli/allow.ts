@@ -68,9 +68,7 @@ interface Asked {
 }
 
 function askedOf({ provider = [], connection = [], everybody = false }: AllowOptions): readonly Asked[] {
-  const idsOf = (option: string, ids: readonly string[]) => [
-    ...new Set(ids.map((id) => uuidOf(option, id))),
-  ]
+  const idsOf = (option: string, ids: readonly string[]) => [...new Set(ids.map((id) => uuidOf(option, id)))]
   const asked = [
     { list: PROVIDERS, ids: idsOf('--provider', provider) },
     { list: CONNECTIONS, ids: idsOf('--connection', connection) },

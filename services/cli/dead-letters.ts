@@ -165,7 +165,9 @@ export async function dismissLetters(
     database,
     rows.map(({ id }) => id),
   )
-  output.rows(rows.map(({ id, originTopic, code }) => ({ id, topic: originTopic, code, outcome: 'dismissed' })))
+  output.rows(
+    rows.map(({ id, originTopic, code }) => ({ id, topic: originTopic, code, outcome: 'dismissed' })),
+  )
 }
 
 /**

@@ -54,7 +54,7 @@ export async function rotateKeys(
   const config = readEnv(z.object({ ...postgresEnv, ...credentialsEnv }), urlOf('scheduler', env))
   await using db = openDatabaseOf(env, cliLogger())
   const report = await rotate({ db, keyring: parseKeyring(config.CREDENTIALS_KEYS) }, options.dryRun)
-  const inUse = (await countByKey(db)).map(({ kid, connections }) => [kid, connections])
+  const inUse = await countByKey(db)
   output.object({
     current_key: report.currentKey,
     dry_run: options.dryRun,
@@ -63,7 +63,7 @@ export async function rotateKeys(
     refreshed_meanwhile: report.refreshedMeanwhile,
     unreadable: report.unreadable,
     left: report.left,
-    connections_by_key: Object.fromEntries(inUse),
+    connections_by_key: Object.fromEntries(inUse.map(({ kid, connections }) => [kid, connections])),
   })
   if (report.unreadable.length > 0) {
     throw new UserError(

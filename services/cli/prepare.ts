@@ -113,11 +113,13 @@ function complainOf(problems: readonly string[]): void {
  */
 export async function prepareToggles(env: NodeJS.ProcessEnv, output: Output): Promise<void> {
   const seed = { switchesOn: true, providerIds: [], connectionIds: [] }
-  const made = await seedToggles(flagAdminOf(env), seed, AbortSignal.timeout(LIMIT_MS)).catch((error: unknown) => {
-    throw new UserError(
-      `The toggles could not be made: ${wordsOf(error)}. Check UNLEASH_URL and UNLEASH_ADMIN_TOKEN.`,
-    )
-  })
+  const made = await seedToggles(flagAdminOf(env), seed, AbortSignal.timeout(LIMIT_MS)).catch(
+    (error: unknown) => {
+      throw new UserError(
+        `The toggles could not be made: ${wordsOf(error)}. Check UNLEASH_URL and UNLEASH_ADMIN_TOKEN.`,
+      )
+    },
+  )
   output.rows(
     made.map((toggle) => ({ made: toggle })),
     'All toggles are there.',

@@ -113,14 +113,7 @@ async function entryOf(codec: Codec, topic: Followed, record: InboundRecord): Pr
   }
 }
 
-function eventLine({
-  sequence,
-  change,
-  removalReason,
-  event,
-  vendorEventId,
-  vendor,
-}: EventChanged): string {
+function eventLine({ sequence, change, removalReason, event, vendorEventId, vendor }: EventChanged): string {
   const head = `#${sequence} ${vendor}`
   if (event === null) return `${head} ${change} (${removalReason ?? 'no reason'}) ${vendorEventId}`
   const { title, start, end, status, busy } = event

@@ -103,7 +103,7 @@ export function createPublisher(deps: PublisherDeps): Publisher {
 
   const coalescer = createCoalescer(publish)
   return {
-    ring: coalescer.ring,
+    ring: (ring) => coalescer.ring(ring),
     async [Symbol.asyncDispose]() {
       await coalescer[Symbol.asyncDispose]()
       await commits[Symbol.asyncDispose]()

@@ -22,7 +22,10 @@ export interface Refusals extends AsyncDisposable {
 export const GATES_UNKNOWN = unavailable('The gates cannot be read at the moment. Send it again later.')
 
 /** What is said at a closed gate once `what` is kept. */
-export function keptUntilOpen(what: string, decision: Extract<GateDecision, { state: 'off' }>): ProblemDetails {
+export function keptUntilOpen(
+  what: string,
+  decision: Extract<GateDecision, { state: 'off' }>,
+): ProblemDetails {
   const detail = `${whyClosed(decision)} ${what} is kept and handled once the gate is open.`
   return { status: 403, error: decision.text, detail }
 }

@@ -113,12 +113,7 @@ const UNKNOWN_ZONE = {
   text: 'The zone of all-day events is not known, so they count from their first to their last hour anywhere on earth.',
 }
 
-function calendarJson(
-  { gates }: Reading,
-  synced: Synced,
-  days: readonly PlacedDays[],
-  asked: Asked,
-) {
+function calendarJson({ gates }: Reading, synced: Synced, days: readonly PlacedDays[], asked: Asked) {
   const { calendar } = synced
   const isUnplaced = days.some((day) => day.calendarId === calendar.id && day.zone === null)
   return {

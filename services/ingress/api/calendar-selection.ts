@@ -14,12 +14,7 @@ import {
 import { sentBy } from '#shared/messages/message.ts'
 import { syncRequested } from '#shared/messages/sync-requested.ts'
 import type { Queryable } from '#shared/store/database.ts'
-import {
-  advanceConnection,
-  isSelected,
-  lockConnection,
-  selectCalendar,
-} from '#shared/store/disconnect.ts'
+import { advanceConnection, isSelected, lockConnection, selectCalendar } from '#shared/store/disconnect.ts'
 import { insertOutbox } from '#shared/store/outbox.ts'
 import { allowLongAnswer, badRequest, sendProblem, type ProblemDetails } from '../server.ts'
 import { callerIn, identify, jsonObject, ownerFor } from './caller.ts'

@@ -152,7 +152,9 @@ describe('the console of the flag server', () => {
     // The server takes no password twice, and there it never had ours.
     await runStatement(databaseUrl, 'delete from used_passwords')
     expect(await isDefaultLoginOpen(consoleUrl, signal())).toBe(true)
-    await expect(consolePassword({ UNLEASH_URL: unleash.url })).rejects.toThrow(/that every Unleash begins with/)
+    await expect(consolePassword({ UNLEASH_URL: unleash.url })).rejects.toThrow(
+      /that every Unleash begins with/,
+    )
     await unleash.restart(signal())
     expect(await isDefaultLoginOpen(consoleUrl, signal())).toBe(false)
     const cookie = await signIn(consoleUrl, tokens.adminPassword, signal())

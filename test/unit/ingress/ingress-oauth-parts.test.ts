@@ -144,7 +144,10 @@ describe('an address to go back to', () => {
 
 describe('the page', () => {
   async function page(accept: string, form?: Form) {
-    const app = createServer({ connectionsMax: 10, connectionsPerAddressMax: 10, trustedProxies: [] }, silent())
+    const app = createServer(
+      { connectionsMax: 10, connectionsPerAddressMax: 10, trustedProxies: [] },
+      silent(),
+    )
     app.get('/page', (request, reply) =>
       sendPage(request, reply, {
         status: 403,
@@ -316,7 +319,9 @@ describe('what a person is told', () => {
     const refusal = { error: 'access_denied', error_description: 'AADSTS90094' }
     const asked = refusedConsent('microsoft', refusal, APPROVAL)
     expect(asked.paragraphs.join(' ')).toContain(APPROVAL)
-    expect(refusedConsent('google', { error: 'admin_policy_enforced' }).paragraphs.join(' ')).not.toContain('http')
+    expect(refusedConsent('google', { error: 'admin_policy_enforced' }).paragraphs.join(' ')).not.toContain(
+      'http',
+    )
     expect(
       failedGrant('microsoft', new Failure('vendor/admin-required'), APPROVAL).paragraphs.join(' '),
     ).toContain(APPROVAL)
