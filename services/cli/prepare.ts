@@ -108,8 +108,8 @@ function complainOf(problems: readonly string[]): void {
 }
 
 /**
- * Makes missing toggles at the flag server: switches on, allowlists empty (they let no one in). What
- * an operator switched stays.
+ * Makes missing toggles at the flag server: switches on, allowlists empty (they let no one in).
+ * What an operator switched stays.
  */
 export async function prepareToggles(env: NodeJS.ProcessEnv, output: Output): Promise<void> {
   const seed = { switchesOn: true, providerIds: [], connectionIds: [] }

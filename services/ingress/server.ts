@@ -42,7 +42,7 @@ const HEADER_BYTES_MAX = 8192
  * its default of 30 s would let a slow one live for half a minute.
  */
 const TIMEOUT_CHECK_MS = 250
-/** With the check above, a sender without a whole head after 2 s, first byte included, is let go. */
+/** With the check above, a sender without a whole head is let go after 2 s. */
 const HEADERS_TIMEOUT_MS = 1750
 const REQUEST_TIMEOUT_MS = 3000
 /**
