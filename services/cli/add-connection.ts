@@ -1,23 +1,23 @@
 // `calstream connections add`: connecting an account by a refresh token that the person already
-// has. In a file of its own, since it loads the vendors' SDKs, which nobody needs who only looks.
+// has. In a file of its own, since it loads the vendors' SDKs, which no command needs that only
+// looks.
 import { text } from 'node:stream/consumers'
 import { z } from 'zod'
-import { isUuid, providerId } from '#shared/domain/ids.ts'
+import { providerId } from '#shared/domain/ids.ts'
 import { openCodec } from '#shared/kafka/codec.ts'
 import { parseKeyring } from '#shared/process/keyring.ts'
 import { credentialsEnv, postgresEnv } from '#shared/store/settings.ts'
 import { kafkaEnv, registryEnv } from '#shared/kafka/settings.ts'
 import { readEnv } from '#shared/process/settings.ts'
 import { vendorsEnv } from '#shared/vendors/settings.ts'
-import { createLogger } from '#shared/process/log.ts'
-import { openDatabase } from '#shared/store/database.ts'
 import { createVendors } from '#shared/vendors/index.ts'
 import { TOPICS } from '#schemas/topics.ts'
 import { connectAccount } from '../ingress/service.ts'
 import { openChannelsFor } from '../scheduler/service.ts'
 import { loadConfig as loadSchedulerConfig } from '../scheduler/config.ts'
 import { envOf, urlOf } from './config.ts'
-import { vendorOf } from './connections.ts'
+import { cliLogger, openDatabaseOf } from './open.ts'
+import { uuidOf, vendorOf } from './options.ts'
 import type { Output } from './output.ts'
 import { UserError } from '#shared/process/user-error.ts'
 
@@ -35,7 +35,7 @@ export async function addConnection(
   env: NodeJS.ProcessEnv,
   output: Output,
 ): Promise<void> {
-  if (!isUuid(options.provider)) throw new UserError(`--provider must be a uuid, not "${options.provider}".`)
+  const provider = providerId(uuidOf('--provider', options.provider))
   const name = vendorOf(options.vendor)
   const signal = AbortSignal.timeout(LIMIT_MS)
   const tokens = (env['CALSTREAM_REFRESH_TOKEN'] ?? (await text(process.stdin))).split(/\s+/).filter(Boolean)
@@ -50,12 +50,8 @@ export async function addConnection(
     { registryUrl: config.SCHEMA_REGISTRY_URL, prefix: config.KAFKA_PREFIX, topics },
     signal,
   )
-  await using database = openDatabase(
-    { url: config.POSTGRES_URL, applicationName: 'calstream-cli', poolMax: 1 },
-    createLogger({ service: 'cli', level: 'warn' }),
-  )
+  await using database = openDatabaseOf(env, cliLogger(), 'ingress')
   const deps = { database, codec, keyring: parseKeyring(config.CREDENTIALS_KEYS), vendor }
-  const provider = providerId(options.provider)
   const lines = []
   for (const refreshToken of tokens) {
     const connected = await connectAccount(deps, { providerId: provider, refreshToken }, signal)
@@ -68,7 +64,7 @@ export async function addConnection(
     })
   }
   const [only, ...more] = lines
-  if (!only || more.length > 0) return output.rows(lines, '')
+  if (!only || more.length > 0) return output.rows(lines)
   const schedulerConfig = loadSchedulerConfig(envOf('scheduler', env))
   output.object({ ...only, channels: await openChannelsFor(schedulerConfig, only.connection, signal) })
 }

@@ -1,13 +1,11 @@
 // `calstream allow` and `calstream gates`: who is let in and what runs, changed at the flag server
-// as an operator would in its console. Invariants: nobody is let in who was not named, so a list
+// as an operator would in its console. Invariants: only who was named is let in, so a list
 // that is off with others on it is not switched on by the way; what was done is read back and told.
-import { z } from 'zod'
-import { GATES, type GateName } from '#shared/domain/gates.ts'
-import { connectionId, isUuid } from '#shared/domain/ids.ts'
-import { httpUrl, readEnv, secretText } from '#shared/process/settings.ts'
+import { GATES } from '#shared/domain/gates.ts'
+import { connectionId } from '#shared/domain/ids.ts'
+import { isAllowlistName } from '#shared/gates/gate-rules.ts'
 import { readConnectionState } from '#shared/store/connection-status.ts'
 import {
-  ALLOWLISTS,
   type AdminAddress,
   type Allowlist,
   letEverybodyIn,
@@ -17,9 +15,10 @@ import {
   type StandingAllowlist,
 } from '#shared/gates/seed-toggles.ts'
 import { lookWithin, seenOf, wordsOf } from './look.ts'
+import { flagAdminOf, openDatabaseOf } from './open.ts'
+import { uuidOf } from './options.ts'
 import type { Output } from './output.ts'
 import { UserError } from '#shared/process/user-error.ts'
-import { openDatabaseOf } from './status.ts'
 import { describeGates, readToggles } from './toggles.ts'
 
 const LIMIT_MS = 30_000
@@ -39,26 +38,26 @@ export interface AllowOptions {
  */
 export async function allow(options: AllowOptions, env: NodeJS.ProcessEnv, output: Output): Promise<void> {
   const asked = askedOf(options)
-  const address = addressOf(env)
+  const address = flagAdminOf(env)
   const signal = AbortSignal.timeout(LIMIT_MS)
-  const standing = new Map<Allowlist, StandingAllowlist>()
+  const isRemoval = options.remove === true
   // All is judged before anything is changed.
+  const changes = []
   for (const { list, ids } of asked) {
     const before = await reached(() => standingAllowlist(address, list, signal))
     if (before === null)
       throw new UserError(`The toggle ${list} is not there yet. Make it: calstream toggles apply.`)
-    refuseSurprise(list, before, ids, options.remove === true)
-    standing.set(list, before)
+    refuseSurprise({ list, ids, before }, isRemoval)
+    changes.push({ list, ids, before })
   }
   const done = []
-  for (const { list, ids } of asked) {
-    await reached(() =>
-      change(address, { list, ids, before: standing.get(list)! }, options.remove === true, signal),
-    )
+  for (const one of changes) {
+    const { list } = one
+    await reached(() => change(address, one, isRemoval, signal))
     const after = await reached(() => standingAllowlist(address, list, signal))
     done.push({ list, lets_in: after === null ? 'nobody' : whoIsIn(after) })
   }
-  output.rows(done, '')
+  output.rows(done)
   for (const line of await stillInTheWay(options, env)) output.line(line)
 }
 
@@ -69,38 +68,32 @@ interface Asked {
 }
 
 function askedOf({ provider = [], connection = [], everybody = false }: AllowOptions): readonly Asked[] {
-  const lists = { provider, connection }
-  for (const [name, ids] of Object.entries(lists)) {
-    const wrong = ids.find((id) => !isUuid(id))
-    if (wrong !== undefined) throw new UserError(`--${name} must be a uuid, not "${wrong}".`)
-  }
+  const idsOf = (option: string, ids: readonly string[]) => [...new Set(ids.map((id) => uuidOf(option, id)))]
+  const asked = [
+    { list: PROVIDERS, ids: idsOf('--provider', provider) },
+    { list: CONNECTIONS, ids: idsOf('--connection', connection) },
+  ] as const
   if (everybody && provider.length + connection.length > 0)
     throw new UserError('--everybody goes without --provider and --connection.')
-  if (everybody) return [PROVIDERS, CONNECTIONS].map((list) => ({ list, ids: null }) as Asked)
-  const low = (ids: readonly string[]) => [...new Set(ids.map((id) => id.toLowerCase()))]
-  const asked: readonly Asked[] = [
-    { list: PROVIDERS, ids: low(provider) },
-    { list: CONNECTIONS, ids: low(connection) },
-  ]
-  const named = asked.filter(({ ids }) => ids!.length > 0)
+  if (everybody) return asked.map(({ list }) => ({ list, ids: null }))
+  const named = asked.filter(({ ids }) => ids.length > 0)
   if (named.length === 0) throw new UserError('Say who: --provider <id>, --connection <id> or --everybody.')
   return named
 }
 
-function refuseSurprise(
-  list: Allowlist,
-  before: StandingAllowlist,
-  ids: readonly string[] | null,
-  isRemoval: boolean,
-): void {
+interface Change extends Asked {
+  readonly before: StandingAllowlist
+}
+
+function refuseSurprise({ list, ids, before }: Change, isRemoval: boolean): void {
   if (ids === null) return
   if (before.form === 'other')
     throw new UserError(
-      `${list} is no plain list, so it lets nobody in. Put it right in the console of Unleash, or begin anew: calstream allow --everybody --remove.`,
+      `${list} is no plain list, so it lets no one in. Put it right in the console of Unleash, or begin anew: calstream allow --everybody --remove.`,
     )
   if (isRemoval && before.form === 'everybody' && before.enabled)
     throw new UserError(
-      `${list} lets everybody in, so nobody can be taken out alone. Begin a list: calstream allow --everybody --remove, then allow those who stay.`,
+      `${list} lets everybody in, so no one can be taken out alone. Begin a list: calstream allow --everybody --remove, then allow those who stay.`,
     )
   const others = lowered(before).filter((id) => !ids.includes(id))
   if (!isRemoval && !before.enabled && (others.length > 0 || before.form === 'everybody'))
@@ -111,7 +104,7 @@ function refuseSurprise(
 
 async function change(
   address: AdminAddress,
-  { list, ids, before }: Asked & { readonly before: StandingAllowlist },
+  { list, ids, before }: Change,
   isRemoval: boolean,
   signal: AbortSignal,
 ): Promise<void> {
@@ -146,11 +139,11 @@ function whoIsIn({ enabled, form, ids }: StandingAllowlist): string {
  * Only told, and only what can be seen.
  */
 async function stillInTheWay(options: AllowOptions, env: NodeJS.ProcessEnv): Promise<readonly string[]> {
-  const address = addressOf(env)
-  const signal = AbortSignal.timeout(LIMIT_MS)
   if (options.remove === true || options.everybody === true) return []
+  const address = flagAdminOf(env)
+  const signal = AbortSignal.timeout(LIMIT_MS)
   const [providers, connections] = await Promise.all(
-    [PROVIDERS, CONNECTIONS].map((list) => standingAllowlist(address, list as Allowlist, signal)),
+    ([PROVIDERS, CONNECTIONS] as const).map((list) => standingAllowlist(address, list, signal)),
   )
   const isOpen = (one: StandingAllowlist | null | undefined) =>
     one?.enabled === true && one.form === 'everybody'
@@ -179,15 +172,12 @@ async function providerOf(id: string, env: NodeJS.ProcessEnv): Promise<string | 
 /** Prints every gate as the services read it. */
 export async function listGates(env: NodeJS.ProcessEnv, output: Output): Promise<void> {
   const lines = describeGates(await reached(() => readToggles(env)))
-  output.rows(
-    lines.map(({ gate, state, isOpen }) => ({ gate, open: isOpen, state })),
-    '',
-  )
+  output.rows(lines.map(({ gate, state, isOpen }) => ({ gate, open: isOpen, state })))
 }
 
 /**
  * Switches one toggle on or off. Throws UserError for a name that is none,
- * and for a list that would let nobody in.
+ * and for a list that would let no one in.
  */
 export async function switchGate(
   verb: 'open' | 'close',
@@ -197,37 +187,19 @@ export async function switchGate(
 ): Promise<void> {
   const gate = GATES.find((known) => known === name.toUpperCase())
   if (gate === undefined) throw new UserError(`There is no gate ${name}. There are: ${GATES.join(', ')}.`)
-  const address = addressOf(env)
+  const address = flagAdminOf(env)
   const signal = AbortSignal.timeout(LIMIT_MS)
-  if (verb === 'open' && isAllowlist(gate)) {
+  if (verb === 'open' && isAllowlistName(gate)) {
     const before = await reached(() => standingAllowlist(address, gate, signal))
     if (before === null || before.form === 'empty')
-      throw new UserError(`${gate} has nobody on it yet; see calstream allow --help.`)
+      throw new UserError(`${gate} has no one on it yet; see calstream allow --help.`)
     if (before.form === 'other')
       throw new UserError(
-        `${gate} is no plain list, so it would let nobody in. Put it right in the console of Unleash.`,
+        `${gate} is no plain list, so it would let no one in. Put it right in the console of Unleash.`,
       )
   }
   await reached(() => setToggle(address, gate, verb === 'open', signal))
   output.object({ gate, toggle: verb === 'open' ? 'on' : 'off', services: 'follow within 2 s' })
-}
-
-function isAllowlist(gate: GateName): gate is Allowlist {
-  return gate in ALLOWLISTS
-}
-
-function addressOf(env: NodeJS.ProcessEnv): AdminAddress {
-  const config = readEnv(
-    z.object({
-      UNLEASH_URL: httpUrl('address of the Unleash API, ending in /api'),
-      UNLEASH_ADMIN_TOKEN: secretText('an admin token of Unleash'),
-    }),
-    env,
-  )
-  return {
-    consoleUrl: config.UNLEASH_URL.replace(/\/api$/, ''),
-    tokens: { admin: config.UNLEASH_ADMIN_TOKEN.reveal() },
-  }
 }
 
 /** What the flag server refused, or that it is away, in words for the person who asked. */

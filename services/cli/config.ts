@@ -1,7 +1,7 @@
 // Where the command finds its settings: in the environment, or from the local stack that runs in
 // this folder, which writes what its tools need to .calstream/stack.json. Invariant: the two are
-// never mixed: whoever names one place of an installation (its database, broker, registry or flag
-// server) means that installation, whatever runs in this folder.
+// never mixed: an environment that names one place of an installation (its database, broker,
+// registry or flag server) means that installation, whatever runs in this folder.
 import { existsSync, readFileSync } from 'node:fs'
 import path from 'node:path'
 import { z } from 'zod'

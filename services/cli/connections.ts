@@ -1,16 +1,18 @@
 // `calstream connections list|show`: how the connected accounts are,
 // the worst first, in the API's words.
-import { z } from 'zod'
 import { calendarWords, STALE_AFTER_MS } from '#shared/domain/connection-words.ts'
-import { connectionId, isUuid, type VendorName } from '#shared/domain/ids.ts'
+import { connectionId, isUuid } from '#shared/domain/ids.ts'
 import { isoOf } from '#shared/domain/instant.ts'
 import type { Database } from '#shared/store/database.ts'
 import { readCalendarStates, readConnectionState } from '#shared/store/connection-status.ts'
-import { listConnections, type StateFilter, type StateName } from '#shared/store/status.ts'
+import { listConnections, type StateFilter } from '#shared/store/status.ts'
 import { lookWithin, seenOf } from './look.ts'
+import { openDatabaseOf } from './open.ts'
+import { limitOf, uuidOf, vendorOf } from './options.ts'
 import type { Output } from './output.ts'
 import { UserError } from '#shared/process/user-error.ts'
-import { gateOf, nameOf, openDatabaseOf, type NamedConnection } from './status.ts'
+import { gateOf, nameOf, type NamedConnection } from './status.ts'
+import { WORST } from './status-report.ts'
 import { admissionOf, readToggles, type Toggles } from './toggles.ts'
 
 export interface ListOptions {
@@ -20,19 +22,7 @@ export interface ListOptions {
   readonly limit: string
 }
 
-const STATES: readonly StateName[] = [
-  'needs_reauth',
-  'retrying',
-  'late',
-  'partly_in_sync',
-  'unknown',
-  'paused',
-  'disabled',
-  'first_sync',
-  'catching_up',
-  'in_sync',
-  'disconnected',
-]
+const STATES = [...WORST, 'first_sync', 'catching_up', 'in_sync', 'disconnected']
 
 /**
  * Prints connections, the worst first.
@@ -47,11 +37,7 @@ export async function showConnections(
   const toggles = seenOf(await lookWithin(() => readToggles(env)))
   await using database = openDatabaseOf(env)
   const lines = await namedConnections(database, filter, toggles)
-  if (output.isJson)
-    return output.rows(
-      lines.map((line) => ({ ...line })),
-      '',
-    )
+  if (output.isJson) return output.rows(lines)
   output.rows(
     lines.map(({ account, vendor, state, code, next_try_at, last_synced_at, id }) => ({
       account,
@@ -113,24 +99,15 @@ async function namedConnections(
 }
 
 function filterOf({ state, vendor, provider, limit }: ListOptions): StateFilter {
-  const count = z.coerce.number().int().min(1).max(10_000).safeParse(limit)
-  if (!count.success) throw new UserError('--limit must be a number from 1 to 10000.')
+  const count = limitOf(limit, 10_000)
   const states = (state ?? []).flatMap((text) => text.split(','))
-  const wrong = states.find((name) => !STATES.some((known) => known === name))
+  const wrong = states.find((name) => !STATES.includes(name))
   if (wrong !== undefined) throw new UserError(`--state must be one of ${STATES.join(', ')}, not "${wrong}".`)
-  if (provider !== undefined && !isUuid(provider))
-    throw new UserError(`--provider must be a uuid, not "${provider}".`)
   return {
     states: states.length === 0 ? null : states,
     vendor: vendor === undefined ? null : vendorOf(vendor),
-    provider: provider?.toLowerCase() ?? null,
+    provider: provider === undefined ? null : uuidOf('--provider', provider),
     connection: null,
-    limit: count.data,
+    limit: count,
   }
-}
-
-/** Throws UserError for a name that is none. */
-export function vendorOf(name: string): VendorName {
-  if (name === 'google' || name === 'microsoft') return name
-  throw new UserError(`--vendor must be google or microsoft, not "${name}".`)
 }

@@ -3,16 +3,10 @@
 // after Kafka has it, so that a crash in between replays it twice and never not at all, and a
 // doorbell that rings twice costs one short transaction. Only doorbells go back: a change record of
 // a shard must not overtake.
-import { z } from 'zod'
-import { isUuid } from '#shared/domain/ids.ts'
 import type { InboundRecord, OutboundRecord } from '#shared/kafka/broker.ts'
-import { kafkaEnv } from '#shared/kafka/settings.ts'
-import { postgresEnv } from '#shared/store/settings.ts'
-import { readEnv } from '#shared/process/settings.ts'
 import { readRecords } from '#shared/kafka/read-records.ts'
 import { openProducer } from '#shared/kafka/open.ts'
-import { createLogger } from '#shared/process/log.ts'
-import { type Database, openDatabase } from '#shared/store/database.ts'
+import type { Database } from '#shared/store/database.ts'
 import {
   type DeadLetterFilter,
   type DeadLetterRow,
@@ -21,7 +15,8 @@ import {
   markReplayed,
 } from '#shared/store/dead-letters.ts'
 import { REQUESTED_TOPIC, TOPICS } from '#schemas/topics.ts'
-import { urlOf } from './config.ts'
+import { cliLogger, kafkaOf, openDatabaseOf } from './open.ts'
+import { limitOf, uuidOf } from './options.ts'
 import type { Output } from './output.ts'
 import { UserError } from '#shared/process/user-error.ts'
 
@@ -41,18 +36,17 @@ export interface DeadLetterOptions {
   readonly filter?: readonly string[]
   /** Those that came back already too. */
   readonly all?: boolean
-  readonly limit?: string
 }
 
 export interface ReplayOptions extends DeadLetterOptions {
   readonly dryRun?: boolean
   /** Those that came back already too. */
   readonly force?: boolean
-  /** Those that nobody could read too. */
+  /** Those that no reader understood too. */
   readonly anyway?: boolean
 }
 
-/** What nobody could read comes back as another dead letter, as long as its reader is the same. */
+/** What no reader understood comes back as another dead letter until a reader is changed. */
 const UNREADABLE = 'message/unreadable'
 
 /**
@@ -60,21 +54,15 @@ const UNREADABLE = 'message/unreadable'
  * sense, Failure `store/*`.
  */
 export async function listLetters(
-  options: DeadLetterOptions,
+  options: DeadLetterOptions & { readonly limit: string },
   env: NodeJS.ProcessEnv,
   output: Output,
 ): Promise<void> {
-  const limit = z.coerce
-    .number()
-    .int()
-    .min(1)
-    .max(100_000)
-    .safeParse(options.limit ?? '100')
-  if (!limit.success) throw new UserError('--limit must be a number from 1 to 100000.')
-  await using database = open(env)
-  const rows = await listDeadLetters(database, filterOf(options, null), limit.data)
+  const limit = limitOf(options.limit, 100_000)
+  await using database = openDatabaseOf(env, cliLogger())
+  const rows = await listDeadLetters(database, filterOf(options, null), limit)
   output.rows(
-    rows.map(({ offset: _offset, partition: _partition, ...row }) => ({ ...row })),
+    rows.map(({ offset: _offset, partition: _partition, ...row }) => row),
     'No dead letters.',
   )
 }
@@ -83,7 +71,7 @@ export async function listLetters(
  * Prints one dead letter with its headers and bytes. Throws UserError when it is not there.
  */
 export async function showLetter(id: string, env: NodeJS.ProcessEnv, output: Output): Promise<void> {
-  await using database = open(env)
+  await using database = openDatabaseOf(env, cliLogger())
   const [row] = await listDeadLetters(database, filterOf({ all: true }, [placeOf(id)]), 1)
   if (!row)
     throw new UserError(`There is no dead letter ${id}. List them: calstream dead-letters list --all.`)
@@ -103,7 +91,7 @@ export async function showLetter(id: string, env: NodeJS.ProcessEnv, output: Out
 
 /**
  * Puts dead letters back into their topics: those named, or those that a filter picks. One
- * that came back already is left alone unless `force`, one that nobody could read unless
+ * that came back already is left alone unless `force`, one that no reader understood unless
  * `anyway`. Throws UserError for one that is not there, when nothing is picked out, or when
  * one could not be put back.
  */
@@ -115,7 +103,7 @@ export async function replayLetters(
 ): Promise<void> {
   if (ids.length === 0 && (options.filter ?? []).length === 0 && !options.all)
     throw new UserError('Say which: ids like 3/1234, --filter code=message/unreadable, or --all.')
-  await using database = open(env)
+  await using database = openDatabaseOf(env, cliLogger())
   const named = ids.length === 0 ? null : ids.map(placeOf)
   // Those that are named are all looked at, so that each can be told of.
   const filter = filterOf({ ...options, all: options.force === true || named !== null }, named)
@@ -152,7 +140,7 @@ async function putBack(
   letters: readonly { readonly row: DeadLetterRow; readonly record: OutboundRecord }[],
 ): Promise<void> {
   if (letters.length === 0) return
-  await using producer = await openProducer(kafkaOf(env), createLogger({ service: 'cli', level: 'warn' }))
+  await using producer = await openProducer(kafkaOf(env), cliLogger())
   await producer.send(letters.map(({ record }) => record))
   await markReplayed(
     database,
@@ -170,7 +158,7 @@ export async function dismissLetters(
   output: Output,
 ): Promise<void> {
   const named = ids.map(placeOf)
-  await using database = open(env)
+  await using database = openDatabaseOf(env, cliLogger())
   const rows = await listDeadLetters(database, filterOf({ all: true }, named), named.length)
   refuseUnknown(named, rows)
   await forgetDeadLetters(
@@ -179,7 +167,6 @@ export async function dismissLetters(
   )
   output.rows(
     rows.map(({ id, originTopic, code }) => ({ id, topic: originTopic, code, outcome: 'dismissed' })),
-    '',
   )
 }
 
@@ -211,7 +198,7 @@ function judge(
   if (record.headers.has('dead-letter-key')) return no('its key is no text')
   if (row.code === UNREADABLE && !anyway)
     return no(
-      'nobody could read it, so it would come back as another dead letter: dismiss it, or --anyway once its reader can',
+      'no reader understood it, so it would come back as another dead letter: dismiss it, or --anyway once its reader can',
     )
   const own = [...record.headers].filter(([name]) => !name.startsWith('dead-letter-'))
   return {
@@ -236,8 +223,7 @@ function filterOf(options: DeadLetterOptions, ids: readonly string[] | null): De
     named.set(name, text.slice(at + 1))
   }
   const connection = named.get('connection')
-  if (connection !== undefined && !isUuid(connection))
-    throw new UserError(`--filter connection must be a uuid, not "${connection}".`)
+  if (connection !== undefined) uuidOf('--filter connection', connection)
   return {
     code: named.get('code'),
     vendor: named.get('vendor'),
@@ -255,17 +241,4 @@ function placeOf(id: string): string {
 
 function placeIn({ partition, offset }: DeadLetterRow) {
   return { topic: TOPICS.deadLetter, partition, offset }
-}
-
-function kafkaOf(env: NodeJS.ProcessEnv) {
-  const config = readEnv(z.object(kafkaEnv), env)
-  return { brokers: config.KAFKA_BROKERS, prefix: config.KAFKA_PREFIX, clientId: 'calstream-cli' }
-}
-
-function open(env: NodeJS.ProcessEnv): Database {
-  const config = readEnv(z.object(postgresEnv), urlOf('scheduler', env))
-  return openDatabase(
-    { url: config.POSTGRES_URL, applicationName: 'calstream-cli', poolMax: 1 },
-    createLogger({ service: 'cli', level: 'warn' }),
-  )
 }

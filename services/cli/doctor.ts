@@ -1,7 +1,6 @@
 // `calstream doctor`: one line for each dependency and each service, and what to do when it is red.
 // Ends with 1 if anything is.
 import { z } from 'zod'
-import { kafkaEnv, registryEnv } from '#shared/kafka/settings.ts'
 import { postgresEnv } from '#shared/store/settings.ts'
 import { readEnv, ConfigError } from '#shared/process/settings.ts'
 import { vendorsEnv } from '#shared/vendors/settings.ts'
@@ -9,18 +8,16 @@ import { kafkaRoundTrip } from '#shared/kafka/open.ts'
 import { createLogger } from '#shared/process/log.ts'
 import { verifySchemas } from '#shared/kafka/schemas.ts'
 import { verifyTopics } from '#shared/kafka/topics.ts'
-import { CONSOLE_USER } from '#shared/gates/unleash-console.ts'
+import { CONSOLE_USER, isDefaultLoginOpen } from '#shared/gates/unleash-console.ts'
 import { pendingMigrations } from '#shared/store/migrate.ts'
 import { countFailures } from '#shared/store/status.ts'
 import { createVendors } from '#shared/vendors/index.ts'
 import type { VendorName } from '#shared/domain/ids.ts'
 import { urlOf } from './config.ts'
-import { CONSOLE_REMEDY, isConsoleOpen } from './console-password.ts'
 import { lookAtServices, type ServiceLook } from './look-at-services.ts'
 import { fetchWithin, look, lookWithin, seenOf, wordsOf, type Look } from './look.ts'
+import { consoleOf, kafkaOf, openDatabaseOf, registryOf } from './open.ts'
 import type { Output } from './output.ts'
-import { UserError } from '#shared/process/user-error.ts'
-import { openDatabaseOf } from './status.ts'
 import { count, serviceFinding } from './status-report.ts'
 import { describeGates, readToggles } from './toggles.ts'
 
@@ -51,6 +48,11 @@ interface Line {
 
 const LIMIT_MS = 10_000
 const FOUND_MAX = 300
+const CLIENT_ID = 'calstream-doctor'
+/** Unleash applies the password of its settings at its first start only. */
+const CONSOLE_REMEDY =
+  'sign in to the console with it and change it there (Profile, Change password); setting ' +
+  'UNLEASH_DEFAULT_ADMIN_PASSWORD helps new servers only'
 
 /**
  * Runs all checks side by side, each for at most 10 s, a service's for three. Sets the exit code.
@@ -60,13 +62,19 @@ export async function runDoctor(env: NodeJS.ProcessEnv, output: Output): Promise
   const checks = checksOf(env, async () => seenOf(await looking) ?? [])
   const lines = [...(await Promise.all(checks.map(examine))), ...serviceLines(await looking)]
   const shown = lines.map(({ ok, ...line }) => ({ state: ok ? '✓' : '✗', ...line }))
-  output.rows(output.isJson ? lines.map((line) => ({ ...line })) : shown, '')
+  output.rows(output.isJson ? lines : shown)
   if (lines.some(({ ok }) => !ok)) process.exitCode = 1
 }
 
 async function examine(check: Check): Promise<Line> {
+  const looked = await lookWithin(() => examineFully(check), LIMIT_MS)
+  if ('seen' in looked) return looked.seen
+  return { ok: false, what: check.name, found: looked.problem, do: check.remedy }
+}
+
+async function examineFully(check: Check): Promise<Line> {
   try {
-    return { ok: true, what: check.name, found: await within(check.look()), do: '' }
+    return { ok: true, what: check.name, found: await check.look(), do: '' }
   } catch (error) {
     // A configuration error names its variables; the remedy for it is the message itself.
     const remedy = error instanceof ConfigError ? 'set the variables named (see .env.example)' : check.remedy
@@ -75,21 +83,7 @@ async function examine(check: Check): Promise<Line> {
   }
 }
 
-async function within<T>(work: Promise<T>): Promise<T> {
-  const looked = await lookWithin(
-    () =>
-      work.then(
-        (value) => ({ value }),
-        (error: unknown) => ({ error }),
-      ),
-    LIMIT_MS,
-  )
-  if ('problem' in looked) throw new UserError(looked.problem)
-  if ('error' in looked.seen) throw looked.seen.error
-  return looked.seen.value
-}
-
-/** A service nobody said the place of is no fault, and no proof either. */
+/** A service whose place is not set is no fault, and no proof either. */
 function serviceLines(looked: Look<readonly ServiceLook[]>): readonly Line[] {
   if ('problem' in looked)
     return [{ ok: false, what: 'services', found: looked.problem, do: 'correct the setting named' }]
@@ -105,11 +99,7 @@ function checksOf(env: NodeJS.ProcessEnv, services: () => Promise<readonly Servi
   const registry = 'start the registry or correct SCHEMA_REGISTRY_URL'
   return [
     { name: 'node', look: () => nodeVersion(), remedy: 'install Node 24.12 or newer' },
-    {
-      name: 'kafka',
-      look: async () => complain(await kafkaRoundTrip(kafkaOf(env)), 'answers'),
-      remedy: broker,
-    },
+    { name: 'kafka', look: () => kafka(env), remedy: broker },
     { name: 'topics', look: () => topics(env), remedy: broker },
     { name: 'schemas', look: () => schemas(env), remedy: registry },
     { name: 'postgres', look: () => tables(env), remedy: 'start Postgres or correct POSTGRES_URL' },
@@ -122,7 +112,7 @@ function checksOf(env: NodeJS.ProcessEnv, services: () => Promise<readonly Servi
       name: 'console',
       look: () => consolePassword(env),
       remedy:
-        'start Unleash or correct UNLEASH_URL; until it answers nobody knows whether its default password works',
+        'start Unleash or correct UNLEASH_URL; until it answers it is not known whether its default password works',
     },
     {
       name: 'google',
@@ -143,22 +133,19 @@ async function nodeVersion(): Promise<string> {
   return process.versions.node
 }
 
-function complain(problem: string | null, fine: string): string {
+async function kafka(env: NodeJS.ProcessEnv): Promise<string> {
+  const problem = await kafkaRoundTrip(kafkaOf(env, CLIENT_ID))
   if (problem !== null) throw new Error(problem)
-  return fine
-}
-
-function kafkaOf(env: NodeJS.ProcessEnv) {
-  const config = readEnv(z.object(kafkaEnv), env)
-  return { brokers: config.KAFKA_BROKERS, prefix: config.KAFKA_PREFIX, clientId: 'calstream-doctor' }
+  return 'answers'
 }
 
 /**
  * Topics are judged only where the broker answers: a broker that is away says nothing about them.
  */
 async function topics(env: NodeJS.ProcessEnv): Promise<string> {
-  if ((await kafkaRoundTrip(kafkaOf(env))) !== null) throw new Error('not known while Kafka does not answer')
-  const report = await verifyTopics(kafkaOf(env), createLogger({ service: 'doctor', level: 'silent' }))
+  const config = kafkaOf(env, CLIENT_ID)
+  if ((await kafkaRoundTrip(config)) !== null) throw new Error('not known while Kafka does not answer')
+  const report = await verifyTopics(config, createLogger({ service: 'doctor', level: 'silent' }))
   const [problem] = report.problems
   // Each problem ends with its own remedy.
   if (problem !== undefined)
@@ -167,9 +154,7 @@ async function topics(env: NodeJS.ProcessEnv): Promise<string> {
 }
 
 async function schemas(env: NodeJS.ProcessEnv): Promise<string> {
-  const config = readEnv(z.object({ ...registryEnv, KAFKA_PREFIX: kafkaEnv.KAFKA_PREFIX }), env)
-  const registry = { registryUrl: config.SCHEMA_REGISTRY_URL, prefix: config.KAFKA_PREFIX }
-  const report = await verifySchemas(registry, AbortSignal.timeout(LIMIT_MS))
+  const report = await verifySchemas(registryOf(env), AbortSignal.timeout(LIMIT_MS))
   const [problem] = report.problems
   if (problem !== undefined) throw new Red(problem, 'calstream schemas apply')
   return `${report.subjects.length} registered`
@@ -194,9 +179,11 @@ async function flags(env: NodeJS.ProcessEnv): Promise<string> {
   return ['answers', ...said].join('; ')
 }
 
-async function consolePassword(env: NodeJS.ProcessEnv): Promise<string> {
-  if (!(await isConsoleOpen(env, AbortSignal.timeout(LIMIT_MS)))) return 'the default password is refused'
-  const found = `the user ${CONSOLE_USER} has the password that every Unleash begins with: anybody who reaches it turns every gate`
+/** Whether the flag server's console opens with the password that every Unleash begins with. */
+export async function consolePassword(env: NodeJS.ProcessEnv): Promise<string> {
+  const isOpen = await isDefaultLoginOpen(consoleOf(env), AbortSignal.timeout(LIMIT_MS))
+  if (!isOpen) return 'the default password is refused'
+  const found = `the user ${CONSOLE_USER} has the password that every Unleash begins with: any person who reaches it turns every gate`
   throw new Red(found, CONSOLE_REMEDY)
 }
 
@@ -229,7 +216,7 @@ async function vendor(
   const told = failed.length > 0 ? `; the last sync failed for ${failed.join(', ')}` : ''
   if (looked.some(({ restingVendors }) => restingVendors.includes(name))) {
     const found = `answers without a token, but its calls fail, so it is left alone for a while${told}`
-    throw new Red(found, 'it is tried again by itself; look at its status page if it stays')
+    throw new Red(found, 'it is tried again automatically; look at its status page if it stays')
   }
   return `answers${told}`
 }

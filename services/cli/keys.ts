@@ -1,15 +1,14 @@
 // `calstream keys rotate`: seals every stored credential with the current key, so that older keys
 // can be dropped. Invariants: a token refresh that happens meanwhile wins and its row is read
 // again; what does not open is reported and left as it is; nothing that was sealed is ever printed.
-// Stopped at any moment it has lost nothing, and the next run goes on with what is left.
+// Stopped at any moment it has lost nothing, and the next run continues with what is left.
 import { z } from 'zod'
 import { Failure } from '#shared/domain/failure.ts'
 import type { ConnectionId } from '#shared/domain/ids.ts'
 import { openSecret, parseKeyring, sealedWith, sealSecret, type Keyring } from '#shared/process/keyring.ts'
 import { credentialsEnv, postgresEnv } from '#shared/store/settings.ts'
 import { readEnv } from '#shared/process/settings.ts'
-import { createLogger } from '#shared/process/log.ts'
-import { openDatabase, type Queryable } from '#shared/store/database.ts'
+import type { Queryable } from '#shared/store/database.ts'
 import {
   countByKey,
   credentialsNotUnder,
@@ -18,6 +17,7 @@ import {
   type SealedRow,
 } from '#shared/store/credentials.ts'
 import { urlOf } from './config.ts'
+import { cliLogger, openDatabaseOf } from './open.ts'
 import type { Output } from './output.ts'
 import { UserError } from '#shared/process/user-error.ts'
 
@@ -29,7 +29,7 @@ const CHUNK = 100
  */
 const PASSES_MAX = 5
 
-export interface RotationReport {
+interface RotationReport {
   readonly currentKey: string
   /** Rows sealed anew, or, in a dry run, that would be. */
   readonly resealed: number
@@ -39,11 +39,6 @@ export interface RotationReport {
   readonly unreadable: readonly { readonly connection: ConnectionId; readonly field: string }[]
   /** Rows that are still sealed with another key, the unreadable ones included. */
   readonly left: number
-}
-
-export interface RotationDeps {
-  readonly db: Queryable
-  readonly keyring: Keyring
 }
 
 /**
@@ -57,12 +52,9 @@ export async function rotateKeys(
   output: Output,
 ): Promise<void> {
   const config = readEnv(z.object({ ...postgresEnv, ...credentialsEnv }), urlOf('scheduler', env))
-  await using db = openDatabase(
-    { url: config.POSTGRES_URL, applicationName: 'calstream-cli', poolMax: 1 },
-    createLogger({ service: 'cli', level: 'warn' }),
-  )
+  await using db = openDatabaseOf(env, cliLogger())
   const report = await rotate({ db, keyring: parseKeyring(config.CREDENTIALS_KEYS) }, options.dryRun)
-  const inUse = (await countByKey(db)).map(({ kid, connections }) => [kid, connections] as const)
+  const inUse = await countByKey(db)
   output.object({
     current_key: report.currentKey,
     dry_run: options.dryRun,
@@ -71,7 +63,7 @@ export async function rotateKeys(
     refreshed_meanwhile: report.refreshedMeanwhile,
     unreadable: report.unreadable,
     left: report.left,
-    connections_by_key: Object.fromEntries(inUse),
+    connections_by_key: Object.fromEntries(inUse.map(({ kid, connections }) => [kid, connections])),
   })
   if (report.unreadable.length > 0) {
     throw new UserError(
@@ -90,7 +82,10 @@ export async function rotateKeys(
 }
 
 /** Seals what is not under the current key. Throws Failure `store/*`. */
-export async function rotate({ db, keyring }: RotationDeps, isDryRun: boolean): Promise<RotationReport> {
+export async function rotate(
+  { db, keyring }: { readonly db: Queryable; readonly keyring: Keyring },
+  isDryRun: boolean,
+): Promise<RotationReport> {
   const unreadable = new Map<ConnectionId, string>()
   let resealed = 0
   let refreshedMeanwhile = 0
@@ -105,7 +100,8 @@ export async function rotate({ db, keyring }: RotationDeps, isDryRun: boolean): 
     refreshedMeanwhile += lost
     if (isDryRun || lost === 0) break
   }
-  const left = await countLeft(db, keyring.current)
+  let left = 0
+  for await (const rows of chunks(db, keyring.current)) left += rows.length
   return {
     currentKey: keyring.current,
     resealed,
@@ -123,12 +119,6 @@ async function* chunks(db: Queryable, kid: string): AsyncGenerator<readonly Seal
     yield rows
     after = rows.at(-1)?.connectionId ?? null
   }
-}
-
-async function countLeft(db: Queryable, kid: string): Promise<number> {
-  let left = 0
-  for await (const rows of chunks(db, kid)) left += rows.length
-  return left
 }
 
 /** The row under the current key; nothing when a token of it does not open, which is noted. */

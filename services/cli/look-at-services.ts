@@ -7,7 +7,7 @@ import { UserError } from '#shared/process/user-error.ts'
 
 export interface ServiceLook {
   readonly name: ServiceName
-  /** null: nobody said where it is. */
+  /** null where its place is not set. */
   readonly url: string | null
   readonly state: 'ready' | 'not ready' | 'silent' | 'unknown'
   /** What is wrong, one sentence each; empty when it is ready. */
@@ -45,13 +45,11 @@ export function urlsOf(name: ServiceName, env: NodeJS.ProcessEnv): readonly (str
   return [/^[1-9]\d{0,4}$/.test(port) ? `http://127.0.0.1:${port}` : null]
 }
 
-function notTold(name: ServiceName): ServiceLook {
-  const problems = [`nobody said where it is: set ADMIN_URL_${name.toUpperCase()}`]
-  return { name, url: null, state: 'unknown', problems, restingVendors: [] }
-}
-
 async function lookAt(name: ServiceName, url: string | null): Promise<ServiceLook> {
-  if (url === null) return notTold(name)
+  const lost = (state: 'silent' | 'unknown', problem: string): ServiceLook => {
+    return { name, url, state, problems: [problem], restingVendors: [] }
+  }
+  if (url === null) return lost('unknown', `its place is not known: set ADMIN_URL_${name.toUpperCase()}`)
   const metrics = fetchWithin(`${url}/metrics`).then(
     ({ status, text }) => (status === 200 ? restingVendors(text) : []),
     () => [],
@@ -59,27 +57,14 @@ async function lookAt(name: ServiceName, url: string | null): Promise<ServiceLoo
   try {
     const answer = await fetchWithin(`${url}/readyz`)
     const parsed = readiness.safeParse(answer.json())
-    if (!parsed.success)
-      return {
-        name,
-        url,
-        state: 'silent',
-        problems: [`what answers at ${hostOf(url)} is another program`],
-        restingVendors: [],
-      }
+    if (!parsed.success) return lost('silent', `what answers at ${hostOf(url)} is another program`)
     const problems = Object.entries(parsed.data.dependencies)
       .filter(([, text]) => text !== 'ok')
       .map(([dependency, text]) => `${dependency}: ${text.replace(/\.$/, '')}`)
     const state = answer.status === 200 ? 'ready' : 'not ready'
     return { name, url, state, problems, restingVendors: await metrics }
   } catch (error) {
-    return {
-      name,
-      url,
-      state: 'silent',
-      problems: [`${wordsOf(error)} at ${hostOf(url)}`],
-      restingVendors: [],
-    }
+    return lost('silent', `${wordsOf(error)} at ${hostOf(url)}`)
   }
 }
 

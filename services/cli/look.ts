@@ -10,7 +10,7 @@ export const LOOK_MAX_MS = 2_800
 /** What was seen, or why it could not be. */
 export type Look<T> = { readonly seen: T } | { readonly problem: string }
 
-/** Never rejects and never takes longer than the limit; the loser is left to end by itself. */
+/** Never rejects and never takes longer than the limit; the loser is left to end alone. */
 export async function lookWithin<T>(work: () => Promise<T>, limitMs = LOOK_MAX_MS): Promise<Look<T>> {
   let timer: NodeJS.Timeout | undefined
   const late = new Promise<Look<T>>((resolve) => {
@@ -19,7 +19,7 @@ export async function lookWithin<T>(work: () => Promise<T>, limitMs = LOOK_MAX_M
   return Promise.race([look(work), late]).finally(() => clearTimeout(timer))
 }
 
-/** The same for work that ends by itself. */
+/** The same for work that has an end of its own. */
 export async function look<T>(work: () => Promise<T>): Promise<Look<T>> {
   try {
     return { seen: await work() }

@@ -43,24 +43,24 @@ program
   .action(async () => (await import('./prepare.ts')).prepareTables(await settings(), output()))
 
 const topics = program.command('topics').description('the topics of schemas/topics.json')
-topics
-  .command('apply')
-  .description('create what is missing, then verify')
-  .action(async () => (await import('./prepare.ts')).prepareTopics('apply', await settings(), output()))
-topics
-  .command('verify')
-  .description('compare partitions and policies; changes nothing')
-  .action(async () => (await import('./prepare.ts')).prepareTopics('verify', await settings(), output()))
-
 const schemas = program.command('schemas').description('the message schemas of schemas/messages')
-schemas
-  .command('apply')
-  .description('register every schema (BACKWARD_TRANSITIVE)')
-  .action(async () => (await import('./prepare.ts')).prepareSchemas('apply', await settings(), output()))
-schemas
-  .command('verify')
-  .description('check that every schema is registered; changes nothing')
-  .action(async () => (await import('./prepare.ts')).prepareSchemas('verify', await settings(), output()))
+for (const [verb, ofTopics, ofSchemas] of [
+  ['apply', 'create what is missing, then verify', 'register every schema (BACKWARD_TRANSITIVE)'],
+  [
+    'verify',
+    'compare partitions and policies; changes nothing',
+    'check that every schema is registered; changes nothing',
+  ],
+] as const) {
+  topics
+    .command(verb)
+    .description(ofTopics)
+    .action(async () => (await import('./prepare.ts')).prepareTopics(verb, await settings(), output()))
+  schemas
+    .command(verb)
+    .description(ofSchemas)
+    .action(async () => (await import('./prepare.ts')).prepareSchemas(verb, await settings(), output()))
+}
 
 program
   .command('toggles')
@@ -77,7 +77,7 @@ program
   .option('--provider <id>', 'this provider; may be given several times', collect)
   .option('--connection <id>', 'this connection; may be given several times', collect)
   .option('--everybody', 'every provider and every connection; the lists are forgotten')
-  .option('--remove', 'take them off instead; with --everybody: nobody is let in')
+  .option('--remove', 'take them off instead; with --everybody: no one is let in')
   .addHelpText(
     'after',
     `
@@ -167,7 +167,7 @@ letters
   .option('--filter <name=value>', FILTER, collect)
   .option('--all', 'with those that came back already')
   .option('--limit <n>', 'how many', '100')
-  .action(async (options: DeadLetterOptions) =>
+  .action(async (options: DeadLetterOptions & { limit: string }) =>
     (await import('./dead-letters.ts')).listLetters(options, await settings(), output()),
   )
 letters
@@ -184,7 +184,7 @@ letters
   .option('--force', 'also those that came back already')
   .option(
     '--anyway',
-    'also those that nobody could read: each becomes another dead letter unless a reader learned to',
+    'also those that no reader understood: each becomes another dead letter unless a reader learned to',
   )
   .option('--dry-run', 'say what would be done')
   .addHelpText(
@@ -232,7 +232,7 @@ program
     throw new UserError('There is no local stack here. In a clone: npx calstream reset.')
   })
 
-// Whoever reads our output may stop reading: `| head -1`.
+// The reader of our output may stop reading: `| head -1`.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   if (error.code !== 'EPIPE') throw error
   process.exit()
@@ -247,7 +247,7 @@ try {
   // Commander has said its own already.
   if (!(error instanceof CommanderError)) complain(explain(error))
 }
-// What a part that does not answer still owes us (a socket, a timer) keeps nobody waiting; a
+// What a part that does not answer still owes us (a socket, a timer) keeps no one waiting; a
 // service says itself when it is done.
 if (!['all', ...SERVICES].includes(program.args[0] ?? '')) process.exit()
 

@@ -5,9 +5,9 @@
 export interface Output {
   readonly isJson: boolean
   /** Prints rows as an aligned table, or as JSON. */
-  rows(rows: readonly Record<string, unknown>[], empty: string): void
+  rows(rows: readonly object[], empty?: string): void
   /** Prints one object as `name  value` lines, or as JSON. */
-  object(value: Record<string, unknown>): void
+  object(value: object): void
   /**
    * Prints one value alone, so that it can be used in a command substitution;
    * a JSON string with --json.
@@ -37,7 +37,7 @@ export function createOutput(json: boolean): Output {
   }
   return {
     isJson: false,
-    rows: (rows, empty) => console.log(harmless(rows.length === 0 ? empty : tableOf(rows))),
+    rows: (rows, empty = '') => console.log(harmless(rows.length === 0 ? empty : tableOf(rows))),
     object: (value) => console.log(harmless(objectOf(value))),
     text: (value) => console.log(harmless(value)),
     line: (text) => console.log(harmless(text)),
@@ -70,9 +70,12 @@ function oneLine(text: string): string {
   return harmless(text).replaceAll('\n', '\\u000a')
 }
 
-function tableOf(rows: readonly Record<string, unknown>[]): string {
+function tableOf(rows: readonly object[]): string {
   const columns = Object.keys(rows[0] ?? {})
-  const cells = rows.map((row) => columns.map((column) => textOf(row[column])))
+  const cells = rows.map((row) => {
+    const fields = new Map<string, unknown>(Object.entries(row))
+    return columns.map((column) => textOf(fields.get(column)))
+  })
   const widths = columns.map((column, i) =>
     Math.max(column.length, ...cells.map((line) => line[i]?.length ?? 0)),
   )
@@ -84,10 +87,10 @@ function tableOf(rows: readonly Record<string, unknown>[]): string {
   return [format(columns.map((column) => column.replaceAll('_', ' '))), ...cells.map(format)].join('\n')
 }
 
-function objectOf(value: Record<string, unknown>): string {
-  const names = Object.keys(value)
-  const width = Math.max(...names.map((name) => name.length))
-  return names.map((name) => `${name.replaceAll('_', ' ').padEnd(width)}  ${textOf(value[name])}`).join('\n')
+function objectOf(value: object): string {
+  const fields: [string, unknown][] = Object.entries(value)
+  const width = Math.max(...fields.map(([name]) => name.length))
+  return fields.map(([name, one]) => `${name.replaceAll('_', ' ').padEnd(width)}  ${textOf(one)}`).join('\n')
 }
 
 function textOf(value: unknown): string {

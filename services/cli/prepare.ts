@@ -2,15 +2,16 @@
 // Each may run any number of times.
 import { readFileSync } from 'node:fs'
 import { z } from 'zod'
-import { httpUrl, readEnv, secretText, wholeNumber } from '#shared/process/settings.ts'
-import { kafkaEnv, registryEnv } from '#shared/kafka/settings.ts'
+import { readEnv, wholeNumber } from '#shared/process/settings.ts'
+import { kafkaEnv } from '#shared/kafka/settings.ts'
 import { postgresEnv } from '#shared/store/settings.ts'
-import { createLogger } from '#shared/process/log.ts'
 import { applySchemas, verifySchemas } from '#shared/kafka/schemas.ts'
 import { applyTopics, verifyTopics } from '#shared/kafka/topics.ts'
 import { migrate } from '#shared/store/migrate.ts'
 import { seedToggles } from '#shared/gates/seed-toggles.ts'
 import { urlOf } from './config.ts'
+import { wordsOf } from './look.ts'
+import { cliLogger, flagAdminOf, kafkaOf, registryOf } from './open.ts'
 import { complain, type Output } from './output.ts'
 import { UserError } from '#shared/process/user-error.ts'
 
@@ -77,19 +78,11 @@ export async function prepareTopics(
       max: 1_000,
     }).optional(),
   })
-  const config = readEnv(schema, env)
-  const kafka = {
-    brokers: config.KAFKA_BROKERS,
-    prefix: config.KAFKA_PREFIX,
-    clientId: 'calstream-cli',
-    partitions: config.KAFKA_PARTITIONS,
-  }
-  const logger = createLogger({ service: 'cli', level: 'warn' })
+  const { KAFKA_PARTITIONS: partitions } = readEnv(schema, env)
+  const kafka = { ...kafkaOf(env), partitions }
+  const logger = cliLogger()
   const report = await (verb === 'apply' ? applyTopics(kafka, logger) : verifyTopics(kafka, logger))
-  output.rows(
-    report.topics.map((topic) => ({ ...topic })),
-    'There are no topics to look at.',
-  )
+  output.rows(report.topics, 'There are no topics to look at.')
   complainOf(report.problems)
 }
 
@@ -102,14 +95,10 @@ export async function prepareSchemas(
   env: NodeJS.ProcessEnv,
   output: Output,
 ): Promise<void> {
-  const config = readEnv(z.object({ ...registryEnv, KAFKA_PREFIX: kafkaEnv.KAFKA_PREFIX }), env)
-  const registry = { registryUrl: config.SCHEMA_REGISTRY_URL, prefix: config.KAFKA_PREFIX }
+  const registry = registryOf(env)
   const signal = AbortSignal.timeout(LIMIT_MS)
   const report = await (verb === 'apply' ? applySchemas(registry, signal) : verifySchemas(registry, signal))
-  output.rows(
-    report.subjects.map((subject) => ({ ...subject })),
-    'There are no schemas to look at.',
-  )
+  output.rows(report.subjects, 'There are no schemas to look at.')
   complainOf(report.problems)
 }
 
@@ -119,34 +108,20 @@ function complainOf(problems: readonly string[]): void {
 }
 
 /**
- * Makes missing toggles at the flag server: switches on, allowlists empty (nobody). What an
- * operator switched stays.
+ * Makes missing toggles at the flag server: switches on, allowlists empty (they let no one in).
+ * What an operator switched stays.
  */
 export async function prepareToggles(env: NodeJS.ProcessEnv, output: Output): Promise<void> {
-  const config = readEnv(
-    z.object({
-      UNLEASH_URL: httpUrl('address of the Unleash API, ending in /api'),
-      UNLEASH_ADMIN_TOKEN: secretText('an admin token of Unleash'),
-    }),
-    env,
-  )
-  const consoleUrl = config.UNLEASH_URL.replace(/\/api\/?$/, '')
-  const address = { consoleUrl, tokens: { admin: config.UNLEASH_ADMIN_TOKEN.reveal() } }
   const seed = { switchesOn: true, providerIds: [], connectionIds: [] }
-  const made = await seedToggles(address, seed, AbortSignal.timeout(LIMIT_MS)).catch((error: unknown) => {
-    throw new UserError(
-      `The toggles could not be made: ${reasonOf(error)}. Check UNLEASH_URL and UNLEASH_ADMIN_TOKEN.`,
-    )
-  })
+  const made = await seedToggles(flagAdminOf(env), seed, AbortSignal.timeout(LIMIT_MS)).catch(
+    (error: unknown) => {
+      throw new UserError(
+        `The toggles could not be made: ${wordsOf(error)}. Check UNLEASH_URL and UNLEASH_ADMIN_TOKEN.`,
+      )
+    },
+  )
   output.rows(
     made.map((toggle) => ({ made: toggle })),
     'All toggles are there.',
   )
-}
-
-/** fetch says only "fetch failed"; why is in its cause. */
-function reasonOf(error: unknown): string {
-  if (!(error instanceof Error)) return String(error)
-  const cause = error.cause instanceof Error ? error.cause : error
-  return (cause as NodeJS.ErrnoException).code ?? cause.message
 }

@@ -1,5 +1,5 @@
 // What of an installation is not well, the worst first. Pure. Invariant: what could not be looked
-// at is not well: nothing is called healthy that nobody has seen.
+// at is not well: nothing is called healthy that was not seen.
 import { isoOf } from '#shared/domain/instant.ts'
 import { COUNTED_TO, type Backlog, type StateCount } from '#shared/store/status.ts'
 import type { GateLine } from './toggles.ts'
@@ -77,7 +77,7 @@ function serviceFindings(look: Look<readonly ServiceLook[]>): readonly Finding[]
   ]
 }
 
-const NOT_READY_REMEDY = 'cure what it names; it goes on by itself'
+const NOT_READY_REMEDY = 'cure what it names; it continues automatically'
 
 function vendorFindings(services: readonly ServiceLook[]): readonly Finding[] {
   const resting = new Map<string, readonly string[]>()
@@ -86,7 +86,7 @@ function vendorFindings(services: readonly ServiceLook[]): readonly Finding[] {
   return [...resting].map(([vendor, names]) => ({
     what: vendor,
     found: `its calls fail; ${names.join(' and ')} ${names.length > 1 ? 'leave' : 'leaves'} it alone for a while`,
-    do: 'it is tried again by itself; look at its status page if it stays',
+    do: 'it is tried again automatically; look at its status page if it stays',
   }))
 }
 
@@ -95,7 +95,7 @@ const WITHOUT: Readonly<Record<ServiceLook['name'], string>> = {
   ingress: 'notifications and apps are turned away',
   sync: 'nothing is read from the vendors',
   retry: 'what failed is tried again only by the sweep',
-  relay: 'changes wait in the outbox and reach nobody',
+  relay: 'changes wait in the outbox and are not published',
   scheduler: 'nothing is reconciled, channels run out, and what a gate held is not rung',
 }
 
@@ -123,7 +123,7 @@ function lagFindings(lag: Readonly<Record<string, number>>): readonly Finding[] 
 
 function gatesUnknown(problem: string): Finding {
   const found = `whether anything may run is not known: ${problem}`
-  const remedy = 'start Unleash or correct UNLEASH_URL and UNLEASH_TOKEN; work goes on by itself'
+  const remedy = 'start Unleash or correct UNLEASH_URL and UNLEASH_TOKEN; work continues automatically'
   return { what: 'gates', found, do: remedy }
 }
 
@@ -137,7 +137,7 @@ function remedyOf(gate: string, state: string): string {
   if (state === 'missing') return 'calstream toggles apply'
   if (state.startsWith('off (capped'))
     return `it is the variable ${gate} that keeps it off, whatever the toggle says`
-  if (gate.startsWith('CALENDAR_ALLOWLIST_')) return 'nobody is let in; see calstream allow --help'
+  if (gate.startsWith('CALENDAR_ALLOWLIST_')) return 'it lets no one in; see calstream allow --help'
   return state === 'off'
     ? `calstream gates open ${gate}`
     : 'it depends on more than on and off; see the console of Unleash'
@@ -157,7 +157,7 @@ function backlogFindings(backlog: Backlog | null): readonly Finding[] {
     findings.push({
       what: 'held',
       found: `work of ${count(connections, 'connection')} waits for ${gate}`,
-      do: 'it is rung by itself once the gate is open',
+      do: 'it is rung automatically once the gate is open',
     })
   const { connections: ending = 0, firstAt = null } = backlog.grantsEnding ?? {}
   if (ending > 0)
@@ -171,7 +171,7 @@ function backlogFindings(backlog: Backlog | null): readonly Finding[] {
     findings.push({
       what: 'plain listings',
       found: `${count(plain, 'calendar')} cannot be asked for changes and ${plain === 1 ? 'is' : 'are'} listed as a whole, at least once an hour`,
-      do: 'asking for changes is tried again by itself; calstream connections show <id> names them',
+      do: 'asking for changes is tried again automatically; calstream connections show <id> names them',
     })
   if (deadLetters > 0)
     findings.push({

@@ -1,16 +1,10 @@
 // `calstream status`: what is not well, the worst first, and then the figures. Everything is
 // looked at side by side, each for at most three seconds, so that a part that is frozen is told of
-// and keeps nobody waiting.
-import { z } from 'zod'
+// and keeps no one waiting.
 import { connectionWords, STALE_AFTER_MS } from '#shared/domain/connection-words.ts'
 import type { GateDecision } from '#shared/domain/gates.ts'
 import { isoOf } from '#shared/domain/instant.ts'
-import { kafkaEnv } from '#shared/kafka/settings.ts'
-import { postgresEnv } from '#shared/store/settings.ts'
-import { readEnv } from '#shared/process/settings.ts'
 import { groupLag } from '#shared/kafka/open.ts'
-import { createLogger } from '#shared/process/log.ts'
-import { openDatabase, type Database } from '#shared/store/database.ts'
 import {
   countStates,
   listConnections,
@@ -20,16 +14,15 @@ import {
   type StateCount,
 } from '#shared/store/status.ts'
 import { GROUPS, TOPICS } from '#schemas/topics.ts'
-import { urlOf } from './config.ts'
 import { lookAtServices } from './look-at-services.ts'
 import { look, lookWithin, problemOf, seenOf, type Look } from './look.ts'
+import { kafkaOf, openDatabaseOf } from './open.ts'
 import type { Output } from './output.ts'
 import { count, counted, judge, span, WORST, type Facts, type Finding } from './status-report.ts'
 import { admissionOf, describeGates, readToggles, syncGate, type Toggles } from './toggles.ts'
 
 /** How many connections in trouble are named. */
 const NAMED_MAX = 10
-const POOL_MAX = 3
 
 const READ_BY = {
   [GROUPS.sync]: [TOPICS.requestedGoogle, TOPICS.requestedMicrosoft],
@@ -94,7 +87,7 @@ async function gather(env: NodeJS.ProcessEnv): Promise<Seen> {
 
 /**
  * One by one are named those whose trouble is their own:
- * a gate that is closed for everybody is told once.
+ * a gate that is closed for all is told once.
  */
 function namedStates(toggles: Toggles | null): readonly string[] {
   const isForAll = toggles === null || admissionOf(toggles).sync !== 'on'
@@ -130,19 +123,8 @@ async function readRows(
   return { states, backlog, troubled }
 }
 
-/** As the scheduler, the role that may read everything of interest here. */
-export function openDatabaseOf(env: NodeJS.ProcessEnv): Database {
-  const config = readEnv(z.object(postgresEnv), urlOf('scheduler', env))
-  const logger = createLogger({ service: 'cli', level: 'silent' })
-  return openDatabase(
-    { url: config.POSTGRES_URL, applicationName: 'calstream-cli', poolMax: POOL_MAX },
-    logger,
-  )
-}
-
 async function readLag(env: NodeJS.ProcessEnv): Promise<Record<string, number>> {
-  const config = readEnv(z.object(kafkaEnv), env)
-  const kafka = { brokers: config.KAFKA_BROKERS, prefix: config.KAFKA_PREFIX, clientId: 'calstream-cli' }
+  const kafka = kafkaOf(env)
   const groups = Object.entries(READ_BY).map(async ([group, topics]) => {
     const lag = await groupLag(kafka, group, topics)
     return [group, [...lag.values()].reduce((sum, one) => sum + one, 0)] as const

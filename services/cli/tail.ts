@@ -1,7 +1,6 @@
 // `calstream tail`: the records of the stream, decoded, one line each. What is printed is people's
 // calendars: it goes to who asked and to no log.
 import { z } from 'zod'
-import { isUuid } from '#shared/domain/ids.ts'
 import { isoOf } from '#shared/domain/instant.ts'
 import type { InboundRecord } from '#shared/kafka/broker.ts'
 import { openCodec, type Codec } from '#shared/kafka/codec.ts'
@@ -11,6 +10,7 @@ import { followRecords } from '#shared/kafka/follow.ts'
 import type { ConnectionChanged, EventChanged } from '#schemas/messages.gen.ts'
 import { TOPICS } from '#schemas/topics.ts'
 import { wordsOf } from './look.ts'
+import { limitOf, uuidOf } from './options.ts'
 import type { Output } from './output.ts'
 import { UserError } from '#shared/process/user-error.ts'
 
@@ -62,21 +62,14 @@ function askedOf({ topic, connection, from, limit }: TailOptions) {
   const names = Object.keys(FOLLOWED)
   if (!names.includes(topic))
     throw new UserError(`--topic must be one of ${names.join(', ')}, not "${topic}".`)
-  if (connection !== undefined && !isUuid(connection))
-    throw new UserError(`--connection must be a uuid, not "${connection}".`)
+  const wanted = connection === undefined ? null : uuidOf('--connection', connection)
   if (from !== 'latest' && from !== 'beginning')
     throw new UserError(`--from must be latest or beginning, not "${from}".`)
-  const count = z.coerce
-    .number()
-    .int()
-    .min(1)
-    .safeParse(limit ?? Number.MAX_SAFE_INTEGER)
-  if (!count.success) throw new UserError('--limit must be a number from 1.')
   return {
     topic: FOLLOWED[topic as keyof typeof FOLLOWED] satisfies Followed,
-    connection: connection?.toLowerCase() ?? null,
+    connection: wanted,
     fromBeginning: from === 'beginning',
-    limit: count.data,
+    limit: limit === undefined ? Infinity : limitOf(limit),
   }
 }
 
@@ -120,14 +113,7 @@ async function entryOf(codec: Codec, topic: Followed, record: InboundRecord): Pr
   }
 }
 
-export function eventLine({
-  sequence,
-  change,
-  removalReason,
-  event,
-  vendorEventId,
-  vendor,
-}: EventChanged): string {
+function eventLine({ sequence, change, removalReason, event, vendorEventId, vendor }: EventChanged): string {
   const head = `#${sequence} ${vendor}`
   if (event === null) return `${head} ${change} (${removalReason ?? 'no reason'}) ${vendorEventId}`
   const { title, start, end, status, busy } = event
@@ -139,6 +125,6 @@ function timeOf({ at, date }: { readonly at: number | null; readonly date: strin
   return date ?? (at === null ? '?' : isoOf(at).replace(/:00\.000Z$/, 'Z'))
 }
 
-export function connectionLine({ vendor, status, previousStatus, code }: ConnectionChanged): string {
+function connectionLine({ vendor, status, previousStatus, code }: ConnectionChanged): string {
   return `${vendor} ${previousStatus ?? 'new'} → ${status}${code === null ? '' : ` (${code})`}`
 }

@@ -29,7 +29,7 @@ export interface GateLine {
   readonly gate: GateName
   /** on, off, missing, on for 20, on for everybody, or closed and why. */
   readonly state: string
-  /** Nothing more than a person's decision keeps it from work for everybody that it is for. */
+  /** It lets work through: a switch all of it, an allowlist that of the ids on it. */
   readonly isOpen: boolean
 }
 
@@ -101,6 +101,6 @@ function idsOf({ all, caps }: Toggles, gate: AllowlistName): readonly string[] |
   const list = readAllowlist(gate, all.get(gate))
   const cap = caps[gate]
   if (list.everybody) return cap ?? null
-  // What is no uuid names nobody of ours, and the database would refuse it.
+  // What is no uuid is no id of ours, and the database would refuse it.
   return [...list.ids].filter((id) => isUuid(id) && (cap === undefined || cap.includes(id)))
 }

@@ -1,9 +1,9 @@
 // `calstream token`: a bearer token for the API, for installs that sign with a shared secret.
 import { decodeJwt, SignJWT } from 'jose'
 import { z } from 'zod'
-import { isUuid } from '#shared/domain/ids.ts'
 import { readEnv } from '#shared/process/settings.ts'
 import { ANY_CLAIM, BEARER_LIFE_MAX_S, bearerEnv, bearerSecret } from '../ingress/config.ts'
+import { uuidOf } from './options.ts'
 import type { Output } from './output.ts'
 import { UserError } from '#shared/process/user-error.ts'
 
@@ -21,10 +21,9 @@ export async function printToken(
   // The stronger of two would be given to an app by a slip.
   if (options.operator && options.provider)
     throw new UserError('A token is for a provider or an operator: give one of --provider and --operator.')
-  if (options.provider && !isUuid(options.provider))
-    throw new UserError(`--provider must be a uuid, not "${options.provider}".`)
+  const provider = options.provider && uuidOf('--provider', options.provider)
   const settings = readEnv(z.object({ ...bearerEnv, API_JWT_SECRET: bearerSecret }), env)
-  const claims = options.operator ? { scope: 'operator' } : { provider_id: options.provider?.toLowerCase() }
+  const claims = options.operator ? { scope: 'operator' } : { provider_id: provider }
   const unsigned = new SignJWT(claims).setProtectedHeader({ alg: 'HS256' }).setIssuedAt()
   const { API_JWT_ISSUER: issuer = ANY_CLAIM, API_JWT_AUDIENCE: audience = ANY_CLAIM } = settings
   if (issuer !== ANY_CLAIM) unsigned.setIssuer(issuer)

@@ -5,7 +5,6 @@ import { channelEnv, vendorsEnv } from '#shared/vendors/settings.ts'
 import { credentialsEnv, postgresEnv } from '#shared/store/settings.ts'
 import { kafkaEnv, registryEnv } from '#shared/kafka/settings.ts'
 import { unleashEnv } from '#shared/gates/settings.ts'
-import type { ServerConfig } from './server.ts'
 import { isNetwork } from './sockets/addresses.ts'
 
 /** RFC 7518 §3.2: the key of HS256 has at least the size of its hash. */
@@ -14,7 +13,7 @@ const SECRET_BYTES_MIN = 32
 /**
  * How long a bearer token may live, in seconds. Access tokens of Entra ID live for about an hour,
  * Auth0's for a day unless told otherwise, Okta's for a day at most. One that lives longer is a
- * password that nobody can take back.
+ * password that no one can take back.
  */
 export const BEARER_LIFE_MAX_S = 86_400
 
@@ -65,7 +64,7 @@ export const bearerSecret = secretText()
   .refine((secret) => Buffer.byteLength(secret.reveal()) >= SECRET_BYTES_MIN, { error: 'it is too short' })
   .describe(SECRET)
 
-/** The settings of bearer tokens that whoever makes one needs too. */
+/** The settings of bearer tokens that a maker of one needs too. */
 export const bearerEnv = {
   API_JWT_SECRET: bearerSecret.optional().describe(SECRET),
   API_JWT_ISSUER: text(ISSUER).optional().describe(ISSUER),
@@ -138,13 +137,4 @@ export type IngressConfig = z.output<typeof schema>
 /** Throws ConfigError that names every wrong variable at once. */
 export function loadConfig(env: NodeJS.ProcessEnv): IngressConfig {
   return readEnv(schema, env)
-}
-
-/** The part that the server takes. */
-export function serverConfig(config: IngressConfig): ServerConfig {
-  return {
-    connectionsMax: config.INGRESS_CONNECTIONS_MAX,
-    connectionsPerAddressMax: config.INGRESS_CONNECTIONS_PER_ADDRESS_MAX,
-    trustedProxies: config.INGRESS_TRUSTED_PROXIES,
-  }
 }

@@ -1,7 +1,7 @@
 // Group commit: one write is outstanding at a time and everything that arrives meanwhile forms
 // the next group. An item is answered `durable` only after the write that carried it has
-// succeeded; it joins only a group whose write has not been sent. Every wait ends by itself: a
-// full queue and the deadline answer without waiting for the other side. An item that is refused
+// succeeded; it joins only a group whose write has not been sent. Every wait has an end: a full
+// queue and the deadline answer without waiting for the other side. An item that is refused
 // for what it is never fails its group.
 import { writeApart } from '#shared/process/put-aside.ts'
 
@@ -24,14 +24,14 @@ export interface GroupCommitOptions<T> {
   readonly queueMax: number
   /** How long one item may take from arrival to its answer. */
   readonly waitMaxMs: number
-  /** How long closing waits for what is queued and under way. */
-  readonly drainMaxMs: number
+  /** How long closing waits for what is queued and under way; 1 000 as if left out. */
+  readonly drainMaxMs?: number
   readonly onFailure: (error: unknown, items: number) => void
   /** One item was put aside. */
   readonly onRefused: (error: unknown, item: T) => void
 }
 
-export interface GroupCommit<T> extends AsyncDisposable {
+interface GroupCommit<T> extends AsyncDisposable {
   /** Never rejects. An item answered `late` or `failed` may still turn out to be stored. */
   commit(item: T): Promise<Commitment>
   /** Items that wait or are being written. */
@@ -39,6 +39,9 @@ export interface GroupCommit<T> extends AsyncDisposable {
   /** Takes nothing new, finishes what it holds within `drainMaxMs`, answers the rest `closing`. */
   [Symbol.asyncDispose](): Promise<void>
 }
+
+/** Callers have their answers when closing begins: what is left came too late for them. */
+const DRAIN_MAX_MS = 1000
 
 interface Waiting<T> {
   readonly item: T
@@ -101,7 +104,7 @@ export function createGroupCommit<T>(options: GroupCommitOptions<T>): GroupCommi
   async function close(): Promise<void> {
     closing = true
     const { promise: outOfTime, resolve } = Promise.withResolvers<void>()
-    const timer = setTimeout(resolve, options.drainMaxMs)
+    const timer = setTimeout(resolve, options.drainMaxMs ?? DRAIN_MAX_MS)
     await Promise.race([loop, outOfTime])
     clearTimeout(timer)
     for (const waiting of [...queue, ...sending]) waiting.answer('closing')

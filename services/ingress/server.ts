@@ -16,7 +16,7 @@ import type { Logger } from '#shared/process/log.ts'
 import { currentTraceId } from '#shared/process/telemetry.ts'
 import { UserError } from '#shared/process/user-error.ts'
 import { REQUEST_ID, requestIdOf } from './request-id.ts'
-import { GuardedResponse, guardEntrance } from './sockets/entrance.ts'
+import { GuardedResponse, guardEntrance, type EntranceOptions } from './sockets/entrance.ts'
 import { GuardedSocket } from './sockets/guarded-socket.ts'
 import { boundForwarded } from './sockets/proxied.ts'
 import { BodyRefused, readBodies } from './sockets/read-body.ts'
@@ -33,15 +33,6 @@ export interface ProblemDetails {
   readonly headers?: Readonly<Record<string, string>>
 }
 
-export interface ServerConfig {
-  /** Sockets open at a time; for one more, the one that keeps us waiting longest is closed. */
-  readonly connectionsMax: number
-  /** Of one address (IPv6: of its first 64 bits); as many as in all when absent. */
-  readonly connectionsPerAddressMax?: number
-  /** Addresses or networks of proxies in front, whose X-Forwarded-For is believed. */
-  readonly trustedProxies?: readonly string[]
-}
-
 /** In the order in which Allow names them. */
 const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'] as const
 const BODY_BYTES_MAX = 65_536
@@ -51,10 +42,7 @@ const HEADER_BYTES_MAX = 8192
  * its default of 30 s would let a slow one live for half a minute.
  */
 const TIMEOUT_CHECK_MS = 250
-/**
- * With the check above, whoever has sent no whole head after 2 s is let go,
- * the first byte included.
- */
+/** With the check above, a sender without a whole head is let go after 2 s. */
 const HEADERS_TIMEOUT_MS = 1750
 const REQUEST_TIMEOUT_MS = 3000
 /**
@@ -71,6 +59,12 @@ const RETRY_AFTER_S = 5
  * Node's 511 overflow in a flood.
  */
 const LISTEN_BACKLOG = 4096
+
+const TOO_LARGE: ProblemDetails = {
+  status: 413,
+  error: 'Payload too large',
+  detail: 'The body has more bytes than this route takes.',
+}
 
 /** The problem for trouble of ours. */
 export function unavailable(detail: string): ProblemDetails {
@@ -102,9 +96,9 @@ function ofEveryAnswer(requestId: string): Record<string, string> {
  * A server without routes that does not listen yet.
  * Routes take their body as a Buffer (or none), whatever its type.
  */
-export function createServer(config: ServerConfig, logger: Logger): FastifyInstance {
+export function createServer(options: EntranceOptions, logger: Logger): FastifyInstance {
   const responses = new WeakMap<Duplex, ServerResponse>()
-  const { connectionsMax, connectionsPerAddressMax = connectionsMax, trustedProxies = [] } = config
+  const { connectionsPerAddressMax, trustedProxies } = options
   const away = createTurnedAway(logger)
   const app = Fastify({
     bodyLimit: BODY_BYTES_MAX,
@@ -134,7 +128,7 @@ export function createServer(config: ServerConfig, logger: Logger): FastifyInsta
       refuseUnparsed(error, socket, responses.get(socket))
     },
   })
-  guardEntrance(app.server, { connectionsMax, connectionsPerAddressMax, trustedProxies }, away)
+  guardEntrance(app.server, options, away)
   app.server.on('request', (request, response) => responses.set(request.socket, response))
   app.server.on('connect', (_request, socket) => writeRaw(socket, methodNotAllowed('POST')))
 
@@ -144,8 +138,8 @@ export function createServer(config: ServerConfig, logger: Logger): FastifyInsta
     sendProblem(reply, problemOf(error, logger, request.id)),
   )
   app.addHook('onRequest', async (request) => {
-    // A body is bytes here; without this a malformed type of a body that
-    // nobody reads would be refused.
+    // A body is bytes here; without this a malformed type of a body that no
+    // route reads would be refused.
     delete request.headers['content-type']
   })
   app.addHook('onSend', async (request, reply) => {
@@ -213,7 +207,7 @@ export function allowLongAnswer(request: FastifyRequest): void {
   request.raw.socket.setTimeout(LONG_ANSWER_MS)
 }
 
-/** What a caller is told of an error that nobody handled; the log has the rest. */
+/** What a caller is told of an error that no route handled; the log has the rest. */
 export function problemOf(error: FastifyError, logger: Logger, requestId: string): ProblemDetails {
   if (error instanceof BodyRefused) return bodyProblem(error)
   const status = error.statusCode ?? 500
@@ -229,7 +223,7 @@ export function problemOf(error: FastifyError, logger: Logger, requestId: string
 function bodyProblem({ why }: BodyRefused): ProblemDetails {
   switch (why) {
     case 'too_large':
-      return tooLarge()
+      return TOO_LARGE
     case 'too_slow':
       return { status: 408, error: 'Request timeout', detail: 'The body came too slowly. Send it again.' }
     case 'no_room':
@@ -237,10 +231,6 @@ function bodyProblem({ why }: BodyRefused): ProblemDetails {
     case 'broken':
       return badRequest('The request cannot be read.')
   }
-}
-
-function tooLarge(): ProblemDetails {
-  return { status: 413, error: 'Payload too large', detail: 'The body has more bytes than this route takes.' }
 }
 
 /** What Node's parser or its timeouts refused: there is no request object to answer through. */
@@ -268,7 +258,7 @@ function unparsedProblem(code: string | undefined): ProblemDetails {
     const detail = `Header fields have at most ${HEADER_BYTES_MAX} bytes together.`
     return { status: 431, error: 'Request header fields too large', detail }
   }
-  return code === 'HPE_CHUNK_EXTENSIONS_OVERFLOW' ? tooLarge() : badRequest('The request is not HTTP/1.1.')
+  return code === 'HPE_CHUNK_EXTENSIONS_OVERFLOW' ? TOO_LARGE : badRequest('The request is not HTTP/1.1.')
 }
 
 function writeRaw(socket: Duplex, problem: ProblemDetails): void {

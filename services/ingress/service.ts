@@ -6,10 +6,10 @@ import { REQUESTED_TOPIC, TOPICS } from '#schemas/topics.ts'
 import { openService, type Overrides } from '#shared/boot/open-service.ts'
 import { systemClock } from '#shared/process/clock.ts'
 import { parseKeyring } from '#shared/process/keyring.ts'
-import { bearerConfig, createBearerCheck } from './api/bearer.ts'
+import { createBearerCheck } from './api/bearer.ts'
 import { registerApi } from './api/routes.ts'
 import { createChannelNotices } from './webhooks/channel-notices.ts'
-import { serverConfig, type IngressConfig } from './config.ts'
+import type { IngressConfig } from './config.ts'
 import { registerMicrosoftWebhook } from './webhooks/microsoft.ts'
 import { oauthParts } from './oauth/parts.ts'
 import { registerOAuth } from './oauth/routes.ts'
@@ -60,13 +60,18 @@ export async function startIngress(
   const refusals = service.use(createRefusals({ db: refusalsDb, logger }))
   const notices = service.use(createChannelNotices({ db: refusalsDb, clock: systemClock, logger }))
 
-  const app = createServer(serverConfig(config), logger)
+  const entrance = {
+    connectionsMax: config.INGRESS_CONNECTIONS_MAX,
+    connectionsPerAddressMax: config.INGRESS_CONNECTIONS_PER_ADDRESS_MAX,
+    trustedProxies: config.INGRESS_TRUSTED_PROXIES,
+  }
+  const app = createServer(entrance, logger)
   const keys = parseKeyring(config.CHANNEL_TOKEN_KEYS)
   const webhooks = { gates, keys, clock: systemClock, refusals, publisher, notices }
   registerStartPage(app)
   registerGoogleWebhook(app, webhooks)
   registerMicrosoftWebhook(app, webhooks)
-  const shared = { gates, db, codec, logger, bearer: createBearerCheck(bearerConfig(config)) }
+  const shared = { gates, db, codec, logger, bearer: createBearerCheck(config) }
   registerApi(app, { ...shared, refusals, publisher, publicUrl: config.PUBLIC_URL })
   await registerOAuth(app, { ...shared, ...oauthParts(config, shared) })
 

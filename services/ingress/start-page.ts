@@ -1,13 +1,11 @@
-// What somebody sees who opens the address of the ingress in a browser. It says what this is and
-// where to go on; it knows nothing of the installation, of who asks, or whether anything runs.
+// What a person sees who opens the address of the ingress in a browser. It says what this is and
+// where to continue; it knows nothing of the installation, of who asks, or whether anything runs.
 import type { FastifyInstance } from 'fastify'
 import { sendPage } from './oauth/page.ts'
 
-export const START_PAGE = '/'
-
 /** GET /: always 200. */
 export function registerStartPage(app: FastifyInstance): void {
-  app.get(START_PAGE, (request, reply) =>
+  app.get('/', (request, reply) =>
     sendPage(request, reply, {
       status: 200,
       title: 'Calstream',

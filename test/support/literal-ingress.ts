@@ -21,7 +21,8 @@ import { createChannelNotices } from '../../services/ingress/webhooks/channel-no
 import { registerMicrosoftWebhook } from '../../services/ingress/webhooks/microsoft.ts'
 import { createPublisher } from '../../services/ingress/publisher.ts'
 import { createRefusals } from '../../services/ingress/refusals.ts'
-import { closeServer, createServer, type ServerConfig } from '../../services/ingress/server.ts'
+import { closeServer, createServer } from '../../services/ingress/server.ts'
+import type { EntranceOptions } from '../../services/ingress/sockets/entrance.ts'
 import { registerSyncApi, SYNC_API } from '../../services/ingress/api/sync.ts'
 import { GOOGLE_WEBHOOK, registerGoogleWebhook } from '../../services/ingress/webhooks/google.ts'
 import { freshToken } from './channel-token.ts'
@@ -49,7 +50,7 @@ export interface LiteralPorts {
   readonly webhook?: GateDecision
   readonly sync?: GateDecision
   readonly send?: (records: readonly OutboundRecord[]) => Promise<void>
-  readonly sockets?: Partial<ServerConfig>
+  readonly sockets?: Partial<EntranceOptions>
   /**
    * Rows of external_calendar_connections of the one provider; 'down' for a database that is away.
    */
@@ -97,17 +98,14 @@ export async function startLiteralIngress(ports: LiteralPorts = {}): Promise<Lit
   }
   const publisher = createPublisher({ producer: { send }, codec: { encode }, clock: systemClock, logger })
   const refusals = createRefusals({ db, logger })
-  const app = createServer({ connectionsMax: 100, ...ports.sockets }, logger)
+  const { connectionsMax = 100 } = ports.sockets ?? {}
+  const entrance = { connectionsPerAddressMax: connectionsMax, trustedProxies: [], ...ports.sockets }
+  const app = createServer({ ...entrance, connectionsMax }, logger)
   const notices = createChannelNotices({ db, clock: systemClock, logger })
   const deps = { gates, keys, clock: systemClock, refusals, publisher, notices }
   registerGoogleWebhook(app, deps)
   registerMicrosoftWebhook(app, deps)
-  const bearer = createBearerCheck({
-    secret: new Secret(JWT_SECRET),
-    jwksUrl: undefined,
-    issuer: undefined,
-    audience: undefined,
-  })
+  const bearer = createBearerCheck({ API_JWT_SECRET: new Secret(JWT_SECRET) })
   registerSyncApi(app, { gates, bearer, db, refusals, publisher })
   await app.listen({ port: 0, host: '127.0.0.1' })
   return {

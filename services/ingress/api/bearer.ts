@@ -11,18 +11,13 @@ import {
   type JWTPayload,
   type JWTVerifyGetKey,
 } from 'jose'
-import type { Secret } from '#shared/process/secret.ts'
 import { ANY_CLAIM, BEARER_LIFE_MAX_S, type IngressConfig } from '../config.ts'
 
-export interface BearerConfig {
-  /** Either the secret or the url is set. */
-  readonly secret: Secret | undefined
-  readonly jwksUrl: string | undefined
-  /** undefined takes any. */
-  readonly issuer: string | undefined
-  /** undefined takes any. */
-  readonly audience: string | undefined
-}
+/** Either the secret or the url is set. Without a name any issuer or audience is taken. */
+type BearerConfig = Pick<
+  IngressConfig,
+  'API_JWT_SECRET' | 'API_JWKS_URL' | 'API_JWT_ISSUER' | 'API_JWT_AUDIENCE'
+>
 
 /**
  * The claims of a good token; null for one that is missing, malformed, forged, expired, too long in
@@ -56,26 +51,16 @@ const ACCESS_TOKEN_TYPE = /^(?:application\/)?(?:jwt|at\+jwt)$/i
 /** RFC 7235: the scheme is case-insensitive; RFC 6750: one b64token follows. */
 const BEARER = /^bearer +([A-Za-z0-9._~+/-]+=*)$/i
 
-/** The part of the settings that the check takes. */
-export function bearerConfig(config: IngressConfig): BearerConfig {
-  const named = (claim: string | undefined) => (claim === ANY_CLAIM ? undefined : claim)
-  return {
-    secret: config.API_JWT_SECRET,
-    jwksUrl: config.API_JWKS_URL,
-    issuer: named(config.API_JWT_ISSUER),
-    audience: named(config.API_JWT_AUDIENCE),
-  }
-}
-
 /** Builds the check; asks for published keys only when the first token needs them. */
 export function createBearerCheck(config: BearerConfig): BearerCheck {
   const { key, algorithms } = keySource(config)
+  const { API_JWT_ISSUER: issuer = ANY_CLAIM, API_JWT_AUDIENCE: audience = ANY_CLAIM } = config
   const options = {
     algorithms,
     clockTolerance: CLOCK_TOLERANCE_S,
     requiredClaims: ['exp'],
-    ...(config.issuer === undefined ? {} : { issuer: config.issuer }),
-    ...(config.audience === undefined ? {} : { audience: config.audience }),
+    ...(issuer === ANY_CLAIM ? {} : { issuer }),
+    ...(audience === ANY_CLAIM ? {} : { audience }),
   }
   return async (authorization) => {
     const token = BEARER.exec(authorization ?? '')?.[1]
@@ -117,15 +102,15 @@ function isTimely({ exp, iat, nbf }: JWTPayload, now: number): boolean {
 }
 
 function keySource(config: BearerConfig): { key: JWTVerifyGetKey; algorithms: string[] } {
-  if (config.jwksUrl !== undefined) {
-    const key = createRemoteJWKSet(new URL(config.jwksUrl), {
+  if (config.API_JWKS_URL !== undefined) {
+    const key = createRemoteJWKSet(new URL(config.API_JWKS_URL), {
       timeoutDuration: KEYS_TIMEOUT_MS,
       cooldownDuration: KEYS_COOLDOWN_MS,
     })
     return { key, algorithms: PUBLIC_KEY_ALGORITHMS }
   }
-  if (config.secret === undefined) throw new Error('Bearer tokens need a secret or a JWKS url.')
-  const bytes = new TextEncoder().encode(config.secret.reveal())
+  if (config.API_JWT_SECRET === undefined) throw new Error('Bearer tokens need a secret or a JWKS url.')
+  const bytes = new TextEncoder().encode(config.API_JWT_SECRET.reveal())
   return { key: async () => bytes, algorithms: ['HS256'] }
 }
 

@@ -9,9 +9,7 @@ export const POLICY_QUERY = [
   'working_elsewhere',
   'free_busy_only',
 ] as const
-const WORDS = ['busy', 'free'] as const
-
-type Member = (typeof POLICY_QUERY)[number]
+const WORDS: readonly unknown[] = ['busy', 'free']
 
 export interface AskedPolicy extends BusyPolicy {
   /** Calendars that show free/busy alone: null and true count them, as the vendor does. */
@@ -23,18 +21,15 @@ export interface AskedPolicy extends BusyPolicy {
  * What is not named is judged as the vendor does.
  */
 export function askedPolicy(query: Readonly<Record<string, unknown>>): AskedPolicy | string {
-  const told = new Map<Member, boolean | null>()
-  for (const name of POLICY_QUERY) {
-    const word = query[name]
-    if (word !== undefined && !WORDS.some((one) => one === word))
-      return `${name} is one of ${WORDS.join(', ')}.`
-    told.set(name, word === undefined ? null : word === 'busy')
-  }
+  const wrong = POLICY_QUERY.find((name) => query[name] !== undefined && !WORDS.includes(query[name]))
+  if (wrong !== undefined) return `${wrong} is one of ${WORDS.join(', ')}.`
+  const isBusy = (name: (typeof POLICY_QUERY)[number]) =>
+    query[name] === undefined ? null : query[name] === 'busy'
   return {
-    tentative: told.get('tentative') ?? null,
-    outOfOffice: told.get('out_of_office') ?? null,
-    focusTime: told.get('focus_time') ?? null,
-    workingElsewhere: told.get('working_elsewhere') ?? null,
-    freeBusyOnly: told.get('free_busy_only') ?? null,
+    tentative: isBusy('tentative'),
+    outOfOffice: isBusy('out_of_office'),
+    focusTime: isBusy('focus_time'),
+    workingElsewhere: isBusy('working_elsewhere'),
+    freeBusyOnly: isBusy('free_busy_only'),
   }
 }

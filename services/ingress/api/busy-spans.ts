@@ -1,4 +1,4 @@
-// Busy spans: merging, and the hours of a day in its zone. Pure. Invariant: whoever is busy is
+// Busy spans: merging, and the hours of a day in its zone. Pure. Invariant: a busy person is
 // never shown as free: spans that touch are one, parts of a millisecond count whole, a day whose
 // zone is not known covers that date everywhere on earth.
 import { Temporal } from 'temporal-polyfill'

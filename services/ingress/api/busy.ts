@@ -5,18 +5,16 @@
 import type { FastifyInstance } from 'fastify'
 import { roleOf } from '#shared/domain/calendar-role.ts'
 import { STALE_AFTER_MS } from '#shared/domain/connection-words.ts'
-import type { Gates } from '#shared/domain/gates.ts'
 import { connectionId, isUuid, type ConnectionId, type ProviderId } from '#shared/domain/ids.ts'
 import { isoOf } from '#shared/domain/instant.ts'
-import type { Database, Queryable } from '#shared/store/database.ts'
 import { readBusy, type BusyDays, type BusySpan } from '#shared/store/busy.ts'
 import { readConnectionState, readSyncedCalendars } from '#shared/store/connection-status.ts'
 import { badRequest, sendProblem, type ProblemDetails } from '../server.ts'
-import type { BearerCheck } from './bearer.ts'
-import { chooseProvider, CONNECTION_NOT_FOUND, createCallers, type Caller } from './caller.ts'
+import { callerIn, chooseProvider, CONNECTION_NOT_FOUND, identify, type Caller } from './caller.ts'
 import { askedPolicy, POLICY_QUERY, type AskedPolicy } from './busy-policy.ts'
 import { mergeSpans, spanOfDays } from './busy-spans.ts'
 import { zonesOfDays } from './day-zones.ts'
+import type { ApiDeps, Reading } from './deps.ts'
 import {
   askedSpan,
   calendarReasons,
@@ -26,14 +24,6 @@ import {
   type Synced,
 } from './freshness.ts'
 import { takes } from './members.ts'
-
-export const BUSY = '/api/calendar/busy'
-
-export interface BusyDeps {
-  readonly gates: Pick<Gates, 'sync'>
-  readonly bearer: BearerCheck
-  readonly db: Pick<Database, 'snapshot'>
-}
 
 /** Two months: a screen of any booking calendar. */
 const DAYS_MAX = 62
@@ -46,16 +36,15 @@ interface Asked extends Span {
 }
 
 /** 200 · 400 · 401 · 404 · 503. */
-export function registerBusy(app: FastifyInstance, deps: BusyDeps): void {
-  const callers = createCallers(deps.bearer)
-  app.get(BUSY, {
-    onRequest: callers.identify,
+export function registerBusy(app: FastifyInstance, deps: ApiDeps): void {
+  app.get('/api/calendar/busy', {
+    onRequest: identify(deps.bearer),
     preHandler: takes({ query: ['from', 'to', 'connection_id', 'provider_id', ...POLICY_QUERY] }),
     handler: async (request, reply) => {
-      const asked = askedBusy(callers.of(request), request.query as Record<string, unknown>)
+      const asked = askedBusy(callerIn(request), request.query as Record<string, unknown>)
       if ('problem' in asked) return sendProblem(reply, asked.problem)
       // Of one moment: an event that moves to another calendar would be in neither, and both fresh.
-      const answer = await deps.db.snapshot((db) => busyAnswer({ gates: deps.gates, db }, asked))
+      const answer = await deps.db.snapshot((db) => busyAnswer({ ...deps, db }, asked))
       return 'problem' in answer ? sendProblem(reply, answer.problem) : reply.send(answer)
     },
   })
@@ -75,11 +64,6 @@ function askedBusy(
   if (id !== undefined && (typeof id !== 'string' || !isUuid(id))) return { problem: CONNECTION_NOT_FOUND }
   const connection = id === undefined ? null : connectionId(id)
   return { provider: chosen.provider, connection, policy, ...span }
-}
-
-interface Reading {
-  readonly gates: Pick<Gates, 'sync'>
-  readonly db: Queryable
 }
 
 async function busyAnswer(deps: Reading, asked: Asked) {
@@ -129,12 +113,7 @@ const UNKNOWN_ZONE = {
   text: 'The zone of all-day events is not known, so they count from their first to their last hour anywhere on earth.',
 }
 
-function calendarJson(
-  { gates }: Pick<BusyDeps, 'gates'>,
-  synced: Synced,
-  days: readonly PlacedDays[],
-  asked: Asked,
-) {
+function calendarJson({ gates }: Reading, synced: Synced, days: readonly PlacedDays[], asked: Asked) {
   const { calendar } = synced
   const isUnplaced = days.some((day) => day.calendarId === calendar.id && day.zone === null)
   return {

@@ -13,30 +13,15 @@ import {
 } from '#shared/domain/ids.ts'
 import { sentBy } from '#shared/messages/message.ts'
 import { syncRequested } from '#shared/messages/sync-requested.ts'
-import type { Codec } from '#shared/kafka/codec.ts'
-import type { Database, Queryable } from '#shared/store/database.ts'
-import {
-  advanceConnection,
-  isSelected,
-  lockConnection,
-  selectCalendar,
-  type LockedConnection,
-} from '#shared/store/disconnect.ts'
+import type { Queryable } from '#shared/store/database.ts'
+import { advanceConnection, isSelected, lockConnection, selectCalendar } from '#shared/store/disconnect.ts'
 import { insertOutbox } from '#shared/store/outbox.ts'
 import { allowLongAnswer, badRequest, sendProblem, type ProblemDetails } from '../server.ts'
-import type { BearerCheck } from './bearer.ts'
-import { createCallers, jsonObject, ownerFor } from './caller.ts'
+import { callerIn, identify, jsonObject, ownerFor } from './caller.ts'
 import { CONNECTION } from './connections.ts'
+import type { ApiDeps } from './deps.ts'
 import { takes } from './members.ts'
 import { removeEvents } from './removals.ts'
-
-export const CALENDAR = `${CONNECTION}/calendars/:calendarId`
-
-export interface SelectionDeps {
-  readonly bearer: BearerCheck
-  readonly db: Database
-  readonly codec: Pick<Codec, 'encode'>
-}
 
 export const CALENDAR_NOT_FOUND: ProblemDetails = {
   status: 404,
@@ -50,10 +35,9 @@ const DISCONNECTED: ProblemDetails = {
 }
 
 /** 200 · 400 · 401 · 404 · 409 for a disconnected connection · 503. */
-export function registerCalendarSelection(app: FastifyInstance, deps: SelectionDeps): void {
-  const callers = createCallers(deps.bearer)
-  app.patch(CALENDAR, {
-    onRequest: callers.identify,
+export function registerCalendarSelection(app: FastifyInstance, deps: ApiDeps): void {
+  app.patch(`${CONNECTION}/calendars/:calendarId`, {
+    onRequest: identify(deps.bearer),
     preHandler: takes({ body: ['selected'] }),
     handler: async (request, reply) => {
       const params = request.params as { id: string; calendarId: string }
@@ -63,7 +47,7 @@ export function registerCalendarSelection(app: FastifyInstance, deps: SelectionD
       if (!isUuid(params.id) || !isUuid(params.calendarId)) return sendProblem(reply, CALENDAR_NOT_FOUND)
       allowLongAnswer(request)
       const choice = {
-        owner: ownerFor(callers.of(request)),
+        owner: ownerFor(callerIn(request)),
         connection: connectionId(params.id),
         calendar: calendarId(params.calendarId),
         selected,
@@ -84,7 +68,7 @@ interface Choice {
 }
 
 async function choose(
-  { codec }: Pick<SelectionDeps, 'codec'>,
+  { codec }: ApiDeps,
   tx: Queryable,
   { owner, connection, calendar, selected }: Choice,
 ): Promise<'chosen' | 'unknown' | 'disconnected'> {
@@ -95,18 +79,14 @@ async function choose(
   if (before === selected) return 'chosen'
   await selectCalendar(tx, calendar, selected)
   if (selected) {
-    await insertOutbox(tx, [ring(codec, locked, calendar)])
+    // With an `asOf`, a full listing that began before the calendar was chosen
+    // could count as an answer.
+    const request = { reason: 'api', calendarId: calendar, at: locked.now } as const
+    await insertOutbox(tx, [syncRequested(locked, request, sentBy('api', codec))])
     await advanceConnection(tx, connection, 0)
     return 'chosen'
   }
   const removed = await removeEvents(codec, tx, { connection: locked, calendar, reason: 'calendar_removed' })
   await advanceConnection(tx, connection, removed)
   return 'chosen'
-}
-
-function ring(codec: Pick<Codec, 'encode'>, connection: LockedConnection, calendar: CalendarId) {
-  // With an `asOf`, a full listing that began before the calendar was chosen
-  // could count as an answer.
-  const request = { reason: 'api', calendarId: calendar, at: connection.now } as const
-  return syncRequested(connection, request, sentBy('api', codec))
 }

@@ -1,4 +1,4 @@
-// Who calls the API: the app of one provider for itself, or an operator for anybody.
+// Who calls the API: the app of one provider for itself, or an operator for any.
 // Invariant: a caller learns nothing about another provider: its id and its connections get
 // the answer of ids that do not exist.
 import type { FastifyReply, FastifyRequest } from 'fastify'
@@ -27,9 +27,9 @@ export const CONNECTION_NOT_FOUND: ProblemDetails = {
 }
 
 /**
- * The caller that the claims of a good token name; null when they name nobody. A provider_id that
- * is no uuid names nobody, whatever scope stands beside it: who put it there meant a provider, not
- * an operator. A scope is one text of words with spaces between (RFC 8693 §4.2); a list is none.
+ * The caller that the claims of a good token name; null when they name none. A provider_id that is
+ * no uuid names none, whatever scope stands beside it: who put it there meant a provider, not an
+ * operator. A scope is one text of words with spaces between (RFC 8693 §4.2); a list is none.
  */
 export function callerOf(claims: Readonly<Record<string, unknown>> | null): Caller | null {
   if (claims === null) return null
@@ -40,39 +40,32 @@ export function callerOf(claims: Readonly<Record<string, unknown>> | null): Call
   return typeof scope === 'string' && scope.split(' ').includes('operator') ? { kind: 'operator' } : null
 }
 
-/**
- * Callers by request: `identify` runs before the body is read and answers strangers 401;
- * `of` gives the caller afterwards.
- */
-export interface Callers {
-  readonly identify: (request: FastifyRequest, reply: FastifyReply) => Promise<FastifyReply | undefined>
-  readonly of: (request: FastifyRequest) => Caller
-}
+const callers = new WeakMap<FastifyRequest, Caller>()
 
-export function createCallers(bearer: BearerCheck): Callers {
-  const known = new WeakMap<FastifyRequest, Caller>()
-  return {
-    async identify(request, reply) {
-      const caller = callerOf(await bearer(request.headers.authorization))
-      if (caller === null) return sendProblem(reply, UNAUTHORIZED)
-      known.set(request, caller)
-      return undefined
-    },
-    of(request) {
-      const caller = known.get(request)
-      if (caller === undefined) throw new Error('A request reached its handler without a caller.')
-      return caller
-    },
+/** An onRequest hook, so before the body is read: strangers are answered, others are `callerIn`. */
+export function identify(bearer: BearerCheck, strangersAnswer = () => UNAUTHORIZED) {
+  return async (request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply | undefined> => {
+    const caller = callerOf(await bearer(request.headers.authorization))
+    if (caller === null) return sendProblem(reply, strangersAnswer())
+    callers.set(request, caller)
+    return undefined
   }
 }
 
-export type Chosen = { readonly provider: ProviderId } | { readonly problem: ProblemDetails }
+export function callerIn(request: FastifyRequest): Caller {
+  const caller = callers.get(request)
+  if (caller === undefined) throw new Error('A request reached its handler without a caller.')
+  return caller
+}
 
 /**
  * The provider that a request is about: the caller's own, or the one that an operator names.
  * `asked` is undefined when none is named.
  */
-export function chooseProvider(caller: Caller, asked: unknown): Chosen {
+export function chooseProvider(
+  caller: Caller,
+  asked: unknown,
+): { readonly provider: ProviderId } | { readonly problem: ProblemDetails } {
   if (asked !== undefined && (typeof asked !== 'string' || !isUuid(asked)))
     return { problem: badRequest('provider_id is a uuid.') }
   const named = asked === undefined ? null : providerId(asked)
@@ -83,7 +76,7 @@ export function chooseProvider(caller: Caller, asked: unknown): Chosen {
   return named !== null && named !== caller.id ? { problem: PROVIDER_NOT_FOUND } : { provider: caller.id }
 }
 
-/** The provider that a connection has to belong to; null when it may be anybody's. */
+/** The provider that a connection has to belong to; null when it may be any. */
 export function ownerFor(caller: Caller): ProviderId | null {
   return caller.kind === 'operator' ? null : caller.id
 }

@@ -8,7 +8,7 @@ import {
   type ConnectionStatus,
   type Words,
 } from '#shared/domain/connection-words.ts'
-import type { GateDecision, Gates } from '#shared/domain/gates.ts'
+import type { GateDecision } from '#shared/domain/gates.ts'
 import {
   connectionId,
   isUuid,
@@ -16,9 +16,9 @@ import {
   type ProviderId,
   type VendorName,
 } from '#shared/domain/ids.ts'
-import type { Queryable } from '#shared/store/database.ts'
 import { listConnectionStates, type ConnectionState } from '#shared/store/connection-status.ts'
 import { badRequest, type ProblemDetails } from '../server.ts'
+import type { Reading } from './deps.ts'
 
 export const LIST_QUERY = ['provider_id', 'status', 'state', 'vendor', 'limit', 'after'] as const
 
@@ -32,7 +32,7 @@ const VENDORS = ['google', 'microsoft'] as const
 const SCAN_MAX = 2000
 const SCAN_AT_A_TIME = 500
 
-export interface AskedList {
+interface AskedList {
   readonly after: ConnectionId | null
   readonly count: number
   readonly status: ConnectionStatus | null
@@ -81,7 +81,7 @@ interface Listed {
  * rows. Throws Failure store/*.
  */
 export async function listed(
-  deps: { readonly db: Queryable; readonly gates: Pick<Gates, 'sync'> },
+  deps: Reading,
   provider: ProviderId,
   { count, state, ...asked }: AskedList,
 ): Promise<{ readonly page: readonly Listed[]; readonly next: ConnectionId | null }> {

@@ -4,10 +4,9 @@
 import type { FastifyInstance } from 'fastify'
 import { roleOf } from '#shared/domain/calendar-role.ts'
 import { calendarWords, connectionWords } from '#shared/domain/connection-words.ts'
-import type { GateDecision, Gates } from '#shared/domain/gates.ts'
+import type { GateDecision } from '#shared/domain/gates.ts'
 import { connectionId, isUuid } from '#shared/domain/ids.ts'
 import { isoOf } from '#shared/domain/instant.ts'
-import type { Queryable } from '#shared/store/database.ts'
 import {
   readCalendarStates,
   readConnectionState,
@@ -15,33 +14,26 @@ import {
   type ConnectionState,
 } from '#shared/store/connection-status.ts'
 import { sendProblem } from '../server.ts'
-import type { BearerCheck } from './bearer.ts'
-import { chooseProvider, CONNECTION_NOT_FOUND, createCallers, ownerFor } from './caller.ts'
+import { callerIn, chooseProvider, CONNECTION_NOT_FOUND, identify, ownerFor } from './caller.ts'
 import { askedList, LIST_QUERY, listed } from './connection-list.ts'
+import type { ApiDeps } from './deps.ts'
 import { takes } from './members.ts'
 import { instantOf } from './times.ts'
 
-export const CONNECTIONS = '/api/calendar/connections'
+const CONNECTIONS = '/api/calendar/connections'
 export const CONNECTION = `${CONNECTIONS}/:id`
-
-export interface ConnectionsDeps {
-  readonly gates: Pick<Gates, 'sync'>
-  readonly bearer: BearerCheck
-  readonly db: Queryable
-}
 
 /** Of one account; Google lists up to 10 000, people have a few. */
 const CALENDARS_MAX = 1000
 
 /** List: 200 · 400 · 401 · 404 · 503. One: 200 · 401 · 404 · 503. */
-export function registerConnections(app: FastifyInstance, deps: ConnectionsDeps): void {
-  const callers = createCallers(deps.bearer)
+export function registerConnections(app: FastifyInstance, deps: ApiDeps): void {
   app.get(CONNECTIONS, {
-    onRequest: callers.identify,
+    onRequest: identify(deps.bearer),
     preHandler: takes({ query: LIST_QUERY }),
     handler: async (request, reply) => {
       const query = request.query as Record<string, unknown>
-      const chosen = chooseProvider(callers.of(request), query['provider_id'])
+      const chosen = chooseProvider(callerIn(request), query['provider_id'])
       if ('problem' in chosen) return sendProblem(reply, chosen.problem)
       const asked = askedList(query)
       if ('problem' in asked) return sendProblem(reply, asked.problem)
@@ -54,11 +46,11 @@ export function registerConnections(app: FastifyInstance, deps: ConnectionsDeps)
     },
   })
   app.get(CONNECTION, {
-    onRequest: callers.identify,
+    onRequest: identify(deps.bearer),
     preHandler: takes({}),
     handler: async (request, reply) => {
       const { id } = request.params as { id: string }
-      const owner = ownerFor(callers.of(request))
+      const owner = ownerFor(callerIn(request))
       const found = isUuid(id) ? await readConnectionState(deps.db, owner, connectionId(id)) : null
       if (found === null) return sendProblem(reply, CONNECTION_NOT_FOUND)
       const calendars = await readCalendarStates(deps.db, found.id, CALENDARS_MAX)
@@ -99,7 +91,7 @@ function connectionJson(connection: ConnectionState, gate: GateDecision) {
 function errorJson({ lastError, errorCount }: ConnectionState) {
   if (lastError === null) return null
   const { code, message, at, number = null } = lastError
-  // Stored with the offset of whoever wrote it; told like every other time.
+  // Stored with the offset of the process that wrote it; told like every other time.
   return { code, message, at: isoOf(instantOf(at)), failures: errorCount, vendor_number: number }
 }
 

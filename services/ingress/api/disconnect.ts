@@ -1,41 +1,31 @@
 // `DELETE /api/calendar/connections/:id`: the end of a connection, in one transaction:
 // disconnected under a new epoch, cursors gone, event rows gone and told as removed, the news in
 // the outbox. Channels, the grant and the credentials end afterwards, in the scheduler, because
-// vendors may be away. No gate closes it: whoever takes back consent is never told to wait.
+// vendors may be away. No gate closes it: a person who takes back consent is never told to wait.
 // Repeating it changes nothing.
 import type { FastifyInstance } from 'fastify'
 import { connectionId, isUuid, type ConnectionId, type ProviderId } from '#shared/domain/ids.ts'
 import { connectionChanged } from '#shared/messages/connection-changed.ts'
 import { sentBy } from '#shared/messages/message.ts'
-import type { Codec } from '#shared/kafka/codec.ts'
-import type { Logger } from '#shared/process/log.ts'
-import type { Database, Queryable } from '#shared/store/database.ts'
+import type { Queryable } from '#shared/store/database.ts'
 import { endConnection, lockConnection, type LockedConnection } from '#shared/store/disconnect.ts'
 import { insertOutbox } from '#shared/store/outbox.ts'
 import { allowLongAnswer, sendProblem } from '../server.ts'
-import type { BearerCheck } from './bearer.ts'
-import { CONNECTION_NOT_FOUND, createCallers, ownerFor } from './caller.ts'
+import { callerIn, CONNECTION_NOT_FOUND, identify, ownerFor } from './caller.ts'
 import { CONNECTION } from './connections.ts'
+import type { ApiDeps } from './deps.ts'
 import { takes } from './members.ts'
 import { removeEvents } from './removals.ts'
 
-export interface DisconnectDeps {
-  readonly bearer: BearerCheck
-  readonly db: Database
-  readonly codec: Pick<Codec, 'encode'>
-  readonly logger: Logger
-}
-
 /** 204, also when it was disconnected before · 401 · 404 · 503. */
-export function registerDisconnect(app: FastifyInstance, deps: DisconnectDeps): void {
-  const callers = createCallers(deps.bearer)
+export function registerDisconnect(app: FastifyInstance, deps: ApiDeps): void {
   app.delete(CONNECTION, {
-    onRequest: callers.identify,
+    onRequest: identify(deps.bearer),
     preHandler: takes({}),
     handler: async (request, reply) => {
       allowLongAnswer(request)
       const { id } = request.params as { id: string }
-      const owner = ownerFor(callers.of(request))
+      const owner = ownerFor(callerIn(request))
       const outcome = isUuid(id) ? await disconnect(deps, owner, connectionId(id)) : 'unknown'
       return outcome === 'unknown' ? sendProblem(reply, CONNECTION_NOT_FOUND) : reply.code(204).send()
     },
@@ -43,11 +33,11 @@ export function registerDisconnect(app: FastifyInstance, deps: DisconnectDeps): 
 }
 
 /**
- * Disconnects a provider's connection (anybody's for null).
+ * Disconnects a provider's connection (of any provider for null).
  * Throws Failure store/*: nothing was changed.
  */
-export async function disconnect(
-  deps: Pick<DisconnectDeps, 'db' | 'codec' | 'logger'>,
+async function disconnect(
+  deps: ApiDeps,
   owner: ProviderId | null,
   connection: ConnectionId,
 ): Promise<'disconnected' | 'was-disconnected' | 'unknown'> {
@@ -57,15 +47,11 @@ export async function disconnect(
     return locked.status === 'disconnected' ? 'was-disconnected' : end(deps, tx, locked)
   })
   if (typeof outcome === 'string') return outcome
-  deps.logger.info({ connectionId: connection, removed: outcome.removed }, 'a connection was disconnected')
+  deps.logger.info({ connectionId: connection, ...outcome }, 'a connection was disconnected')
   return 'disconnected'
 }
 
-async function end(
-  { codec }: Pick<DisconnectDeps, 'codec'>,
-  tx: Queryable,
-  connection: LockedConnection,
-): Promise<{ readonly removed: number }> {
+async function end({ codec }: ApiDeps, tx: Queryable, connection: LockedConnection) {
   const removed = await removeEvents(codec, tx, { connection, calendar: null, reason: 'disconnected' })
   await endConnection(tx, connection.connectionId, removed)
   const change = { status: 'disconnected', previousStatus: connection.status, at: connection.now } as const

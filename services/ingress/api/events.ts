@@ -5,7 +5,6 @@
 // unknown one get the same answer.
 import type { FastifyInstance } from 'fastify'
 import type { EventTime } from '#shared/domain/event.ts'
-import type { Gates } from '#shared/domain/gates.ts'
 import {
   calendarId,
   connectionId,
@@ -16,18 +15,17 @@ import {
   type ProviderId,
 } from '#shared/domain/ids.ts'
 import { isoOf } from '#shared/domain/instant.ts'
-import type { Database, Queryable } from '#shared/store/database.ts'
 import { readConnectionState, readSyncedCalendars } from '#shared/store/connection-status.ts'
 import { isSelected } from '#shared/store/disconnect.ts'
 import { readEvents, type EventPlace, type EventRow } from '#shared/store/events-read.ts'
 import { badRequest, sendProblem, type ProblemDetails } from '../server.ts'
-import type { BearerCheck } from './bearer.ts'
 import { spanOfDays } from './busy-spans.ts'
 import { zonesOfDays, type ZonedDay } from './day-zones.ts'
 import { CALENDAR_NOT_FOUND } from './calendar-selection.ts'
-import { CONNECTION_NOT_FOUND, createCallers, ownerFor } from './caller.ts'
+import { callerIn, CONNECTION_NOT_FOUND, identify, ownerFor } from './caller.ts'
 import { pageSize } from './connection-list.ts'
 import { CONNECTION } from './connections.ts'
+import type { ApiDeps, Reading } from './deps.ts'
 import {
   askedSpan,
   calendarReasons,
@@ -38,16 +36,8 @@ import {
 } from './freshness.ts'
 import { takes } from './members.ts'
 
-export const EVENTS = `${CONNECTION}/events`
-
-export interface EventsDeps {
-  readonly gates: Pick<Gates, 'sync'>
-  readonly bearer: BearerCheck
-  readonly db: Database
-}
-
 const PAGE = 100
-export const EVENTS_PAGE_MAX = 500
+const PAGE_MAX = 500
 /** All that is kept is 395 days. */
 const DAYS_MAX = 400
 /** Of one account; Google lists up to 10 000, people have a few. */
@@ -61,22 +51,21 @@ interface Asked extends Span {
 }
 
 /** 200 · 400 · 401 · 404 · 503. */
-export function registerEvents(app: FastifyInstance, deps: EventsDeps): void {
-  const callers = createCallers(deps.bearer)
-  app.get(EVENTS, {
-    onRequest: callers.identify,
+export function registerEvents(app: FastifyInstance, deps: ApiDeps): void {
+  app.get(`${CONNECTION}/events`, {
+    onRequest: identify(deps.bearer),
     preHandler: takes({ query: ['from', 'to', 'calendar_id', 'after', 'limit'] }),
     handler: async (request, reply) => {
       const { id } = request.params as { id: string }
       const query = request.query as Record<string, unknown>
       const asked = askedEvents(id, query)
       if ('problem' in asked) return sendProblem(reply, asked.problem)
-      const owner = ownerFor(callers.of(request))
+      const owner = ownerFor(callerIn(request))
       const found = isUuid(id) ? await readConnectionState(deps.db, owner, asked.connection) : null
       if (found === null) return sendProblem(reply, CONNECTION_NOT_FOUND)
       // Of one moment: an event that moves to another calendar would be in neither, and both fresh.
       const read = { ...asked, provider: found.providerId }
-      const answer = await deps.db.snapshot((db) => eventsAnswer({ gates: deps.gates, db }, read))
+      const answer = await deps.db.snapshot((db) => eventsAnswer({ ...deps, db }, read))
       return 'problem' in answer ? sendProblem(reply, answer.problem) : reply.send(answer)
     },
   })
@@ -88,8 +77,8 @@ function askedEvents(
 ): Asked | { readonly problem: ProblemDetails } {
   const span = askedSpan(query, DAYS_MAX)
   if (typeof span === 'string') return { problem: badRequest(span) }
-  const count = pageSize(query['limit'] ?? String(PAGE), EVENTS_PAGE_MAX)
-  if (count === null) return { problem: badRequest(`limit is a number from 1 to ${EVENTS_PAGE_MAX}.`) }
+  const count = pageSize(query['limit'] ?? String(PAGE), PAGE_MAX)
+  if (count === null) return { problem: badRequest(`limit is a number from 1 to ${PAGE_MAX}.`) }
   const after = query['after'] === undefined ? null : placeOf(query['after'])
   if (after === 'malformed') return { problem: badRequest('after is the next_after of the page before.') }
   const named = query['calendar_id']
@@ -105,11 +94,6 @@ function placeOf(text: unknown): EventPlace | 'malformed' {
   const [, at, id] = typeof text === 'string' ? (PLACE.exec(text) ?? []) : []
   if (at === undefined || id === undefined || !isUuid(id)) return 'malformed'
   return { at: Number(at), id: id as EventId }
-}
-
-interface Reading {
-  readonly gates: Pick<Gates, 'sync'>
-  readonly db: Queryable
 }
 
 async function eventsAnswer(deps: Reading, asked: Asked & { readonly provider: ProviderId }) {

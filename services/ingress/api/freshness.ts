@@ -13,8 +13,7 @@ import {
 } from '#shared/store/connection-status.ts'
 import { instantOf } from './times.ts'
 
-/** What is told to whoever asks without a span that can be read. */
-export const SPAN_NEEDED =
+const SPAN_NEEDED =
   'from and to are instants with their offset, like 2026-05-04T09:00:00Z or 2026-05-04T09:00:00%2B02:00.'
 
 const DAY_MICROS = 86_400_000_000
@@ -37,7 +36,7 @@ export interface Unbacked {
 
 const OLDER_RULES: StaleReason = {
   code: 'older_rules',
-  text: `Its events were read before answers counted, so declined ones may still block. It is read again by itself within ${REREAD_SPREAD_HOURS} hours.`,
+  text: `Its events were read before answers counted, so declined ones may still block. It is read again automatically within ${REREAD_SPREAD_HOURS} hours.`,
 }
 
 /** Each says the same; an app that has more asks for one connection at a time. */
@@ -92,7 +91,7 @@ export async function unbackedReasons(
     const text = 'No calendar of this account is synced, so nothing is known about it.'
     return connected.map(({ id }) => ({ code: 'no_calendar_selected', text, connection_id: id }))
   }
-  // Whoever left beside others who are synced is asked about no more.
+  // An account that left beside others that are synced is asked about no more.
   if (isBacked) return []
   const text =
     found.length > 0

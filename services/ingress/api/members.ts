@@ -5,7 +5,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import { badRequest, sendProblem, type ProblemDetails } from '../server.ts'
 import { jsonObject } from './caller.ts'
 
-export interface Members {
+interface Members {
   readonly query?: readonly string[]
   readonly body?: readonly string[]
 }

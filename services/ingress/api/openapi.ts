@@ -1,11 +1,9 @@
 // `GET /openapi.json`: schemas/openapi.yaml as JSON, with the address of this installation as its
-// server. Everybody may read it.
+// server. It needs no token.
 import { readFileSync } from 'node:fs'
 import type { FastifyInstance } from 'fastify'
 import { parse } from 'yaml'
 import { takes } from './members.ts'
-
-export const OPENAPI = '/openapi.json'
 
 const SOURCE = new URL('../../../schemas/openapi.yaml', import.meta.url)
 /** It changes with a release only; long enough for a page that loads it again and again. */
@@ -15,10 +13,10 @@ const FRESH_S = 300
  * 200 · 400. `publicUrl` without a slash at its end.
  * Throws when the document is missing or is no YAML.
  */
-export function registerOpenApi(app: FastifyInstance, { publicUrl }: { readonly publicUrl: string }): void {
+export function registerOpenApi(app: FastifyInstance, publicUrl: string): void {
   const document = parse(readFileSync(SOURCE, 'utf8')) as object
   const text = JSON.stringify({ ...document, servers: [{ url: publicUrl }] })
-  app.get(OPENAPI, {
+  app.get('/openapi.json', {
     preHandler: takes({}),
     handler: async (_request, reply) =>
       reply

@@ -14,7 +14,7 @@ import { insertOutbox } from '#shared/store/outbox.ts'
  */
 const CHUNK = 1000
 
-export interface Removal {
+interface Removal {
   readonly connection: LockedConnection
   /** null: all of the connection. */
   readonly calendar: CalendarId | null

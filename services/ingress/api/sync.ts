@@ -4,7 +4,6 @@
 // before the 403; 202 names exactly the connections whose rings are durable, and says of the
 // others why they were not asked.
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import { whyClosed, type GateDecision, type Gates } from '#shared/domain/gates.ts'
 import { connectionId, isUuid, providerId, type ConnectionId, type ProviderId } from '#shared/domain/ids.ts'
 import { metrics } from '#shared/process/metrics.ts'
 import type { Queryable } from '#shared/store/database.ts'
@@ -12,15 +11,15 @@ import { inSpan } from '#shared/process/telemetry.ts'
 import {
   oneConnection,
   providerConnections,
+  type ProviderConnection,
   type ProviderConnections,
 } from '#shared/store/provider-connections.ts'
-import type { Publisher } from '../publisher.ts'
-import type { Refusals } from '../refusals.ts'
+import { GATES_UNKNOWN, keptUntilOpen } from '../refusals.ts'
 import { badRequest, sendProblem, unavailable, type ProblemDetails } from '../server.ts'
-import type { BearerCheck } from './bearer.ts'
 import {
-  callerOf,
+  callerIn,
   CONNECTION_NOT_FOUND,
+  identify,
   jsonObject,
   ownerFor,
   PROVIDER_NOT_FOUND,
@@ -28,21 +27,30 @@ import {
   type Caller,
 } from './caller.ts'
 import { CONNECTION } from './connections.ts'
+import type { ApiDeps } from './deps.ts'
 import { takes } from './members.ts'
-import { held, NOT_ASKED, rung } from './sync-rings.ts'
 
 export const SYNC_API = '/api/calendar/sync'
 export const SYNC_ONE = `${CONNECTION}/sync`
 
-export interface SyncApiDeps {
-  readonly gates: Pick<Gates, 'sync'>
-  readonly bearer: BearerCheck
+interface SyncApiDeps extends Pick<ApiDeps, 'gates' | 'bearer' | 'refusals' | 'publisher'> {
   readonly db: Queryable
-  readonly refusals: Pick<Refusals, 'hold'>
-  readonly publisher: Pick<Publisher, 'ring'>
 }
 
-/** What a request names; a connection that is no uuid is one that nobody has. */
+/**
+ * Rings of one request that wait at a time:
+ * a large provider must not fill the queue that notifications share.
+ */
+const RINGS_AT_A_TIME = 500
+
+/** Statuses in which a connection is not pulled, in words for the caller. */
+const NOT_ASKED: Readonly<Record<Exclude<ProviderConnection['status'], 'active'>, string>> = {
+  needs_reauth: 'The person has to connect the calendar again.',
+  disabled: 'The connection is disabled.',
+  disconnected: 'The connection was disconnected.',
+}
+
+/** What a request names; a connection that is no uuid does not exist. */
 interface Named {
   readonly provider: ProviderId | null
   readonly connection: ConnectionId | 'none' | null
@@ -53,7 +61,8 @@ interface Target extends ProviderConnections {
 }
 
 /** On no allowlist, so what its gate says first is what the switch says. */
-const NOBODY = providerId('00000000-0000-0000-0000-000000000000')
+const NO_PROVIDER = providerId('00000000-0000-0000-0000-000000000000')
+const REQUEST = 'The request'
 const NOT_KEPT = unavailable('The request could not be stored. Send it again later.')
 
 /**
@@ -74,24 +83,23 @@ interface SyncRoute {
 }
 
 function route(app: FastifyInstance, deps: SyncApiDeps, path: string, { members, named }: SyncRoute): void {
-  const callers = new WeakMap<FastifyRequest, Caller>()
   app.post(path, {
-    onRequest: async (request, reply) => {
-      const caller = callerOf(await deps.bearer(request.headers.authorization))
-      if (caller === null) return sendProblem(reply, strangersAnswer(deps.gates))
-      callers.set(request, caller)
-      // An operator names the provider, or a connection of it, so its gate is asked afterwards.
-      if (caller.kind === 'operator') return
-      const problem = await closedGate(deps, caller.id, () => targetOf(deps, caller, namedInPath(request)))
-      if (problem !== null) return sendProblem(reply, problem)
-    },
+    onRequest: [
+      identify(deps.bearer, () => strangersAnswer(deps)),
+      async (request, reply) => {
+        const caller = callerIn(request)
+        // An operator names the provider, or a connection of it, so its gate is asked afterwards.
+        if (caller.kind === 'operator') return
+        const problem = await closedGate(deps, caller.id, () => targetOf(deps, caller, namedInPath(request)))
+        if (problem !== null) return sendProblem(reply, problem)
+      },
+    ],
     onResponse: async (_request, reply) => metrics.syncRequests.add(1, { outcome: String(reply.statusCode) }),
     preHandler: takes({ body: members }),
     handler: async (request, reply) => {
-      const caller = callers.get(request)
-      if (caller === undefined) throw new Error('A request for a sync reached its handler without a caller.')
       const asked = named(request)
       if ('status' in asked) return sendProblem(reply, asked)
+      const caller = callerIn(request)
       return inSpan('sync asked for', { kind: 'server' }, () => askForSync(deps, caller, asked, reply))
     },
   })
@@ -99,13 +107,13 @@ function route(app: FastifyInstance, deps: SyncApiDeps, path: string, { members,
 
 /**
  * The switch needs no identity, so it comes before the token: switched off, the API says so to
- * everybody, and holds nothing for strangers.
+ * all callers, and holds nothing for strangers.
  */
-function strangersAnswer(gates: Pick<Gates, 'sync'>): ProblemDetails {
-  const decision = gates.sync(NOBODY)
-  if (decision.state === 'unknown') return unknownGate()
+function strangersAnswer({ gates }: SyncApiDeps): ProblemDetails {
+  const decision = gates.sync(NO_PROVIDER)
+  if (decision.state === 'unknown') return GATES_UNKNOWN
   const isSwitchedOff = decision.state === 'off' && decision.gate === 'CALENDAR_SYNC_ENABLED'
-  return isSwitchedOff ? forbidden(decision) : UNAUTHORIZED
+  return isSwitchedOff ? keptUntilOpen(REQUEST, decision) : UNAUTHORIZED
 }
 
 function namedInPath({ params }: FastifyRequest): Named {
@@ -158,10 +166,11 @@ async function closedGate(
 ): Promise<ProblemDetails | null> {
   const decision = deps.gates.sync(provider)
   if (decision.state === 'on') return null
-  if (decision.state === 'unknown') return unknownGate()
+  if (decision.state === 'unknown') return GATES_UNKNOWN
   const found = await target()
   const active = 'status' in found ? [] : found.connections.filter(({ status }) => status === 'active')
-  return (await held(deps, active, decision.gate)) ? forbidden(decision) : NOT_KEPT
+  const ids = active.map(({ id }) => id)
+  return (await deps.refusals.hold(ids, decision.gate)) ? keptUntilOpen(REQUEST, decision) : NOT_KEPT
 }
 
 async function askForSync(
@@ -189,17 +198,17 @@ async function ask(deps: SyncApiDeps, target: Target, reply: FastifyReply): Prom
   const decided = connections
     .filter(({ status }) => status === 'active')
     .map((connection) => ({ connection, decision: deps.gates.sync(provider, connection.id) }))
-  if (decided.some(({ decision }) => decision.state === 'unknown')) return sendProblem(reply, unknownGate())
+  if (decided.some(({ decision }) => decision.state === 'unknown')) return sendProblem(reply, GATES_UNKNOWN)
 
   const open = decided.flatMap(({ connection, decision }) => (decision.state === 'on' ? [connection] : []))
   const refused = decided.flatMap(({ connection, decision }) =>
     decision.state === 'off' ? [{ connection, decision }] : [],
   )
   const kept = await Promise.all(
-    refused.map(({ connection, decision }) => held(deps, [connection], decision.gate)),
+    refused.map(({ connection, decision }) => deps.refusals.hold([connection.id], decision.gate)),
   )
-  if (kept.includes(false) || !(await rung(deps, target, open))) return sendProblem(reply, NOT_KEPT)
-  if (open.length === 0 && refused[0]) return sendProblem(reply, forbidden(refused[0].decision))
+  if (kept.includes(false) || !(await ringEach(deps, target, open))) return sendProblem(reply, NOT_KEPT)
+  if (open.length === 0 && refused[0]) return sendProblem(reply, keptUntilOpen(REQUEST, refused[0].decision))
   return reply.code(202).send({
     provider_id: provider,
     connections: open.map(({ id, vendor }) => ({ id, vendor })),
@@ -215,11 +224,22 @@ async function ask(deps: SyncApiDeps, target: Target, reply: FastifyReply): Prom
   })
 }
 
-function forbidden(decision: Extract<GateDecision, { state: 'off' }>): ProblemDetails {
-  const detail = `${whyClosed(decision)} The request is kept and handled once the gate is open.`
-  return { status: 403, error: decision.text, detail }
-}
-
-function unknownGate(): ProblemDetails {
-  return unavailable('The gates cannot be read at the moment. Send it again later.')
+/**
+ * Rings each of these connections of `target`; false as soon as one ring is not durable (those
+ * before it are harmless: they ring again).
+ */
+async function ringEach(
+  { publisher }: SyncApiDeps,
+  { provider, asOf }: Target,
+  connections: readonly ProviderConnection[],
+): Promise<boolean> {
+  const about = { providerId: provider, reason: 'api', calendarId: null, deliveryKey: null, asOf } as const
+  for (let from = 0; from < connections.length; from += RINGS_AT_A_TIME) {
+    const group = connections.slice(from, from + RINGS_AT_A_TIME)
+    const answers = await Promise.all(
+      group.map(({ id, vendor }) => publisher.ring({ ...about, connectionId: id, vendor })),
+    )
+    if (answers.some((answer) => answer !== 'durable')) return false
+  }
+  return true
 }

@@ -1,6 +1,6 @@
 // Which browser a flow belongs to: a random cookie that scripts cannot read, whose hash is kept
-// with the flow. Invariant: a state is worth nothing in another browser, so nobody can have a
-// person finish a consent that somebody else began (RFC 9700 §4.7).
+// with the flow. Invariant: a state is worth nothing in another browser, so no stranger can
+// have a person finish a consent that the stranger began (RFC 9700 §4.7).
 import { createHash, randomBytes } from 'node:crypto'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 

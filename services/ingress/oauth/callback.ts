@@ -1,5 +1,5 @@
 // `GET /api/auth/<vendor>/calendar/callback`: the browser comes back. gate → state, once, in the
-// same browser → code → account and calendars → one transaction. Invariants: whoever is refused
+// same browser → code → account and calendars → one transaction. Invariants: a refused browser
 // changes nothing; the state is spent before the code is sent, since a code that arrives twice
 // costs the person the grant (RFC 6749 §4.1.2); whatever goes wrong after that, the person can try
 // again, while no try of the link has connected an account.
@@ -31,8 +31,7 @@ import {
 import { callbackUrl, CHAIN_LIFE_MS, VERIFIER_FIELD, type FlowDeps } from './flow.ts'
 import { oauthRefusal, readingOf } from './gate.ts'
 import { FLOW_HEADERS, sendPage, sendProblemPage } from './page.ts'
-import { withOutcome } from './return-to.ts'
-import { isOfBrowser, nextTry, returnOf, wayBack } from './ways-on.ts'
+import { isOfBrowser, nextTry, wayBack } from './ways-on.ts'
 
 /** Code, account and calendars together; a person does not wait longer, and can try again. */
 const VENDOR_MS_MAX = 20_000
@@ -41,13 +40,6 @@ const CODE_MAX = 4096
 
 /** Each waits up to a second for the row (lock_timeout of the role). */
 const SAVES_MAX = 4
-
-interface Landed {
-  readonly flow: Flow
-  readonly browserHash: Buffer
-  /** Whether a later try was begun. */
-  readonly isOutdated: boolean
-}
 
 export async function finishConsent(
   deps: FlowDeps,
@@ -58,13 +50,15 @@ export async function finishConsent(
   const query = request.query as Record<string, unknown>
   // An administrator's browser, as a rule without a state: there is nothing to finish.
   if (query['code'] === undefined && vendorName === 'microsoft' && isApproval(query))
-    return sendPage(request, reply, { ...APP_APPROVED, actions: [] })
+    return sendPage(request, reply, APP_APPROVED)
   const landed = await landing(deps, vendorName, { state: query['state'], request })
-  if (landed === null) return sendPage(request, reply, { ...STRANGER, actions: [] })
-  const { flow } = landed
+  if (landed === null) return sendPage(request, reply, STRANGER)
+  const { flow, browserHash } = landed
   const explain = (explanation: Explanation) => sendExplanation(deps, { flow, explanation }, request, reply)
-  const ended = endedBefore(landed)
-  if (ended !== null) return sendPage(request, reply, { ...ended, actions: wayBack(deps, flow) })
+  if (flow.connectionId !== null || landed.isOutdated) {
+    const ended = flow.connectionId === null ? STATE_OUTDATED : CONNECTED_ALREADY
+    return sendPage(request, reply, { ...ended, actions: wayBack(deps, flow) })
+  }
   if (flow.isStateUsed) return explain(STATE_SPENT)
   if (flow.isExpired) return explain(STATE_EXPIRED)
   const closed = oauthRefusal(deps.gates.oauth(flow.providerId))
@@ -72,12 +66,12 @@ export async function finishConsent(
   const vendor = deps.vendors.get(vendorName)
   if (vendor === undefined) return explain(troublePage(vendorName))
   const { attempt } = flow
-  const sealedVerifier = await spendState(deps.db, flow.id, { attempt, browserHash: landed.browserHash })
+  const sealedVerifier = await spendState(deps.db, flow.id, { attempt, browserHash })
   // Another callback was faster: what stands now is said.
   if (sealedVerifier === null) return finishConsent(deps, vendorName, request, reply)
   const { code } = query
   if (typeof code !== 'string' || code === '' || code.length > CODE_MAX)
-    return explain(refusedConsent(vendorName, query['error'], query, vendor.approvalUrl ?? null))
+    return explain(refusedConsent(vendorName, query, vendor.approvalUrl))
 
   allowLongAnswer(request)
   const outcome = await connect(deps, vendor, { flow, code, sealedVerifier })
@@ -87,12 +81,12 @@ export async function finishConsent(
   return sendConnected(deps, { flow, ...outcome }, request, reply)
 }
 
-/** The flow of this state in the browser that began it; null for everybody else. */
+/** The flow of this state in the browser that began it; null in every other browser. */
 async function landing(
   deps: FlowDeps,
   vendor: VendorName,
   { state, request }: { readonly state: unknown; readonly request: FastifyRequest },
-): Promise<Landed | null> {
+) {
   const browserHash = deps.cookie.read(request)
   const named = await deps.tokens.read('state', state)
   if (named === null || browserHash === null) return null
@@ -101,13 +95,8 @@ async function landing(
   // so one that is ahead belongs to a row of another time.
   if (flow === null || flow.vendor !== vendor || flow.attempt < named.attempt) return null
   if (!isOfBrowser(flow, browserHash)) return null
+  // Outdated: a later try was begun.
   return { flow, browserHash, isOutdated: flow.attempt > named.attempt }
-}
-
-/** What is said where no further try is offered. */
-function endedBefore({ flow, isOutdated }: Landed): Explanation | null {
-  if (flow.connectionId !== null) return CONNECTED_ALREADY
-  return isOutdated ? STATE_OUTDATED : null
 }
 
 /** Another try for the same browser and account, and the way back. */
@@ -127,6 +116,12 @@ async function sendExplanation(
   })
 }
 
+interface Consent {
+  readonly flow: Flow
+  readonly code: string
+  readonly sealedVerifier: string
+}
+
 type Outcome =
   /**
    * The link connected an account, or a later try was begun, while this one was with the vendor.
@@ -140,11 +135,7 @@ type Outcome =
  * From the code to the committed connection. Failures become words for the person;
  * only defects are logged as errors.
  */
-async function connect(
-  deps: FlowDeps,
-  vendor: ConsentVendor,
-  consent: { readonly flow: Flow; readonly code: string; readonly sealedVerifier: string },
-): Promise<Outcome> {
+async function connect(deps: FlowDeps, vendor: ConsentVendor, consent: Consent): Promise<Outcome> {
   try {
     return await exchange(deps, vendor, consent)
   } catch (error) {
@@ -152,18 +143,17 @@ async function connect(
     const failure = error instanceof DOMException ? new Failure('vendor/timeout') : asFailure(error)
     const level = failure.kind === 'defect' || failure.code === 'vendor/client-rejected' ? 'error' : 'warn'
     deps.logger[level]({ err: failure, vendor: vendor.name }, 'an account could not be connected')
-    return { explanation: failedGrant(vendor.name, failure, vendor.approvalUrl ?? null) }
+    return { explanation: failedGrant(vendor.name, failure, vendor.approvalUrl) }
   }
 }
 
 async function exchange(
   deps: FlowDeps,
   vendor: ConsentVendor,
-  consent: { readonly flow: Flow; readonly code: string; readonly sealedVerifier: string },
+  { flow, code, sealedVerifier }: Consent,
 ): Promise<Outcome> {
-  const { flow, code } = consent
   const signal = AbortSignal.timeout(VENDOR_MS_MAX)
-  const codeVerifier = openSecret(deps.keyring, consent.sealedVerifier, {
+  const codeVerifier = openSecret(deps.keyring, sealedVerifier, {
     connectionId: flow.id,
     field: VERIFIER_FIELD,
   })
@@ -205,25 +195,17 @@ async function save(deps: FlowDeps, flow: Flow, granted: GrantedAccount): Promis
   }
 }
 
-interface Finished {
-  readonly flow: Flow
-  readonly connected: Connected
-  readonly label: string | null
-}
-
 function sendConnected(
   deps: FlowDeps,
-  { flow, connected, label }: Finished,
+  { flow, connected, label }: { flow: Flow; connected: Connected; label: string | null },
   request: FastifyRequest,
   reply: FastifyReply,
 ): FastifyReply {
   const { connectionId, calendars, isNew } = connected
   deps.logger.info({ vendor: flow.vendor, connectionId, calendars, isNew }, 'an account was connected')
   const isOther = flow.reconnects !== null && flow.reconnects !== connectionId
-  const back = returnOf(deps, flow)
-  const target =
-    back === null ? null : withOutcome(back, { calendar_status: 'connected', connection_id: connectionId })
-  if (target !== null && !isOther) return reply.headers(FLOW_HEADERS).redirect(target, 302)
+  const [back] = wayBack(deps, { ...flow, connectionId })
+  if (back !== undefined && !isOther) return reply.headers(FLOW_HEADERS).redirect(back.href, 302)
   const account = label ?? `your ${VENDOR_NAMES[flow.vendor]} account`
   return sendPage(request, reply, {
     status: 200,
@@ -237,6 +219,6 @@ function sendConnected(
           `${account} ${readingOf(deps.gates.sync(flow.providerId, connectionId))}`,
           'You can close this page.',
         ],
-    actions: target === null ? [] : [{ label: 'Go on', href: target }],
+    actions: back === undefined ? [] : [{ ...back, label: 'Continue' }],
   })
 }

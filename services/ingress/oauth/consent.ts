@@ -39,19 +39,18 @@ export async function askPerson(
 ): Promise<FastifyReply> {
   const { link } = request.query as Record<string, unknown>
   const linked = await linkedTry(deps, vendorName, await deps.tokens.read('link', link))
-  if (linked === null) return sendPage(request, reply, { ...LINK_REFUSED, actions: [] })
+  if (linked === null) return sendPage(request, reply, LINK_REFUSED)
   const { flow, named } = linked
   if (!isOpen(flow, named, deps.cookie.read(request))) return refuseLink(deps, linked, request, reply)
   const closed = oauthRefusal(deps.gates.oauth(flow.providerId))
   if (closed !== null) return sendProblemPage(request, reply, closed)
   const vendor = deps.vendors.get(vendorName)
-  if (vendor === undefined) return sendPage(request, reply, { ...troublePage(vendorName), actions: [] })
+  if (vendor === undefined) return sendPage(request, reply, troublePage(vendorName))
   const browser = deps.cookie.bind(request, reply).toString('base64url')
   const back = returnOf(deps, flow)
   const { appName, reconnectsLabel } = flow
   return sendPage(request, reply, {
     ...askingPage({ vendor: vendorName, appName, host: back?.host ?? null, account: reconnectsLabel }),
-    actions: [],
     form: {
       action: `${deps.publicUrl}${startPath(vendorName)}`,
       fields: { [FIELD]: await deps.tokens.sign('form', { ...named, browser }) },
@@ -79,13 +78,13 @@ export async function beginConsent(
     named.browser !== browserHash.toString('base64url') ||
     !isOwnPage(deps, request)
   )
-    return sendPage(request, reply, { ...FORM_REFUSED, actions: [] })
+    return sendPage(request, reply, FORM_REFUSED)
   const linked = await linkedTry(deps, vendorName, named)
-  if (linked === null) return sendPage(request, reply, { ...LINK_REFUSED, actions: [] })
+  if (linked === null) return sendPage(request, reply, LINK_REFUSED)
   const closed = oauthRefusal(deps.gates.oauth(linked.flow.providerId))
   if (closed !== null) return sendProblemPage(request, reply, closed)
   const vendor = deps.vendors.get(vendorName)
-  if (vendor === undefined) return sendPage(request, reply, { ...troublePage(vendorName), actions: [] })
+  if (vendor === undefined) return sendPage(request, reply, troublePage(vendorName))
   const target = await toConsent(deps, vendor, { ...linked, browserHash })
   if (target === null) return refuseLink(deps, linked, request, reply)
   // See Other: the vendor's page is fetched, never sent our form.
@@ -102,13 +101,13 @@ async function linkedTry(deps: FlowDeps, vendor: VendorName, named: NamedTry | n
   return named === null || flow === null || flow.vendor !== vendor ? null : { flow, named }
 }
 
-/** What `beginTry` will say, so that nobody gets a button in vain. */
+/** What `beginTry` will say, so that no person gets a button in vain. */
 function isOpen(flow: Flow, { attempt }: NamedTry, browserHash: Buffer | null): boolean {
   if (flow.attempt !== attempt - 1 || flow.connectionId !== null || flow.isOver) return false
   return flow.attempt === 0 ? flow.browserHash === null && !flow.isExpired : isOfBrowser(flow, browserHash)
 }
 
-/** Only the browser that followed a link learns that it was followed, and may go on. */
+/** Only the browser that followed a link learns that it was followed, and may continue. */
 async function refuseLink(
   deps: FlowDeps,
   { flow, named }: Linked,
@@ -117,7 +116,7 @@ async function refuseLink(
 ): Promise<FastifyReply> {
   const isFollowed = flow.attempt >= named.attempt && isOfBrowser(flow, deps.cookie.read(request))
   const next = isFollowed ? await nextTry(deps, flow) : null
-  if (next === null) return sendPage(request, reply, { ...LINK_REFUSED, actions: [] })
+  if (next === null) return sendPage(request, reply, LINK_REFUSED)
   return sendPage(request, reply, { ...LINK_USED, actions: [next, ...wayBack(deps, flow)] })
 }
 

@@ -81,7 +81,7 @@ export function askingPage({ vendor, appName, host, account }: Asking): Explanat
     status: 200,
     title: `${who} asks to read your ${name} calendar`,
     paragraphs: [
-      `If you go on, you choose an account at ${name}. Its calendars are then connected to ${app ?? 'that app'}, whoever asked for this link.`,
+      `If you continue, you choose an account at ${name}. Its calendars are then connected to ${app ?? 'that app'}, no matter who asked for this link.`,
       ...(account === null ? [] : [`It asks for ${account}, which was connected before.`]),
       'We read when your events are, what they are called, where they take place and who invites. We never change or delete anything.',
       ...(host === null || host === app ? [] : [`Afterwards you go back to ${host}.`]),
@@ -130,7 +130,7 @@ export function troublePage(vendor: VendorName): Explanation {
 }
 
 /** What the vendor sent the browser back with, instead of a code. */
-export interface ConsentRefusal {
+interface ConsentRefusal {
   readonly error?: unknown
   readonly error_description?: unknown
   /**
@@ -146,15 +146,14 @@ export interface ConsentRefusal {
  */
 export function refusedConsent(
   vendor: VendorName,
-  error: unknown,
-  more: ConsentRefusal = {},
-  approvalUrl: string | null = null,
+  refusal: ConsentRefusal,
+  approvalUrl?: string | null,
 ): Explanation {
-  if (isApproval({ error, ...more })) return APP_APPROVED
-  const word = vendor === 'microsoft' ? microsoftWordIn(more.error_description) : null
+  if (isApproval(refusal)) return APP_APPROVED
+  const word = vendor === 'microsoft' ? microsoftWordIn(refusal.error_description) : null
   if (word?.code === 'vendor/admin-required') return askAdministrator(vendor, approvalUrl)
   if (word?.code === 'vendor/client-rejected') return appNotSetUp(vendor)
-  switch (error) {
+  switch (refusal.error) {
     case 'access_denied':
       return {
         status: 403,
@@ -202,7 +201,7 @@ export const APP_APPROVED: Explanation = {
   title: 'The app is approved for your organization',
   paragraphs: [
     'From now on people of your organization can connect their calendars with it.',
-    'Calendars that waited for this go on by themselves within an hour. Whoever could not connect theirs goes back to the app and starts again there.',
+    'Calendars that waited for this continue automatically within an hour. People who could not connect theirs go back to the app and start again there.',
   ],
 }
 
@@ -224,10 +223,9 @@ export function partialConsent(vendor: VendorName): Explanation {
  */
 export function failedGrant(
   vendor: VendorName,
-  failure: Failure,
-  approvalUrl: string | null = null,
+  { code, kind }: Failure,
+  approvalUrl?: string | null,
 ): Explanation {
-  const { code, kind } = failure
   if (code === 'vendor/grant-revoked') {
     return {
       status: 400,
@@ -269,7 +267,7 @@ function appNotSetUp(vendor: VendorName): Explanation {
     status: 503,
     title: 'The app is not set up correctly',
     paragraphs: [
-      `${VENDOR_NAMES[vendor]} does not accept our app, whoever signs in. You did nothing wrong. Nothing was connected.`,
+      `${VENDOR_NAMES[vendor]} does not accept our app, no matter who signs in. You did nothing wrong. Nothing was connected.`,
       'Tell the people behind the app that you came from. When they have mended it, try again.',
     ],
     headers: { 'retry-after': RETRY_AFTER_S },
@@ -287,7 +285,7 @@ export function noCalendars(vendor: VendorName): Explanation {
   }
 }
 
-function askAdministrator(vendor: VendorName, approvalUrl: string | null): Explanation {
+function askAdministrator(vendor: VendorName, approvalUrl: string | null = null): Explanation {
   return {
     status: 403,
     title: 'Your organization does not allow this yet',

@@ -48,8 +48,7 @@ export function createFlowTokens(keyring: Keyring): FlowTokens {
         })
         return namedBy(payload)
       } catch {
-        // Why it is none of ours is nobody's business;
-        // there is no network and no disk in this check.
+        // Why it is none of ours is not said; there is no network and no disk in this check.
         return null
       }
     },

@@ -1,4 +1,4 @@
-// What both steps of a flow share: their ports, their addresses and their time.
+// What the steps of a flow share: their ports, their addresses and their time.
 import type { Gates } from '#shared/domain/gates.ts'
 import type { VendorName } from '#shared/domain/ids.ts'
 import type { Codec } from '#shared/kafka/codec.ts'
@@ -6,11 +6,13 @@ import type { Keyring } from '#shared/process/keyring.ts'
 import type { Logger } from '#shared/process/log.ts'
 import type { Database } from '#shared/store/database.ts'
 import type { ConsentVendor } from '#shared/vendors/mailbox.ts'
+import type { BearerCheck } from '../api/bearer.ts'
 import type { BrowserCookie } from './browser-cookie.ts'
 import type { FlowTokens } from './flow-tokens.ts'
 
 export interface FlowDeps {
   readonly gates: Pick<Gates, 'oauth' | 'sync'>
+  readonly bearer: BearerCheck
   readonly db: Database
   readonly codec: Pick<Codec, 'encode'>
   readonly keyring: Keyring
@@ -42,6 +44,6 @@ export function callbackPath(vendor: VendorName): string {
 }
 
 /** The redirect address, exactly as it is registered at the vendor. */
-export function callbackUrl({ publicUrl }: Pick<FlowDeps, 'publicUrl'>, vendor: VendorName): string {
+export function callbackUrl({ publicUrl }: FlowDeps, vendor: VendorName): string {
   return `${publicUrl}${callbackPath(vendor)}`
 }

@@ -3,99 +3,64 @@
 // for whom: signed, once, for ten minutes. Invariant: the link is committed before it is given out.
 // Further tries of it are links too, but rows they are none.
 import { randomUUID } from 'node:crypto'
-import type { FastifyInstance, FastifyReply } from 'fastify'
-import type { Gates } from '#shared/domain/gates.ts'
+import type { FastifyInstance } from 'fastify'
 import {
   connectionId,
   isUuid,
   type ConnectionId,
-  type Micros,
   type ProviderId,
   type VendorName,
 } from '#shared/domain/ids.ts'
 import { isoOf } from '#shared/domain/instant.ts'
-import type { Queryable } from '#shared/store/database.ts'
 import { readConnectionState } from '#shared/store/connection-status.ts'
-import { createFlow } from '#shared/store/oauth-flows.ts'
+import { createFlow, type NewFlow } from '#shared/store/oauth-flows.ts'
 import { cleanLine } from '#shared/vendors/storable.ts'
 import {
+  callerIn,
   chooseProvider,
   CONNECTION_NOT_FOUND,
-  createCallers,
+  identify,
   jsonObject,
   ownerFor,
   type Caller,
 } from '../api/caller.ts'
-import type { BearerCheck } from '../api/bearer.ts'
 import { takes } from '../api/members.ts'
 import { badRequest, sendProblem, type ProblemDetails } from '../server.ts'
-import { FLOW_LIFE_MS, startPath } from './flow.ts'
-import type { FlowTokens } from './flow-tokens.ts'
+import { FLOW_LIFE_MS, startPath, type FlowDeps } from './flow.ts'
 import { oauthRefusal } from './gate.ts'
 import { allowedReturn } from './return-to.ts'
 
 /** It stands in a heading, on a telephone too. */
 const APP_NAME_MAX = 80
 
-export const CONNECT_LINKS = '/api/calendar/connect-links'
-
-export interface LinkDeps {
-  readonly gates: Pick<Gates, 'oauth'>
-  readonly bearer: BearerCheck
-  readonly db: Queryable
-  readonly tokens: FlowTokens
-  readonly vendors: Pick<ReadonlyMap<VendorName, unknown>, 'has'>
-  /** Without a slash at its end. */
-  readonly publicUrl: string
-  readonly returnOrigins: readonly string[]
-}
-
 /**
  * 201 with the link · 400 · 401 · 403 `Calendar OAuth not enabled` or
  * `Provider not allowed` · 404 · 503.
  */
-export function registerConnectLinks(app: FastifyInstance, deps: LinkDeps): void {
-  const callers = createCallers(deps.bearer)
-  app.post(CONNECT_LINKS, {
-    onRequest: async (request, reply) => {
-      const closed = oauthRefusal(deps.gates.oauth())
-      return closed === null ? callers.identify(request, reply) : sendProblem(reply, closed)
-    },
+export function registerConnectLinks(app: FastifyInstance, deps: FlowDeps): void {
+  app.post('/api/calendar/connect-links', {
+    onRequest: [
+      async (_request, reply) => {
+        const closed = oauthRefusal(deps.gates.oauth())
+        if (closed !== null) return sendProblem(reply, closed)
+      },
+      identify(deps.bearer),
+    ],
     preHandler: takes({ body: ['vendor', 'provider_id', 'connection_id', 'return_to', 'app_name'] }),
     handler: async (request, reply) => {
-      const asked = await askedLink(deps, callers.of(request), request.body)
+      const asked = await askedLink(deps, callerIn(request), request.body)
       if ('problem' in asked) return sendProblem(reply, asked.problem)
-      return sendLink(deps, asked, reply)
+      const id = randomUUID()
+      const expiresAt = await createFlow(deps.db, { ...asked, id, lifeMs: FLOW_LIFE_MS })
+      const url = await linkTo(deps, { id, vendor: asked.vendor, attempt: 1 })
+      return reply.code(201).send({ url, expires_at: isoOf(expiresAt) })
     },
   })
 }
 
-async function sendLink(deps: LinkDeps, asked: AskedLink, reply: FastifyReply): Promise<FastifyReply> {
-  const { url, expiresAt } = await createLink(deps, asked)
-  return reply.code(201).send({ url, expires_at: isoOf(expiresAt) })
-}
-
-export interface AskedLink {
-  readonly providerId: ProviderId
-  readonly vendor: VendorName
-  readonly reconnects: ConnectionId | null
-  readonly returnTo: string | null
-  readonly appName: string | null
-}
-
-/** Commits a flow and signs its link. Throws Failure store/*. */
-async function createLink(
-  deps: LinkDeps,
-  asked: AskedLink,
-): Promise<{ readonly url: string; readonly expiresAt: Micros }> {
-  const id = randomUUID()
-  const expiresAt = await createFlow(deps.db, { ...asked, id, lifeMs: FLOW_LIFE_MS })
-  return { url: await linkTo(deps, { id, vendor: asked.vendor, attempt: 1 }), expiresAt }
-}
-
 /** The address at which a try of a flow begins; the same each time it is asked for. */
 export async function linkTo(
-  { tokens, publicUrl }: Pick<LinkDeps, 'tokens' | 'publicUrl'>,
+  { tokens, publicUrl }: FlowDeps,
   flow: { readonly id: string; readonly vendor: VendorName; readonly attempt: number },
 ): Promise<string> {
   const link = await tokens.sign('link', { flow: flow.id, attempt: flow.attempt })
@@ -103,10 +68,10 @@ export async function linkTo(
 }
 
 async function askedLink(
-  deps: LinkDeps,
+  deps: FlowDeps,
   caller: Caller,
   body: unknown,
-): Promise<AskedLink | { readonly problem: ProblemDetails }> {
+): Promise<Omit<NewFlow, 'id' | 'lifeMs'> | { readonly problem: ProblemDetails }> {
   const json = jsonObject(body)
   if (json === null) return { problem: badRequest('Send {"vendor": "google" or "microsoft"} as JSON.') }
   const chosen = chooseProvider(caller, json['provider_id'])
@@ -146,13 +111,13 @@ function nameOf(asked: unknown): string | null | undefined {
   return isShown ? name : undefined
 }
 
-function returnOf({ returnOrigins }: LinkDeps, asked: unknown): URL | null | 'refused' {
+function returnOf({ returnOrigins }: FlowDeps, asked: unknown): URL | null | 'refused' {
   if (asked === null) return null
   return (typeof asked === 'string' && allowedReturn(asked, returnOrigins)) || 'refused'
 }
 
 async function reconnected(
-  deps: LinkDeps,
+  deps: FlowDeps,
   caller: Caller,
   asked: { readonly vendor: VendorName; readonly provider: ProviderId; readonly id: unknown },
 ): Promise<ConnectionId | null | 'unknown'> {
@@ -160,6 +125,6 @@ async function reconnected(
   if (typeof asked.id !== 'string' || !isUuid(asked.id)) return 'unknown'
   const found = await readConnectionState(deps.db, ownerFor(caller) ?? asked.provider, connectionId(asked.id))
   if (found?.vendor !== asked.vendor) return 'unknown'
-  // An erased account is nobody's any more: who connects is connected anew.
+  // An erased account belongs to no person any more: who connects is connected anew.
   return found.account === null ? null : found.id
 }

@@ -1,6 +1,6 @@
 // What a person reads in the browser: one small page, plain HTML without scripts, pictures or
 // anything from elsewhere. Invariants: whatever is not ours is escaped; the address of the page,
-// which may hold a code, is told to nobody and kept nowhere (no-referrer, no-store); a program that
+// which may hold a code, is told to no one and kept nowhere (no-referrer, no-store); a program that
 // does not take HTML gets the same words as a problem document.
 import { createHash } from 'node:crypto'
 import type { FastifyReply, FastifyRequest } from 'fastify'
@@ -27,8 +27,8 @@ export interface Page {
   readonly status: 200 | ProblemDetails['status']
   readonly title: string
   readonly paragraphs: readonly string[]
-  /** The first one is what most people want. */
-  readonly actions: readonly Action[]
+  /** The first one is what most people want; none as if left out. */
+  readonly actions?: readonly Action[]
   readonly form?: Form | undefined
   readonly headers?: Readonly<Record<string, string>> | undefined
 }
@@ -88,14 +88,14 @@ export function sendProblemPage(
 ): FastifyReply {
   const { status, error, detail, headers } = problem
   const paragraphs = status === 403 ? [detail, CLOSED] : [detail]
-  return sendPage(request, reply, { status, title: error, paragraphs, actions: [], headers })
+  return sendPage(request, reply, { status, title: error, paragraphs, headers })
 }
 
 function takesHtml(request: FastifyRequest): boolean {
   return request.headers.accept?.includes('text/html') ?? false
 }
 
-function render({ title, paragraphs, actions, form }: Page): string {
+function render({ title, paragraphs, actions = [], form }: Page): string {
   const links = actions.map(({ label, href }) => `<a href="${escape(href)}">${escape(label)}</a>`)
   return `<!doctype html>
 <html lang="en">

@@ -9,24 +9,18 @@ import { createBrowserCookie } from './browser-cookie.ts'
 import { CHAIN_LIFE_MS, type FlowDeps } from './flow.ts'
 import { createFlowTokens } from './flow-tokens.ts'
 
-type Parts = Pick<FlowDeps, 'keyring' | 'tokens' | 'cookie' | 'vendors' | 'publicUrl' | 'returnOrigins'>
-
 /** Throws ConfigError when no vendor is configured. */
-export function oauthParts(config: IngressConfig, deps: Pick<FlowDeps, 'db' | 'logger'>): Parts {
+export function oauthParts(config: IngressConfig, { db, logger }: Pick<FlowDeps, 'db' | 'logger'>) {
   const keyring = parseKeyring(config.CREDENTIALS_KEYS)
   const isSecure = config.PUBLIC_URL.startsWith('https:')
+  // What a person's consent costs at a vendor is taken from the same quota as everything else.
+  const limits = { store: budgetStore(db), clock: systemClock, logger, quotas: config }
   return {
     keyring,
     tokens: createFlowTokens(keyring),
     cookie: createBrowserCookie({ isSecure, lifeMs: CHAIN_LIFE_MS }),
-    vendors: consents(config, deps),
+    vendors: openConsents(createVendors(config), limits),
     publicUrl: config.PUBLIC_URL,
     returnOrigins: config.OAUTH_RETURN_ORIGINS,
   }
-}
-
-/** What a person's consent costs at a vendor is taken from the same quota as everything else. */
-function consents(config: IngressConfig, { db, logger }: Pick<FlowDeps, 'db' | 'logger'>) {
-  const deps = { store: budgetStore(db), clock: systemClock, logger, quotas: config }
-  return openConsents(createVendors(config), deps)
 }

@@ -1,5 +1,5 @@
 // Where a browser may be sent at the end of a flow. Pure. Invariant: only to origins that the
-// operator listed, so that our address is never a springboard to somebody else's page.
+// operator listed, so that our address is never a springboard to a stranger's page.
 
 const RETURN_TO_MAX = 2048
 

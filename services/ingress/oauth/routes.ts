@@ -10,7 +10,7 @@ import { askPerson, beginConsent } from './consent.ts'
 import { callbackPath, startPath, type FlowDeps } from './flow.ts'
 import { oauthRefusal } from './gate.ts'
 import { problemOf } from '../server.ts'
-import { registerConnectLinks, type LinkDeps } from './links.ts'
+import { registerConnectLinks } from './links.ts'
 import { sendProblemPage } from './page.ts'
 
 const VENDORS = ['google', 'microsoft'] as const
@@ -29,7 +29,7 @@ const FORM_BYTES_MAX = 4096
  * Ask: 200 with a button · 401 · 403 · 503. Start: 303 to consent · 401 · 403 · 413 · 503.
  * Callback: 200 or 302 once connected · 400 · 401 · 403 · 503.
  */
-export async function registerOAuth(app: FastifyInstance, deps: FlowDeps & LinkDeps): Promise<void> {
+export async function registerOAuth(app: FastifyInstance, deps: FlowDeps): Promise<void> {
   registerConnectLinks(app, deps)
   await app.register(async (scope) => {
     await scope.register(cookie)

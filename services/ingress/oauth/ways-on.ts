@@ -33,6 +33,6 @@ export function wayBack(deps: FlowDeps, flow: Flow): readonly Action[] {
 }
 
 /** Checked again: the operator may have shortened the list since. */
-export function returnOf({ returnOrigins }: Pick<FlowDeps, 'returnOrigins'>, { returnTo }: Flow): URL | null {
+export function returnOf({ returnOrigins }: FlowDeps, { returnTo }: Flow): URL | null {
   return returnTo === null ? null : allowedReturn(returnTo, returnOrigins)
 }

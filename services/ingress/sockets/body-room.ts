@@ -24,7 +24,7 @@ export interface Share {
    * @returns false when there is none; then the share is given back.
    */
   take(bytes: number): boolean
-  /** Nothing more arrives; from here on it gives way to nobody. */
+  /** Nothing more arrives; from here on it no longer gives way. */
   complete(): void
   /** Gives everything back; safe to repeat. */
   release(): void
@@ -32,8 +32,8 @@ export interface Share {
 
 export interface BodyRoom {
   /**
-   * `giveUp` is called once at most, when somebody else needs the room or
-   * the body comes too slowly.
+   * `giveUp` is called once at most, when another body needs the room or
+   * this one comes too slowly.
    */
   open(giveUp: (why: GivenUp) => void): Share
   /** Gives up what comes too slowly. */
@@ -113,7 +113,7 @@ export function createBodyRoom(now: () => number): BodyRoom {
     sweep() {
       for (const body of arriving) {
         const ms = now() - body.since
-        // In their order: whoever comes after this one is younger.
+        // In their order: those after this one are younger.
         if (ms < GRACE_MS) return
         if (body.bytes * 1000 < SLOWEST_BYTES_PER_S * ms) giveUp(body, 'too_slow')
       }

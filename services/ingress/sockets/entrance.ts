@@ -1,5 +1,5 @@
-// Where sockets come in: each gets a place and a guard before HTTP sees it. The server goes on
-// owning what it listens on, its limits of time and its shutdown.
+// Where sockets come in: each gets a place and a guard before HTTP sees it. The server still
+// owns what it listens on, its limits of time and its shutdown.
 import { ServerResponse, type IncomingMessage, type Server } from 'node:http'
 import type { Socket } from 'node:net'
 import { inNetworks } from './addresses.ts'
@@ -9,17 +9,17 @@ import { createTurns } from './turns.ts'
 import type { TurnedAway } from './turned-away.ts'
 
 export interface EntranceOptions {
-  /** Sockets open at a time. */
+  /** Sockets open at a time; for one more, the one that keeps us waiting longest is closed. */
   readonly connectionsMax: number
-  /** Of one client. */
+  /** Of one address (IPv6: of its first 64 bits). */
   readonly connectionsPerAddressMax: number
-  /** Addresses or networks of proxies in front. */
+  /** Addresses or networks of proxies in front, whose X-Forwarded-For is believed. */
   readonly trustedProxies: readonly string[]
 }
 
 /**
  * For `ServerResponse` of http.createServer: Node makes one for each request, also for those that
- * it refuses by itself and tells nobody of, so this is where a guarded socket learns of all.
+ * it refuses on its own without an event, so this is where a guarded socket learns of all.
  */
 export class GuardedResponse<R extends IncomingMessage = IncomingMessage> extends ServerResponse<R> {
   constructor(...args: ConstructorParameters<typeof ServerResponse<R>>) {

@@ -8,7 +8,7 @@ import { leadingLineEnds, nextPiece, type Stage } from './pieces.ts'
 import { READ_BYTES_MAX, readInSmall } from './small-reads.ts'
 import type { Turns } from './turns.ts'
 
-/** What a socket is doing, for whoever decides who gives way. */
+/** What a socket is doing: by this a place decides which one gives way. */
 export type Activity =
   /** Nothing of a request has arrived. */
   | 'idle'

@@ -1,6 +1,6 @@
 // How many sockets are open, in all and of one client, and who gives way. Invariants: neither
 // bound is ever passed; a newcomer is refused only when every place (of all, or of its
-// client) has an answer open, since whoever keeps us waiting for a request gives way. Pure
+// client) has an answer open, since a socket that keeps us waiting for a request gives way. Pure
 // but for the sockets that it closes.
 import { clientOf } from './addresses.ts'
 import type { Activity } from './guarded-socket.ts'
@@ -96,7 +96,7 @@ export function createPlaces(options: PlacesOptions, away: TurnedAway): Places {
       const isTrusted = options.isTrusted(visitor.remoteAddress)
       const client = known ?? { isTrusted, open: 0, waiting: new Set<Visitor>() }
       if (!isRoomFor(client)) return false
-      // Whoever gave way may have been this client's last one.
+      // The socket that gave way may have been this client's last one.
       clients.set(key, client)
       client.open += 1
       clientsOf.set(visitor, client)

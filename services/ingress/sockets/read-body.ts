@@ -4,7 +4,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { createBodyRoom, type BodyRoom, type GivenUp } from './body-room.ts'
 
-/** A body that nobody will get to see, and why; the error handler of the server has the words. */
+/** A body that no route will see, and why; the error handler of the server has the words. */
 export class BodyRefused extends Error {
   override readonly name = 'BodyRefused'
   readonly why: GivenUp | 'too_large' | 'broken'
@@ -74,7 +74,7 @@ async function readBody(
   }
   function stop(): void {
     payload.off('data', onData).off('end', onEnd).off('error', onBroken).off('close', onBroken)
-    // What is still on its way is thrown away, and an error of it is nobody's.
+    // What is still on its way is thrown away, its errors too.
     payload.on('error', () => undefined).resume()
   }
 

@@ -4,7 +4,7 @@ import type { Logger } from '#shared/process/log.ts'
 import { metrics } from '#shared/process/metrics.ts'
 
 export type Reason =
-  /** No place, and nobody who could give way. */
+  /** No place, and no socket that could give way. */
   | 'full'
   /** The same among the sockets of one address. */
   | 'address_full'

@@ -1,4 +1,4 @@
-// Whoever sent more before it read its answer waits behind everybody else. Without
+// A socket that sent more before it read its answer waits behind all others. Without
 // turns, 2 000 sockets full of requests put 2 000 of them before each request of a
 // sender that waits for its answers.
 

@@ -1,13 +1,16 @@
-// Whether a notification of a vendor may ring: gate → token → sync gate and allowlists. Invariants:
-// nothing but Kafka is touched while the gates are open; a closed gate keeps a signed notification
-// as a row before it says 403.
+// What the webhooks of both vendors share: whether a notification may ring (gate → token → sync
+// gate and allowlists), and what for. Invariants: nothing but Kafka is touched while the gates are
+// open; a closed gate keeps a signed notification as a row before it says 403.
+import type { FastifyReply, FastifyRequest } from 'fastify'
 import { readChannelToken, type ChannelClaims, type ChannelKeys } from '#shared/domain/channel-token.ts'
-import { whyClosed, type GateDecision, type Gates } from '#shared/domain/gates.ts'
+import type { GateDecision, Gates } from '#shared/domain/gates.ts'
 import type { VendorName } from '#shared/domain/ids.ts'
 import type { Clock } from '#shared/process/clock.ts'
-import type { Publisher } from '../publisher.ts'
-import type { Refusals } from '../refusals.ts'
+import { metrics } from '#shared/process/metrics.ts'
+import type { Publisher, Ring } from '../publisher.ts'
+import { GATES_UNKNOWN, keptUntilOpen, type Refusals } from '../refusals.ts'
 import { unavailable, type ProblemDetails } from '../server.ts'
+import type { ChannelNotices } from './channel-notices.ts'
 
 export interface WebhookDeps {
   readonly gates: Pick<Gates, 'webhook' | 'sync'>
@@ -16,11 +19,13 @@ export interface WebhookDeps {
   readonly clock: Clock
   readonly refusals: Pick<Refusals, 'hold'>
   readonly publisher: Pick<Publisher, 'ring'>
+  readonly notices: Pick<ChannelNotices, 'tell' | 'seen'>
 }
 
 export type Admission =
   | { readonly kind: 'admitted'; readonly claims: ChannelClaims }
-  | { readonly kind: 'refused'; readonly problem: ProblemDetails }
+  /** `claims` of a good token, since its gate is closed. */
+  | { readonly kind: 'refused'; readonly claims: ChannelClaims | null; readonly problem: ProblemDetails }
 
 export const UNAUTHORIZED: ProblemDetails = {
   status: 401,
@@ -38,13 +43,13 @@ export async function admit(deps: WebhookDeps, vendor: VendorName, token: string
   return admitClaims(deps, isUnknown ? null : readChannelToken(deps.keys, vendor, token, deps.clock.now()))
 }
 
-/** The same for whoever is known by other means than a token; null for nobody. */
+/** The same for a sender that is known by other means than a token; null for one that is not. */
 export async function admitClaims(deps: WebhookDeps, claims: ChannelClaims | null): Promise<Admission> {
   // The gate that needs no identity comes first:
   // while it is closed, a call without a token learns only that.
   const webhook = deps.gates.webhook()
   if (webhook.state !== 'on') return refuse(deps, webhook, claims)
-  if (claims === null) return { kind: 'refused', problem: UNAUTHORIZED }
+  if (claims === null) return { kind: 'refused', claims, problem: UNAUTHORIZED }
   const sync = deps.gates.sync(claims.providerId, claims.connectionId)
   return sync.state === 'on' ? { kind: 'admitted', claims } : refuse(deps, sync, claims)
 }
@@ -54,14 +59,23 @@ async function refuse(
   decision: Exclude<GateDecision, { state: 'on' }>,
   claims: ChannelClaims | null,
 ): Promise<Admission> {
-  if (decision.state === 'unknown') {
-    return {
-      kind: 'refused',
-      problem: unavailable('The gates cannot be read at the moment. Send it again later.'),
-    }
-  }
+  const refused = (problem: ProblemDetails) => ({ kind: 'refused', claims, problem }) as const
+  if (decision.state === 'unknown') return refused(GATES_UNKNOWN)
   const kept = claims === null || (await deps.refusals.hold([claims.connectionId], decision.gate))
-  if (!kept) return { kind: 'refused', problem: NOT_DURABLE }
-  const detail = `${whyClosed(decision)} A signed notification is kept and handled once the gate is open.`
-  return { kind: 'refused', problem: { status: 403, error: decision.text, detail } }
+  if (!kept) return refused(NOT_DURABLE)
+  return refused(keptUntilOpen('A signed notification', decision))
+}
+
+/** What an admitted notification rings for. */
+export function ringOf(vendor: VendorName, claims: ChannelClaims, deliveryKey: string | null): Ring {
+  return { ...claims, vendor, reason: 'webhook', deliveryKey, asOf: null }
+}
+
+/** An onResponse hook. */
+export function countAnswers(vendor: VendorName) {
+  return async (_request: FastifyRequest, { statusCode, elapsedTime }: FastifyReply): Promise<void> => {
+    const labels = { vendor, outcome: String(statusCode) }
+    metrics.webhooks.add(1, labels)
+    metrics.webhookSeconds.record(elapsedTime / 1000, labels)
+  }
 }

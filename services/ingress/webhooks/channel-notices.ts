@@ -33,7 +33,6 @@ export interface ChannelNotices extends AsyncDisposable {
 const GROUP_MAX = 500
 const QUEUE_MAX = 5000
 const WAIT_MAX_MS = 2500
-const DRAIN_MAX_MS = 1000
 const NOTE_EVERY_MS = 5000
 /** Some 4 MB of ids; beyond it the connection that was noted longest ago is forgotten. */
 const KNOWN_MAX = 20_000
@@ -60,7 +59,7 @@ export function createChannelNotices(deps: {
   readonly noteEveryMs?: number
 }): ChannelNotices {
   const { db, clock, logger, noteEveryMs = NOTE_EVERY_MS } = deps
-  const noted = createNoted(clock)
+  const isNew = createNoted(clock)
   let pending: ChannelNotice[] = []
   const refused = createRefused(db)
 
@@ -77,7 +76,6 @@ export function createChannelNotices(deps: {
     groupMax: GROUP_MAX,
     queueMax: QUEUE_MAX,
     waitMaxMs: WAIT_MAX_MS,
-    drainMaxMs: DRAIN_MAX_MS,
     onFailure: (error, notices) => {
       logger.warn({ err: error, notices }, 'lifecycle notices could not be kept; their senders come again')
     },
@@ -100,7 +98,7 @@ export function createChannelNotices(deps: {
   ): void {
     if (claims === null) return refused.add({ vendor, channelId: id })
     const { connectionId } = claims
-    if (pending.length >= PENDING_MAX || !noted.isNew(connectionId, id)) return
+    if (pending.length >= PENDING_MAX || !isNew(connectionId, id)) return
     pending.push({
       vendor,
       channelId: id,
@@ -143,20 +141,15 @@ function createRefused(db: Queryable) {
   }
 }
 
-interface Noted {
-  /** Whether this channel was not noted in the last day, and is so from now on. */
-  isNew(connection: ConnectionId, channel: string): boolean
-}
-
 /**
- * Which channels were noted when, by connection,
+ * Says of a channel whether it was not noted in the last day, and is so from now on. By connection,
  * so that one that rings under many ids displaces only its own.
  */
-function createNoted(clock: Clock): Noted {
+function createNoted(clock: Clock) {
   const connections = new Map<ConnectionId, Map<string, number>>()
   let size = 0
 
-  function isNew(connection: ConnectionId, channel: string): boolean {
+  return (connection: ConnectionId, channel: string): boolean => {
     const now = clock.now()
     const own = connections.get(connection) ?? new Map<string, number>()
     const last = own.get(channel)
@@ -178,6 +171,4 @@ function createNoted(clock: Clock): Noted {
     }
     return true
   }
-
-  return { isNew }
 }

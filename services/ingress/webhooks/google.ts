@@ -3,11 +3,9 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { readChannelId, readResourceId } from '#shared/domain/channel-ids.ts'
 import type { ChannelClaims } from '#shared/domain/channel-token.ts'
-import { metrics } from '#shared/process/metrics.ts'
 import { inSpan } from '#shared/process/telemetry.ts'
 import { badRequest, sendProblem } from '../server.ts'
-import { admit, NOT_DURABLE, type WebhookDeps } from './admit.ts'
-import type { ChannelNotices } from './channel-notices.ts'
+import { admit, countAnswers, NOT_DURABLE, ringOf, type WebhookDeps } from './admit.ts'
 
 export const GOOGLE_WEBHOOK = '/api/webhooks/calendar/google'
 
@@ -15,10 +13,7 @@ export const GOOGLE_WEBHOOK = '/api/webhooks/calendar/google'
  * `POST /api/webhooks/calendar/google`: 202 once durable · 200 for the `sync` message that opens a
  * channel · 400 without its headers · 401 · 403 · 503.
  */
-export function registerGoogleWebhook(
-  app: FastifyInstance,
-  deps: WebhookDeps & { readonly notices: Pick<ChannelNotices, 'seen'> },
-): void {
+export function registerGoogleWebhook(app: FastifyInstance, deps: WebhookDeps): void {
   const admitted = new WeakMap<FastifyRequest, { claims: ChannelClaims; message: GoogleMessage }>()
   app.post(GOOGLE_WEBHOOK, {
     onRequest: async (request, reply) => {
@@ -33,25 +28,15 @@ export function registerGoogleWebhook(
         return sendProblem(reply, badRequest('The X-Goog-* headers are missing or malformed.'))
       admitted.set(request, { claims: admission.claims, message })
     },
-    onResponse: async (_request, reply) => {
-      const labels = { vendor: 'google', outcome: String(reply.statusCode) }
-      metrics.webhooks.add(1, labels)
-      metrics.webhookSeconds.record(reply.elapsedTime / 1000, labels)
-    },
+    onResponse: countAnswers('google'),
     handler: async (request, reply) => {
       const notification = admitted.get(request)
       if (notification === undefined) throw new Error('A notification reached its handler without admission.')
       const { claims, message } = notification
-      deps.notices.seen('google', { id: message.channelId, resourceId: message.resourceId }, claims)
+      deps.notices.seen('google', message.channel, claims)
       // Says that the channel works; nothing has changed yet (the first message of every channel).
       if (message.state === 'sync') return reply.code(200).send()
-      const ring = {
-        ...claims,
-        vendor: 'google',
-        reason: 'webhook',
-        deliveryKey: message.deliveryKey,
-        asOf: null,
-      } as const
+      const ring = ringOf('google', claims, message.deliveryKey)
       const commitment = await inSpan(
         'notification',
         { kind: 'server', attributes: { vendor: 'google' } },
@@ -63,9 +48,8 @@ export function registerGoogleWebhook(
 }
 
 interface GoogleMessage {
-  readonly channelId: string
-  /** '' where it is missing or strange: nothing but stopping an unknown channel needs it. */
-  readonly resourceId: string
+  /** `resourceId` '' where it is missing or strange: only stopping an unknown channel needs it. */
+  readonly channel: { readonly id: string; readonly resourceId: string }
   readonly state: string
   readonly deliveryKey: string
 }
@@ -81,8 +65,7 @@ function googleMessage(request: FastifyRequest): GoogleMessage | null {
   const state = headerOf(request, 'x-goog-resource-state')
   if (channel === '' || !MESSAGE_NUMBER.test(number) || !RESOURCE_STATE.test(state)) return null
   return {
-    channelId: channel,
-    resourceId: readResourceId(headerOf(request, 'x-goog-resource-id')),
+    channel: { id: channel, resourceId: readResourceId(headerOf(request, 'x-goog-resource-id')) },
     state,
     deliveryKey: `g:${channel}:${number}`,
   }

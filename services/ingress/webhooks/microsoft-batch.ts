@@ -1,5 +1,5 @@
 // The body of a Graph notification, read with suspicion: it is the only place where its token
-// is, so it is parsed before anybody is known. Pure. Invariants: only named own fields of
+// is, so it is parsed before its sender is known. Pure. Invariants: only named own fields of
 // known types are taken over; no item is dropped because a field that does not decide
 // anything is missing or strange.
 import { createHash } from 'node:crypto'

@@ -2,22 +2,26 @@
 // once every good item is durable, a lifecycle item in Kafka and as a row; a closed gate keeps what
 // is signed before it says 403.
 import type { FastifyInstance, FastifyReply } from 'fastify'
-import { readChannelToken, type ChannelClaims } from '#shared/domain/channel-token.ts'
+import type { ChannelClaims } from '#shared/domain/channel-token.ts'
 import { metrics } from '#shared/process/metrics.ts'
 import { inSpan } from '#shared/process/telemetry.ts'
 import type { ChannelNotice, NoticeKind } from '#shared/store/channel-notices.ts'
-import type { ChannelNotices } from './channel-notices.ts'
-import { ITEMS_MAX, readMicrosoftBatch, type LifecycleEvent, type MicrosoftItem } from './microsoft-batch.ts'
-import type { Ring } from '../ring.ts'
+import type { Ring } from '../publisher.ts'
 import { badRequest, sendProblem, type ProblemDetails } from '../server.ts'
-import { admit, admitClaims, NOT_DURABLE, UNAUTHORIZED, type Admission, type WebhookDeps } from './admit.ts'
+import {
+  admit,
+  admitClaims,
+  countAnswers,
+  NOT_DURABLE,
+  ringOf,
+  UNAUTHORIZED,
+  type Admission,
+  type WebhookDeps,
+} from './admit.ts'
 import { createKnownChannels, type KnownChannels } from './known-channels.ts'
+import { ITEMS_MAX, readMicrosoftBatch, type LifecycleEvent, type MicrosoftItem } from './microsoft-batch.ts'
 
 export const MICROSOFT_WEBHOOK = '/api/webhooks/calendar/microsoft'
-
-export type MicrosoftWebhookDeps = WebhookDeps & {
-  readonly notices: Pick<ChannelNotices, 'tell' | 'seen'>
-}
 
 /**
  * More than other routes take: Graph repeats what it could not deliver unchanged, so a batch
@@ -37,7 +41,7 @@ const NOTICE_OF: Partial<Record<LifecycleEvent | 'other', NoticeKind>> = {
  * every good item is durable (bad ones are dropped and counted) · 400 · 401 when all are bad · 403
  * when a gate refused all good ones · 413 · 503.
  */
-export function registerMicrosoftWebhook(app: FastifyInstance, parts: MicrosoftWebhookDeps): void {
+export function registerMicrosoftWebhook(app: FastifyInstance, parts: WebhookDeps): void {
   const deps = { ...parts, known: createKnownChannels(parts.clock) }
   app.post(MICROSOFT_WEBHOOK, {
     bodyLimit: BODY_BYTES_MAX,
@@ -51,11 +55,7 @@ export function registerMicrosoftWebhook(app: FastifyInstance, parts: MicrosoftW
         if (admission.kind === 'refused') return sendProblem(reply, admission.problem)
       }
     },
-    onResponse: async (_request, reply) => {
-      const labels = { vendor: 'microsoft', outcome: String(reply.statusCode) }
-      metrics.webhooks.add(1, labels)
-      metrics.webhookSeconds.record(reply.elapsedTime / 1000, labels)
-    },
+    onResponse: countAnswers('microsoft'),
     handler: async (request, reply) => {
       const answer = await inSpan(
         'notification',
@@ -78,7 +78,12 @@ function validate(reply: FastifyReply, token: string | string[]): FastifyReply {
   return reply.code(200).header('content-type', 'text/plain; charset=utf-8').send(token)
 }
 
-type BatchDeps = MicrosoftWebhookDeps & { readonly known: KnownChannels }
+type BatchDeps = WebhookDeps & { readonly known: KnownChannels }
+
+interface Judged {
+  readonly item: MicrosoftItem
+  readonly admission: Admission
+}
 
 async function handleBatch(deps: BatchDeps, body: unknown): Promise<'accepted' | ProblemDetails> {
   const batch = readMicrosoftBatch(body)
@@ -90,55 +95,41 @@ async function handleBatch(deps: BatchDeps, body: unknown): Promise<'accepted' |
       ? badRequest('The body is no collection of change notifications.')
       : { status: 413, error: 'Payload too large', detail: `A batch has at most ${ITEMS_MAX} notifications.` }
   }
-  const admissions = await admitEach(deps, batch.items)
-  const of = (item: MicrosoftItem) => admissions.get(signatureOf(item))
-  count(batch.items, of)
-  noteRefused(deps, batch.items, of)
-  const refusals = [...admissions.values()].flatMap((one) => (one.kind === 'refused' ? one.problem : []))
-  const trouble = refusals.find((problem) => problem.status === 503)
+  const judged = await judgeEach(deps, batch.items)
+  count(judged)
+  noteRefused(deps, judged)
+  const problems = judged.flatMap(({ admission }) => (admission.kind === 'refused' ? admission.problem : []))
+  const trouble = problems.find(({ status }) => status === 503)
   if (trouble) return trouble
-  if (!(await deps.notices.tell(noticesOf(deps, batch.items)))) return NOT_DURABLE
-  const rings = batch.items.flatMap((item) => {
-    const admission = of(item)
-    return admission?.kind === 'admitted' ? [{ item, claims: admission.claims }] : []
-  })
-  if (rings.length === 0) return refusals.find((problem) => problem.status === 403) ?? UNAUTHORIZED
-  return (await ringEach(deps, rings)) ? 'accepted' : NOT_DURABLE
+  if (!(await deps.notices.tell(noticesOf(judged)))) return NOT_DURABLE
+  const admitted = judged.flatMap(({ item, admission }) =>
+    admission.kind === 'admitted' ? [{ item, claims: admission.claims }] : [],
+  )
+  if (admitted.length === 0) return problems.find(({ status }) => status === 403) ?? UNAUTHORIZED
+  return (await ringEach(deps, admitted)) ? 'accepted' : NOT_DURABLE
 }
 
 /**
- * A channel that never rings well is silent, and nobody would know: the scheduler has to hear of
- * it.
+ * A channel that never rings well is silent, and only the scheduler can do something about it: it
+ * has to hear of it.
  */
-function noteRefused(
-  { notices }: BatchDeps,
-  items: readonly MicrosoftItem[],
-  admissionOf: (item: MicrosoftItem) => Admission | undefined,
-): void {
-  for (const item of items) {
-    const admission = admissionOf(item)
-    if (admission?.kind === 'refused' && admission.problem.status === 401)
+function noteRefused({ notices }: BatchDeps, judged: readonly Judged[]): void {
+  for (const { item, admission } of judged)
+    if (outcomeOf(admission) === 'bad')
       notices.seen('microsoft', { id: item.subscriptionId, resourceId: '' }, null)
-  }
 }
 
-/**
- * What tells items of different senders apart: their token, or the channel of those without any.
- */
-function signatureOf({ clientState, isUnsigned, subscriptionId }: MicrosoftItem): string {
-  return isUnsigned ? `of ${subscriptionId}` : clientState
-}
-
-/** One decision per token: a batch usually speaks of few channels. */
-async function admitEach(
-  deps: BatchDeps,
-  items: readonly MicrosoftItem[],
-): Promise<ReadonlyMap<string, Admission>> {
-  const signatures = new Map(items.map((item) => [signatureOf(item), item]))
-  return new Map(
-    await Promise.all(
-      [...signatures].map(async ([signature, item]) => [signature, await admitItem(deps, item)] as const),
-    ),
+/** One decision per sender (a token, or the channel of those without any): a batch has few. */
+async function judgeEach(deps: BatchDeps, items: readonly MicrosoftItem[]): Promise<readonly Judged[]> {
+  const admissions = new Map<string, Promise<Admission>>()
+  return Promise.all(
+    items.map(async (item) => {
+      const { clientState, isUnsigned, subscriptionId } = item
+      const sender = `${isUnsigned} ${isUnsigned ? subscriptionId : clientState}`
+      const admission = admissions.get(sender) ?? admitItem(deps, item)
+      admissions.set(sender, admission)
+      return { item, admission: await admission }
+    }),
   )
 }
 
@@ -151,21 +142,12 @@ function admitItem(
 }
 
 /** What the scheduler has to do, also of connections whose gate is closed: Graph says it once. */
-function noticesOf(deps: BatchDeps, items: readonly MicrosoftItem[]): readonly ChannelNotice[] {
-  return items.flatMap(({ lifecycle, subscriptionId, clientState, isUnsigned }) => {
+function noticesOf(judged: readonly Judged[]): readonly ChannelNotice[] {
+  return judged.flatMap(({ item: { lifecycle, subscriptionId }, admission: { claims } }) => {
     const kind = lifecycle === null ? undefined : NOTICE_OF[lifecycle]
-    if (kind === undefined || subscriptionId === '') return []
-    const claims = isUnsigned
-      ? deps.known.claimsOf(subscriptionId)
-      : readChannelToken(deps.keys, 'microsoft', clientState, deps.clock.now())
-    if (claims === null) return []
-    return {
-      vendor: 'microsoft' as const,
-      channelId: subscriptionId,
-      kind,
-      connectionId: claims.connectionId,
-      resourceId: null,
-    }
+    if (kind === undefined || subscriptionId === '' || claims === null) return []
+    const { connectionId } = claims
+    return { vendor: 'microsoft' as const, channelId: subscriptionId, kind, connectionId, resourceId: null }
   })
 }
 
@@ -180,13 +162,8 @@ async function ringEach(
   const rings = new Map<string, Ring>()
   for (const { item, claims } of admitted) {
     const { connectionId, calendarId } = claims
-    rings.set(`${connectionId} ${item.deliveryKey ?? calendarId}`, {
-      ...claims,
-      vendor: 'microsoft',
-      reason: 'webhook',
-      deliveryKey: item.deliveryKey,
-      asOf: null,
-    })
+    const ring = ringOf('microsoft', claims, item.deliveryKey)
+    rings.set(`${connectionId} ${item.deliveryKey ?? calendarId}`, ring)
     if (!item.isUnsigned) deps.known.learn(item.subscriptionId, claims)
     // What is told for the last time makes no channel known.
     if (item.subscriptionId !== '' && item.lifecycle === null)
@@ -196,18 +173,15 @@ async function ringEach(
   return answers.every((answer) => answer === 'durable')
 }
 
-function count(
-  items: readonly MicrosoftItem[],
-  admissionOf: (item: MicrosoftItem) => Admission | undefined,
-): void {
+function count(judged: readonly Judged[]): void {
   const outcomes = { good: 0, bad: 0, refused: 0 }
-  for (const item of items) {
-    const admission = admissionOf(item)
-    if (admission?.kind === 'admitted') outcomes.good += 1
-    else if (admission?.problem.status === 401) outcomes.bad += 1
-    else outcomes.refused += 1
-  }
+  for (const { admission } of judged) outcomes[outcomeOf(admission)] += 1
   for (const [outcome, found] of Object.entries(outcomes)) {
     if (found > 0) metrics.webhookItems.add(found, { vendor: 'microsoft', outcome })
   }
+}
+
+function outcomeOf(admission: Admission): 'good' | 'bad' | 'refused' {
+  if (admission.kind === 'admitted') return 'good'
+  return admission.problem.status === 401 ? 'bad' : 'refused'
 }

@@ -40,7 +40,7 @@ export const OTHER_BUGS: readonly Line[] = [
     'forbidden-when-down',
     '403 although the refusal could not be stored',
     'services/ingress/webhooks/admit.ts',
-    "  if (!kept) return { kind: 'refused', problem: NOT_DURABLE }\n",
+    '  if (!kept) return refused(NOT_DURABLE)\n',
     '  void [kept, NOT_DURABLE]\n',
     'HELD',
   ],

@@ -55,7 +55,7 @@ beforeAll(async () => {
   const publisher = owned.use(createPublisher({ producer, codec, clock: systemClock, logger: quiet }))
   const refusals = owned.use(createRefusals({ db, logger: quiet }))
   const notices = owned.use(createChannelNotices({ db, clock: systemClock, logger: quiet }))
-  const app = createServer({ connectionsMax: 100 }, quiet)
+  const app = createServer({ connectionsMax: 100, connectionsPerAddressMax: 100, trustedProxies: [] }, quiet)
   const deps = { gates, keys, clock: systemClock, refusals, publisher, notices }
   registerGoogleWebhook(app, deps)
   registerMicrosoftWebhook(app, deps)

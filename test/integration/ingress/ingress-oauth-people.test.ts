@@ -342,7 +342,7 @@ describe.each(VENDORS)('connecting again at %s', (vendor) => {
     expect(done.text).toContain('Another account is connected')
     expect(done.text).toContain(asked.email)
     expect(done.text).toContain(other.email)
-    expect(actionOn(done, 'Go on')).toContain(`${RETURN_ORIGIN}/settings?calendar_status=connected`)
+    expect(actionOn(done, 'Continue')).toContain(`${RETURN_ORIGIN}/settings?calendar_status=connected`)
     const after = await oauth.connectionsOf(provider)
     expect(after.map((connection) => connection.account_label)).toEqual([asked.email, other.email])
     expect(after[0]?.sync_epoch).toBe(first?.sync_epoch)

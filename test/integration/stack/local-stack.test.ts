@@ -8,7 +8,7 @@ import { isDefaultLoginOpen, signIn } from '#shared/gates/unleash-console.ts'
 import { migrate } from '#shared/store/migrate.ts'
 import { setAllowlist, setToggle, seedToggles } from '#shared/gates/seed-toggles.ts'
 import { giveDatabase, runStatement } from '../../../infra/stack/postgres.ts'
-import { isConsoleOpen } from '../../../services/cli/console-password.ts'
+import { consolePassword } from '../../../services/cli/doctor.ts'
 import type { OwnKafka } from '../../support/component-types.ts'
 import {
   startLocalUnleash,
@@ -142,7 +142,7 @@ describe('the console of the flag server', () => {
     const cookie = await signIn(consoleUrl, tokens.adminPassword, signal())
     expect(await mayReadTokens(consoleUrl, cookie)).toBe(true)
     expect(await mayReadTokens(consoleUrl, null)).toBe(false)
-    expect(await isConsoleOpen({ UNLEASH_URL: url }, signal())).toBe(false)
+    expect(await consolePassword({ UNLEASH_URL: url })).toBe('the default password is refused')
   })
 
   test('of an older installation is red in doctor and gets a password of its own at the next start', async () => {
@@ -152,7 +152,9 @@ describe('the console of the flag server', () => {
     // The server takes no password twice, and there it never had ours.
     await runStatement(databaseUrl, 'delete from used_passwords')
     expect(await isDefaultLoginOpen(consoleUrl, signal())).toBe(true)
-    expect(await isConsoleOpen({ UNLEASH_URL: unleash.url }, signal())).toBe(true)
+    await expect(consolePassword({ UNLEASH_URL: unleash.url })).rejects.toThrow(
+      /that every Unleash begins with/,
+    )
     await unleash.restart(signal())
     expect(await isDefaultLoginOpen(consoleUrl, signal())).toBe(false)
     const cookie = await signIn(consoleUrl, tokens.adminPassword, signal())

@@ -34,10 +34,9 @@ afterAll(() => {
 function check() {
   const { port } = server.address() as AddressInfo
   return createBearerCheck({
-    secret: undefined,
-    jwksUrl: `http://127.0.0.1:${port}/keys`,
-    issuer: 'https://issuer.example.com',
-    audience: 'calstream',
+    API_JWKS_URL: `http://127.0.0.1:${port}/keys`,
+    API_JWT_ISSUER: 'https://issuer.example.com',
+    API_JWT_AUDIENCE: 'calstream',
   })
 }
 
@@ -101,8 +100,8 @@ describe('a bearer token by a shared secret', () => {
   const secret = 'a-secret-of-thirty-two-bytes-or-more'
   const key = new TextEncoder().encode(secret)
   const now = () => Math.floor(Date.now() / 1000)
-  const settings = { secret: new Secret(secret), jwksUrl: undefined }
-  const open = createBearerCheck({ ...settings, issuer: undefined, audience: undefined })
+  const settings = { API_JWT_SECRET: new Secret(secret) }
+  const open = createBearerCheck(settings)
 
   /** Signed over exactly this payload: JSON.stringify would not write 1e400. */
   async function signed(payload: string, header: Partial<JWTHeaderParameters> = {}): Promise<string> {
@@ -169,8 +168,8 @@ describe('a bearer token by a shared secret', () => {
   test('names the issuer and the audience where they are set', async () => {
     const strict = createBearerCheck({
       ...settings,
-      issuer: 'https://issuer.example.com',
-      audience: 'calstream',
+      API_JWT_ISSUER: 'https://issuer.example.com',
+      API_JWT_AUDIENCE: 'calstream',
     })
     const token = (claims: object) => signed(JSON.stringify({ exp: now() + 60, ...claims }))
     const good = { iss: 'https://issuer.example.com', aud: ['other', 'calstream'] }

@@ -10,9 +10,9 @@ import {
   KEYS_MAX,
   RINGS_AT_ONCE,
   RINGS_PER_SECOND,
-} from '../../../services/ingress/coalesce.ts'
+  type Ring,
+} from '../../../services/ingress/publisher.ts'
 import type { Commitment } from '../../../services/ingress/group-commit.ts'
-import type { Ring } from '../../../services/ingress/ring.ts'
 
 beforeEach(() => {
   vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] })

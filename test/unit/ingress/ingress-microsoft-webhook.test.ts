@@ -178,6 +178,20 @@ describe('a batch', () => {
     expect(ingress.noticed).toEqual([`removed ${SUBSCRIPTION.toLowerCase()}`])
   })
 
+  test('with a clientState that reads like a known channel is refused beside a good one of that channel', async () => {
+    const ingress = await start()
+    expect((await send(ingress, item(ingress))).status).toBe(202)
+    const id = SUBSCRIPTION.toLowerCase()
+    for (const clientState of [id, `of ${id}`, `true ${id}`, `null ${id}`]) {
+      const forged = item(ingress, { clientState, changeType: 'forged' })
+      const unsigned = item(ingress, { clientState: null })
+      ingress.sent.splice(0)
+      expect((await send(ingress, forged, unsigned)).status).toBe(202)
+      expect((await send(ingress, unsigned, forged)).status).toBe(202)
+      expect(ingress.sent).toHaveLength(2)
+    }
+  })
+
   test('of a tenant that nobody knows is taken for its token alone, and refused without it', async () => {
     const ingress = await start()
     expect((await send(ingress, item(ingress, { tenantId: 'unknown' }))).status).toBe(202)

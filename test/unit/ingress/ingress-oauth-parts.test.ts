@@ -144,7 +144,10 @@ describe('an address to go back to', () => {
 
 describe('the page', () => {
   async function page(accept: string, form?: Form) {
-    const app = createServer({ connectionsMax: 10 }, silent())
+    const app = createServer(
+      { connectionsMax: 10, connectionsPerAddressMax: 10, trustedProxies: [] },
+      silent(),
+    )
     app.get('/page', (request, reply) =>
       sendPage(request, reply, {
         status: 403,
@@ -288,13 +291,13 @@ describe('what a person is told', () => {
     ['access_denied'],
     7,
   ])('of the refusal %j has words too', (error) => {
-    const { title, paragraphs } = refusedConsent('google', error)
+    const { title, paragraphs } = refusedConsent('google', { error })
     expect([title, ...paragraphs].join(' ')).toMatch(/Nothing was connected/)
   })
 
   const APPROVAL = 'https://login.example/organizations/adminconsent?client_id=cid'
   const titleOf = (error: unknown, description?: string, more: object = {}) =>
-    refusedConsent('microsoft', error, { error_description: description, ...more }, APPROVAL).title
+    refusedConsent('microsoft', { error, error_description: description, ...more }, APPROVAL).title
 
   test.each([
     [
@@ -313,9 +316,12 @@ describe('what a person is told', () => {
   })
 
   test('of an approval that is needed names where an administrator gives it, and only that', () => {
-    const asked = refusedConsent('microsoft', 'access_denied', { error_description: 'AADSTS90094' }, APPROVAL)
+    const refusal = { error: 'access_denied', error_description: 'AADSTS90094' }
+    const asked = refusedConsent('microsoft', refusal, APPROVAL)
     expect(asked.paragraphs.join(' ')).toContain(APPROVAL)
-    expect(refusedConsent('google', 'admin_policy_enforced').paragraphs.join(' ')).not.toContain('http')
+    expect(refusedConsent('google', { error: 'admin_policy_enforced' }).paragraphs.join(' ')).not.toContain(
+      'http',
+    )
     expect(
       failedGrant('microsoft', new Failure('vendor/admin-required'), APPROVAL).paragraphs.join(' '),
     ).toContain(APPROVAL)

@@ -116,7 +116,10 @@ describe('schemas/openapi.yaml', () => {
   })
 
   test('lists exactly the routes of the server', async () => {
-    const app = createServer({ connectionsMax: 10 }, silent())
+    const app = createServer(
+      { connectionsMax: 10, connectionsPerAddressMax: 10, trustedProxies: [] },
+      silent(),
+    )
     const routes: string[] = []
     app.addHook('onRoute', ({ method, url }) => {
       routes.push(`${String(method)} ${url.replaceAll(/:(\w+)/g, '{$1}')}`)

@@ -6,8 +6,7 @@ import { Failure } from '#shared/domain/failure.ts'
 import { connectionId, providerId } from '#shared/domain/ids.ts'
 import type { OutboundRecord } from '#shared/kafka/broker.ts'
 import { createLogger } from '#shared/process/log.ts'
-import { createPublisher } from '../../../services/ingress/publisher.ts'
-import type { Ring } from '../../../services/ingress/ring.ts'
+import { createPublisher, type Ring } from '../../../services/ingress/publisher.ts'
 
 function aRing(): Ring {
   return {

@@ -6,7 +6,7 @@ import { registerStartPage } from '../../../services/ingress/start-page.ts'
 import { silent } from '../../support/recording-consumer.ts'
 
 test('says what this is and where to go on, under the rules of every page, and leaves other paths alone', async () => {
-  const app = createServer({ connectionsMax: 10 }, silent())
+  const app = createServer({ connectionsMax: 10, connectionsPerAddressMax: 10, trustedProxies: [] }, silent())
   registerStartPage(app)
   const page = await app.inject({ method: 'GET', url: '/', headers: { accept: 'text/html' } })
   expect(page.statusCode).toBe(200)

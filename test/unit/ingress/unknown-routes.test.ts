@@ -4,7 +4,7 @@ import { createServer } from '../../../services/ingress/server.ts'
 import { silent } from '../../support/recording-consumer.ts'
 
 test('405 names all methods of an address with ids, however it is written; 404 is for no route', async () => {
-  const app = createServer({ connectionsMax: 10 }, silent())
+  const app = createServer({ connectionsMax: 10, connectionsPerAddressMax: 10, trustedProxies: [] }, silent())
   app.delete('/things/:id', async () => '')
   app.get('/things/:id', async () => '')
   app.post('/things/:id/sync', async () => '')
