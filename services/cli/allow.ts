@@ -2,14 +2,13 @@
 // as an operator would in its console. Invariants: nobody is let in who was not named, so a list
 // that is off with others on it is not switched on by the way; what was done is read back and told.
 import { z } from 'zod'
-import { GATES, type GateName } from '#shared/domain/gates.ts'
+import { GATES } from '#shared/domain/gates.ts'
 import { connectionId, isUuid } from '#shared/domain/ids.ts'
 import { httpUrl, readEnv, secretText } from '#shared/process/settings.ts'
 import { readConnectionState } from '#shared/store/connection-status.ts'
+import { isAllowlistName, type AllowlistName } from '#shared/gates/gate-rules.ts'
 import {
-  ALLOWLISTS,
   type AdminAddress,
-  type Allowlist,
   letEverybodyIn,
   setAllowlist,
   setToggle,
@@ -41,7 +40,7 @@ export async function allow(options: AllowOptions, env: NodeJS.ProcessEnv, outpu
   const asked = askedOf(options)
   const address = addressOf(env)
   const signal = AbortSignal.timeout(LIMIT_MS)
-  const standing = new Map<Allowlist, StandingAllowlist>()
+  const standing = new Map<AllowlistName, StandingAllowlist>()
   // All is judged before anything is changed.
   for (const { list, ids } of asked) {
     const before = await reached(() => standingAllowlist(address, list, signal))
@@ -63,7 +62,7 @@ export async function allow(options: AllowOptions, env: NodeJS.ProcessEnv, outpu
 }
 
 interface Asked {
-  readonly list: Allowlist
+  readonly list: AllowlistName
   /** null for everybody. */
   readonly ids: readonly string[] | null
 }
@@ -88,7 +87,7 @@ function askedOf({ provider = [], connection = [], everybody = false }: AllowOpt
 }
 
 function refuseSurprise(
-  list: Allowlist,
+  list: AllowlistName,
   before: StandingAllowlist,
   ids: readonly string[] | null,
   isRemoval: boolean,
@@ -150,7 +149,7 @@ async function stillInTheWay(options: AllowOptions, env: NodeJS.ProcessEnv): Pro
   const signal = AbortSignal.timeout(LIMIT_MS)
   if (options.remove === true || options.everybody === true) return []
   const [providers, connections] = await Promise.all(
-    [PROVIDERS, CONNECTIONS].map((list) => standingAllowlist(address, list as Allowlist, signal)),
+    [PROVIDERS, CONNECTIONS].map((list) => standingAllowlist(address, list as AllowlistName, signal)),
   )
   const isOpen = (one: StandingAllowlist | null | undefined) =>
     one?.enabled === true && one.form === 'everybody'
@@ -199,7 +198,7 @@ export async function switchGate(
   if (gate === undefined) throw new UserError(`There is no gate ${name}. There are: ${GATES.join(', ')}.`)
   const address = addressOf(env)
   const signal = AbortSignal.timeout(LIMIT_MS)
-  if (verb === 'open' && isAllowlist(gate)) {
+  if (verb === 'open' && isAllowlistName(gate)) {
     const before = await reached(() => standingAllowlist(address, gate, signal))
     if (before === null || before.form === 'empty')
       throw new UserError(`${gate} has nobody on it yet; see calstream allow --help.`)
@@ -210,10 +209,6 @@ export async function switchGate(
   }
   await reached(() => setToggle(address, gate, verb === 'open', signal))
   output.object({ gate, toggle: verb === 'open' ? 'on' : 'off', services: 'follow within 2 s' })
-}
-
-function isAllowlist(gate: GateName): gate is Allowlist {
-  return gate in ALLOWLISTS
 }
 
 function addressOf(env: NodeJS.ProcessEnv): AdminAddress {
