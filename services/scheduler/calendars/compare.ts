@@ -2,7 +2,8 @@
 // (vendors leave calendars out for a moment); nothing is removed while something that is new was
 // not read; the account's own calendar stays the same row under a new id; what a person took out
 // stays out; what we took out comes back with the calendar (ADR 18).
-import type { CalendarListChange, HeldCalendar, ListedCalendar } from '#shared/store/calendar-list.ts'
+import type { VendorCalendar } from '#shared/domain/calendar.ts'
+import type { CalendarListChange, HeldCalendar } from '#shared/store/calendar-list.ts'
 
 /** A second listing decides, at least this much later. */
 export const MISSING_SECONDS = 10 * 60
@@ -25,7 +26,7 @@ export interface Comparison extends CalendarListChange {
 /** Compares a listing with the rows of its connection. */
 export function compareCalendars(
   before: readonly HeldCalendar[],
-  answer: readonly ListedCalendar[],
+  answer: readonly VendorCalendar[],
 ): Comparison {
   const listed = answer.filter((calendar) => isReadable(calendar, before))
   const adopted = adoptedBy(before, listed)
@@ -70,7 +71,7 @@ export function compareCalendars(
  * Who may see only busy times of a calendar may be refused its events:
  * then it is as if it were not listed.
  */
-function isReadable(calendar: ListedCalendar, held: readonly HeldCalendar[]): boolean {
+function isReadable(calendar: VendorCalendar, held: readonly HeldCalendar[]): boolean {
   if (calendar.accessRole !== 'freeBusyReader') return true
   const row = held.find(({ vendorCalendarId }) => vendorCalendarId === calendar.vendorCalendarId)
   return row === undefined || !(row.isRefused || row.isRemoved)
@@ -82,7 +83,7 @@ function isReadable(calendar: ListedCalendar, held: readonly HeldCalendar[]): bo
  */
 function unlistedOf(
   held: readonly HeldCalendar[],
-  listed: readonly ListedCalendar[],
+  listed: readonly VendorCalendar[],
 ): readonly HeldCalendar[] {
   if (held.some(({ primary }) => primary) && !listed.some(({ primary }) => primary)) return []
   const names = new Set(listed.map((calendar) => calendar.vendorCalendarId))
@@ -109,7 +110,7 @@ function isVanished(
  */
 function adoptedBy(
   held: readonly HeldCalendar[],
-  listed: readonly ListedCalendar[],
+  listed: readonly VendorCalendar[],
 ): CalendarListChange['adopted'] {
   const [own, ...others] = listed.filter(({ primary }) => primary)
   const [row, ...rivals] = held.filter(({ primary }) => primary)
@@ -119,7 +120,7 @@ function adoptedBy(
   return isKnown || isListed ? [] : [{ calendarId: row.calendarId, vendorCalendarId: own.vendorCalendarId }]
 }
 
-function isOther(row: HeldCalendar, calendar: ListedCalendar): boolean {
+function isOther(row: HeldCalendar, calendar: VendorCalendar): boolean {
   return (
     row.name !== calendar.name ||
     // A zone that is not told is kept: Microsoft tells the mailbox's only with

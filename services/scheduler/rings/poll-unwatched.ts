@@ -1,12 +1,12 @@
 // Calendars without a channel are polled: the vendor offers no push for them, the tenant allows no
 // subscriptions, or the channel was lost and no other could be opened yet. Only those calendars are
 // read, not the others of their connection.
-import { markPolled, pollableCalendars, type PollableCalendar } from '#shared/store/due.ts'
+import { markPolled, pollableCalendars, type DueCalendar } from '#shared/store/due.ts'
 import { ringPages, type PagedRings, type RingDeps } from './ring-pages.ts'
 
 const EVERY_SECONDS = 2 * 60
 
-const POLL: PagedRings<PollableCalendar, 'connectionId'> = {
+const POLL: PagedRings<DueCalendar, 'connectionId'> = {
   reason: 'reconcile',
   asOf: ({ readAt }) => readAt,
   // Connections.

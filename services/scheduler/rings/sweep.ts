@@ -8,7 +8,7 @@ import {
   overdueCalendars,
   overdueConnections,
   type DueConnection,
-  type OwedCalendar,
+  type DueCalendar,
 } from '#shared/store/due.ts'
 import { ringPages, type PagedRings, type RingDeps } from './ring-pages.ts'
 
@@ -25,7 +25,7 @@ const CONNECTIONS: PagedRings<DueConnection, 'connectionId'> = {
   },
 }
 
-const CALENDARS: PagedRings<OwedCalendar, 'calendarId'> = {
+const CALENDARS: PagedRings<DueCalendar, 'calendarId'> = {
   ...SWEEP,
   read: overdueCalendars,
   by: 'calendarId',

@@ -2,7 +2,7 @@
 import { describe, expect, test } from 'vitest'
 import { Failure, type FailureCode } from '#shared/domain/failure.ts'
 import { settlementOf } from '#shared/domain/failure-settlement.ts'
-import { createBreaker, REFUSALS } from '#shared/vendors/limits/breaker.ts'
+import { Breaker, REFUSALS } from '#shared/vendors/limits/breaker.ts'
 
 const NOW = 1_800_000_000_000_000
 
@@ -10,7 +10,7 @@ function setup() {
   let ms = 1_000
   const changes: string[] = []
   const rests: number[] = []
-  const breaker = createBreaker({
+  const breaker = new Breaker({
     vendor: 'Google',
     watch: REFUSALS,
     clock: { now: () => NOW },
