@@ -328,7 +328,7 @@ describe('a rest', () => {
     const { mailbox } = limited(vendor, {
       quota: WIDE,
       store: {
-        take: budgetStore(pool('calstream_sync')).take,
+        ...budgetStore(pool('calstream_sync')),
         rest: () => Promise.reject(new Failure('store/unavailable')),
       },
     })
