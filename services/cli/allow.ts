@@ -3,11 +3,10 @@
 // that is off with others on it is not switched on by the way; what was done is read back and told.
 import { GATES } from '#shared/domain/gates.ts'
 import { connectionId } from '#shared/domain/ids.ts'
-import { isAllowlistName } from '#shared/gates/gate-rules.ts'
 import { readConnectionState } from '#shared/store/connection-status.ts'
+import { isAllowlistName, type AllowlistName } from '#shared/gates/gate-rules.ts'
 import {
   type AdminAddress,
-  type Allowlist,
   letEverybodyIn,
   setAllowlist,
   setToggle,
@@ -62,7 +61,7 @@ export async function allow(options: AllowOptions, env: NodeJS.ProcessEnv, outpu
 }
 
 interface Asked {
-  readonly list: Allowlist
+  readonly list: AllowlistName
   /** null for everybody. */
   readonly ids: readonly string[] | null
 }

@@ -1,14 +1,13 @@
 // The toggles as the services read them:
 // one look at the flag server with their token, and the same rules.
 import { z } from 'zod'
-import { GATES, type GateDecision, type GateName } from '#shared/domain/gates.ts'
+import { closedBy, GATES, type GateDecision, type GateName } from '#shared/domain/gates.ts'
 import { isUuid, type ConnectionId, type ProviderId } from '#shared/domain/ids.ts'
 import { readEnv } from '#shared/process/settings.ts'
 import { unleashEnv } from '#shared/gates/settings.ts'
 import {
   type AllowlistName,
   type Caps,
-  closedBy,
   describeToggle,
   isAllowlistName,
   isCapped,

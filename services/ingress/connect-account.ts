@@ -2,6 +2,7 @@
 // its calendars, the first sync request and the news that it is connected, so a connection that
 // exists is a connection that will be synced.
 import type { ConnectionId, ProviderId } from '#shared/domain/ids.ts'
+import type { VendorCalendar } from '#shared/domain/calendar.ts'
 import { connectionChanged } from '#shared/messages/connection-changed.ts'
 import { sentBy } from '#shared/messages/message.ts'
 import { syncRequested } from '#shared/messages/sync-requested.ts'
@@ -15,7 +16,7 @@ import {
   type ConnectedAccount,
 } from '#shared/store/connect.ts'
 import { insertOutbox } from '#shared/store/outbox.ts'
-import type { Grant, Vendor, VendorAccount, VendorCalendar } from '#shared/vendors/vendor.ts'
+import type { Grant, Vendor, VendorAccount } from '#shared/vendors/vendor.ts'
 
 interface SaveDeps {
   readonly database: Database

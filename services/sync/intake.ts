@@ -2,7 +2,7 @@
 // schema accepts is found here, so that lanes and units see only what they can work on.
 import { GROUPS, REQUESTED_TOPIC, type TopicMessages } from '#schemas/topics.ts'
 import { calendarId, connectionId, isUuid } from '#shared/domain/ids.ts'
-import type { Codec, Reading } from '#shared/kafka/codec.ts'
+import type { Codec, RecordReading } from '#shared/kafka/codec.ts'
 import {
   type Delivery,
   type Intake,
@@ -73,7 +73,10 @@ function doorbellOf({ message, record, receipt }: Delivery<UnitRequest['message'
 }
 
 /** An enum value of a later version reads as `unknown`. */
-function requestOf(topic: string, message: TopicMessages[DoorbellTopic]): Reading<UnitRequest['message']> {
+function requestOf(
+  topic: string,
+  message: TopicMessages[DoorbellTopic],
+): RecordReading<UnitRequest['message']> {
   const { vendor } = message
   if (vendor === 'unknown' || REQUESTED_TOPIC[vendor] !== topic)
     return { kind: 'unreadable', problem: `the vendor ${vendor} does not belong on this topic` }

@@ -1,7 +1,8 @@
 // Puts ids on the allowlists of the shared Unleash. Files run side by side, so reading and writing
 // back happens under a lock.
 import pg from 'pg'
-import { ALLOWLISTS, type Allowlist, setAllowlist } from '#shared/gates/seed-toggles.ts'
+import { ALLOWLISTS, type AllowlistName } from '#shared/gates/gate-rules.ts'
+import { setAllowlist } from '#shared/gates/seed-toggles.ts'
 import { eventually } from './eventually.ts'
 import { testStack } from './stack.ts'
 
@@ -22,11 +23,11 @@ export async function admit(ids: {
   try {
     await session.query('SELECT pg_advisory_lock($1)', [LOCK])
     const signal = AbortSignal.timeout(LIMIT_MS)
-    const added: Record<Allowlist, readonly string[]> = {
+    const added: Record<AllowlistName, readonly string[]> = {
       CALENDAR_ALLOWLIST_PROVIDER_IDS: ids.providerIds,
       CALENDAR_ALLOWLIST_CONNECTION_IDS: ids.connectionIds,
     }
-    for (const name of Object.keys(ALLOWLISTS) as Allowlist[]) {
+    for (const name of Object.keys(ALLOWLISTS) as AllowlistName[]) {
       const before = await listed(name, signal)
       await setAllowlist(unleash, name, [...new Set([...before, ...added[name]])], signal)
     }
@@ -56,7 +57,7 @@ async function toldToClients(): Promise<ReadonlySet<string>> {
   return new Set(constraints.flatMap(({ values }) => values ?? []))
 }
 
-async function listed(name: Allowlist, signal: AbortSignal): Promise<readonly string[]> {
+async function listed(name: AllowlistName, signal: AbortSignal): Promise<readonly string[]> {
   const { unleash } = testStack()
   const route = `/api/admin/projects/default/features/${name}/environments/development/strategies`
   const response = await fetch(unleash.consoleUrl + route, {

@@ -2,7 +2,8 @@
 // with an adapter that talks to it.
 import { Secret } from '#shared/process/secret.ts'
 import { createMicrosoft } from '#shared/vendors/microsoft/adapter.ts'
-import type { Page, PageItem, PageRequest, Vendor } from '#shared/vendors/vendor.ts'
+import type { PageItem } from '#shared/domain/plan.ts'
+import type { Page, PageRequest, Vendor } from '#shared/vendors/vendor.ts'
 import { answering, json, NOW, signal, type Answer, type Seen } from './answering-google.ts'
 
 export const CALENDAR = 'AAMk/cal+1='

@@ -3,14 +3,9 @@
 // and double openings show.
 import { randomUUID } from 'node:crypto'
 import type { VendorName } from '#shared/domain/ids.ts'
+import type { VendorCalendar } from '#shared/domain/calendar.ts'
 import type { Clock } from '#shared/process/clock.ts'
-import type {
-  ChannelRequest,
-  OpenedChannel,
-  RenewedChannel,
-  Vendor,
-  VendorCalendar,
-} from '#shared/vendors/vendor.ts'
+import type { ChannelRequest, OpenedChannel, RenewedChannel, Vendor } from '#shared/vendors/vendor.ts'
 
 export const DAY_MICROS = 24 * 3600 * 1_000_000
 

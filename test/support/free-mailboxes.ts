@@ -1,7 +1,7 @@
 // Mailboxes for tests whose vendor is a play one and that are about neither tokens nor limits.
 import { createMailboxes, type Mailboxes } from '#shared/vendors/mailbox.ts'
 import type { Guard } from '#shared/vendors/limits/guard.ts'
-import type { BudgetStore } from '#shared/vendors/limits/budget.ts'
+import type { BudgetStore } from '#shared/domain/call-budget.ts'
 import type { Tokens } from '#shared/vendors/tokens.ts'
 import { sendAtOnce, type Vendor } from '#shared/vendors/vendor.ts'
 

@@ -3,7 +3,8 @@
 import { expect } from 'vitest'
 import { Failure } from '#shared/domain/failure.ts'
 import { isOutside } from '#shared/domain/window.ts'
-import type { Page, PageItem, Vendor } from '#shared/vendors/vendor.ts'
+import type { PageItem } from '#shared/domain/plan.ts'
+import type { Page, Vendor } from '#shared/vendors/vendor.ts'
 
 export interface VendorFeatures {
   /** A throttled account may be told so by a 403 as well as by a 429. */

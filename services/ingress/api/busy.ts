@@ -3,7 +3,7 @@
 // vendor; a calendar that may be out of date is said to be stale, and why. What blocks is what the
 // vendor itself counts (`isBusy`), unless the question judges otherwise (busy-policy.ts).
 import type { FastifyInstance } from 'fastify'
-import { roleOf } from '#shared/domain/calendar-role.ts'
+import { roleOf } from '#shared/domain/calendar.ts'
 import { STALE_AFTER_MS } from '#shared/domain/connection-words.ts'
 import { connectionId, isUuid, type ConnectionId, type ProviderId } from '#shared/domain/ids.ts'
 import { isoOf } from '#shared/domain/instant.ts'

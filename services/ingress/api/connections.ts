@@ -2,7 +2,7 @@
 // connections are. Reads, so no gate closes them: while sync is switched off, an app is told so
 // instead of being left in the dark. Another provider's id and an unknown one get the same answer.
 import type { FastifyInstance } from 'fastify'
-import { roleOf } from '#shared/domain/calendar-role.ts'
+import { roleOf } from '#shared/domain/calendar.ts'
 import { calendarWords, connectionWords } from '#shared/domain/connection-words.ts'
 import type { GateDecision } from '#shared/domain/gates.ts'
 import { connectionId, isUuid } from '#shared/domain/ids.ts'

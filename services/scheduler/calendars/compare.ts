@@ -2,7 +2,8 @@
 // (vendors leave calendars out for a moment); nothing is removed while something that is new was
 // not read; the account's own calendar stays the same row under a new id; what a person took out
 // stays out; what we took out comes back with the calendar (ADR 18).
-import type { CalendarListChange, HeldCalendar, ListedCalendar } from '#shared/store/calendar-list.ts'
+import type { VendorCalendar } from '#shared/domain/calendar.ts'
+import type { CalendarListChange, HeldCalendar } from '#shared/store/calendar-list.ts'
 
 /** A second listing decides, at least this much later. */
 export const MISSING_SECONDS = 10 * 60
@@ -22,7 +23,7 @@ export interface Comparison extends CalendarListChange {
 /** Compares a listing with the rows of its connection. */
 export function compareCalendars(
   before: readonly HeldCalendar[],
-  answer: readonly ListedCalendar[],
+  answer: readonly VendorCalendar[],
 ): Comparison {
   const listed = answer.filter((calendar) => isReadable(calendar, before))
   const adopted = adoptedBy(before, listed)
@@ -32,7 +33,7 @@ export function compareCalendars(
     vendorCalendarId: newIds.get(row.calendarId) ?? row.vendorCalendarId,
   }))
   const rows = new Map(stored.map((row) => [row.vendorCalendarId, row]))
-  const rowOf = ({ vendorCalendarId }: ListedCalendar) => rows.get(vendorCalendarId)
+  const rowOf = ({ vendorCalendarId }: VendorCalendar) => rows.get(vendorCalendarId)
   const store = listed.filter((calendar) => isOther(rowOf(calendar), calendar))
   const added = listed.filter((calendar) => rowOf(calendar)?.isRemoved ?? calendar.isOwned)
   const reread = listed.flatMap((calendar) => {
@@ -59,7 +60,7 @@ export function compareCalendars(
 }
 
 /** One of which we may see only busy times counts as not listed once its events are refused. */
-function isReadable(calendar: ListedCalendar, stored: readonly HeldCalendar[]): boolean {
+function isReadable(calendar: VendorCalendar, stored: readonly HeldCalendar[]): boolean {
   if (calendar.accessRole !== 'freeBusyReader') return true
   const row = stored.find(({ vendorCalendarId }) => vendorCalendarId === calendar.vendorCalendarId)
   return row === undefined || !(row.isRefused || row.isRemoved)
@@ -68,7 +69,7 @@ function isReadable(calendar: ListedCalendar, stored: readonly HeldCalendar[]): 
 /** Synced ones that this listing lacks. One without the account's own calendar is not whole. */
 function unlistedOf(
   stored: readonly HeldCalendar[],
-  listed: readonly ListedCalendar[],
+  listed: readonly VendorCalendar[],
 ): readonly HeldCalendar[] {
   if (stored.some(({ primary }) => primary) && !listed.some(({ primary }) => primary)) return []
   const names = new Set(listed.map((calendar) => calendar.vendorCalendarId))
@@ -94,7 +95,7 @@ function isVanished(
  */
 function adoptedBy(
   stored: readonly HeldCalendar[],
-  listed: readonly ListedCalendar[],
+  listed: readonly VendorCalendar[],
 ): CalendarListChange['adopted'] {
   const [own, ...others] = listed.filter(({ primary }) => primary)
   const [row, ...rivals] = stored.filter(({ primary }) => primary)
@@ -105,7 +106,7 @@ function adoptedBy(
 }
 
 /** Whether what is listed is to be stored: it is new, back, or not as its row. */
-function isOther(row: HeldCalendar | undefined, calendar: ListedCalendar): boolean {
+function isOther(row: HeldCalendar | undefined, calendar: VendorCalendar): boolean {
   return (
     row === undefined ||
     row.isRemoved ||

@@ -3,6 +3,7 @@
 // changed and the sync request for it are one transaction; a unit of before cannot write a cursor
 // that was taken away.
 import { asFailure, Failure } from '#shared/domain/failure.ts'
+import type { VendorCalendar } from '#shared/domain/calendar.ts'
 import { sentBy } from '#shared/messages/message.ts'
 import { syncRequested } from '#shared/messages/sync-requested.ts'
 import {
@@ -16,7 +17,6 @@ import { relabel } from '#shared/store/connect.ts'
 import { advanceConnection, lockConnection } from '#shared/store/disconnect.ts'
 import type { DueConnection } from '#shared/store/due.ts'
 import { insertOutbox } from '#shared/store/outbox.ts'
-import type { VendorCalendar } from '#shared/vendors/vendor.ts'
 import { compareCalendars, MISSING_SECONDS, type Comparison } from './compare.ts'
 import { boundedEach } from '../bounded-each.ts'
 import type { JobDeps } from '../deps.ts'

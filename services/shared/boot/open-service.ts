@@ -37,8 +37,8 @@ export interface Overrides {
 }
 
 /**
- * What is being opened; by itself for a command that borrows parts of a service. The `this` of a
- * method names the settings that it reads: the compiler lets nobody open what has no settings.
+ * What is being opened; alone for a command that borrows parts of a service. The `this` of a
+ * method names the settings that it reads: what has no settings does not compile.
  */
 export class Opening<Config extends CommonConfig> implements AsyncDisposable {
   readonly config: Config
@@ -144,7 +144,7 @@ class ServiceOpening<Config extends CommonConfig> extends Opening<Config> {
 /**
  * Begins the start of a service; the first line of every `service.ts`, with `await using`. Until
  * `running` a failure closes what was opened.
- * @param signal aborted when the process is told to stop while it starts.
+ * @param signal aborted when the process has to stop while it starts.
  */
 export function openService<Config extends CommonConfig>(
   name: string,

@@ -19,7 +19,7 @@ export const THROTTLED_SPREAD_MS = 15_000
  */
 const CALENDAR_STEPS_MS = [BACKOFF_BASE_MS, 30_000, 300_000, 900_000, BACKOFF_CAP_MS] as const
 
-export interface BackoffInput {
+interface BackoffInput {
   /** Failures in a row, 1-based, throttled ones included. */
   readonly attempt: number
   /** Milliseconds that the vendor asked for (Retry-After); 0 if it did not. */
@@ -32,7 +32,7 @@ export interface BackoffInput {
 
 /**
  * Milliseconds to wait for a connection. A floor of the vendor gets up to one base of jitter on
- * top, and what it throttled more: everyone was told the same second.
+ * top, and what it throttled more: all of them got the same second.
  */
 export function backoffMs(input: BackoffInput): number {
   const { attempt } = input
@@ -41,7 +41,7 @@ export function backoffMs(input: BackoffInput): number {
 
 /**
  * Milliseconds to wait for one ill calendar: its second failure in a row is no blip any more, and
- * nobody else waits with it.
+ * no other calendar waits with it.
  */
 export function calendarBackoffMs(input: BackoffInput): number {
   return jittered(CALENDAR_STEPS_MS[Math.max(0, input.attempt - 1)] ?? BACKOFF_CAP_MS, input)

@@ -1,4 +1,4 @@
-// The shape of channel ids, for whoever takes one in: the ingress from notifications, the scheduler
+// The shape of channel ids, where they are taken in: the ingress from notifications, the scheduler
 // from a vendor's answer. Invariant: what has another shape counts as no id, so nothing unbounded
 // or unprintable is kept of it.
 import type { VendorName } from './ids.ts'

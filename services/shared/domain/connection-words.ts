@@ -33,11 +33,11 @@ export interface ConnectionFacts {
   readonly lastError: { readonly message: string; readonly code?: string } | null
   readonly backoffUntil: Micros | null
   /**
-   * While it waits for a person: when it is asked next whether it may go on by
-   * itself; null or absent: never.
+   * While it waits for a person: when it is asked next whether it is let in again;
+   * null or absent: never.
    */
   readonly probeAt?: Micros | null
-  /** When the grant ends whatever is done; null or absent: the vendor told no end. */
+  /** When the grant ends whatever is done; null or absent: the vendor named no end. */
   readonly grantEndsAt?: Micros | null
   /** A request met a closed gate and is kept; it is rung for when the gate opens. */
   readonly isHeld: boolean
@@ -53,15 +53,15 @@ export interface CalendarFacts {
   readonly selected: boolean
   /** Code of what took it out of sync; null when a person did. */
   readonly removalReason: string | null
-  /** What the vendor had then, we hold. */
+  /** What the vendor had then is stored. */
   readonly lastReadAt: Micros | null
-  /** Start of the last full read: what we hold lies around it. */
+  /** Start of the last full read: what is stored lies around it. */
   readonly lastFullReadAt: Micros | null
   /** No full read before this. */
   readonly restsUntil: Micros | null
   /** When a list of the vendor first lacked it; null when the last one had it. */
   readonly missingSince: Micros | null
-  /** It owes a read by itself. */
+  /** It owes a read of its own. */
   readonly readNeeded: boolean
   /** Why it cannot be read; null while it can. */
   readonly ill: Omit<IllCalendar, 'id' | 'name'> | null
@@ -91,7 +91,7 @@ const STALE_AFTER_MINUTES = STALE_AFTER_MS / 60_000
  * A grant that ends is warned of from here on:
  * one of a Google project in testing, which lasts 7 days, from the start.
  */
-export const GRANT_WARN_MS = 7 * 86_400_000
+const GRANT_WARN_MS = 7 * 86_400_000
 
 /** `gate`: whether its sync may run at the moment. */
 export function connectionWords(connection: ConnectionFacts, gate: GateDecision): Words {
@@ -203,7 +203,7 @@ function inactiveWords(status: Exclude<ConnectionStatus, 'active'>, connection: 
 const CONNECT_AGAIN =
   'The person has to connect the account again: ask for a connect link with this connection_id and show it to them.'
 
-/** Who can mend it, and whether it goes on by itself then. */
+/** Who can mend it, and whether it continues then. */
 function parkedStep({ lastError, probeAt, now }: ConnectionFacts): string {
   if (probeAt === undefined || probeAt === null) return CONNECT_AGAIN
   const when = isAhead(probeAt, now) ? ` It is asked about next at ${isoOf(probeAt)}.` : ''
@@ -241,8 +241,8 @@ type StaleFacts = Pick<
 >
 
 /**
- * Why what we hold of a synced calendar may be out of date; empty when it is fresh. `gate`: whether
- * its connection may be synced at the moment.
+ * Why what is stored of a synced calendar may be out of date; empty when it is fresh. `gate`:
+ * whether its connection may be synced at the moment.
  */
 export function staleReasons(
   { lastReadAt, restsUntil, missingSince, readNeeded, ill, plain }: StaleFacts,
@@ -315,7 +315,7 @@ function isAhead(at: Micros | null, now: Micros): at is Micros {
   return at !== null && at > now
 }
 
-export interface CalendarWords {
+interface CalendarWords {
   readonly state: 'in_sync' | 'stale' | 'failing' | 'first_sync' | 'not_selected' | 'removed' | 'disconnected'
   readonly summary: string
 }

@@ -6,35 +6,26 @@ export type EventTime =
   | { readonly at: Micros; readonly date: null }
   | { readonly at: null; readonly date: string }
 
-/** What the person answered to an invitation; `none` where nobody asked, or no answer is told. */
-export const RESPONSES = ['none', 'organizer', 'accepted', 'tentative', 'declined', 'needs_action'] as const
-export type Response = (typeof RESPONSES)[number]
+/**
+ * What the person answered to an invitation; `none` where there was none, or no answer is known.
+ */
+export type Response = 'none' | 'organizer' | 'accepted' | 'tentative' | 'declined' | 'needs_action'
 
 /**
  * What sort of entry it is; Microsoft has `default` alone. `unknown`: a kind that came after us.
  */
-export const EVENT_KINDS = [
-  'default',
-  'out_of_office',
-  'focus_time',
-  'working_location',
-  'birthday',
-  'from_gmail',
-  'task',
-  'unknown',
-] as const
-export type EventKind = (typeof EVENT_KINDS)[number]
+export type EventKind =
+  | 'default'
+  | 'out_of_office'
+  | 'focus_time'
+  | 'working_location'
+  | 'birthday'
+  | 'from_gmail'
+  | 'task'
+  | 'unknown'
 
 /** As what it shows the person to others, whatever the person answered. */
-export const SHOWN_AS = [
-  'free',
-  'tentative',
-  'busy',
-  'out_of_office',
-  'working_elsewhere',
-  'unknown',
-] as const
-export type ShownAs = (typeof SHOWN_AS)[number]
+export type ShownAs = 'free' | 'tentative' | 'busy' | 'out_of_office' | 'working_elsewhere' | 'unknown'
 
 /** Who may read more than the times. Microsoft's `personal` is `private` too. */
 export const VISIBILITIES = ['default', 'public', 'private', 'confidential'] as const
@@ -68,7 +59,7 @@ export interface CalendarEvent {
  * Whether an event blocks time, as the vendors themselves answer by default. Pure.
  *
  * Declined is free: Google leaves declined events out of freeBusy, Outlook keeps them as free.
- * Where somebody works blocks nothing: Google's working locations have to be transparent, and
+ * Where a person works blocks nothing: Google's working locations have to be transparent, and
  * getSchedule's view counts working elsewhere as 0. Tentative and not yet answered events do
  * block at Google; Microsoft calls them tentative, and a hold that turns out free costs less than
  * a double booking. Sources, read 2026-11-29: developers.google.com/workspace/calendar/api/guides/

@@ -5,13 +5,13 @@
 import { FAILURE_CODES, type CodeEntry, type FailureCode } from './failure.ts'
 
 export type FailureAction =
-  /** Passes by itself: tried again. */
+  /** Passes without a person: tried again. */
   | 'retry'
   /** The vendor refuses this one calendar, and lets the account in: tried again. */
   | 'retry-refused'
-  /** Does not pass by itself, yet is tried again: the vendor or a release may mend it. */
+  /** Seldom passes, yet is tried again: the vendor or a release may mend it. */
   | 'retry-fault'
-  /** The account is refused in words that nobody documents: tried again; parked when that lasts. */
+  /** The account is refused in undocumented words: tried again; parked when that lasts. */
   | 'judge'
   /** Documented words about one grant: parked. */
   | 'park'
@@ -19,7 +19,7 @@ export type FailureAction =
   | 'check-list'
   /** Kafka will never take this record: a dead letter takes its place. */
   | 'dead-letter'
-  /** Somebody newer does the work, or it is unknown whether it was saved: nothing is written. */
+  /** A newer unit does the work, or it is unknown whether it was saved: nothing is written. */
   | 'abandon'
   /** A newer relay publishes this shard: it is let go. */
   | 'drop-shard'

@@ -1,9 +1,10 @@
 // The one error class and its code table; what follows from a failure is failure-settlement.ts's.
-// Adapters and store translate at the border; inside, nobody looks at an HTTP status or a SQLSTATE.
+// Adapters and store translate at the border; inside, no code looks at an HTTP status or a
+// SQLSTATE.
 import type { Micros } from './ids.ts'
 import { ANSWER_BYTES_MAX, ANSWER_VALUES_MAX, PAGE_ITEMS_MAX } from './page-limits.ts'
 
-export type FailureKind =
+type FailureKind =
   | 'transient'
   | 'throttled'
   | 'unauthorized'
@@ -12,7 +13,7 @@ export type FailureKind =
   | 'conflict'
   | 'invalid'
   | 'defect'
-export type FailureScope = 'message' | 'calendar' | 'connection' | 'vendor' | 'process'
+type FailureScope = 'message' | 'calendar' | 'connection' | 'vendor' | 'process'
 
 export interface CodeEntry {
   readonly kind: FailureKind
@@ -307,7 +308,7 @@ const GRAVITY: Readonly<Record<FailureKind, number>> = {
 
 /**
  * The one failure that stands for several of the same unit: the gravest, that a person has to act
- * on before those that pass by themselves. It keeps the latest `retryAt` of all of them: none may
+ * on before those that pass without one. It keeps the latest `retryAt` of all of them: none may
  * be tried before the vendor allowed it.
  */
 export function worstOf(failures: readonly [Failure, ...Failure[]]): Failure {

@@ -19,13 +19,21 @@ export type GateDecision =
   | { readonly state: 'off'; readonly gate: GateName; readonly text: GateText }
   | { readonly state: 'unknown'; readonly gate: GateName }
 
-export type GateText =
-  | 'Calendar sync not enabled'
-  | 'Provider not allowed'
-  | 'Connection not allowed'
-  | 'Calendar webhooks not enabled'
-  | 'Calendar jobs not enabled'
-  | 'Calendar OAuth not enabled'
+const TEXTS = {
+  CALENDAR_SYNC_ENABLED: 'Calendar sync not enabled',
+  CALENDAR_JOBS_ENABLED: 'Calendar jobs not enabled',
+  CALENDAR_WEBHOOK_ENABLED: 'Calendar webhooks not enabled',
+  CALENDAR_OAUTH_ENABLED: 'Calendar OAuth not enabled',
+  CALENDAR_ALLOWLIST_PROVIDER_IDS: 'Provider not allowed',
+  CALENDAR_ALLOWLIST_CONNECTION_IDS: 'Connection not allowed',
+} as const satisfies Record<GateName, string>
+
+export type GateText = (typeof TEXTS)[GateName]
+
+/** The refusal of a gate, in the words that people know. */
+export function closedBy(gate: GateName): GateDecision {
+  return { state: 'off', gate, text: TEXTS[gate] }
+}
 
 const WHY_CLOSED: Readonly<Record<GateName, string>> = {
   CALENDAR_SYNC_ENABLED:

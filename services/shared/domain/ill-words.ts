@@ -6,18 +6,18 @@ import { isoOf } from './instant.ts'
 
 export interface IllCalendar {
   readonly id: CalendarId
-  /** As the vendor tells it. */
+  /** As the vendor writes it. */
   readonly name: string | null
   /** Since when it cannot be read. */
   readonly since: Micros
   readonly code: string
   /** Our own text. */
   readonly message: string
-  /** When it is read next, if nothing rings before; null: as soon as somebody does. */
+  /** When it is read next, if nothing rings before; null: at the next ring. */
   readonly nextTryAt: Micros | null
 }
 
-/** How many of an account are told one by one. */
+/** How many of an account are named one by one. */
 export const ILL_NAMED_MAX = 10
 const NAME_MAX = 60
 

@@ -1,6 +1,6 @@
 // How much one answer of a vendor may hold. What is larger is asked for in smaller pages, and fails
-// its calendar when even those are too large: no answer of a vendor may take the memory or the turn
-// of the event loop from the others.
+// its calendar when even those are too large: no answer of a vendor may take the memory or the
+// event loop from the others.
 
 /**
  * Of one answer, decoded. 2 500 events of the play Google, with the fields that we read, have

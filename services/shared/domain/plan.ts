@@ -1,18 +1,22 @@
-// The diff of one page against what we hold: the heart of a sync, and pure. Invariants: repeated
+// The diff of one page against what is stored: the heart of a sync, and pure. Invariants: repeated
 // ids collapse to the newest; an equal event changes nothing; nothing is removed that the vendor
-// did not say or imply by itself (an item that we cannot read is kept, not removed).
+// did not say or imply (an item that we cannot read is kept, not removed).
 import { contentHash, HASH_VERSION } from './content-hash.ts'
 import type { CalendarEvent } from './event.ts'
 import { eventIdOf, type CalendarId, type EventId } from './ids.ts'
 import { isOutside, type Window } from './window.ts'
 
-export type PlanItem =
+/** What one page of a vendor tells. */
+export type PageItem =
   | { readonly kind: 'event'; readonly event: CalendarEvent }
   | { readonly kind: 'removed'; readonly vendorEventId: string; readonly reason: 'deleted' | 'cancelled' }
-  /** All that there is of a series in the window. */
+  /**
+   * A series as a whole: what is stored of it in the window and is not named here is gone. Its
+   * occurrences are items of their own.
+   */
   | { readonly kind: 'series'; readonly seriesId: string; readonly vendorEventIds: readonly string[] }
 
-type OneEvent = Exclude<PlanItem, { kind: 'series' }>
+type OneEvent = Exclude<PageItem, { kind: 'series' }>
 
 /** A row as it stands before the page. */
 export interface StoredEvent {
@@ -26,10 +30,10 @@ export interface StoredEvent {
   readonly generation: number
 }
 
-export interface PlanInput {
+interface PlanInput {
   readonly calendarId: CalendarId
   /** In the vendor's order. */
-  readonly items: readonly PlanItem[]
+  readonly items: readonly PageItem[]
   /** Ids of items that could not be read. */
   readonly unreadable: readonly string[]
   /** The rows of `rowsToRead`; others are ignored. */
@@ -39,7 +43,7 @@ export interface PlanInput {
   readonly generation: number
 }
 
-export type PlannedReason = 'deleted' | 'cancelled' | 'window'
+type PlannedReason = 'deleted' | 'cancelled' | 'window'
 
 export interface Plan {
   readonly upserts: readonly {
@@ -66,7 +70,7 @@ export interface RowNames {
 }
 
 /** The rows that `planPage` has to see: those of the items and of the series that they name. */
-export function rowsToRead(items: readonly PlanItem[], unreadable: readonly string[]): RowNames {
+export function rowsToRead(items: readonly PageItem[], unreadable: readonly string[]): RowNames {
   const ids = new Set(unreadable)
   const series = new Set<string>()
   for (const item of items) {
@@ -136,7 +140,7 @@ function missingOfSeries(
 }
 
 /** One item per id, in the order of first appearance. */
-function collapse(items: readonly PlanItem[]): ReadonlyMap<string, OneEvent> {
+function collapse(items: readonly PageItem[]): ReadonlyMap<string, OneEvent> {
   const newest = new Map<string, OneEvent>()
   for (const item of items) {
     if (item.kind === 'series') continue
@@ -176,7 +180,7 @@ function singlesThatBecameSeries(newest: ReadonlyMap<string, OneEvent>): Readonl
   return series
 }
 
-function idOf(item: PlanItem): string {
+function idOf(item: PageItem): string {
   switch (item.kind) {
     case 'event':
       return item.event.vendorEventId

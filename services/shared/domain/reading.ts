@@ -60,14 +60,14 @@ export function usualAfterPlainMs(pages: number): number {
 }
 
 /**
- * How long a calendar rests after a plain listing, before it is read whole again. `pages`: its own,
- * and those of the try that it followed; `usualInMs`: until the usual way may be tried.
+ * The cool-down of a calendar after a plain listing, before it is read whole again. `pages`: its
+ * own, and those of the try that it followed; `usualInMs`: until the usual way may be tried.
  */
 export function restAfterPlainMs(pages: number, usualInMs: number): number {
   return usualInMs > 0 ? plainRestMs(pages) : USUAL_AT_ONCE_MS
 }
 
-/** How long a calendar rests after a plain listing of so many pages. */
+/** The cool-down of a calendar after a plain listing of so many pages. */
 export function plainRestMs(pages: number): number {
   return Math.min(PLAIN_REST_MAX_MS, Math.max(1, pages) * PLAIN_REST_PER_PAGE_MS)
 }

@@ -1,4 +1,4 @@
-// The span of time that we hold of every calendar: 30 days back, 365 days ahead. It
+// The span of time that is stored of every calendar: 30 days back, 365 days ahead. It
 // stands still between two full reads, so that the parameters of a run stay equal, and
 // rolls with each full read. Pure.
 import type { CalendarEvent } from './event.ts'

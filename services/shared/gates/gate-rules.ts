@@ -1,7 +1,7 @@
 // How one toggle of Unleash and one cap of the environment become a decision. Pure. Invariant: what
 // cannot be read as a plain switch, a plain list or plainly everybody is closed: Unleash ORs
 // strategies, and a toggle that is on without one lets everybody in.
-import type { GateDecision, GateName, GateText } from '#shared/domain/gates.ts'
+import type { GateName } from '#shared/domain/gates.ts'
 
 /** The toggle as Unleash delivers it; only what is looked at. */
 export interface Toggle {
@@ -17,7 +17,7 @@ export interface ToggleStrategy {
   readonly segments?: readonly unknown[]
 }
 
-export interface ToggleConstraint {
+interface ToggleConstraint {
   readonly contextName: string
   readonly operator: string
   readonly inverted?: boolean
@@ -41,11 +41,11 @@ export interface Caps extends Readonly<Partial<Record<SwitchName, boolean | unde
 
 /**
  * Who an allowlist toggle lets in. `problem` is set when the toggle is something else than a
- * list: it then lets nobody in.
+ * list: it then lets no one in.
  */
 export interface Allowlist {
   readonly ids: ReadonlySet<string>
-  /** Whoever asks is let in: its one strategy has no constraint. */
+  /** Everybody is let in: its one strategy has no constraint. */
   readonly everybody: boolean
   readonly problem: string | null
 }
@@ -118,18 +118,4 @@ export function describeToggle(gate: GateName, toggle: Toggle | undefined): stri
 
 export function isAllowlistName(gate: GateName): gate is AllowlistName {
   return gate in ALLOWLISTS
-}
-
-const TEXTS: Record<GateName, GateText> = {
-  CALENDAR_SYNC_ENABLED: 'Calendar sync not enabled',
-  CALENDAR_JOBS_ENABLED: 'Calendar jobs not enabled',
-  CALENDAR_WEBHOOK_ENABLED: 'Calendar webhooks not enabled',
-  CALENDAR_OAUTH_ENABLED: 'Calendar OAuth not enabled',
-  CALENDAR_ALLOWLIST_PROVIDER_IDS: 'Provider not allowed',
-  CALENDAR_ALLOWLIST_CONNECTION_IDS: 'Connection not allowed',
-}
-
-/** The refusal of a gate, in the words that people know. */
-export function closedBy(gate: GateName): GateDecision {
-  return { state: 'off', gate, text: TEXTS[gate] }
 }

@@ -1,6 +1,13 @@
 // The toggles that the gates ask, made through Unleash's admin API. Only what is missing is made,
-// each part judged by itself (context field, toggle, strategy, on), so a restart never undoes
+// each part judged alone (context field, toggle, strategy, on), so a restart never undoes
 // what an operator switched.
+import {
+  ALLOWLISTS,
+  readAllowlist,
+  type AllowlistName,
+  type SwitchName,
+  type ToggleStrategy,
+} from './gate-rules.ts'
 
 /** On or off for everybody. */
 export const SWITCHES = [
@@ -8,21 +15,12 @@ export const SWITCHES = [
   'CALENDAR_JOBS_ENABLED',
   'CALENDAR_WEBHOOK_ENABLED',
   'CALENDAR_OAUTH_ENABLED',
-] as const
-
-/** On for the ids of one constraint; the name of the context field that it looks at. */
-export const ALLOWLISTS = {
-  CALENDAR_ALLOWLIST_PROVIDER_IDS: 'providerId',
-  CALENDAR_ALLOWLIST_CONNECTION_IDS: 'connectionId',
-} as const
-
-export type Switch = (typeof SWITCHES)[number]
-export type Allowlist = keyof typeof ALLOWLISTS
+] as const satisfies readonly SwitchName[]
 
 /** What the toggles are when they are made. */
 export interface ToggleSeed {
   readonly switchesOn: boolean
-  /** Empty: the toggle is made, but lets nobody in until it has a list. */
+  /** Empty: the toggle is made, but lets no one in until it has a list. */
   readonly providerIds: readonly string[] | 'everybody'
   readonly connectionIds: readonly string[] | 'everybody'
 }
@@ -33,28 +31,30 @@ export interface AdminAddress {
   readonly tokens: { readonly admin: string }
 }
 
-interface Strategy {
+interface Strategy extends ToggleStrategy {
   readonly id: string
-  readonly name: string
-  readonly constraints: readonly {
-    readonly contextName: string
-    readonly operator: string
-    readonly inverted?: boolean
-    readonly values?: readonly string[]
-  }[]
-  readonly segments?: readonly unknown[]
 }
 
 /** An allowlist as it stands at the flag server. */
 export interface StandingAllowlist {
   readonly enabled: boolean
-  /** `empty`: no strategy yet; `other`: what an operator made of it, which lets nobody in. */
+  /** `empty`: no strategy yet; `other`: what an operator made of it, which lets no one in. */
   readonly form: 'list' | 'everybody' | 'empty' | 'other'
   readonly ids: readonly string[]
 }
 
+interface Place {
+  readonly address: AdminAddress
+  readonly signal: AbortSignal
+}
+
+/** A toggle, and how it is reached. */
+interface At<Name extends SwitchName | AllowlistName = SwitchName | AllowlistName> extends Place {
+  readonly name: Name
+}
+
 interface Request {
-  readonly method: 'GET' | 'POST' | 'PATCH' | 'DELETE'
+  readonly method?: 'GET' | 'POST' | 'PATCH' | 'DELETE'
   readonly path: string
   readonly body?: unknown
 }
@@ -70,28 +70,28 @@ export async function seedToggles(
   seed: ToggleSeed,
   signal: AbortSignal,
 ): Promise<readonly string[]> {
+  const place = { address, signal }
   for (const name of Object.values(ALLOWLISTS))
-    await create(address, '/api/admin/context', { name, stickiness: false }, signal)
+    await create(place, '/api/admin/context', { name, stickiness: false })
   const made: string[] = []
-  for (const name of SWITCHES) if (await seedSwitch(address, name, seed.switchesOn, signal)) made.push(name)
+  for (const name of SWITCHES) if (await seedSwitch({ ...place, name }, seed.switchesOn)) made.push(name)
   const lists = {
     CALENDAR_ALLOWLIST_PROVIDER_IDS: seed.providerIds,
     CALENDAR_ALLOWLIST_CONNECTION_IDS: seed.connectionIds,
-  } satisfies Record<Allowlist, readonly string[] | 'everybody'>
-  for (const name of Object.keys(ALLOWLISTS) as Allowlist[])
-    if (await seedAllowlist(address, name, lists[name], signal)) made.push(name)
+  } satisfies Record<AllowlistName, readonly string[] | 'everybody'>
+  for (const name of Object.keys(ALLOWLISTS) as AllowlistName[])
+    if (await seedAllowlist({ ...place, name }, lists[name])) made.push(name)
   return made
 }
 
 /** Turns a toggle on or off, as an operator does in the console. */
 export async function setToggle(
   address: AdminAddress,
-  name: Switch | Allowlist,
+  name: SwitchName | AllowlistName,
   on: boolean,
   signal: AbortSignal,
 ): Promise<void> {
-  const path = `${FEATURES}/${name}/environments/${ENVIRONMENT}/${on ? 'on' : 'off'}`
-  await call(address, { method: 'POST', path }, signal)
+  await switchTo({ address, name, signal }, on)
 }
 
 /**
@@ -101,21 +101,22 @@ export async function setToggle(
  */
 export async function setAllowlist(
   address: AdminAddress,
-  name: Allowlist,
+  name: AllowlistName,
   ids: readonly string[],
   signal: AbortSignal,
 ): Promise<void> {
-  const strategies = await strategiesAt(address, name, signal)
-  if (ids.length === 0) return clear(address, name, strategies, signal)
+  const at = { address, name, signal }
+  const strategies = await readStrategies(at)
+  if (ids.length === 0) return clear(at, strategies)
   const [only] = strategies
-  if (only && isAllowlist(only, name) && strategies.length === 1) {
+  if (only && formOf(strategies, name) === 'list') {
     const body = [{ op: 'replace', path: '/constraints/0/values', value: ids }]
-    await call(address, { method: 'PATCH', path: `${strategiesOf(name)}/${only.id}`, body }, signal)
+    await call(at, { method: 'PATCH', path: `${strategiesOf(name)}/${only.id}`, body })
   } else {
-    await clear(address, name, strategies, signal)
-    await addStrategy(address, name, [{ contextName: ALLOWLISTS[name], operator: 'IN', values: ids }], signal)
+    await clear(at, strategies)
+    await addStrategy(at, [{ contextName: ALLOWLISTS[name], operator: 'IN', values: ids }])
   }
-  await setToggle(address, name, true, signal)
+  await switchTo(at, true)
 }
 
 /**
@@ -123,63 +124,34 @@ export async function setAllowlist(
  */
 export async function letEverybodyIn(
   address: AdminAddress,
-  name: Allowlist,
+  name: AllowlistName,
   signal: AbortSignal,
 ): Promise<void> {
-  const strategies = await strategiesAt(address, name, signal)
+  const at = { address, name, signal }
+  const strategies = await readStrategies(at)
   if (formOf(strategies, name) !== 'everybody') {
-    await clear(address, name, strategies, signal)
-    await addStrategy(address, name, [], signal)
+    await clear(at, strategies)
+    await addStrategy(at, [])
   }
-  await setToggle(address, name, true, signal)
+  await switchTo(at, true)
 }
 
 /** What an allowlist is now; null when the toggle is not there. */
 export async function standingAllowlist(
   address: AdminAddress,
-  name: Allowlist,
+  name: AllowlistName,
   signal: AbortSignal,
 ): Promise<StandingAllowlist | null> {
-  const answer = await send(address, { method: 'GET', path: `${FEATURES}/${name}` }, signal)
+  const answer = await send({ address, signal }, { path: `${FEATURES}/${name}` })
   if (answer.status === 404) return null
-  const { environments } = JSON.parse(await textOf(answer, 'GET', name)) as {
+  const { environments } = JSON.parse(await textOf(answer, { path: name })) as {
     environments: readonly { name: string; enabled: boolean; strategies: readonly Strategy[] }[]
   }
   const found = environments.find((environment) => environment.name === ENVIRONMENT)
   const strategies = found?.strategies ?? []
   const form = formOf(strategies, name)
-  const ids = form === 'list' ? (strategies[0]?.constraints[0]?.values ?? []) : []
+  const ids = form === 'list' ? (strategies[0]?.constraints?.[0]?.values ?? []) : []
   return { enabled: found?.enabled === true, form, ids }
-}
-
-/** Off first: between two strategies the toggle would let everybody in. */
-async function clear(
-  address: AdminAddress,
-  name: Allowlist,
-  strategies: readonly Strategy[],
-  signal: AbortSignal,
-): Promise<void> {
-  await setToggle(address, name, false, signal)
-  for (const { id } of strategies)
-    await call(address, { method: 'DELETE', path: `${strategiesOf(name)}/${id}` }, signal)
-}
-
-async function strategiesAt(
-  address: AdminAddress,
-  name: Allowlist,
-  signal: AbortSignal,
-): Promise<readonly Strategy[]> {
-  const request = { method: 'GET', path: strategiesOf(name) } as const
-  return (await call(address, request, signal)) as readonly Strategy[]
-}
-
-function formOf(strategies: readonly Strategy[], name: Allowlist): StandingAllowlist['form'] {
-  const [only] = strategies
-  if (!only) return 'empty'
-  if (strategies.length > 1) return 'other'
-  if (isAllowlist(only, name)) return 'list'
-  const isPlain = only.name === 'default' && (only.segments ?? []).length === 0
-  return isPlain && only.constraints.length === 0 ? 'everybody' : 'other'
 }
 
 /**
@@ -188,43 +160,58 @@ function formOf(strategies: readonly Strategy[], name: Allowlist): StandingAllow
  */
 export async function addToAllowlist(
   address: AdminAddress,
-  name: Allowlist,
+  name: AllowlistName,
   ids: readonly string[],
   signal: AbortSignal,
 ): Promise<void> {
-  const strategies = await strategiesAt(address, name, signal)
+  const strategies = await readStrategies({ address, name, signal })
   if (formOf(strategies, name) === 'everybody') return
-  const listed = strategies[0]?.constraints[0]?.values ?? []
+  const listed = strategies[0]?.constraints?.[0]?.values ?? []
   if (ids.every((id) => listed.includes(id))) return
   await setAllowlist(address, name, [...new Set([...listed, ...ids])], signal)
 }
 
-async function seedSwitch(
-  address: AdminAddress,
-  name: Switch,
-  on: boolean,
-  signal: AbortSignal,
-): Promise<boolean> {
-  const made = await makeToggle(address, name, signal)
-  const past = made ? [] : await eventsOf(address, name, signal)
+/** By the rules of the gates themselves. */
+function formOf(strategies: readonly Strategy[], name: AllowlistName): StandingAllowlist['form'] {
+  if (strategies.length === 0) return 'empty'
+  const { problem, everybody } = readAllowlist(name, { name, enabled: true, strategies })
+  if (problem !== null) return 'other'
+  return everybody ? 'everybody' : 'list'
+}
+
+async function switchTo({ name, ...place }: At, on: boolean): Promise<void> {
+  const path = `${FEATURES}/${name}/environments/${ENVIRONMENT}/${on ? 'on' : 'off'}`
+  await call(place, { method: 'POST', path })
+}
+
+/** Off first: between two strategies the toggle would let everybody in. */
+async function clear(at: At, strategies: readonly Strategy[]): Promise<void> {
+  await switchTo(at, false)
+  for (const { id } of strategies)
+    await call(at, { method: 'DELETE', path: `${strategiesOf(at.name)}/${id}` })
+}
+
+async function readStrategies({ name, ...place }: At): Promise<readonly Strategy[]> {
+  return (await call(place, { path: strategiesOf(name) })) as readonly Strategy[]
+}
+
+async function seedSwitch(at: At, on: boolean): Promise<boolean> {
+  const made = await makeToggle(at, 'kill-switch')
+  const past = made ? [] : await eventsOf(at)
   const needsStrategy = !past.includes('feature-strategy-add')
-  if (needsStrategy) await addStrategy(address, name, [], signal)
-  // Never switched by anyone: a start that was cut off between the strategy and here.
+  if (needsStrategy) await addStrategy(at, [])
+  // No one ever switched it: a start that was cut off between the strategy and here.
   const needsOn = on && !past.some((type) => type.startsWith('feature-environment-'))
-  if (needsOn) await setToggle(address, name, true, signal)
+  if (needsOn) await switchTo(at, true)
   return made || needsStrategy || needsOn
 }
 
-async function seedAllowlist(
-  address: AdminAddress,
-  name: Allowlist,
-  ids: readonly string[] | 'everybody',
-  signal: AbortSignal,
-): Promise<boolean> {
-  const made = await makeToggle(address, name, signal)
-  const past = made ? [] : await eventsOf(address, name, signal)
+async function seedAllowlist(at: At<AllowlistName>, ids: readonly string[] | 'everybody'): Promise<boolean> {
+  const made = await makeToggle(at, 'permission')
+  const past = made ? [] : await eventsOf(at)
   const touched = past.some((type) => type.startsWith('feature-environment-'))
   if (touched || ids.length === 0) return made
+  const { address, name, signal } = at
   await (ids === 'everybody'
     ? letEverybodyIn(address, name, signal)
     : setAllowlist(address, name, ids, signal))
@@ -232,74 +219,47 @@ async function seedAllowlist(
 }
 
 /** false when it exists, archived included. */
-function makeToggle(address: AdminAddress, name: Switch | Allowlist, signal: AbortSignal): Promise<boolean> {
-  const type = name in ALLOWLISTS ? 'permission' : 'kill-switch'
-  return create(address, FEATURES, { name, type }, signal)
+function makeToggle({ name, ...place }: At, type: 'permission' | 'kill-switch'): Promise<boolean> {
+  return create(place, FEATURES, { name, type })
 }
 
-async function create(
-  address: AdminAddress,
-  path: string,
-  body: unknown,
-  signal: AbortSignal,
-): Promise<boolean> {
-  return (await send(address, { method: 'POST', path, body }, signal)).status !== 409
+async function create(place: Place, path: string, body: unknown): Promise<boolean> {
+  return (await send(place, { method: 'POST', path, body })).status !== 409
 }
 
-async function addStrategy(
-  address: AdminAddress,
-  name: Switch | Allowlist,
-  constraints: readonly unknown[],
-  signal: AbortSignal,
-): Promise<void> {
+async function addStrategy({ name, ...place }: At, constraints: readonly unknown[]): Promise<void> {
   const body = { name: 'default', constraints, parameters: {} }
-  await call(address, { method: 'POST', path: strategiesOf(name), body }, signal)
+  await call(place, { method: 'POST', path: strategiesOf(name), body })
 }
 
-function strategiesOf(name: Switch | Allowlist): string {
+function strategiesOf(name: At['name']): string {
   return `${FEATURES}/${name}/environments/${ENVIRONMENT}/strategies`
 }
 
-function isAllowlist({ name, constraints, segments = [] }: Strategy, toggle: Allowlist): boolean {
-  const [only] = constraints
-  return (
-    name === 'default' &&
-    segments.length === 0 &&
-    only?.inverted !== true &&
-    constraints.length === 1 &&
-    only?.contextName === ALLOWLISTS[toggle] &&
-    only.operator === 'IN'
-  )
-}
-
 /** What happened to a toggle, as event types: the server's own memory of who switched what. */
-async function eventsOf(
-  address: AdminAddress,
-  name: Switch | Allowlist,
-  signal: AbortSignal,
-): Promise<readonly string[]> {
-  const answer = await call(address, { method: 'GET', path: `/api/admin/events/${name}` }, signal)
+async function eventsOf({ name, ...place }: At): Promise<readonly string[]> {
+  const answer = await call(place, { path: `/api/admin/events/${name}` })
   return (answer as { readonly events: readonly { readonly type: string }[] }).events.map(({ type }) => type)
 }
 
-async function call(address: AdminAddress, request: Request, signal: AbortSignal): Promise<unknown> {
-  const text = await textOf(await send(address, request, signal), request.method, request.path)
+async function call(place: Place, request: Request): Promise<unknown> {
+  const text = await textOf(await send(place, request), request)
   return text === '' ? null : JSON.parse(text)
 }
 
-async function textOf(response: Response, method: string, path: string): Promise<string> {
+async function textOf(response: Response, { method = 'GET', path }: Request): Promise<string> {
   const text = await response.text()
   if (response.ok) return text
   throw new Error(`unleash answered ${response.status} to ${method} ${path}: ${text.slice(0, 300)}`)
 }
 
-async function send(address: AdminAddress, request: Request, signal: AbortSignal): Promise<Response> {
-  const response = await fetch(`${address.consoleUrl}${request.path}`, {
-    method: request.method,
+async function send({ address, signal }: Place, { method = 'GET', path, body }: Request): Promise<Response> {
+  const response = await fetch(`${address.consoleUrl}${path}`, {
+    method,
     headers: { authorization: address.tokens.admin, 'content-type': 'application/json' },
-    ...(request.body === undefined ? {} : { body: JSON.stringify(request.body) }),
+    ...(body === undefined ? {} : { body: JSON.stringify(body) }),
     signal: AbortSignal.any([signal, AbortSignal.timeout(TIMEOUT_MS)]),
   })
-  if (response.status >= 500) throw new Error(`unleash answered ${response.status} to ${request.path}`)
+  if (response.status >= 500) throw new Error(`unleash answered ${response.status} to ${path}`)
   return response
 }

@@ -1,5 +1,5 @@
-// The login of the flag server's console. Whoever signs in there turns every gate, and Unleash
-// makes a login that everybody knows unless it is told another one at its first start.
+// The login of the flag server's console. Who signs in there turns every gate, and Unleash
+// makes a login that everybody knows unless it is given another one at its first start.
 
 /** The user that Unleash makes at its first start. */
 export const CONSOLE_USER = 'admin'
@@ -76,7 +76,7 @@ async function post(
 
 /**
  * What is said in words is of no use, but the server keeps its last byte back until the session is
- * stored: whoever goes on before that is nobody yet (express-session, seen 2026-11-30).
+ * stored: a request before that has no session yet (express-session, seen 2026-11-30).
  */
 async function readToItsEnd(answer: Response): Promise<void> {
   let bytes = 0

@@ -2,17 +2,15 @@
 // poll; after 30 s without one, or before the first, every gate is unknown; a cap of the
 // environment closes whatever Unleash says; nothing that the client or the server does ends the
 // process or stops the polling for good.
-import { setTimeout as delay } from 'node:timers/promises'
 import { EventEmitter } from 'node:events'
 import { InMemStorageProvider, Unleash } from 'unleash-client'
-import { type GateDecision, type GateName, GATES, type Gates } from '#shared/domain/gates.ts'
+import { closedBy, type GateDecision, type GateName, GATES, type Gates } from '#shared/domain/gates.ts'
 import type { ConnectionId, ProviderId } from '#shared/domain/ids.ts'
 import type { Secret } from '#shared/process/secret.ts'
 import {
   type Allowlist,
   type AllowlistName,
   type Caps,
-  closedBy,
   describeToggle,
   isAllowlistName,
   isCapped,
@@ -22,9 +20,10 @@ import {
   type Toggle,
 } from './gate-rules.ts'
 import type { Logger } from '#shared/process/log.ts'
+import { atMost, until } from '#shared/process/loop.ts'
 import { metrics } from '#shared/process/metrics.ts'
 
-export interface GatesConfig {
+interface GatesConfig {
   /** Base of the client API, ending in /api. */
   readonly url: string
   readonly token: Secret
@@ -32,13 +31,13 @@ export interface GatesConfig {
   readonly appName: string
 }
 
-export type GatesState = 'fresh' | 'stale' | 'never'
+type GatesState = 'fresh' | 'stale' | 'never'
 
 export interface LiveGates extends Gates, AsyncDisposable {
   state(): GatesState
   /** null while decisions are known, otherwise what is wrong. For readiness. */
   problem(): string | null
-  /** One gate by itself, for the seeds' functions. */
+  /** One gate alone, for the seeds' functions. */
   provider(provider: ProviderId): GateDecision
   connection(connection: ConnectionId): GateDecision
 }
@@ -71,13 +70,7 @@ export async function openGates(
 ): Promise<LiveGates> {
   signal.throwIfAborted()
   const gates = new UnleashGates(config, logger)
-  const timer = new AbortController()
-  const late = delay(FIRST_POLL_MAX_MS, undefined, {
-    signal: AbortSignal.any([timer.signal, signal]),
-    ref: true,
-  })
-  await Promise.race([gates.firstPoll, late.catch(() => undefined)])
-  timer.abort()
+  await atMost(until(gates.firstPoll, signal), FIRST_POLL_MAX_MS, undefined)
   if (signal.aborted) await gates[Symbol.asyncDispose]()
   signal.throwIfAborted()
   return gates
@@ -259,7 +252,7 @@ class UnleashGates implements LiveGates {
     for (const gate of GATES) this.#report(gate, before, this.#snapshot)
   }
 
-  /** The audit line: who asks later why work stopped at 14:03 finds the answer in the log. */
+  /** The audit line: it answers why work stopped at 14:03. */
   #report(gate: GateName, before: Snapshot | null, after: Snapshot): void {
     const list = isAllowlistName(gate) ? after.lists[gate] : null
     const open = list === null ? after.said[gate].startsWith('on') : list.everybody || list.ids.size > 0

@@ -7,10 +7,20 @@ export interface TopicPartition {
   readonly partition: number
 }
 
+/** Where reading continues in a partition. */
+export interface NextOffset extends TopicPartition {
+  readonly next: bigint
+}
+
+/** A partition in one word, as a key. */
+export function nameOf({ topic, partition }: TopicPartition): string {
+  return `${topic}/${partition}`
+}
+
 export interface InboundRecord extends TopicPartition {
   readonly offset: bigint
   /**
-   * Milliseconds since 1970, by the clock of whoever stamps the topic (producer, or the broker
+   * Milliseconds since 1970, by the clock that stamps the topic (the producer's, or the broker's
    * on LogAppendTime topics).
    */
   readonly timestampMs: number
@@ -30,7 +40,7 @@ export interface OutboundRecord {
 
 /**
  * acks=-1, murmur2 of the key (as the Java client). Throws Failure `kafka/unavailable` (within
- * 10 s; the outcome is then unknown) or `kafka/rejected`. Heals by itself when Kafka is back.
+ * 10 s; the outcome is then unknown) or `kafka/rejected`. Heals when Kafka is back.
  */
 export interface Producer extends AsyncDisposable {
   /**
@@ -40,7 +50,7 @@ export interface Producer extends AsyncDisposable {
   send(records: readonly OutboundRecord[]): Promise<void>
 }
 
-/** One transactional id; opening fences whoever held it before (INVALID_PRODUCER_EPOCH). */
+/** One transactional id; opening fences its former owner (INVALID_PRODUCER_EPOCH). */
 export interface TransactionalProducer extends AsyncDisposable {
   /**
    * All records in one transaction, visible to read_committed readers at once. Throws
@@ -97,7 +107,7 @@ export interface Consumer extends AsyncDisposable {
    * Commits the next offset to read, for partitions we hold; others are left out silently. Throws
    * Failure `kafka/unavailable`.
    */
-  commit(offsets: readonly (TopicPartition & { readonly next: bigint })[]): Promise<void>
+  commit(offsets: readonly NextOffset[]): Promise<void>
   /**
    * No further records after those already on their way to `received`. In force for kept partitions
    * over joins and rebuilds; a lost partition forgets it.

@@ -1,4 +1,4 @@
-// A record that nobody can read leaves the way of its neighbours: a copy of it goes to the
+// A record that cannot be read leaves the way of its neighbours: a copy of it goes to the
 // dead-letter topic. Invariant: no record keeps those behind it waiting for ever, also one
 // whose copy Kafka refuses.
 import { Failure } from '#shared/domain/failure.ts'
@@ -19,7 +19,7 @@ const CODE = 'message/unreadable'
 /**
  * Copies the record to the dead-letter topic. Once it returns, its offset is done: the copy
  * is durable, or Kafka refuses it for good (a compressed record may unpack to more than a
- * topic takes) and it stays where it is. Whoever gets the partition meanwhile may copy it
+ * topic takes) and it stays where it is. A new owner of the partition may copy it
  * once more. `problem`: one sentence, without the record's content. Throws Failure
  * `kafka/unavailable`; then nothing is done.
  */

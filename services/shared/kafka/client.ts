@@ -18,7 +18,7 @@ export interface KafkaConfig {
  * A broker that answers nothing (frozen, cut off) is given up after this; requests that may wait
  * longer (JoinGroup) have limits of their own.
  */
-export const REQUEST_TIMEOUT_MS = 5_000
+const REQUEST_TIMEOUT_MS = 5_000
 const CONNECTION_TIMEOUT_MS = 2_000
 const LOG_INTERVAL_MS = 10_000
 const LOG_KEYS_MAX = 200
@@ -50,7 +50,7 @@ export function createClient(
 }
 
 /**
- * Promise, or Failure `kafka/unavailable` after `milliseconds`; the loser is left to end by itself.
+ * Promise, or Failure `kafka/unavailable` after `milliseconds`; the loser is left to end alone.
  */
 export async function settledWithin<T>(work: Promise<T>, milliseconds: number, what: string): Promise<T> {
   let timer: NodeJS.Timeout | undefined
@@ -63,7 +63,7 @@ export async function settledWithin<T>(work: Promise<T>, milliseconds: number, w
     return await Promise.race([work, late])
   } finally {
     clearTimeout(timer)
-    // Its end after the deadline interests nobody, but must not count as an unhandled rejection.
+    // Its end after the deadline has no reader, but must not count as an unhandled rejection.
     work.catch(() => {})
   }
 }

@@ -9,12 +9,12 @@ import { type SchemaTopic, TOPIC_SCHEMAS, type TopicMessages } from '#schemas/to
 import { Failure } from '#shared/domain/failure.ts'
 
 /** What a record says. */
-export type Reading<M> =
+export type RecordReading<M> =
   | { readonly kind: 'message'; readonly message: M }
   /** Poison: these bytes will never be readable. `problem` says why, for the dead letter. */
   | { readonly kind: 'unreadable'; readonly problem: string }
 
-export type Decoded<T extends SchemaTopic> = Reading<TopicMessages[T]>
+type Decoded<T extends SchemaTopic> = RecordReading<TopicMessages[T]>
 
 export interface Codec {
   /**
@@ -31,7 +31,7 @@ export interface Codec {
   decode<T extends SchemaTopic>(topic: T, value: Buffer | null): Promise<Decoded<T>>
 }
 
-export interface CodecConfig {
+interface CodecConfig {
   /** Base of the Confluent-compatible API. */
   readonly registryUrl: string
   readonly prefix: string
@@ -47,7 +47,7 @@ interface TopicCodec {
 
 /** One answer of the registry; its client has no limit of its own. */
 const REQUEST_TIMEOUT_MS = 3_000
-/** 3 tries in ≤ 0.5 s: callers wait and ask again by themselves. */
+/** 3 tries in ≤ 0.5 s: callers wait and ask again. */
 const REQUEST_RETRY = { retries: 2, initialRetryTimeInSecs: 0.1, maxRetryTimeInSecs: 0.3 }
 const HEADER_BYTES = 5
 

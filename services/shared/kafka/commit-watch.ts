@@ -78,7 +78,7 @@ class StableOffsets implements CommitWatch {
     await this.#drop()
   }
 
-  /** One loop for all, as long as anybody waits. */
+  /** One loop for all, as long as one waits. */
   async #look(): Promise<void> {
     if (this.#isLooking) return
     this.#isLooking = true

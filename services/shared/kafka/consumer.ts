@@ -1,17 +1,22 @@
 // A consumer that outlives the broker: it supervises one Membership after the other. What it
-// promises over their ends: assignment numbers only grow, each join is told as a difference to the
-// join before (in whatever life that was), pauses that the caller wants are in force, and commits
-// reach only partitions that are owned now. A partition whose records begin anew (its topic was
-// deleted and made again, or its offsets were reset) is told as lost and given again: what stands
-// there now under a known offset was never seen.
-import { setTimeout as delay } from 'node:timers/promises'
+// promises over their ends: assignment numbers only grow, each join is announced as a difference to
+// the join before (in whatever life that was), pauses that the caller wants are in force, and
+// commits reach only partitions that are owned now. A partition whose records begin anew (its topic
+// was deleted and made again, or its offsets were reset) is announced as lost and given again: what
+// stands there now under a known offset was never seen.
 import { Failure } from '#shared/domain/failure.ts'
-import type { Consumer, ConsumerOptions, InboundRecord, TopicPartition } from './broker.ts'
+import {
+  nameOf,
+  type Consumer,
+  type ConsumerOptions,
+  type InboundRecord,
+  type NextOffset,
+  type TopicPartition,
+} from './broker.ts'
 import { isBrokerTrouble, type KafkaConfig, kafkaFailure, protocolErrors, settledWithin } from './client.ts'
 import { Membership } from './membership.ts'
 import type { Logger } from '#shared/process/log.ts'
-
-type Offsets = readonly (TopicPartition & { readonly next: bigint })[]
+import { pause } from '#shared/process/loop.ts'
 
 const COMMIT_TIMEOUT_MS = 10_000
 /** Leaving must not wait for a broker that is away: the process has 10 s to end. */
@@ -69,7 +74,7 @@ export class SupervisedConsumer implements Consumer {
     this.#supervision = this.#supervise()
   }
 
-  async commit(offsets: Offsets): Promise<void> {
+  async commit(offsets: readonly NextOffset[]): Promise<void> {
     if (this.#disposal.signal.aborted) return
     if (this.#commitsWaiting >= COMMITS_WAITING_MAX)
       throw new Failure('kafka/unavailable', `${COMMITS_WAITING_MAX} commits wait for Kafka already.`)
@@ -129,7 +134,7 @@ export class SupervisedConsumer implements Consumer {
       }
       this.#report(reason, verdict)
       this.#missedTopic ||= protocolErrors(reason).includes('UNKNOWN_TOPIC_OR_PARTITION')
-      await this.#pauseBetweenLives(verdict)
+      await pause(verdict, this.#disposal.signal)
     }
   }
 
@@ -160,9 +165,9 @@ export class SupervisedConsumer implements Consumer {
 
   #onJoined(membership: Membership, owned: readonly TopicPartition[]): void {
     this.#next.clear()
-    const missed = this.#missedTopic ? this.#tell([]) : []
+    const missed = this.#missedTopic ? this.#announce([]) : []
     this.#missedTopic = false
-    const lost = [...missed, ...this.#tell(owned)]
+    const lost = [...missed, ...this.#announce(owned)]
     this.#joinedAt = performance.now()
     // The library keeps pauses over a rebalance, also of lost partitions, and knows none in a new
     // life: state all of them.
@@ -170,13 +175,13 @@ export class SupervisedConsumer implements Consumer {
     membership.resume([...owned, ...lost].filter((partition) => !this.#paused.has(nameOf(partition))))
   }
 
-  /** Tells the caller what is owned from now on. @returns what no longer is. */
-  #tell(owned: readonly TopicPartition[]): readonly TopicPartition[] {
+  /** Announces what is owned from now on. @returns what no longer is. */
+  #announce(owned: readonly TopicPartition[]): readonly TopicPartition[] {
     const change = assignmentChange(this.#lastOwned, owned)
     this.#owned = this.#lastOwned = new Map(owned.map((partition) => [nameOf(partition), partition]))
     this.#assignment += 1
     for (const name of change.lost.map(nameOf)) {
-      // Whoever gets a lost partition back starts without a pause.
+      // A lost partition that comes back starts without a pause.
       this.#paused.delete(name)
       this.#next.delete(name)
       this.#seen.delete(name)
@@ -194,7 +199,7 @@ export class SupervisedConsumer implements Consumer {
     const [first, last] = [records[0], records.at(-1)]
     if (!first || !last) return
     const name = nameOf(at)
-    // Within a join the library never goes back by itself, a join begins at what was committed, and
+    // Within a join the library never goes back, a join begins at what was committed, and
     // no log ends before what it held.
     const least = this.#next.get(name) ?? this.#committed.get(name) ?? 0n
     if (first.offset < least || end < (this.#seen.get(name) ?? 0n)) this.#beginAnew(membership, at)
@@ -208,12 +213,12 @@ export class SupervisedConsumer implements Consumer {
   #beginAnew(membership: Membership, at: TopicPartition): void {
     const owned = this.owned()
     this.#logger.warn(at, 'A partition begins anew: its topic was made again, or its offsets were reset')
-    this.#tell(owned.filter((one) => nameOf(one) !== nameOf(at)))
-    this.#tell(owned)
+    this.#announce(owned.filter((one) => nameOf(one) !== nameOf(at)))
+    this.#announce(owned)
     membership.resume([at])
   }
 
-  async #commitNow(offsets: Offsets): Promise<void> {
+  async #commitNow(offsets: readonly NextOffset[]): Promise<void> {
     const membership = this.#membership
     const ours = offsets.filter((offset) => this.#owned.has(nameOf(offset)))
     if (membership === null || ours.length === 0) return
@@ -230,10 +235,6 @@ export class SupervisedConsumer implements Consumer {
     const fields = { err: reason, groupId: this.#options.groupId, delayMs }
     if (isBrokerTrouble(reason)) this.#logger.warn(fields, 'The consumer lost Kafka and joins again')
     else this.#logger.error(fields, 'The consumer failed and is built anew')
-  }
-
-  async #pauseBetweenLives(milliseconds: number): Promise<void> {
-    await delay(milliseconds, undefined, { signal: this.#disposal.signal }).catch(() => {})
   }
 }
 
@@ -277,8 +278,4 @@ export function assignmentChange(
     lost: [...before].filter(([name]) => !now.has(name)).map(([, partition]) => partition),
     kept: owned.filter((partition) => before.has(nameOf(partition))),
   }
-}
-
-function nameOf({ topic, partition }: TopicPartition): string {
-  return `${topic}/${partition}`
 }

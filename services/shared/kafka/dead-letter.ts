@@ -4,7 +4,7 @@ import { type Topic, TOPICS } from '#schemas/topics.ts'
 import type { Micros } from '#shared/domain/ids.ts'
 import type { InboundRecord, OutboundRecord } from './broker.ts'
 
-export interface DeadLetterReason {
+interface DeadLetterReason {
   /** A failure code, e.g. `message/unreadable`. */
   readonly code: string
   /** One sentence for a person; no calendar data, no secrets. */

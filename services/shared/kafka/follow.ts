@@ -1,5 +1,5 @@
 // Records as they come, for a person who watches, not for work. A group of its own that commits
-// nothing and is deleted afterwards, so nobody's position moves. Only what was committed is shown:
+// nothing and is deleted afterwards, so no position moves. Only what was committed is shown:
 // what a transaction aborted never was.
 import { randomUUID } from 'node:crypto'
 import type { InboundRecord } from './broker.ts'

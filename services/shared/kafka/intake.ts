@@ -1,6 +1,6 @@
-// From topics to whoever works on their records, and back as committed offsets. Invariants: an
-// offset is committed only when its worker said that its record is done, or when nobody can read
-// it (bury-record.ts); a record that cannot be read costs its neighbours nothing; trouble with
+// From topics to the worker of their records, and back as committed offsets. Invariants: an
+// offset is committed only when its worker said that its record is done, or when it cannot be read
+// (bury-record.ts); a record that cannot be read costs its neighbours nothing; trouble with
 // registry or broker is no fault of a record, so it pauses and waits; once a partition was lost,
 // what is said of its records counts for nothing, also when it comes back.
 import { performance } from 'node:perf_hooks'
@@ -8,17 +8,18 @@ import type { Clock } from '#shared/process/clock.ts'
 import { type Step, step } from '#shared/process/step.ts'
 import type { Logger } from '#shared/process/log.ts'
 import { startLoop, until } from '#shared/process/loop.ts'
-import type {
-  Batch,
-  Consumer,
-  ConsumerHandlers,
-  ConsumerOptions,
-  InboundRecord,
-  Producer,
-  TopicPartition,
+import {
+  nameOf,
+  type Batch,
+  type Consumer,
+  type ConsumerHandlers,
+  type ConsumerOptions,
+  type InboundRecord,
+  type Producer,
+  type TopicPartition,
 } from './broker.ts'
 import { buryRecord } from './bury-record.ts'
-import type { Reading } from './codec.ts'
+import type { RecordReading } from './codec.ts'
 import { createOffsetLedger, type OffsetLedger } from './offset-ledger.ts'
 
 /** What is kept of a delivery while it is worked on: neither its bytes nor its message. */
@@ -27,11 +28,11 @@ export interface Receipt {
   readonly source: string
   /** Its effect, or its failure, is durable. Says nothing once its partition was lost. */
   done(): void
-  /** false for good once its partition was lost: whoever holds that gets the record anew. */
+  /** false for good once its partition was lost: the new owner gets the record anew. */
   isOurs(): boolean
 }
 
-/** A record that was read, for whoever works on it. */
+/** A record that was read, for its worker. */
 export interface Delivery<M> {
   readonly message: M
   readonly record: InboundRecord
@@ -39,12 +40,12 @@ export interface Delivery<M> {
 }
 
 /** Of records that are not done, or stand behind one that is not. */
-export interface Capacity {
+interface Capacity {
   /** What is counted together, and paused together. */
   readonly per: 'partition' | 'topic'
   /** With so many, reading pauses. */
   readonly max: number
-  /** With fewer than so many, it goes on. */
+  /** With fewer than so many, it continues. */
   readonly resumeBelow: number
 }
 
@@ -58,10 +59,10 @@ export interface IntakeOptions<M> extends IntakeDeps, Omit<ConsumerOptions, 'han
   /** Whose it is, for log lines: "the sync's". */
   readonly owner: string
   /**
-   * Throws Failure while nobody can say whether the record is readable: it is asked again then.
+   * Throws Failure while it is not known whether the record is readable: it is asked again then.
    * `problem` of what is unreadable: one sentence, without the record's content.
    */
-  readonly read: (record: InboundRecord) => Promise<Reading<M>>
+  readonly read: (record: InboundRecord) => Promise<RecordReading<M>>
   /** Takes a delivery over and returns at once. Must not throw. */
   readonly accept: (delivery: Delivery<M>) => void
   /** These sources are ours no longer; neither is what was accepted from them. */
@@ -73,7 +74,7 @@ export interface IntakeOptions<M> extends IntakeDeps, Omit<ConsumerOptions, 'han
   readonly steps?: Readonly<Record<'buried' | 'beforeCommit' | 'committed', Step>>
 }
 
-/** Opens the consumer that tells these handlers; they hear nothing before it has returned. */
+/** Opens the consumer of these handlers; it calls none of them before it has returned. */
 export type OpenConsumer = (options: ConsumerOptions) => Consumer
 
 /** Disposed of, it takes nothing more, commits what is done and leaves the group. */
@@ -94,7 +95,7 @@ const COMMIT_EVERY_MS = 200
  * at half of it resumed.
  */
 const QUEUE_MAX = 10_000
-/** Long enough to work through a batch, short enough to let other loops speak. */
+/** Long enough to work through a batch, short enough to let other loops run. */
 const ROUND_MS = 50
 
 /** Opens a consumer, reads what it receives and commits what is done. Returns at once. */
@@ -200,7 +201,7 @@ export function createIntake<M>(open: OpenConsumer, options: IntakeOptions<M>) {
   return { consumer, crashed: crash.promise, round, commit, suspend }
 }
 
-/** One record to whoever works on it, or into the dead-letter topic. */
+/** One record to its worker, or into the dead-letter topic. */
 async function take<M>(options: IntakeOptions<M>, { record, receipt }: Received): Promise<void> {
   const reading = await options.read(record)
   if (!receipt.isOurs()) return
@@ -303,8 +304,4 @@ function createPauses({
     },
   }
   return pauses
-}
-
-function nameOf({ topic, partition }: TopicPartition): string {
-  return `${topic}/${partition}`
 }

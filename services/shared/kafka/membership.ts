@@ -8,11 +8,11 @@ import kafkajs, {
   type KafkaMessage,
 } from 'kafkajs'
 import { Failure } from '#shared/domain/failure.ts'
-import type { ConsumerOptions, InboundRecord, TopicPartition } from './broker.ts'
+import type { ConsumerOptions, InboundRecord, NextOffset, TopicPartition } from './broker.ts'
 import { createClient, type KafkaConfig, settledWithin } from './client.ts'
 import type { Logger } from '#shared/process/log.ts'
 
-export interface MembershipEvents {
+interface MembershipEvents {
   joined(owned: readonly TopicPartition[]): void
   /** `end`: where the log ends, as its broker says. */
   received(partition: TopicPartition, records: readonly InboundRecord[], end: bigint): void
@@ -23,7 +23,6 @@ export interface MembershipEvents {
   acknowledged(at: number): void
 }
 
-type Offsets = readonly (TopicPartition & { readonly next: bigint })[]
 type CommitNow = EachBatchPayload['commitOffsetsIfNecessary']
 
 /**
@@ -109,7 +108,7 @@ export class Membership {
    * One request, no retry; the broker refuses it when a newer generation has formed. Before the
    * first records of this life there is nothing to commit.
    */
-  async commit(offsets: Offsets): Promise<void> {
+  async commit(offsets: readonly NextOffset[]): Promise<void> {
     if (this.#over || this.#commitNow === null) return
     const topics = new Map<string, { partition: number; offset: string }[]>()
     for (const { topic, partition, next } of offsets) {
@@ -162,7 +161,7 @@ export class Membership {
 
   #eachBatch(payload: EachBatchPayload): void {
     const { batch } = payload
-    // Not a plain return: that would move the position past records which nobody has seen.
+    // Not a plain return: that would move the position past records that were not delivered.
     if (this.#over) throw new kafkajs.KafkaJSNonRetriableError('This consumer has ended')
     this.#commitNow = (offsets) => payload.commitOffsetsIfNecessary(offsets)
     const partition = { topic: batch.topic.slice(this.#prefix.length), partition: batch.partition }
@@ -199,7 +198,7 @@ export class Membership {
       if (payload.apiName === 'Heartbeat') this.#heartbeatSentAt = monotonic(payload.sentAt)
     })
     // A fetch is no sign of membership:
-    // the broker serves anybody, and the library reports one even when it failed.
+    // the broker serves any client, and the library reports one even when it failed.
     consumer.on(HEARTBEAT, () => {
       this.#sign()
       this.#events.acknowledged(this.#heartbeatSentAt)

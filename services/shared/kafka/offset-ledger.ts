@@ -2,7 +2,7 @@
 // never passes a record whose effect is not durable, and a record delivered again (after a
 // rebalance its partition is read from the committed offset) is recognised while we hold the
 // partition. Offsets have gaps (transaction markers take some): only records seen are waited for.
-import type { TopicPartition } from './broker.ts'
+import { nameOf, type NextOffset, type TopicPartition } from './broker.ts'
 
 interface Tracked {
   readonly at: TopicPartition
@@ -30,15 +30,15 @@ export interface OffsetLedger {
    * ignored: they were lost meanwhile.
    */
   complete(at: TopicPartition, offset: bigint): void
-  /** The next offset to read of each partition where it moved since `committed` was last told. */
-  movedWatermarks(): readonly (TopicPartition & { readonly next: bigint })[]
-  committed(offsets: readonly (TopicPartition & { readonly next: bigint })[]): void
+  /** The next offset to read of each partition where it moved since the last `committed`. */
+  movedWatermarks(): readonly NextOffset[]
+  committed(offsets: readonly NextOffset[]): void
   /**
    * Which tenure of the partition this is;
    * it changes when the partition was lost and came back. 0 while it is not owned.
    */
   tenure(at: TopicPartition): number
-  /** Forgets a partition that went to somebody else. */
+  /** Forgets a partition that went to another member. */
   drop(at: TopicPartition): void
   /** Records between the watermark and the newest, done or not, over all partitions of a topic. */
   tracked(topic: string): number
@@ -51,10 +51,10 @@ export function createOffsetLedger(): OffsetLedger {
   let tenures = 0
 
   function add(at: TopicPartition, offset: bigint): boolean {
-    const known = partitions.get(keyOf(at))
+    const known = partitions.get(nameOf(at))
     if (!known) {
       tenures += 1
-      partitions.set(keyOf(at), {
+      partitions.set(nameOf(at), {
         at: { topic: at.topic, partition: at.partition },
         tenure: tenures,
         offsets: [offset],
@@ -72,7 +72,7 @@ export function createOffsetLedger(): OffsetLedger {
   }
 
   function complete(at: TopicPartition, offset: bigint): void {
-    const known = partitions.get(keyOf(at))
+    const known = partitions.get(nameOf(at))
     if (!known || offset > known.last || offset < (known.offsets[known.head] ?? known.last + 1n)) return
     known.done.add(offset)
     while (known.head < known.offsets.length && known.done.delete(known.offsets[known.head]!)) known.head += 1
@@ -91,18 +91,18 @@ export function createOffsetLedger(): OffsetLedger {
         .map(({ topic, partition, next }) => ({ topic, partition, next })),
     committed(offsets) {
       for (const { next, ...at } of offsets) {
-        const known = partitions.get(keyOf(at))
+        const known = partitions.get(nameOf(at))
         if (known && next > known.committed) known.committed = next
       }
     },
-    tenure: (at) => partitions.get(keyOf(at))?.tenure ?? 0,
-    drop: (at) => void partitions.delete(keyOf(at)),
+    tenure: (at) => partitions.get(nameOf(at))?.tenure ?? 0,
+    drop: (at) => void partitions.delete(nameOf(at)),
     tracked: (topic) =>
       [...partitions.values()]
         .filter((known) => known.at.topic === topic)
         .reduce((sum, known) => sum + known.offsets.length - known.head, 0),
     trackedAt(at) {
-      const known = partitions.get(keyOf(at))
+      const known = partitions.get(nameOf(at))
       return known ? known.offsets.length - known.head : 0
     },
   }
@@ -110,8 +110,4 @@ export function createOffsetLedger(): OffsetLedger {
 
 function watermarkOf(known: Tracked): bigint {
   return known.offsets[known.head] ?? known.last + 1n
-}
-
-function keyOf(at: TopicPartition): string {
-  return `${at.topic}/${at.partition}`
 }

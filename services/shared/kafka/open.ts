@@ -24,7 +24,7 @@ export async function openProducer(config: KafkaConfig, logger: Logger): Promise
 }
 
 /**
- * Fences whoever held this transactional id.
+ * Fences the former owner of this transactional id.
  * Throws Failure `kafka/unavailable` within 10 s when the broker is away.
  */
 export async function openTransactionalProducer(
@@ -37,7 +37,7 @@ export async function openTransactionalProducer(
 export { type CommitWatch, openCommitWatch }
 
 /**
- * Returns at once, and tells the handlers nothing before. The group is joined in the background,
+ * Returns at once, and calls no handler before. The group is joined in the background,
  * as often and as long as it takes (see SupervisedConsumer).
  */
 export function openConsumer(config: KafkaConfig, options: ConsumerOptions, logger: Logger): Consumer {

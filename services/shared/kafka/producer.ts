@@ -121,7 +121,7 @@ export class PlainProducer implements Producer {
 
   async #sendChunks(records: readonly OutboundRecord[], deadline: number): Promise<void> {
     for (const chunk of chunksOf(records)) {
-      // Its caller has been told that it failed: sending now would only reorder.
+      // For its caller it has failed: sending now would only reorder.
       if (performance.now() >= deadline) throw new Failure('kafka/unavailable')
       const connection = await this.#connected()
       await sendChunk(connection.producer, connection.chosen, physical(this.#config.prefix, chunk))
@@ -147,8 +147,8 @@ export class PlainProducer implements Producer {
  * One owner of a transactional id. Once anything went wrong on the way to the broker it refuses all
  * further work: KafkaJS rolls its sequence numbers back even where the broker had stored the
  * records, so the broker would take the next transaction's records for duplicates and drop them
- * without a word. Only a new producer (with a new epoch) is safe, and opening one fences whoever
- * holds the id, so the caller has to decide about it.
+ * without a word. Only a new producer (with a new epoch) is safe, and opening one fences the
+ * owner of the id, so the caller has to decide about it.
  */
 export class ShardProducer implements TransactionalProducer {
   readonly #prefix: string
@@ -372,7 +372,7 @@ async function abortQuietly(transaction: Transaction): Promise<void> {
 }
 
 /**
- * Cuts the library off from retrying what we gave up; it may connect once more by itself, so the
+ * Cuts the library off from retrying what we gave up; it may connect once more, so the
  * end of that work is cut off too.
  */
 async function disconnectAround(connection: Connection, work: Promise<unknown>): Promise<void> {

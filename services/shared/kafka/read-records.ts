@@ -1,11 +1,11 @@
 // Records by their place: for a person who looks at single records, not for work. A group of its
-// own that commits nothing and is deleted afterwards, so nobody's position moves.
+// own that commits nothing and is deleted afterwards, so no position moves.
 import { randomUUID } from 'node:crypto'
 import type { InboundRecord, TopicPartition } from './broker.ts'
 import { createClient, type KafkaConfig, kafkaFailure } from './client.ts'
 import { inboundRecord } from './membership.ts'
 
-export interface RecordPlace extends TopicPartition {
+interface RecordPlace extends TopicPartition {
   readonly offset: bigint
 }
 

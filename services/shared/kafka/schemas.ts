@@ -5,13 +5,13 @@ import { type SchemaTopic, TOPIC_SCHEMAS } from '#schemas/topics.ts'
 import { Failure } from '#shared/domain/failure.ts'
 import { schemaOf, subjectOf } from './codec.ts'
 
-export interface SchemaConfig {
+interface SchemaConfig {
   /** Base of the Confluent-compatible API. */
   readonly registryUrl: string
   readonly prefix: string
 }
 
-export interface SchemaReport {
+interface SchemaReport {
   readonly subjects: readonly {
     readonly subject: string
     readonly state: 'registered' | 'unchanged' | 'missing' | 'refused'
@@ -22,7 +22,7 @@ export interface SchemaReport {
   readonly problems: readonly string[]
 }
 
-export interface SubjectSchema {
+interface SubjectSchema {
   readonly subject: string
   /** The Avro schema as JSON text. */
   readonly schema: string
@@ -34,13 +34,24 @@ const CONTENT_TYPE = 'application/vnd.schemaregistry.v1+json'
 
 type Subject = SchemaReport['subjects'][number]
 
+/** What became of one subject, and what is wrong with it. */
+interface Applied {
+  readonly subject: Subject
+  readonly problem: string | null
+}
+
+interface Registry {
+  readonly url: string
+  readonly signal: AbortSignal
+}
+
 /**
  * Registers what is missing and sets the compatibility level, in any order safe to repeat. An
  * incompatible schema is a problem in the report and is not registered; the others are. Throws
  * Failure `registry/unavailable`.
  */
 export async function applySchemas(config: SchemaConfig, signal: AbortSignal): Promise<SchemaReport> {
-  return report(ourSubjects(config.prefix), (item) => applySubject(config.registryUrl, item, signal))
+  return report(config.prefix, (item) => applySubject({ url: config.registryUrl, signal }, item))
 }
 
 /**
@@ -48,43 +59,35 @@ export async function applySchemas(config: SchemaConfig, signal: AbortSignal): P
  * Throws Failure `registry/unavailable`.
  */
 export async function verifySchemas(config: SchemaConfig, signal: AbortSignal): Promise<SchemaReport> {
-  return report(ourSubjects(config.prefix), (item) => verifySubject(config.registryUrl, item, signal))
+  return report(config.prefix, (item) => verifySubject({ url: config.registryUrl, signal }, item))
 }
 
 /** One subject of applySchemas. */
-export async function applySubject(
-  registryUrl: string,
-  { subject, schema }: SubjectSchema,
-  signal: AbortSignal,
-): Promise<{ subject: Subject; problem: string | null }> {
-  const known = await request(registryUrl, `/subjects/${subject}/versions`, { signal })
+export async function applySubject(registry: Registry, { subject, schema }: SubjectSchema): Promise<Applied> {
+  const known = await request(registry, `/subjects/${subject}/versions`)
   // A subject has a level of its own only once it exists. Set it before the new version, or the
   // version would be judged by the old one.
-  if (known.status === 200) await setLevel(registryUrl, subject, signal)
-  const registered = await lookUp(registryUrl, { subject, schema }, signal)
+  if (known.status === 200) await setLevel(registry, subject)
+  const registered = await lookUp(registry, { subject, schema })
   if (registered !== null) return { subject: { subject, state: 'unchanged', id: registered }, problem: null }
-  const answer = await request(registryUrl, `/subjects/${subject}/versions`, { body: { schema }, signal })
-  if (answer.status === 409) return refused(registryUrl, { subject, schema }, signal)
+  const answer = await request(registry, `/subjects/${subject}/versions`, { schema })
+  if (answer.status === 409) return refused(registry, { subject, schema })
   if (answer.status === 422) {
     const problem = `${subject}: the registry finds the schema invalid (${messageOf(answer.body)}). Correct the .avsc file.`
     return { subject: { subject, state: 'refused', id: null }, problem }
   }
   expectOk(answer, `register a version of ${subject}`)
-  if (known.status !== 200) await setLevel(registryUrl, subject, signal)
+  if (known.status !== 200) await setLevel(registry, subject)
   return { subject: { subject, state: 'registered', id: idOf(answer.body) }, problem: null }
 }
 
-async function verifySubject(
-  registryUrl: string,
-  { subject, schema }: SubjectSchema,
-  signal: AbortSignal,
-): Promise<{ subject: Subject; problem: string | null }> {
-  const id = await lookUp(registryUrl, { subject, schema }, signal)
+async function verifySubject(registry: Registry, { subject, schema }: SubjectSchema): Promise<Applied> {
+  const id = await lookUp(registry, { subject, schema })
   if (id === null) {
     const problem = `${subject}: our schema is not registered. Run \`calstream schemas apply\`.`
     return { subject: { subject, state: 'missing', id }, problem }
   }
-  const level = await levelOf(registryUrl, subject, signal)
+  const level = await levelOf(registry, subject)
   const problem =
     level === COMPATIBILITY
       ? null
@@ -93,67 +96,49 @@ async function verifySubject(
 }
 
 async function report(
-  items: readonly SubjectSchema[],
-  work: (item: SubjectSchema) => Promise<{ subject: Subject; problem: string | null }>,
+  prefix: string,
+  work: (item: SubjectSchema) => Promise<Applied>,
 ): Promise<SchemaReport> {
   const subjects: Subject[] = []
   const problems: string[] = []
   // One after the other: a registry on a database file answers eight parallel first
   // registrations with write conflicts.
-  for (const item of items) {
-    const { subject, problem } = await work(item)
+  for (const topic of Object.keys(TOPIC_SCHEMAS) as SchemaTopic[]) {
+    const schema = JSON.stringify(schemaOf(topic))
+    const { subject, problem } = await work({ subject: subjectOf(prefix, topic), schema })
     subjects.push(subject)
     if (problem !== null) problems.push(problem)
   }
   return { subjects, problems }
 }
 
-function ourSubjects(prefix: string): readonly SubjectSchema[] {
-  return (Object.keys(TOPIC_SCHEMAS) as SchemaTopic[]).map((topic) => ({
-    subject: subjectOf(prefix, topic),
-    schema: JSON.stringify(schemaOf(topic)),
-  }))
-}
-
-async function refused(
-  registryUrl: string,
-  { subject, schema }: SubjectSchema,
-  signal: AbortSignal,
-): Promise<{ subject: Subject; problem: string }> {
+async function refused(registry: Registry, { subject, schema }: SubjectSchema): Promise<Applied> {
   const path = `/compatibility/subjects/${subject}/versions?verbose=true`
-  const answer = await request(registryUrl, path, { body: { schema }, signal })
+  const answer = await request(registry, path, { schema })
   const problem =
     `${subject}: the schema cannot read all records that were written with its earlier versions` +
     ` (${messageOf(answer.body)}). Add fields only with a default and keep the rest; otherwise make a new version of the topic (schemas/README.md).`
   return { subject: { subject, state: 'refused', id: null }, problem }
 }
 
-async function lookUp(
-  registryUrl: string,
-  { subject, schema }: SubjectSchema,
-  signal: AbortSignal,
-): Promise<number | null> {
-  const answer = await request(registryUrl, `/subjects/${subject}`, { body: { schema }, signal })
+async function lookUp(registry: Registry, { subject, schema }: SubjectSchema): Promise<number | null> {
+  const answer = await request(registry, `/subjects/${subject}`, { schema })
   if (answer.status === 404) return null
   expectOk(answer, `look up our schema of ${subject}`)
   return idOf(answer.body)
 }
 
-async function levelOf(registryUrl: string, subject: string, signal: AbortSignal): Promise<string> {
-  const answer = await request(registryUrl, `/config/${subject}?defaultToGlobal=true`, { signal })
+async function levelOf(registry: Registry, subject: string): Promise<string> {
+  const answer = await request(registry, `/config/${subject}?defaultToGlobal=true`)
   if (answer.status === 404) return 'not set'
   expectOk(answer, `read the compatibility level of ${subject}`)
   const level = field(answer.body, 'compatibilityLevel')
   return typeof level === 'string' ? level : 'not set'
 }
 
-async function setLevel(registryUrl: string, subject: string, signal: AbortSignal): Promise<void> {
-  if ((await levelOf(registryUrl, subject, signal)) === COMPATIBILITY) return
-  const answer = await request(registryUrl, `/config/${subject}`, {
-    method: 'PUT',
-    body: { compatibility: COMPATIBILITY },
-    signal,
-  })
+async function setLevel(registry: Registry, subject: string): Promise<void> {
+  if ((await levelOf(registry, subject)) === COMPATIBILITY) return
+  const answer = await request(registry, `/config/${subject}`, { compatibility: COMPATIBILITY }, 'PUT')
   expectOk(answer, `set the compatibility level of ${subject}`)
 }
 
@@ -163,23 +148,23 @@ interface Answer {
 }
 
 async function request(
-  registryUrl: string,
+  { url, signal }: Registry,
   path: string,
-  options: { readonly method?: 'PUT'; readonly body?: unknown; readonly signal: AbortSignal },
+  body?: unknown,
+  method = body === undefined ? 'GET' : 'POST',
 ): Promise<Answer> {
-  const method = options.method ?? (options.body === undefined ? 'GET' : 'POST')
   try {
-    const response = await fetch(`${registryUrl}${path}`, {
+    const response = await fetch(`${url}${path}`, {
       method,
-      ...(options.body === undefined ? {} : { body: JSON.stringify(options.body) }),
+      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
       headers: { 'content-type': CONTENT_TYPE, accept: CONTENT_TYPE },
-      signal: AbortSignal.any([options.signal, AbortSignal.timeout(REQUEST_TIMEOUT_MS)]),
+      signal: AbortSignal.any([signal, AbortSignal.timeout(REQUEST_TIMEOUT_MS)]),
     })
     const text = await response.text()
     return { status: response.status, body: text === '' ? null : JSON.parse(text) }
   } catch (error) {
-    options.signal.throwIfAborted()
-    throw new Failure('registry/unavailable', `The schema registry at ${registryUrl} does not answer.`, {
+    signal.throwIfAborted()
+    throw new Failure('registry/unavailable', `The schema registry at ${url} does not answer.`, {
       cause: error,
     })
   }

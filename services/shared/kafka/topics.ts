@@ -1,5 +1,5 @@
 // Creates the topics of schemas/topics.json and proves that those that exist are as they
-// must be. What a topic was never told is set: it is of an older version. What an operator told
+// must be. What a topic was never given is set: it is of an older version. What an operator gave
 // it, and its partition count, is never changed by us: more partitions move keys to other
 // partitions and break their order.
 import { readFileSync } from 'node:fs'
@@ -9,20 +9,20 @@ import kafkajs, { type Admin, type ConfigEntries, type ITopicConfig } from 'kafk
 import type { Logger } from '#shared/process/log.ts'
 import { createClient, isBrokerTrouble, type KafkaConfig, kafkaFailure } from './client.ts'
 
-export interface TopicsConfig extends KafkaConfig {
+interface TopicsConfig extends KafkaConfig {
   /** Instead of the counts in the file, for tests and small stacks. */
   readonly partitions?: number | undefined
 }
 
-export interface TopicsReport {
+interface TopicsReport {
   readonly topics: readonly { readonly name: string; readonly state: TopicState }[]
   /** What is wrong, one sentence each with what to do; empty when all is well. */
   readonly problems: readonly string[]
 }
 
-export type TopicState = 'created' | 'changed' | 'unchanged' | 'missing'
+type TopicState = 'created' | 'changed' | 'unchanged' | 'missing'
 
-export interface TopicPlan {
+interface TopicPlan {
   /** With prefix. */
   readonly name: string
   readonly partitions: number
@@ -35,11 +35,11 @@ export interface TopicFound {
   readonly partitions: number
   readonly replication: number
   readonly config: ReadonlyMap<string, string>
-  /** Which of these the topic was told; the others are the broker's. */
+  /** Which of these were set for the topic; the others are the broker's. */
   readonly told: ReadonlySet<string>
 }
 
-/** From here on a broker may fail without anybody losing anything. */
+/** From here on a broker may fail and nothing is lost. */
 const DURABLE_BROKERS = 3
 const RETRY = { initialRetryTime: 100, maxRetryTime: 1_000, retries: 5 }
 const CREATE_TIMEOUT_MS = 10_000
@@ -50,7 +50,7 @@ const SERVED_POLL_MS = 50
 const MESSAGE_BYTES_MAX = 1_048_588
 
 /**
- * Creates what is missing, tells topics what they were never told, then verifies all. Throws
+ * Creates what is missing, sets what was never set for a topic, then verifies all. Throws
  * Failure `kafka/unavailable`.
  */
 export async function applyTopics(config: TopicsConfig, logger: Logger): Promise<TopicsReport> {
@@ -140,10 +140,10 @@ export function topicProblems(plan: TopicPlan, found: TopicFound): readonly stri
 }
 
 /**
- * What a topic has to be told: what it was never told and has another value by the broker. Pure.
+ * What is to be set for a topic: what never was, and has another value by the broker. Pure.
  */
 export function untold(plan: TopicPlan, found: TopicFound): Readonly<Record<string, string>> {
-  // Told to a topic with fewer replicas it would refuse every record.
+  // Set for a topic with fewer replicas it would refuse every record.
   const isTooFew = (key: string) => key === 'min.insync.replicas' && found.replication < plan.replication
   return Object.fromEntries(
     Object.entries(plan.config).filter(
@@ -152,14 +152,14 @@ export function untold(plan: TopicPlan, found: TopicFound): Readonly<Record<stri
   )
 }
 
-/** Returns the names of the topics that were told something. */
+/** Returns the names of the topics for which something was set. */
 async function tellMissing(admin: Admin, plans: readonly TopicPlan[]): Promise<readonly string[]> {
   const found = await describe(admin, plans)
   const resources = plans.flatMap((plan) => {
     const topic = found.get(plan.name)
     const news = topic ? untold(plan, topic) : {}
     if (!topic || Object.keys(news).length === 0) return []
-    // The request replaces all that a topic was told, so all of it goes along.
+    // The request replaces all that was set for a topic, so all of it goes along.
     const kept = [...topic.told].map((name) => [name, topic.config.get(name) ?? ''] as const)
     const configEntries = [...kept, ...Object.entries(news)].map(([name, value]) => ({ name, value }))
     return [{ type: kafkajs.ConfigResourceTypes.TOPIC, name: plan.name, configEntries }]

@@ -7,7 +7,7 @@ import { connectionMessage, type Connection, type Origin, type OutboxMessage } f
 const TYPE = 'calendar.connection.changed.v1'
 
 /** The facts of one change of status. */
-export interface StatusChange {
+interface StatusChange {
   readonly status: ConnectionStatus
   /** null when the connection was not there before. */
   readonly previousStatus: ConnectionStatus | null
@@ -16,7 +16,7 @@ export interface StatusChange {
   readonly at: Micros
 }
 
-/** Tells a change of status. */
+/** Announces a change of status. */
 export function connectionChanged(
   { connectionId, providerId, vendor }: Connection,
   { status, previousStatus, code = null, at }: StatusChange,

@@ -6,7 +6,7 @@
 import { v7 } from 'uuid'
 import type { Micros } from '#shared/domain/ids.ts'
 
-export interface Envelope {
+interface Envelope {
   /** What happened, e.g. `calendar.event.changed.v1`. */
   readonly type: string
   /** The part of the system where it happened, a URI reference, e.g. `/calstream/sync`. */

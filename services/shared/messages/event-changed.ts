@@ -1,4 +1,4 @@
-// Event rows that changed. Invariant: every event row that changes is told twice with the same
+// Event rows that changed. Invariant: every event row that changes is published twice with the same
 // sequence, side by side: to the change stream in the order of the connection, and to the compacted
 // state (a removal is a tombstone there).
 import type { EventChanged } from '#schemas/messages.gen.ts'
@@ -27,7 +27,7 @@ export interface RowChange {
   readonly sequence: number
 }
 
-export interface ChangesOf {
+interface ChangesOf {
   readonly calendarId: CalendarId
   /** Database clock. */
   readonly observedAt: Micros
@@ -36,7 +36,7 @@ export interface ChangesOf {
   readonly changes: readonly RowChange[]
 }
 
-/** Tells changed rows, in the order of their sequence. */
+/** Publishes changed rows, in the order of their sequence. */
 export function eventsChanged(
   { connectionId, providerId, vendor }: Connection,
   { calendarId, observedAt, isIncremental, changes }: ChangesOf,

@@ -7,7 +7,7 @@ import { connectionMessage, type Connection, type Origin, type OutboxMessage } f
 const TYPE = 'calendar.sync.requested.v1'
 
 /** The facts of one sync request. */
-export interface SyncRequest {
+interface SyncRequest {
   readonly reason: RequestReason
   /** null, as if left out: the whole connection. */
   readonly calendarId?: string | null

@@ -14,7 +14,7 @@ export const RETRY_TOPICS = [TOPICS.retry30s, TOPICS.retry10m, TOPICS.retry6h] a
 export type RetryTopic = (typeof RETRY_TOPICS)[number]
 
 /** The facts of one ring that is due later. */
-export interface ScheduledRetry {
+interface ScheduledRetry {
   /** The band for its delay (`bandOf`). */
   readonly topic: RetryTopic
   /** Failures in a row; left out when none is behind it. */

@@ -2,18 +2,18 @@
 // and /metrics. Invariant: an answer comes within CHECK_MAX_MS whatever the dependencies do, and no
 // check runs twice at a time.
 import { createServer, type Server, type ServerResponse } from 'node:http'
-import { setTimeout as delay } from 'node:timers/promises'
 import type { AddressInfo } from 'node:net'
 import type { Logger } from './log.ts'
+import { atMost } from './loop.ts'
 import type { Telemetry } from './telemetry.ts'
 
 /** null when the dependency works, otherwise what is wrong with it. */
 export type Check = () => Promise<string | null>
 
-export interface AdminOptions {
+interface AdminOptions {
   /** 0 takes a free one. */
   readonly port: number
-  /** Loopback unless named: metrics and readiness tell about the inside. */
+  /** Loopback unless named: metrics and readiness show the inside. */
   readonly host?: string | undefined
   readonly checks: Readonly<Record<string, Check>>
   readonly telemetry: Pick<Telemetry, 'scrape'>
@@ -65,13 +65,7 @@ function shared(check: Check): Check {
     flight ??= settle(check).finally(() => {
       flight = null
     })
-    const timer = new AbortController()
-    const late = delay(CHECK_MAX_MS, `no answer within ${CHECK_MAX_MS / 1000} s`, { signal: timer.signal })
-    try {
-      return await Promise.race([flight, late.catch(() => null)])
-    } finally {
-      timer.abort()
-    }
+    return atMost(flight, CHECK_MAX_MS, `no answer within ${CHECK_MAX_MS / 1000} s`)
   }
 }
 

@@ -1,4 +1,4 @@
-// Time for code that must not read it by itself.
+// Time for code that must not read the clock of its machine.
 // Whole microseconds since 1970, the form of every time in a message.
 import type { Micros } from '#shared/domain/ids.ts'
 

@@ -43,7 +43,7 @@ export function livingHolder(file: string): number | null {
   }
 }
 
-/** A name for whoever holds leases: no other start of any process has it. */
+/** A name for a holder of leases: no other start of any process has it. */
 export function leaseOwner(): string {
   return `${hostname()}-${process.pid}-${randomUUID().slice(0, 8)}`
 }

@@ -20,7 +20,7 @@ export interface Keyring {
 }
 
 /** Which field of which row a sealed value belongs to. */
-export interface SealedFor {
+interface SealedFor {
   readonly connectionId: string
   readonly field: string
 }
@@ -30,17 +30,8 @@ export interface SealedFor {
  * null when it can be used. Never repeats the text.
  */
 export function keyringProblem(text: string): string | null {
-  const kids = new Set<string>()
-  for (const [index, part] of text.split(',').entries()) {
-    const colon = part.indexOf(':')
-    const kid = part.slice(0, Math.max(colon, 0)).trim()
-    if (!KID.test(kid))
-      return `entry ${index + 1} does not begin with a key id (1 to 16 of A-Z a-z 0-9 _ -) and a colon`
-    if (kids.has(kid)) return `entry ${index + 1} repeats a key id`
-    if (keyOf(part.slice(colon + 1)) === null) return `entry ${index + 1} is not ${KEY_BYTES} bytes in base64`
-    kids.add(kid)
-  }
-  return null
+  const keys = readKeys(text)
+  return typeof keys === 'string' ? keys : null
 }
 
 /**
@@ -48,16 +39,26 @@ export function keyringProblem(text: string): string | null {
  * the current one. Throws an Error that does not repeat the text.
  */
 export function parseKeyring(text: Secret): Keyring {
-  const problem = keyringProblem(text.reveal())
-  if (problem !== null) throw new Error(`The keyring cannot be used: ${problem}.`)
-  const keys = new Map<string, Buffer>()
-  for (const part of text.reveal().split(',')) {
-    const colon = part.indexOf(':')
-    const key = keyOf(part.slice(colon + 1))
-    if (key) keys.set(part.slice(0, colon).trim(), key)
-  }
+  const keys = readKeys(text.reveal())
+  if (typeof keys === 'string') throw new Error(`The keyring cannot be used: ${keys}.`)
   const [current = ''] = keys.keys()
   return { current, key: (kid) => keys.get(kid) }
+}
+
+/** The keys by id, or what is wrong. */
+function readKeys(text: string): ReadonlyMap<string, Buffer> | string {
+  const keys = new Map<string, Buffer>()
+  for (const [index, part] of text.split(',').entries()) {
+    const colon = part.indexOf(':')
+    const kid = part.slice(0, Math.max(colon, 0)).trim()
+    if (!KID.test(kid))
+      return `entry ${index + 1} does not begin with a key id (1 to 16 of A-Z a-z 0-9 _ -) and a colon`
+    if (keys.has(kid)) return `entry ${index + 1} repeats a key id`
+    const key = keyOf(part.slice(colon + 1))
+    if (key === null) return `entry ${index + 1} is not ${KEY_BYTES} bytes in base64`
+    keys.set(kid, key)
+  }
+  return keys
 }
 
 /** Seals a text with the current key for one field of one connection's credentials. */

@@ -9,7 +9,7 @@ export { registerSecret } from './redact.ts'
 
 export type Logger = pino.Logger
 
-export interface LoggerOptions {
+interface LoggerOptions {
   readonly service: string
   readonly level: string
   /** Where lines go; standard output when absent. */
@@ -40,7 +40,7 @@ export function createLogger({ service, level, destination = standardOutput() }:
  * An error as a log field: name, message, code, stack and causes. Whatever else a library hung on
  * it (requests, rows, headers) stays behind.
  */
-export function describeError(error: unknown): unknown {
+function describeError(error: unknown): unknown {
   return describe(error, CAUSES_MAX)
 }
 

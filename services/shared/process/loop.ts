@@ -1,6 +1,6 @@
 // Work that repeats for as long as a process lives. Invariant: a loop never dies while its process
 // lives: what its work throws is logged once per streak and the work is tried again, after at most
-// FAILURE_WAIT_MAX_MS, so that it goes on within two seconds of a dependency's return.
+// FAILURE_WAIT_MAX_MS, so that it continues within two seconds of a dependency's return.
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Logger } from './log.ts'
 
@@ -15,7 +15,7 @@ export interface Loop extends AsyncDisposable {
 }
 
 /**
- * Starts a loop. `work` returns how many milliseconds to wait before its next turn.
+ * Starts a loop. `work` returns how many milliseconds to wait before its next round.
  * @param name what the loop does, as the subject of a log line: "the relay's look".
  */
 export function startLoop(
@@ -27,7 +27,7 @@ export function startLoop(
   let problem: string | null = null
   let failures = 0
 
-  async function turn(): Promise<number> {
+  async function round(): Promise<number> {
     try {
       const waitMs = await work(stop.signal)
       if (failures > 0) logger.info({ loop: name, failures }, `${name} works again`)
@@ -44,7 +44,7 @@ export function startLoop(
   }
 
   async function run(): Promise<void> {
-    while (!stop.signal.aborted) await pause(await turn(), stop.signal)
+    while (!stop.signal.aborted) await pause(await round(), stop.signal)
   }
 
   const running = run()
@@ -64,11 +64,21 @@ export function firstProblem(loops: readonly Pick<Loop, 'problem'>[]): string | 
 
 /**
  * Waits, or returns at once when the signal is aborted.
- * For loops that wait for a condition or for their next turn.
+ * For loops that wait for a condition or for their next round.
  */
 export async function pause(ms: number, signal: AbortSignal): Promise<void> {
   // Rejects only when the signal is aborted, which is the end that the caller looks at.
   await delay(ms, undefined, { signal }).catch(() => undefined)
+}
+
+/** What the work answers, or `late` after so many ms: then the work is left to end alone. */
+export async function atMost<T>(work: Promise<T>, ms: number, late: T): Promise<T> {
+  const timer = new AbortController()
+  try {
+    return await Promise.race([work, delay(ms, late, { signal: timer.signal }).catch(() => late)])
+  } finally {
+    timer.abort()
+  }
 }
 
 /** Waits for an event that may never come, or returns at once when the signal is aborted. */

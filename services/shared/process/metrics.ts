@@ -3,11 +3,11 @@
 // are vendor, outcome, code, gate and the like, never an id.
 import type { Attributes, Meter, MetricAdvice } from '@opentelemetry/api'
 
-export interface Counter {
+interface Counter {
   add(value: number, labels?: Attributes): void
 }
 
-export interface Recorder {
+interface Recorder {
   record(value: number, labels?: Attributes): void
 }
 
@@ -141,7 +141,7 @@ export const metrics = {
   schedulerRuns: counter('calendar_sync_scheduler_runs', 'Runs of jobs. Labels: job, outcome'),
   schedulerRings: counter('calendar_sync_scheduler_rings', 'Doorbells rung by the scheduler. Labels: job'),
   // `ending` is the one to alert on: channels in the last fifth of their life that
-  // nobody managed to renew.
+  // no scheduler managed to renew.
   channels: gauge('calendar_sync_channels', 'Channels by health. Labels: vendor, state'),
   channelsExpired: counter(
     'calendar_sync_channels_expired',

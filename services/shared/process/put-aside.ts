@@ -3,7 +3,7 @@
 import { Failure, type FailureCode } from '#shared/domain/failure.ts'
 import { metrics } from './metrics.ts'
 
-export interface PutAside<T> {
+interface PutAside<T> {
   readonly item: T
   readonly error: unknown
 }

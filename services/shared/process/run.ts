@@ -1,4 +1,4 @@
-// The life of a process: start, wait for a signal, stop in reverse order, end by itself.
+// The life of a process: start, wait for a signal, stop in reverse order, end.
 // Invariants: a second signal changes nothing (Ctrl-C arrives two or three times through npm),
 // stopping ends within ten seconds, and a process that failed ends with a code other than 0.
 import { createLogger, type Logger } from './log.ts'
@@ -6,9 +6,9 @@ import { redact } from './redact.ts'
 import { isForPeople } from './user-error.ts'
 
 /** What a service is to its process. */
-export interface Service extends AsyncDisposable {
+interface Service extends AsyncDisposable {
   /**
-   * Settles when the service cannot go on by itself (for example a consumer that died for good):
+   * Settles when the service cannot continue (for example a consumer that died for good):
    * the process then stops with code 1.
    */
   readonly crashed?: Promise<unknown>
@@ -34,7 +34,7 @@ export async function run(name: string, start: (signal: AbortSignal) => Promise<
   for (const event of ['unhandledRejection', 'uncaughtException'] as const) {
     process.on(event, (error: unknown) => {
       logger.fatal({ err: error }, `${name} met an error that nobody handled (${event}) and ends`)
-      // Whatever the error interrupted is in an unknown state;
+      // What the error interrupted is in an unknown state;
       // everything of ours is safe against a kill at any point.
       process.exit(1)
     })

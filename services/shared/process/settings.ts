@@ -1,4 +1,4 @@
-// Settings from the environment. Invariant: all problems of a process's settings are told at once,
+// Settings from the environment. Invariant: all problems of a process's settings are named at once,
 // each by its variable, and no value is ever printed, since a secret pasted into the wrong
 // variable is still a secret.
 import { readFileSync } from 'node:fs'

@@ -1,8 +1,8 @@
-// What is told to a person who can put it right. Its message is the whole story: whoever prints it
-// prints no stack, and a process that ends by it ends with 1.
+// What a person can put right. Its message is the whole story: it is printed without a
+// stack, and a process that ends by it ends with 1.
 import { Failure } from '#shared/domain/failure.ts'
 
-/** A mistake that is told to a person in a sentence. */
+/** A mistake that a person reads of in a sentence. */
 export class UserError extends Error {
   override readonly name: string = 'UserError'
 }

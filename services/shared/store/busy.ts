@@ -1,6 +1,6 @@
-// Busy times as they are held. Reads only. Timed events come merged by Postgres, so a provider with
-// a hundred thousand of them sends a few spans over the wire; all-day events come as dates, whose
-// hours depend on the zone of their calendar.
+// Busy times as they are stored. Reads only. Timed events come merged by Postgres, so a provider
+// with a hundred thousand of them sends a few spans over the wire; all-day events come as dates,
+// whose hours depend on the zone of their calendar.
 import type { CalendarId, ConnectionId, Micros } from '#shared/domain/ids.ts'
 import type { Queryable } from './database.ts'
 
@@ -19,13 +19,13 @@ export interface BusyDays {
   readonly timeZone: string | null
 }
 
-export interface StoredBusy {
+interface StoredBusy {
   /** Merged and within the asked span, in order. */
   readonly spans: readonly BusySpan[]
   readonly days: readonly BusyDays[]
 }
 
-export interface BusyHomes {
+interface BusyHomes {
   readonly connections: readonly ConnectionId[]
   readonly calendars: readonly CalendarId[]
 }
@@ -39,7 +39,7 @@ export interface BusyPolicy {
   readonly tentative: boolean | null
   readonly outOfOffice: boolean | null
   readonly focusTime: boolean | null
-  /** Working elsewhere, and where somebody works. */
+  /** Working elsewhere, and where a person works. */
   readonly workingElsewhere: boolean | null
 }
 
@@ -87,7 +87,7 @@ export async function readBusy(
   return { spans, days }
 }
 
-export interface UsualZone {
+interface UsualZone {
   readonly connectionId: ConnectionId
   readonly timeZone: string
   readonly events: number

@@ -2,7 +2,7 @@
 // siblings as they are. Callers fence first. Times are judged by the database clock alone.
 import { ILL_NAMED_MAX } from '#shared/domain/ill-words.ts'
 import type { CalendarId, ConnectionId, Micros, VendorName } from '#shared/domain/ids.ts'
-import type { Queryable } from './database.ts'
+import { columnsOf, type Queryable } from './database.ts'
 import type { CalendarRow } from './calendars.ts'
 
 export interface FailedCalendar {
@@ -47,13 +47,10 @@ export async function saveCalendarFailures(
       returning k.id as "calendarId", to_micros(k.backoff_until) as "backoffUntil",
         to_micros(k.failing_since) as "failingSince"`,
     [
-      failed.map(({ calendarId }) => calendarId),
-      failed.map(({ failures }) => failures),
-      failed.map(({ errorCount }) => errorCount),
+      ...columnsOf(failed, 'calendarId', 'failures', 'errorCount'),
       failed.map(({ error }) => error?.code ?? null),
       failed.map(({ error }) => error?.message ?? null),
-      failed.map(({ traceId }) => traceId),
-      failed.map(({ backoffMs }) => backoffMs),
+      ...columnsOf(failed, 'traceId', 'backoffMs'),
     ],
   )
   return rows
@@ -140,7 +137,7 @@ export const ILL_CALENDARS = `(select coalesce(jsonb_agg(ill.line order by ill.f
   (select count(*)::int from external_calendars k
     where k.connection_id = c.id and k.selected and k.read_needed and k.failures > 0) as "illCount"`
 
-export interface IllCount {
+interface IllCount {
   readonly vendor: VendorName
   readonly code: string
   readonly calendars: number

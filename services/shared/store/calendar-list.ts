@@ -1,9 +1,10 @@
 // The list of calendars of a connection, as the scheduler compares it with the vendor's. Invariant:
 // a calendar that the vendor lists no more is only marked here: the unit that finds it marked
 // removes its events and deselects it, by the rules of every removal.
+import type { VendorCalendar } from '#shared/domain/calendar.ts'
 import type { FailureCode } from '#shared/domain/failure.ts'
 import type { CalendarId, ConnectionId } from '#shared/domain/ids.ts'
-import type { Queryable } from './database.ts'
+import { columnsOf, type Queryable } from './database.ts'
 import type { DueConnection } from './due.ts'
 
 /** Then the list decides, also while the connection backs off: the list may be what ends that. */
@@ -35,23 +36,13 @@ export interface HeldCalendar {
   readonly missingForSeconds: number | null
 }
 
-export interface ListedCalendar {
-  readonly vendorCalendarId: string
-  readonly name: string | null
-  readonly timeZone: string | null
-  readonly accessRole: string | null
-  readonly primary: boolean
-  /** New ones that are not are offered, and synced only when a person chooses them. */
-  readonly isOwned: boolean
-}
-
 export interface CalendarListChange {
   /**
    * The same calendar under a new id: its row, and so the ids of its events, stay. It is read anew.
    */
   readonly adopted: readonly { readonly calendarId: CalendarId; readonly vendorCalendarId: string }[]
   /** New, renamed, back again or with another role: stored as they are listed. */
-  readonly store: readonly ListedCalendar[]
+  readonly store: readonly VendorCalendar[]
   /** Their cursor is worth nothing any more. */
   readonly reread: readonly CalendarId[]
   /** Not listed for the first time. */
@@ -102,27 +93,8 @@ export async function saveCalendarList(
   connection: ConnectionId,
   change: CalendarListChange,
 ): Promise<void> {
-  const { store } = change
   await adoptCalendars(tx, connection, change.adopted)
-  await tx.query(
-    `insert into external_calendars as c (connection_id, vendor_calendar_id, name, time_zone, access_role, is_primary, selected)
-     select $1, l.vendor_calendar_id, l.name, l.time_zone, l.access_role, l.is_primary, l.is_owned
-       from unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::boolean[], $7::boolean[])
-              as l (vendor_calendar_id, name, time_zone, access_role, is_primary, is_owned)
-     on conflict on constraint calendars_once do update
-        set name = excluded.name, time_zone = coalesce(excluded.time_zone, c.time_zone), access_role = excluded.access_role,
-            is_primary = excluded.is_primary, missing_since = null,
-            selected = c.selected or c.removal_reason is not null, removal_reason = null, updated_at = calstream_now()`,
-    [
-      connection,
-      store.map((calendar) => calendar.vendorCalendarId),
-      store.map((calendar) => calendar.name),
-      store.map((calendar) => calendar.timeZone),
-      store.map((calendar) => calendar.accessRole),
-      store.map((calendar) => calendar.primary),
-      store.map((calendar) => calendar.isOwned),
-    ],
-  )
+  await storeListed(tx, connection, change.store)
   await tx.query(
     `update external_calendars
         set cursor = case when id = any($2::uuid[]) then null else cursor end,
@@ -134,6 +106,33 @@ export async function saveCalendarList(
       where connection_id = $1 and id = any($2::uuid[] || $3::uuid[] || $4::uuid[])`,
     [connection, change.reread, change.missing, change.vanished],
   )
+}
+
+/**
+ * Stores calendars as they are listed: the account's own are synced, the rest is offered. What was
+ * chosen stays; one that had vanished and is listed again is selected again.
+ */
+export async function storeListed(
+  tx: Queryable,
+  connection: ConnectionId,
+  listed: readonly VendorCalendar[],
+): Promise<readonly { id: CalendarId; vendorCalendarId: string }[]> {
+  const { rows } = await tx.query<{ id: CalendarId; vendorCalendarId: string }>(
+    `insert into external_calendars as c (connection_id, vendor_calendar_id, name, time_zone, access_role, is_primary, selected)
+     select $1, l.vendor_calendar_id, l.name, l.time_zone, l.access_role, l.is_primary, l.is_owned
+       from unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::boolean[], $7::boolean[])
+              as l (vendor_calendar_id, name, time_zone, access_role, is_primary, is_owned)
+     on conflict on constraint calendars_once do update
+        set name = excluded.name, time_zone = coalesce(excluded.time_zone, c.time_zone), access_role = excluded.access_role,
+            is_primary = excluded.is_primary, missing_since = null,
+            selected = c.selected or c.removal_reason is not null, removal_reason = null, updated_at = calstream_now()
+     returning id, vendor_calendar_id as "vendorCalendarId"`,
+    [
+      connection,
+      ...columnsOf(listed, 'vendorCalendarId', 'name', 'timeZone', 'accessRole', 'primary', 'isOwned'),
+    ],
+  )
+  return rows
 }
 
 /**

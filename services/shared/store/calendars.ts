@@ -29,7 +29,7 @@ export interface Checkpoint {
   readonly pages?: number
   /** The rules by which its pages are judged; absent in those of before there were any. */
   readonly rules?: string
-  /** What it was told so far, as short hashes. */
+  /** What the vendor named so far, as short hashes. */
   readonly progress?: {
     readonly seen: readonly (readonly [id: string, version: string])[]
     readonly told: number
@@ -71,7 +71,7 @@ export interface CalendarRow {
    */
   readonly freshStarts: number
   readonly freshAfter: Micros | null
-  /** It owes a read by itself, whatever its connection owes. */
+  /** It owes a read of its own, whatever its connection owes. */
   readonly readNeeded: boolean
   /** Reads that failed in a row, also those that do not count. More than 0: it is ill. */
   readonly failures: number
@@ -85,7 +85,7 @@ export interface CalendarRow {
   readonly rules?: string
   /** Its rows were judged by other rules, and its time to be read again has come. */
   readonly isRereadDue?: boolean
-  /** Reads in a row that found changes of which its channel told nothing. */
+  /** Reads in a row that found changes for which its channel did not ring. */
   readonly unrungFinds: number
 }
 
@@ -148,7 +148,7 @@ export async function saveCursor(
   )
 }
 
-export interface FullRead {
+interface FullRead {
   /** null after a plain listing: the next read is one too. */
   readonly cursor: string | null
   readonly reading: Reading
@@ -191,7 +191,7 @@ export async function saveFullRead(tx: Queryable, calendar: CalendarId, read: Fu
   )
 }
 
-/** The vendor discarded the cursor twice in a row: rest before the next full read. */
+/** The vendor discarded the cursor twice in a row: a cool-down before the next full read. */
 export async function coolDown(
   tx: Queryable,
   calendar: CalendarId,

@@ -1,4 +1,4 @@
-// What reads found of which no channel told, counted per calendar.
+// What reads found for which no channel rang, counted per calendar.
 import type { CalendarId } from '#shared/domain/ids.ts'
 import type { Queryable } from './database.ts'
 

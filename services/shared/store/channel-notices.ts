@@ -1,9 +1,9 @@
 // What the ingress learns about channels and the scheduler has to act on. Invariants: a notice is
-// of the connection whose token told it, and acts on channels of that connection alone; a
+// of the connection whose token it came with, and acts on channels of that connection alone; a
 // connection has a bounded number of notices of channels that it does not have; a notice is
 // forgotten at the time that was read, so one that came again in between is acted on again.
 import type { CalendarId, ConnectionId, Micros, ProviderId, VendorName } from '#shared/domain/ids.ts'
-import type { Queryable } from './database.ts'
+import { columnsOf, type Queryable } from './database.ts'
 import { SILENT_FINDS } from './channels.ts'
 
 /**
@@ -32,7 +32,7 @@ export async function saveRefused(db: Queryable, refused: readonly RefusedChanne
       where channel.status = 'open'
       order by channel.connection_id, channel.id
      on conflict (connection_id, channel_id, kind) do nothing`,
-    [refused.map(({ vendor }) => vendor), refused.map(({ channelId }) => channelId)],
+    columnsOf(refused, 'vendor', 'channelId'),
   )
 }
 
@@ -73,7 +73,7 @@ export const UNKNOWN_MAX = 16
 /**
  * Records notices in one statement. Left out are those of a connection that is gone, of channels
  * that ring and are known, and of unknown channels beyond UNKNOWN_MAX. One that is being opened is
- * not known yet: Google rings it before its row says open, and whoever opens it may die in between.
+ * not known yet: Google rings it before its row says open, and its scheduler may die in between.
  * What was seen before keeps its time, so that it is judged once; a lifecycle notice gets a new
  * one. Throws Failure `store/*`.
  */
@@ -108,18 +108,11 @@ export async function saveNotices(db: Queryable, notices: readonly ChannelNotice
       order by connection_id, channel_id, kind
      on conflict (connection_id, channel_id, kind) do update set noticed_at = excluded.noticed_at
       where held.kind <> 'seen'`,
-    [
-      rows.map((row) => row.vendor),
-      rows.map((row) => row.channelId),
-      rows.map((row) => row.kind),
-      rows.map((row) => row.connectionId),
-      rows.map((row) => row.resourceId),
-      UNKNOWN_MAX,
-    ],
+    [...columnsOf(rows, 'vendor', 'channelId', 'kind', 'connectionId', 'resourceId'), UNKNOWN_MAX],
   )
 }
 
-export interface EndedChannel {
+interface EndedChannel {
   readonly channelId: string
   readonly connectionId: ConnectionId
   readonly providerId: ProviderId
@@ -156,11 +149,7 @@ export async function deleteEnded(db: Queryable, ended: readonly EndedChannel[])
           and notice.kind = 'removed' and to_micros(notice.noticed_at) = read.noticed_at)
      delete from channels channel using read
       where channel.id = read.channel_id and channel.connection_id = read.connection_id`,
-    [
-      ended.map((channel) => channel.channelId),
-      ended.map((channel) => channel.connectionId),
-      ended.map((channel) => channel.noticedAt),
-    ],
+    columnsOf(ended, 'channelId', 'connectionId', 'noticedAt'),
   )
 }
 
@@ -190,8 +179,8 @@ export interface OrphanChannel {
 }
 
 /**
- * Channels that ring although we do not know them (of no connection at all: nobody's channel is
- * stopped for another), for long enough that nobody is opening them just now, and whose connection
+ * Channels that ring although we do not know them (of no connection at all: no channel is stopped
+ * for another), for long enough that no scheduler is opening them just now, and whose connection
  * still has credentials and does not back off.
  */
 export async function orphanChannels(
@@ -241,7 +230,7 @@ export async function putOffOrphan(
 }
 
 /**
- * Forgets notices that nobody has to act on: of channels that ring and are known, lifecycle notices
+ * Forgets notices that are done with: of channels that ring and are known, lifecycle notices
  * of channels that their connection does not have, and whatever is older than any channel lives
  * (8 days). @returns how many.
  */

@@ -18,14 +18,14 @@ export interface UnwatchedCalendar {
   readonly tokenEndsAt: Micros | null
   /** The vendor demanded the renewal. */
   readonly isAsked: boolean
-  /** It lives and does not ring: reads found changes of which it told nothing. */
+  /** It lives and does not ring: reads found changes for which it did not ring. */
   readonly isSilent: boolean
   /** Openings and renewals that failed in a row. */
   readonly attempts: number
 }
 
 /**
- * Reads in a row that found what no channel told,
+ * Reads in a row that found changes for which no channel rang,
  * after which it counts as silent: its calendar is polled.
  */
 export const SILENT_FINDS = 3
@@ -50,7 +50,7 @@ export interface Channel {
  * the vendor asked for a renewal, the person has connected again since (another grant), or little
  * life is left: a fifth of it, plus up to a tenth by the channel's id, so that channels opened
  * together are not renewed together. Graph's are renewed about once a day, with four fifths left:
- * it loses subscriptions without a word now and then, and the renewal is what tells. Left out:
+ * it loses subscriptions without a word now and then, and the renewal is what shows it. Left out:
  * those being opened right now, those whose last try failed a short while ago, those without push
  * that are asked once a day, those of connections that back off, and those that are ill: a calendar
  * that cannot be read needs no bell, and gets it back as soon as it can.
@@ -108,7 +108,7 @@ export async function unwatchedCalendars(
 }
 
 /**
- * @returns false when somebody else is opening a channel for this calendar,
+ * @returns false when another scheduler is opening a channel for this calendar,
  * or it or its connection has begun to wait.
  */
 export async function insertOpening(
@@ -233,7 +233,7 @@ export async function putOffOpenings(
 /**
  * Forgets openings that ended nowhere for two minutes (their scheduler is gone), so that the
  * calendar is tried again, and channels long expired.
- * @returns how many had expired although somebody still wants them.
+ * @returns how many had expired although they are still wanted.
  */
 export async function deleteLeftovers(db: Queryable): Promise<number> {
   const { rows } = await db.query<{ unnoticed: number }>(
@@ -251,9 +251,9 @@ export async function deleteLeftovers(db: Queryable): Promise<number> {
 }
 
 /**
- * Marks channels that nobody needs as stopping and returns those whose time to be stopped has come:
- * replaced for a minute by a younger open one of the same calendar, or of a calendar or connection
- * that is not synced any more.
+ * Marks channels that are not needed as stopping and returns those whose time to be stopped has
+ * come: replaced for a minute by a younger open one of the same calendar, or of a calendar or
+ * connection that is not synced any more.
  */
 export async function takeUnneeded(db: Queryable, limit: number): Promise<readonly Channel[]> {
   const { rows } = await db.query<Channel>(
@@ -294,7 +294,7 @@ export async function deleteChannel(db: Queryable, id: string): Promise<void> {
   await db.query('delete from channels where id = $1', [id])
 }
 
-export interface ChannelHealth {
+interface ChannelHealth {
   readonly vendor: VendorName
   /** Open with more than a fifth of their life left. */
   readonly open: number

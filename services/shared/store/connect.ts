@@ -1,24 +1,26 @@
 // Connecting an account: the one place where connections, credentials and calendars come to be. The
 // same account is the same row: connecting again heals it and bumps the epoch, so that a unit of
 // the time before can write nothing more.
+import type { VendorCalendar } from '#shared/domain/calendar.ts'
+import type { ConnectionStatus } from '#shared/domain/connection-words.ts'
 import type { CalendarId, ConnectionId, Micros, ProviderId, VendorName } from '#shared/domain/ids.ts'
 import type { Queryable } from './database.ts'
-import { adoptCalendars } from './calendar-list.ts'
+import { adoptCalendars, storeListed } from './calendar-list.ts'
 
 export interface ConnectedAccount {
   readonly connectionId: ConnectionId
   /** null when the account was not known before. */
-  readonly previousStatus: 'active' | 'needs_reauth' | 'disabled' | 'disconnected' | null
+  readonly previousStatus: ConnectionStatus | null
   /** Database clock of this statement. */
   readonly at: Micros
 }
 
 /** Who is connected. */
-export interface AccountToConnect {
+interface AccountToConnect {
   readonly providerId: ProviderId
   readonly vendor: VendorName
   /**
-   * What stays when the address changes; the address itself where the vendor told nothing better.
+   * What stays when the address changes; the address itself where the vendor named nothing better.
    */
   readonly vendorAccountId: string
   /**
@@ -50,7 +52,7 @@ export async function upsertConnection(tx: Queryable, account: AccountToConnect)
      returning id, to_micros(calstream_now()) as at`,
     [account.providerId, account.vendor, vendorAccountId, account.label],
   )
-  const row = rows[0]
+  const [row] = rows
   if (!row) throw new Error('upsert of a connection returned no row')
   return { connectionId: row.id, previousStatus: known?.status ?? null, at: row.at }
 }
@@ -63,15 +65,8 @@ export async function upsertConnection(tx: Queryable, account: AccountToConnect)
 async function adoptKnown(
   tx: Queryable,
   { providerId, vendor, vendorAccountId, address }: AccountToConnect,
-): Promise<{
-  readonly status: NonNullable<ConnectedAccount['previousStatus']>
-  readonly vendorAccountId: string
-} | null> {
-  const { rows } = await tx.query<{
-    id: ConnectionId
-    status: NonNullable<ConnectedAccount['previousStatus']>
-    vendorAccountId: string
-  }>(
+): Promise<{ readonly status: ConnectionStatus; readonly vendorAccountId: string } | null> {
+  const { rows } = await tx.query<{ id: ConnectionId; status: ConnectionStatus; vendorAccountId: string }>(
     `select c.id, c.status, c.vendor_account_id as "vendorAccountId" from external_calendar_connections c
       where c.provider_id = $1 and c.vendor = $2
         and (c.vendor_account_id = $3
@@ -94,8 +89,8 @@ async function adoptKnown(
 }
 
 /**
- * Another address of the same account, for people to see; a row that a unit holds at the moment is
- * told of it at the next list.
+ * Another address of the same account, for people to see; a row that a unit holds at the moment
+ * gets it at the next list.
  */
 export async function relabel(db: Queryable, connection: ConnectionId, address: string): Promise<void> {
   await db.query(
@@ -150,7 +145,7 @@ export async function putCredentials(
 async function adoptPrimary(
   tx: Queryable,
   connection: ConnectionId,
-  listed: readonly { readonly vendorCalendarId: string; readonly primary: boolean }[],
+  listed: readonly VendorCalendar[],
 ): Promise<void> {
   const own = listed.find(({ primary }) => primary)
   if (own === undefined) return
@@ -165,52 +160,23 @@ async function adoptPrimary(
 }
 
 /**
- * Stores the calendar list of an account: its own are synced, the rest is offered. What was chosen
- * stays; a calendar that had vanished and is listed again is selected again. Whatever failed before
- * says nothing: the whole connection owes a read.
+ * Stores the calendar list of an account (`storeListed`). Whatever failed before says nothing: the
+ * whole connection owes a read.
  */
 export async function putCalendars(
   tx: Queryable,
   connection: ConnectionId,
-  calendars: readonly {
-    vendorCalendarId: string
-    name: string | null
-    timeZone: string | null
-    accessRole: string | null
-    primary: boolean
-    isOwned: boolean
-  }[],
-): Promise<readonly { id: CalendarId; vendorCalendarId: string }[]> {
+  calendars: readonly VendorCalendar[],
+): ReturnType<typeof storeListed> {
   await forgetTrouble(tx, connection)
   await adoptPrimary(tx, connection, calendars)
-  const { rows } = await tx.query<{ id: CalendarId; vendorCalendarId: string }>(
-    `insert into external_calendars as c (connection_id, vendor_calendar_id, name, time_zone, access_role, is_primary, selected)
-     select $1, l.vendor_calendar_id, l.name, l.time_zone, l.access_role, l.is_primary, l.is_owned
-       from unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::boolean[], $7::boolean[])
-              as l (vendor_calendar_id, name, time_zone, access_role, is_primary, is_owned)
-     on conflict on constraint calendars_once do update
-        set name = excluded.name, time_zone = coalesce(excluded.time_zone, c.time_zone), access_role = excluded.access_role,
-            is_primary = excluded.is_primary,
-            selected = c.selected or c.removal_reason is not null, removal_reason = null, missing_since = null,
-            updated_at = calstream_now()
-     returning id, vendor_calendar_id as "vendorCalendarId"`,
-    [
-      connection,
-      calendars.map((calendar) => calendar.vendorCalendarId),
-      calendars.map((calendar) => calendar.name),
-      calendars.map((calendar) => calendar.timeZone),
-      calendars.map((calendar) => calendar.accessRole),
-      calendars.map((calendar) => calendar.primary),
-      calendars.map((calendar) => calendar.isOwned),
-    ],
-  )
-  return rows
+  return storeListed(tx, connection, calendars)
 }
 
 /**
  * Whatever a calendar met under the grant of before says nothing about this one: runs begin anew,
- * in the usual way and without rests, and what was ill is read from the start. The second look that
- * a suspicious sweep waits for keeps its time.
+ * in the usual way and without cool-downs, and what was ill is read from the start. The second look
+ * that a suspicious sweep waits for keeps its time.
  */
 export async function forgetTrouble(tx: Queryable, connection: ConnectionId): Promise<void> {
   await tx.query(

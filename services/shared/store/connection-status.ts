@@ -24,9 +24,9 @@ export interface ConnectionState {
     readonly number?: number
   } | null
   readonly backoffUntil: Micros | null
-  /** While needs_reauth: when it is asked next whether it may go on by itself. */
+  /** While needs_reauth: when it is asked next whether it is let in again. */
   readonly probeAt: Micros | null
-  /** When the grant ends whatever is done, as the vendor told it. */
+  /** When the grant ends whatever is done, as the vendor says. */
   readonly grantEndsAt: Micros | null
   /** Work waits for a gate. */
   readonly isHeld: boolean
@@ -49,15 +49,15 @@ export interface CalendarState {
   readonly pushSupported: boolean
   /** Code of what took it out of sync; null when a person did. */
   readonly removalReason: string | null
-  /** What the vendor had then, we hold. */
+  /** What the vendor had then is stored. */
   readonly lastReadAt: Micros | null
-  /** Start of the last full read: what we hold lies around it. */
+  /** Start of the last full read: what is stored lies around it. */
   readonly lastFullReadAt: Micros | null
   /** No full read before this. */
   readonly restsUntil: Micros | null
   /** When a list of the vendor first lacked it. */
   readonly missingSince: Micros | null
-  /** It owes a read by itself. */
+  /** It owes a read of its own. */
   readonly readNeeded: boolean
   /** Why it cannot be read; null while it can. */
   readonly ill: CalendarFacts['ill']
@@ -79,7 +79,7 @@ const CALENDAR = `k.id, k.connection_id as "connectionId", k.name, k.time_zone a
   to_micros(k.missing_since) as "missingSince", k.read_needed as "readNeeded", ${ILL_CALENDAR} as ill,
   case when k.reading = 'plain' then jsonb_build_object('usualFrom', to_micros(k.usual_from)) end as plain`
 
-export interface ConnectionFilter {
+interface ConnectionFilter {
   /** null: every one. */
   readonly status: ConnectionStatus | null
   readonly vendor: VendorName | null
@@ -104,7 +104,7 @@ export async function listConnectionStates(
 }
 
 /**
- * One connection; null when the provider has no such. `provider` null asks for anybody's
+ * One connection; null when the provider has no such. `provider` null asks for any
  * (operators). Throws Failure store/*.
  */
 export async function readConnectionState(
@@ -156,7 +156,7 @@ export async function readSyncedCalendars(
   return rows
 }
 
-export interface UnbackedConnection {
+interface UnbackedConnection {
   readonly id: ConnectionId
   readonly status: ConnectionStatus
 }

@@ -1,6 +1,7 @@
 // The connection row as a unit sees and writes it. Invariant: every write of a unit goes through
 // `fence` first, in the same transaction: it takes the row lock and proves that no newer unit has
 // claimed the connection. Times are judged by the database clock alone.
+import type { ConnectionStatus } from '#shared/domain/connection-words.ts'
 import { Failure } from '#shared/domain/failure.ts'
 import type { ConnectionId, Micros, ProviderId, VendorName } from '#shared/domain/ids.ts'
 import type { Queryable } from './database.ts'
@@ -9,7 +10,7 @@ export interface ClaimedConnection {
   readonly connectionId: ConnectionId
   readonly providerId: ProviderId
   readonly vendor: VendorName
-  readonly status: 'active' | 'needs_reauth' | 'disabled' | 'disconnected'
+  readonly status: ConnectionStatus
   readonly syncNeeded: boolean
   /** Counted failures in a row. */
   readonly errorCount: number

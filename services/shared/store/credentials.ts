@@ -1,25 +1,18 @@
 // Credentials of a connection, sealed. Invariant: a rotated token replaces exactly the
-// version that was read; of two processes that refresh at once, one is told that it lost and
+// version that was read; of two processes that refresh at once, one learns that it lost and
 // reads what the other stored.
-import type { ConnectionId, Micros } from '#shared/domain/ids.ts'
-import type { Queryable } from './database.ts'
-
-export interface SealedCredentials {
-  readonly version: number
-  readonly refreshToken: string
-  readonly accessToken: string | null
-  readonly accessExpiresAt: Micros | null
-  readonly scope: string | null
-}
+import type { AccessUpdate, StoredCredentials } from '#shared/domain/credentials.ts'
+import type { ConnectionId } from '#shared/domain/ids.ts'
+import { columnsOf, type Queryable } from './database.ts'
 
 /** null when the connection has none (they are erased after a disconnect). */
 export async function loadCredentials(
   db: Queryable,
   connection: ConnectionId,
-): Promise<SealedCredentials | null> {
-  const { rows } = await db.query<SealedCredentials>(
+): Promise<StoredCredentials | null> {
+  const { rows } = await db.query<StoredCredentials>(
     `select version, refresh_token as "refreshToken", access_token as "accessToken",
-       to_micros(access_expires_at) as "accessExpiresAt", scope
+       to_micros(access_expires_at) as "accessExpiresAt"
      from connection_credentials where connection_id = $1`,
     [connection],
   )
@@ -31,19 +24,7 @@ export async function loadCredentials(
  * end keeps the stored one. A connection that is still known by its address is known by
  * the subject from then on.
  */
-export async function saveAccess(
-  db: Queryable,
-  update: {
-    readonly connectionId: ConnectionId
-    readonly version: number
-    readonly refreshToken: string | null
-    readonly accessToken: string
-    readonly accessExpiresAt: Micros
-    readonly scope: string | null
-    readonly subject: string | null
-    readonly endsAt: Micros | null
-  },
-): Promise<'saved' | 'superseded'> {
+export async function saveAccess(db: Queryable, update: AccessUpdate): Promise<'saved' | 'superseded'> {
   const { rowCount } = await db.query(
     `update connection_credentials
         set version = version + 1, refresh_token = coalesce($3, refresh_token), access_token = $4,
@@ -129,13 +110,7 @@ export async function reseal(
       where held.connection_id = fresh.connection_id and held.version = fresh.version
         and held.refresh_token = fresh.replaces
      returning held.connection_id as "connectionId"`,
-    [
-      rows.map(({ connectionId }) => connectionId),
-      rows.map(({ version }) => version),
-      rows.map(({ refreshToken }) => refreshToken),
-      rows.map(({ accessToken }) => accessToken),
-      rows.map(({ replaces }) => replaces),
-    ],
+    columnsOf(rows, 'connectionId', 'version', 'refreshToken', 'accessToken', 'replaces'),
   )
   return new Set(stored.map(({ connectionId }) => connectionId))
 }

@@ -1,11 +1,11 @@
 // The pool of database connections. Invariants: every wait ends (2 s for a connection, 5 s for a
 // statement); an error carries a code of ours and never a value of a row; a connection in doubt is
 // thrown away; a lost connection never ends the process.
-import { setTimeout as delay } from 'node:timers/promises'
 import pg from 'pg'
 import { Failure, type FailureCode } from '#shared/domain/failure.ts'
 import type { Secret } from '#shared/process/secret.ts'
 import type { Logger } from '#shared/process/log.ts'
+import { atMost } from '#shared/process/loop.ts'
 import { metrics } from '#shared/process/metrics.ts'
 
 export interface Queryable {
@@ -17,6 +17,11 @@ export interface Queryable {
     text: string,
     values?: readonly unknown[],
   ): Promise<{ rows: R[]; rowCount: number }>
+}
+
+/** The values of these members of the rows, a list for each: what `unnest` takes. */
+export function columnsOf<T>(rows: readonly T[], ...names: readonly (keyof T)[]): unknown[][] {
+  return names.map((name) => rows.map((row) => row[name]))
 }
 
 /**
@@ -37,7 +42,7 @@ export interface Database extends Queryable, AsyncDisposable {
   snapshot<T>(work: (tx: Queryable) => Promise<T>): Promise<T>
 }
 
-export interface DatabaseConfig {
+interface DatabaseConfig {
   readonly url: Secret
   readonly applicationName: string
   readonly poolMax: number
@@ -80,10 +85,7 @@ export function openDatabase(config: DatabaseConfig, logger: Logger): Database {
     transaction: (work) => borrow(pool, (session) => transact(session, 'BEGIN', work)),
     snapshot: (work) => borrow(pool, (session) => transact(session, SNAPSHOT, work)),
     async [Symbol.asyncDispose]() {
-      const timer = new AbortController()
-      const late = delay(CLOSE_MAX_MS, undefined, { signal: timer.signal }).catch(() => undefined)
-      await Promise.race([pool.end(), late])
-      timer.abort()
+      await atMost(pool.end(), CLOSE_MAX_MS, undefined)
     },
   }
 }

@@ -1,7 +1,7 @@
 // The index of the dead-letter topic. Invariant: the topic holds the bytes, this table only finds
 // them; the same record indexed again changes nothing.
 import type { ConnectionId, Micros, VendorName } from '#shared/domain/ids.ts'
-import type { Queryable } from './database.ts'
+import { columnsOf, type Queryable } from './database.ts'
 
 export interface DeadLetterEntry {
   readonly partition: number
@@ -20,8 +20,6 @@ export interface DeadLetterEntry {
 
 /** Indexes dead letters. Throws Failure `store/*`. */
 export async function indexDeadLetters(db: Queryable, entries: readonly DeadLetterEntry[]): Promise<void> {
-  const column = <T>(pick: (entry: DeadLetterEntry) => T): T[] => entries.map(pick)
-  const text = (value: bigint | null): string | null => value?.toString() ?? null
   await db.query(
     `insert into dead_letters (partition, topic_offset, connection_id, vendor, code, attempts, first_failed_at, last_failed_at,
        origin_topic, origin_partition, origin_offset)
@@ -33,17 +31,17 @@ export async function indexDeadLetters(db: Queryable, entries: readonly DeadLett
          origin_partition, origin_offset)
      on conflict (partition, topic_offset) do nothing`,
     [
-      column((entry) => entry.partition),
-      column((entry) => entry.offset.toString()),
-      column((entry) => entry.connectionId),
-      column((entry) => entry.vendor),
-      column((entry) => entry.code),
-      column((entry) => entry.attempts),
-      column((entry) => entry.firstFailedAt),
-      column((entry) => entry.lastFailedAt),
-      column((entry) => entry.originTopic),
-      column((entry) => entry.originPartition),
-      column((entry) => text(entry.originOffset)),
+      ...columnsOf(
+        entries,
+        'partition',
+        'offset',
+        'connectionId',
+        'vendor',
+        'code',
+        'attempts',
+        'firstFailedAt',
+      ),
+      ...columnsOf(entries, 'lastFailedAt', 'originTopic', 'originPartition', 'originOffset'),
     ],
   )
 }

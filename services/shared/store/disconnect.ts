@@ -1,7 +1,7 @@
 // Taking a connection, or one of its calendars, out of sync. Invariants: the connection's row is
 // locked first, so no unit writes beside it, and the epoch is bumped, so none that began before
-// writes after it; every event row that goes advances the version by one, and its removal is told
-// in the same transaction.
+// writes after it; every event row that goes advances the version by one, and its removal is
+// published by the same transaction.
 import type { ConnectionStatus } from '#shared/domain/connection-words.ts'
 import type { CalendarId, ConnectionId, EventId, Micros, ProviderId, VendorName } from '#shared/domain/ids.ts'
 import type { Queryable } from './database.ts'
@@ -18,7 +18,7 @@ export interface LockedConnection {
 }
 
 /**
- * Locks a connection of a provider (of anybody for an operator's null) until the transaction ends;
+ * Locks a connection of a provider (of any, for an operator's null) until the transaction ends;
  * null when there is no such.
  */
 export async function lockConnection(

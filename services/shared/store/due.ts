@@ -1,7 +1,8 @@
-// Connections that somebody has to ring: those whose work is overdue (sweep), those to be checked
-// now and then (reconcile) and those whose calendars have no channel (poll). Everything is judged
-// by the database clock. Marks are set after the ring is durable, so a crash in between rings twice
-// and never not at all; a row that a unit holds locked is left unmarked and comes again.
+// Connections that the scheduler has to ring: those whose work is overdue (sweep), those to be
+// checked now and then (reconcile) and those whose calendars have no channel (poll). Everything is
+// judged by the database clock. Marks are set after the ring is durable, so a crash in between
+// rings twice and never not at all; a row that a unit holds locked is left unmarked and comes
+// again.
 import type { CalendarId, ConnectionId, Micros, ProviderId, VendorName } from '#shared/domain/ids.ts'
 import type { Queryable } from './database.ts'
 import { SILENT_FINDS } from './channels.ts'
@@ -37,21 +38,22 @@ export async function overdueConnections(
   return rows
 }
 
-export interface OwedCalendar extends DueConnection {
+export interface DueCalendar extends DueConnection {
   readonly calendarId: CalendarId
 }
 
 /**
- * Calendars that owe a read by themselves, while their connection owes nothing as a whole: those
- * whose backoff or rest (or, without one, last write) is more than 30 s past and that the sweep did
- * not ring for 60 s; in id order from after `after`. The same as `isOwedNow` of the claim's rules.
+ * Calendars that owe a read of their own, while their connection owes nothing as a whole: those
+ * whose backoff or cool-down (or, without one, last write) is more than 30 s past and that the
+ * sweep did not ring for 60 s; in id order from after `after`. The same as `isOwedNow` of the
+ * claim's rules.
  */
 export async function overdueCalendars(
   db: Queryable,
   after: CalendarId | null,
   limit: number,
-): Promise<readonly OwedCalendar[]> {
-  const { rows } = await db.query<OwedCalendar>(
+): Promise<readonly DueCalendar[]> {
+  const { rows } = await db.query<DueCalendar>(
     `select c.id as "connectionId", c.provider_id as "providerId", c.vendor, k.id as "calendarId",
        to_micros(calstream_now()) as "readAt"
      from external_calendars k join external_calendar_connections c on c.id = k.connection_id
@@ -115,10 +117,6 @@ export async function markReconciled(
   )
 }
 
-export interface PollableCalendar extends DueConnection {
-  readonly calendarId: CalendarId
-}
-
 /**
  * The calendars without a channel that lives and rings, of the next `limit` connections where one
  * of them is due to be polled; by connection, from after `after`. A connection that owes a whole
@@ -128,8 +126,8 @@ export async function pollableCalendars(
   db: Queryable,
   after: ConnectionId | null,
   limit: number,
-): Promise<readonly PollableCalendar[]> {
-  const { rows } = await db.query<PollableCalendar>(
+): Promise<readonly DueCalendar[]> {
+  const { rows } = await db.query<DueCalendar>(
     `with clock as materialized (select calstream_now() as now),
      unwatched as materialized (
        select calendar.id, calendar.connection_id, calendar.poll_at

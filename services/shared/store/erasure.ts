@@ -1,7 +1,7 @@
 // What is left of a disconnected account. Invariants: ten minutes after the disconnect at the
-// latest nothing tells whose it was (its credentials, address, label, calendars and channels are
+// latest nothing shows whose it was (its credentials, address, label, calendars and channels are
 // gone), and nothing of an account that was connected again meanwhile goes. What stays: the
-// connection's id, provider, vendor and status, so that an app can still be told what became of it.
+// connection's id, provider, vendor and status, so that an app can still learn what became of it.
 import type { ConnectionId, VendorName } from '#shared/domain/ids.ts'
 import type { Queryable } from './database.ts'
 
@@ -61,8 +61,8 @@ export async function erasableConnections(
 }
 
 /**
- * Whether the account is disconnected still, with these credentials, and nobody is about to connect
- * it again.
+ * Whether the account is disconnected still, with these credentials, and no person is about to
+ * connect it again.
  */
 export async function isErasable(
   db: Queryable,

@@ -38,7 +38,7 @@ export interface EventRow extends EventPlace {
   readonly updatedAt: Micros
 }
 
-export interface EventsAsked {
+interface EventsAsked {
   readonly connection: ConnectionId
   readonly calendars: readonly CalendarId[]
   readonly from: Micros

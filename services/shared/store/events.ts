@@ -1,6 +1,6 @@
 // Event rows in bulk. Invariant: a row is written only when its content hash differs, so what
 // RETURNING gives back is exactly what changed and has to be published. Callers fence first; under
-// the fence nobody else writes the events of the connection.
+// the fence no other unit writes the events of the connection.
 import { HASH_VERSION } from '#shared/domain/content-hash.ts'
 import type { CalendarEvent } from '#shared/domain/event.ts'
 import type { CalendarId, ConnectionId, EventId } from '#shared/domain/ids.ts'
@@ -31,7 +31,7 @@ export async function readStored(
   return stored
 }
 
-export interface EventWrite {
+interface EventWrite {
   readonly eventId: EventId
   readonly event: CalendarEvent
   readonly hash: Buffer
@@ -39,7 +39,7 @@ export interface EventWrite {
   readonly sequence: number
 }
 
-export interface RowHome {
+interface RowHome {
   readonly connectionId: ConnectionId
   readonly calendarId: CalendarId
   readonly generation: number
@@ -126,7 +126,7 @@ export async function refreshEvents(
 }
 
 /** What was removed: `isMissed` of one that blocked time which is not over. */
-export interface DeletedEvent {
+interface DeletedEvent {
   readonly eventId: EventId
   readonly isMissed: boolean
 }
@@ -154,6 +154,10 @@ export interface StaleRows {
   readonly window: Window
 }
 
+function valuesOf({ calendarId, generation, confirmedBelow, window }: StaleRows): readonly unknown[] {
+  return [calendarId, generation, confirmedBelow, window.from, window.to]
+}
+
 /**
  * How many rows inside the window this read alone did not see,
  * and how many rows inside the window there are.
@@ -165,7 +169,7 @@ export async function countUnseen(
   const { rows } = await db.query<{ unseen: number; all: number }>(
     `select count(*) filter (where generation < $2 and generation >= $3)::int as unseen, count(*)::int as "all"
        from external_calendar_events where calendar_id = $1 and not ${LEFT_WINDOW}`,
-    [stale.calendarId, stale.generation, stale.confirmedBelow, stale.window.from, stale.window.to],
+    valuesOf(stale),
   )
   return rows[0] ?? { unseen: 0, all: 0 }
 }
@@ -184,14 +188,12 @@ export async function readUnseen(
   const { rows } = await db.query<UnseenEvent>(
     `select event_id as "eventId", vendor_event_id as "vendorEventId" from external_calendar_events
       where calendar_id = $1 and generation < $2 and generation >= $3 and not ${LEFT_WINDOW} order by event_id limit $6`,
-    [stale.calendarId, stale.generation, stale.confirmedBelow, stale.window.from, stale.window.to, limit],
+    [...valuesOf(stale), limit],
   )
   return rows
 }
 
-export interface StaleEvent {
-  readonly eventId: EventId
-  readonly vendorEventId: string
+interface StaleEvent extends UnseenEvent {
   readonly leftWindow: boolean
 }
 
@@ -209,15 +211,7 @@ export async function readStale(
        from external_calendar_events
       where calendar_id = $1 and generation < $2 and (not $6::boolean or generation < $3 or ${LEFT_WINDOW})
       order by event_id limit $7`,
-    [
-      stale.calendarId,
-      stale.generation,
-      stale.confirmedBelow,
-      stale.window.from,
-      stale.window.to,
-      spare,
-      limit,
-    ],
+    [...valuesOf(stale), spare, limit],
   )
   return rows
 }
@@ -227,8 +221,8 @@ export async function readAny(
   db: Queryable,
   calendar: CalendarId,
   limit: number,
-): Promise<readonly { readonly eventId: EventId; readonly vendorEventId: string }[]> {
-  const { rows } = await db.query<{ eventId: EventId; vendorEventId: string }>(
+): Promise<readonly UnseenEvent[]> {
+  const { rows } = await db.query<UnseenEvent>(
     `select event_id as "eventId", vendor_event_id as "vendorEventId"
        from external_calendar_events where calendar_id = $1 order by event_id limit $2`,
     [calendar, limit],

@@ -1,7 +1,7 @@
 // Held requests from the side that rings them. Invariant: a row is deleted only at the seq that was
 // rung, so a refusal that came after the read survives and is rung again.
 import type { ConnectionId } from '#shared/domain/ids.ts'
-import type { Queryable } from './database.ts'
+import { columnsOf, type Queryable } from './database.ts'
 import type { DueConnection } from './due.ts'
 
 export interface HeldConnection extends DueConnection {
@@ -44,7 +44,7 @@ export async function deleteHeld(
   const { rowCount } = await db.query(
     `delete from held_requests held using unnest($1::uuid[], $2::bigint[]) as rung (connection_id, seq)
      where held.connection_id = rung.connection_id and held.seq = rung.seq`,
-    [rung.map((one) => one.connectionId), rung.map((one) => one.seq)],
+    columnsOf(rung, 'connectionId', 'seq'),
   )
   return rowCount
 }

@@ -1,4 +1,4 @@
-// Leases of the scheduler's jobs. Several schedulers may run: whoever holds a job's lease does it,
+// Leases of the scheduler's jobs. Several schedulers may run: the holder of a job's lease does it,
 // and the time of the last run is in the row, so a successor keeps the beat. Leases live on the
 // unshifted clock_timestamp(). A job done twice is harmless, because rings are; the lease saves
 // work, it guards nothing.
@@ -7,7 +7,7 @@ import type { Queryable } from './database.ts'
 /**
  * Takes or renews the lease of a job.
  * @returns 'run' when this owner holds it and `everyMs` have passed since the last run, which is
- * counted from now on; 'wait' when it is ours and not yet time; 'other' when somebody else holds
+ * counted from now on; 'wait' when it is ours and not yet time; 'other' when another one holds
  * it. Throws Failure `store/*`.
  */
 export async function claimJob(
@@ -37,7 +37,7 @@ export async function claimJob(
 
 /**
  * Gives a job back after a failed run or at the end,
- * so that it is done at the next look, by whoever looks first.
+ * so that the first scheduler that looks does it.
  */
 export async function releaseJob(db: Queryable, job: string, owner: string, ran: boolean): Promise<void> {
   await db.query(

@@ -10,11 +10,11 @@ import pg from 'pg'
 import { Failure } from '#shared/domain/failure.ts'
 import type { Secret } from '#shared/process/secret.ts'
 
-export const ROLES = ['ingress', 'sync', 'relay', 'scheduler'] as const
+const ROLES = ['ingress', 'sync', 'relay', 'scheduler'] as const
 /** May not log in since 000006; a file of passwords from before may still name it. */
 const RETIRED_ROLE = 'calstream_migrate'
 
-export interface MigrateOptions {
+interface MigrateOptions {
   /** Of the owner of the tables; it must be allowed to create roles. */
   readonly url: Secret
   /** By role, with or without the prefix calstream_; printable ASCII. Unnamed roles keep theirs. */

@@ -1,6 +1,6 @@
 // OAuth flows: a link that was asked for, followed in one browser, and tried again there if need
 // be. Invariants: each step is one conditional UPDATE by the database clock, so of processes and
-// browsers that race exactly one takes it, and whoever is refused changes nothing; a link is one
+// browsers that race exactly one takes it, and one that is refused changes nothing; a link is one
 // row, however often it is tried, and connects one account at most.
 import type { ConnectionId, Micros, ProviderId, VendorName } from '#shared/domain/ids.ts'
 import type { Queryable } from './database.ts'
@@ -23,7 +23,7 @@ export interface Flow {
   readonly providerId: ProviderId
   readonly vendor: VendorName
   /**
-   * null, too, once the account was erased: it is nobody's, so whoever connects is connected anew.
+   * null, too, once the account was erased: then it is connected anew.
    */
   readonly reconnects: ConnectionId | null
   /** How people know the account of `reconnects`. */
@@ -115,7 +115,7 @@ export async function beginTry(db: Queryable, id: string, consent: Try): Promise
 /**
  * Uses the state of a try in the browser that began it.
  * @returns the sealed code verifier;
- * null when somebody did before, a later try was begun, or it expired.
+ * null when it was used before, a later try was begun, or it expired.
  */
 export async function spendState(
   db: Queryable,

@@ -2,7 +2,7 @@
 // given, so that within a connection, whose writers queue behind its row lock, the order of ids
 // is the order of what happened.
 import type { OutboxMessage } from '#shared/messages/message.ts'
-import type { Queryable } from './database.ts'
+import { columnsOf, type Queryable } from './database.ts'
 
 /** Adds messages in one statement. They leave when the transaction has committed. */
 export async function insertOutbox(tx: Queryable, messages: readonly OutboxMessage[]): Promise<void> {
@@ -14,11 +14,8 @@ export async function insertOutbox(tx: Queryable, messages: readonly OutboxMessa
          as m (shard, topic, key, value, headers, place)
       order by m.place`,
     [
-      messages.map((message) => message.shard),
-      messages.map((message) => message.topic),
-      messages.map((message) => message.key),
-      messages.map((message) => message.value),
-      messages.map((message) => JSON.stringify(message.headers)),
+      ...columnsOf(messages, 'shard', 'topic', 'key', 'value'),
+      messages.map(({ headers }) => JSON.stringify(headers)),
     ],
   )
 }

@@ -35,7 +35,7 @@ export async function providerConnections(db: Queryable, provider: ProviderId): 
 }
 
 /**
- * One connection with its provider; null when the provider (anybody for an operator's null) has no
+ * One connection with its provider; null when the provider (any, for an operator's null) has no
  * such. Throws Failure store/*.
  */
 export async function oneConnection(

@@ -6,7 +6,7 @@ import type { Queryable } from './database.ts'
 import { forgetTrouble } from './connect.ts'
 
 /** See RefusalFacts of sync/unit/judge-refusal.ts. */
-export interface NotedRefusal {
+interface NotedRefusal {
   readonly refusedMs: number
   readonly freshTokens: number
   readonly peers: number

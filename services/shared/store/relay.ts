@@ -16,7 +16,7 @@ export interface OutboxRow {
 
 /**
  * The first rows of a shard in id order. There is no watermark: rows of different connections
- * commit out of id order, so whoever reads `id > last` loses some. Within a connection ids follow
+ * commit out of id order, so a reader of `id > last` loses some. Within a connection ids follow
  * commit order, because every writer takes the connection's row lock first.
  * @param limit.rows at most this many rows.
  * @param limit.bytes the last row returned is the one that reaches this size,
@@ -82,14 +82,14 @@ export interface ShardLease {
   readonly epoch: number
 }
 
-export interface ShardTenure {
+interface ShardTenure {
   readonly owned: readonly ShardLease[]
   /** Every relay that is alive, this one included, in a fixed order. */
   readonly members: readonly string[]
 }
 
 /**
- * Says that this relay is alive and renews what it holds, expired or not, as long as nobody took
+ * Says that this relay is alive and renews what it holds, expired or not, as long as no other took
  * it. Throws Failure `store/*`.
  */
 export async function renewShards(db: Database, owner: string, leaseMs: number): Promise<ShardTenure> {

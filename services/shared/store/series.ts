@@ -1,16 +1,16 @@
-// Which series are held, for a page that touches some.
+// Which series are stored, for a page that touches some.
 import type { CalendarId, Micros } from '#shared/domain/ids.ts'
 import type { Queryable } from './database.ts'
 
-export interface Witness {
+interface Witness {
   readonly vendorEventId: string
   /** Its start; midnight of a date. */
   readonly at: Micros
 }
 
 /**
- * Of each of these series one occurrence that is held and is not among `except`, the last one: so a
- * series without an entry has nothing that could be left behind. Throws Failure `store/*`.
+ * Of each of these series one occurrence that is stored and is not among `except`, the last one: so
+ * a series without an entry has nothing that could be left behind. Throws Failure `store/*`.
  */
 export async function witnessesOf(
   db: Queryable,

@@ -13,8 +13,21 @@ export interface Answer {
   readonly data: unknown
 }
 
-/** Postgres takes longer ones; nobody documents tokens that come near. */
+/** What a call is about: an error of the same number means different things. */
+export type CallSubject = 'account' | 'calendar' | 'channel' | 'series'
+
+/** A refusal stays a value, because some are expected: only who made the call knows which. */
+export type Outcome = { readonly kind: 'ok'; readonly data: unknown } | Refused
+export interface Refused {
+  readonly kind: 'refused'
+  readonly answer: Answer
+  readonly failure: Failure
+}
+
+/** Postgres takes longer ones; no vendor documents tokens that come near. */
 const TOKEN_MAX = 8192
+/** 10 000 calendars of Google, 4 000 of Microsoft; a list that goes on is a loop. */
+const CALENDAR_PAGES_MAX = 40
 
 /** JSON, or undefined. */
 export function parseJson(text: string): unknown {
@@ -44,11 +57,33 @@ export function readAs<S extends z.ZodType>(
 
 /**
  * The items of an answer. Throws Failure `vendor/answer-too-large` when they are too
- * many to work on in one turn.
+ * many to work on in one round.
  */
 export function boundedItems<T>(items: readonly T[]): readonly T[] {
   if (items.length <= PAGE_ITEMS_MAX) return items
   throw new Failure('vendor/answer-too-large')
+}
+
+/**
+ * A calendar list, read page by page to its end. Throws Failure `vendor/answer-too-large` for too
+ * many calendars, `vendor/unreadable-answer` for a list without an end.
+ */
+export async function wholeList<T>(
+  readPage: (next: string | null) => Promise<{ items: readonly T[]; next: string | null | undefined }>,
+): Promise<readonly T[]> {
+  const found: T[] = []
+  let at: string | null = null
+  for (let page = 0; page < CALENDAR_PAGES_MAX; page += 1) {
+    const { items, next } = await readPage(at)
+    found.push(...items)
+    boundedItems(found)
+    if (!next) return found
+    at = next
+  }
+  throw new Failure(
+    'vendor/unreadable-answer',
+    `The calendar list did not end after ${CALENDAR_PAGES_MAX} pages.`,
+  )
 }
 
 /**
@@ -78,7 +113,7 @@ export function failureInside(error: unknown): Failure | null {
   return null
 }
 
-/** A library broke by itself: its name is told, its message could carry anything. */
+/** A library broke: its name is told, its message could carry anything. */
 export function brokenLibrary(library: string, error: unknown): Failure {
   return new Failure(
     'internal/defect',

@@ -12,15 +12,15 @@ import { processRoom, type Holder, type Room } from './room.ts'
 
 export const CALL_TIMEOUT_MS = 30_000
 /** A vendor that names a date years away is wrong or hostile; a day keeps the connection alive. */
-export const RETRY_AFTER_MAX_MS = 24 * 60 * 60 * 1000
+const RETRY_AFTER_MAX_MS = 24 * 60 * 60 * 1000
 
-export interface FetchLimits {
+interface FetchLimits {
   readonly timeoutMs?: number
   readonly bytesMax?: number
   readonly room?: Room
 }
 
-export type BoundedFetch = (input: string | URL | Request, init?: RequestInit) => Promise<Response>
+type BoundedFetch = (input: string | URL | Request, init?: RequestInit) => Promise<Response>
 
 /**
  * A fetch with a deadline for headers and body together, and a cap on the decoded body.
@@ -133,7 +133,7 @@ function limitBody(source: ReadableStream<Uint8Array>, limits: BodyLimits): Read
     waits.deadline.end()
     holder.end()
   }
-  // Whoever never reads the body to its end holds nothing longer than a call may take.
+  // A body that is never read to its end is held no longer than a call may take.
   waits.deadline.signal.addEventListener('abort', () => holder.end(), { once: true })
   const takeRoom = async (size: number) => {
     const wait = holder.take(size, waits.caller)

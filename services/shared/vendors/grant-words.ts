@@ -5,7 +5,7 @@
 // - Microsoft: https://learn.microsoft.com/entra/identity-platform/reference-error-codes (the
 //   tables "error" and "AADSTS error codes"). It asks clients to react to `error` and warns that
 //   numbers may change. But `error` is `invalid_grant` for a revoked person, a removed app and a
-//   blocked location alike. So numbers decide, and a number that is not here parks nobody.
+//   blocked location alike. So numbers decide, and a number that is not here parks no connection.
 // - Google: https://developers.google.com/identity/protocols/oauth2#expiration (why a refresh token
 //   stops working), …/identity/protocols/oauth2/web-server (invalid_grant, admin_policy_enforced),
 //   session control with `invalid_rapt`: https://support.google.com/a/answer/9368756.
@@ -80,7 +80,8 @@ const passing = (numbers: readonly number[], code: FailureCode, says: string): G
 })
 
 /**
- * In the order of their strength, when an answer names several: what passes by itself comes first.
+ * In the order of their strength, when an answer names several: what passes without a person comes
+ * first.
  */
 const MICROSOFT: readonly Group[] = [
   passing([50196, 90055, 50166], 'vendor/throttled', 'Too many tokens were asked for'),

@@ -32,7 +32,7 @@ const GRANT_BYTES_MAX = 1024 * 1024
 const TOKEN_MAX = 16_384
 const LIFE_SECONDS_MAX = 86_400
 /**
- * Of a token whose life is not told or makes no sense: soon renewed, and a 401 renews it sooner.
+ * Of a token whose life is not named or makes no sense: soon renewed, and a 401 renews it sooner.
  */
 const LIFE_SECONDS_UNKNOWN = 300
 /** Numbers of a refusal that are looked at; Entra names one or two. */
@@ -71,7 +71,7 @@ export interface OAuthSettings {
   readonly tokenParameters: Readonly<Record<string, string>>
 }
 
-export type OAuthClient = Pick<Vendor, 'approvalUrl' | 'consentUrl' | 'exchangeCode' | 'refresh' | 'revoke'>
+type OAuthClient = Pick<Vendor, 'approvalUrl' | 'consentUrl' | 'exchangeCode' | 'refresh' | 'revoke'>
 
 /** RFC 6749 §A.12, §A.17: visible ASCII; a line end in one would be a header of its own. */
 const wireToken = z
@@ -152,7 +152,7 @@ function consentUrl(settings: OAuthSettings, request: ConsentRequest): string {
 }
 
 type Purpose = 'exchange' | 'refresh' | 'revoke'
-/** The client of one call, and what the vendor told it, as it came. */
+/** The client of one call, and the vendor's answer to it, as it came. */
 interface Client {
   readonly configuration: Configuration
   readonly told: () => unknown
@@ -204,7 +204,7 @@ function bareGrant(data: unknown): string {
 
 /**
  * Whose grant it is, as the identity token that came with it says; null when none did, or it is for
- * somebody else. Its signature is not checked: it came over TLS straight from the token endpoint
+ * another client. Its signature is not checked: it came over TLS straight from the token endpoint
  * (OpenID Connect Core §3.1.3.7, 6).
  */
 function subjectOf({ subjectIssuers, clientId }: OAuthSettings, data: unknown): string | null {
@@ -331,12 +331,12 @@ function codeOfGrant(
   if (status === 429) return 'vendor/throttled'
   if (status === 408 || status >= 500) return 'vendor/unavailable'
   if (meant !== null) return meant.code
-  // Google tells the rate limit of its token endpoint as a 403, in HTML or JSON (reports since
+  // Google answers the rate limit of its token endpoint with a 403, in HTML or JSON (reports since
   // 2019); words that mean more were looked up before.
   if (status === 403 || /rate_?limit|slow_down|too_?many/i.test(error)) return 'vendor/throttled'
   if (error === '') return 'vendor/unreadable-answer'
   if (/^(?:temporarily_unavailable|server_error|internal_failure)$/.test(error)) return 'vendor/unavailable'
   if (purpose === 'revoke') return 'vendor/rejected'
-  // Of a code, which nobody can use twice, it says that the person has to consent again.
+  // Of a code, which is good once, it says that the person has to consent again.
   return purpose === 'exchange' && error === 'invalid_grant' ? 'vendor/grant-revoked' : 'vendor/token-refused'
 }

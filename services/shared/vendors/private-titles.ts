@@ -1,8 +1,9 @@
 // Private events without what they are about, at the source: a service that uses such a vendor
 // never holds their titles or places.
 import type { PrivateTitles } from '#shared/domain/judged-by.ts'
+import type { PageItem } from '#shared/domain/plan.ts'
 import type { Vendors } from './index.ts'
-import type { PageItem, Vendor } from './vendor.ts'
+import type { Vendor } from './vendor.ts'
 
 /**
  * The vendors, whose private and confidential events have neither title nor location when

@@ -8,7 +8,7 @@ import { Failure } from '#shared/domain/failure.ts'
 
 const MB = 1024 * 1024
 
-export interface RoomLimits {
+interface RoomLimits {
   /** What one holder may have without asking for the room of a large answer. */
   readonly smallMax: number
   /** For all small answers together. 32 units at once, each with its largest small answer. */
@@ -64,7 +64,7 @@ export interface Room {
   holder(): Holder
   /** Bytes in hand, as reserved. */
   taken(): number
-  /** Who waits now. */
+  /** How many wait now. */
   waiting(): number
 }
 
@@ -209,7 +209,7 @@ function createPool(size: number, waitMs: number): Pool {
           done()
           waiting.splice(waiting.indexOf(entry), 1)
           reject(reason)
-          // Whoever stood behind a large wish may fit now.
+          // What stood behind a large wish may fit now.
           admit()
         }
         const aborted = () => leave(signal?.reason)

@@ -10,7 +10,8 @@
 // never bent: one that cannot be stored, or sent back as it is, makes its item unreadable.
 import type { Micros } from '#shared/domain/ids.ts'
 import { isOutside, type Window } from '#shared/domain/window.ts'
-import type { PageItem } from './vendor.ts'
+import type { PageItem } from '#shared/domain/plan.ts'
+import type { Page } from './vendor.ts'
 
 export const TITLE_MAX = 1024
 export const ORGANIZER_MAX = 320
@@ -34,9 +35,8 @@ const MICROS_MAX = 9_007_199_254_000_000
 /** All of Cc but tab, line feed and carriage return. */
 const UNFIT = /(?![\t\n\r])\p{Cc}/gu
 
-export type MappedItem =
-  | { readonly kind: 'item'; readonly item: PageItem }
-  | { readonly kind: 'unreadable'; readonly vendorEventId: string | null; readonly problem: string }
+export type MappedItem = { readonly kind: 'item'; readonly item: PageItem } | Unreadable
+type Unreadable = Page['unreadable'][number] & { readonly kind: 'unreadable' }
 
 const INSTANT = /^(\d{4})-(\d\d)-(\d\d)[Tt](\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?(?:[Zz]|([+-])(\d\d):(\d\d))$/
 
@@ -176,9 +176,23 @@ export function isPathSegment(id: string): boolean {
   return id !== '' && id !== '.' && id !== '..' && id.isWellFormed()
 }
 
-/** An item that costs nobody else its page. */
-export function unreadable(vendorEventId: string | null, problem: string): MappedItem {
+/** An item that costs no other one its page. */
+export function unreadable(vendorEventId: string | null, problem: string): Unreadable {
   return { kind: 'unreadable', vendorEventId, problem }
+}
+
+/** The rows of an answer: what they tell, and which of them could not be read. */
+export function mapAll(
+  rows: readonly unknown[],
+  map: (raw: unknown) => MappedItem,
+): { readonly items: readonly PageItem[]; readonly unreadable: Page['unreadable'] } {
+  const mapped = rows.map((raw) => map(raw))
+  return {
+    items: mapped.flatMap((one) => (one.kind === 'item' ? [one.item] : [])),
+    unreadable: mapped.flatMap((one) =>
+      one.kind === 'item' ? [] : [{ vendorEventId: one.vendorEventId, problem: one.problem }],
+    ),
+  }
 }
 
 /**

@@ -2,8 +2,9 @@
 // many ask; a rotated refresh token is stored before the access token that came with it is used; a
 // token is renewed a minute before it ends. Between processes the version of the credentials row
 // decides: who loses reads what the winner stored.
+import type { AccessUpdate, StoredCredentials } from '#shared/domain/credentials.ts'
 import { Failure } from '#shared/domain/failure.ts'
-import type { ConnectionId, Micros } from '#shared/domain/ids.ts'
+import type { ConnectionId } from '#shared/domain/ids.ts'
 import type { Clock } from '#shared/process/clock.ts'
 import { openSecret, sealSecret, type Keyring } from '#shared/process/keyring.ts'
 import type { Grant } from './vendor.ts'
@@ -12,29 +13,6 @@ import type { Grant } from './vendor.ts'
 const RENEW_BEFORE_MICROS = 60_000_000
 const SUPERSEDED_MAX = 3
 const REJECTED_MAX = 10_000
-
-/** The credentials of one connection as they are stored: tokens sealed. */
-export interface StoredCredentials {
-  readonly version: number
-  readonly refreshToken: string
-  readonly accessToken: string | null
-  readonly accessExpiresAt: Micros | null
-}
-
-export interface AccessUpdate {
-  readonly connectionId: ConnectionId
-  /** The version that was read: the update applies to it or not at all. */
-  readonly version: number
-  /** Sealed; null keeps the stored one. */
-  readonly refreshToken: string | null
-  readonly accessToken: string
-  readonly accessExpiresAt: Micros
-  readonly scope: string | null
-  /** Whose grant it is, as the vendor says; null when it does not. */
-  readonly subject: string | null
-  /** When the grant ends whatever is done; null keeps what is stored. */
-  readonly endsAt: Micros | null
-}
 
 export interface TokensDeps {
   readonly refresh: (refreshToken: string, signal: AbortSignal, connectionId: ConnectionId) => Promise<Grant>
@@ -50,7 +28,7 @@ export interface Tokens {
    * person has to connect again.
    */
   of(connectionId: ConnectionId, signal: AbortSignal): Promise<string>
-  /** Tells that the vendor did not accept this token: the next `of` fetches another. */
+  /** The vendor did not accept this token: the next `of` fetches another. */
   invalidate(connectionId: ConnectionId, rejected: string): void
 }
 
@@ -130,7 +108,7 @@ function usableToken(deps: TokensDeps, connectionId: ConnectionId, stored: Store
  * A grant as it is stored; the fields are those of the table,
  * so a value moved to another column does not open.
  */
-export function sealGrant(
+function sealGrant(
   keyring: Keyring,
   connectionId: ConnectionId,
   grant: Grant,

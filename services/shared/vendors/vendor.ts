@@ -5,27 +5,11 @@
 // reason. `vendor/token-rejected` asks for a fresh access token. A method takes the token itself
 // and knows no connection, since a consent has a token before there is a connection; what has one
 // calls through its mailbox (mailbox.ts), which binds the token and the limits.
-import type { CalendarEvent } from '#shared/domain/event.ts'
+import type { VendorCalendar } from '#shared/domain/calendar.ts'
 import type { Micros, VendorName } from '#shared/domain/ids.ts'
+import type { PageItem } from '#shared/domain/plan.ts'
 import type { Reading } from '#shared/domain/reading.ts'
-
-export interface Window {
-  readonly from: Micros
-  readonly to: Micros
-}
-
-export interface VendorCalendar {
-  readonly vendorCalendarId: string
-  readonly name: string | null
-  readonly timeZone: string | null
-  readonly accessRole: string | null
-  readonly primary: boolean
-  /**
-   * The account's own, so it is synced unless a person says otherwise. Colleagues', rooms',
-   * holidays' and imported ones are offered only.
-   */
-  readonly isOwned: boolean
-}
+import type { Window } from '#shared/domain/window.ts'
 
 export interface PageRequest {
   readonly vendorCalendarId: string
@@ -48,15 +32,6 @@ export interface PageRequest {
    */
   readonly reading?: Reading
 }
-
-export type PageItem =
-  | { readonly kind: 'event'; readonly event: CalendarEvent }
-  | { readonly kind: 'removed'; readonly vendorEventId: string; readonly reason: 'deleted' | 'cancelled' }
-  /**
-   * A series as a whole: what is held of it in the window and is not named here is gone. Its
-   * occurrences are items of their own.
-   */
-  | { readonly kind: 'series'; readonly seriesId: string; readonly vendorEventIds: readonly string[] }
 
 export interface Page {
   readonly kind: 'page'
@@ -93,7 +68,7 @@ export interface Page {
 export interface SeriesTouch {
   readonly seriesId: string
   /**
-   * The page shows something that lives of it. Else it matters only to whoever holds some of it.
+   * The page shows something that lives of it. Else it matters only where some of it is stored.
    */
   readonly isLive: boolean
   /** The page says that the series itself was deleted. */
@@ -110,7 +85,7 @@ export interface SeriesRequest {
    */
   readonly isEnded: boolean
   /**
-   * An occurrence that is held and would go with the series, and its start: looked for before the
+   * An occurrence that is stored and would go with the series, and its start: looked for before the
    * series is taken for gone.
    */
   readonly witness: { readonly vendorEventId: string; readonly at: Micros } | null

@@ -5,7 +5,7 @@ import { z } from 'zod'
 
 /**
  * The names of an object's fields, each with those of the objects inside it. Annotations (@…) come
- * by themselves and are left out.
+ * unasked and are left out.
  */
 export interface WireField {
   readonly name: string

@@ -5,8 +5,9 @@
 // the page token, so they are not lost when the unit ends, and the cursor moves after them.
 import { z } from 'zod'
 import { PAGE_ITEMS_MAX } from '#shared/domain/page-limits.ts'
+import type { PageItem } from '#shared/domain/plan.ts'
 import { witnessesOf } from '#shared/store/series.ts'
-import type { Page, PageItem, SeriesAnswer, SeriesRequest, SeriesTouch } from '#shared/vendors/vendor.ts'
+import type { Page, SeriesAnswer, SeriesRequest, SeriesTouch } from '#shared/vendors/vendor.ts'
 import { seriesToldInTwoWays } from './moments.ts'
 import type { CalendarRun } from './read-run.ts'
 import type { Interruption, UnitDeps } from './unit.ts'

@@ -1,6 +1,7 @@
 // DOORS: each switch alone, at each door of both vendors. An operator can read afterwards what it
 // did: one log line for each change that a process has seen, and counters of the gates' answers.
-import { SWITCHES, type Switch } from '#shared/gates/seed-toggles.ts'
+import type { SwitchName } from '#shared/gates/gate-rules.ts'
+import { SWITCHES } from '#shared/gates/seed-toggles.ts'
 import { allOf, criterion, met, named } from '../criterion.ts'
 import type { Drill, DrillRun, RequestSpec } from '../drill.ts'
 import { operatorToken } from '../environment/tokens.ts'
@@ -11,20 +12,20 @@ import { askForSync, JSON_BODY } from './asking.ts'
 /** Those that ask gates; the relay does not. */
 const ASKING = ['ingress-1', 'sync-1', 'scheduler-1', 'retry-1']
 
-const TEXTS: Readonly<Partial<Record<Switch, string>>> = {
+const TEXTS: Readonly<Partial<Record<SwitchName, string>>> = {
   CALENDAR_SYNC_ENABLED: 'Calendar sync not enabled',
   CALENDAR_WEBHOOK_ENABLED: 'Calendar webhooks not enabled',
   CALENDAR_OAUTH_ENABLED: 'Calendar OAuth not enabled',
 }
 
 interface Door extends RequestSpec {
-  readonly gate: Switch
+  readonly gate: SwitchName
 }
 
 interface Knock {
   readonly door: Door
   /** The switch that was off; null = none. */
-  readonly off: Switch | null
+  readonly off: SwitchName | null
   readonly answer: OwnRequest
 }
 
@@ -138,7 +139,7 @@ async function doorsOf(d: DrillRun): Promise<readonly Door[]> {
   ]
 }
 
-async function knockAll(d: DrillRun, all: readonly Door[], off: Switch | null): Promise<Knock[]> {
+async function knockAll(d: DrillRun, all: readonly Door[], off: SwitchName | null): Promise<Knock[]> {
   const knocks: Knock[] = []
   for (const door of all) knocks.push({ door, off, answer: await d.request(door) })
   return knocks

@@ -1,13 +1,8 @@
 // The operator's hand on the gates, and the ledger F: every switch with the moment it was asked for
 // and the moment the server had it. Clients poll the server every half second. The server looks at
 // its own database once a second.
-import {
-  setAllowlist,
-  setToggle,
-  SWITCHES,
-  type AdminAddress,
-  type Switch,
-} from '#shared/gates/seed-toggles.ts'
+import type { SwitchName } from '#shared/gates/gate-rules.ts'
+import { setAllowlist, setToggle, SWITCHES, type AdminAddress } from '#shared/gates/seed-toggles.ts'
 
 export interface GateSwitch {
   /** ms since 1970: before the call, and after its answer. */
@@ -22,7 +17,7 @@ export interface GateSwitch {
 
 export interface GateHand {
   readonly timeline: readonly GateSwitch[]
-  set(gate: Switch, on: boolean): Promise<GateSwitch>
+  set(gate: SwitchName, on: boolean): Promise<GateSwitch>
   /** Exactly these are let in. */
   allow(providerIds: readonly string[], connectionIds: readonly string[]): Promise<GateSwitch>
   /** A fault makes the server tell that all switches are off, or it does not do so any more. */
@@ -48,7 +43,7 @@ export function openGateHand(address: AdminAddress): GateHand {
     timeline.push(noted)
     return noted
   }
-  const set = (gate: Switch, on: boolean) =>
+  const set = (gate: SwitchName, on: boolean) =>
     note({ gate, on, ids: null }, (signal) => setToggle(address, gate, on, signal))
   return {
     timeline,

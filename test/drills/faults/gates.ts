@@ -1,13 +1,13 @@
 // Gates switched by an operator. A switch is active when the metrics of every asking process say
 // so.
-import type { Switch } from '#shared/gates/seed-toggles.ts'
+import type { SwitchName } from '#shared/gates/gate-rules.ts'
 import type { ActiveFault, DrillRun } from '../drill.ts'
 import { metricsOf } from '../ledgers/observe.ts'
 
 const ASKED_BY = ['ingress', 'sync', 'scheduler', 'retry']
 
 /** The switches are off until healed. */
-export function gatesOff(drill: DrillRun, fault: string, gates: readonly Switch[]): Promise<ActiveFault> {
+export function gatesOff(drill: DrillRun, fault: string, gates: readonly SwitchName[]): Promise<ActiveFault> {
   return drill.inject({
     fault,
     action: 'off',
@@ -41,7 +41,7 @@ export function providerRemoved(drill: DrillRun, fault: string, providerId: stri
   })
 }
 
-async function switchAll({ system }: DrillRun, gates: readonly Switch[], on: boolean): Promise<void> {
+async function switchAll({ system }: DrillRun, gates: readonly SwitchName[], on: boolean): Promise<void> {
   for (const gate of gates) await system.gates.set(gate, on)
 }
 

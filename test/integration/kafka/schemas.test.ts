@@ -92,7 +92,8 @@ describe('schemas', () => {
 
   test('a further field with a default is accepted; one without, another type, and one that only the newest version has are refused', async () => {
     const subject = `${prefix}${TOPIC}-value`
-    const apply = (schema: string) => applySubject(config.registryUrl, { subject, schema }, signal())
+    const apply = (schema: string) =>
+      applySubject({ url: config.registryUrl, signal: signal() }, { subject, schema })
     const accepted = await apply(
       edited((schema) => schema.fields.push({ name: 'added', type: ['null', 'string'], default: null })),
     )

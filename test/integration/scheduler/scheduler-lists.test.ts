@@ -3,7 +3,7 @@
 import { describe, expect, test } from 'vitest'
 import { Failure } from '#shared/domain/failure.ts'
 import type { ConnectionId } from '#shared/domain/ids.ts'
-import type { VendorCalendar } from '#shared/vendors/vendor.ts'
+import type { VendorCalendar } from '#shared/domain/calendar.ts'
 import { listCalendars } from '../../../services/scheduler/calendars/list.ts'
 import type { ChannelVendor } from '../../support/channel-vendor.ts'
 import { eventually } from '../../support/eventually.ts'

@@ -8,7 +8,7 @@ import { systemClock } from '#shared/process/clock.ts'
 import { Secret } from '#shared/process/secret.ts'
 import { createLogger } from '#shared/process/log.ts'
 import { openDatabase, type Database } from '#shared/store/database.ts'
-import { budgetStore, deleteOldBudgets, takeCalls } from '#shared/store/budgets.ts'
+import { budgetStore, deleteOldBudgets } from '#shared/store/budgets.ts'
 import { createMailboxes } from '#shared/vendors/mailbox.ts'
 import type { Tokens } from '#shared/vendors/tokens.ts'
 import { sendAtOnce, type PageRequest, type Vendor } from '#shared/vendors/vendor.ts'
@@ -236,7 +236,9 @@ describe('a budget', () => {
       database.url(),
       `insert into call_budgets values ('x', now() + interval '3 days', now() + interval '3 days')`,
     )
-    expect(await takeCalls(db, [wish])).toEqual([{ key: 'x', granted: 1, waitMicros: 0, isResting: false }])
+    expect(await budgetStore(db).take([wish])).toEqual([
+      { key: 'x', granted: 1, waitMicros: 0, isResting: false },
+    ])
   })
 
   test('is forgotten after a day without use, a rest that lasts is not', async () => {
@@ -326,7 +328,7 @@ describe('a rest', () => {
     const { mailbox } = limited(vendor, {
       quota: WIDE,
       store: {
-        take: budgetStore(pool('calstream_sync')).take,
+        ...budgetStore(pool('calstream_sync')),
         rest: () => Promise.reject(new Failure('store/unavailable')),
       },
     })

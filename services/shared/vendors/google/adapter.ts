@@ -6,27 +6,26 @@ import type { z } from 'zod'
 import { Failure } from '#shared/domain/failure.ts'
 import { shrunkSize } from '#shared/domain/page-limits.ts'
 import { PLAIN_END, type Reading } from '#shared/domain/reading.ts'
+import type { VendorCalendar } from '#shared/domain/calendar.ts'
 import { systemClock, type Clock } from '#shared/process/clock.ts'
 import { ConfigError } from '#shared/process/settings.ts'
 import type { Secret } from '#shared/process/secret.ts'
-import { boundedItems, readAs, storableToken, type Answer } from '../answer.ts'
-import { clampMicros, isAccountId } from '../storable.ts'
+import { boundedItems, pathSegment, readAs, storableToken, wholeList, type Answer } from '../answer.ts'
+import { clampMicros, isAccountId, mapAll, standsThere } from '../storable.ts'
 import { createOAuth, type OAuthSettings } from '../oauth.ts'
 import type {
   ChannelRequest,
   CursorExpired,
+  LookUpRequest,
   OpenedChannel,
   Page,
-  PageItem,
   PageRequest,
   Vendor,
   VendorAccount,
-  VendorCalendar,
 } from '../vendor.ts'
 import { googleMask } from '../wire-fields.ts'
-import { calendarId, createCaller, through, toRfc3339, VENDOR, type Call } from './call.ts'
-import { readProblem, saysFullSync } from './errors.ts'
-import { lookUp } from './look-up.ts'
+import { calendarParam, createCaller, toRfc3339, VENDOR, type Call } from './call.ts'
+import { readProblem, saysFullSync, saysGone } from './errors.ts'
 import { mapCalendar, mapEvent } from './map.ts'
 import { fetchSeries, touchedSeries } from './series.ts'
 import { wireCalendar, wireCalendarPage, wireChannel, wireEvent, wireEventPage } from './wire.ts'
@@ -43,6 +42,7 @@ const EVENTS_PER_PAGE: Readonly<Record<Reading, number>> = {
  * They are filtered after the query, so tokens of before stay good.
  */
 const FIELDS = {
+  event: googleMask(wireEvent),
   events: `nextPageToken,nextSyncToken,items(${googleMask(wireEvent)})`,
   calendars: `nextPageToken,items(${googleMask(wireCalendar)})`,
   calendar: googleMask(wireCalendar),
@@ -50,8 +50,6 @@ const FIELDS = {
 } as const
 /** The most that calendarList.list gives. */
 const CALENDARS_PER_PAGE = 250
-/** 10 000 calendars; a list that goes on is a loop. */
-const CALENDAR_PAGES_MAX = 40
 /** All that we read: the calendar list, events and their channels. */
 const CALENDAR_SCOPE = 'https://www.googleapis.com/auth/calendar.readonly'
 /**
@@ -62,7 +60,7 @@ const CALENDAR_SCOPE = 'https://www.googleapis.com/auth/calendar.readonly'
 const SCOPE = `openid ${CALENDAR_SCOPE}`
 const ISSUERS = ['https://accounts.google.com', 'accounts.google.com']
 
-export interface GoogleConfig {
+interface GoogleConfig {
   /** Origin of the API, without a path: the SDK drops one silently. */
   readonly apiUrl: string
   readonly authUrl: string
@@ -78,21 +76,19 @@ export function createGoogle(config: GoogleConfig, clock: Clock = systemClock): 
   if (origin.pathname !== '/' || origin.search !== '') {
     throw new ConfigError(['GOOGLE_API_URL cannot be used: it must be an origin without a path or query.'])
   }
-  const call = createCaller(origin.href, clock)
+  const callAs = createCaller(origin.href, clock)
   return {
     name: 'google',
     ...createOAuth(oauthSettings(config), clock),
-    account: (accessToken, signal) => account(call, accessToken, signal),
-    listCalendars: (accessToken, signal, each) => listCalendars(through(call, each), accessToken, signal),
-    fetchPage: (accessToken, request, signal, each) =>
-      fetchPage(through(call, each), accessToken, request, signal),
-    fetchSeries: (accessToken, request, signal, each) =>
-      fetchSeries(through(call, each), accessToken, request, signal),
-    lookUp: (accessToken, request, signal, each) => lookUp(through(call, each), accessToken, request, signal),
-    openChannel: (accessToken, request, signal) => openChannel({ call, clock }, accessToken, request, signal),
+    account: (...as) => account(callAs(...as)),
+    listCalendars: (...as) => listCalendars(callAs(...as)),
+    fetchPage: (token, request, ...how) => fetchPage(callAs(token, ...how), request),
+    fetchSeries: (token, request, ...how) => fetchSeries(callAs(token, ...how), request),
+    lookUp: (token, request, ...how) => lookUp(callAs(token, ...how), request),
+    openChannel: (token, request, signal) => openChannel(callAs(token, signal), clock, request),
     // Google has no renewal: developers.google.com/workspace/calendar/api/guides/push#renew
     renewChannel: async () => ({ kind: 'gone' }),
-    stopChannel: (accessToken, channel, signal) => stopChannel(call, accessToken, channel, signal),
+    stopChannel: (token, channel, signal) => stopChannel(callAs(token, signal), channel),
   }
 }
 
@@ -119,8 +115,8 @@ function oauthSettings(config: GoogleConfig): OAuthSettings {
 }
 
 /** The primary calendar's id is the address of the account; `sub` of the grant is what stays. */
-async function account(call: Call, accessToken: string, signal: AbortSignal): Promise<VendorAccount> {
-  const outcome = await call({ accessToken, subject: 'account' }, signal, (api, options) =>
+async function account(call: Call): Promise<VendorAccount> {
+  const outcome = await call('account', (api, options) =>
     api.calendarList.get({ calendarId: 'primary', fields: FIELDS.calendar }, options),
   )
   if (outcome.kind === 'refused') {
@@ -139,67 +135,42 @@ async function account(call: Call, accessToken: string, signal: AbortSignal): Pr
   return { id, label: id, isAddress: true }
 }
 
-async function listCalendars(
-  call: Call,
-  accessToken: string,
-  signal: AbortSignal,
-): Promise<VendorCalendar[]> {
-  const found: VendorCalendar[] = []
-  let pageToken: string | undefined
-  for (let page = 0; page < CALENDAR_PAGES_MAX; page += 1) {
+function listCalendars(call: Call): Promise<readonly VendorCalendar[]> {
+  return wholeList(async (pageToken) => {
     const params = {
       maxResults: CALENDARS_PER_PAGE,
       // A person hides a calendar to tidy a list; it exists on, and its events with it.
       showHidden: true,
       fields: FIELDS.calendars,
-      ...(pageToken === undefined ? {} : { pageToken }),
+      ...(pageToken === null ? {} : { pageToken }),
     }
-    const outcome = await call({ accessToken, subject: 'account' }, signal, (api, options) =>
-      api.calendarList.list(params, options),
-    )
+    const outcome = await call('account', (api, options) => api.calendarList.list(params, options))
     if (outcome.kind === 'refused') throw outcome.failure
-    const { items, nextPageToken } = readAs(wireCalendarPage, outcome.data, {
-      vendor: VENDOR,
-      what: 'calendar list',
-    })
-    found.push(...boundedItems(items ?? []).flatMap((item) => mapCalendar(item) ?? []))
-    boundedItems(found)
-    if (!nextPageToken) return found
-    pageToken = nextPageToken
-  }
-  throw new Failure(
-    'vendor/unreadable-answer',
-    `The calendar list did not end after ${CALENDAR_PAGES_MAX} pages.`,
-  )
+    const page = readAs(wireCalendarPage, outcome.data, { vendor: VENDOR, what: 'calendar list' })
+    const items = boundedItems(page.items ?? []).flatMap((item) => mapCalendar(item) ?? [])
+    return { items, next: page.nextPageToken }
+  })
 }
 
-async function fetchPage(
-  call: Call,
-  accessToken: string,
-  request: PageRequest,
-  signal: AbortSignal,
-): Promise<Page | CursorExpired> {
-  const outcome = await call({ accessToken, subject: 'calendar' }, signal, (api, options) =>
-    api.events.list(pageParams(request), options),
-  )
+async function fetchPage(call: Call, request: PageRequest): Promise<Page | CursorExpired> {
+  const outcome = await call('calendar', (api, options) => api.events.list(pageParams(request), options))
   if (outcome.kind === 'refused') {
     if (isCursorExpired(outcome.answer, request)) return { kind: 'cursor-expired' }
     throw outcome.failure
   }
   const page = readAs(wireEventPage, outcome.data, { vendor: VENDOR, what: 'page of events' })
-  const items: PageItem[] = []
-  const unreadable: { vendorEventId: string | null; problem: string }[] = []
   const rows = boundedItems(page.items ?? [])
-  // A full read shows by itself what there is of each series.
+  // A full read shows what there is of each series.
   const { touched, masters } = touchedSeries(request.cursor === null ? [] : rows)
-  for (const raw of rows) {
-    const mapped = mapEvent(raw)
-    if (mapped.kind === 'unreadable')
-      unreadable.push({ vendorEventId: mapped.vendorEventId, problem: mapped.problem })
-    else if (mapped.item.kind !== 'event' || !masters.has(mapped.item.event.vendorEventId))
-      items.push(mapped.item)
+  const mapped = mapAll(rows, mapEvent)
+  return {
+    kind: 'page',
+    items: mapped.items.filter((item) => item.kind !== 'event' || !masters.has(item.event.vendorEventId)),
+    unreadable: mapped.unreadable,
+    touched,
+    named: namedIn(rows),
+    next: nextOf(page, request),
   }
-  return { kind: 'page', items, unreadable, touched, named: namedIn(rows), next: nextOf(page, request) }
 }
 
 /** The rows of a page as they came: some are left to the reading of their series. */
@@ -214,7 +185,7 @@ function pageParams(request: PageRequest): calendar_v3.Params$Resource$Events$Li
   const { vendorCalendarId, pageToken, window, shrunk = 0, reading = 'usual' } = request
   const cursor = reading === 'plain' ? null : request.cursor
   return {
-    calendarId: calendarId(vendorCalendarId),
+    calendarId: calendarParam(vendorCalendarId),
     singleEvents: true,
     maxResults: shrunkSize(EVENTS_PER_PAGE[reading], shrunk),
     fields: FIELDS.events,
@@ -262,15 +233,31 @@ function nextOf(page: z.output<typeof wireEventPage>, request: PageRequest): Pag
   )
 }
 
+/**
+ * The port's `lookUp`. A deleted event is shown as cancelled for a while, and then is not known any
+ * more.
+ */
+async function lookUp(
+  call: Call,
+  { vendorCalendarId, vendorEventId, window }: LookUpRequest,
+): ReturnType<Vendor['lookUp']> {
+  pathSegment(vendorEventId, VENDOR)
+  const params = {
+    calendarId: calendarParam(vendorCalendarId),
+    eventId: vendorEventId,
+    maxAttendees: 1,
+    fields: FIELDS.event,
+  }
+  const outcome = await call('calendar', (api, options) => api.events.get(params, options))
+  if (outcome.kind === 'ok') return standsThere(mapEvent(outcome.data), window) ? 'there' : 'gone'
+  if (saysGone(outcome.answer)) return 'gone'
+  throw outcome.failure
+}
+
 /** Limits of channels, not of the reads that the mailbox's budget is about. */
 const CHANNEL_LIMITS: ReadonlySet<string> = new Set(['quotaExceeded', 'calendarUsageLimitsExceeded'])
 
-async function openChannel(
-  { call, clock }: { readonly call: Call; readonly clock: Clock },
-  accessToken: string,
-  request: ChannelRequest,
-  signal: AbortSignal,
-): Promise<OpenedChannel> {
+async function openChannel(call: Call, clock: Clock, request: ChannelRequest): Promise<OpenedChannel> {
   const requestBody = {
     id: request.channelId,
     type: 'web_hook',
@@ -278,22 +265,16 @@ async function openChannel(
     token: request.token,
     params: { ttl: String(Math.floor(request.lifeMs / 1000)) },
   }
-  const outcome = await call({ accessToken, subject: 'calendar' }, signal, (api, options) =>
-    api.events.watch(
-      { calendarId: calendarId(request.vendorCalendarId), fields: FIELDS.channel, requestBody },
-      options,
-    ),
-  )
+  const params = { calendarId: calendarParam(request.vendorCalendarId), fields: FIELDS.channel, requestBody }
+  const outcome = await call('calendar', (api, options) => api.events.watch(params, options))
   if (outcome.kind === 'refused') {
     const reason = readProblem(outcome.answer.data)?.reason ?? ''
     if (reason === 'pushNotSupportedForRequestedResource') return { kind: 'push-not-supported' }
     if (CHANNEL_LIMITS.has(reason)) return { kind: 'limit-reached' }
     throw outcome.failure
   }
-  const { id, resourceId, expiration } = readAs(wireChannel, outcome.data, {
-    vendor: VENDOR,
-    what: 'channel',
-  })
+  const channel = readAs(wireChannel, outcome.data, { vendor: VENDOR, what: 'channel' })
+  const { id, resourceId, expiration } = channel
   if (id !== request.channelId) {
     throw new Failure(
       'vendor/unreadable-answer',
@@ -308,15 +289,9 @@ async function openChannel(
 
 async function stopChannel(
   call: Call,
-  accessToken: string,
   { channelId, resourceId }: { channelId: string; resourceId: string | null },
-  signal: AbortSignal,
 ): Promise<void> {
-  const outcome = await call({ accessToken, subject: 'channel' }, signal, (api, options) =>
-    api.channels.stop({ requestBody: { id: channelId, resourceId } }, options),
-  )
-  if (outcome.kind === 'ok') return
-  const { status, data } = outcome.answer
-  if ((status === 404 || status === 410) && readProblem(data) !== null) return
-  throw outcome.failure
+  const params = { requestBody: { id: channelId, resourceId } }
+  const outcome = await call('channel', (api, options) => api.channels.stop(params, options))
+  if (outcome.kind === 'refused' && !saysGone(outcome.answer)) throw outcome.failure
 }

@@ -5,13 +5,10 @@
 // Source: https://developers.google.com/workspace/calendar/api/guides/errors
 import { Failure, type FailureCode } from '#shared/domain/failure.ts'
 import type { Micros } from '#shared/domain/ids.ts'
-import { reasonWord, type Answer } from '../answer.ts'
+import { reasonWord, type Answer, type CallSubject } from '../answer.ts'
 import { retryAtOf } from '../fetch.ts'
 import { SCOPE_INSUFFICIENT } from '../grant-words.ts'
 import { wireError } from './wire.ts'
-
-/** What the failed call was about: an error of the same number means different things. */
-export type CallSubject = 'account' | 'calendar' | 'channel' | 'series'
 
 interface Problem {
   readonly reason: string
@@ -21,7 +18,7 @@ interface Problem {
 }
 
 /**
- * The project of our client, and nobody's account. Source, read 2026-11-29: google.rpc.ErrorReason,
+ * The project of our client, and no account. Source, read 2026-11-29: google.rpc.ErrorReason,
  * https://github.com/googleapis/googleapis/blob/master/google/api/error_reason.proto
  */
 const OUR_PROJECT: ReadonlySet<string> = new Set([
@@ -46,6 +43,11 @@ export function readProblem(data: unknown): Problem | null {
   const reason = detail ?? errors?.[0]?.reason ?? status ?? 'unknown'
   const [first] = errors ?? []
   return { reason, message: first?.message ?? message ?? '', location: first?.location ?? '' }
+}
+
+/** Whether an answer says in Google's own form that the thing is not there. */
+export function saysGone({ status, data }: Answer): boolean {
+  return (status === 404 || status === 410) && readProblem(data) !== null
 }
 
 /** Whether an error says in any of its reasons that a full sync is due, whatever its number. */

@@ -1,6 +1,6 @@
 // Google's event becomes ours; pure. An all-day event stays a date, a timed one becomes an exact
 // instant, and text is made fit for Postgres and Kafka. An item that cannot be read is returned as
-// such and costs nobody else its page. What is bent, and how, is said in storable.ts; an end that
+// such and costs no other item its page. What is bent, and how, is said in storable.ts; an end that
 // is missing counts as one before the start.
 import {
   isBusy,
@@ -11,6 +11,7 @@ import {
   type Response,
   type ShownAs,
 } from '#shared/domain/event.ts'
+import type { VendorCalendar } from '#shared/domain/calendar.ts'
 import {
   clean,
   cleanLine,
@@ -26,7 +27,6 @@ import {
   ZONE_MAX,
   type MappedItem,
 } from '../storable.ts'
-import type { VendorCalendar } from '../vendor.ts'
 import { wireCalendar, wireEvent, type WireEvent, type WireTime } from './wire.ts'
 
 /**
@@ -128,18 +128,18 @@ function claimOf(wire: WireEvent): Claim {
 
 /**
  * The entry that stands for this calendar is `self`;
- * whoever made the event need not be among those asked.
+ * the maker of the event need not be among those asked.
  */
 function responseOf({ attendees, organizer }: WireEvent): Response {
   const self = attendees?.find((one) => one?.self)
   if (!self) return organizer?.self ? 'organizer' : 'none'
   const response = ANSWERS.get(self.responseStatus ?? '') ?? 'none'
-  // Whoever asks need not answer.
+  // The one who asks need not answer.
   const isOwn = self.organizer && (response === 'accepted' || response === 'needs_action')
   return isOwn ? 'organizer' : response
 }
 
-/** Google tells free or not, and by other fields what else would be told at Microsoft. */
+/** Google says free or not, and by other fields what else Microsoft says. */
 function showAsOf(wire: WireEvent, response: Response, kind: EventKind): ShownAs {
   if (wire.transparency === 'transparent') return 'free'
   if (kind === 'out_of_office') return 'out_of_office'

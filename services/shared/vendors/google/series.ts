@@ -1,15 +1,16 @@
-// Series of Google. A change of a series after which fewer, other or no occurrences exist is told
+// Series of Google. A change of a series after which fewer, other or no occurrences exist is shown
 // only in part: of a weekly series that was deleted, half a year of tombstones came and no more
 // (github.com/googleapis/google-api-ruby-client issue 860, 2020). So a page names the series that
 // it touches, and each of them is read whole from events.instances.
 // Source: https://developers.google.com/workspace/calendar/api/v3/reference/events/instances (read
 // 2026-11-29)
-import type { Failure } from '#shared/domain/failure.ts'
 import { PAGE_ITEMS_MAX } from '#shared/domain/page-limits.ts'
-import { boundedItems, pathSegment, readAs } from '../answer.ts'
-import type { PageItem, SeriesAnswer, SeriesRequest, SeriesTouch } from '../vendor.ts'
+import type { PageItem } from '#shared/domain/plan.ts'
+import { boundedItems, pathSegment, readAs, type Outcome, type Refused } from '../answer.ts'
+import { mapAll } from '../storable.ts'
+import type { Page, SeriesAnswer, SeriesRequest, SeriesTouch } from '../vendor.ts'
 import { googleMask } from '../wire-fields.ts'
-import { calendarId, toRfc3339, VENDOR, type Call, type Outcome } from './call.ts'
+import { calendarParam, toRfc3339, VENDOR, type Call } from './call.ts'
 import { readProblem } from './errors.ts'
 import { mapEvent } from './map.ts'
 import { wireEvent, wireEventPage } from './wire.ts'
@@ -64,26 +65,17 @@ export function touchedSeries(items: readonly unknown[]): {
 }
 
 /** The port's `fetchSeries`. */
-export async function fetchSeries(
-  call: Call,
-  accessToken: string,
-  request: SeriesRequest,
-  signal: AbortSignal,
-): Promise<SeriesAnswer> {
+export async function fetchSeries(call: Call, request: SeriesRequest): Promise<SeriesAnswer> {
   const items: PageItem[] = []
-  const unreadable: SeriesWhole['unreadable'][number][] = []
+  const unreadable: Page['unreadable'][number][] = []
   let pageToken: string | undefined
   for (let page = 0; page < INSTANCE_PAGES_MAX; page += 1) {
-    const outcome = await instances(call, { accessToken, request, pageToken }, signal)
-    if (outcome.kind === 'refused')
-      return await withoutSeries(call, accessToken, { request, outcome }, signal)
+    const outcome = await instances(call, request, pageToken)
+    if (outcome.kind === 'refused') return withoutSeries(call, request, outcome)
     const answer = readAs(wireEventPage, outcome.data, { vendor: VENDOR, what: 'list of occurrences' })
-    for (const raw of boundedItems(answer.items ?? [])) {
-      const mapped = mapEvent(raw)
-      if (mapped.kind === 'unreadable')
-        unreadable.push({ vendorEventId: mapped.vendorEventId, problem: mapped.problem })
-      else if (mapped.item.kind === 'event') items.push(mapped.item)
-    }
+    const mapped = mapAll(boundedItems(answer.items ?? []), mapEvent)
+    items.push(...mapped.items.filter(({ kind }) => kind === 'event'))
+    unreadable.push(...mapped.unreadable)
     if (items.length > PAGE_ITEMS_MAX) return { kind: 'unsure' }
     if (!answer.nextPageToken) return { kind: 'whole', items, unreadable }
     pageToken = answer.nextPageToken
@@ -91,21 +83,10 @@ export async function fetchSeries(
   return { kind: 'unsure' }
 }
 
-type SeriesWhole = Extract<SeriesAnswer, { kind: 'whole' }>
-
-function instances(
-  call: Call,
-  asked: {
-    readonly accessToken: string
-    readonly request: SeriesRequest
-    readonly pageToken: string | undefined
-  },
-  signal: AbortSignal,
-): Promise<Outcome> {
-  const { accessToken, request, pageToken } = asked
+function instances(call: Call, request: SeriesRequest, pageToken: string | undefined): Promise<Outcome> {
   pathSegment(request.seriesId, VENDOR)
   const params = {
-    calendarId: calendarId(request.vendorCalendarId),
+    calendarId: calendarParam(request.vendorCalendarId),
     eventId: request.seriesId,
     timeMin: toRfc3339(request.window.from),
     timeMax: toRfc3339(request.window.to),
@@ -114,39 +95,32 @@ function instances(
     fields: FIELDS,
     ...(pageToken === undefined ? {} : { pageToken }),
   }
-  return call({ accessToken, subject: 'series' }, signal, (api, options) =>
-    api.events.instances(params, options),
-  )
+  return call('series', (api, options) => api.events.instances(params, options))
 }
 
 /**
  * Google does not know the series, or not as one. Where a tombstone of its own says so too, it is
- * gone. Else it ends nothing while a list shows the witness: somebody who is invited to single
+ * gone. Else it ends nothing while a list shows the witness: a person who is invited to single
  * occurrences of another's series has those and no series. Throws Failure for any other refusal.
  */
 async function withoutSeries(
   call: Call,
-  accessToken: string,
-  asked: { readonly request: SeriesRequest; readonly outcome: Outcome & { kind: 'refused' } },
-  signal: AbortSignal,
+  { vendorCalendarId, witness, isEnded }: SeriesRequest,
+  { answer, failure }: Refused,
 ): Promise<SeriesAnswer> {
-  const { request, outcome } = asked
   const gone: SeriesAnswer = { kind: 'whole', items: [], unreadable: [] }
-  if (!isNoSeries(outcome)) throw outcome.failure
-  if (request.isEnded) return gone
-  const { vendorCalendarId, witness } = request
+  if (![400, 404, 410].includes(answer.status) || readProblem(answer.data) === null) throw failure
+  if (isEnded) return gone
   if (witness === null) return { kind: 'unsure' }
   const params = {
-    calendarId: calendarId(vendorCalendarId),
+    calendarId: calendarParam(vendorCalendarId),
     singleEvents: true,
     timeMin: toRfc3339(witness.at - DAY_MICROS),
     timeMax: toRfc3339(witness.at + 2 * DAY_MICROS),
     maxResults: INSTANCES_PER_PAGE,
     fields: 'nextPageToken,items(id,status)',
   }
-  const listed = await call({ accessToken, subject: 'series' }, signal, (api, options) =>
-    api.events.list(params, options),
-  )
+  const listed = await call('series', (api, options) => api.events.list(params, options))
   if (listed.kind === 'refused') throw listed.failure
   const page = readAs(wireEventPage, listed.data, { vendor: VENDOR, what: 'page of events' })
   const isThere = boundedItems(page.items ?? []).some((raw) => {
@@ -154,13 +128,4 @@ async function withoutSeries(
     return data?.id === witness.vendorEventId && data.status !== 'cancelled'
   })
   return isThere || page.nextPageToken ? { kind: 'unsure' } : gone
-}
-
-function isNoSeries({
-  answer,
-}: {
-  readonly answer: { status: number; data: unknown }
-  failure: Failure
-}): boolean {
-  return [400, 404, 410].includes(answer.status) && readProblem(answer.data) !== null
 }

@@ -16,7 +16,7 @@ export interface Watch {
   /** One mailbox that breaks every answer must not close the endpoint for the others. */
   readonly callersMin: number
   readonly pauseMaxMs: number
-  /** What those are told who are kept back. */
+  /** The failure of those who are kept back. */
   readonly code: 'vendor/circuit-open' | 'vendor/refusing-all'
   /**
    * Those who are kept back come again spread over so many a second; null: as their backoff says.
@@ -80,7 +80,7 @@ export const REFUSALS: Watch = {
 /** How long those wait who come while a probe runs. */
 const PROBE_MS = 5_000
 
-export interface BreakerDeps {
+interface BreakerDeps {
   /** For people, as in "Google does not answer". */
   readonly vendor: string
   readonly watch?: Watch
@@ -95,25 +95,13 @@ export interface BreakerDeps {
   readonly rests?: (ms: number) => void
 }
 
-export interface Breaker {
-  /**
-   * Runs a call of this caller (a mailbox). Throws Failure with `retryAt` instead: the code of its
-   * watch while the vendor is left alone, `vendor/recovering` when it has just come back and this
-   * caller's turn is later. Otherwise throws what the call throws.
-   */
-  run<T>(caller: string, work: () => Promise<T>): Promise<T>
-}
-
 type State =
   | { readonly kind: 'closed' }
   | { readonly kind: 'open'; readonly until: number }
   | { readonly kind: 'probing' }
 
-export function createBreaker(deps: BreakerDeps): Breaker {
-  return new VendorBreaker(deps)
-}
-
-class VendorBreaker implements Breaker {
+/** The breaker of one endpoint. */
+export class Breaker {
   readonly #deps: Required<BreakerDeps>
   #state: State = { kind: 'closed' }
   #failures = 0
@@ -136,6 +124,11 @@ class VendorBreaker implements Breaker {
     }
   }
 
+  /**
+   * Runs a call of this caller (a mailbox). Throws Failure with `retryAt` instead: the code of its
+   * watch while the vendor is left alone, `vendor/recovering` when it has just come back and this
+   * caller's turn is later. Otherwise throws what the call throws.
+   */
   async run<T>(caller: string, work: () => Promise<T>): Promise<T> {
     const isProbe = this.#enter(caller)
     try {

@@ -1,11 +1,12 @@
 // Our own share of a vendor's quota, held by all processes together. Invariants: in any minute,
-// however it begins, the calls of all processes stay below the quota; nobody calls inside a rest
-// that a vendor asked for, whichever process heard it; backfill may use half of the room, so live
-// work always finds the other half.
-// Calls are taken from the shared budget in small chunks, so a busy vendor costs one write per
-// chunk; whether somebody rests is asked before every call, one read by key.
+// however it begins, the calls of all processes stay below the quota; no call goes out inside a
+// rest that a vendor asked for, whichever process heard it; backfill may use half of the room, so
+// live work always finds the other half. Calls are taken from the shared budget in small chunks, so
+// a busy vendor costs one write per chunk; whether a key rests is asked before every call, one read
+// by key.
 import { performance } from 'node:perf_hooks'
 import { Failure } from '#shared/domain/failure.ts'
+import type { BudgetStore } from '#shared/domain/call-budget.ts'
 import type { ConnectionId, VendorName } from '#shared/domain/ids.ts'
 import type { Clock } from '#shared/process/clock.ts'
 
@@ -17,27 +18,7 @@ export interface Quota {
   readonly mailboxPerMinute: number
 }
 
-/** The shared side: store/budgets.ts. */
-export interface BudgetStore {
-  take(
-    wishes: readonly {
-      readonly key: string
-      readonly calls: number
-      readonly stepMicros: number
-      readonly roomMicros: number
-    }[],
-  ): Promise<
-    readonly {
-      readonly key: string
-      readonly granted: number
-      readonly waitMicros: number
-      readonly isResting: boolean
-    }[]
-  >
-  rest(key: string, micros: number): Promise<void>
-}
-
-export interface BudgetDeps {
+interface BudgetDeps {
   readonly vendor: VendorName
   readonly quota: Quota
   readonly store: BudgetStore
@@ -51,28 +32,14 @@ export interface Caller {
   readonly mailbox: ConnectionId | null
   /** Whose account a call is about that the limits of its mailbox do not hold back. */
   readonly about?: ConnectionId
-  /** The token server has its own quota, which nobody has written down: only its rests count. */
+  /** The token server has its own quota, which is not documented: only its rests count. */
   readonly endpoint: 'api' | 'login'
   readonly priority: Priority
 }
 
-export interface Budget {
-  /**
-   * One call, taken; it goes out now or never. Throws Failure with `retryAt`:
-   * `vendor/budget-spent`, or `vendor/throttled` or `vendor/quota-exhausted` while the mailbox or
-   * the vendor rests. Throws Failure `store/*`.
-   */
-  take(caller: Caller): Promise<void>
-  /**
-   * Remembers for all processes what a failed call said about when to come back.
-   * Throws Failure `store/*`.
-   */
-  heard(caller: Caller, failure: Failure): Promise<void>
-}
-
 /**
- * The key under which all processes hear that a endpoint refuses everybody;
- * nobody calls while it rests.
+ * The key under which all processes hear that an endpoint refuses everybody;
+ * no call goes out while it rests.
  */
 export function refusalsKey(vendor: VendorName, endpoint: Caller['endpoint']): string {
   return `${vendor} ${endpoint} refusals`
@@ -100,11 +67,7 @@ interface Chunk {
 }
 
 /** The budget of one vendor as one process sees it. */
-export function createBudget(deps: BudgetDeps): Budget {
-  return new SharedBudget(deps)
-}
-
-class SharedBudget implements Budget {
+export class Budget {
   readonly #deps: Required<BudgetDeps>
   readonly #chunks = new Map<string, Chunk>()
 
@@ -112,6 +75,11 @@ class SharedBudget implements Budget {
     this.#deps = { monotonic: () => performance.now(), ...deps }
   }
 
+  /**
+   * One call, taken; it goes out now or never. Throws Failure with `retryAt`:
+   * `vendor/budget-spent`, or `vendor/throttled` or `vendor/quota-exhausted` while the mailbox or
+   * the vendor rests. Throws Failure `store/*`.
+   */
   async take(caller: Caller): Promise<void> {
     const keys = this.#keysOf(caller)
     const wishes = keys.map(({ key, perMinute }) => {
@@ -145,6 +113,10 @@ class SharedBudget implements Budget {
     }
   }
 
+  /**
+   * Remembers for all processes what a failed call said about when to come back.
+   * Throws Failure `store/*`.
+   */
   async heard(caller: Caller, failure: Failure): Promise<void> {
     if (failure.retryAt === undefined) return
     const micros = failure.retryAt - this.#deps.clock.now()

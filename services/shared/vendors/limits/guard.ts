@@ -3,24 +3,18 @@
 // Invariants: no call goes out inside a rest, beyond a budget or through an open breaker, and
 // what a method of the port sends is counted call by call; a refused call fails at once as
 // `throttled` with `retryAt`, so a unit backs off without an attempt being counted, and nothing
-// waits here behind a gate that may close meanwhile. That a vendor refuses everybody is told to
+// waits here behind a gate that may close meanwhile. That a vendor refuses everybody reaches
 // all processes as a rest.
 import { performance } from 'node:perf_hooks'
 import { Failure, type FailureCode } from '#shared/domain/failure.ts'
+import type { BudgetStore } from '#shared/domain/call-budget.ts'
 import type { VendorName } from '#shared/domain/ids.ts'
 import type { Clock } from '#shared/process/clock.ts'
 import type { Logger } from '#shared/process/log.ts'
 import { pause } from '#shared/process/loop.ts'
 import { metrics } from '#shared/process/metrics.ts'
-import { createBreaker, OUTAGES, REFUSALS, type Breaker, type Watch } from './breaker.ts'
-import {
-  createBudget,
-  refusalsKey,
-  type Budget,
-  type BudgetStore,
-  type Caller,
-  type Quota,
-} from './budget.ts'
+import { Breaker, OUTAGES, REFUSALS, type Watch } from './breaker.ts'
+import { Budget, refusalsKey, type Caller, type Quota } from './budget.ts'
 import { createLimiter, type Limiter } from './limiter.ts'
 import type { EachCall } from '../vendor.ts'
 
@@ -88,7 +82,7 @@ class VendorGuard implements Guard {
   constructor(vendor: VendorName, deps: GuardDeps) {
     this.#vendor = vendor
     this.#deps = deps
-    this.#budget = createBudget({ ...deps, vendor })
+    this.#budget = new Budget({ ...deps, vendor })
     const breakers = (watch: Watch) => ({
       api: breakerOf(vendor, 'api', watch, deps),
       login: breakerOf(vendor, 'login', watch, deps),
@@ -157,7 +151,7 @@ class VendorGuard implements Guard {
     try {
       await this.#budget.heard(caller, error)
     } catch (trouble) {
-      // The failure of the call counts more: whoever asked records it with the same floor.
+      // The failure of the call counts more: its caller records it with the same floor.
       this.#deps.logger.info({ err: trouble }, 'a rest could not be stored for the other processes')
     }
   }
@@ -180,7 +174,7 @@ function breakerOf(vendor: VendorName, endpoint: Caller['endpoint'], watch: Watc
       logger.info({ err: error, ...labels }, 'a rest could not be stored for the other processes')
     })
   }
-  return createBreaker({
+  return new Breaker({
     vendor: endpoint === 'api' ? name : `The login of ${name}`,
     watch,
     clock,
@@ -190,7 +184,7 @@ function breakerOf(vendor: VendorName, endpoint: Caller['endpoint'], watch: Watc
     changed: (state, cause) => {
       metrics.vendorBreaker.record(state === 'open' ? 1 : 0, labels)
       const text = state === 'open' ? OPEN_TEXT[watch.code] : 'the vendor answers again'
-      // Refusals of everybody end by themselves only when they are the vendor's fault.
+      // Refusals of everybody end without an operator only when they are the vendor's fault.
       logger[isOutage || state === 'closed' ? 'warn' : 'error']({ ...labels, code: cause }, text)
     },
   })

@@ -33,7 +33,7 @@ export function createLimiter(limits: { perKey: number; waitingMax: number; wait
       } else await turn(gate, signal, waitMs)
       return {
         [Symbol.dispose]() {
-          // The place is handed to the next in line, so `running` only falls when nobody waits.
+          // The place is handed to the next in line, so `running` only falls when no call waits.
           const next = gate.waiting.shift()
           if (next) next()
           else if (--gate.running === 0) gates.delete(key)

@@ -1,8 +1,9 @@
 // How fast calls go out again when a vendor has come back, so that what waited for it does not fall
-// on it at once. Invariants: until a minute has passed without anybody waiting, calls go out one by
-// one at a rate that follows from the usual second before the outage; who has to wait has a turn of
-// its own, so nobody comes twice in vain; no turn lies further away than a unit waits. In the hands
-// of the breaker, per process and endpoint like it. Time is monotonic and given by the caller.
+// on it at once. Invariants: until a minute has passed in which no caller waited, calls go out one
+// by one at a rate that follows from the usual second before the outage; who has to wait has a turn
+// of its own, so no caller comes twice in vain; no turn lies further away than a unit waits. In the
+// hands of the breaker, per process and endpoint like it. Time is monotonic and given by the
+// caller.
 
 /**
  * Of the usual second before: the usual work, and half as much of what waited.
@@ -20,7 +21,7 @@ export const RATE_MIN = 5
  */
 const DOUBLES_AFTER_MS = 60_000
 /**
- * What was told to come back during the outage comes within its backoff;
+ * What was sent away during the outage comes back within its backoff;
  * later than this the herd is over.
  */
 const QUIET_MS = 60_000

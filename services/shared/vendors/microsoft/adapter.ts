@@ -5,22 +5,16 @@
 // https://learn.microsoft.com/graph/change-notifications-overview
 import { Failure } from '#shared/domain/failure.ts'
 import type { Micros } from '#shared/domain/ids.ts'
+import type { VendorCalendar } from '#shared/domain/calendar.ts'
 import { withoutEndSlashes } from '#shared/process/address.ts'
 import { systemClock, type Clock } from '#shared/process/clock.ts'
 import type { Secret } from '#shared/process/secret.ts'
-import { boundedItems, pathSegment, readAs } from '../answer.ts'
+import { boundedItems, pathSegment, readAs, wholeList, type Refused } from '../answer.ts'
 import { cleanLine, isAccountId, isPresent, LABEL_MAX, parseInstant } from '../storable.ts'
 import { createOAuth, type OAuthSettings } from '../oauth.ts'
-import type {
-  ChannelRequest,
-  OpenedChannel,
-  RenewedChannel,
-  Vendor,
-  VendorAccount,
-  VendorCalendar,
-} from '../vendor.ts'
+import type { ChannelRequest, OpenedChannel, RenewedChannel, Vendor, VendorAccount } from '../vendor.ts'
 import { odataSelect } from '../wire-fields.ts'
-import { createGraph, through, type Graph, type Outcome } from './call.ts'
+import { createGraph, type Graph } from './call.ts'
 import { readProblem } from './errors.ts'
 import { wireCalendar, wireMailbox, wirePage, wireSubscription, wireUser } from './wire.ts'
 
@@ -39,8 +33,6 @@ const NATIONAL_GRAPHS = new Set([
   'microsoftgraph.chinacloudapi.cn',
 ])
 const CALENDARS_PER_PAGE = 100
-/** 4 000 calendars; a list that goes on is a loop. */
-const CALENDAR_PAGES_MAX = 40
 /**
  * The documentation says 10 080, the service answers "can only be 10070 minutes in the
  * future". It counts them by its own clock and refuses what ends later, so an hour is
@@ -50,7 +42,7 @@ const CHANNEL_LIFE_MAX_MS = (10_070 - 60) * 60_000
 /** The ids of notifications follow this header for the life of the subscription. */
 const PREFER_IDS = 'IdType="ImmutableId"'
 
-export interface MicrosoftConfig {
+interface MicrosoftConfig {
   /** Address of Graph without the version; a path is kept. */
   readonly apiUrl: string
   /** Address of the sign-in server, without the tenant. */
@@ -65,25 +57,23 @@ export interface MicrosoftConfig {
 
 /** The Microsoft adapter. */
 export function createMicrosoft(config: MicrosoftConfig, clock: Clock = systemClock): Vendor {
-  const graph = createGraph(config.apiUrl, clock)
+  const graphAs = createGraph(config.apiUrl, clock)
   return {
     name: 'microsoft',
     ...createOAuth(oauthSettings(config), clock),
-    account: (accessToken, signal) => account(graph, accessToken, signal),
-    listCalendars: (accessToken, signal, each) => listCalendars(through(graph, each), accessToken, signal),
-    async fetchPage(accessToken, request, signal, each) {
+    account: (...as) => account(graphAs(...as)),
+    listCalendars: (token, signal, each) => listCalendars(graphAs(token, signal, each), signal),
+    async fetchPage(token, request, ...how) {
       const { fetchPage } = await import('./read-page.ts')
-      return fetchPage({ graph: through(graph, each), clock }, { accessToken, request, signal })
+      return fetchPage({ graph: graphAs(token, ...how), clock, request })
     },
-    async lookUp(accessToken, request, signal, each) {
-      const { lookUp } = await import('./look-up.ts')
-      return lookUp(through(graph, each), accessToken, request, signal)
+    async lookUp(token, request, ...how) {
+      const { lookUp } = await import('./details.ts')
+      return lookUp(graphAs(token, ...how), request)
     },
-    openChannel: (accessToken, request, signal) =>
-      openChannel({ graph, clock }, accessToken, request, signal),
-    renewChannel: (accessToken, channel, signal) =>
-      renewChannel({ graph, clock }, accessToken, channel, signal),
-    stopChannel: (accessToken, channel, signal) => stopChannel(graph, accessToken, channel.channelId, signal),
+    openChannel: (token, request, signal) => openChannel(graphAs(token, signal), clock, request),
+    renewChannel: (token, channel, signal) => renewChannel(graphAs(token, signal), clock, channel),
+    stopChannel: (token, channel, signal) => stopChannel(graphAs(token, signal), channel),
   }
 }
 
@@ -144,9 +134,9 @@ function approvalUrl({ loginUrl, tenant, clientId }: MicrosoftConfig): string {
 }
 
 /** The account's id is stable; its address is not. */
-async function account(graph: Graph, accessToken: string, signal: AbortSignal): Promise<VendorAccount> {
+async function account(graph: Graph): Promise<VendorAccount> {
   const query = { $select: odataSelect(wireUser) }
-  const outcome = await graph.call({ accessToken, subject: 'account', path: '/me', query }, signal)
+  const outcome = await graph.call({ subject: 'account', path: '/me', query })
   if (outcome.kind === 'refused') throw outcome.failure
   const user = readAs(wireUser, outcome.data, { vendor: VENDOR, what: 'user' })
   if (!isAccountId(user.id))
@@ -155,49 +145,32 @@ async function account(graph: Graph, accessToken: string, signal: AbortSignal): 
   return { id: user.id, label: names.map((name) => cleanLine(name, LABEL_MAX)).find(isPresent) ?? null }
 }
 
-async function listCalendars(
-  graph: Graph,
-  accessToken: string,
-  signal: AbortSignal,
-): Promise<VendorCalendar[]> {
+async function listCalendars(graph: Graph, signal: AbortSignal): Promise<VendorCalendar[]> {
   const { mapCalendar, ownerIn } = await import('./map.ts')
-  const found: unknown[] = []
-  let path = '/me/calendars'
-  let query: Record<string, string> = {
-    $top: String(CALENDARS_PER_PAGE),
-    $select: odataSelect(wireCalendar),
-  }
-  for (let page = 0; page < CALENDAR_PAGES_MAX; page += 1) {
-    const outcome = await graph.call({ accessToken, subject: 'account', path, query }, signal)
+  const query = { $top: String(CALENDARS_PER_PAGE), $select: odataSelect(wireCalendar) }
+  const found = await wholeList(async (link) => {
+    const at = link === null ? { path: '/me/calendars', query } : { path: link, query: {} }
+    const outcome = await graph.call({ subject: 'account', ...at })
     if (outcome.kind === 'refused') throw outcome.failure
     const data = readAs(wirePage, outcome.data, { vendor: VENDOR, what: 'calendar list' })
-    found.push(...boundedItems(data.value))
-    boundedItems(found)
     const next = data['@odata.nextLink']
-    if (!next) {
-      const mailbox = { owner: ownerIn(found), timeZone: await zoneOfMailbox(graph, accessToken, signal) }
-      return found.flatMap((item) => mapCalendar(item, mailbox) ?? [])
-    }
-    path = graph.linkHere(next)
-    query = {}
-  }
-  throw new Failure(
-    'vendor/unreadable-answer',
-    `The calendar list did not end after ${CALENDAR_PAGES_MAX} pages.`,
-  )
+    return { items: boundedItems(data.value), next: next && graph.linkHere(next) }
+  })
+  const mailbox = { owner: ownerIn(found), timeZone: await zoneOfMailbox(graph, signal) }
+  return found.flatMap((item) => mapCalendar(item, mailbox) ?? [])
 }
 
 /**
- * The zone that the mailbox lives in; null when it may not be read, has no name that anybody knows,
+ * The zone that the mailbox lives in; null when it may not be read, has no known name,
  * or no answer came: nothing but where a day begins hangs on it.
  * learn.microsoft.com/graph/api/user-get-mailboxsettings, read 2026-11-29.
  */
-async function zoneOfMailbox(graph: Graph, accessToken: string, signal: AbortSignal): Promise<string | null> {
+async function zoneOfMailbox(graph: Graph, signal: AbortSignal): Promise<string | null> {
   const { ianaZoneOf } = await import('./zones.ts')
   const query = { $select: odataSelect(wireMailbox) }
   try {
     const path = '/me/mailboxSettings'
-    const outcome = await graph.call({ accessToken, subject: 'account', path, query }, signal)
+    const outcome = await graph.call({ subject: 'account', path, query })
     const name = outcome.kind === 'ok' ? wireMailbox.safeParse(outcome.data).data?.timeZone : null
     return name ? ianaZoneOf(name) : null
   } catch (error) {
@@ -206,17 +179,7 @@ async function zoneOfMailbox(graph: Graph, accessToken: string, signal: AbortSig
   }
 }
 
-interface ChannelDeps {
-  readonly graph: Graph
-  readonly clock: Clock
-}
-
-async function openChannel(
-  { graph, clock }: ChannelDeps,
-  accessToken: string,
-  request: ChannelRequest,
-  signal: AbortSignal,
-): Promise<OpenedChannel> {
+async function openChannel(graph: Graph, clock: Clock, request: ChannelRequest): Promise<OpenedChannel> {
   const body = {
     changeType: 'created,updated,deleted',
     notificationUrl: request.callbackUrl,
@@ -225,10 +188,8 @@ async function openChannel(
     expirationDateTime: expiration(clock, request.lifeMs),
     clientState: request.token,
   }
-  const outcome = await graph.call(
-    { accessToken, subject: 'calendar', path: '/subscriptions', method: 'POST', body, prefer: PREFER_IDS },
-    signal,
-  )
+  const call = { subject: 'calendar', path: '/subscriptions', method: 'POST', body } as const
+  const outcome = await graph.call({ ...call, prefer: PREFER_IDS })
   if (outcome.kind === 'refused') return refusedChannel(outcome)
   const { id, expirationDateTime } = readAs(wireSubscription, outcome.data, CHANNEL)
   const expiresAt = readExpiration(expirationDateTime ?? body.expirationDateTime)
@@ -236,16 +197,16 @@ async function openChannel(
 }
 
 /**
- * Graph writes ids into resources as they are: `=` needs no escape there, and whoever compares
- * texts finds it.
+ * Graph writes ids into resources as they are: `=` needs no escape there, and a comparison of texts
+ * finds it.
  */
 function resourceSegment(id: string): string {
   return pathSegment(id, VENDOR).replaceAll('%3D', '=')
 }
 
 /**
- * A mailbox takes 1 000 subscriptions of all apps together, a tenant and an app in it so many that
- * nobody documents; room may come back. The words are those of public reports: "maximum number",
+ * A mailbox takes 1 000 subscriptions of all apps together, a tenant and an app in it a number that
+ * is not documented; room may come back. The words are those of public reports: "maximum number",
  * "'SubscriptionCountReached' has reached limit of '1000'. Please retry after '12/31/9999'", "has
  * reached its limit of '1' … subscription on tenant" (status 403, 429 and 400).
  * Source: learn.microsoft.com/graph/change-notifications-overview,
@@ -257,7 +218,7 @@ const LIMIT = /maximum number|SubscriptionCountReached|reached (?:its|the)? ?lim
  * Calendars of others cannot be subscribed to with a person's own consent,
  * and some tenants know no subscriptions at all.
  */
-function refusedChannel({ answer, failure }: Outcome & { kind: 'refused' }): OpenedChannel {
+function refusedChannel({ answer, failure }: Refused): OpenedChannel {
   const problem = readProblem(answer.data)
   if ([400, 403, 429].includes(answer.status) && LIMIT.test(problem?.message ?? ''))
     return { kind: 'limit-reached' }
@@ -269,14 +230,13 @@ function refusedChannel({ answer, failure }: Outcome & { kind: 'refused' }): Ope
 }
 
 async function renewChannel(
-  { graph, clock }: ChannelDeps,
-  accessToken: string,
+  graph: Graph,
+  clock: Clock,
   { channelId, lifeMs }: { channelId: string; lifeMs: number },
-  signal: AbortSignal,
 ): Promise<RenewedChannel> {
   const body = { expirationDateTime: expiration(clock, lifeMs) }
   const path = subscriptionPath(channelId)
-  const outcome = await graph.call({ accessToken, subject: 'channel', path, method: 'PATCH', body }, signal)
+  const outcome = await graph.call({ subject: 'channel', path, method: 'PATCH', body })
   if (outcome.kind === 'ok') {
     const { expirationDateTime } = readAs(wireSubscription, outcome.data, CHANNEL)
     return { kind: 'renewed', expiresAt: readExpiration(expirationDateTime ?? body.expirationDateTime) }
@@ -285,14 +245,9 @@ async function renewChannel(
   throw outcome.failure
 }
 
-async function stopChannel(
-  graph: Graph,
-  accessToken: string,
-  channelId: string,
-  signal: AbortSignal,
-): Promise<void> {
+async function stopChannel(graph: Graph, { channelId }: { channelId: string }): Promise<void> {
   const path = subscriptionPath(channelId)
-  const outcome = await graph.call({ accessToken, subject: 'channel', path, method: 'DELETE' }, signal)
+  const outcome = await graph.call({ subject: 'channel', path, method: 'DELETE' })
   if (outcome.kind === 'refused' && !isChannelGone(outcome)) throw outcome.failure
 }
 
@@ -303,7 +258,7 @@ function subscriptionPath(channelId: string): string {
 }
 
 /** Which code comes with an expired or unknown subscription is not documented; the status is. */
-function isChannelGone({ answer }: Outcome & { kind: 'refused' }): boolean {
+function isChannelGone({ answer }: Refused): boolean {
   return (answer.status === 404 || answer.status === 410) && readProblem(answer.data) !== null
 }
 

@@ -7,24 +7,16 @@ import type { Client, Context, GraphRequest } from '@microsoft/microsoft-graph-c
 import { Failure } from '#shared/domain/failure.ts'
 import { withoutEndSlashes } from '#shared/process/address.ts'
 import type { Clock } from '#shared/process/clock.ts'
-import { brokenLibrary, parseJson, type Answer } from '../answer.ts'
+import { brokenLibrary, parseJson, type CallSubject, type Outcome } from '../answer.ts'
 import { createBoundedFetch } from '../fetch.ts'
 import { sendAtOnce, type EachCall } from '../vendor.ts'
-import { failureOfAnswer, type CallSubject } from './errors.ts'
+import { failureOfAnswer } from './errors.ts'
 
 const VERSION = 'v1.0'
 /** Links have a few kB. */
 const LINK_MAX = 16_384
 
-/**
- * A refusal stays a value here, because some are expected: only the caller of `call` knows which.
- */
-export type Outcome =
-  | { readonly kind: 'ok'; readonly data: unknown }
-  | { readonly kind: 'refused'; readonly answer: Answer; readonly failure: Failure }
-
-export interface GraphCall {
-  readonly accessToken: string
+interface GraphCall {
   readonly subject: CallSubject
   /** Without the version, each part encoded; or a link that `followable` accepted. */
   readonly path: string
@@ -35,9 +27,10 @@ export interface GraphCall {
   readonly body?: object
 }
 
+/** Graph for one method of the port: with its token and signal, through its `each`. */
 export interface Graph {
   /** Throws Failure when no answer came, and the signal's reason when that aborts. */
-  call(request: GraphCall, signal: AbortSignal): Promise<Outcome>
+  call(request: GraphCall): Promise<Outcome>
   /** The link if it leads to the configured Graph and nowhere else, else null. */
   followable(link: string): string | null
   /**
@@ -48,18 +41,22 @@ export interface Graph {
 }
 
 /** Graph below this address; a path of the address is kept. */
-export function createGraph(apiUrl: string, clock: Clock): Graph {
+export function createGraph(
+  apiUrl: string,
+  clock: Clock,
+): (accessToken: string, signal: AbortSignal, each?: EachCall) => Graph {
   const base = new URL(`${withoutEndSlashes(apiUrl)}/${VERSION}/`)
   const send = createBoundedFetch()
-  return {
-    async call(request, signal) {
-      signal.throwIfAborted()
-      const response = await ask(send, base, request, signal)
-      const data = parseJson(await response.text())
-      if (response.ok) return { kind: 'ok', data }
-      const answer = { status: response.status, headers: response.headers, data }
-      return { kind: 'refused', answer, failure: failureOfAnswer(answer, request.subject, clock.now()) }
-    },
+  return (accessToken, signal, each = sendAtOnce) => ({
+    call: (request) =>
+      each(async () => {
+        signal.throwIfAborted()
+        const response = await ask(send, base, request, { accessToken, signal })
+        const data = parseJson(await response.text())
+        if (response.ok) return { kind: 'ok', data }
+        const answer = { status: response.status, headers: response.headers, data }
+        return { kind: 'refused', answer, failure: failureOfAnswer(answer, request.subject, clock.now()) }
+      }),
     followable,
     linkHere(link) {
       const here = followable(link)
@@ -69,7 +66,7 @@ export function createGraph(apiUrl: string, clock: Clock): Graph {
         'Microsoft sent a link that leads elsewhere, which is never followed.',
       )
     },
-  }
+  })
 
   function followable(link: string): string | null {
     // Printable ASCII, as every URL on the wire: it can be stored and sent as it stands.
@@ -86,14 +83,14 @@ export function createGraph(apiUrl: string, clock: Clock): Graph {
   }
 }
 
-/** The same Graph, each of whose calls is sent through `each`. */
-export function through(graph: Graph, each: EachCall = sendAtOnce): Graph {
-  return { ...graph, call: (request, signal) => each(() => graph.call(request, signal)) }
-}
-
 type Send = ReturnType<typeof createBoundedFetch>
 
-async function ask(send: Send, base: URL, request: GraphCall, signal: AbortSignal): Promise<Response> {
+async function ask(
+  send: Send,
+  base: URL,
+  request: GraphCall,
+  { accessToken, signal }: { readonly accessToken: string; readonly signal: AbortSignal },
+): Promise<Response> {
   const { Client, ResponseType } = await import('@microsoft/microsoft-graph-client')
   const { path, method = 'GET', body = {} } = request
   const isLink = /^https?:/i.test(path)
@@ -108,7 +105,7 @@ async function ask(send: Send, base: URL, request: GraphCall, signal: AbortSigna
           const url = new URL(isLink ? path : String(context.request))
           if (url.origin !== base.origin) throw new Failure('internal/defect', 'A call would leave Graph.')
           const headers = new Headers(context.options?.headers as Record<string, string>)
-          headers.set('Authorization', `Bearer ${request.accessToken}`)
+          headers.set('Authorization', `Bearer ${accessToken}`)
           context.response = await send(isLink ? path : url, { ...context.options, headers, signal })
         } catch (error) {
           thrown = error

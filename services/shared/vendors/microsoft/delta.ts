@@ -5,9 +5,10 @@ import type { z } from 'zod'
 import { Failure } from '#shared/domain/failure.ts'
 import { shrunkSize } from '#shared/domain/page-limits.ts'
 import type { Reading } from '#shared/domain/reading.ts'
+import type { PageItem } from '#shared/domain/plan.ts'
 import type { Clock } from '#shared/process/clock.ts'
 import { boundedItems, pathSegment, readAs } from '../answer.ts'
-import type { Page, PageItem, PageRequest } from '../vendor.ts'
+import type { Page, PageRequest } from '../vendor.ts'
 import type { Graph } from './call.ts'
 import { isTokenExpired } from './errors.ts'
 import { mapRow } from './map.ts'
@@ -34,24 +35,18 @@ function preferDelta({ shrunk = 0, reading = 'usual' }: PageRequest): string {
   return `odata.maxpagesize=${shrunkSize(usual, shrunk)}, ${PREFER_EVENTS}`
 }
 
-export interface DeltaDeps {
+/** What is asked for, and where. */
+export interface Asking {
   readonly graph: Graph
   readonly clock: Clock
-}
-
-/** Who asks, for what, until when. */
-export interface Asking {
-  readonly accessToken: string
   readonly request: PageRequest
-  readonly signal: AbortSignal
 }
 
-export type DeltaPage = z.output<typeof wirePage>
+type DeltaPage = z.output<typeof wirePage>
 
 /** The page of a delta at a link; null is the first page of the run. */
 export async function callDelta(
-  { graph }: DeltaDeps,
-  { accessToken, request, signal }: Asking,
+  { graph, request }: Asking,
   link: string | null,
 ): Promise<DeltaPage | 'expired'> {
   const token = link ?? request.cursor
@@ -59,16 +54,12 @@ export async function callDelta(
   // Kept from another Graph than the one that is configured now,
   // or tampered with: it is of no use here.
   if (path === null) return 'expired'
-  const outcome = await graph.call(
-    {
-      accessToken,
-      subject: 'calendar',
-      path,
-      prefer: preferDelta(request),
-      ...(token === null ? { query: windowQuery(request) } : {}),
-    },
-    signal,
-  )
+  const outcome = await graph.call({
+    subject: 'calendar',
+    path,
+    prefer: preferDelta(request),
+    ...(token === null ? { query: windowQuery(request) } : {}),
+  })
   if (outcome.kind === 'ok') {
     const page = readAs(wirePage, outcome.data, { vendor: VENDOR, what: 'page of changes' })
     boundedItems(page.value)
@@ -79,7 +70,7 @@ export async function callDelta(
 }
 
 /** Calendar-scoped, because `/me/events` knows the events of one's own calendars only. */
-export function calendarPath({ vendorCalendarId }: PageRequest): string {
+export function calendarPath({ vendorCalendarId }: Pick<PageRequest, 'vendorCalendarId'>): string {
   return `/me/calendars/${pathSegment(vendorCalendarId, VENDOR)}`
 }
 
@@ -134,7 +125,7 @@ export function sortRows(data: DeltaPage, seen: ReadonlySet<string>): SortedRows
       if (row.item.kind === 'event') removed.delete(row.item.event.vendorEventId)
     }
   }
-  // A series that is read anyway tells by itself whether it is gone.
+  // The reading of a series finds whether it is gone.
   for (const id of series.keys()) removed.delete(id)
   return { items, unreadable, series: [...series.values()], removed: [...removed] }
 }

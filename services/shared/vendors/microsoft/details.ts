@@ -6,10 +6,12 @@ import { Failure } from '#shared/domain/failure.ts'
 import type { Micros } from '#shared/domain/ids.ts'
 import { PAGE_ITEMS_MAX, shrunkSize } from '#shared/domain/page-limits.ts'
 import { isOutside } from '#shared/domain/window.ts'
-import { pathSegment, readAs } from '../answer.ts'
-import type { Page, PageItem } from '../vendor.ts'
+import type { PageItem } from '#shared/domain/plan.ts'
+import { pathSegment, readAs, type Refused } from '../answer.ts'
+import { mapAll, standsThere } from '../storable.ts'
+import type { LookUpRequest, Page, PageRequest, Vendor } from '../vendor.ts'
 import { odataSelect } from '../wire-fields.ts'
-import type { Outcome } from './call.ts'
+import type { Graph } from './call.ts'
 import {
   calendarPath,
   callDelta,
@@ -18,21 +20,20 @@ import {
   sortRows,
   windowQuery,
   type Asking,
-  type DeltaDeps,
 } from './delta.ts'
 import { isNotFound } from './errors.ts'
 import { mapEvent, mapRow } from './map.ts'
-import { placeAfter, versionKey, type Details, type PendingSeries, type Place } from './page-token.ts'
+import { nextFromPlace, versionKey, type Details, type PendingSeries, type Place } from './page-token.ts'
 import { wireEvent, wirePage } from './wire.ts'
 
 const VENDOR = 'Microsoft'
 /**
- * Bounds how much stands behind one turn of the port, which is one alone where that was too large;
+ * Bounds how much stands behind one call of the port, which is one alone where that was too large;
  * how many calls run at a time is for the caller to say.
  */
 const AT_ONCE = 3
 /**
- * How long two places of Graph may tell differently of a change before that is taken for the truth.
+ * How long two places of Graph may differ about a change before that is taken for the truth.
  */
 const LAG_MICROS = 60_000_000
 /** A daily series has 395 occurrences in the window, and Outlook has no shorter step. */
@@ -59,7 +60,6 @@ interface Found {
  * asked again and is gone.
  */
 export async function readDetails(
-  deps: DeltaDeps,
   asking: Asking,
   place: Place & { readonly details: Details },
 ): Promise<Page | 'expired'> {
@@ -68,11 +68,11 @@ export async function readDetails(
   const removed = details.removed.slice(0, atOnce)
   const series = details.series.slice(0, atOnce - removed.length)
   const found = await Promise.all([
-    ...removed.map((id) => lookFor(deps, asking, id, details)),
-    ...series.map((one) => readSeries(deps, asking, one)),
+    ...removed.map((id) => lookFor(asking, id, details)),
+    ...series.map((one) => readSeries(asking, one)),
   ])
   const missing = series.filter((_one, i) => found[removed.length + i] === 'missing')
-  const gone = missing.length > 0 ? await areGone(deps, asking, details, missing) : []
+  const gone = missing.length > 0 ? await areGone(asking, details, missing) : []
   if (gone === 'expired') return 'expired'
   const read = found.filter((one) => one !== 'missing')
   const open = {
@@ -88,25 +88,20 @@ export async function readDetails(
     unreadable: read.flatMap(({ unreadable }) => unreadable),
     hasMoved: read.some((one) => one.hasMoved === true),
     completes: true,
-    next: placeAfter({ link: null, details: isDone ? null : open, seen: [...new Set(seen)] }, details.onward),
+    next: nextFromPlace(
+      { link: null, details: isDone ? null : open, seen: [...new Set(seen)] },
+      details.onward,
+    ),
   }
 }
 
 /** A series by its instances in the window. 'missing' when Graph does not know it. */
-async function readSeries(
-  deps: DeltaDeps,
-  asking: Asking,
-  series: PendingSeries,
-): Promise<Found | 'missing'> {
-  const rows = await readFresh(deps, asking, series)
+async function readSeries(asking: Asking, series: PendingSeries): Promise<Found | 'missing'> {
+  const rows = await readFresh(asking, series)
   if (rows === 'missing') return 'missing'
-  const items: PageItem[] = []
-  const unreadable: Page['unreadable'][number][] = []
+  const { items, unreadable } = mapAll(rows, mapEvent)
   const keys = new Set(series.keys)
   for (const raw of rows) {
-    const mapped = mapEvent(raw)
-    if (mapped.kind === 'item') items.push(mapped.item)
-    else unreadable.push({ vendorEventId: mapped.vendorEventId, problem: mapped.problem })
     const row = mapRow(raw)
     const key = row.kind === 'series' ? versionKey(series.id, row.etag) : null
     if (key !== null) keys.add(key)
@@ -118,22 +113,21 @@ async function readSeries(
 }
 
 /**
- * The instances of a series, in no older state than the delta told of. Only a change of the last
+ * The instances of a series, in no older state than the delta named. Only a change of the last
  * minute is doubted, and only when no plain occurrence has its time of change.
  */
 async function readFresh(
-  deps: DeltaDeps,
   asking: Asking,
   { id, changedAt }: PendingSeries,
 ): Promise<readonly unknown[] | 'missing'> {
-  const rows = await readInstances(deps, asking, id)
-  if (rows === 'missing' || changedAt === null || !isRecent(deps, changedAt)) return rows
+  const rows = await readInstances(asking, id)
+  if (rows === 'missing' || changedAt === null || !isRecent(asking, changedAt)) return rows
   if (rows.some((raw) => (plainChangedAt(raw) ?? -Infinity) >= changedAt)) return rows
-  const data = await readOne(deps, asking, id)
+  const data = await readOne(asking.graph, asking.request, id)
   if (data === 'missing') return 'missing'
   const master = mapRow(data)
   if (master.kind === 'series' && (master.changedAt ?? Infinity) < changedAt) throw notYet()
-  return readInstances(deps, asking, id)
+  return readInstances(asking, id)
 }
 
 /** Exceptions have times of change of their own. */
@@ -145,22 +139,34 @@ function plainChangedAt(raw: unknown): Micros | null {
     : null
 }
 
-function readOne(deps: DeltaDeps, asking: Asking, id: string): Promise<unknown> {
-  return readAt(deps, asking, `${calendarPath(asking.request)}/events/${pathSegment(id, VENDOR)}`)
+/**
+ * The port's `lookUp`. An id that names a series now is no event any more: its occurrences have ids
+ * of their own.
+ */
+export async function lookUp(graph: Graph, asked: LookUpRequest): ReturnType<Vendor['lookUp']> {
+  const data = await readOne(graph, asked, asked.vendorEventId)
+  if (data === 'missing') return 'gone'
+  const row = mapRow(data)
+  if (row.kind === 'series' && row.seriesId === asked.vendorEventId) return 'gone'
+  return standsThere(mapEvent(data), asked.window) ? 'there' : 'gone'
 }
 
-async function readAt({ graph }: DeltaDeps, { accessToken, signal }: Asking, path: string): Promise<unknown> {
+function readOne(
+  graph: Graph,
+  calendar: Pick<PageRequest, 'vendorCalendarId'>,
+  id: string,
+): Promise<unknown> {
+  return readAt(graph, `${calendarPath(calendar)}/events/${pathSegment(id, VENDOR)}`)
+}
+
+async function readAt(graph: Graph, path: string): Promise<unknown> {
   const query = { $select: FIELDS }
-  const outcome = await graph.call(
-    { accessToken, subject: 'calendar', path, query, prefer: PREFER_EVENTS },
-    signal,
-  )
+  const outcome = await graph.call({ subject: 'calendar', path, query, prefer: PREFER_EVENTS })
   return outcome.kind === 'ok' ? outcome.data : orMissing(outcome)
 }
 
 async function readInstances(
-  { graph }: DeltaDeps,
-  { accessToken, request, signal }: Asking,
+  { graph, request }: Asking,
   seriesId: string,
 ): Promise<readonly unknown[] | 'missing'> {
   const pages: (readonly unknown[])[] = []
@@ -173,8 +179,7 @@ async function readInstances(
     $top: String(Math.max(INSTANCES_PER_PAGE_MIN, shrunkSize(INSTANCES_PER_PAGE, request.shrunk ?? 0))),
   }
   for (let page = 0; page < INSTANCE_PAGES_MAX; page += 1) {
-    const call = { accessToken, subject: 'calendar', path, query, prefer: PREFER_EVENTS } as const
-    const outcome = await graph.call(call, signal)
+    const outcome = await graph.call({ subject: 'calendar', path, query, prefer: PREFER_EVENTS })
     if (outcome.kind === 'refused') return orMissing(outcome)
     const data = readAs(wirePage, outcome.data, { vendor: VENDOR, what: 'list of occurrences' })
     pages.push(data.value)
@@ -193,20 +198,20 @@ async function readInstances(
 }
 
 /** What became of an event that the delta says is removed. */
-async function lookFor(deps: DeltaDeps, asking: Asking, id: string, { readAt }: Details): Promise<Found> {
-  const data = await readOne(deps, asking, id)
+async function lookFor(asking: Asking, id: string, { readAt }: Details): Promise<Found> {
+  const data = await readOne(asking.graph, asking.request, id)
   const gone = { items: removalOf(id), unreadable: [], keys: [] }
-  if (data === 'missing') return { ...gone, hasMoved: await isElsewhere(deps, asking, id) }
+  if (data === 'missing') return { ...gone, hasMoved: await isElsewhere(asking, id) }
   const row = mapRow(data)
   const isSeries = row.kind === 'series' && row.seriesId === id
   const found = isSeries
-    ? await readSeries(deps, asking, { id, createdAt: null, changedAt: null, keys: [] })
+    ? await readSeries(asking, { id, createdAt: null, changedAt: null, keys: [] })
     : eventIn(data)
   if (found === 'missing') return gone
   const isThere = found.items.some(
     (item) => item.kind === 'event' && !isOutside(item.event, asking.request.window),
   )
-  if (isThere && isRecent(deps, readAt)) throw notYet()
+  if (isThere && isRecent(asking, readAt)) throw notYet()
   return found
 }
 
@@ -216,12 +221,12 @@ async function lookFor(deps: DeltaDeps, asking: Asking, id: string, { readAt }: 
  * Whether it finds what lies among the deleted items too is not documented; then the account's
  * other calendars are read once in vain.
  */
-async function isElsewhere(deps: DeltaDeps, asking: Asking, id: string): Promise<boolean> {
-  const data = await readAt(deps, asking, `/me/events/${pathSegment(id, VENDOR)}`)
+async function isElsewhere({ graph, request }: Asking, id: string): Promise<boolean> {
+  const data = await readAt(graph, `/me/events/${pathSegment(id, VENDOR)}`)
   if (data === 'missing') return false
   const row = mapRow(data)
   if (row.kind === 'series') return true
-  return row.kind === 'item' && row.item.kind === 'event' && !isOutside(row.item.event, asking.request.window)
+  return row.kind === 'item' && row.item.kind === 'event' && !isOutside(row.item.event, request.window)
 }
 
 function eventIn(data: unknown): Found | 'missing' {
@@ -231,17 +236,16 @@ function eventIn(data: unknown): Found | 'missing' {
 
 /**
  * Removals of series that Graph does not know. One that was made a moment ago may not be readable
- * yet: so it is while the delta goes on naming it.
+ * yet: so it is while the delta still names it.
  */
 async function areGone(
-  deps: DeltaDeps,
   asking: Asking,
   details: Details,
   missing: readonly PendingSeries[],
 ): Promise<readonly PageItem[] | 'expired'> {
-  const young = missing.filter(({ createdAt }) => isRecent(deps, createdAt))
-  if (young.length > 0 && isRecent(deps, details.readAt)) {
-    const again = await callDelta(deps, asking, details.page)
+  const young = missing.filter(({ createdAt }) => isRecent(asking, createdAt))
+  if (young.length > 0 && isRecent(asking, details.readAt)) {
+    const again = await callDelta(asking, details.page)
     if (again === 'expired') return 'expired'
     const named = new Set(sortRows(again, new Set()).series.map(({ id }) => id))
     if (young.some(({ id }) => named.has(id))) throw notYet()
@@ -249,12 +253,12 @@ async function areGone(
   return missing.flatMap(({ id }) => removalOf(id))
 }
 
-function orMissing({ answer, failure }: Outcome & { kind: 'refused' }): 'missing' {
-  if ((answer.status === 404 || answer.status === 410) && isNotFound(answer.data)) return 'missing'
+function orMissing({ answer, failure }: Refused): 'missing' {
+  if (isNotFound(answer)) return 'missing'
   throw failure
 }
 
-function isRecent({ clock }: DeltaDeps, at: Micros | null): boolean {
+function isRecent({ clock }: Asking, at: Micros | null): boolean {
   return at !== null && Math.abs(clock.now() - at) < LAG_MICROS
 }
 

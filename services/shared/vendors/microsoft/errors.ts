@@ -6,14 +6,11 @@
 // …/graph/delta-query-overview
 import { Failure, type FailureCode } from '#shared/domain/failure.ts'
 import type { Micros } from '#shared/domain/ids.ts'
-import { reasonWord, type Answer } from '../answer.ts'
+import { reasonWord, type Answer, type CallSubject } from '../answer.ts'
 import { retryAtOf } from '../fetch.ts'
 import { wireError } from './wire.ts'
 
-/** What the failed call was about: an error of the same number means different things. */
-export type CallSubject = 'account' | 'calendar' | 'channel'
-
-export interface Problem {
+interface Problem {
   readonly code: string
   readonly message: string
 }
@@ -116,9 +113,9 @@ function codeOfForbidden(code: string, subject: CallSubject): FailureCode {
     : 'vendor/call-refused'
 }
 
-/** Whether an error body says in Graph's own words that the thing is not there. */
-export function isNotFound(data: unknown): boolean {
-  return isNotFoundCode(readProblem(data)?.code ?? '')
+/** Whether an answer says in Graph's own words that the thing is not there. */
+export function isNotFound({ status, data }: Answer): boolean {
+  return (status === 404 || status === 410) && isNotFoundCode(readProblem(data)?.code ?? '')
 }
 
 function isNotFoundCode(code: string): boolean {

@@ -1,7 +1,7 @@
 // Graph's event becomes ours; pure. An all-day event stays a date, a timed one becomes an exact
 // instant, and text is made fit for Postgres and Kafka (storable.ts says how). An item that cannot
-// be read is returned as such and costs nobody else its page. Times are asked for in UTC; one that
-// comes in another zone is read in that zone.
+// be read is returned as such and costs no other item its page. Times are asked for in UTC; one
+// that comes in another zone is read in that zone.
 import {
   isBusy,
   type CalendarEvent,
@@ -11,6 +11,7 @@ import {
   type Visibility,
 } from '#shared/domain/event.ts'
 import type { Micros } from '#shared/domain/ids.ts'
+import type { VendorCalendar } from '#shared/domain/calendar.ts'
 import {
   clean,
   cleanLine,
@@ -24,7 +25,6 @@ import {
   unreadable,
   type MappedItem,
 } from '../storable.ts'
-import type { VendorCalendar } from '../vendor.ts'
 import { wireCalendar, wireEvent, type WireEvent, type WireTime } from './wire.ts'
 import { dateIn, ianaZoneOf, instantIn, offsetZone } from './zones.ts'
 
@@ -51,7 +51,7 @@ const SENSITIVITIES = new Map<string, Visibility>([
 ])
 
 /** A row of a delta: what it is about, and, where it is an event of its own, the event. */
-export type DeltaRow =
+type DeltaRow =
   | MappedItem
   | { readonly kind: 'removed'; readonly vendorEventId: string }
   /**
@@ -94,7 +94,7 @@ export function mapEvent(raw: unknown): MappedItem {
 }
 
 /** What a calendar's entry does not say of itself. */
-export interface Mailbox {
+interface MailboxFacts {
   /** The address in the default calendar's entry: whose mailbox it is. */
   readonly owner: string | null
   /**
@@ -102,7 +102,7 @@ export interface Mailbox {
    */
   readonly timeZone: string | null
 }
-const UNKNOWN_MAILBOX: Mailbox = { owner: null, timeZone: null }
+const UNKNOWN_MAILBOX: MailboxFacts = { owner: null, timeZone: null }
 
 /**
  * One entry of the calendar list; null if it is not readable. Calendars that others share stand in
@@ -110,7 +110,7 @@ const UNKNOWN_MAILBOX: Mailbox = { owner: null, timeZone: null }
  * (learn.microsoft.com/graph/outlook-get-shared-events-calendars, read 2026-11-29), those of
  * Outlook itself (birthdays, holidays) cannot be edited.
  */
-export function mapCalendar(raw: unknown, mailbox: Mailbox = UNKNOWN_MAILBOX): VendorCalendar | null {
+export function mapCalendar(raw: unknown, mailbox: MailboxFacts = UNKNOWN_MAILBOX): VendorCalendar | null {
   const parsed = wireCalendar.safeParse(raw)
   if (!parsed.success || !isStorableId(parsed.data.id)) return null
   const { id, name, isDefaultCalendar, canEdit, canShare, owner } = parsed.data
@@ -203,7 +203,7 @@ function zoneOf(wire: WireEvent): string | null {
 /**
  * The zone whose midnights bound an all-day event: its name where that says more than UTC, which
  * Outlook on the web gives to events of people anywhere; else the offset at which the start was
- * told, of the event or of its original.
+ * given, of the event or of its original.
  */
 function zoneOfDay(wire: WireEvent): string | null {
   const named = zoneOf(wire)
@@ -220,7 +220,7 @@ function zoneOfDay(wire: WireEvent): string | null {
 
 const HALF_DAY_MICROS = 43_200_000_000
 const DAY_MINUTES = 1440
-/** Kiribati; what lies 12 hours and less behind is told as behind. */
+/** Kiribati; what lies 12 hours and less behind counts as behind. */
 const AHEAD_MINUTES_MAX = 14 * 60
 
 /** Minutes ahead of UTC, from the distance of a midnight there and one here, whole days apart. */

@@ -43,7 +43,7 @@ export type Details = NonNullable<Place['details']>
 export type PendingSeries = Details['series'][number]
 
 /** The place as a page token. */
-export function writePlace(place: Place): string {
+function writePlace(place: Place): string {
   return JSON.stringify({ ...place, seen: place.seen.slice(-SEEN_MAX) })
 }
 
@@ -56,8 +56,8 @@ export function readPlace(pageToken: string): Place | null {
   }
 }
 
-/** Where a run goes on: with details that are left, or where the last page of the delta led. */
-export function placeAfter(place: Place, onward: Details['onward']): Page['next'] {
+/** Where a run continues: with details that are left, or where the last page of the delta led. */
+export function nextFromPlace(place: Place, onward: Details['onward']): Page['next'] {
   if (place.details !== null) return { kind: 'more', pageToken: writePlace(place) }
   if (onward.kind === 'end') return { kind: 'end', cursor: onward.link }
   return { kind: 'more', pageToken: writePlace({ ...place, link: onward.link }) }

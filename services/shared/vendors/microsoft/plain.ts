@@ -6,7 +6,8 @@ import { Failure } from '#shared/domain/failure.ts'
 import { shrunkSize } from '#shared/domain/page-limits.ts'
 import { PLAIN_END } from '#shared/domain/reading.ts'
 import { boundedItems, readAs } from '../answer.ts'
-import type { CursorExpired, Page, PageItem } from '../vendor.ts'
+import { mapAll } from '../storable.ts'
+import type { CursorExpired, Page } from '../vendor.ts'
 import { odataSelect } from '../wire-fields.ts'
 import type { Graph } from './call.ts'
 import { calendarPath, PREFER_EVENTS, windowQuery, type Asking } from './delta.ts'
@@ -20,10 +21,7 @@ const EVENTS_PER_PAGE = 500
 const FIELDS = odataSelect(wireEvent)
 
 /** One page of a plain listing; its page token is the link. Throws Failure. */
-export async function readPlainly(
-  graph: Graph,
-  { accessToken, request, signal }: Asking,
-): Promise<Page | CursorExpired> {
+export async function readPlainly({ graph, request }: Asking): Promise<Page | CursorExpired> {
   const { pageToken, shrunk = 0 } = request
   const path = pageToken === null ? `${calendarPath(request)}/calendarView` : graph.followable(pageToken)
   if (path === null) return { kind: 'cursor-expired' }
@@ -32,22 +30,16 @@ export async function readPlainly(
     $select: FIELDS,
     $top: String(shrunkSize(EVENTS_PER_PAGE, shrunk)),
   }
-  const call = { accessToken, subject: 'calendar', path, prefer: PREFER_EVENTS } as const
-  const outcome = await graph.call(pageToken === null ? { ...call, query } : call, signal)
+  const call = { subject: 'calendar', path, prefer: PREFER_EVENTS } as const
+  const outcome = await graph.call(pageToken === null ? { ...call, query } : call)
   if (outcome.kind === 'refused') {
     const { answer, failure } = outcome
     if (pageToken !== null && isTokenExpired(answer)) return { kind: 'cursor-expired' }
     throw failure
   }
   const data = readAs(wirePage, outcome.data, { vendor: VENDOR, what: 'listing of a calendar' })
-  const items: PageItem[] = []
-  const unreadable: Page['unreadable'][number][] = []
-  for (const raw of boundedItems(data.value)) {
-    const mapped = mapEvent(raw)
-    if (mapped.kind === 'item') items.push(mapped.item)
-    else unreadable.push({ vendorEventId: mapped.vendorEventId, problem: mapped.problem })
-  }
-  return { kind: 'page', items, unreadable, next: nextOf(graph, data['@odata.nextLink'] ?? null, pageToken) }
+  const mapped = mapAll(boundedItems(data.value), mapEvent)
+  return { kind: 'page', ...mapped, next: nextOf(graph, data['@odata.nextLink'] ?? null, pageToken) }
 }
 
 function nextOf(graph: Graph, link: string | null, current: string | null): Page['next'] {

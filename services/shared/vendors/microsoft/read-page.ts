@@ -3,20 +3,12 @@
 // from its instances, because its occurrences come bare and a change of the series may come without
 // them. Loaded when first used, with the SDK, the zones and all.
 // Source: https://learn.microsoft.com/graph/delta-query-events and …/graph/api/event-list-instances
-import type { CursorExpired, Page, PageItem } from '../vendor.ts'
-import {
-  callDelta,
-  nextOf,
-  noSeries,
-  removalOf,
-  sortRows,
-  type Asking,
-  type DeltaDeps,
-  type SortedRows,
-} from './delta.ts'
+import type { PageItem } from '#shared/domain/plan.ts'
+import type { CursorExpired, Page } from '../vendor.ts'
+import { callDelta, nextOf, noSeries, removalOf, sortRows, type Asking, type SortedRows } from './delta.ts'
 import { readDetails } from './details.ts'
 import { readPlainly } from './plain.ts'
-import { placeAfter, readPlace, type Details, type Place } from './page-token.ts'
+import { nextFromPlace, readPlace, type Details, type Place } from './page-token.ts'
 import { wireEvent } from './wire.ts'
 
 /**
@@ -25,30 +17,30 @@ import { wireEvent } from './wire.ts'
 const REMOVALS_LOOKED_AT_MAX = 40
 
 /** The port's `fetchPage`. */
-export async function fetchPage(deps: DeltaDeps, asking: Asking): Promise<Page | CursorExpired> {
+export async function fetchPage(asking: Asking): Promise<Page | CursorExpired> {
   const { pageToken, reading } = asking.request
-  if (reading === 'plain') return readPlainly(deps.graph, asking)
+  if (reading === 'plain') return readPlainly(asking)
   const place = pageToken === null ? START : readPlace(pageToken)
   if (place === null) return { kind: 'cursor-expired' }
-  if (place.details === null) return readDelta(deps, asking, place)
-  const page = await readDetails(deps, asking, { ...place, details: place.details })
+  if (place.details === null) return readDelta(asking, place)
+  const page = await readDetails(asking, { ...place, details: place.details })
   return page === 'expired' ? { kind: 'cursor-expired' } : page
 }
 
 const START: Place = { link: null, details: null, seen: [] }
 
-async function readDelta(deps: DeltaDeps, asking: Asking, place: Place): Promise<Page | CursorExpired> {
-  const data = await callDelta(deps, asking, place.link)
+async function readDelta(asking: Asking, place: Place): Promise<Page | CursorExpired> {
+  const data = await callDelta(asking, place.link)
   if (data === 'expired') return { kind: 'cursor-expired' }
-  const onward = nextOf(deps.graph, data, place.link ?? asking.request.cursor)
+  const onward = nextOf(asking.graph, data, place.link ?? asking.request.cursor)
   const sorted = sortRows(data, new Set(place.seen))
-  const details = detailsOf(deps, asking, { ...sorted, page: place.link, onward })
+  const details = detailsOf(asking, { ...sorted, page: place.link, onward })
   return {
     kind: 'page',
     items: [...sorted.items, ...details.items],
     unreadable: sorted.unreadable,
     named: namedIn(data.value),
-    next: placeAfter({ link: null, details: details.open, seen: place.seen }, onward),
+    next: nextFromPlace({ link: null, details: details.open, seen: place.seen }, onward),
   }
 }
 
@@ -64,8 +56,7 @@ function namedIn(rows: readonly unknown[]): NonNullable<Page['named']> {
 
 /** What is left open by a page, and what can be said at once. */
 function detailsOf(
-  { clock }: DeltaDeps,
-  { request }: Asking,
+  { clock, request }: Asking,
   page: Pick<SortedRows, 'items' | 'series' | 'removed'> & Pick<Details, 'page' | 'onward'>,
 ): { readonly items: readonly PageItem[]; readonly open: Details | null } {
   const isClearing = page.removed.length > REMOVALS_LOOKED_AT_MAX

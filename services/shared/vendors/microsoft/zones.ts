@@ -1,6 +1,6 @@
 // Windows' names of time zones become IANA names, and wall clock times become instants. Graph names
 // zones as Windows does, or by a subset of the IANA names, and gives times without an offset. A
-// name that nobody knows is null, never a guess.
+// name that neither knows is null, never a guess.
 // Source: CLDR windowsZones (unicode.org/reports/tr35/tr35-dates.html#supplemental-time-zone-data)
 // and the ICU of this Node.
 import windowsZones from 'cldr-core/supplemental/windowsZones.json' with { type: 'json' }
@@ -8,7 +8,7 @@ import { Temporal } from 'temporal-polyfill'
 import type { Micros } from '#shared/domain/ids.ts'
 import { clampMicros, parseInstant, ZONE_MAX } from '../storable.ts'
 
-/** More distinct names than this come from nobody but an abuser. */
+/** Only an abuser has more distinct names than this. */
 const KNOWN_MAX = 2000
 const UTC = 'UTC'
 const LOCAL_TIME = /^\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(?:\.\d{1,9})?$/

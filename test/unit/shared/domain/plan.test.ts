@@ -4,7 +4,7 @@ import { describe, expect, test } from 'vitest'
 import { contentHash, HASH_VERSION } from '#shared/domain/content-hash.ts'
 import type { CalendarEvent } from '#shared/domain/event.ts'
 import { calendarId, eventIdOf } from '#shared/domain/ids.ts'
-import { planPage, rowsToRead, type StoredEvent, type PlanItem } from '#shared/domain/plan.ts'
+import { planPage, rowsToRead, type StoredEvent, type PageItem } from '#shared/domain/plan.ts'
 import { windowAt } from '#shared/domain/window.ts'
 
 const CALENDAR = calendarId('0197a000-0000-7000-8000-000000000001')
@@ -36,11 +36,11 @@ function event(vendorEventId: string, changes: Partial<CalendarEvent> = {}): Cal
   }
 }
 
-const says = (vendorEventId: string, changes: Partial<CalendarEvent> = {}): PlanItem => ({
+const says = (vendorEventId: string, changes: Partial<CalendarEvent> = {}): PageItem => ({
   kind: 'event',
   event: event(vendorEventId, changes),
 })
-const gone = (vendorEventId: string, reason: 'deleted' | 'cancelled' = 'deleted'): PlanItem => ({
+const gone = (vendorEventId: string, reason: 'deleted' | 'cancelled' = 'deleted'): PageItem => ({
   kind: 'removed',
   vendorEventId,
   reason,
@@ -63,7 +63,7 @@ function holds(
 }
 
 /** The plan in vendor ids. */
-function plan(given: readonly StoredEvent[], when: readonly PlanItem[], unreadable: readonly string[] = []) {
+function plan(given: readonly StoredEvent[], when: readonly PageItem[], unreadable: readonly string[] = []) {
   const { vendorEventIds, seriesIds } = rowsToRead(when, unreadable)
   const isNamed = (row: StoredEvent) =>
     vendorEventIds.includes(row.vendorEventId) || (row.seriesId !== null && seriesIds.includes(row.seriesId))
@@ -84,7 +84,7 @@ function plan(given: readonly StoredEvent[], when: readonly PlanItem[], unreadab
   }
 }
 
-const whole = (seriesId: string, ...vendorEventIds: string[]): PlanItem => ({
+const whole = (seriesId: string, ...vendorEventIds: string[]): PageItem => ({
   kind: 'series',
   seriesId,
   vendorEventIds,
@@ -263,7 +263,7 @@ describe('the plan', () => {
 
   test('never writes and removes the same row, and planning the result again changes nothing', () => {
     const id = fc.constantFrom('a', 'b', 'a_1', 'b_1')
-    const item: fc.Arbitrary<PlanItem> = fc.oneof(
+    const item: fc.Arbitrary<PageItem> = fc.oneof(
       fc
         .record({ id, title: fc.constantFrom('x', 'y'), updatedAt: fc.constantFrom(null, NOW, NOW + 1) })
         .map(({ id: name, ...fields }) =>

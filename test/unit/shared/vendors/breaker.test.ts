@@ -2,7 +2,7 @@
 import { describe, expect, test } from 'vitest'
 import { Failure, type FailureCode } from '#shared/domain/failure.ts'
 import { settlementOf } from '#shared/domain/failure-settlement.ts'
-import { createBreaker, FAILURES_IN_A_ROW } from '#shared/vendors/limits/breaker.ts'
+import { Breaker, FAILURES_IN_A_ROW } from '#shared/vendors/limits/breaker.ts'
 
 const NOW = 1_800_000_000_000_000
 const PAUSE_MS = 5_000
@@ -10,7 +10,7 @@ const PAUSE_MS = 5_000
 function setup() {
   let ms = 1_000
   const changes: string[] = []
-  const breaker = createBreaker({
+  const breaker = new Breaker({
     vendor: 'Google',
     clock: { now: () => NOW },
     monotonic: () => ms,

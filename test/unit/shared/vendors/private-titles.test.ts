@@ -1,8 +1,9 @@
 // What private events are about does not leave the vendor's room when it is to be withheld.
 import { describe, expect, test } from 'vitest'
 import type { CalendarEvent } from '#shared/domain/event.ts'
+import type { PageItem } from '#shared/domain/plan.ts'
 import { withPrivateTitles } from '#shared/vendors/private-titles.ts'
-import type { Page, PageItem, SeriesAnswer, Vendor } from '#shared/vendors/vendor.ts'
+import type { Page, SeriesAnswer, Vendor } from '#shared/vendors/vendor.ts'
 
 const event = (visibility: CalendarEvent['visibility']): PageItem => ({
   kind: 'event',

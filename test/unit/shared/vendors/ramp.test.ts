@@ -2,7 +2,7 @@
 // at about the rate of before, one by one, until the herd is over.
 import { describe, expect, test } from 'vitest'
 import { Failure } from '#shared/domain/failure.ts'
-import { createBreaker, FAILURES_IN_A_ROW } from '#shared/vendors/limits/breaker.ts'
+import { Breaker, FAILURES_IN_A_ROW } from '#shared/vendors/limits/breaker.ts'
 import { Ramp, RATE_MIN, TURN_MAX_MS } from '#shared/vendors/limits/ramp.ts'
 
 const MINUTE_MS = 60_000
@@ -110,7 +110,7 @@ describe('after an outage', () => {
 
 test('the breaker lets a herd through in turns once its probe was answered, and says when', async () => {
   let ms = 1_000
-  const breaker = createBreaker({
+  const breaker = new Breaker({
     vendor: 'Google',
     clock: { now: () => ms * 1_000 },
     monotonic: () => ms,

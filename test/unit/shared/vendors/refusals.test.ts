@@ -5,7 +5,7 @@ import { settlementOf } from '#shared/domain/failure-settlement.ts'
 import { connectionId } from '#shared/domain/ids.ts'
 import { systemClock } from '#shared/process/clock.ts'
 import { createLogger } from '#shared/process/log.ts'
-import { createBreaker, REFUSALS } from '#shared/vendors/limits/breaker.ts'
+import { Breaker, REFUSALS } from '#shared/vendors/limits/breaker.ts'
 import type { Caller } from '#shared/vendors/limits/budget.ts'
 import { createGuard } from '#shared/vendors/limits/guard.ts'
 import { NEVER_SPENT } from '../../../support/free-mailboxes.ts'
@@ -16,7 +16,7 @@ function setup() {
   let ms = 1_000
   const changes: string[] = []
   const rests: number[] = []
-  const breaker = createBreaker({
+  const breaker = new Breaker({
     vendor: 'Google',
     watch: REFUSALS,
     clock: { now: () => NOW },

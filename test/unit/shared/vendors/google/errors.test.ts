@@ -3,7 +3,8 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { settlementOf } from '#shared/domain/failure-settlement.ts'
-import { failureOfAnswer, type CallSubject } from '#shared/vendors/google/errors.ts'
+import type { CallSubject } from '#shared/vendors/answer.ts'
+import { failureOfAnswer } from '#shared/vendors/google/errors.ts'
 
 const NOW = Date.UTC(2026, 10, 20) * 1000
 
