@@ -1,11 +1,25 @@
 // Five projects, from fast to real: unit (no process, no network), contract, integration, field and
 // drill. The last four share one local stack, which support/global-setup.ts starts once for the
-// whole run; a unit run never starts Java.
+// whole run; a unit run never starts Java. The files of all five take their turns in one pool:
+// most of them wait most of the time, for a broker that is away or for a lease to end.
+import { availableParallelism, totalmem } from 'node:os'
 import { fileURLToPath } from 'node:url'
 import { defineConfig, type TestProjectInlineConfiguration } from 'vitest/config'
+import { LongestFirst } from './support/longest-first.ts'
 
 /** Includes the first start of the JVMs under a loaded machine; a test that hangs still ends. */
 const STACK_TIMEOUT_MS = 120_000
+
+/** A file of a core computes while two others wait. */
+const FILES_PER_CORE = 3
+/** They share one broker and one database server with 200 connections. */
+const FILES_MAX = 8
+/** A file with services, a broker and a registry of its own. */
+const BYTES_PER_FILE = 1.5 * 2 ** 30
+const maxWorkers = Math.max(
+  2,
+  Math.min(FILES_MAX, availableParallelism() * FILES_PER_CORE, Math.floor(totalmem() / BYTES_PER_FILE)),
+)
 
 export default defineConfig({
   root: fileURLToPath(new URL('..', import.meta.url)),
@@ -14,26 +28,25 @@ export default defineConfig({
     teardownTimeout: 30_000,
     // The standard is 1 s, which a busy machine takes for anything.
     expect: { poll: { timeout: 15_000 } },
+    sequence: { sequencer: LongestFirst },
     projects: [
       {
         test: {
           name: 'unit',
           include: ['test/*.test.ts', 'test/unit/**/*.test.ts'],
           testTimeout: 20_000,
-          sequence: { groupOrder: 0 },
+          maxWorkers,
         },
       },
-      // Files share one broker and one database server, so a small machine runs two at a time;
-      // drills measure, so they run alone.
-      onTheStack('contract', 1, 2),
-      onTheStack('integration', 2, 2),
-      onTheStack('field', 3, 2),
-      onTheStack('drill', 4, 1),
+      onTheStack('contract'),
+      onTheStack('integration'),
+      onTheStack('field'),
+      onTheStack('drill'),
     ],
   },
 })
 
-function onTheStack(name: string, groupOrder: number, maxWorkers: number): TestProjectInlineConfiguration {
+function onTheStack(name: string): TestProjectInlineConfiguration {
   const folder = name === 'drill' ? 'drills' : name
   return {
     test: {
@@ -43,7 +56,6 @@ function onTheStack(name: string, groupOrder: number, maxWorkers: number): TestP
       testTimeout: STACK_TIMEOUT_MS,
       hookTimeout: STACK_TIMEOUT_MS,
       maxWorkers,
-      sequence: { groupOrder },
     },
   }
 }

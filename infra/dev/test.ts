@@ -1,11 +1,12 @@
-// `npm test`: typecheck, lint, format, then every test on the real local stack. The last line is
-// always `N passed, N failed` (each check counts as one), and the exit code says the same.
-// Its arguments: test.usage.txt.
+// `npm test`: typecheck, lint and format, and beside them every test on the real local stack. The
+// last line is always `N passed, N failed` (each check counts as one), and the exit code says the
+// same. Its arguments: test.usage.txt.
 import { spawn } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { homedir, tmpdir } from 'node:os'
 import path from 'node:path'
 import { parseArgs } from 'node:util'
+import { cacheFolder } from '../stack/java-parts.ts'
 import { signalProcess } from '../stack/signals.ts'
 import { seconds } from '../stack/progress.ts'
 import { countTests, failuresInWords, PROJECTS, type Counts, type Project } from './test-counts.ts'
@@ -19,14 +20,18 @@ type Check = keyof typeof CHECKS
 /** For vitest to stop its stack after a signal. */
 const STOP_WITHIN_MS = 25_000
 
+/** Each test file and each service is a process, and most of their start is compiling packages. */
+const COMPILED = { NODE_COMPILE_CACHE: path.join(cacheFolder(process.env, homedir()), 'compiled') }
+/** A pipe gets none by itself. */
+const COLORS = process.stdout.isTTY && !process.env['NO_COLOR'] ? { FORCE_COLOR: '1' } : {}
+
 const interrupt = new AbortController()
 for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(name, () => interrupt.abort(name))
 
 const plan = parsedOrUsage(import.meta.filename, process.argv.slice(2), planOf)
 const NOTHING: Counts = { passed: 0, failed: 0, failures: [] }
-let total = NOTHING
-for (const check of plan.checks) total = sum(total, await runCheck(check))
-if (plan.projects.length > 0) total = sum(total, await runTests(plan.projects, plan.filters))
+const parts = [...plan.checks.map(runCheck), runTests(plan.projects, plan.filters)]
+const total = (await Promise.all(parts)).reduce(sum, NOTHING)
 process.stdout.write(failuresInWords(total.failures))
 if (interrupt.signal.aborted)
   process.stdout.write(`Stopped by ${String(interrupt.signal.reason)} before the end.\n`)
@@ -58,7 +63,10 @@ function planOf(args: readonly string[]): Plan {
   }
 }
 
-/** Runs the script of package.json, whose words are a command of node_modules and its arguments. */
+/**
+ * Runs the script of package.json, whose words are a command of node_modules and its arguments.
+ * What it says is written in one piece at its end: the others speak meanwhile.
+ */
 async function runCheck(check: Check): Promise<Counts> {
   if (interrupt.signal.aborted) return NOTHING
   const { scripts } = JSON.parse(readFileSync(path.join(ROOT, 'package.json'), 'utf8')) as {
@@ -66,20 +74,22 @@ async function runCheck(check: Check): Promise<Counts> {
   }
   const [command = '', ...args] = (scripts[CHECKS[check]] ?? '').split(' ')
   const began = performance.now()
-  const code = await run(path.join(ROOT, 'node_modules', '.bin', command), args)
+  let said = ''
+  const code = await run(path.join(ROOT, 'node_modules', '.bin', command), args, (text) => (said += text))
   const mark = code === 0 ? '✓' : '✗'
-  process.stdout.write(`${mark} ${check} ${seconds(performance.now() - began)}\n`)
+  process.stdout.write(`${said}${mark} ${check} ${seconds(performance.now() - began)}\n`)
   if (code === 0) return { ...NOTHING, passed: 1 }
   return { ...NOTHING, failed: 1, failures: [{ what: check, again: `npm test -- --only=${check}` }] }
 }
 
 async function runTests(projects: readonly Project[], filters: readonly string[]): Promise<Counts> {
-  if (interrupt.signal.aborted) return NOTHING
+  if (interrupt.signal.aborted || projects.length === 0) return NOTHING
   const folder = mkdtempSync(path.join(tmpdir(), 'calstream-test-'))
   const report = path.join(folder, 'report.json')
   try {
-    const code = await run(process.execPath, [
-      path.join(ROOT, 'node_modules', 'vitest', 'vitest.mjs'),
+    const vitest = path.join(ROOT, 'node_modules', 'vitest', 'vitest.mjs')
+    const args = [
+      vitest,
       'run',
       '--config=test/vitest.config.ts',
       ...projects.map((name) => `--project=${name}`),
@@ -87,8 +97,9 @@ async function runTests(projects: readonly Project[], filters: readonly string[]
       '--reporter=json',
       `--outputFile.json=${report}`,
       ...filters,
-    ])
-    return countTests(readReport(report), code)
+    ]
+    const code = await run(process.execPath, args, (text) => process.stdout.write(text))
+    return countTests(readReport(report), code, interrupt.signal.aborted)
   } finally {
     rmSync(folder, { recursive: true, force: true })
   }
@@ -97,9 +108,20 @@ async function runTests(projects: readonly Project[], filters: readonly string[]
 /**
  * Runs a command to its end and returns its exit code. In a group of its own: Ctrl-C then reaches
  * it once, through us, because a second one would make vitest leave before its stack has stopped.
+ * @param say gets what it writes. To a terminal vitest would write over what the checks say.
  */
-async function run(command: string, args: readonly string[]): Promise<number> {
-  const child = spawn(command, args, { cwd: ROOT, stdio: ['ignore', 'inherit', 'inherit'], detached: true })
+async function run(
+  command: string,
+  args: readonly string[],
+  say: (text: string) => unknown,
+): Promise<number> {
+  const child = spawn(command, args, {
+    cwd: ROOT,
+    env: { ...process.env, ...COMPILED, ...COLORS },
+    stdio: ['ignore', 'pipe', 'pipe'],
+    detached: true,
+  })
+  for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8').on('data', say)
   const stop = (): void => {
     if (child.pid === undefined) return
     const { pid } = child

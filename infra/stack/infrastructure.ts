@@ -26,7 +26,7 @@ export interface StackPlace {
 export interface InfrastructureOptions extends StackPlace {
   readonly ports: Readonly<Record<InfrastructurePort, number>>
   readonly tokens: UnleashTokens
-  /** See PostgresOptions. */
+  /** See PostgresOptions. What is thrown away has a brief broker, too. */
   readonly fsync: boolean
   /** Lines for a person while something is downloaded. */
   readonly progress: (line: string) => void
@@ -124,7 +124,8 @@ function postgresOptions(options: InfrastructureOptions) {
 }
 
 function kafkaOptions(options: InfrastructureOptions, parts: JavaParts) {
-  return { ...common(options, 'kafka'), parts, controllerPort: options.ports.kafkaController }
+  const { ports, fsync } = options
+  return { ...common(options, 'kafka'), parts, controllerPort: ports.kafkaController, brief: !fsync }
 }
 
 function registryOptions(options: InfrastructureOptions, parts: JavaParts) {

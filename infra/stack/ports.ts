@@ -14,6 +14,11 @@ import { writeWhole } from './processes.ts'
 const KEPT = { lowest: 20_000, highest: 25_000 }
 const THROW_AWAY = { lowest: 25_000, highest: 30_000 }
 const ATTEMPTS = 200
+/**
+ * Each worker of a test run chooses among ports of its own: what one file has stopped for a while
+ * must not lose its port to another file.
+ */
+const SHARES = 16
 
 /**
  * A port for each name: those of the file, then new ones for the names that it lacks; the file then
@@ -39,7 +44,13 @@ export async function keptPorts<Name extends string>(
 
 /** A free port for each name, for a stack that keeps none. */
 export function freePorts<Name extends string>(names: readonly Name[]): Promise<Record<Name, number>> {
-  return choose(names, THROW_AWAY, [])
+  return choose(names, shareOf(Number(process.env['VITEST_POOL_ID'] ?? 0)), [])
+}
+
+function shareOf(worker: number): typeof KEPT {
+  const size = Math.floor((THROW_AWAY.highest - THROW_AWAY.lowest) / SHARES)
+  const lowest = THROW_AWAY.lowest + (worker % SHARES) * size
+  return { lowest, highest: lowest + size }
 }
 
 async function choose<Name extends string>(

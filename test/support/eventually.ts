@@ -1,6 +1,11 @@
 // Waiting for a condition, never for a time.
 import { setTimeout as delay } from 'node:timers/promises'
 
+const REST_MIN_MS = 20
+const REST_MAX_MS = 250
+/** Of an answer: what costs much to ask is asked less often, for the sake of what is waited for. */
+const RESTS_PER_ANSWER = 3
+
 /**
  * Asks again and again until the answer is neither null, undefined nor false, and returns it.
  * Throws after `withinMs` with the last error or what was waited for.
@@ -13,6 +18,7 @@ export async function eventually<T>(
   const deadline = performance.now() + withinMs
   let last: unknown
   for (;;) {
+    const asked = performance.now()
     try {
       const answer = await ask()
       if (answer !== null && answer !== undefined && answer !== false)
@@ -20,7 +26,8 @@ export async function eventually<T>(
     } catch (error) {
       last = error
     }
-    if (performance.now() > deadline) throw new Error(`not within ${withinMs} ms: ${what}`, { cause: last })
-    await delay(20)
+    const now = performance.now()
+    if (now > deadline) throw new Error(`not within ${withinMs} ms: ${what}`, { cause: last })
+    await delay(Math.min(REST_MAX_MS, Math.max(REST_MIN_MS, (now - asked) * RESTS_PER_ANSWER)))
   }
 }

@@ -11,6 +11,7 @@ import { createLogger, type Logger } from '#shared/process/log.ts'
 import { Child } from '../../infra/stack/child.ts'
 import { childEnv } from '../../infra/stack/infrastructure.ts'
 import { ProcessLedger } from '../../infra/stack/processes.ts'
+import { COMPILED } from './compiled.ts'
 import { testStack } from './stack.ts'
 
 export const quiet: Logger = createLogger({ service: 'test', level: 'silent' })
@@ -137,7 +138,7 @@ export async function startServiceProcess(
       name: label,
       command: process.execPath,
       args: [path.resolve(import.meta.dirname, `../../services/${name}/main.ts`)],
-      env: { ...childEnv(process.env), ADMIN_PORT: '0', LOG_LEVEL: 'info', ...env },
+      env: { ...childEnv(process.env), ...COMPILED, ADMIN_PORT: '0', LOG_LEVEL: 'info', ...env },
       cwd: folder,
       logFile: path.join(folder, 'logs', `${label}.log`),
       stopWithinMs: 12_000,

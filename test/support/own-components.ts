@@ -25,7 +25,8 @@ export async function startOwnKafka(): Promise<OwnKafka> {
   if (inject('stack').infra === 'docker')
     return (await import('./containers.ts')).startKafkaContainer(startSignal())
   const { port, controllerPort } = await freePorts(['port', 'controllerPort'])
-  return startKafka({ ...ownPlace('kafka'), parts: await javaParts(), port, controllerPort }, startSignal())
+  const place = { ...ownPlace('kafka'), parts: await javaParts(), port, controllerPort, brief: true }
+  return startKafka(place, startSignal())
 }
 
 export async function startOwnRegistry(): Promise<OwnRegistry> {

@@ -9,6 +9,7 @@ import { connectionWords, STALE_AFTER_MS } from '#shared/domain/connection-words
 import { listConnections, countStates } from '#shared/store/status.ts'
 import type { Component } from '../../../infra/stack/component.ts'
 import { runStatement } from '../../../infra/stack/postgres.ts'
+import { COMPILED } from '../../support/compiled.ts'
 import { eventually } from '../../support/eventually.ts'
 import { openWorld, type Account, type World } from '../../support/world.ts'
 
@@ -50,7 +51,7 @@ afterAll(() => world?.[Symbol.asyncDispose]())
 function run(args: readonly string[], env: Readonly<Record<string, string>> = {}) {
   const options = {
     cwd: ROOT,
-    env: { PATH: process.env['PATH'], ...world.env, ...admin, ...env },
+    env: { PATH: process.env['PATH'], ...COMPILED, ...world.env, ...admin, ...env },
     maxBuffer: 16 * 1024 * 1024,
   }
   return new Promise<{ code: number; stdout: string; stderr: string }>((resolve) => {
@@ -249,7 +250,7 @@ test('tail without a limit ends, without a word, when nobody reads it any more',
   const argv = [path.join(ROOT, 'services/cli/main.ts'), '--json', 'tail', '--from', 'beginning']
   const child = spawn(process.execPath, argv, {
     cwd: ROOT,
-    env: { PATH: process.env['PATH'], ...world.env },
+    env: { PATH: process.env['PATH'], ...COMPILED, ...world.env },
     stdio: ['ignore', 'pipe', 'pipe'],
   })
   const said: string[] = []

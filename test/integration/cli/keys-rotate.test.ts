@@ -15,6 +15,7 @@ import { credentialsNotUnder, loadCredentials, reseal, saveAccess } from '#share
 import { openTokens } from '#shared/vendors/tokens.ts'
 import { runStatement } from '../../../infra/stack/postgres.ts'
 import { rotate } from '../../../services/cli/keys.ts'
+import { COMPILED } from '../../support/compiled.ts'
 import { freshDatabase, type TestDatabase } from '../../support/stack.ts'
 
 const ROOT = path.resolve(import.meta.dirname, '../../..')
@@ -78,6 +79,7 @@ function command(
 ): Promise<{ code: number; stdout: string; stderr: string }> {
   const env = {
     PATH: process.env['PATH'],
+    ...COMPILED,
     KAFKA_BROKERS: 'none:1',
     POSTGRES_URL_SCHEDULER: database.url('calstream_scheduler'),
     CREDENTIALS_KEYS: keys,

@@ -2,7 +2,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer, type Server } from 'node:net'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
-import { afterEach, beforeEach, expect, test } from 'vitest'
+import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 import { freePorts, isFree, keptPorts } from '../../../../infra/stack/ports.ts'
 
 let folder: string
@@ -13,7 +13,10 @@ beforeEach(() => {
   file = path.join(folder, 'ports.json')
 })
 
-afterEach(() => rmSync(folder, { recursive: true }))
+afterEach(() => {
+  vi.unstubAllEnvs()
+  rmSync(folder, { recursive: true })
+})
 
 test('ports are chosen once and are the same at the next start', async () => {
   const first = await keptPorts(['kafka', 'postgres'], file)
@@ -64,6 +67,16 @@ test('throw-away ports are distinct, free and never those that a stopped stack k
   await using _server = await listenOn(ports[0] ?? 0)
   expect(await isFree(ports[0] ?? 0)).toBe(false)
   expect(await isFree(ports[1] ?? 0)).toBe(true)
+})
+
+test('two workers of a test run never choose the same port', async () => {
+  const names = Array.from({ length: 100 }, (_, index) => `part${index}`)
+  const chosenBy = async (worker: string) => {
+    vi.stubEnv('VITEST_POOL_ID', worker)
+    return Object.values(await freePorts(names))
+  }
+  const [one, other] = [new Set(await chosenBy('1')), await chosenBy('2')]
+  expect(other.filter((port) => one.has(port))).toEqual([])
 })
 
 async function listenOn(port: number): Promise<Server & AsyncDisposable> {
