@@ -10,7 +10,7 @@ import { eventually } from '../../support/eventually.ts'
 import { HandMadeKafka } from '../../support/hand-made-kafka.ts'
 
 /** A table that takes offsets, but not the refused one. */
-function world({ refused }: { refused?: string } = {}) {
+function world({ refused }: { refused?: bigint } = {}) {
   const kafka = new HandMadeKafka(TOPICS.deadLetter)
   const table = { isAway: false, tries: 0, rows: [] as unknown[] }
   const db: Queryable = {
@@ -43,7 +43,7 @@ describe('the dead-letter index', () => {
     kafka.deliver(kafka.record(1, 'strange'), kafka.record(2, null))
     await eventually('both rows', () => table.rows.length === 2)
     expect(await stop()).toBe(3n)
-    expect(table.rows).toEqual(['1', '2'])
+    expect(table.rows).toEqual([1n, 2n])
   })
 
   test('commits nothing while the table is away', async () => {
@@ -55,11 +55,11 @@ describe('the dead-letter index', () => {
   })
 
   test('leaves out the one that the table does not take, and goes on with the others', async () => {
-    const { kafka, table, stop } = world({ refused: '2' })
+    const { kafka, table, stop } = world({ refused: 2n })
     kafka.deliver(kafka.record(1), kafka.record(2), kafka.record(3))
     await eventually('the other rows', () => table.rows.length === 2)
     expect(await stop()).toBe(4n)
-    expect(table.rows).toEqual(['1', '3'])
+    expect(table.rows).toEqual([1n, 3n])
   })
 
   test('leaves dead letters in their topic while many wait', async () => {
