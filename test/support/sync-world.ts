@@ -372,7 +372,7 @@ function eventsPath(account: Account): string {
 export async function openSyncWorld(label: string): Promise<SyncWorld> {
   const owned = new AsyncDisposableStack()
   owned.use(startTelemetry({ service: 'sync-test' }))
-  const world = owned.use(await openWorld({ label }))
+  const world = owned.use(await openWorld({ label, hasOwnGates: true }))
   const setting = (name: string) => world.env[name] ?? ''
   const logger = pino({ level: process.env['TEST_LOG_LEVEL'] ?? 'silent' })
   const db = owned.use(

@@ -43,6 +43,8 @@ export interface WorldOptions {
   readonly simulator?: { readonly latencyMs?: number; readonly seed?: string }
   /** More settings for every service. */
   readonly env?: Readonly<Record<string, string>>
+  /** Nobody asks the shared lists here: no account is put on them, which takes up to a second. */
+  readonly hasOwnGates?: boolean
 }
 
 export interface Account {
@@ -62,6 +64,7 @@ export class World implements AsyncDisposable {
   readonly database: Database
   readonly #owned: AsyncDisposableStack
   readonly #place
+  readonly #hasOwnGates: boolean
   readonly #adminPorts = new WeakMap<Component, number>()
 
   constructor(parts: {
@@ -70,8 +73,10 @@ export class World implements AsyncDisposable {
     database: Database
     owned: AsyncDisposableStack
     prefix: string
+    hasOwnGates: boolean
   }) {
     this.prefix = parts.prefix
+    this.#hasOwnGates = parts.hasOwnGates
     this.simulator = parts.simulator
     this.env = parts.env
     this.database = parts.database
@@ -121,7 +126,7 @@ export class World implements AsyncDisposable {
   }
 
   /**
-   * Makes an account at the vendor and connects it, allowed by both lists.
+   * Makes an account at the vendor and connects it, allowed by both lists if they are asked.
    * Nothing is synced until services run.
    */
   async connect(
@@ -156,7 +161,8 @@ export class World implements AsyncDisposable {
       { providerId: providerId(provider), refreshToken: made.refreshToken },
       AbortSignal.timeout(START_MS),
     )
-    await admit({ providerIds: [provider], connectionIds: [connected.connectionId] })
+    const ids = { providerIds: [provider], connectionIds: [connected.connectionId] }
+    if (!this.#hasOwnGates) await admit(ids)
     return {
       accountId: made.accountId,
       vendor: account.vendor ?? 'google',
@@ -195,7 +201,8 @@ export async function openWorld(options: WorldOptions): Promise<World> {
   )
   const vendors = { google: simulator.googleUrl, microsoft: simulator.microsoftUrl }
   const { prefix, env, database } = await openPlace(options, vendors, owned)
-  return new World({ simulator, env, database, owned, prefix })
+  const { hasOwnGates = false } = options
+  return new World({ simulator, env, database, owned, prefix, hasOwnGates })
 }
 
 /**
