@@ -213,7 +213,7 @@ export class Breaker {
       watch.code === 'vendor/circuit-open' ? 'did not answer many calls' : 'refused calls of several accounts'
     return new Failure(
       watch.code,
-      `${vendor} ${what} in a row (${this.#cause}), so it is left alone for a moment. Work goes on by itself.`,
+      `${vendor} ${what} in a row (${this.#cause}), so it is left alone for a moment. Work continues automatically.`,
       { retryAt: clock.now() + Math.ceil((waitMs + spreadMs) * 1000) },
     )
   }
