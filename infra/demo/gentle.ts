@@ -18,7 +18,7 @@ export async function goOn(
   accounts: readonly DemoAccount[],
   signal: AbortSignal,
 ): Promise<void> {
-  stack.say(`Going on with ${PER_SECOND} changes/s at the vendor until Ctrl-C.`)
+  stack.say(`Making ${PER_SECOND} changes/s at the vendor until Ctrl-C.`)
   while (!signal.aborted) {
     try {
       await watch(stack, accounts, signal)

@@ -116,7 +116,7 @@ function stateWords(connection: ConnectionFacts, gate: GateDecision): Words {
     return {
       state: 'retrying',
       summary: `The last sync failed: ${lastError?.message ?? 'it is tried again after a pause.'}`,
-      next_step: `It is tried again by itself.${when}`,
+      next_step: `It is tried again automatically.${when}`,
     }
   }
   // A first read that does not end is as late as any other.
@@ -142,7 +142,7 @@ function partlyWords({ illCalendars, illCount, now }: ConnectionFacts): Words {
   return {
     state: 'partly_in_sync',
     summary: illSummary(illCalendars, illCount),
-    next_step: `It is tried again by itself, at least once an hour.${when}`,
+    next_step: `It is tried again automatically, at least once an hour.${when}`,
   }
 }
 
@@ -208,8 +208,8 @@ function parkedStep({ lastError, probeAt, now }: ConnectionFacts): string {
   if (probeAt === undefined || probeAt === null) return CONNECT_AGAIN
   const when = isAhead(probeAt, now) ? ` It is asked about next at ${isoOf(probeAt)}.` : ''
   return lastError?.code === 'vendor/admin-required'
-    ? `An administrator of the organization has to act; when they have, it goes on by itself.${when} Sooner: ask for a connect link with this connection_id.`
-    : `It goes on by itself when the vendor lets it in again.${when} If it does not: ${CONNECT_AGAIN.charAt(0).toLowerCase()}${CONNECT_AGAIN.slice(1)}`
+    ? `An administrator of the organization has to act; when they have, it continues automatically.${when} Sooner: ask for a connect link with this connection_id.`
+    : `It continues automatically when the vendor lets it in again.${when} If it does not: ${CONNECT_AGAIN.charAt(0).toLowerCase()}${CONNECT_AGAIN.slice(1)}`
 }
 
 export interface StaleReason {

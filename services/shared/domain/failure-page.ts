@@ -4,13 +4,13 @@ import { FAILURE_CODES, type FailureCode } from './failure.ts'
 import { settlementOf, type FailureAction, type Settlement } from './failure-settlement.ts'
 
 const WHAT_FOLLOWS: Readonly<Record<FailureAction, string>> = {
-  retry: 'Tried again by itself, $pause.',
+  retry: 'Tried again automatically, $pause.',
   'retry-refused':
-    'The account is let in, so this calendar alone is refused. It is tried again by itself, $pause.',
-  'retry-fault': 'Tried again by itself, $pause. It seldom passes by itself, so a person should look.',
+    'The account is let in, so this calendar alone is refused. It is tried again automatically, $pause.',
+  'retry-fault': 'Tried again automatically, $pause. It seldom passes without help, so a person should look.',
   judge:
-    'Tried again by itself, $pause. Refused for half an hour with several fresh tokens, and alone in that, the connection waits as `needs_reauth`. It is asked about every hour, later every day, and goes on by itself when it is let in.',
-  park: 'The connection waits as `needs_reauth` until the person connects again. Where the same grant may be good again, it is asked about every hour, later every day, and goes on by itself when it is let in.',
+    'Tried again automatically, $pause. Refused for half an hour with several fresh tokens, and alone in that, the connection waits as `needs_reauth`. It is asked about every hour, later every day, and continues automatically when it is let in.',
+  park: 'The connection waits as `needs_reauth` until the person connects again. Where the same grant may be good again, it is asked about every hour, later every day, and continues automatically when it is let in.',
   'check-list':
     'Nothing is removed for this alone. The list of calendars is read, and a calendar that two lists lack is removed with its events.',
   'dead-letter': 'A dead letter takes the place of the record, and its neighbours go on.',

@@ -26,17 +26,17 @@ export const FAILURE_CODES = {
   'vendor/unavailable': {
     kind: 'transient',
     scope: 'vendor',
-    text: 'The vendor answered with a server error or not at all. The connection is tried again by itself.',
+    text: 'The vendor answered with a server error or not at all. The connection is tried again automatically.',
   },
   'vendor/timeout': {
     kind: 'transient',
     scope: 'vendor',
-    text: 'The vendor did not answer within 30 s. The connection is tried again by itself.',
+    text: 'The vendor did not answer within 30 s. The connection is tried again automatically.',
   },
   'vendor/unreadable-answer': {
     kind: 'transient',
     scope: 'vendor',
-    text: 'The vendor answered with something that is not its documented format. Tried again by itself; look at the vendor status page if it lasts.',
+    text: 'The vendor answered with something that is not its documented format. Tried again automatically; look at the vendor status page if it lasts.',
   },
   'vendor/answer-too-large': {
     kind: 'invalid',
@@ -56,22 +56,22 @@ export const FAILURE_CODES = {
   'vendor/budget-spent': {
     kind: 'throttled',
     scope: 'connection',
-    text: 'Our own share of calls for this minute is used up, so that the vendor does not have to refuse them. Goes on by itself; raise the CALLS_PER_MINUTE settings if the vendor allows more.',
+    text: 'Our own share of calls for this minute is used up, so that the vendor does not have to refuse them. Continues automatically; raise the CALLS_PER_MINUTE settings if the vendor allows more.',
   },
   'vendor/circuit-open': {
     kind: 'throttled',
     scope: 'vendor',
-    text: 'The vendor failed many calls in a row, so it is left alone for a moment. Work goes on by itself; look at the vendor status page if it lasts.',
+    text: 'The vendor failed many calls in a row, so it is left alone for a moment. Work continues automatically; look at the vendor status page if it lasts.',
   },
   'vendor/recovering': {
     kind: 'throttled',
     scope: 'connection',
-    text: 'The vendor has just come back, and those who waited for it are let through one by one. Goes on by itself.',
+    text: 'The vendor has just come back, and those who waited for it are let through one by one. Continues automatically.',
   },
   'vendor/token-rejected': {
     kind: 'transient',
     scope: 'connection',
-    text: 'The vendor did not accept the access token. A fresh one is fetched and the call repeated once, by itself.',
+    text: 'The vendor did not accept the access token. A fresh one is fetched and the call repeated once, automatically.',
   },
   'vendor/grant-revoked': {
     kind: 'unauthorized',
@@ -86,32 +86,32 @@ export const FAILURE_CODES = {
   'vendor/admin-required': {
     kind: 'unauthorized',
     scope: 'connection',
-    text: 'The organization of the account does not let us in. An administrator there has to act; when they have, it goes on by itself.',
+    text: 'The organization of the account does not let us in. An administrator there has to act; when they have, it continues automatically.',
   },
   'vendor/call-refused': {
     kind: 'refused',
     scope: 'calendar',
-    text: 'The vendor refuses this calendar, in words that say nothing of the account as a whole. It is tried again by itself, ever more rarely.',
+    text: 'The vendor refuses this calendar, in words that say nothing of the account as a whole. It is tried again automatically, ever more rarely.',
   },
   'vendor/account-refused': {
     kind: 'refused',
     scope: 'connection',
-    text: 'The vendor refuses everything of this account, also with a fresh token, without a documented reason. It is tried again by itself. It waits for a person only when that lasts, and goes on by itself when the vendor lets it in again.',
+    text: 'The vendor refuses everything of this account, also with a fresh token, without a documented reason. It is tried again automatically. It waits for a person only when that lasts, and continues automatically when the vendor lets it in again.',
   },
   'vendor/no-mailbox': {
     kind: 'refused',
     scope: 'connection',
-    text: 'The vendor says that the account has no calendar at the moment: no licence, a suspended user, or a calendar service that is switched off. An administrator of the account can change that. It is tried again by itself.',
+    text: 'The vendor says that the account has no calendar at the moment: no licence, a suspended user, or a calendar service that is switched off. An administrator of the account can change that. It is tried again automatically.',
   },
   'vendor/token-refused': {
     kind: 'refused',
     scope: 'connection',
-    text: 'The vendor gives no access token for this account, without a documented reason. It is tried again by itself. It waits for a person only when that lasts, and goes on by itself when the vendor lets it in again.',
+    text: 'The vendor gives no access token for this account, without a documented reason. It is tried again automatically. It waits for a person only when that lasts, and continues automatically when the vendor lets it in again.',
   },
   'vendor/refusing-all': {
     kind: 'throttled',
     scope: 'vendor',
-    text: 'The vendor refuses many accounts one after the other, so the trouble is with the vendor or with our app there, and no person can mend it. Work goes on by itself as soon as one call is let in; look at the vendor status page and at the settings of the app.',
+    text: 'The vendor refuses many accounts one after the other, so the trouble is with the vendor or with our app there, and no person can mend it. Work continues automatically as soon as one call is let in; look at the vendor status page and at the settings of the app.',
   },
   'vendor/client-rejected': {
     kind: 'transient',
@@ -141,12 +141,12 @@ export const FAILURE_CODES = {
   'vendor/no-progress': {
     kind: 'transient',
     scope: 'calendar',
-    text: 'The vendor handed out page after page of this calendar with nothing new in them, so its reading was broken off. It is tried again in pages of another size, and then by a plain listing, by itself. The other calendars go on.',
+    text: 'The vendor handed out page after page of this calendar with nothing new in them, so its reading was broken off. It is tried again in pages of another size, and then by a plain listing, automatically. The other calendars go on.',
   },
   'vendor/not-yet-readable': {
     kind: 'transient',
     scope: 'calendar',
-    text: 'The vendor tells of a change that it does not show yet. The calendar is read again by itself.',
+    text: 'The vendor tells of a change that it does not show yet. The calendar is read again automatically.',
   },
   'vendor/callback-refused': {
     kind: 'transient',
@@ -156,12 +156,12 @@ export const FAILURE_CODES = {
   'store/unavailable': {
     kind: 'transient',
     scope: 'process',
-    text: 'Postgres cannot be reached. Work waits and goes on by itself.',
+    text: 'Postgres cannot be reached. Work waits and continues automatically.',
   },
   'store/contention': {
     kind: 'transient',
     scope: 'connection',
-    text: 'A lock or serialization conflict in Postgres. Tried again by itself.',
+    text: 'A lock or serialization conflict in Postgres. Tried again automatically.',
   },
   'store/outcome-unknown': {
     kind: 'conflict',
@@ -171,12 +171,12 @@ export const FAILURE_CODES = {
   'store/read-only': {
     kind: 'transient',
     scope: 'process',
-    text: 'Postgres accepts no writes (failover or standby). Work waits and goes on by itself.',
+    text: 'Postgres accepts no writes (failover or standby). Work waits and continues automatically.',
   },
   'store/disk-full': {
     kind: 'transient',
     scope: 'process',
-    text: 'Postgres has no disk space left. Free some; work goes on by itself.',
+    text: 'Postgres has no disk space left. Free some; work continues automatically.',
   },
   'store/rejected-data': {
     kind: 'invalid',
@@ -196,7 +196,7 @@ export const FAILURE_CODES = {
   'kafka/unavailable': {
     kind: 'transient',
     scope: 'process',
-    text: 'Kafka cannot be reached. Work waits and goes on by itself.',
+    text: 'Kafka cannot be reached. Work waits and continues automatically.',
   },
   'kafka/fenced': {
     kind: 'conflict',
@@ -211,7 +211,7 @@ export const FAILURE_CODES = {
   'registry/unavailable': {
     kind: 'transient',
     scope: 'process',
-    text: 'The schema registry cannot be reached. Work waits and goes on by itself.',
+    text: 'The schema registry cannot be reached. Work waits and continues automatically.',
   },
   'message/unreadable': {
     kind: 'invalid',
@@ -231,12 +231,12 @@ export const FAILURE_CODES = {
   'sync/gave-way': {
     kind: 'throttled',
     scope: 'calendar',
-    text: 'The calendar could not be read before and was slow to answer again, while a change of another calendar of the account waited. It is tried again by itself.',
+    text: 'The calendar could not be read before and was slow to answer again, while a change of another calendar of the account waited. It is tried again automatically.',
   },
   'sync/no-room': {
     kind: 'throttled',
     scope: 'connection',
-    text: 'Large answers of vendors filled the room that this process has for them. The connection is tried again by itself; look for calendars with very large events if it lasts.',
+    text: 'Large answers of vendors filled the room that this process has for them. The connection is tried again automatically; look for calendars with very large events if it lasts.',
   },
   'internal/defect': {
     kind: 'defect',

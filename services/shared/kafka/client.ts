@@ -108,7 +108,7 @@ export function kafkaFailure(error: unknown): Failure {
     return new Failure('kafka/rejected', `Kafka refused a record: ${text}`, { cause: error })
   const hint = types.includes('UNKNOWN_TOPIC_OR_PARTITION')
     ? ' A topic is missing: run `calstream topics apply`.'
-    : ' Work waits and goes on by itself.'
+    : ' Work waits and continues automatically.'
   return new Failure('kafka/unavailable', `Kafka cannot be reached or does not serve us: ${text}.${hint}`, {
     cause: error,
   })

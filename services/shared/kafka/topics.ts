@@ -164,8 +164,29 @@ async function tellMissing(admin: Admin, plans: readonly TopicPlan[]): Promise<r
     const configEntries = [...kept, ...Object.entries(news)].map(([name, value]) => ({ name, value }))
     return [{ type: kafkajs.ConfigResourceTypes.TOPIC, name: plan.name, configEntries }]
   })
-  if (resources.length > 0) await admin.alterConfigs({ validateOnly: false, resources })
-  return resources.map(({ name }) => name)
+  if (resources.length === 0) return []
+  await admin.alterConfigs({ validateOnly: false, resources })
+  const changed = resources.map(({ name }) => name)
+  await untilSet(
+    admin,
+    plans.filter(({ name }) => changed.includes(name)),
+  )
+  return changed
+}
+
+/**
+ * A broker applies a setting a moment after the controller took it. What it has not applied by the
+ * deadline is a problem of the verdict that follows.
+ */
+async function untilSet(admin: Admin, plans: readonly TopicPlan[]): Promise<void> {
+  const deadline = performance.now() + SERVED_TIMEOUT_MS
+  const isSet = (plan: TopicPlan, topic: TopicFound | undefined) =>
+    topic !== undefined && Object.keys(untold(plan, topic)).length === 0
+  for (;;) {
+    const found = await describe(admin, plans)
+    if (plans.every((plan) => isSet(plan, found.get(plan.name))) || performance.now() > deadline) return
+    await delay(SERVED_POLL_MS)
+  }
 }
 
 /**

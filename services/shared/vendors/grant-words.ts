@@ -75,7 +75,7 @@ const passing = (numbers: readonly number[], code: FailureCode, says: string): G
   numbers,
   code,
   says,
-  todo: 'It is tried again by itself.',
+  todo: 'It is tried again automatically.',
   mayHeal: true,
 })
 

@@ -14,7 +14,7 @@ import { giveUpRun, saveFreshStart, savePlaceFailure } from '#shared/store/calen
 import type { CursorExpired, Page } from '#shared/vendors/vendor.ts'
 import { placeLeft, runBrokenOff, usualWayFailed } from './moments.ts'
 import { backToPlain, isTry, pagesToHere, type CalendarRun } from './read-run.ts'
-import { pageOfRun, type TooLarge } from './fetch-page.ts'
+import { pageOfRun, type TooLarge } from './page-of-run.ts'
 import type { Permit } from '../lanes.ts'
 import { freshCoolDownMs, LOOK_AGAIN_MS, otherPlaces, placeOf, tellsOfPlace } from './place-rules.ts'
 import { leadsNowhere, weighPage, type Told } from './run-progress.ts'

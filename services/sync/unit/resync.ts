@@ -40,7 +40,7 @@ import {
   type CalendarRun,
 } from './read-run.ts'
 import { endCalendar } from './end.ts'
-import { AccountTrouble, lookUpEvent } from './fetch-page.ts'
+import { AccountTrouble, lookUpEvent } from './page-of-run.ts'
 import type { Permit } from '../lanes.ts'
 import { writeFenced, type FencedWrite, type Interruption, type Unit, type UnitDeps } from './unit.ts'
 

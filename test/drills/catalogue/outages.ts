@@ -302,6 +302,9 @@ const endpointOutage: Drill = {
       retryOnConnectionError: true,
       retryAttemptsMax: 12,
     })
+    // What a channel sends when it is opened may come before the ingress is there, and before the
+    // vendor repeats.
+    const began = Date.now()
     const load = d.load(10, awayMs * 2 + 8_000)
     await d.lasting(2_000)
     const mute = await badLine(
@@ -329,7 +332,7 @@ const endpointOutage: Drill = {
     const recovered = await d.converged(90_000)
     return ({ ledgers, holds }) => {
       const tries = Map.groupBy(
-        ledgers.webhooks.filter(({ attempt }) => attempt > 0),
+        ledgers.webhooks.filter(({ attempt, at }) => attempt > 0 && at >= began),
         ({ channelId, messageNumber }) => `g:${channelId}:${messageNumber}`,
       )
       const troubled = [...tries].filter(([, all]) =>

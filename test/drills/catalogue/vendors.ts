@@ -25,8 +25,6 @@ import { MINUTE_MS, MOVED, passTime } from './hours.ts'
 const UNCOUNTED = exactly(0)
 const NO_HERD = atMost(1 / 5, 'share')
 const RETRY_AFTER_S = 9
-/** Between the answer and the row that tells of it. */
-const ON_THE_WAY_MS = 100
 
 const throttling: Drill = {
   id: 'THROTTLE',
@@ -75,12 +73,19 @@ const throttling: Drill = {
       const counts = failures.map(({ new: row }) => Number(row?.['error_count'] ?? 0))
       const counted = counts.filter((count) => count > 0).length
       const [from, to] = [asked.entry.activeAt ?? 0, asked.entry.endedAt ?? 0]
+      const accountOf = new Map(d.system.accounts.map((one) => [one.connectionId, one.accountId]))
+      // The answer came after the call began; the row that tells of it may come much later.
+      const askedAt = (connectionId: string | null, before: number) =>
+        ledgers.calls.findLast(
+          ({ accountId, status, start }) =>
+            accountId === accountOf.get(connectionId ?? '') && status === 429 && start < before,
+        )?.start ?? before
       const tooEarly = failures.filter(
-        ({ at, new: row }) =>
+        ({ at, connectionId, new: row }) =>
           at > from &&
           at < to &&
           /throttl|rate|quota/.test(JSON.stringify(row?.['last_error'])) &&
-          Date.parse(String(row?.['backoff_until'])) - at < RETRY_AFTER_S * 1_000 - ON_THE_WAY_MS,
+          Date.parse(String(row?.['backoff_until'])) < askedAt(connectionId, at) + RETRY_AFTER_S * 1_000,
       ).length
       const after = ledgers.calls.filter(
         ({ start, status }) => start > (bare.entry.endedAt ?? 0) && status === 200,

@@ -130,12 +130,16 @@ export const credentialsBound: Checker = {
     const tampered = nemesis.filter(({ action }) => action === 'tamper-credentials')
     for (const { target, startedAt, endedAt } of tampered) {
       const account = accounts.find(({ connectionId }) => connectionId === target)
+      // The hand notes the end when all is healed; good credentials may be used a moment before.
+      const restoredAt = audit
+        .filter(({ table, connectionId }) => table === 'connection_credentials' && connectionId === target)
+        .findLast(({ at }) => at > startedAt && at <= (endedAt ?? Infinity))?.at
       const used = calls.filter(
         (call) =>
           call.accountId === account?.accountId &&
           isListing(call) &&
           call.start > startedAt + 500 &&
-          call.start < (endedAt ?? Infinity) &&
+          call.start < (restoredAt ?? endedAt ?? Infinity) &&
           call.status === 200,
       )
       if (used.length > 0)

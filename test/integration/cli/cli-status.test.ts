@@ -175,7 +175,7 @@ describe('trouble', () => {
         account.connectionId,
       ])
       const shown = await run(['connections', 'show', account.connectionId])
-      expect(shown.stdout).toContain('It is tried again by itself. The next try is at')
+      expect(shown.stdout).toContain('It is tried again automatically. The next try is at')
       expect((await run(['connections', 'show', randomUUID()])).stderr).toMatch(/^There is no connection/)
     } finally {
       await set('backoff_until = null')

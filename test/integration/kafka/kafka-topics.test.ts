@@ -79,8 +79,14 @@ describe('a topic of an older version', () => {
     const tell = (entries: Record<string, string>) =>
       withAdmin(config.on, async (admin) => {
         const configEntries = Object.entries(entries).map(([key, value]) => ({ name: key, value }))
-        const resource = { type: kafkajs.ConfigResourceTypes.TOPIC, name, configEntries }
-        await admin.alterConfigs({ validateOnly: false, resources: [resource] })
+        const at = { type: kafkajs.ConfigResourceTypes.TOPIC, name }
+        await admin.alterConfigs({ validateOnly: false, resources: [{ ...at, configEntries }] })
+        // The broker applies it a moment after the controller took it.
+        await eventually('the broker has all of it', async () => {
+          const { resources } = await admin.describeConfigs({ includeSynonyms: false, resources: [at] })
+          const now = new Map(resources[0]?.configEntries.map((one) => [one.configName, one.configValue]))
+          return configEntries.every(({ name: key, value }) => now.get(key) === value)
+        })
       })
     const states = async () => {
       const { topics, problems } = await applyTopics({ ...config, partitions: 1 }, silent())

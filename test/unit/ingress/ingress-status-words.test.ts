@@ -74,13 +74,13 @@ describe('a connection that waits for somebody', () => {
     return connectionWords({ ...CONNECTION, status: 'needs_reauth', lastError, probeAt }, ON)
   }
 
-  test('says who can mend it, and whether it goes on by itself then', () => {
+  test('says who can mend it, and whether it goes on automatically then', () => {
     const at = NOW + 20 * MINUTE
     expect(parked('vendor/grant-revoked', null).next_step).toMatch(
       /^The person has to connect the account again/,
     )
     expect(parked('vendor/account-refused', at).next_step).toMatch(
-      /^It goes on by itself when the vendor lets it in/,
+      /^It continues automatically when the vendor lets it in/,
     )
     expect(parked('vendor/admin-required', at).next_step).toMatch(
       /^An administrator of the organization has to act/,
@@ -98,7 +98,7 @@ describe('a grant that ends', () => {
     const at = NOW + 7 * 1440 * MINUTE
     expect(words(at).next_step).toContain(`This grant ends at ${isoOf(at)}`)
     expect(words(at).state).toBe('in_sync')
-    expect(words(at, { lastError: ERROR }).next_step).toMatch(/tried again by itself.*This grant ends at/)
+    expect(words(at, { lastError: ERROR }).next_step).toMatch(/tried again automatically.*This grant ends at/)
     for (const none of [null, at + 1, NOW]) expect(words(none)).toEqual(connectionWords(CONNECTION, ON))
     expect(words(at, { status: 'disabled' }).next_step).not.toContain('grant')
   })

@@ -1,9 +1,10 @@
 // The circuit breaker of one endpoint of a vendor. One watches for outages, one for refusals of
 // everybody (ADR 17). Invariants: only trouble of the whole vendor opens it (failures in a row, of
 // more than one mailbox, with no answer in between), never the answer to one mailbox; while it is
-// open exactly one call at a time goes through to probe, and only the verdict of a probe closes it;
-// after that calls go out at about the rate of before (ramp.ts). Time is monotonic, so a wall clock
-// that is set back cannot keep it open. Who is refused backs off without an attempt being counted.
+// open exactly one call at a time goes through to probe, first of a caller whose own calls did not
+// fail, and only the verdict of a probe closes it; after that calls go out at about the rate of
+// before (ramp.ts). Time is monotonic, so a wall clock that is set back cannot keep it open. A
+// caller that is kept back backs off without an attempt being counted.
 import { performance } from 'node:perf_hooks'
 import { Failure, type FailureCode } from '#shared/domain/failure.ts'
 import type { Clock } from '#shared/process/clock.ts'
@@ -79,6 +80,11 @@ export const REFUSALS: Watch = {
 }
 /** How long those wait who come while a probe runs. */
 const PROBE_MS = 5_000
+/**
+ * So much longer those wait whose own calls failed, while others are kept back: a probe of another
+ * says more. Without it three refused accounts kept one that is well out for more than a minute.
+ */
+const YIELD_MS = 2_000
 
 interface BreakerDeps {
   /** For people, as in "Google does not answer". */
@@ -105,9 +111,12 @@ export class Breaker {
   readonly #deps: Required<BreakerDeps>
   #state: State = { kind: 'closed' }
   #failures = 0
+  /** Who failed since the last answer, probes included. */
   readonly #callers = new Set<string>()
   /** Kept back since the endpoint closed. */
   readonly #waiting = new Set<string>()
+  /** Those of them whose own calls did not fail. */
+  readonly #unheard = new Set<string>()
   readonly #ramp = new Ramp()
   #lastFailureAt = Number.NEGATIVE_INFINITY
   #pauseMs = PAUSE_MIN_MS
@@ -153,7 +162,9 @@ export class Breaker {
       return false
     }
     if (this.#state.kind === 'probing') throw this.#refusal(caller, PROBE_MS)
-    if (now < this.#state.until) throw this.#refusal(caller, this.#state.until - now)
+    const isYielding = this.#unheard.size > 0 && this.#callers.has(caller)
+    const until = this.#state.until + (isYielding ? YIELD_MS : 0)
+    if (now < until) throw this.#refusal(caller, until - now)
     this.#state = { kind: 'probing' }
     return true
   }
@@ -169,6 +180,7 @@ export class Breaker {
     this.#state = { kind: 'closed' }
     this.#ramp.begin(now, this.#deps.watch.rateMin)
     this.#waiting.clear()
+    this.#unheard.clear()
     this.#pauseMs = PAUSE_MIN_MS
     this.#deps.changed('closed', this.#cause)
   }
@@ -176,19 +188,19 @@ export class Breaker {
   #failed(isProbe: boolean, caller: string, error: unknown): void {
     const now = this.#deps.monotonic()
     const { watch } = this.#deps
+    if (this.#state.kind === 'closed' && now - this.#lastFailureAt > ROW_GAP_MS) {
+      this.#failures = 0
+      this.#callers.clear()
+    }
+    if (this.#callers.size < WAITING_MAX) this.#callers.add(caller)
+    this.#unheard.delete(caller)
     if (isProbe) {
       this.#pauseMs = Math.min(watch.pauseMaxMs, this.#pauseMs * 2)
       return this.#open(now)
     }
     if (this.#state.kind !== 'closed') return
-    if (now - this.#lastFailureAt > ROW_GAP_MS) {
-      this.#failures = 0
-      this.#callers.clear()
-    }
     this.#lastFailureAt = now
     this.#failures += 1
-    // As many as decide; more would only be memory.
-    if (this.#callers.size < watch.callersMin) this.#callers.add(caller)
     if (this.#failures < watch.inARow || this.#callers.size < watch.callersMin) return
     this.#cause = error instanceof Failure ? error.code : 'unknown'
     this.#ramp.closed(now)
@@ -206,14 +218,17 @@ export class Breaker {
 
   #refusal(caller: string, waitMs: number): Failure {
     const { watch, vendor, clock, random } = this.#deps
-    if (this.#waiting.size < WAITING_MAX) this.#waiting.add(caller)
+    if (this.#waiting.size < WAITING_MAX) {
+      this.#waiting.add(caller)
+      if (!this.#callers.has(caller)) this.#unheard.add(caller)
+    }
     const spreadMs =
       watch.comeBackPerSecond === null ? 0 : (this.#waiting.size / watch.comeBackPerSecond) * 1000 * random()
     const what =
       watch.code === 'vendor/circuit-open' ? 'did not answer many calls' : 'refused calls of several accounts'
     return new Failure(
       watch.code,
-      `${vendor} ${what} in a row (${this.#cause}), so it is left alone for a moment. Work goes on by itself.`,
+      `${vendor} ${what} in a row (${this.#cause}), so it is left alone for a moment. Work continues automatically.`,
       { retryAt: clock.now() + Math.ceil((waitMs + spreadMs) * 1000) },
     )
   }

@@ -14,7 +14,7 @@ test('every code has a section with its text, and says what follows', () => {
     const section = page.split(`### \`${code}\``)[1]?.split('###')[0] ?? ''
     expect(section, code).toContain(text)
     expect(section, code).toMatch(
-      /ried again by itself, after|waits as|list of calendars is read|takes the place of the record|No action needed|The work waits/,
+      /ried again automatically, after|waits as|list of calendars is read|takes the place of the record|No action needed|The work waits/,
     )
   }
 })

@@ -152,9 +152,9 @@ const ASK_WHAT_HAPPENED = [
   // Whether a line in the log is an error.
   'sync/unit/fail.ts',
   // Whether the calendar or the account is refused is not known yet.
-  'sync/unit/fetch-page.ts',
   // Whether a place of a run is dead.
   'sync/unit/leave-place.ts',
+  'sync/unit/page-of-run.ts',
   'sync/unit/sync-connection.ts',
 ]
 

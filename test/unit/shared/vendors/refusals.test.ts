@@ -108,13 +108,34 @@ test('who is kept back counts no attempt, waits no longer each time, and comes b
   expect(Math.max(...waits)).toBeLessThanOrEqual(15_001)
 })
 
+test('who was refused leaves the probe to one that was not, however many come first', async () => {
+  const { call, wave, pass, changes } = setup()
+  await wave()
+  expect(await call('well')).toBe('vendor/refusing-all')
+  pass(5_000)
+  for (let i = 0; i < 3; i += 1)
+    expect(await call(`mailbox ${i}`, 'vendor/token-rejected')).toBe('vendor/refusing-all')
+  expect(await call('well')).toBe('ok')
+  expect(changes).toEqual(['open vendor/token-rejected', 'closed vendor/token-rejected'])
+})
+
+test('who was refused probes all the same when nobody else comes', async () => {
+  const { call, wave, pass } = setup()
+  await wave()
+  expect(await call('well')).toBe('vendor/refusing-all')
+  pass(5_000 + 1_999)
+  expect(await call('mailbox 0')).toBe('vendor/refusing-all')
+  pass(1)
+  expect(await call('mailbox 0')).toBe('ok')
+})
+
 test('the door opens within 15 s of the end, for 20 calls a second, and is probed by one at a time', async () => {
   const { call, wave, pass, changes } = setup()
   await wave()
   let pause = 5_000
   for (let i = 0; i < 5; i += 1) {
     pass(pause)
-    expect(await call('a', 'vendor/token-rejected')).toBe('vendor/token-rejected')
+    expect(await call(`probe ${i}`, 'vendor/token-rejected')).toBe('vendor/token-rejected')
     expect(await call('b')).toBe('vendor/refusing-all')
     pause = Math.min(REFUSALS.pauseMaxMs, pause * 2)
   }
