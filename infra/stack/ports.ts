@@ -15,10 +15,11 @@ const KEPT = { lowest: 20_000, highest: 25_000 }
 const THROW_AWAY = { lowest: 25_000, highest: 30_000 }
 const ATTEMPTS = 200
 /**
- * Each worker of a test run chooses among ports of its own: what one file has stopped for a while
- * must not lose its port to another file.
+ * Each worker of a test run, and each lane of drills, chooses among ports of its own: what one has
+ * stopped for a while, or is about to start, must not lose its port to another. They share the
+ * lower half; the upper half is for a process without a number.
  */
-const SHARES = 16
+const SHARES = 8
 
 /**
  * A port for each name: those of the file, then new ones for the names that it lacks; the file then
@@ -44,12 +45,15 @@ export async function keptPorts<Name extends string>(
 
 /** A free port for each name, for a stack that keeps none. */
 export function freePorts<Name extends string>(names: readonly Name[]): Promise<Record<Name, number>> {
-  return choose(names, shareOf(Number(process.env['VITEST_POOL_ID'] ?? 0)), [])
+  return choose(names, shareOf(process.env['PORT_SHARE'] ?? process.env['VITEST_POOL_ID']), [])
 }
 
-function shareOf(worker: number): typeof KEPT {
-  const size = Math.floor((THROW_AWAY.highest - THROW_AWAY.lowest) / SHARES)
-  const lowest = THROW_AWAY.lowest + (worker % SHARES) * size
+/** `share`: a number from 1 on, if any. */
+function shareOf(share: string | undefined): typeof KEPT {
+  const middle = (THROW_AWAY.lowest + THROW_AWAY.highest) / 2
+  if (share === undefined) return { lowest: middle, highest: THROW_AWAY.highest }
+  const size = Math.floor((middle - THROW_AWAY.lowest) / SHARES)
+  const lowest = THROW_AWAY.lowest + ((Number(share) - 1) % SHARES) * size
   return { lowest, highest: lowest + size }
 }
 
