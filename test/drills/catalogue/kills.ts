@@ -72,7 +72,7 @@ const randomKills: Drill = {
       d,
       d.system.accounts.filter(({ accountId }) => !quiet.includes(accountId)),
     )
-    // A group that lost members takes 8 s and more to come back: the only ring is to be read at once.
+    // A group that lost members takes 8 s and more to come back; the only ring is to be read soon.
     const recovered = await d.converged(120_000)
     const changes = loaded + (await dieOverTheOnlyRing(d, quiet)) + (await dieOverUnpublishedRows(d, quiet))
     await d.converged(120_000)
