@@ -27,6 +27,8 @@ export interface Drill {
   /** Entries of the fault catalogue (catalogue/faults.ts) that it executes. */
   readonly faults: readonly string[]
   readonly profiles: readonly Profile[]
+  /** Its criteria have rates that a drill beside it would take: it runs alone. */
+  readonly needsMachine?: true
   readonly system: (profile: Profile) => Omit<SystemOptions, 'label' | 'seed' | 'tree'>
   /** Beyond those that always hold. */
   readonly invariants: readonly InvariantId[]

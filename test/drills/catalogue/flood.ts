@@ -86,6 +86,7 @@ const flood: Drill = {
     'FLOOD-8': criterion`Sockets turned away are told in a log line each ${setUp(LINE_EVERY_MS, 'ms')}, and ${LINES_MORE} lines more in all`,
   },
   faults: ['W15', 'W17'],
+  needsMachine: true,
   profiles: ['ci', 'full'],
   system: () => ({
     connections: 4,

@@ -57,6 +57,7 @@ const replays: Drill = {
     'REP-5': criterion`A storm of ${setUp(STORM_PER_SECOND)} a second: answered with ${percentile(TAIL)} ${STORM_ANSWERED}, no deadlock`,
   },
   faults: ['W3', 'W4', 'W5'],
+  needsMachine: true,
   profiles: ['smoke', 'ci', 'full'],
   system: (profile) => ({
     connections: { smoke: 4, ci: 10, full: 40 }[profile],
