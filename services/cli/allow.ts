@@ -54,7 +54,7 @@ export async function allow(options: AllowOptions, env: NodeJS.ProcessEnv, outpu
     const { list } = one
     await reached(() => change(address, one, isRemoval, signal))
     const after = await reached(() => standingAllowlist(address, list, signal))
-    done.push({ list, lets_in: after === null ? 'nobody' : whoIsIn(after) })
+    done.push({ list, lets_in: after === null ? 'no one' : whoIsIn(after) })
   }
   output.rows(done)
   for (const line of await stillInTheWay(options, env)) output.line(line)
@@ -128,9 +128,9 @@ function lowered({ ids }: StandingAllowlist): readonly string[] {
 }
 
 function whoIsIn({ enabled, form, ids }: StandingAllowlist): string {
-  if (!enabled) return 'nobody'
+  if (!enabled) return 'no one'
   if (form === 'everybody') return form
-  return form === 'list' ? `${ids.length} by id` : 'nobody'
+  return form === 'list' ? `${ids.length} by id` : 'no one'
 }
 
 /**

@@ -1,8 +1,8 @@
 // `calstream dead-letters list|show|replay|dismiss`: what was given up, and putting it back.
 // Invariants: what is replayed goes back to its topic with its own bytes and headers; it is marked
-// after Kafka has it, so that a crash in between replays it twice and never not at all, and a
-// doorbell that rings twice costs one short transaction. Only doorbells go back: a change record of
-// a shard must not overtake.
+// after Kafka has it, so that a crash in between replays it twice and never not at all, and a sync
+// request that comes twice costs one short transaction. Only sync requests go back: a change record
+// of a shard must not overtake.
 import type { InboundRecord, OutboundRecord } from '#shared/kafka/broker.ts'
 import { readRecords } from '#shared/kafka/read-records.ts'
 import { openProducer } from '#shared/kafka/open.ts'
@@ -21,7 +21,7 @@ import type { Output } from './output.ts'
 import { UserError } from '#shared/process/user-error.ts'
 
 const FILTERS = ['code', 'vendor', 'topic', 'connection'] as const
-const DOORBELLS: readonly string[] = [
+const SYNC_REQUESTS: readonly string[] = [
   ...Object.values(REQUESTED_TOPIC),
   TOPICS.retry30s,
   TOPICS.retry10m,
@@ -192,9 +192,9 @@ function judge(
   if (row.replayedAt !== null && !force)
     return no(`came back already at ${row.replayedAt.toISOString()}; --force puts it back again`, true)
   if (!record) return no('its bytes are older than what the topic keeps')
-  const topic = DOORBELLS.find((name) => name === row.originTopic)
+  const topic = SYNC_REQUESTS.find((name) => name === row.originTopic)
   if (topic === undefined)
-    return no('it is no doorbell: publishing it again would break the order of its stream')
+    return no('it is no sync request: publishing it again would break the order of its stream')
   if (record.headers.has('dead-letter-key')) return no('its key is no text')
   if (row.code === UNREADABLE && !anyway)
     return no(

@@ -214,7 +214,7 @@ async function vendor(
   const failing = (seenOf(failures) ?? []).filter((one) => one.vendor === name)
   const failed = failing.map(({ code, connections }) => `${count(connections, 'connection')} with ${code}`)
   const told = failed.length > 0 ? `; the last sync failed for ${failed.join(', ')}` : ''
-  if (looked.some(({ restingVendors }) => restingVendors.includes(name))) {
+  if (looked.some(({ vendorsLeftAlone }) => vendorsLeftAlone.includes(name))) {
     const found = `answers without a token, but its calls fail, so it is left alone for a while${told}`
     throw new Red(found, 'it is tried again automatically; look at its status page if it stays')
   }

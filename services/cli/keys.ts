@@ -35,7 +35,7 @@ interface RotationReport {
   readonly resealed: number
   /** Rows that a refresh changed under our hands; they were read again. */
   readonly refreshedMeanwhile: number
-  /** Rows that do not open: their key is not on the ring, or they were altered or moved. */
+  /** Rows that do not open: their key is not in the keyring, or they were altered or moved. */
   readonly unreadable: readonly { readonly connection: ConnectionId; readonly field: string }[]
   /** Rows that are still sealed with another key, the unreadable ones included. */
   readonly left: number

@@ -13,7 +13,7 @@ export interface ServiceLook {
   /** What is wrong, one sentence each; empty when it is ready. */
   readonly problems: readonly string[]
   /** Vendors that this process leaves alone for a while, since their calls fail. */
-  readonly restingVendors: readonly string[]
+  readonly vendorsLeftAlone: readonly string[]
 }
 
 const readiness = z.object({ status: z.string(), dependencies: z.record(z.string(), z.string()) })
@@ -47,11 +47,11 @@ export function urlsOf(name: ServiceName, env: NodeJS.ProcessEnv): readonly (str
 
 async function lookAt(name: ServiceName, url: string | null): Promise<ServiceLook> {
   const lost = (state: 'silent' | 'unknown', problem: string): ServiceLook => {
-    return { name, url, state, problems: [problem], restingVendors: [] }
+    return { name, url, state, problems: [problem], vendorsLeftAlone: [] }
   }
   if (url === null) return lost('unknown', `its place is not known: set ADMIN_URL_${name.toUpperCase()}`)
   const metrics = fetchWithin(`${url}/metrics`).then(
-    ({ status, text }) => (status === 200 ? restingVendors(text) : []),
+    ({ status, text }) => (status === 200 ? vendorsLeftAlone(text) : []),
     () => [],
   )
   try {
@@ -62,7 +62,7 @@ async function lookAt(name: ServiceName, url: string | null): Promise<ServiceLoo
       .filter(([, text]) => text !== 'ok')
       .map(([dependency, text]) => `${dependency}: ${text.replace(/\.$/, '')}`)
     const state = answer.status === 200 ? 'ready' : 'not ready'
-    return { name, url, state, problems, restingVendors: await metrics }
+    return { name, url, state, problems, vendorsLeftAlone: await metrics }
   } catch (error) {
     return lost('silent', `${wordsOf(error)} at ${hostOf(url)}`)
   }
@@ -74,7 +74,7 @@ function hostOf(url: string): string {
 }
 
 /** Of the text format of Prometheus: the vendors whose breaker stands open. */
-export function restingVendors(text: string): readonly string[] {
+export function vendorsLeftAlone(text: string): readonly string[] {
   const open = text.matchAll(/^calendar_sync_vendor_breaker\{([^}]*)\} 1(?:\s|$)/gm)
   return [...new Set([...open].flatMap(([, labels]) => /\bvendor="([^"]*)"/.exec(labels ?? '')?.[1] ?? []))]
 }

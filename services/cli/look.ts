@@ -1,6 +1,7 @@
 // Looking at parts that may not answer:
 // every look ends, and its end is told in words that a person can use.
 import { z } from 'zod'
+import { atMost } from '#shared/process/loop.ts'
 import { ConfigError } from '#shared/process/settings.ts'
 import { isForPeople, UserError } from '#shared/process/user-error.ts'
 
@@ -12,11 +13,7 @@ export type Look<T> = { readonly seen: T } | { readonly problem: string }
 
 /** Never rejects and never takes longer than the limit; the loser is left to end alone. */
 export async function lookWithin<T>(work: () => Promise<T>, limitMs = LOOK_MAX_MS): Promise<Look<T>> {
-  let timer: NodeJS.Timeout | undefined
-  const late = new Promise<Look<T>>((resolve) => {
-    timer = setTimeout(() => resolve({ problem: `no answer within ${limitMs / 1000} s` }), limitMs)
-  })
-  return Promise.race([look(work), late]).finally(() => clearTimeout(timer))
+  return atMost(look(work), limitMs, { problem: `no answer within ${limitMs / 1000} s` })
 }
 
 /** The same for work that has an end of its own. */

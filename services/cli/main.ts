@@ -178,7 +178,7 @@ letters
   )
 letters
   .command('replay [ids...]')
-  .description('put doorbells back into their topics, with their own bytes; safe to repeat')
+  .description('put sync requests back into their topics, with their own bytes; safe to repeat')
   .option('--filter <name=value>', FILTER, collect)
   .option('--all', 'all that did not come back yet')
   .option('--force', 'also those that came back already')
@@ -190,9 +190,9 @@ letters
   .addHelpText(
     'after',
     `
-What is put back is a doorbell and no more: whether anything is read for it is decided when it is claimed.
+What is put back is a sync request and no more: whether anything is read for it is decided when it is claimed.
 A notification whose delivery key is recorded is dropped there, since a unit has answered it, and so is any
-ring of a connection that backs off, which is tried again at the end of its backoff anyway. A connection
+sync request of a connection that backs off, which is tried again at the end of its backoff anyway. A connection
 that does not back off is read again when a sync is asked for: POST /api/calendar/sync.`,
   )
   .action(async (ids: readonly string[], options: ReplayOptions) =>

@@ -80,10 +80,10 @@ function serviceFindings(look: Look<readonly ServiceLook[]>): readonly Finding[]
 const NOT_READY_REMEDY = 'cure what it names; it continues automatically'
 
 function vendorFindings(services: readonly ServiceLook[]): readonly Finding[] {
-  const resting = new Map<string, readonly string[]>()
-  for (const { name, restingVendors } of services)
-    for (const vendor of restingVendors) resting.set(vendor, [...(resting.get(vendor) ?? []), name])
-  return [...resting].map(([vendor, names]) => ({
+  const leftAlone = new Map<string, readonly string[]>()
+  for (const { name, vendorsLeftAlone } of services)
+    for (const vendor of vendorsLeftAlone) leftAlone.set(vendor, [...(leftAlone.get(vendor) ?? []), name])
+  return [...leftAlone].map(([vendor, names]) => ({
     what: vendor,
     found: `its calls fail; ${names.join(' and ')} ${names.length > 1 ? 'leave' : 'leaves'} it alone for a while`,
     do: 'it is tried again automatically; look at its status page if it stays',

@@ -3,6 +3,7 @@
 // succeeded; it joins only a group whose write has not been sent. Every wait has an end: a full
 // queue and the deadline answer without waiting for the other side. An item that is refused
 // for what it is never fails its group.
+import { atMost } from '#shared/process/loop.ts'
 import { writeApart } from '#shared/process/put-aside.ts'
 
 /**
@@ -103,10 +104,7 @@ export function createGroupCommit<T>(options: GroupCommitOptions<T>): GroupCommi
 
   async function close(): Promise<void> {
     closing = true
-    const { promise: outOfTime, resolve } = Promise.withResolvers<void>()
-    const timer = setTimeout(resolve, options.drainMaxMs ?? DRAIN_MAX_MS)
-    await Promise.race([loop, outOfTime])
-    clearTimeout(timer)
+    if (loop) await atMost(loop, options.drainMaxMs ?? DRAIN_MAX_MS, undefined)
     for (const waiting of [...queue, ...sending]) waiting.answer('closing')
     queue.clear()
   }

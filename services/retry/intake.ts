@@ -66,7 +66,7 @@ export function offer(heap: DueHeap<Scheduling>, item: Scheduling): void {
 }
 
 /**
- * A later unit speaks for an earlier one where both ring for the same: a calendar's ring says
+ * A later unit speaks for an earlier one where both ring for the same: a calendar's record says
  * nothing about its siblings, and a recheck nothing about a backoff.
  */
 export function subjectOf(about: Pick<Scheduled, 'connectionId' | 'calendarId' | 'reason'>): string {

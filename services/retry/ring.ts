@@ -1,6 +1,6 @@
-// Rings what is due. The claim decides, in Postgres, whether a ring is stale: a ring too many costs
-// one short transaction, a ring too few is found by the sweep. Invariant: nothing is rung while the
-// jobs gate is not on; it stays in the heap, and its offset uncommitted, until the gate opens.
+// Rings what is due. The claim decides, in Postgres, whether a sync request is stale: one too many
+// costs one short transaction, one too few is found by the sweep. Invariant: nothing is rung while
+// the jobs gate is not on; it stays in the heap, and its offset uncommitted, until the gate opens.
 import type { Micros } from '#shared/domain/ids.ts'
 import type { OutboundRecord } from '#shared/kafka/broker.ts'
 import type { Codec } from '#shared/kafka/codec.ts'
@@ -11,7 +11,7 @@ import { offer, type RetryDeps, type Scheduling } from './intake.ts'
 
 /** Due times are met to 250 ms; looking this often also meets clocks that are set forward. */
 const LOOK_MAX_MS = 100
-const RINGS_MAX = 500
+const REQUESTS_MAX = 500
 
 /**
  * Rings what is due, at most 500.
@@ -21,14 +21,14 @@ const RINGS_MAX = 500
 export async function ringDue({ codec, producer, heap, gates, clock }: RetryDeps): Promise<number> {
   if (gates.jobs().state !== 'on') return LOOK_MAX_MS
   const now = clock.now()
-  const due = heap.takeDue(now, RINGS_MAX)
+  const due = heap.takeDue(now, REQUESTS_MAX)
   if (due.length === 0) {
     const dueInMs = ((heap.nextDueAt ?? Infinity) - now) / 1000
     return Math.min(LOOK_MAX_MS, Math.max(1, Math.ceil(dueInMs)))
   }
   try {
     step('retry.before-ring')
-    await producer.send(due.map((item) => ringOf(codec, item, now)))
+    await producer.send(due.map((item) => requestOf(codec, item, now)))
   } catch (error) {
     // A later unit's record may have come meanwhile, and a partition may have been lost.
     for (const item of due) if (item.receipt.isOurs()) offer(heap, item)
@@ -43,7 +43,7 @@ export async function ringDue({ codec, producer, heap, gates, clock }: RetryDeps
   return 0
 }
 
-function ringOf(codec: Codec, scheduling: Scheduling, at: Micros): OutboundRecord {
+function requestOf(codec: Codec, scheduling: Scheduling, at: Micros): OutboundRecord {
   const { calendarId, dueAt, traceparent } = scheduling
   // A reason of a later version is rung as a plain retry: the claim looks at Postgres, not at it.
   const reason = scheduling.reason === 'unknown' ? 'retry' : scheduling.reason

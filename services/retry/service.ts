@@ -1,4 +1,4 @@
-// The waiting room's wiring: the intake fills the heap, the ring empties it. It has no database:
+// The waiting room's wiring: the intake fills the heap, ringing empties it. It has no database:
 // whatever waits lies in its topics, and a restart reads it again.
 import { openService, type Overrides } from '#shared/boot/open-service.ts'
 import { RETRY_TOPICS } from '#shared/messages/sync-retry-scheduled.ts'
@@ -26,7 +26,10 @@ export async function startRetry(
   const clock = overrides.clock ?? systemClock
   const deps = { codec, heap: new DueHeap<Scheduling>(), producer, gates, clock, logger }
   const intake = service.use(openSchedulings(service.consumer, deps))
-  const ring = service.loop("retry's ring", () => ringDue(deps))
-  const adminPort = await service.admin({ ...service.checks, work: async () => firstProblem([intake, ring]) })
+  const ringing = service.loop("retry's ring", () => ringDue(deps))
+  const adminPort = await service.admin({
+    ...service.checks,
+    work: async () => firstProblem([intake, ringing]),
+  })
   return service.running({ adminPort, crashed: intake.crashed })
 }

@@ -9,17 +9,17 @@ import type { Job } from './jobs.ts'
 import { observe } from './observe.ts'
 import { probeParked } from './probe-parked.ts'
 import { forgetOld } from './retention.ts'
-import { poll } from './rings/poll-unwatched.ts'
-import { reconcile } from './rings/reconcile.ts'
-import { createRingRefused } from './rings/ring-refused.ts'
-import { sweep } from './rings/sweep.ts'
+import { poll } from './ringing/poll-unwatched.ts'
+import { reconcile } from './ringing/reconcile.ts'
+import { createRingRefused } from './ringing/ring-refused.ts'
+import { sweep } from './ringing/sweep.ts'
 
 /** The one job that changes nothing. */
 export const OBSERVE = 'observe'
 
 /**
  * In an order in which one run of all of them needs no second:
- * who ends comes first, then channels, then rings.
+ * who ends comes first, then channels, then what rings.
  */
 export function jobsOf(deps: JobDeps, kafka: KafkaConfig): readonly Job[] {
   const ringRefused = createRingRefused(deps)

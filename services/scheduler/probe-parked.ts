@@ -11,7 +11,7 @@ import { insertOutbox } from '#shared/store/outbox.ts'
 import { probableConnections, putOffProbe, unpark, type ProbableConnection } from '#shared/store/refusals.ts'
 import type { JobDeps } from './deps.ts'
 import { allowedRows, type Paging } from './paging.ts'
-import { mayAsk } from './rings/ring.ts'
+import { mayAsk } from './ringing/ring.ts'
 import { settleJob } from './settle-job.ts'
 import { boundedEach } from './bounded-each.ts'
 

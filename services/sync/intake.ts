@@ -1,4 +1,4 @@
-// From the doorbell topics into the lanes. Invariant: what is wrong with a sync request that its
+// From the topics of sync requests into the lanes. Invariant: what is wrong with a request that its
 // schema accepts is found here, so that lanes and units see only what they can work on.
 import { GROUPS, REQUESTED_TOPIC, type TopicMessages } from '#schemas/topics.ts'
 import { calendarId, connectionId, isUuid } from '#shared/domain/ids.ts'
@@ -15,39 +15,39 @@ import { metrics } from '#shared/process/metrics.ts'
 import type { LaneRequest, Lanes } from './lanes.ts'
 import type { UnitRequest } from './unit/unit.ts'
 
-const DOORBELL_TOPICS = Object.values(REQUESTED_TOPIC)
-type DoorbellTopic = (typeof DOORBELL_TOPICS)[number]
+const REQUESTED_TOPICS = Object.values(REQUESTED_TOPIC)
+type RequestedTopic = (typeof REQUESTED_TOPICS)[number]
 
 /** A vendor told of a change, or did and could not show it yet. */
 const LIVE_REASONS: ReadonlySet<string> = new Set(['webhook', 'recheck'])
-/** Unfinished doorbells of one partition; reading continues at half of it. */
+/** Unfinished requests of one partition; reading continues at half of it. */
 const PARTITION_MAX = 2000
 
 /** A sync request in its lane. */
-export interface Doorbell extends LaneRequest, UnitRequest {
+export interface QueuedRequest extends LaneRequest, UnitRequest {
   readonly receipt: Receipt
 }
 
-export interface DoorbellDeps extends IntakeDeps {
+export interface SyncRequestDeps extends IntakeDeps {
   readonly codec: Codec
-  readonly lanes: Pick<Lanes<Doorbell>, 'add' | 'withdraw' | 'counts'>
+  readonly lanes: Pick<Lanes<QueuedRequest>, 'add' | 'withdraw' | 'counts'>
 }
 
 /** Puts what rings into its lane, and takes back what came from a partition that was lost. */
-export function openDoorbells(open: OpenConsumer, deps: DoorbellDeps): Intake {
+export function openSyncRequests(open: OpenConsumer, deps: SyncRequestDeps): Intake {
   const { codec, lanes } = deps
   return openIntake<UnitRequest['message']>(open, {
     ...deps,
     owner: "the sync's",
     groupId: GROUPS.sync,
-    topics: DOORBELL_TOPICS,
+    topics: REQUESTED_TOPICS,
     isolation: 'read-uncommitted',
     capacity: { per: 'partition', max: PARTITION_MAX, resumeBelow: PARTITION_MAX / 2 },
     read: async ({ topic, value }) => {
-      const decoded = await codec.decode(topic as DoorbellTopic, value)
+      const decoded = await codec.decode(topic as RequestedTopic, value)
       return decoded.kind === 'message' ? requestOf(topic, decoded.message) : decoded
     },
-    accept: (delivery) => lanes.add(doorbellOf(delivery)),
+    accept: (delivery) => lanes.add(queuedRequest(delivery)),
     lost: (sources) => sources.forEach((source) => lanes.withdraw(source)),
     observe() {
       for (const [state, count] of Object.entries(lanes.counts())) metrics.lanes.record(count, { state })
@@ -60,7 +60,7 @@ export function openDoorbells(open: OpenConsumer, deps: DoorbellDeps): Intake {
   })
 }
 
-function doorbellOf({ message, record, receipt }: Delivery<UnitRequest['message']>): Doorbell {
+function queuedRequest({ message, record, receipt }: Delivery<UnitRequest['message']>): QueuedRequest {
   return {
     key: message.connectionId,
     bulkhead: message.vendor,
@@ -75,7 +75,7 @@ function doorbellOf({ message, record, receipt }: Delivery<UnitRequest['message'
 /** An enum value of a later version reads as `unknown`. */
 function requestOf(
   topic: string,
-  message: TopicMessages[DoorbellTopic],
+  message: TopicMessages[RequestedTopic],
 ): RecordReading<UnitRequest['message']> {
   const { vendor } = message
   if (vendor === 'unknown' || REQUESTED_TOPIC[vendor] !== topic)

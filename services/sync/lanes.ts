@@ -6,9 +6,10 @@
 // A lane is
 // - ready: it waits for a slot, in the order of arrival, so no key can starve another
 // - running; then it is gone, or ready again when something arrived meanwhile
-// - due, member or resumed: its unit gave the requests back, and it rests until its time, a proof
+// - due, member or resumed: its unit gave the requests back, and it pauses until its time, a proof
 //   that we are in the group still, or resume().
 import { performance } from 'node:perf_hooks'
+import { atMost } from '#shared/process/loop.ts'
 
 export interface LaneRequest {
   readonly key: string
@@ -42,14 +43,14 @@ export interface Permit {
   readonly isPatient?: boolean
 }
 
-type Rest = 'due' | 'member' | 'resumed'
+type Pause = 'due' | 'member' | 'resumed'
 
 /** What the end of a unit means for its lane. */
 export interface LaneEnd {
   /** done: their effect, or its failure, is durable. again: the lane keeps them. */
   readonly requests: 'done' | 'again'
   /** When the next unit of the lane may run. `resumed`: no other lane would fare better now. */
-  readonly when: 'slot' | 'backfill-slot' | Rest
+  readonly when: 'slot' | 'backfill-slot' | Pause
   /** With `due`. */
   readonly waitMs?: number
 }
@@ -67,7 +68,7 @@ export interface LanesOptions<R extends LaneRequest> {
   readonly run: (requests: readonly [R, ...R[]], permit: Permit) => Promise<LaneEnd>
   /** These requests are done. */
   readonly completed: (requests: readonly R[]) => void
-  /** Every lane rests until resume(). */
+  /** Every lane pauses until resume(). */
   readonly blocked: () => void
   /** performance.now() of the last proof that we are a member of the group. */
   readonly acknowledgedAt: () => number
@@ -88,8 +89,8 @@ export interface Lanes<R extends LaneRequest> extends Disposable {
    * Starts nothing more, asks running units to hand over, and takes their permit after `graceMs`.
    */
   drain(graceMs: number): Promise<void>
-  /** Lanes by state. */
-  counts(): { readonly ready: number; readonly running: number; readonly resting: number }
+  /** Lanes by state, as the metric calls it: one that pauses is `resting`. */
+  counts(): Readonly<Record<'ready' | 'running' | 'resting', number>>
 }
 
 interface Lane<R> {
@@ -97,7 +98,7 @@ interface Lane<R> {
   readonly bulkhead: string
   queue: R[]
   slot: LaneRequest['urgency'] | 'backfill'
-  state: 'ready' | 'running' | Rest
+  state: 'ready' | 'running' | Pause
   /** performance.now() at which the state began, or for `due` at which it ends. */
   at: number
   running: { requests: R[]; readonly abort: AbortController; readonly rung: AbortController } | null
@@ -125,7 +126,7 @@ class LaneTable<R extends LaneRequest> implements Lanes<R> {
   readonly #lanes = new Map<string, Lane<R>>()
   /** Lanes that wait for a slot, by bulkhead and kind of slot; each queue in order of arrival. */
   readonly #ready = new Map<string, Set<Lane<R>>>()
-  readonly #resting = new Set<Lane<R>>()
+  readonly #paused = new Set<Lane<R>>()
   /** Running units by what they hold: all, a bulkhead, asked, backfill, none. */
   readonly #used = new Map<string, number>()
   readonly #units = new Set<Promise<void>>()
@@ -163,21 +164,21 @@ class LaneTable<R extends LaneRequest> implements Lanes<R> {
 
   resume(): void {
     this.#isSuspended = false
-    for (const lane of this.#resting) if (lane.state === 'resumed') this.#makeReady(lane)
+    for (const lane of this.#paused) if (lane.state === 'resumed') this.#makeReady(lane)
     this.#start()
   }
 
   async drain(graceMs: number): Promise<void> {
     this.#stopping.abort()
-    await settledWithin(this.#units, graceMs)
+    await atMost(Promise.all(this.#units), graceMs, [])
     for (const lane of this.#lanes.values()) lane.running?.abort.abort()
-    await settledWithin(this.#units, ABORT_GRACE_MS)
+    await atMost(Promise.all(this.#units), ABORT_GRACE_MS, [])
   }
 
-  counts(): { ready: number; running: number; resting: number } {
+  counts(): Record<'ready' | 'running' | 'resting', number> {
     const running = this.#units.size
-    const resting = this.#resting.size
-    return { ready: this.#lanes.size - running - resting, running, resting }
+    const paused = this.#paused.size
+    return { ready: this.#lanes.size - running - paused, running, resting: paused }
   }
 
   [Symbol.dispose](): void {
@@ -197,7 +198,7 @@ class LaneTable<R extends LaneRequest> implements Lanes<R> {
   }
 
   #makeReady(lane: Lane<R>): void {
-    this.#resting.delete(lane)
+    this.#paused.delete(lane)
     lane.state = 'ready'
     lane.at = performance.now()
     const name = `${lane.slot} ${lane.bulkhead}`
@@ -205,15 +206,15 @@ class LaneTable<R extends LaneRequest> implements Lanes<R> {
     this.#ready.set(name, queue.add(lane))
   }
 
-  #rest(lane: Lane<R>, state: Rest, waitMs = 0): void {
+  #pause(lane: Lane<R>, state: Pause, waitMs = 0): void {
     lane.state = state
     lane.at = performance.now() + waitMs
-    this.#resting.add(lane)
+    this.#paused.add(lane)
   }
 
   #forget(lane: Lane<R>): void {
     this.#lanes.delete(lane.key)
-    this.#resting.delete(lane)
+    this.#paused.delete(lane)
     this.#leaveQueue(lane)
   }
 
@@ -296,22 +297,22 @@ class LaneTable<R extends LaneRequest> implements Lanes<R> {
         lane.slot = 'backfill'
         return this.#makeReady(lane)
       case 'resumed':
-        this.#rest(lane, when)
+        this.#pause(lane, when)
         if (!this.#isSuspended) this.#options.blocked()
         this.#isSuspended = true
         return
       case 'due':
       case 'member':
-        return this.#rest(lane, when, waitMs)
+        return this.#pause(lane, when, waitMs)
       default:
         return when satisfies never
     }
   }
 
-  /** Wakes lanes that have rested long enough, and lets those that wait too long hand over. */
+  /** Wakes lanes that have paused long enough, and lets those that wait too long hand over. */
   #tick(): void {
     const now = performance.now()
-    for (const lane of this.#resting) {
+    for (const lane of this.#paused) {
       const isAwake =
         (lane.state === 'due' && lane.at <= now) ||
         (lane.state === 'member' && this.#options.acknowledgedAt() > lane.at)
@@ -327,17 +328,10 @@ class LaneTable<R extends LaneRequest> implements Lanes<R> {
       for (const [place, lane] of [...queue].entries()) {
         // A quarter of the slots, on top: handing over takes two short transactions and no vendor.
         if (now - lane.at < slotWaitMs || this.#count('none') * 4 >= slots) break
-        // The next in line for a backfill stay, so that its slots never wait for a doorbell.
+        // The next in line for a backfill stay, so that its slots never wait for a request.
         if (lane.slot === 'backfill' && place < backfillSlots * STOCK_PER_SLOT) continue
         this.#begin(lane, 'none', queue.size)
       }
     }
   }
-}
-
-async function settledWithin(units: ReadonlySet<Promise<void>>, ms: number): Promise<void> {
-  const late = Promise.withResolvers<void>()
-  const timer = setTimeout(late.resolve, ms)
-  await Promise.race([Promise.all(units), late.promise])
-  clearTimeout(timer)
 }

@@ -1,4 +1,4 @@
-// What happens while Postgres is away: reading stops, lanes rest, and one probe looks for
+// What happens while Postgres is away: reading stops, lanes pause, and one probe looks for
 // its return. Invariant: nothing is recorded, so nothing is committed; work continues within
 // two seconds of the return.
 import type { Logger } from '#shared/process/log.ts'

@@ -1,11 +1,11 @@
-// The sync's wiring: doorbells come in through the intake, wait in lanes, and are worked by units.
-// Stopping runs upwards: nothing more is read, running units hand over, offsets are committed, the
-// group is left, and then all else is closed.
+// The sync's wiring: sync requests come in through the intake, wait in lanes, and are worked by
+// units. Stopping runs upwards: nothing more is read, running units hand over, offsets are
+// committed, the group is left, and then all else is closed.
 import { openService } from '#shared/boot/open-service.ts'
 import { firstProblem } from '#shared/process/loop.ts'
 import { openBackfillShare } from './backfill-share.ts'
 import { laneLimits, type SyncConfig } from './config.ts'
-import { openDoorbells, type Doorbell } from './intake.ts'
+import { openSyncRequests, type QueuedRequest } from './intake.ts'
 import { createLanes, type Lanes } from './lanes.ts'
 import { runUnit } from './unit/sync-connection.ts'
 import { watchOutage } from './outage.ts'
@@ -32,10 +32,10 @@ export async function startSync(
   const { logger } = service
   const deps = await openUnitDeps(service, overrides)
   const producer = await service.producer()
-  const lanes: Lanes<Doorbell> = service.use(
-    createLanes<Doorbell>({
-      run: (doorbells, permit) => runUnit(deps, doorbells, permit),
-      completed: (doorbells) => doorbells.forEach(({ receipt }) => receipt.done()),
+  const lanes: Lanes<QueuedRequest> = service.use(
+    createLanes<QueuedRequest>({
+      run: (requests, permit) => runUnit(deps, requests, permit),
+      completed: (requests) => requests.forEach(({ receipt }) => receipt.done()),
       blocked: () => outage.begin(),
       acknowledgedAt: () => intake.lastAcknowledgedAt(),
       limits: laneLimits(config),
@@ -44,7 +44,7 @@ export async function startSync(
   )
   const suspend = (isAway: boolean) => intake.suspend(isAway)
   const outage = service.use(watchOutage({ db: deps.db, suspend, resume: () => lanes.resume(), logger }))
-  const intake = service.use(openDoorbells(service.consumer, { ...deps, producer, lanes }))
+  const intake = service.use(openSyncRequests(service.consumer, { ...deps, producer, lanes }))
   const adminPort = await service.admin({
     kafka: service.checks.kafka,
     postgres: () => deps.db.query('select 1').then(() => null),

@@ -11,11 +11,16 @@ export const OPEN_DOOR: Tokens = { of: async () => 'access-token', invalidate: (
 /** Lets every call out at once. */
 export const NO_LIMITS: Guard = { run: (_caller, _signal, method) => method(sendAtOnce) }
 
-/** A budget that is never spent, and no rests. */
+/** A budget that is never spent, and no cool-downs. */
 export const NEVER_SPENT: BudgetStore = {
   take: async (wishes) =>
-    wishes.map(({ key, calls }) => ({ key, granted: Math.max(1, calls), waitMicros: 0, isResting: false })),
-  rest: async () => undefined,
+    wishes.map(({ key, calls }) => ({
+      key,
+      granted: Math.max(1, calls),
+      waitMicros: 0,
+      isCoolingDown: false,
+    })),
+  coolDown: async () => undefined,
 }
 
 /** Every connection has a mailbox at these vendors; a test names what of a vendor it needs. */

@@ -6,7 +6,7 @@ import { calendarId, eventIdOf } from '#shared/domain/ids.ts'
 
 type Look = <R extends object>(sql: string, values?: readonly unknown[]) => Promise<R[]>
 
-export interface HeldCalendar {
+export interface StoredCalendar {
   readonly connection: string
   readonly calendar: string
 }
@@ -21,7 +21,7 @@ export async function holdCalendar(
     readonly vendor?: string
     readonly name?: string
   },
-): Promise<HeldCalendar> {
+): Promise<StoredCalendar> {
   const connection = options.connection ?? randomUUID()
   if (options.connection === undefined) {
     await look(
@@ -59,7 +59,7 @@ export interface StoredTimes {
 }
 
 /** One event; dates (YYYY-MM-DD) make it last all day. */
-export async function holdEvent(look: Look, held: HeldCalendar, times: StoredTimes): Promise<string> {
+export async function holdEvent(look: Look, held: StoredCalendar, times: StoredTimes): Promise<string> {
   const vendorEventId = randomUUID()
   const eventId = eventIdOf(calendarId(held.calendar), vendorEventId)
   const allDay = times.start.length === 10
@@ -91,7 +91,7 @@ export async function holdEvent(look: Look, held: HeldCalendar, times: StoredTim
  * Many events of one hour, one after the other, with sequences as sync gives them;
  * the connection's version follows.
  */
-export async function holdMany(look: Look, held: HeldCalendar, count: number): Promise<void> {
+export async function holdMany(look: Look, held: StoredCalendar, count: number): Promise<void> {
   await look(
     `insert into external_calendar_events (event_id, connection_id, calendar_id, vendor_event_id, title, status, busy, all_day,
        start_at, end_at, content_hash, hash_version, generation, sequence)

@@ -1,5 +1,5 @@
 // `GET /api/calendar/connections/:id/events?from&to[&calendar_id&after&limit]`: the events of
-// one connection that are held, page by page, in the order of their start and then of their
+// one connection that are stored, page by page, in the order of their start and then of their
 // id, with evidence of how fresh that is. A page begins after an event and not at a number, so
 // what comes and goes between two pages moves nothing else. Another provider's id and an
 // unknown one get the same answer.

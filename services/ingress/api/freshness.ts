@@ -1,5 +1,5 @@
-// How much of an answer is backed by what is held: why a calendar may be out of date, and of which
-// accounts nothing is known. Without the second, "not known" would read as "free".
+// How much of an answer is backed by what is stored: why a calendar may be out of date, and of
+// which accounts nothing is known. Without the second, "not known" would read as "free".
 import { keptWindow, staleReasons, type StaleReason } from '#shared/domain/connection-words.ts'
 import { knowsBusy, REREAD_SPREAD_HOURS } from '#shared/domain/judged-by.ts'
 import type { Gates } from '#shared/domain/gates.ts'
@@ -52,7 +52,7 @@ export function askedSpan(query: Readonly<Record<string, unknown>>, daysMax: num
   return { from, to }
 }
 
-/** Why what is held of a calendar may not be all that there is in a span; empty when it is. */
+/** Why what is stored of a calendar may not be all that there is in a span; empty when it is. */
 export function calendarReasons(
   gates: Pick<Gates, 'sync'>,
   provider: ProviderId,
@@ -79,7 +79,7 @@ export function freshnessJson(calendar: CalendarState, reasons: readonly StaleRe
   }
 }
 
-/** The accounts that were asked about and of which nothing is held. Throws Failure store/*. */
+/** The accounts that were asked about and of which nothing is stored. Throws Failure store/*. */
 export async function unbackedReasons(
   db: Queryable,
   asked: { readonly provider: ProviderId; readonly connection: ConnectionId | null },

@@ -9,8 +9,8 @@ import { takeEvents, type LockedConnection, type RemovedEvent } from '#shared/st
 import { insertOutbox } from '#shared/store/outbox.ts'
 
 /**
- * Keeps each statement far from its limit of 4 s and each turn of the event loop short: with 10 000
- * rows at once a loaded machine took 3 s.
+ * Keeps each statement far from its limit of 4 s and each round of the event loop short:
+ * with 10 000 rows at once a loaded machine took 3 s.
  */
 const CHUNK = 1000
 

@@ -1,8 +1,8 @@
-// `POST /api/calendar/sync` and `POST /api/calendar/connections/:id/sync`: an app asks for a
-// sync of a provider's connections, or of one. Invariants: what belongs to another provider and
-// what is unknown get the same 404; what a closed gate refuses is kept as held_requests rows
-// before the 403; 202 names exactly the connections whose rings are durable, and says of the
-// others why they were not asked.
+// `POST /api/calendar/sync` and `POST /api/calendar/connections/:id/sync`: an app asks for a sync
+// of a provider's connections, or of one. Invariants: what belongs to another provider and what is
+// unknown get the same 404; what a closed gate refuses is kept as held_requests rows before the
+// 403; 202 names exactly the connections whose sync requests are durable, and says of the others
+// why they were not asked.
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { connectionId, isUuid, providerId, type ConnectionId, type ProviderId } from '#shared/domain/ids.ts'
 import { metrics } from '#shared/process/metrics.ts'
@@ -38,10 +38,10 @@ interface SyncApiDeps extends Pick<ApiDeps, 'gates' | 'bearer' | 'refusals' | 'p
 }
 
 /**
- * Rings of one request that wait at a time:
+ * Sync requests of one HTTP request that wait at a time:
  * a large provider must not fill the queue that notifications share.
  */
-const RINGS_AT_A_TIME = 500
+const REQUESTS_AT_A_TIME = 500
 
 /** Statuses in which a connection is not pulled, in words for the caller. */
 const NOT_ASKED: Readonly<Record<Exclude<ProviderConnection['status'], 'active'>, string>> = {
@@ -225,8 +225,8 @@ async function ask(deps: SyncApiDeps, target: Target, reply: FastifyReply): Prom
 }
 
 /**
- * Rings each of these connections of `target`; false as soon as one ring is not durable (those
- * before it are harmless: they ring again).
+ * Rings each of these connections of `target`; false as soon as one sync request is not durable
+ * (those before it are harmless: they ring again).
  */
 async function ringEach(
   { publisher }: SyncApiDeps,
@@ -234,8 +234,8 @@ async function ringEach(
   connections: readonly ProviderConnection[],
 ): Promise<boolean> {
   const about = { providerId: provider, reason: 'api', calendarId: null, deliveryKey: null, asOf } as const
-  for (let from = 0; from < connections.length; from += RINGS_AT_A_TIME) {
-    const group = connections.slice(from, from + RINGS_AT_A_TIME)
+  for (let from = 0; from < connections.length; from += REQUESTS_AT_A_TIME) {
+    const group = connections.slice(from, from + REQUESTS_AT_A_TIME)
     const answers = await Promise.all(
       group.map(({ id, vendor }) => publisher.ring({ ...about, connectionId: id, vendor })),
     )

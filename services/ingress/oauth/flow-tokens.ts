@@ -69,7 +69,7 @@ function keyOrThrow(keyring: Keyring, purpose: FlowPurpose, kid: string | undefi
 
 /**
  * RFC 5869; the purpose is its context,
- * so one key of the ring gives three that have nothing in common.
+ * so one key of the keyring gives three that have nothing in common.
  */
 function keyFor(keyring: Keyring, purpose: FlowPurpose, kid: string): Uint8Array | null {
   const key = keyring.key(kid)

@@ -42,7 +42,7 @@ export interface BodyRoom {
   readonly held: { readonly bytes: number; readonly large: number; readonly arriving: number }
 }
 
-interface Held {
+interface ArrivingBody {
   readonly since: number
   readonly giveUp: (why: GivenUp) => void
   bytes: number
@@ -52,18 +52,18 @@ interface Held {
 /** @param now milliseconds of a clock that never goes back */
 export function createBodyRoom(now: () => number): BodyRoom {
   /** In the order in which they began. */
-  const arriving = new Set<Held>()
+  const arriving = new Set<ArrivingBody>()
   let bytesHeld = 0
   let largeHeld = 0
 
-  function add(body: Held, bytes: number): void {
+  function add(body: ArrivingBody, bytes: number): void {
     const large = largeOf(body.bytes)
     body.bytes += bytes
     bytesHeld += bytes
     largeHeld += largeOf(body.bytes) - large
   }
 
-  function release(body: Held): void {
+  function release(body: ArrivingBody): void {
     if (body.isReleased) return
     body.isReleased = true
     arriving.delete(body)
@@ -71,13 +71,13 @@ export function createBodyRoom(now: () => number): BodyRoom {
     largeHeld -= largeOf(body.bytes)
   }
 
-  function giveUp(body: Held, why: GivenUp): void {
+  function giveUp(body: ArrivingBody, why: GivenUp): void {
     release(body)
     body.giveUp(why)
   }
 
   /** Makes the oldest ones give way until `isEnough`. @returns whether it is. */
-  function makeRoom(isEnough: () => boolean, mayGive: (other: Held) => boolean): boolean {
+  function makeRoom(isEnough: () => boolean, mayGive: (other: ArrivingBody) => boolean): boolean {
     for (const other of arriving) {
       if (isEnough()) return true
       if (mayGive(other)) giveUp(other, 'no_room')
@@ -87,7 +87,7 @@ export function createBodyRoom(now: () => number): BodyRoom {
 
   return {
     open(onGivenUp) {
-      const body: Held = { since: now(), giveUp: onGivenUp, bytes: 0, isReleased: false }
+      const body: ArrivingBody = { since: now(), giveUp: onGivenUp, bytes: 0, isReleased: false }
       arriving.add(body)
       return {
         take(bytes) {

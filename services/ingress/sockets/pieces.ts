@@ -1,6 +1,6 @@
 // Where the bytes of a socket are cut before the parser sees them, so that no piece holds the end
 // of one request and the beginning of the next but one. Pure. It reads no HTTP: the parser alone
-// decides what a request is, and a wrong cut costs nothing but one more turn.
+// decides what a request is, and a wrong cut costs nothing but one more round.
 
 /** What the parser expects next. */
 export type Stage =

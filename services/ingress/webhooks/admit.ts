@@ -7,7 +7,7 @@ import type { GateDecision, Gates } from '#shared/domain/gates.ts'
 import type { VendorName } from '#shared/domain/ids.ts'
 import type { Clock } from '#shared/process/clock.ts'
 import { metrics } from '#shared/process/metrics.ts'
-import type { Publisher, Ring } from '../publisher.ts'
+import type { Publisher, SyncRequest } from '../publisher.ts'
 import { GATES_UNKNOWN, keptUntilOpen, type Refusals } from '../refusals.ts'
 import { unavailable, type ProblemDetails } from '../server.ts'
 import type { ChannelNotices } from './channel-notices.ts'
@@ -66,8 +66,12 @@ async function refuse(
   return refused(keptUntilOpen('A signed notification', decision))
 }
 
-/** What an admitted notification rings for. */
-export function ringOf(vendor: VendorName, claims: ChannelClaims, deliveryKey: string | null): Ring {
+/** What an admitted notification asks for. */
+export function syncRequestOf(
+  vendor: VendorName,
+  claims: ChannelClaims,
+  deliveryKey: string | null,
+): SyncRequest {
   return { ...claims, vendor, reason: 'webhook', deliveryKey, asOf: null }
 }
 

@@ -1,11 +1,11 @@
-// Google's notifications. Invariants: 2xx only once the ring is durable in Kafka; everything is
-// decided from headers, before a body is read.
+// Google's notifications. Invariants: 2xx only once the sync request is durable in Kafka;
+// everything is decided from headers, before a body is read.
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { readChannelId, readResourceId } from '#shared/domain/channel-ids.ts'
 import type { ChannelClaims } from '#shared/domain/channel-token.ts'
 import { inSpan } from '#shared/process/telemetry.ts'
 import { badRequest, sendProblem } from '../server.ts'
-import { admit, countAnswers, NOT_DURABLE, ringOf, type WebhookDeps } from './admit.ts'
+import { admit, countAnswers, NOT_DURABLE, syncRequestOf, type WebhookDeps } from './admit.ts'
 
 export const GOOGLE_WEBHOOK = '/api/webhooks/calendar/google'
 
@@ -36,11 +36,11 @@ export function registerGoogleWebhook(app: FastifyInstance, deps: WebhookDeps): 
       deps.notices.seen('google', message.channel, claims)
       // Says that the channel works; nothing has changed yet (the first message of every channel).
       if (message.state === 'sync') return reply.code(200).send()
-      const ring = ringOf('google', claims, message.deliveryKey)
+      const syncRequest = syncRequestOf('google', claims, message.deliveryKey)
       const commitment = await inSpan(
         'notification',
         { kind: 'server', attributes: { vendor: 'google' } },
-        () => deps.publisher.ring(ring),
+        () => deps.publisher.ring(syncRequest),
       )
       return commitment === 'durable' ? reply.code(202).send() : sendProblem(reply, NOT_DURABLE)
     },

@@ -6,14 +6,14 @@ import type { ChannelClaims } from '#shared/domain/channel-token.ts'
 import { metrics } from '#shared/process/metrics.ts'
 import { inSpan } from '#shared/process/telemetry.ts'
 import type { ChannelNotice, NoticeKind } from '#shared/store/channel-notices.ts'
-import type { Ring } from '../publisher.ts'
+import type { SyncRequest } from '../publisher.ts'
 import { badRequest, sendProblem, type ProblemDetails } from '../server.ts'
 import {
   admit,
   admitClaims,
   countAnswers,
   NOT_DURABLE,
-  ringOf,
+  syncRequestOf,
   UNAUTHORIZED,
   type Admission,
   type WebhookDeps,
@@ -159,17 +159,17 @@ async function ringEach(
   deps: BatchDeps,
   admitted: readonly { readonly item: MicrosoftItem; readonly claims: ChannelClaims }[],
 ): Promise<boolean> {
-  const rings = new Map<string, Ring>()
+  const requests = new Map<string, SyncRequest>()
   for (const { item, claims } of admitted) {
     const { connectionId, calendarId } = claims
-    const ring = ringOf('microsoft', claims, item.deliveryKey)
-    rings.set(`${connectionId} ${item.deliveryKey ?? calendarId}`, ring)
+    const request = syncRequestOf('microsoft', claims, item.deliveryKey)
+    requests.set(`${connectionId} ${item.deliveryKey ?? calendarId}`, request)
     if (!item.isUnsigned) deps.known.learn(item.subscriptionId, claims)
     // What is told for the last time makes no channel known.
     if (item.subscriptionId !== '' && item.lifecycle === null)
       deps.notices.seen('microsoft', { id: item.subscriptionId, resourceId: '' }, claims)
   }
-  const answers = await Promise.all([...rings.values()].map((ring) => deps.publisher.ring(ring)))
+  const answers = await Promise.all([...requests.values()].map((request) => deps.publisher.ring(request)))
   return answers.every((answer) => answer === 'durable')
 }
 

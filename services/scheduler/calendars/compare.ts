@@ -3,7 +3,7 @@
 // not read; the account's own calendar stays the same row under a new id; what a person took out
 // stays out; what we took out comes back with the calendar (ADR 18).
 import type { VendorCalendar } from '#shared/domain/calendar.ts'
-import type { CalendarListChange, HeldCalendar } from '#shared/store/calendar-list.ts'
+import type { CalendarListChange, StoredCalendar } from '#shared/store/calendar-list.ts'
 
 /** A second listing decides, at least this much later. */
 export const MISSING_SECONDS = 10 * 60
@@ -22,7 +22,7 @@ export interface Comparison extends CalendarListChange {
 
 /** Compares a listing with the rows of its connection. */
 export function compareCalendars(
-  before: readonly HeldCalendar[],
+  before: readonly StoredCalendar[],
   answer: readonly VendorCalendar[],
 ): Comparison {
   const listed = answer.filter((calendar) => isReadable(calendar, before))
@@ -60,7 +60,7 @@ export function compareCalendars(
 }
 
 /** One of which we may see only busy times counts as not listed once its events are refused. */
-function isReadable(calendar: VendorCalendar, stored: readonly HeldCalendar[]): boolean {
+function isReadable(calendar: VendorCalendar, stored: readonly StoredCalendar[]): boolean {
   if (calendar.accessRole !== 'freeBusyReader') return true
   const row = stored.find(({ vendorCalendarId }) => vendorCalendarId === calendar.vendorCalendarId)
   return row === undefined || !(row.isRefused || row.isRemoved)
@@ -68,9 +68,9 @@ function isReadable(calendar: VendorCalendar, stored: readonly HeldCalendar[]): 
 
 /** Synced ones that this listing lacks. One without the account's own calendar is not whole. */
 function unlistedOf(
-  stored: readonly HeldCalendar[],
+  stored: readonly StoredCalendar[],
   listed: readonly VendorCalendar[],
-): readonly HeldCalendar[] {
+): readonly StoredCalendar[] {
   if (stored.some(({ primary }) => primary) && !listed.some(({ primary }) => primary)) return []
   const names = new Set(listed.map((calendar) => calendar.vendorCalendarId))
   return stored.filter((row) => row.selected && !row.isRemoved && !names.has(row.vendorCalendarId))
@@ -78,8 +78,8 @@ function unlistedOf(
 
 /** Whether this look, the second one, decides that a calendar is gone. */
 function isVanished(
-  { missingForSeconds }: HeldCalendar,
-  stored: readonly HeldCalendar[],
+  { missingForSeconds }: StoredCalendar,
+  stored: readonly StoredCalendar[],
   isSomethingNew: boolean,
 ): boolean {
   if (missingForSeconds === null || missingForSeconds < MISSING_SECONDS) return false
@@ -94,7 +94,7 @@ function isVanished(
  * of Outlook that was made anew. An account has one, so the one that was is the one that is.
  */
 function adoptedBy(
-  stored: readonly HeldCalendar[],
+  stored: readonly StoredCalendar[],
   listed: readonly VendorCalendar[],
 ): CalendarListChange['adopted'] {
   const [own, ...others] = listed.filter(({ primary }) => primary)
@@ -106,7 +106,7 @@ function adoptedBy(
 }
 
 /** Whether what is listed is to be stored: it is new, back, or not as its row. */
-function isOther(row: HeldCalendar | undefined, calendar: VendorCalendar): boolean {
+function isOther(row: StoredCalendar | undefined, calendar: VendorCalendar): boolean {
   return (
     row === undefined ||
     row.isRemoved ||

@@ -21,7 +21,7 @@ import { compareCalendars, MISSING_SECONDS, type Comparison } from './compare.ts
 import { boundedEach } from '../bounded-each.ts'
 import type { JobDeps } from '../deps.ts'
 import { allowedRows, type Paging } from '../paging.ts'
-import { mayAsk, ring } from '../rings/ring.ts'
+import { mayAsk, ring } from '../ringing/ring.ts'
 import { askedMs, settleJob } from '../settle-job.ts'
 
 const EVERY_SECONDS = 3600

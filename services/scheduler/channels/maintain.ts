@@ -5,7 +5,7 @@ import { deleteLeftovers, unwatchedCalendars, type UnwatchedCalendar } from '#sh
 import { boundedEach } from '../bounded-each.ts'
 import type { JobDeps } from '../deps.ts'
 import { allowedRows, type Paging } from '../paging.ts'
-import { mayAsk } from '../rings/ring.ts'
+import { mayAsk } from '../ringing/ring.ts'
 import { addressRefused, channelsExpired } from './events.ts'
 import { isRenewable } from './life.ts'
 import { applyNotices } from './notices.ts'

@@ -1,5 +1,5 @@
-// Notices of vendors about channels, taken in by the ingress. Invariant: the ring for a channel
-// that the vendor ended is durable before the channel is forgotten, and it is forgotten
+// Notices of vendors about channels, taken in by the ingress. Invariant: the sync request for a
+// channel that the vendor ended is durable before the channel is forgotten, and it is forgotten
 // before its calendar gets another.
 import {
   deleteEnded,
@@ -8,7 +8,7 @@ import {
   takeRefused,
 } from '#shared/store/channel-notices.ts'
 import type { JobDeps } from '../deps.ts'
-import { ring } from '../rings/ring.ts'
+import { ring } from '../ringing/ring.ts'
 
 const PER_RUN = 500
 

@@ -1,6 +1,6 @@
-// A channel for one calendar. Invariant: the ring comes after the vendor confirmed the channel (a
-// change between the last listing and the watch had no notification) and before the row says open,
-// so a crash in between leaves a row that is tried again, never a gap without a ring.
+// A channel for one calendar. Invariant: the sync request comes after the vendor confirmed the
+// channel (a change between the last listing and the watch had no notification) and before the row
+// says open, so a crash in between leaves a row that is tried again, never a gap without a request.
 import { randomUUID } from 'node:crypto'
 import { asFailure, Failure } from '#shared/domain/failure.ts'
 import { readChannelId, readResourceId } from '#shared/domain/channel-ids.ts'
@@ -15,7 +15,7 @@ import {
 } from '#shared/store/channels.ts'
 import type { OpenedChannel } from '#shared/vendors/vendor.ts'
 import type { JobDeps } from '../deps.ts'
-import { ring } from '../rings/ring.ts'
+import { ring } from '../ringing/ring.ts'
 import { silentReplaced } from './events.ts'
 import { LIFE_MS, lifeEnd, tokenEnd } from './life.ts'
 import { putOff, putOffLimited } from './put-off.ts'

@@ -3,7 +3,7 @@
 import type { Failure, FailureCode } from '#shared/domain/failure.ts'
 import { putOffOpening, putOffOpenings, type UnwatchedCalendar } from '#shared/store/channels.ts'
 import type { JobDeps } from '../deps.ts'
-import { ring } from '../rings/ring.ts'
+import { ring } from '../ringing/ring.ts'
 import { settleJob, waitMsAfter } from '../settle-job.ts'
 import { channelFailed, limitReached } from './events.ts'
 

@@ -3,7 +3,7 @@
 import { asFailure } from '#shared/domain/failure.ts'
 import { deleteChannel, markRenewed } from '#shared/store/channels.ts'
 import type { JobDeps } from '../deps.ts'
-import { ring } from '../rings/ring.ts'
+import { ring } from '../ringing/ring.ts'
 import { settleJob } from '../settle-job.ts'
 import { LIFE_MS, lifeEnd, type RenewableCalendar } from './life.ts'
 import { channelAttempts, putOff } from './put-off.ts'

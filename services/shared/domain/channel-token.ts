@@ -60,20 +60,20 @@ const DECOY = { kid: 'decoy', key: Buffer.alloc(32), ids: Buffer.alloc(48), end:
  * fault of configuration), when an id is not a uuid, or when the end is after the year 3883.
  */
 export function signChannelToken(
-  ring: ChannelKeys,
+  keys: ChannelKeys,
   channel: ChannelClaims & { readonly vendor: VendorName; readonly endsAt: Micros },
 ): string {
-  const key = ring.key(ring.current)
+  const key = keys.key(keys.current)
   if (key === undefined)
-    throw new Error(`The channel key ${ring.current} is named as current but is missing.`)
-  if (!KID.test(ring.current)) throw new Error('A channel key id has 1 to 16 of A-Z a-z 0-9 _ and -.')
+    throw new Error(`The channel key ${keys.current} is named as current but is missing.`)
+  if (!KID.test(keys.current)) throw new Error('A channel key id has 1 to 16 of A-Z a-z 0-9 _ and -.')
   const ids = Buffer.concat(
     [channel.connectionId, channel.providerId, channel.calendarId ?? NIL].map(bytesOfUuid),
   )
   if (ids.length !== DECOY.ids.length) throw new Error('A channel token is made of three uuids.')
   const end = Buffer.alloc(END_BYTES)
   end.writeUIntBE(Math.ceil(channel.endsAt / HOUR_MICROS), 0, END_BYTES)
-  return tokenOf(key, { version: 'v2', kid: ring.current, vendor: channel.vendor, ids, end })
+  return tokenOf(key, { version: 'v2', kid: keys.current, vendor: channel.vendor, ids, end })
 }
 
 /**
@@ -81,7 +81,7 @@ export function signChannelToken(
  * text may be anything; '' stands for a missing one.
  */
 export function readChannelToken(
-  ring: ChannelKeys,
+  keys: ChannelKeys,
   vendor: VendorName,
   token: string,
   now: Micros,
@@ -89,7 +89,7 @@ export function readChannelToken(
   const shape = token.length <= LENGTH_MAX ? TOKEN.exec(token) : null
   const version = shape?.[1] === 'v1' ? 'v1' : 'v2'
   const kid = shape?.[2] ?? DECOY.kid
-  const key = ring.key(kid)
+  const key = keys.key(kid)
   const ids = shape === null ? DECOY.ids : Buffer.concat(shape.slice(3, 6).map(bytesOfText))
   const end = version === 'v1' ? NO_END : shape === null ? DECOY.end : bytesOfText(shape[6] ?? '')
   // The whole token is written anew from what it says and compared as text: a second spelling of

@@ -58,7 +58,7 @@ export interface CalendarFacts {
   /** Start of the last full read: what is stored lies around it. */
   readonly lastFullReadAt: Micros | null
   /** No full read before this. */
-  readonly restsUntil: Micros | null
+  readonly coolDownUntil: Micros | null
   /** When a list of the vendor first lacked it; null when the last one had it. */
   readonly missingSince: Micros | null
   /** It owes a read of its own. */
@@ -237,7 +237,7 @@ export function keptWindow({ lastFullReadAt }: Pick<CalendarFacts, 'lastFullRead
 
 type StaleFacts = Pick<
   CalendarFacts,
-  'lastReadAt' | 'restsUntil' | 'missingSince' | 'readNeeded' | 'ill' | 'plain'
+  'lastReadAt' | 'coolDownUntil' | 'missingSince' | 'readNeeded' | 'ill' | 'plain'
 >
 
 /**
@@ -245,7 +245,7 @@ type StaleFacts = Pick<
  * whether its connection may be synced at the moment.
  */
 export function staleReasons(
-  { lastReadAt, restsUntil, missingSince, readNeeded, ill, plain }: StaleFacts,
+  { lastReadAt, coolDownUntil, missingSince, readNeeded, ill, plain }: StaleFacts,
   connection: Pick<ConnectionFacts, 'status' | 'backoffUntil' | 'syncNeeded' | 'isHeld' | 'now'>,
   gate: GateDecision,
 ): readonly StaleReason[] {
@@ -264,11 +264,11 @@ export function staleReasons(
   if (ill !== null && (obstacle === null || obstacle.code === 'backing_off'))
     reasons.push({ code: 'failing', text: whyIll(ill, now) })
   else if (obstacle !== null) reasons.push(obstacle)
-  else if (plain && (readNeeded || isAhead(restsUntil, now))) {
-    const text = plainWords(plain, isAhead(restsUntil, now) ? restsUntil : null)
+  else if (plain && (readNeeded || isAhead(coolDownUntil, now))) {
+    const text = plainWords(plain, isAhead(coolDownUntil, now) ? coolDownUntil : null)
     reasons.push({ code: 'plain_listing', text })
-  } else if (isAhead(restsUntil, now)) {
-    const text = `It has to be read from the start, which begins at ${isoOf(restsUntil)}.`
+  } else if (isAhead(coolDownUntil, now)) {
+    const text = `It has to be read from the start, which begins at ${isoOf(coolDownUntil)}.`
     reasons.push({ code: 'resting', text })
   } else if (lastReadAt !== null && (readNeeded || isBehind(connection))) {
     reasons.push({ code: 'catching_up', text: 'There is more to read than was read.' })
@@ -302,7 +302,7 @@ function obstacleOf(
   return { code: 'backing_off', text: `The last sync failed; the next try is at ${isoOf(backoffUntil)}.` }
 }
 
-/** A ring is known to be owed. */
+/** A sync request is known to be owed. */
 function isBehind({ syncNeeded, isHeld }: Pick<ConnectionFacts, 'syncNeeded' | 'isHeld'>): boolean {
   return syncNeeded || isHeld
 }

@@ -13,10 +13,10 @@ const WHAT_FOLLOWS: Readonly<Record<FailureAction, string>> = {
   park: 'The connection waits as `needs_reauth` until the person connects again. Where the same grant may be good again, it is asked about every hour, later every day, and continues automatically when it is let in.',
   'check-list':
     'Nothing is removed for this alone. The list of calendars is read, and a calendar that two lists lack is removed with its events.',
-  'dead-letter': 'A dead letter takes the place of the record, and its neighbours go on.',
+  'dead-letter': 'A dead letter takes the place of the record, and its neighbours continue.',
   abandon: 'No action needed: the unit writes nothing more, and what is left of its work is done by another.',
   'drop-shard': 'No action needed: this relay lets the shard go, and the newer one publishes it.',
-  wait: 'Nothing can be recorded meanwhile. The work waits, and goes on when the cause is gone.',
+  wait: 'Nothing can be recorded meanwhile. The work waits, and continues when the cause is gone.',
 }
 
 const OF_CALENDAR =

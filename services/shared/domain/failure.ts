@@ -41,7 +41,7 @@ export const FAILURE_CODES = {
   'vendor/answer-too-large': {
     kind: 'invalid',
     scope: 'calendar',
-    text: `The vendor sent more than ${ANSWER_BYTES_MAX / 1024 / 1024} MB, ${PAGE_ITEMS_MAX} items or ${ANSWER_VALUES_MAX} values in one answer, also when asked for fewer items, so it was cut off. The other calendars go on. Check the calendar for abuse.`,
+    text: `The vendor sent more than ${ANSWER_BYTES_MAX / 1024 / 1024} MB, ${PAGE_ITEMS_MAX} items or ${ANSWER_VALUES_MAX} values in one answer, also when asked for fewer items, so it was cut off. The other calendars continue. Check the calendar for abuse.`,
   },
   'vendor/throttled': {
     kind: 'throttled',
@@ -141,7 +141,7 @@ export const FAILURE_CODES = {
   'vendor/no-progress': {
     kind: 'transient',
     scope: 'calendar',
-    text: 'The vendor handed out page after page of this calendar with nothing new in them, so its reading was broken off. It is tried again in pages of another size, and then by a plain listing, automatically. The other calendars go on.',
+    text: 'The vendor handed out page after page of this calendar with nothing new in them, so its reading was broken off. It is tried again in pages of another size, and then by a plain listing, automatically. The other calendars continue.',
   },
   'vendor/not-yet-readable': {
     kind: 'transient',
@@ -151,7 +151,7 @@ export const FAILURE_CODES = {
   'vendor/callback-refused': {
     kind: 'transient',
     scope: 'calendar',
-    text: 'The vendor does not accept our webhook address, or did not get the answer that it expects there. Check that PUBLIC_URL begins with https and can be reached from outside; until then calendars are polled, and channels are tried again by themselves.',
+    text: 'The vendor does not accept our webhook address, or did not get the answer that it expects there. Check that PUBLIC_URL begins with https and can be reached from outside; until then calendars are polled, and channels are tried again automatically.',
   },
   'store/unavailable': {
     kind: 'transient',

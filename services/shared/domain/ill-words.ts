@@ -13,7 +13,7 @@ export interface IllCalendar {
   readonly code: string
   /** Our own text. */
   readonly message: string
-  /** When it is read next, if nothing rings before; null: at the next ring. */
+  /** When it is read next, if nothing rings before; null: at the next sync request. */
   readonly nextTryAt: Micros | null
 }
 

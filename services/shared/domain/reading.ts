@@ -20,9 +20,9 @@ const USUAL_AT_ONCE_MS = 60 * 1000
  * Between two plain listings, for each page that one took: five calls an hour for a calendar that
  * cannot be read otherwise.
  */
-export const PLAIN_REST_PER_PAGE_MS = 12 * 60 * 1000
+export const PLAIN_COOL_DOWN_PER_PAGE_MS = 12 * 60 * 1000
 /** A large calendar may cost more, so that it is never older than this. */
-export const PLAIN_REST_MAX_MS = 60 * 60 * 1000
+export const PLAIN_COOL_DOWN_MAX_MS = 60 * 60 * 1000
 
 /**
  * The next way after a run that got nowhere. Other pages come first: Graph is reported to repeat
@@ -56,18 +56,18 @@ export function readingFromStart(nth: number, failed: Reading): Reading {
  * `pages`: those that it took; 1 for what made the first plain listing necessary.
  */
 export function usualAfterPlainMs(pages: number): number {
-  return Math.min(USUAL_AGAIN_MS, Math.max(USUAL_AFTER_PLAIN_MIN_MS, pages * PLAIN_REST_PER_PAGE_MS))
+  return Math.min(USUAL_AGAIN_MS, Math.max(USUAL_AFTER_PLAIN_MIN_MS, pages * PLAIN_COOL_DOWN_PER_PAGE_MS))
 }
 
 /**
  * The cool-down of a calendar after a plain listing, before it is read whole again. `pages`: its
  * own, and those of the try that it followed; `usualInMs`: until the usual way may be tried.
  */
-export function restAfterPlainMs(pages: number, usualInMs: number): number {
-  return usualInMs > 0 ? plainRestMs(pages) : USUAL_AT_ONCE_MS
+export function coolDownAfterPlainMs(pages: number, usualInMs: number): number {
+  return usualInMs > 0 ? plainCoolDownMs(pages) : USUAL_AT_ONCE_MS
 }
 
 /** The cool-down of a calendar after a plain listing of so many pages. */
-export function plainRestMs(pages: number): number {
-  return Math.min(PLAIN_REST_MAX_MS, Math.max(1, pages) * PLAIN_REST_PER_PAGE_MS)
+export function plainCoolDownMs(pages: number): number {
+  return Math.min(PLAIN_COOL_DOWN_MAX_MS, Math.max(1, pages) * PLAIN_COOL_DOWN_PER_PAGE_MS)
 }

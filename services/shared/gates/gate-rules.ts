@@ -50,16 +50,16 @@ export interface Allowlist {
   readonly problem: string | null
 }
 
-const NOBODY: ReadonlySet<string> = new Set()
+const NO_IDS: ReadonlySet<string> = new Set()
 
 /**
  * Reads an allowlist: exactly one strategy `default` with exactly one IN constraint on the right
  * field, or with none for everybody; absent or disabled is an empty list.
  */
 export function readAllowlist(name: AllowlistName, toggle: Toggle | undefined): Allowlist {
-  if (!toggle?.enabled) return { ids: NOBODY, everybody: false, problem: null }
+  if (!toggle?.enabled) return { ids: NO_IDS, everybody: false, problem: null }
   const problem = allowlistProblem(ALLOWLISTS[name], toggle)
-  if (problem !== null) return { ids: NOBODY, everybody: false, problem }
+  if (problem !== null) return { ids: NO_IDS, everybody: false, problem }
   const [constraint] = toggle.strategies?.[0]?.constraints ?? []
   const values = constraint?.values ?? []
   return {

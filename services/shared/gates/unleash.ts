@@ -268,7 +268,7 @@ class UnleashGates implements LiveGates {
     if (problem !== null) {
       this.#logger.error(
         { gate, problem },
-        `the toggle ${gate} lets nobody in because ${problem}: give it one strategy "default" with one IN constraint, or turn it off for an empty list`,
+        `the toggle ${gate} lets no one in because ${problem}: give it one strategy "default" with one IN constraint, or turn it off for an empty list`,
       )
     }
   }

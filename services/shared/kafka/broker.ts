@@ -95,8 +95,8 @@ export interface ConsumerOptions {
   readonly groupId: string
   readonly topics: readonly string[]
   /**
-   * Doorbell topics are read uncommitted:
-   * an open transaction of a killed relay must not hold live rings back.
+   * Topics of sync requests are read uncommitted:
+   * an open transaction of a killed relay must not hold live sync requests back.
    */
   readonly isolation: 'read-committed' | 'read-uncommitted'
   readonly handlers: ConsumerHandlers

@@ -152,6 +152,6 @@ function closed(): Failure {
 function unseen(where: string, withinMs: number): Failure {
   return new Failure(
     'kafka/unavailable',
-    `Kafka committed records that nobody can read after ${withinMs} ms (${where}); they are published again.`,
+    `Kafka committed records that no reader can see after ${withinMs} ms (${where}); they are published again.`,
   )
 }

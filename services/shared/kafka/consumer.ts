@@ -79,13 +79,13 @@ export class SupervisedConsumer implements Consumer {
     if (this.#commitsWaiting >= COMMITS_WAITING_MAX)
       throw new Failure('kafka/unavailable', `${COMMITS_WAITING_MAX} commits wait for Kafka already.`)
     this.#commitsWaiting += 1
-    const turn = this.#commits
+    const committed = this.#commits
       .then(() => this.#commitNow(offsets))
       .finally(() => {
         this.#commitsWaiting -= 1
       })
-    this.#commits = turn.catch(() => {})
-    await turn
+    this.#commits = committed.catch(() => {})
+    await committed
   }
 
   pause(partitions: readonly TopicPartition[]): void {

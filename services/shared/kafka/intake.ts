@@ -83,7 +83,7 @@ export interface Intake extends AsyncDisposable {
   suspend(isSuspended: boolean): void
   /** See `Consumer`. */
   lastAcknowledgedAt(): number
-  /** Why it does not go on; null while it works. For readiness. */
+  /** Why it does not continue; null while it works. For readiness. */
   problem(): string | null
   /** Settles when the consumer died for good. */
   readonly crashed: Promise<unknown>
@@ -282,7 +282,7 @@ function createPauses({
     const unfinished = capacity.per === 'topic' ? ledger.tracked(at.topic) : ledger.trackedAt(at)
     return unfinished >= (paused.has(nameOf(at)) ? capacity.resumeBelow : capacity.max)
   }
-  const mustRest = (at: TopicPartition): boolean =>
+  const mustPause = (at: TopicPartition): boolean =>
     pauses.isSuspended || pauses.isTroubled || isQueueFull || isFull(at)
   const pauses: Pauses = {
     isSuspended: false,
@@ -292,15 +292,15 @@ function createPauses({
     },
     apply() {
       isQueueFull = waiting() > (isQueueFull ? QUEUE_MAX / 2 : QUEUE_MAX)
-      const change = consumer.owned().filter((at) => mustRest(at) !== paused.has(nameOf(at)))
+      const change = consumer.owned().filter((at) => mustPause(at) !== paused.has(nameOf(at)))
       const going = change.filter((at) => paused.delete(nameOf(at)))
-      const resting = change.filter((at) => !going.includes(at))
-      for (const at of resting) paused.add(nameOf(at))
-      if (resting.length > 0) consumer.pause(resting)
+      const stopping = change.filter((at) => !going.includes(at))
+      for (const at of stopping) paused.add(nameOf(at))
+      if (stopping.length > 0) consumer.pause(stopping)
       if (going.length > 0) consumer.resume(going)
     },
     relieve(at) {
-      if (paused.size > 0 && paused.has(nameOf(at)) && !mustRest(at)) pauses.apply()
+      if (paused.size > 0 && paused.has(nameOf(at)) && !mustPause(at)) pauses.apply()
     },
   }
   return pauses

@@ -69,9 +69,9 @@ export class PlainProducer implements Producer {
 
   /** Connects ahead of the first send. A broker that is away is only logged: sends connect too. */
   async warmUp(): Promise<void> {
-    const turn = this.#enqueue(() => this.#connected())
+    const connecting = this.#enqueue(() => this.#connected())
     try {
-      await settledWithin(turn, SEND_DEADLINE_MS, 'accept a connection')
+      await settledWithin(connecting, SEND_DEADLINE_MS, 'accept a connection')
     } catch (error) {
       this.#logger.warn({ err: error }, 'Kafka cannot be reached yet; sends fail until it can')
     }
@@ -88,10 +88,10 @@ export class PlainProducer implements Producer {
     refuseOversized(records)
     const deadline = performance.now() + SEND_DEADLINE_MS
     this.#waiting += 1
-    const turn = this.#enqueue(() => this.#sendNow(records, deadline)).finally(() => {
+    const sending = this.#enqueue(() => this.#sendNow(records, deadline)).finally(() => {
       this.#waiting -= 1
     })
-    await settledWithin(turn, SEND_DEADLINE_MS, 'acknowledge the records')
+    await settledWithin(sending, SEND_DEADLINE_MS, 'acknowledge the records')
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -103,9 +103,9 @@ export class PlainProducer implements Producer {
   }
 
   #enqueue<T>(work: () => Promise<T>): Promise<T> {
-    const turn = this.#tail.then(work)
-    this.#tail = turn.catch(() => {})
-    return turn
+    const result = this.#tail.then(work)
+    this.#tail = result.catch(() => {})
+    return result
   }
 
   async #sendNow(records: readonly OutboundRecord[], deadline: number): Promise<void> {
@@ -190,9 +190,9 @@ export class ShardProducer implements TransactionalProducer {
 
   async publish(records: readonly OutboundRecord[]): Promise<void> {
     if (records.length === 0) return
-    const turn = this.#tail.then(() => this.#publishNow(records))
-    this.#tail = turn.catch(() => {})
-    await turn
+    const published = this.#tail.then(() => this.#publishNow(records))
+    this.#tail = published.catch(() => {})
+    await published
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

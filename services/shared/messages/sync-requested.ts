@@ -1,4 +1,4 @@
-// The doorbell: pull this connection, or one of its calendars. It never carries calendar data.
+// The sync request: pull this connection, or one of its calendars. It never carries calendar data.
 import type { RequestReason } from '#schemas/messages.gen.ts'
 import { REQUESTED_TOPIC } from '#schemas/topics.ts'
 import type { Micros } from '#shared/domain/ids.ts'

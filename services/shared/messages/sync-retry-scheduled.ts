@@ -1,4 +1,4 @@
-// Rings the doorbell of a connection, or of one of its calendars, when it is due.
+// Asks for a sync of a connection, or of one of its calendars, when it is due.
 import type { RetryReason } from '#schemas/messages.gen.ts'
 import { TOPICS } from '#schemas/topics.ts'
 import type { Micros } from '#shared/domain/ids.ts'
@@ -13,7 +13,7 @@ const TYPE = 'calendar.sync.retry-scheduled.v1'
 export const RETRY_TOPICS = [TOPICS.retry30s, TOPICS.retry10m, TOPICS.retry6h] as const
 export type RetryTopic = (typeof RETRY_TOPICS)[number]
 
-/** The facts of one ring that is due later. */
+/** The facts of one sync request that is due later. */
 interface ScheduledRetry {
   /** The band for its delay (`bandOf`). */
   readonly topic: RetryTopic
@@ -28,7 +28,7 @@ interface ScheduledRetry {
   readonly at: Micros
 }
 
-/** Schedules a ring. */
+/** Schedules a sync request. */
 export function syncRetryScheduled(
   { connectionId, providerId, vendor, epoch }: Connection & { readonly epoch: number },
   { topic, attempt = 0, dueAt, reason, code = null, calendarId = null, at }: ScheduledRetry,

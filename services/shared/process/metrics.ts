@@ -105,13 +105,13 @@ export const metrics = {
   ),
   ringsJoined: counter(
     'calendar_sync_rings_joined',
-    'Rings beyond the rate of their calendar, published together with others. Labels: reason',
+    'Sync requests beyond the rate of their calendar, published together with others. Labels: reason',
   ),
   putAside: counter(
     'calendar_sync_put_aside',
     'Items that were refused for what they are, so that their neighbours could be written. Labels: what',
   ),
-  ingressQueue: gauge('calendar_sync_ingress_queue', 'Doorbells that wait for Kafka or are on their way'),
+  ingressQueue: gauge('calendar_sync_ingress_queue', 'Sync requests that wait for Kafka or are on their way'),
   heldRequests: counter('calendar_sync_held', 'Refusals by a closed gate that were stored. Labels: gate'),
 
   lanes: gauge('calendar_sync_lanes', 'Connections with queued or running work. Labels: state'),
@@ -134,12 +134,15 @@ export const metrics = {
   ),
   relayTakeovers: counter('calendar_sync_relay_takeovers', 'Shards taken over from another relay'),
 
-  retryRings: counter('calendar_sync_retry_rings', 'Doorbells rung by the retry service'),
+  retryRings: counter('calendar_sync_retry_rings', 'Sync requests published by the retry service'),
   retryLateSeconds: histogram('calendar_sync_retry_late_seconds', 'How late a due retry was rung', SECONDS),
   retryHeld: gauge('calendar_sync_retry_held', 'Retries that wait for their time. Labels: band'),
 
   schedulerRuns: counter('calendar_sync_scheduler_runs', 'Runs of jobs. Labels: job, outcome'),
-  schedulerRings: counter('calendar_sync_scheduler_rings', 'Doorbells rung by the scheduler. Labels: job'),
+  schedulerRings: counter(
+    'calendar_sync_scheduler_rings',
+    'Sync requests published by the scheduler. Labels: job',
+  ),
   // `ending` is the one to alert on: channels in the last fifth of their life that
   // no scheduler managed to renew.
   channels: gauge('calendar_sync_channels', 'Channels by health. Labels: vendor, state'),

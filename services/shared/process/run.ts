@@ -33,7 +33,7 @@ export async function run(name: string, start: (signal: AbortSignal) => Promise<
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => askToStop(stop, name, logger))
   for (const event of ['unhandledRejection', 'uncaughtException'] as const) {
     process.on(event, (error: unknown) => {
-      logger.fatal({ err: error }, `${name} met an error that nobody handled (${event}) and ends`)
+      logger.fatal({ err: error }, `${name} met an error that nothing handled (${event}) and ends`)
       // What the error interrupted is in an unknown state;
       // everything of ours is safe against a kill at any point.
       process.exit(1)

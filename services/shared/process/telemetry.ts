@@ -40,7 +40,7 @@ export interface SpanOptions {
   /** traceparent of the span that this one continues; without it the active span is the parent. */
   readonly parent?: string | undefined
   /**
-   * traceparents of work that this span also answers: several doorbells that became one unit.
+   * traceparents of work that this span also answers: several sync requests that became one unit.
    * Unreadable ones are left out.
    */
   readonly links?: readonly string[] | undefined

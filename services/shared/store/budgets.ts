@@ -1,21 +1,21 @@
-// What processes share about calls to vendors: budgets and rests. Invariant: a budget never grants
-// more than its room at once plus one call per step after that, however many processes ask; and
-// while a key rests, nothing is granted to any of them.
+// What processes share about calls to vendors: budgets and cool-downs. Invariant: a budget never
+// grants more than its room at once plus one call per step after that, however many processes ask;
+// and while a key cools down, nothing is granted to any of them.
 import type { BudgetStore, CallGrant } from '#shared/domain/call-budget.ts'
 import { columnsOf, type Queryable } from './database.ts'
 
-/** The budgets and rests in one database. */
+/** The budgets and cool-downs in one database. */
 export function budgetStore(db: Queryable): BudgetStore {
   return {
     async take(wishes) {
       const { rows } = await db.query<CallGrant>(
-        `select budget as key, granted, wait_us as "waitMicros", resting as "isResting"
+        `select budget as key, granted, wait_us as "waitMicros", resting as "isCoolingDown"
            from take_calls($1::text[], $2::integer[], $3::bigint[], $4::bigint[])`,
         columnsOf(wishes, 'key', 'calls', 'stepMicros', 'roomMicros'),
       )
       return rows
     },
-    async rest(key, micros) {
+    async coolDown(key, micros) {
       await db.query(
         `insert into call_budgets as held (key, rest_until)
          values ($1, calstream_now() + $2::bigint * interval '1 microsecond')

@@ -10,7 +10,7 @@ import type { DueConnection } from './due.ts'
 /** Then the list decides, also while the connection backs off: the list may be what ends that. */
 const REFUSED = 'vendor/calendar-unknown' satisfies FailureCode
 
-export interface HeldCalendar {
+export interface StoredCalendar {
   readonly calendarId: CalendarId
   readonly vendorCalendarId: string
   readonly name: string | null
@@ -73,8 +73,8 @@ export async function listableConnections(
 export async function heldCalendars(
   db: Queryable,
   connection: ConnectionId,
-): Promise<readonly HeldCalendar[]> {
-  const { rows } = await db.query<HeldCalendar>(
+): Promise<readonly StoredCalendar[]> {
+  const { rows } = await db.query<StoredCalendar>(
     `select id as "calendarId", vendor_calendar_id as "vendorCalendarId", name, time_zone as "timeZone",
        access_role as "accessRole", selected, is_primary as "primary", last_full_sync is not null as "isRead",
        coalesce(last_error ->> 'code' = '${REFUSED}', false) as "isRefused",

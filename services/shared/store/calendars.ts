@@ -157,7 +157,7 @@ interface FullRead {
   /** Set when the sweep was put off: the next full read decides. */
   readonly isPutOff: boolean
   /** No full read for so long; null: none is owed. */
-  readonly restMs: number | null
+  readonly coolDownMs: number | null
   /** By which its rows are judged now; those of before there were rules unless given. */
   readonly rules: string | undefined
   /** For how long it is read so before the usual way is tried again. */
@@ -183,7 +183,7 @@ export async function saveFullRead(tx: Queryable, calendar: CalendarId, read: Fu
       read.generation,
       read.startedAt,
       read.isPutOff,
-      read.restMs,
+      read.coolDownMs,
       read.reading,
       read.usualAgainMs,
       read.rules ?? RULES_OF_BEFORE,
@@ -195,14 +195,14 @@ export async function saveFullRead(tx: Queryable, calendar: CalendarId, read: Fu
 export async function coolDown(
   tx: Queryable,
   calendar: CalendarId,
-  { restMs, resyncStreak }: { readonly restMs: number; readonly resyncStreak: number },
+  { coolDownMs, resyncStreak }: { readonly coolDownMs: number; readonly resyncStreak: number },
 ): Promise<void> {
   await tx.query(
     `update external_calendars
         set cursor = null, checkpoint = null, resync_after = calstream_now() + $2::float8 * interval '1 millisecond',
             resync_streak = $3, updated_at = calstream_now()
       where id = $1`,
-    [calendar, restMs, resyncStreak],
+    [calendar, coolDownMs, resyncStreak],
   )
 }
 
@@ -227,12 +227,12 @@ export async function giveUpRun(
 
 /**
  * One more failure at the place where a calendar stands.
- * `restMs`: other places were asked too, and are not for so long.
+ * `coolDownMs`: other places were asked too, and are not for so long.
  */
 export async function savePlaceFailure(
   tx: Queryable,
   calendar: CalendarId,
-  restMs: number | null,
+  coolDownMs: number | null,
 ): Promise<void> {
   await tx.query(
     `update external_calendars
@@ -240,31 +240,31 @@ export async function savePlaceFailure(
             fresh_after = coalesce(calstream_now() + $2::float8 * interval '1 millisecond', fresh_after),
             updated_at = calstream_now()
       where id = $1`,
-    [calendar, restMs],
+    [calendar, coolDownMs],
   )
 }
 
-/** A read from the start took the place of a dead one. The next such waits `restMs`. */
-export async function saveFreshStart(tx: Queryable, calendar: CalendarId, restMs: number): Promise<void> {
+/** A read from the start took the place of a dead one. The next such waits `coolDownMs`. */
+export async function saveFreshStart(tx: Queryable, calendar: CalendarId, coolDownMs: number): Promise<void> {
   await tx.query(
     `update external_calendars
         set fresh_starts = fresh_starts + 1, fresh_after = calstream_now() + $2::float8 * interval '1 millisecond',
             place_failures = 0, place_failing_since = null, updated_at = calstream_now()
       where id = $1`,
-    [calendar, restMs],
+    [calendar, coolDownMs],
   )
 }
 
 /**
  * Takes the cursors of the other calendars of a connection away: they are read from the start,
- * `restMs` after their last full read began at the earliest.
+ * `coolDownMs` after their last full read began at the earliest.
  * @returns which, and when each may be read.
  */
 export async function oweFullReads(
   tx: Queryable,
   connection: ConnectionId,
   except: CalendarId,
-  restMs: number,
+  coolDownMs: number,
 ): Promise<readonly { readonly calendarId: CalendarId; readonly resyncAfter: Micros | null }[]> {
   const { rows } = await tx.query<{ calendarId: CalendarId; resyncAfter: Micros | null }>(
     `update external_calendars
@@ -273,7 +273,7 @@ export async function oweFullReads(
             updated_at = calstream_now()
       where connection_id = $1 and id <> $2 and selected and removal_reason is null
       returning id as "calendarId", to_micros(resync_after) as "resyncAfter"`,
-    [connection, except, restMs],
+    [connection, except, coolDownMs],
   )
   return rows
 }

@@ -5,16 +5,12 @@ import type { CalendarId, ConnectionId, Micros, ProviderId, VendorName } from '#
 import type { Queryable } from './database.ts'
 import { ILL_CALENDAR, ILL_CALENDARS } from './calendar-failures.ts'
 
-export interface ConnectionState {
+export interface ConnectionState extends ConnectionFacts {
   readonly id: ConnectionId
   readonly vendor: VendorName
   /** How people know the account; null once a disconnected one is erased. */
   readonly account: string | null
-  readonly status: ConnectionStatus
-  readonly syncNeeded: boolean
-  readonly connectedAt: Micros
   readonly disconnectedAt: Micros | null
-  readonly lastSyncedAt: Micros | null
   readonly errorCount: number
   readonly lastError: {
     readonly code: string
@@ -23,20 +19,11 @@ export interface ConnectionState {
     /** The number that the vendor gives its reason, as AADSTS700016. */
     readonly number?: number
   } | null
-  readonly backoffUntil: Micros | null
-  /** While needs_reauth: when it is asked next whether it is let in again. */
   readonly probeAt: Micros | null
-  /** When the grant ends whatever is done, as the vendor says. */
   readonly grantEndsAt: Micros | null
-  /** Work waits for a gate. */
-  readonly isHeld: boolean
-  readonly illCalendars: ConnectionFacts['illCalendars']
-  readonly illCount: number
-  /** Database clock. */
-  readonly now: Micros
 }
 
-export interface CalendarState {
+export interface CalendarState extends CalendarFacts {
   readonly id: CalendarId
   readonly connectionId: ConnectionId
   readonly name: string | null
@@ -45,23 +32,7 @@ export interface CalendarState {
   readonly isPrimary: boolean
   /** The rules of its last full read; null before the first. */
   readonly judgedBy: string | null
-  readonly selected: boolean
   readonly pushSupported: boolean
-  /** Code of what took it out of sync; null when a person did. */
-  readonly removalReason: string | null
-  /** What the vendor had then is stored. */
-  readonly lastReadAt: Micros | null
-  /** Start of the last full read: what is stored lies around it. */
-  readonly lastFullReadAt: Micros | null
-  /** No full read before this. */
-  readonly restsUntil: Micros | null
-  /** When a list of the vendor first lacked it. */
-  readonly missingSince: Micros | null
-  /** It owes a read of its own. */
-  readonly readNeeded: boolean
-  /** Why it cannot be read; null while it can. */
-  readonly ill: CalendarFacts['ill']
-  /** Set while it is read by plain listing. */
   readonly plain: NonNullable<CalendarFacts['plain']> | null
 }
 
@@ -75,7 +46,7 @@ const CONNECTION = `c.id, c.vendor, coalesce(c.account_label, c.vendor_account_i
 
 const CALENDAR = `k.id, k.connection_id as "connectionId", k.name, k.time_zone as "timeZone", k.access_role as "accessRole", k.is_primary as "isPrimary", k.judged_by as "judgedBy", k.selected,
   k.push_supported as "pushSupported", k.removal_reason as "removalReason", to_micros(k.last_read_at) as "lastReadAt",
-  to_micros(k.last_full_sync) as "lastFullReadAt", to_micros(k.resync_after) as "restsUntil",
+  to_micros(k.last_full_sync) as "lastFullReadAt", to_micros(k.resync_after) as "coolDownUntil",
   to_micros(k.missing_since) as "missingSince", k.read_needed as "readNeeded", ${ILL_CALENDAR} as ill,
   case when k.reading = 'plain' then jsonb_build_object('usualFrom', to_micros(k.usual_from)) end as plain`
 

@@ -1,8 +1,8 @@
 // Connections that the scheduler has to ring: those whose work is overdue (sweep), those to be
 // checked now and then (reconcile) and those whose calendars have no channel (poll). Everything is
-// judged by the database clock. Marks are set after the ring is durable, so a crash in between
-// rings twice and never not at all; a row that a unit holds locked is left unmarked and comes
-// again.
+// judged by the database clock. Marks are set after the sync request is durable, so a crash in
+// between rings twice and never not at all; a row that a unit holds locked is left unmarked and
+// comes again.
 import type { CalendarId, ConnectionId, Micros, ProviderId, VendorName } from '#shared/domain/ids.ts'
 import type { Queryable } from './database.ts'
 import { SILENT_FINDS } from './channels.ts'

@@ -1,6 +1,6 @@
 // Events as the app of a provider reads them:
 // a page in the order of their start, then of their id. Reads only.
-import type { EventKind, EventTime, Response, ShownAs, Visibility } from '#shared/domain/event.ts'
+import type { CalendarEvent } from '#shared/domain/event.ts'
 import type { CalendarId, ConnectionId, EventId, Micros } from '#shared/domain/ids.ts'
 import type { Queryable } from './database.ts'
 
@@ -13,27 +13,13 @@ export interface EventPlace {
   readonly id: EventId
 }
 
-export interface EventRow extends EventPlace {
+type Tagged = Pick<CalendarEvent, 'response' | 'kind' | 'showAs' | 'visibility'>
+/** null: not read since these are kept. */
+type Tags = { readonly [Name in keyof Tagged]: Tagged[Name] | null }
+
+export interface EventRow extends EventPlace, Tags, Omit<CalendarEvent, keyof Tagged | 'updatedAt'> {
   readonly calendarId: CalendarId
-  readonly vendorEventId: string
-  readonly title: string | null
-  readonly status: 'confirmed' | 'tentative'
-  readonly busy: boolean
-  readonly allDay: boolean
-  readonly start: EventTime
-  readonly end: EventTime
-  readonly timeZone: string | null
-  readonly seriesId: string | null
-  readonly originalStart: EventTime | null
-  readonly location: string | null
-  readonly organizer: string | null
   readonly vendorUpdatedAt: Micros | null
-  readonly etag: string | null
-  /** null, like the next three: not read since these are kept. */
-  readonly response: Response | null
-  readonly kind: EventKind | null
-  readonly showAs: ShownAs | null
-  readonly visibility: Visibility | null
   readonly sequence: number
   readonly updatedAt: Micros
 }

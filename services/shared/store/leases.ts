@@ -1,7 +1,7 @@
 // Leases of the scheduler's jobs. Several schedulers may run: the holder of a job's lease does it,
 // and the time of the last run is in the row, so a successor keeps the beat. Leases live on the
-// unshifted clock_timestamp(). A job done twice is harmless, because rings are; the lease saves
-// work, it guards nothing.
+// unshifted clock_timestamp(). A job done twice is harmless, because sync requests are; the lease
+// saves work, it guards nothing.
 import type { Queryable } from './database.ts'
 
 /**

@@ -156,7 +156,7 @@ export async function putOffProbe(
 }
 
 /**
- * Lets a parked connection go on, under a new epoch: active, dirty, without backoff or errors.
+ * Lets a parked connection continue, under a new epoch: active, dirty, without backoff or errors.
  * @returns database clock, or null when it is not parked any more. Throws Failure store/*.
  */
 export async function unpark(tx: Queryable, connection: ConnectionId): Promise<number | null> {

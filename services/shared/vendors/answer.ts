@@ -26,7 +26,7 @@ export interface Refused {
 
 /** Postgres takes longer ones; no vendor documents tokens that come near. */
 const TOKEN_MAX = 8192
-/** 10 000 calendars of Google, 4 000 of Microsoft; a list that goes on is a loop. */
+/** 10 000 calendars of Google, 4 000 of Microsoft; a longer list is a loop. */
 const CALENDAR_PAGES_MAX = 40
 
 /** JSON, or undefined. */

@@ -45,7 +45,7 @@ export interface MailboxParts {
   readonly tokens: Tokens
 }
 
-const NOBODY = { mailbox: null, endpoint: 'api', priority: 'live' } as const
+const NO_MAILBOX = { mailbox: null, endpoint: 'api', priority: 'live' } as const
 const LOGIN = { mailbox: null, endpoint: 'login', priority: 'live' } as const
 
 /** The mailboxes at these vendors. Once per process: limits per mailbox are counted here. */
@@ -86,9 +86,9 @@ function consentVendor(vendor: Vendor, guard: Guard): ConsentVendor {
     exchangeCode: (code, signal) =>
       guard.run(LOGIN, signal, (each) => each(() => vendor.exchangeCode(code, signal))),
     account: (token, signal) =>
-      guard.run(NOBODY, signal, (each) => each(() => vendor.account(token, signal))),
+      guard.run(NO_MAILBOX, signal, (each) => each(() => vendor.account(token, signal))),
     listCalendars: (token, signal) =>
-      guard.run(NOBODY, signal, (each) => vendor.listCalendars(token, signal, each)),
+      guard.run(NO_MAILBOX, signal, (each) => vendor.listCalendars(token, signal, each)),
   }
 }
 
@@ -162,8 +162,8 @@ export class Mailbox<S = never> {
     const used = await tokens.of(this.#id, signal)
     if (!isFresh) tokens.invalidate(this.#id, used)
     const token = isFresh ? used : await tokens.of(this.#id, signal)
-    // No rest of the mailbox keeps back the question whether it is let in.
-    const caller = { ...NOBODY, about: this.#id }
+    // No cool-down of the mailbox keeps back the question whether it is let in.
+    const caller = { ...NO_MAILBOX, about: this.#id }
     return guard.run(caller, signal, (each) => each(() => vendor.account(token, signal)))
   }
 

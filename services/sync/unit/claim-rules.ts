@@ -1,7 +1,7 @@
 // Whether a unit runs, and over which calendars. Pure. Invariants: a request is called satisfied
-// only when what it asks for has been listed after it was asked, or when a ring that does more is
-// sure to come; a ring of a calendar that is well is never put off for a sibling that is ill. The
-// table of these rules is in docs/architecture.md, the reasons in ADR 15.
+// only when what it asks for has been listed after it was asked, or when a request that does more
+// is sure to come; a request for a calendar that is well is never put off for a sibling that is
+// ill. The table of these rules is in docs/architecture.md, the reasons in ADR 15.
 import type { SyncRequested } from '#schemas/messages.gen.ts'
 import type { GateName } from '#shared/domain/gates.ts'
 import type { Micros } from '#shared/domain/ids.ts'
@@ -27,7 +27,8 @@ export type Verdict =
        */
       readonly scope: readonly CalendarRow[]
       /**
-       * Their own ring came with this one and a little early: the unit has to ring for them again.
+       * Their own request came with this one and a little early: the unit has to ring for them
+       * again.
        */
       readonly early: readonly CalendarRow[]
       readonly isNotified: boolean
@@ -35,7 +36,7 @@ export type Verdict =
   | Extract<UnitEnd, { readonly kind: 'done' | 'early' | 'held' }>
 
 /**
- * A ring that is at most this much early (clocks differ) waits;
+ * A request that is at most this much early (clocks differ) waits;
  * an earlier one is done, because a later one is scheduled.
  */
 const EARLY_MAX_MS = 30_000

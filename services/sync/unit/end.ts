@@ -17,7 +17,7 @@ import { insertOutbox } from '#shared/store/outbox.ts'
 import { unitHeld } from './moments.ts'
 import { keysOf } from './claim.ts'
 import { isIll } from './claim-rules.ts'
-import { calendarRing, saveIllCalendars, type Form } from './ill-calendars.ts'
+import { calendarRequest, saveIllCalendars, type Form } from './ill-calendars.ts'
 import {
   writeFenced,
   type FencedWrite,
@@ -77,8 +77,8 @@ export async function closeUnit(
   if (form === 'whole') await recordKeys(tx, connection.connectionId, keysOf(unit.requests))
   const foundNothing = progress.changes === 0 && progress.pages > 0
   const recheck = { reason: 'recheck', waitMs: RECHECK_MS } as const
-  const rings = unit.isNotified && foundNothing ? [ring(deps, unit, write, recheck)] : []
-  await insertOutbox(tx, [...rings, ...ringsOfLeft(deps, unit, write)])
+  const requests = unit.isNotified && foundNothing ? [laterRequest(deps, unit, write, recheck)] : []
+  await insertOutbox(tx, [...requests, ...requestsOfLeft(deps, unit, write)])
   progress.isClosed = true
 }
 
@@ -147,8 +147,8 @@ export async function handOver(
     await oweReads(write.tx, [...(isAll ? [] : remaining), ...progress.putOff])
     await saveIllCalendars(deps, unit, write, 'whole')
     await recordKeys(write.tx, connectionId, keysOf(unit.requests))
-    const rings = [ring(deps, unit, write, { reason: 'continue', waitMs })]
-    await insertOutbox(write.tx, [...rings, ...ringsOfLeft(deps, unit, write)])
+    const requests = [laterRequest(deps, unit, write, { reason: 'continue', waitMs })]
+    await insertOutbox(write.tx, [...requests, ...requestsOfLeft(deps, unit, write)])
   })
   step('sync.handed-over')
   return { kind: 'handed-over' }
@@ -161,17 +161,17 @@ export async function ringForOwed(
   write: FencedWrite,
   waitMs: number,
 ): Promise<void> {
-  await insertOutbox(write.tx, [ring(deps, unit, write, { reason: 'continue', waitMs })])
+  await insertOutbox(write.tx, [laterRequest(deps, unit, write, { reason: 'continue', waitMs })])
 }
 
-function ringsOfLeft(deps: Pick<UnitDeps, 'codec'>, unit: Unit, write: FencedWrite): OutboxMessage[] {
+function requestsOfLeft(deps: Pick<UnitDeps, 'codec'>, unit: Unit, write: FencedWrite): OutboxMessage[] {
   return [...unit.progress.left].map(({ calendarId, backoffUntil }) => {
     const due = { calendarId, backoffUntil: Math.max(backoffUntil ?? 0, write.now) }
-    return calendarRing(deps, unit, write, { ...due, reason: 'retry' })
+    return calendarRequest(deps, unit, write, { ...due, reason: 'retry' })
   })
 }
 
-function ring(
+function laterRequest(
   deps: Pick<UnitDeps, 'codec'>,
   { connection }: Unit,
   { now }: FencedWrite,

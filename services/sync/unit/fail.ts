@@ -1,4 +1,4 @@
-// A failed unit, recorded. Invariant: the failure, the backoff and the next ring commit
+// A failed unit, recorded. Invariant: the failure, the backoff and the next request commit
 // together under the fence, and only then are the unit's requests done. What one calendar met
 // is that calendar's (ill-calendars.ts) as long as a sibling is well; what the account met, or
 // all calendars at once, is the connection's. One dead letter per streak is a signal to a
@@ -158,7 +158,7 @@ async function writeFormed(
 
 /**
  * All calendars at once: each remembers its streak,
- * and they wait together for the ring of their connection.
+ * and they wait together for the request of their connection.
  */
 async function saveTogether(
   tx: FencedWrite['tx'],

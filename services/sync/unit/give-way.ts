@@ -7,13 +7,13 @@ import { isIll } from './claim-rules.ts'
 import type { Permit } from '../lanes.ts'
 
 /**
- * How long a ring of a sibling waits for an ill calendar:
+ * How long a request for a sibling waits for an ill calendar:
  * a calendar that is well again usually answers in less.
  */
 export const GIVE_WAY_MS = 3_000
 const PATIENT_EVERY = 3
 /**
- * How long a sibling's ring waits for one call of a third try. A run has at most three places to
+ * How long a sibling's request waits for one call of a third try. A run has at most three places to
  * ask (ADR 16); with the 30 s of an ordinary call siblings waited for a minute and more.
  */
 export const PATIENT_CALL_MS = 5_000
@@ -42,7 +42,7 @@ export function ownPermit(
 
 /**
  * The end of one call under a permit, to be disposed of after it: `signal`, and in every third try
- * of an ill calendar PATIENT_CALL_MS after a ring of a sibling, as `vendor/timeout`.
+ * of an ill calendar PATIENT_CALL_MS after a request for a sibling, as `vendor/timeout`.
  */
 export function endOfCall(permit: Pick<Permit, 'rung' | 'isPatient'>, signal: AbortSignal): End {
   if (permit.isPatient !== true || permit.rung === undefined) return { signal, ...NOTHING_TO_END }

@@ -1,5 +1,5 @@
 // Calendars that could not be read, recorded in their own rows: each with its streak, its backoff,
-// its ring and, at the twelfth counted failure, its dead letter. Callers fence first.
+// its sync request and, at the twelfth counted failure, its dead letter. Callers fence first.
 import { calendarBackoffMs } from '#shared/domain/backoff.ts'
 import { FAILURE_CODES, type Failure } from '#shared/domain/failure.ts'
 import { settlementOf } from '#shared/domain/failure-settlement.ts'
@@ -42,7 +42,7 @@ export async function saveIllCalendars(
   if (failed.length === 0) return
   const saved = await saveCalendarFailures(write.tx, failed)
   const messages = saved.flatMap((one) => [
-    calendarRing(deps, unit, write, { ...one, reason: 'retry' }),
+    calendarRequest(deps, unit, write, { ...one, reason: 'retry' }),
     ...letters(unit, write, failed, one),
   ])
   await insertOutbox(write.tx, messages)
@@ -74,13 +74,13 @@ export function failedCalendars(
 }
 
 /** The record that rings for one calendar when it is due. */
-export function calendarRing(
+export function calendarRequest(
   deps: Pick<UnitDeps, 'codec'>,
   { connection, calendars, progress }: Unit,
   { now }: FencedWrite,
-  ring: { readonly calendarId: CalendarId; readonly backoffUntil: Micros; readonly reason: 'retry' },
+  request: { readonly calendarId: CalendarId; readonly backoffUntil: Micros; readonly reason: 'retry' },
 ): OutboxMessage {
-  const { calendarId, backoffUntil, reason } = ring
+  const { calendarId, backoffUntil, reason } = request
   const calendar = calendars.find((one) => one.calendarId === calendarId)
   const failure = progress.failed.get(calendarId)
   const due = {

@@ -221,6 +221,6 @@ export function manyRefused(
 ): void {
   logger.error(
     about,
-    'many connections are refused at once, so nobody is parked: look at the status page of the vendor and at our app there',
+    'many connections are refused at once, so none of them is parked: look at the status page of the vendor and at our app there',
   )
 }

@@ -15,17 +15,17 @@ export interface Find {
 export type Finds = { readonly unrung: readonly CalendarId[]; readonly rung: readonly CalendarId[] }
 
 /**
- * What a unit's reads say of channels. Pure. Only a unit of the reconcile counts: every other ring
- * may stand for a notification. A first or full read finds what no channel has to tell.
+ * What a unit's reads say of channels. Pure. Only a unit of the reconcile counts: every other
+ * request may stand for a notification. A first or full read finds what no channel has to tell.
  */
 export function judgeFinds(
   requests: readonly { readonly reason: string; readonly calendarId: CalendarId | string | null }[],
   finds: readonly Find[],
   isDoorOpen: boolean,
 ): Finds {
-  const rings = requests.filter(({ reason }) => reason === 'webhook')
+  const notified = requests.filter(({ reason }) => reason === 'webhook')
   const isRung = ({ calendar }: Find) =>
-    rings.some(({ calendarId }) => calendarId === null || calendarId === calendar.calendarId)
+    notified.some(({ calendarId }) => calendarId === null || calendarId === calendar.calendarId)
   const isCheck = requests.every(({ reason }) => reason === 'reconcile')
   const ids = (found: readonly Find[]) => found.map(({ calendar }) => calendar.calendarId)
   return {

@@ -225,7 +225,7 @@ function isKnownRefused({ connection }: Unit, { calendar }: CalendarRun): boolea
 /** What a known refusal is told as: it asks for no other token. */
 function asRefused(error: unknown): unknown {
   const isToken = error instanceof Failure && error.code === 'vendor/token-rejected'
-  return isToken ? new Failure('vendor/call-refused', 'The vendor goes on refusing this calendar.') : error
+  return isToken ? new Failure('vendor/call-refused', 'The vendor keeps refusing this calendar.') : error
 }
 
 /** A refusal of one calendar while the account answers, or was not asked. */

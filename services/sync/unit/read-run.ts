@@ -7,8 +7,8 @@ import type { FailureCode } from '#shared/domain/failure.ts'
 import type { CalendarId, Micros } from '#shared/domain/ids.ts'
 import { grownAgain, PAGE_SHRINKS_MAX, shrunkFurther } from '#shared/domain/page-limits.ts'
 import {
-  PLAIN_REST_PER_PAGE_MS,
-  restAfterPlainMs,
+  PLAIN_COOL_DOWN_PER_PAGE_MS,
+  coolDownAfterPlainMs,
   usualAfterPlainMs,
   type Reading,
 } from '#shared/domain/reading.ts'
@@ -156,7 +156,7 @@ export function afterPlain(
   const usualInMs = Math.max(0, (usualFrom - now) / 1000)
   // Runs that led nowhere a moment ago cost many calls: its cool-down is for them as well.
   const isCostly = calendar.lastCode === 'vendor/no-progress'
-  return { usualInMs, coolDownMs: restAfterPlainMs(isCostly ? Infinity : pages + 1, usualInMs) }
+  return { usualInMs, coolDownMs: coolDownAfterPlainMs(isCostly ? Infinity : pages + 1, usualInMs) }
 }
 
 /**
@@ -194,7 +194,7 @@ export function pagesToHere({ cursor, pageToken, pages }: CalendarRun): number |
  */
 export function atMostWhatItCosts(waitMs: number, pages: number | null): number {
   if (pages === null) return waitMs
-  return Math.min(waitMs, Math.max(BACKOFF_CAP_MS, pages * PLAIN_REST_PER_PAGE_MS))
+  return Math.min(waitMs, Math.max(BACKOFF_CAP_MS, pages * PLAIN_COOL_DOWN_PER_PAGE_MS))
 }
 
 /**

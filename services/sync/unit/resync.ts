@@ -69,12 +69,12 @@ export async function restartRead(deps: UnitDeps, unit: Unit, run: CalendarRun):
     return restarted
   }
   const { resyncStreak } = run
-  const restMs = coolDownMs(resyncStreak, pagesToHere(run))
+  const waitMs = coolDownMs(resyncStreak, pagesToHere(run))
   const now = await writeFenced(deps, unit, 0, async ({ tx }) => {
-    await coolDown(tx, run.calendar.calendarId, { restMs, resyncStreak: resyncStreak + 1 })
+    await coolDown(tx, run.calendar.calendarId, { coolDownMs: waitMs, resyncStreak: resyncStreak + 1 })
     return deps.clock.now()
   })
-  throw new Failure('vendor/cursor-expired-again', undefined, { retryAt: now + restMs * 1000 })
+  throw new Failure('vendor/cursor-expired-again', undefined, { retryAt: now + waitMs * 1000 })
 }
 
 /**
@@ -112,13 +112,13 @@ export async function sweepResync(
     unit.progress.changes += rows.length
     if (!isEnd) return
     const plain = isPlain ? afterPlain(run, write.now) : null
-    const restMs = Math.max(isPutOff ? COOL_DOWN_MS : 0, plain?.coolDownMs ?? 0)
+    const waitMs = Math.max(isPutOff ? COOL_DOWN_MS : 0, plain?.coolDownMs ?? 0)
     await saveFullRead(write.tx, calendarId, {
       cursor: isPlain ? null : endCursor,
       generation: run.generation,
       startedAt: run.startedAt,
       isPutOff,
-      restMs: restMs > 0 ? restMs : null,
+      coolDownMs: waitMs > 0 ? waitMs : null,
       reading: run.reading,
       rules: run.rules,
       usualAgainMs: plain?.usualInMs ?? USUAL_AGAIN_MS,

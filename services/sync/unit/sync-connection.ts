@@ -1,5 +1,5 @@
 // One connection brought up to date: claim, fetch, plan, persist, repeat, close. Safe to repeat at
-// any point: the message that started it is a doorbell and carries no data, the cursor moves only
+// any point: the sync request that started it carries no data, the cursor moves only
 // with the rows it covers, and the epoch fences a unit that was overtaken.
 import { performance } from 'node:perf_hooks'
 import { asFailure, Failure } from '#shared/domain/failure.ts'
@@ -38,7 +38,7 @@ import {
 } from './unit.ts'
 import { nextWithSeries } from './whole-series.ts'
 
-/** A trace backend has limits, and the newest doorbells tell most. */
+/** A trace backend has limits, and the newest requests tell most. */
 const LINKS_MAX = 32
 /** Claims since the last page or outcome; then something ends units before they can say why. */
 const UNFINISHED_MAX = 8
@@ -51,7 +51,7 @@ const NO_SLOT_WAIT_MS = 15_000
 const PER_WAITING_MS = 200
 
 /**
- * Runs a unit for the requests of one lane, in one span. It is linked to the doorbells that the
+ * Runs a unit for the requests of one lane, in one span. It is linked to the requests that the
  * unit answers, since several became one. Never rejects.
  */
 export async function runUnit(

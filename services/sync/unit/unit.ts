@@ -63,7 +63,7 @@ export interface Progress {
    */
   readonly toReread: Map<CalendarId, Micros | null>
   /**
-   * Ill calendars that are to be read by another unit, because their ring came early or because
+   * Ill calendars that are to be read by another unit, because their request came early or because
    * they gave way: it rings for them.
    */
   readonly left: Set<CalendarRow>
@@ -89,7 +89,7 @@ export type UnitEnd =
   | { readonly kind: 'handed-over' }
   /** It wrote nothing more; its requests are still to be done. */
   | { readonly kind: 'abandoned' }
-  /** It did not begin: a ring that came before its time. */
+  /** It did not begin: a request that came before its time. */
   | { readonly kind: 'early'; readonly waitMs: number }
   /** It did not begin: it has to read a whole calendar, so it takes a backfill slot. */
   | { readonly kind: 'backfill' }

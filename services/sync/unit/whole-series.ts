@@ -91,13 +91,13 @@ export async function nextWithSeries(
 ): Promise<Page['next']> {
   const before = completes ? null : placeAt(run)
   if (touched.length === 0 && before === null) return next
-  const held = await witnessesOf(db, run.calendar.calendarId, {
+  const stored = await witnessesOf(db, run.calendar.calendarId, {
     seriesIds: touched.map(({ seriesId }) => seriesId),
     except: items.flatMap((item) => (item.kind === 'removed' ? item.vendorEventId : [])),
   })
   const open = opened(
     before?.open ?? [],
-    touched.filter(({ seriesId, isLive }) => isLive || held.has(seriesId)),
+    touched.filter(({ seriesId, isLive }) => isLive || stored.has(seriesId)),
     new Set(items.flatMap((item) => (item.kind === 'event' ? item.event.vendorEventId : []))),
   )
   const told = [...(before?.told ?? []), ...toldOf(open, items)].slice(-TOLD_MAX)

@@ -23,7 +23,7 @@ export const OTHER_BUGS: readonly Line[] = [
   [
     'held-not-rung',
     'Held requests are deleted and not rung',
-    'services/scheduler/rings/ring-pages.ts',
+    'services/scheduler/ringing/ring-pages.ts',
     'await ring(deps, reason, due)',
     "if (reason !== 'held') await ring(deps, reason, due)",
     'GD-1',
@@ -270,9 +270,9 @@ export const OTHER_BUGS: readonly Line[] = [
   [
     'held-one-by-one',
     'One held request is rung per run',
-    'services/scheduler/rings/ring-refused.ts',
-    'const quota = Math.max(RINGS_MIN, Math.ceil(peak / RUNS_PER_BACKLOG))',
-    'const quota = Math.min(1, Math.ceil(peak / RUNS_PER_BACKLOG) + RINGS_MIN)',
+    'services/scheduler/ringing/ring-refused.ts',
+    'const quota = Math.max(REQUESTS_MIN, Math.ceil(peak / RUNS_PER_BACKLOG))',
+    'const quota = Math.min(1, Math.ceil(peak / RUNS_PER_BACKLOG) + REQUESTS_MIN)',
     'REOPEN',
     'ci',
   ],

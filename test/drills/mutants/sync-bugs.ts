@@ -11,8 +11,8 @@ export const SYNC_BUGS: readonly Line[] = [
     'offset-before-effect',
     'An offset is done as soon as its record is read',
     `${SYNC}intake.ts`,
-    '    accept: (delivery) => lanes.add(doorbellOf(delivery)),\n',
-    '    accept: (delivery) => (delivery.receipt.done(), lanes.add(doorbellOf(delivery))),\n',
+    '    accept: (delivery) => lanes.add(queuedRequest(delivery)),\n',
+    '    accept: (delivery) => (delivery.receipt.done(), lanes.add(queuedRequest(delivery))),\n',
     'KILL',
   ],
   [

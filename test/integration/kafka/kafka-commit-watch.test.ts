@@ -51,7 +51,7 @@ async function readable(count: number): Promise<readonly string[]> {
   return reader.records().map(({ value }) => value?.toString() ?? '')
 }
 
-test('a batch counts as published when it can be read, and what nobody can read is published again', async () => {
+test('a batch counts as published when it can be read, and what no reader can see is published again', async () => {
   await using patient = openCommitWatch(config)
   await using hasty = openCommitWatch(config, 300)
   await using first = await open('mine', patient)
@@ -62,7 +62,7 @@ test('a batch counts as published when it can be read, and what nobody can read 
   await using second = await open('mine', hasty)
   await expect(second.publish([event('three')])).rejects.toMatchObject({
     code: 'kafka/unavailable',
-    message: expect.stringContaining('nobody can read'),
+    message: expect.stringContaining('no reader can see'),
   })
   await expect(second.publish([event('four')])).rejects.toMatchObject({ code: 'kafka/unavailable' })
 

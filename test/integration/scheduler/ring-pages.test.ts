@@ -1,9 +1,9 @@
 // What every job that rings has from the one loop: rows are marked after their ring, not before.
 import { expect, test } from 'vitest'
-import { poll } from '../../../services/scheduler/rings/poll-unwatched.ts'
-import { reconcile } from '../../../services/scheduler/rings/reconcile.ts'
-import { createRingRefused } from '../../../services/scheduler/rings/ring-refused.ts'
-import { sweep } from '../../../services/scheduler/rings/sweep.ts'
+import { poll } from '../../../services/scheduler/ringing/poll-unwatched.ts'
+import { reconcile } from '../../../services/scheduler/ringing/reconcile.ts'
+import { createRingRefused } from '../../../services/scheduler/ringing/ring-refused.ts'
+import { sweep } from '../../../services/scheduler/ringing/sweep.ts'
 import { eventually } from '../../support/eventually.ts'
 import { downWhile, openSchedulerWorld } from '../../support/scheduler-world.ts'
 

@@ -1,7 +1,7 @@
 // Calendars without a channel are rung every two minutes, and only they.
 import { describe, expect, test } from 'vitest'
 import { SILENT_FINDS } from '#shared/store/channels.ts'
-import { poll } from '../../../services/scheduler/rings/poll-unwatched.ts'
+import { poll } from '../../../services/scheduler/ringing/poll-unwatched.ts'
 import { eventually } from '../../support/eventually.ts'
 import { openSchedulerWorld, type SchedulerWorld } from '../../support/scheduler-world.ts'
 

@@ -1,4 +1,4 @@
-// Budgets, rests and the breaker around a vendor, on a real database. A "process" here shares
+// Budgets, cool-downs and the breaker around a vendor, on a real database. A "process" here shares
 // nothing with another but that database: its own pool under a service's role, its own
 // chunks, its own breaker.
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
@@ -237,7 +237,7 @@ describe('a budget', () => {
       `insert into call_budgets values ('x', now() + interval '3 days', now() + interval '3 days')`,
     )
     expect(await budgetStore(db).take([wish])).toEqual([
-      { key: 'x', granted: 1, waitMicros: 0, isResting: false },
+      { key: 'x', granted: 1, waitMicros: 0, isCoolingDown: false },
     ])
   })
 
@@ -259,9 +259,9 @@ describe('a rest', () => {
     const one = startProcess(seen)
     const two = startProcess(seen, { role: 'calstream_scheduler' })
     // On a busy machine the three questions below take a second.
-    const restMs = 4_000
-    const until = performance.now() + restMs
-    one.answer(new Failure('vendor/throttled', undefined, { retryAt: inMs(restMs) }))
+    const coolDownMs = 4_000
+    const until = performance.now() + coolDownMs
+    one.answer(new Failure('vendor/throttled', undefined, { retryAt: inMs(coolDownMs) }))
     expect(await one.call(ALICE)).toMatchObject({ code: 'vendor/throttled' })
     const heardAt = performance.now()
 
@@ -296,7 +296,7 @@ describe('a rest', () => {
 
   test('is lengthened by a longer one, never shortened, and a refusal of ours does not lengthen it', async () => {
     const one = startProcess([])
-    const restMs = async () => {
+    const coolDownMs = async () => {
       const [row] = await runStatement(
         database.url(),
         `select extract(epoch from rest_until - now()) * 1000 as ms from call_budgets where rest_until is not null`,
@@ -309,10 +309,10 @@ describe('a rest', () => {
     }
     // Two calls are under way at once: both are answered.
     await Promise.all([fail(30_000), fail(10_000)])
-    const first = await restMs()
+    const first = await coolDownMs()
     expect(first).toBeGreaterThan(25_000)
     for (let i = 0; i < 20; i += 1) await one.call(ALICE)
-    expect(await restMs()).toBeLessThan(first)
+    expect(await coolDownMs()).toBeLessThan(first)
   })
 
   test('without Retry-After is none', async () => {
@@ -329,7 +329,7 @@ describe('a rest', () => {
       quota: WIDE,
       store: {
         ...budgetStore(pool('calstream_sync')),
-        rest: () => Promise.reject(new Failure('store/unavailable')),
+        coolDown: () => Promise.reject(new Failure('store/unavailable')),
       },
     })
     await expect(mailbox(ALICE).fetchPage(LIVE, signal)).rejects.toMatchObject({ code: 'vendor/throttled' })

@@ -3,7 +3,7 @@
 import { createServer, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { afterEach, describe, expect, test } from 'vitest'
-import { lookAtServices, restingVendors, urlsOf } from '../../../services/cli/look-at-services.ts'
+import { lookAtServices, vendorsLeftAlone, urlsOf } from '../../../services/cli/look-at-services.ts'
 import { describeGates, readToggles, syncGate } from '../../../services/cli/toggles.ts'
 import { connectionId, providerId } from '#shared/domain/ids.ts'
 
@@ -49,7 +49,7 @@ test('five services are told as ready, not ready, silent, another program or not
     ADMIN_PORT_RELAY: await closedPort(),
   })
   expect(
-    looks.map(({ name, state, problems, restingVendors: resting }) => [name, state, problems[0], resting]),
+    looks.map(({ name, state, problems, vendorsLeftAlone: resting }) => [name, state, problems[0], resting]),
   ).toEqual([
     ['ingress', 'ready', undefined, ['google']],
     ['sync', 'not ready', 'kafka: It is away', []],
@@ -68,7 +68,7 @@ test('an address that is none is told by its variable, without the address', () 
 test('a breaker that is closed again rests nobody', () => {
   const text =
     'calendar_sync_vendor_breaker{vendor="google",door="api"} 0\ncalendar_sync_vendor_breaker{otel_scope_name="x",vendor="microsoft",door="login"} 1 1700\n'
-  expect(restingVendors(text)).toEqual(['microsoft'])
+  expect(vendorsLeftAlone(text)).toEqual(['microsoft'])
 })
 
 describe('toggles', () => {

@@ -16,7 +16,7 @@ const service = (name: ServiceLook['name'], change: Partial<ServiceLook> = {}): 
   url: 'http://127.0.0.1:1',
   state: 'ready',
   problems: [],
-  restingVendors: [],
+  vendorsLeftAlone: [],
   ...change,
 })
 const BACKLOG = {
@@ -62,7 +62,7 @@ describe('an installation', () => {
     ['services that cannot be asked', { services: AWAY }, 'services'],
     [
       'a vendor that is left alone',
-      { services: { seen: [service('sync', { restingVendors: ['google'] })] } },
+      { services: { seen: [service('sync', { vendorsLeftAlone: ['google'] })] } },
       'google',
     ],
     ['gates that are unknown', { gates: AWAY }, 'gates'],

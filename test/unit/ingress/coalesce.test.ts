@@ -8,9 +8,9 @@ import {
   createCoalescer,
   JOIN_WAIT_MAX_MS,
   KEYS_MAX,
-  RINGS_AT_ONCE,
-  RINGS_PER_SECOND,
-  type Ring,
+  REQUESTS_AT_ONCE,
+  REQUESTS_PER_SECOND,
+  type SyncRequest,
 } from '../../../services/ingress/publisher.ts'
 import type { Commitment } from '../../../services/ingress/group-commit.ts'
 
@@ -30,21 +30,21 @@ const CALENDAR = {
   asOf: null,
 } as const
 
-const ringOf = (key: string | number | null, changes: Partial<Ring> = {}): Ring => ({
+const requestOf = (key: string | number | null, changes: Partial<SyncRequest> = {}): SyncRequest => ({
   ...CALENDAR,
   deliveryKey: key === null ? null : `k${key}`,
   ...changes,
 })
 
 /** A coalescer whose rings are durable at once unless the test says otherwise. */
-function aCoalescer(answer: (ring: Ring) => Promise<Commitment> = async () => 'durable') {
-  const published: Ring[] = []
+function aCoalescer(answer: (ring: SyncRequest) => Promise<Commitment> = async () => 'durable') {
+  const published: SyncRequest[] = []
   const coalescer = createCoalescer(async (ring) => {
     published.push(ring)
     return answer(ring)
   })
   const answered: (Commitment | 'rejected')[] = []
-  const ring = (one: Ring): void => {
+  const ring = (one: SyncRequest): void => {
     void coalescer.ring(one).then(
       (commitment) => answered.push(commitment),
       () => answered.push('rejected'),
@@ -52,7 +52,7 @@ function aCoalescer(answer: (ring: Ring) => Promise<Commitment> = async () => 'd
   }
   /** Uses up what is published as it comes. */
   const exhaust = async (): Promise<void> => {
-    for (let n = 0; n < RINGS_AT_ONCE; n += 1) ring(ringOf(`first ${n}`))
+    for (let n = 0; n < REQUESTS_AT_ONCE; n += 1) ring(requestOf(`first ${n}`))
     await vi.advanceTimersByTimeAsync(0)
     published.splice(0)
     answered.splice(0)
@@ -66,10 +66,10 @@ const pass = (ms: number) => vi.advanceTimersByTimeAsync(ms)
 describe('rings of one calendar', () => {
   test('are published as they come, each under its key, as long as they are no more than at once allowed', async () => {
     const { ring, keys, answered } = aCoalescer()
-    for (let n = 0; n < RINGS_AT_ONCE; n += 1) ring(ringOf(n))
+    for (let n = 0; n < REQUESTS_AT_ONCE; n += 1) ring(requestOf(n))
     await pass(0)
-    expect(keys()).toEqual(Array.from({ length: RINGS_AT_ONCE }, (_, n) => `k${n}`))
-    expect(answered).toHaveLength(RINGS_AT_ONCE)
+    expect(keys()).toEqual(Array.from({ length: REQUESTS_AT_ONCE }, (_, n) => `k${n}`))
+    expect(answered).toHaveLength(REQUESTS_AT_ONCE)
   })
 
   test('beyond that are answered only when one that was published after them is durable', async () => {
@@ -78,13 +78,13 @@ describe('rings of one calendar', () => {
       deliveryKey?.startsWith('kfirst') ? Promise.resolve('durable') : kafka.promise,
     )
     await exhaust()
-    ring(ringOf('a'))
+    ring(requestOf('a'))
     await pass(JOIN_WAIT_MAX_MS / 2)
-    ring(ringOf('b'))
+    ring(requestOf('b'))
     expect(published).toEqual([])
     await pass(JOIN_WAIT_MAX_MS / 2)
     // On its way: what comes now belongs to the next.
-    ring(ringOf('c'))
+    ring(requestOf('c'))
     expect(published.map(({ deliveryKey }) => deliveryKey)).toEqual(['ka', 'kb'])
     await pass(JOIN_WAIT_MAX_MS)
     expect(published.map(({ deliveryKey }) => deliveryKey)).toEqual(['ka', 'kb', 'kc'])
@@ -101,11 +101,11 @@ describe('rings of one calendar', () => {
     )
     await exhaust()
     // Two keys: one of the two rings fails, so neither caller may go away.
-    ring(ringOf('a'))
-    ring(ringOf('b'))
+    ring(requestOf('a'))
+    ring(requestOf('b'))
     await pass(JOIN_WAIT_MAX_MS)
     expect(answered).toEqual(['failed', 'failed'])
-    ring(ringOf('a'))
+    ring(requestOf('a'))
     await pass(JOIN_WAIT_MAX_MS)
     expect(answered).toEqual(['failed', 'failed', 'durable'])
   })
@@ -113,7 +113,7 @@ describe('rings of one calendar', () => {
   test('keep a key that they have in common, and up to four different ones', async () => {
     const { ring, exhaust, keys } = aCoalescer()
     await exhaust()
-    for (let n = 0; n < 300; n += 1) ring(ringOf(n % KEYS_MAX))
+    for (let n = 0; n < 300; n += 1) ring(requestOf(n % KEYS_MAX))
     await pass(JOIN_WAIT_MAX_MS)
     expect(keys()).toEqual(['k0', 'k1', 'k2', 'k3'])
   })
@@ -124,7 +124,7 @@ describe('rings of one calendar', () => {
   ])('with %s are one ring without, which no unit takes for answered', async (_what, sent) => {
     const { ring, exhaust, keys, answered } = aCoalescer()
     await exhaust()
-    for (const key of sent) ring(ringOf(key))
+    for (const key of sent) ring(requestOf(key))
     await pass(JOIN_WAIT_MAX_MS)
     expect(keys()).toEqual([null])
     expect(answered).toHaveLength(sent.length)
@@ -133,36 +133,36 @@ describe('rings of one calendar', () => {
   test('5 000 in eight seconds are some 60 records with a few keys; all are answered within the step', async () => {
     const { ring, published, answered } = aCoalescer()
     for (let n = 0; n < 5000; n += 1) {
-      ring(ringOf(n))
+      ring(requestOf(n))
       await pass(1.6)
     }
     await pass(JOIN_WAIT_MAX_MS)
     expect(answered).toEqual(Array.from({ length: 5000 }, () => 'durable'))
-    expect(published.length).toBeLessThanOrEqual(RINGS_AT_ONCE + 8 * RINGS_PER_SECOND + 2)
+    expect(published.length).toBeLessThanOrEqual(REQUESTS_AT_ONCE + 8 * REQUESTS_PER_SECOND + 2)
     expect(published.filter(({ deliveryKey }) => deliveryKey !== null).length).toBeLessThanOrEqual(
-      RINGS_AT_ONCE + KEYS_MAX,
+      REQUESTS_AT_ONCE + KEYS_MAX,
     )
   })
 
   test('are at once again after a pause', async () => {
     const { ring, exhaust, published } = aCoalescer()
     await exhaust()
-    await pass(RINGS_AT_ONCE * JOIN_WAIT_MAX_MS)
-    for (let n = 0; n < RINGS_AT_ONCE; n += 1) ring(ringOf(n))
+    await pass(REQUESTS_AT_ONCE * JOIN_WAIT_MAX_MS)
+    for (let n = 0; n < REQUESTS_AT_ONCE; n += 1) ring(requestOf(n))
     await pass(0)
-    expect(published).toHaveLength(RINGS_AT_ONCE)
+    expect(published).toHaveLength(REQUESTS_AT_ONCE)
   })
 
   test('do not wait for those of another calendar, connection or reason', async () => {
     const { ring, exhaust, published } = aCoalescer()
     await exhaust()
-    ring(ringOf(1, { calendarId: calendarId(randomUUID()) }))
-    ring(ringOf(1, { calendarId: null }))
-    ring(ringOf(1, { connectionId: connectionId(randomUUID()) }))
-    ring(ringOf(1, { reason: 'api' }))
+    ring(requestOf(1, { calendarId: calendarId(randomUUID()) }))
+    ring(requestOf(1, { calendarId: null }))
+    ring(requestOf(1, { connectionId: connectionId(randomUUID()) }))
+    ring(requestOf(1, { reason: 'api' }))
     await pass(0)
     expect(published).toHaveLength(4)
-    ring(ringOf(1))
+    ring(requestOf(1))
     await pass(0)
     expect(published).toHaveLength(4)
   })
@@ -171,8 +171,8 @@ describe('rings of one calendar', () => {
 describe('what the sync API asks for', () => {
   test('is joined with the latest time: a listing between two of them answers the first alone', async () => {
     const { ring, published } = aCoalescer()
-    const api = (asOf: number | null) => ringOf(null, { reason: 'api', calendarId: null, asOf })
-    for (let n = 0; n < RINGS_AT_ONCE; n += 1) ring(api(n))
+    const api = (asOf: number | null) => requestOf(null, { reason: 'api', calendarId: null, asOf })
+    for (let n = 0; n < REQUESTS_AT_ONCE; n += 1) ring(api(n))
     await pass(0)
     published.splice(0)
     for (const asOf of [500, 700, 600]) ring(api(asOf))
@@ -185,7 +185,7 @@ describe('what the sync API asks for', () => {
 })
 
 test('the rate is stated in the interface and in the architecture as it is', () => {
-  const stated = `${RINGS_AT_ONCE} times at once and ${RINGS_PER_SECOND} times a second`
+  const stated = `${REQUESTS_AT_ONCE} times at once and ${REQUESTS_PER_SECOND} times a second`
   for (const [page, times] of [
     ['schemas/openapi.yaml', 2],
     ['docs/architecture.md', 1],
@@ -203,8 +203,8 @@ describe('trouble', () => {
       return 'durable'
     })
     await exhaust()
-    ring(ringOf('bad'))
-    ring(ringOf('bad'))
+    ring(requestOf('bad'))
+    ring(requestOf('bad'))
     await pass(JOIN_WAIT_MAX_MS)
     expect(answered).toEqual(['rejected', 'rejected'])
   })
@@ -212,10 +212,10 @@ describe('trouble', () => {
   test('of 10 000 that wait refuses the next at once, and nobody whose calendar is within its rate', async () => {
     const { ring, exhaust, answered } = aCoalescer()
     await exhaust()
-    for (let n = 0; n < 10_001; n += 1) ring(ringOf(1))
+    for (let n = 0; n < 10_001; n += 1) ring(requestOf(1))
     await pass(0)
     expect(answered).toEqual(['overloaded'])
-    ring(ringOf(1, { calendarId: null }))
+    ring(requestOf(1, { calendarId: null }))
     await pass(0)
     expect(answered).toEqual(['overloaded', 'durable'])
     await pass(JOIN_WAIT_MAX_MS)
@@ -225,7 +225,7 @@ describe('trouble', () => {
   test('of an end: what waits is published first', async () => {
     const { coalescer, ring, exhaust, keys, answered } = aCoalescer()
     await exhaust()
-    ring(ringOf('last'))
+    ring(requestOf('last'))
     await coalescer[Symbol.asyncDispose]()
     await pass(0)
     expect([keys(), answered]).toEqual([['klast'], ['durable']])

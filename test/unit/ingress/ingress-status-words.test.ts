@@ -53,7 +53,7 @@ const CALENDAR: CalendarState = {
   removalReason: null,
   lastReadAt: NOW - MINUTE,
   lastFullReadAt: NOW - 1000 * MINUTE,
-  restsUntil: null,
+  coolDownUntil: null,
   missingSince: null,
   readNeeded: false,
   ill: null,
@@ -220,18 +220,18 @@ describe('a calendar', () => {
     [['not_read_lately', 'paused'], { lastReadAt: NOW - 31 * MINUTE }, { backoffUntil: NOW + MINUTE }, OFF],
     [['paused'], {}, {}, OFF],
     [['gates_unknown'], {}, {}, UNKNOWN],
-    [['backing_off'], { restsUntil: NOW + MINUTE }, { syncNeeded: true, backoffUntil: NOW + MINUTE }, ON],
+    [['backing_off'], { coolDownUntil: NOW + MINUTE }, { syncNeeded: true, backoffUntil: NOW + MINUTE }, ON],
     [['failing'], { ill: ILL, readNeeded: true }, {}, ON],
     [['failing'], { ill: ILL, readNeeded: true }, { syncNeeded: true, backoffUntil: NOW + MINUTE }, ON],
     [['never_read', 'failing'], { ill: ILL, lastReadAt: null }, {}, ON],
     [['paused'], { ill: ILL, readNeeded: true }, {}, OFF],
     [['catching_up'], { readNeeded: true }, {}, ON],
     [['not_listed'], { missingSince: NOW - MINUTE }, {}, ON],
-    [['resting'], { restsUntil: NOW + MINUTE }, { syncNeeded: true }, ON],
-    [['plain_listing'], { restsUntil: NOW + MINUTE, plain: { usualFrom: NOW + 60 * MINUTE } }, {}, ON],
+    [['resting'], { coolDownUntil: NOW + MINUTE }, { syncNeeded: true }, ON],
+    [['plain_listing'], { coolDownUntil: NOW + MINUTE, plain: { usualFrom: NOW + 60 * MINUTE } }, {}, ON],
     [['plain_listing'], { readNeeded: true, plain: { usualFrom: null } }, {}, ON],
     [['catching_up'], {}, { syncNeeded: true }, ON],
-    [['catching_up'], { restsUntil: NOW - MINUTE }, { isHeld: true }, ON],
+    [['catching_up'], { coolDownUntil: NOW - MINUTE }, { isHeld: true }, ON],
     [['never_read'], { lastReadAt: null }, { syncNeeded: true }, ON],
   ] as const)(
     'is stale because of its age and of what has to change first: %j',
@@ -242,7 +242,7 @@ describe('a calendar', () => {
   )
 
   test('that is listed as a whole says so, why, and when it is asked for changes again', () => {
-    const plain = { restsUntil: NOW + MINUTE, plain: { usualFrom: NOW + 60 * MINUTE } }
+    const plain = { coolDownUntil: NOW + MINUTE, plain: { usualFrom: NOW + 60 * MINUTE } }
     const { summary } = calendarWords({ ...CALENDAR, ...plain }, CONNECTION, ON)
     expect(summary).toMatch(/led nowhere, so it is listed as a whole, at least once an hour; next at /)
     expect(summary).toContain(`Asking for changes is tried again from ${isoOf(NOW + 60 * MINUTE)}`)

@@ -6,9 +6,9 @@ import { Failure } from '#shared/domain/failure.ts'
 import { connectionId, providerId } from '#shared/domain/ids.ts'
 import type { OutboundRecord } from '#shared/kafka/broker.ts'
 import { createLogger } from '#shared/process/log.ts'
-import { createPublisher, type Ring } from '../../../services/ingress/publisher.ts'
+import { createPublisher, type SyncRequest } from '../../../services/ingress/publisher.ts'
 
-function aRing(): Ring {
+function aRing(): SyncRequest {
   return {
     connectionId: connectionId(randomUUID()),
     providerId: providerId(randomUUID()),

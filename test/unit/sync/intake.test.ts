@@ -5,7 +5,7 @@ import { describe, expect, test } from 'vitest'
 import type { SyncRequested } from '#schemas/messages.gen.ts'
 import { REQUESTED_TOPIC } from '#schemas/topics.ts'
 import type { Codec } from '#shared/kafka/codec.ts'
-import { openDoorbells, type Doorbell } from '../../../services/sync/intake.ts'
+import { openSyncRequests, type QueuedRequest } from '../../../services/sync/intake.ts'
 import { eventually } from '../../support/eventually.ts'
 import { HandMadeKafka, readJson } from '../../support/hand-made-kafka.ts'
 
@@ -33,9 +33,9 @@ const codec = {
 
 function world(partitions = 1) {
   const kafka = new HandMadeKafka(TOPIC, partitions)
-  const lane: Doorbell[] = []
+  const lane: QueuedRequest[] = []
   const withdrawn: string[] = []
-  const intake = openDoorbells(kafka.open, {
+  const intake = openSyncRequests(kafka.open, {
     codec,
     producer: kafka.producer,
     clock: { now: () => 1 },

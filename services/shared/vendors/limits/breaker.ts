@@ -98,7 +98,7 @@ interface BreakerDeps {
   /** `cause`: the code of the failure that opened it. */
   readonly changed?: (state: 'open' | 'closed', cause: string) => void
   /** The endpoint stays closed for so many ms from now, unless a probe says otherwise. */
-  readonly rests?: (ms: number) => void
+  readonly coolDown?: (ms: number) => void
 }
 
 type State =
@@ -128,7 +128,7 @@ export class Breaker {
       monotonic: () => performance.now(),
       random: Math.random,
       changed: () => {},
-      rests: () => {},
+      coolDown: () => {},
       ...deps,
     }
   }
@@ -213,7 +213,7 @@ export class Breaker {
     // processes that opened together do not probe together.
     const ms = this.#pauseMs * (0.5 + this.#deps.random() / 2)
     this.#state = { kind: 'open', until: now + ms }
-    this.#deps.rests(ms)
+    this.#deps.coolDown(ms)
   }
 
   #refusal(caller: string, waitMs: number): Failure {

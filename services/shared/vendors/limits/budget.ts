@@ -1,9 +1,9 @@
 // Our own share of a vendor's quota, held by all processes together. Invariants: in any minute,
 // however it begins, the calls of all processes stay below the quota; no call goes out inside a
-// rest that a vendor asked for, whichever process heard it; backfill may use half of the room, so
-// live work always finds the other half. Calls are taken from the shared budget in small chunks, so
-// a busy vendor costs one write per chunk; whether a key rests is asked before every call, one read
-// by key.
+// cool-down that a vendor asked for, whichever process heard it; backfill may use half of the room,
+// so live work always finds the other half. Calls are taken from the shared budget in small chunks,
+// so a busy vendor costs one write per chunk; whether a key cools down is asked before every call,
+// one read by key.
 import { performance } from 'node:perf_hooks'
 import { Failure } from '#shared/domain/failure.ts'
 import type { BudgetStore } from '#shared/domain/call-budget.ts'
@@ -28,18 +28,18 @@ interface BudgetDeps {
 }
 
 export interface Caller {
-  /** null: nobody's mailbox yet, as in the callback of a consent. */
+  /** null: no mailbox yet, as in the callback of a consent. */
   readonly mailbox: ConnectionId | null
   /** Whose account a call is about that the limits of its mailbox do not hold back. */
   readonly about?: ConnectionId
-  /** The token server has its own quota, which is not documented: only its rests count. */
+  /** The token server has its own quota, which is not documented: only its cool-downs count. */
   readonly endpoint: 'api' | 'login'
   readonly priority: Priority
 }
 
 /**
- * The key under which all processes hear that an endpoint refuses everybody;
- * no call goes out while it rests.
+ * The key under which all processes hear that an endpoint refuses every account;
+ * no call goes out while it cools down.
  */
 export function refusalsKey(vendor: VendorName, endpoint: Caller['endpoint']): string {
   return `${vendor} ${endpoint} refusals`
@@ -78,7 +78,7 @@ export class Budget {
   /**
    * One call, taken; it goes out now or never. Throws Failure with `retryAt`:
    * `vendor/budget-spent`, or `vendor/throttled` or `vendor/quota-exhausted` while the mailbox or
-   * the vendor rests. Throws Failure `store/*`.
+   * the vendor cools down. Throws Failure `store/*`.
    */
   async take(caller: Caller): Promise<void> {
     const keys = this.#keysOf(caller)
@@ -95,9 +95,9 @@ export class Budget {
       const grants = await this.#deps.store.take(
         wishes.map(({ key, calls, perMinute }) => ({ key, calls, ...pace(perMinute ?? 1, caller.priority) })),
       )
-      const resting = grants.filter(({ isResting }) => isResting)
-      const [rest] = resting.toSorted((a, b) => b.waitMicros - a.waitMicros)
-      if (rest) throw this.#restFailure(rest, caller)
+      const coolingDown = grants.filter(({ isCoolingDown }) => isCoolingDown)
+      const [longest] = coolingDown.toSorted((a, b) => b.waitMicros - a.waitMicros)
+      if (longest) throw this.#coolDownFailure(longest, caller)
       this.#fill(wishes, grants)
       const spent = grants.filter(({ granted }) => granted === 0)
       const waitMicros = Math.max(0, ...spent.map((grant) => grant.waitMicros))
@@ -122,8 +122,8 @@ export class Budget {
     const micros = failure.retryAt - this.#deps.clock.now()
     if (micros <= 0) return
     const isVendors = failure.kind === 'throttled' && failure.scope === 'vendor'
-    if (isVendors) return this.#deps.store.rest(this.#endpointKey(caller), micros)
-    if (caller.mailbox !== null) await this.#deps.store.rest(this.#mailboxKey(caller.mailbox), micros)
+    if (isVendors) return this.#deps.store.coolDown(this.#endpointKey(caller), micros)
+    if (caller.mailbox !== null) await this.#deps.store.coolDown(this.#mailboxKey(caller.mailbox), micros)
   }
 
   /** The mailbox before the vendor: the order in which their rows are locked. */
@@ -192,7 +192,10 @@ export class Budget {
     if (this.#chunks.size > CHUNKS_HELD_MAX && oldest !== undefined) this.#chunks.delete(oldest)
   }
 
-  #restFailure({ key, waitMicros }: { readonly key: string; readonly waitMicros: number }, caller: Caller) {
+  #coolDownFailure(
+    { key, waitMicros }: { readonly key: string; readonly waitMicros: number },
+    caller: Caller,
+  ) {
     const retryAt = this.#deps.clock.now() + waitMicros
     if (key === refusalsKey(this.#deps.vendor, caller.endpoint))
       return new Failure('vendor/refusing-all', undefined, { retryAt })

@@ -1,10 +1,10 @@
-// The limits of one vendor in this process: calls per mailbox at a time, budgets and rests shared
-// by all processes, and a circuit breaker per endpoint. It changes nothing of a call that goes out.
-// Invariants: no call goes out inside a rest, beyond a budget or through an open breaker, and
-// what a method of the port sends is counted call by call; a refused call fails at once as
-// `throttled` with `retryAt`, so a unit backs off without an attempt being counted, and nothing
-// waits here behind a gate that may close meanwhile. That a vendor refuses everybody reaches
-// all processes as a rest.
+// The limits of one vendor in this process: calls per mailbox at a time, budgets and cool-downs
+// shared by all processes, and a circuit breaker per endpoint. It changes nothing of a call that
+// goes out. Invariants: no call goes out inside a cool-down, beyond a budget or through an open
+// breaker, and what a method of the port sends is counted call by call; a refused call fails at
+// once as `throttled` with `retryAt`, so a unit backs off without an attempt being counted, and
+// nothing waits here behind a gate that may close meanwhile. That a vendor refuses everybody
+// reaches all processes as a cool-down.
 import { performance } from 'node:perf_hooks'
 import { Failure, type FailureCode } from '#shared/domain/failure.ts'
 import type { BudgetStore } from '#shared/domain/call-budget.ts'
@@ -93,7 +93,7 @@ class VendorGuard implements Guard {
 
   async run<T>(caller: Caller, signal: AbortSignal, method: (each: EachCall) => Promise<T>): Promise<T> {
     const { mailbox, endpoint } = caller
-    const who = mailbox ?? caller.about ?? 'nobody'
+    const who = mailbox ?? caller.about ?? 'no mailbox'
     let opening: Promise<void> | null = null
     const each: EachCall = async (send) => {
       let isSent = false
@@ -167,10 +167,10 @@ function breakerOf(vendor: VendorName, endpoint: Caller['endpoint'], watch: Watc
   const labels = { vendor, door: isOutage ? endpoint : `${endpoint}-refusals` }
   metrics.vendorBreaker.record(0, labels)
   const name = vendor === 'google' ? 'Google' : 'Microsoft'
-  const rest = (ms: number) => {
+  const coolDown = (ms: number) => {
     // A little shorter than our own pause,
     // so that the probe of this process is not kept back by it.
-    store.rest(refusalsKey(vendor, endpoint), ms * 900).catch((error: unknown) => {
+    store.coolDown(refusalsKey(vendor, endpoint), ms * 900).catch((error: unknown) => {
       logger.info({ err: error, ...labels }, 'a rest could not be stored for the other processes')
     })
   }
@@ -180,11 +180,11 @@ function breakerOf(vendor: VendorName, endpoint: Caller['endpoint'], watch: Watc
     clock,
     ...(monotonic && { monotonic }),
     ...(random && { random }),
-    ...(isOutage ? {} : { rests: rest }),
+    ...(isOutage ? {} : { coolDown }),
     changed: (state, cause) => {
       metrics.vendorBreaker.record(state === 'open' ? 1 : 0, labels)
       const text = state === 'open' ? OPEN_TEXT[watch.code] : 'the vendor answers again'
-      // Refusals of everybody end without an operator only when they are the vendor's fault.
+      // Refusals of every account end without an operator only when they are the vendor's fault.
       logger[isOutage || state === 'closed' ? 'warn' : 'error']({ ...labels, code: cause }, text)
     },
   })
@@ -193,5 +193,5 @@ function breakerOf(vendor: VendorName, endpoint: Caller['endpoint'], watch: Watc
 const OPEN_TEXT: Readonly<Record<Watch['code'], string>> = {
   'vendor/circuit-open': 'the vendor is left alone for a moment',
   'vendor/refusing-all':
-    'the vendor refuses several accounts in a row: nobody is parked for it; look at its status page and at the settings of our app there',
+    'the vendor refuses several accounts in a row: no account is parked for it; look at its status page and at the settings of our app there',
 }

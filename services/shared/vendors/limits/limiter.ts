@@ -30,7 +30,7 @@ export function createLimiter(limits: { perKey: number; waitingMax: number; wait
       if (gate.running < limits.perKey) gate.running += 1
       else if (gate.waiting.length >= limits.waitingMax) {
         throw new Failure('vendor/throttled', 'Too many calls of calstream wait for this account already.')
-      } else await turn(gate, signal, waitMs)
+      } else await freedPlace(gate, signal, waitMs)
       return {
         [Symbol.dispose]() {
           // The place is handed to the next in line, so `running` only falls when no call waits.
@@ -43,7 +43,7 @@ export function createLimiter(limits: { perKey: number; waitingMax: number; wait
   }
 }
 
-function turn(gate: Gate, signal: AbortSignal, waitMs: number): Promise<void> {
+function freedPlace(gate: Gate, signal: AbortSignal, waitMs: number): Promise<void> {
   return new Promise((resolve, reject) => {
     const timer = setTimeout(
       () => leave(new Failure('vendor/timeout', 'No slot for this account became free.')),

@@ -105,7 +105,7 @@ export interface SortedRows {
   readonly removed: readonly string[]
 }
 
-/** The rows of a page by what is to be done with them; the last word on an id counts. */
+/** The rows of a page by what follows from them; the last word on an id counts. */
 export function sortRows(data: DeltaPage, seen: ReadonlySet<string>): SortedRows {
   const items: PageItem[] = []
   const unreadable: Page['unreadable'][number][] = []

@@ -44,7 +44,7 @@ const INSTANCE_PAGES_MAX = 64
 /** In a row, with no occurrence that was not named before. */
 const IDLE_PAGES_MAX = 3
 const FIELDS = odataSelect(wireEvent)
-const NO_END_OF_SERIES = 'Microsoft goes on listing a series with no occurrence that it had not named before.'
+const NO_END_OF_SERIES = 'Microsoft keeps listing a series with no occurrence that it had not named before.'
 
 interface Found {
   readonly items: readonly PageItem[]

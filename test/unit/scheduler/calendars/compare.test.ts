@@ -2,7 +2,7 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { calendarId } from '#shared/domain/ids.ts'
-import type { HeldCalendar } from '#shared/store/calendar-list.ts'
+import type { StoredCalendar } from '#shared/store/calendar-list.ts'
 import {
   compareCalendars,
   MISSING_SECONDS,
@@ -19,7 +19,7 @@ const listed = (name: string, accessRole = 'owner') => ({
   isOwned: accessRole === 'owner',
 })
 
-const held = (name: string, changes: Partial<HeldCalendar> = {}): HeldCalendar => ({
+const held = (name: string, changes: Partial<StoredCalendar> = {}): StoredCalendar => ({
   ...listed(name),
   calendarId: calendarId(`id of ${name}`),
   selected: true,
@@ -149,8 +149,8 @@ describe('a list of calendars', () => {
 
 test('a calendar of which only busy times may be seen counts as missing once its events are refused', () => {
   const busyOnly = listed('b', 'freeBusyReader')
-  const rows = (changes: Partial<HeldCalendar>) => [held('a'), held('b', { ...busyOnly, ...changes })]
-  const look = (changes: Partial<HeldCalendar>) => compareCalendars(rows(changes), [listed('a'), busyOnly])
+  const rows = (changes: Partial<StoredCalendar>) => [held('a'), held('b', { ...busyOnly, ...changes })]
+  const look = (changes: Partial<StoredCalendar>) => compareCalendars(rows(changes), [listed('a'), busyOnly])
   expect(look({})).toEqual(NOTHING)
   expect(look({ isRefused: true })).toMatchObject({ missing: ['id of b'] })
   expect(look({ isRefused: true, missingForSeconds: 900 })).toMatchObject({ vanished: ['id of b'] })
@@ -212,7 +212,7 @@ describe('for any two listings', () => {
     )
 
   /** What the rows become by a comparison, `seconds` later. */
-  function after(before: readonly HeldCalendar[], change: Comparison, seconds: number): HeldCalendar[] {
+  function after(before: readonly StoredCalendar[], change: Comparison, seconds: number): StoredCalendar[] {
     const ids = new Map(change.adopted.map((one) => [one.calendarId, one.vendorCalendarId]))
     const named = before.map((row) => ({
       ...row,

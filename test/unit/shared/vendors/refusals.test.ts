@@ -15,7 +15,7 @@ const NOW = 1_800_000_000_000_000
 function setup() {
   let ms = 1_000
   const changes: string[] = []
-  const rests: number[] = []
+  const coolDowns: number[] = []
   const breaker = new Breaker({
     vendor: 'Google',
     watch: REFUSALS,
@@ -23,7 +23,7 @@ function setup() {
     monotonic: () => ms,
     random: () => 1 - Number.EPSILON,
     changed: (state, cause) => changes.push(`${state} ${cause}`),
-    rests: (forMs) => rests.push(Math.round(forMs)),
+    coolDown: (forMs) => coolDowns.push(Math.round(forMs)),
   })
   let calls = 0
   const ask = (caller: string, code?: FailureCode) =>
@@ -44,18 +44,18 @@ function setup() {
   const wave = async (code: FailureCode = 'vendor/token-rejected', callers = 3) => {
     for (let i = 0; i < REFUSALS.inARow; i += 1) await call(`mailbox ${i % callers}`, code)
   }
-  return { ask, call, wave, changes, rests, calls: () => calls, pass: (by: number) => (ms += by) }
+  return { ask, call, wave, changes, coolDowns, calls: () => calls, pass: (by: number) => (ms += by) }
 }
 
 describe('many accounts that are refused in a row', () => {
   test.each([...REFUSALS.failures])('with %s close the door, once for all to see', async (code) => {
-    const { call, wave, changes, calls, rests } = setup()
+    const { call, wave, changes, calls, coolDowns } = setup()
     await wave(code)
     const made = calls()
     for (let i = 0; i < 50; i += 1) expect(await call(`other ${i}`)).toBe('vendor/refusing-all')
     expect(calls()).toBe(made)
     expect(changes).toEqual([`open ${code}`])
-    expect(rests).toEqual([5_000])
+    expect(coolDowns).toEqual([5_000])
   })
 
   test.each([

@@ -4,8 +4,8 @@ import { BACKOFF_CAP_MS } from '#shared/domain/backoff.ts'
 import { FAILURE_CODES, Failure, type FailureCode } from '#shared/domain/failure.ts'
 import { calendarId } from '#shared/domain/ids.ts'
 import {
-  plainRestMs,
-  PLAIN_REST_MAX_MS,
+  plainCoolDownMs,
+  PLAIN_COOL_DOWN_MAX_MS,
   readingAfterNoProgress,
   readingFromStart,
   USUAL_AGAIN_MS,
@@ -197,9 +197,9 @@ describe('a calendar that is listed plainly', () => {
   })
 
   test('rests in between, longer when it is large, and not for ever', () => {
-    expect(plainRestMs(1)).toBe(720_000)
-    expect(plainRestMs(2)).toBe(1_440_000)
-    expect(plainRestMs(5_000)).toBe(PLAIN_REST_MAX_MS)
+    expect(plainCoolDownMs(1)).toBe(720_000)
+    expect(plainCoolDownMs(2)).toBe(1_440_000)
+    expect(plainCoolDownMs(5_000)).toBe(PLAIN_COOL_DOWN_MAX_MS)
     expect(beginRun({ ...plain, resyncAfter: NOW + 1 }, NOW)).toBeNull()
   })
 
@@ -214,16 +214,16 @@ describe('a calendar that is listed plainly', () => {
     const again = backToPlain(tried, NOW + HOUR, NOW)
     expect(isTry(again)).toBe(false)
     expect(again).toMatchObject({ cursor: null, pageToken: null, reading: 'plain', generation: 6, pages: 2 })
-    expect(afterPlain(again, NOW)).toEqual({ usualInMs: 3_600_000, coolDownMs: plainRestMs(3) })
+    expect(afterPlain(again, NOW)).toEqual({ usualInMs: 3_600_000, coolDownMs: plainCoolDownMs(3) })
   })
 
   test('is tried a minute later when what was dead may answer again, and rests long after runs that cost much', () => {
     const usual = calendar({ cursor: null })
     const run = { ...beginRun(usual, NOW)!, reading: 'plain' as const }
-    expect(afterPlain(run, NOW)).toEqual({ usualInMs: usualAfterPlainMs(1), coolDownMs: plainRestMs(1) })
+    expect(afterPlain(run, NOW)).toEqual({ usualInMs: usualAfterPlainMs(1), coolDownMs: plainCoolDownMs(1) })
     // Its second page was refused for an hour.
     expect(afterPlain(run, NOW + HOUR)).toEqual({ usualInMs: 0, coolDownMs: 60_000 })
     const endless = beginRun({ ...plain, lastCode: 'vendor/no-progress' }, NOW)!
-    expect(afterPlain(endless, NOW)).toEqual({ usualInMs: 3_600_000, coolDownMs: PLAIN_REST_MAX_MS })
+    expect(afterPlain(endless, NOW)).toEqual({ usualInMs: 3_600_000, coolDownMs: PLAIN_COOL_DOWN_MAX_MS })
   })
 })

@@ -1,6 +1,6 @@
-// The net under every other ring: whatever is owed and overdue is rung here, connections and single
-// calendars, so that no state with work exists that nothing will ring. It finds what a lost retry
-// record, a crash or a bug elsewhere left behind.
+// The net under all else that rings: whatever is owed and overdue is rung here, connections and
+// single calendars, so that no state with work exists that nothing will ring. It finds what a lost
+// retry record, a crash or a bug elsewhere left behind.
 import { markCalendarsRung, markRung, overdueCalendars, overdueConnections } from '#shared/store/due.ts'
 import type { JobDeps } from '../deps.ts'
 import { ringPages } from './ring-pages.ts'

@@ -1,5 +1,5 @@
-// Rings of the scheduler. Invariant: a ring counts only once Kafka has it on all in-sync replicas,
-// so whatever remembers it is written afterwards.
+// How the scheduler rings. Invariant: a sync request counts only once Kafka has it on all in-sync
+// replicas, so whatever remembers it is written afterwards.
 import type { RequestReason } from '#schemas/messages.gen.ts'
 import type { CalendarId, ConnectionId, Micros, ProviderId, VendorName } from '#shared/domain/ids.ts'
 import { sentBy } from '#shared/messages/message.ts'
@@ -8,7 +8,7 @@ import { metrics } from '#shared/process/metrics.ts'
 import type { JobDeps } from '../deps.ts'
 
 /** What is rung: a connection, or one of its calendars. */
-export interface RingRow {
+export interface RungRow {
   readonly connectionId: ConnectionId
   readonly providerId: ProviderId
   readonly vendor: VendorName
@@ -18,7 +18,7 @@ export interface RingRow {
 }
 
 /** Rings all of them as one batch. Throws Failure `kafka/*`: then none counts. */
-export async function ring(deps: JobDeps, reason: RequestReason, rows: readonly RingRow[]): Promise<void> {
+export async function ring(deps: JobDeps, reason: RequestReason, rows: readonly RungRow[]): Promise<void> {
   const origin = sentBy('scheduler', deps.codec)
   const at = deps.clock.now()
   await deps.producer.send(rows.map((row) => syncRequested(row, { ...row, reason, at }, origin)))
@@ -26,11 +26,11 @@ export async function ring(deps: JobDeps, reason: RequestReason, rows: readonly 
 }
 
 /** The jobs gate, then sync with both allowlists. Off and unknown both mean no. */
-export function mayRing({ gates }: Pick<JobDeps, 'gates'>, row: RingRow): boolean {
+export function mayRing({ gates }: Pick<JobDeps, 'gates'>, row: RungRow): boolean {
   return gates.jobs().state === 'on' && gates.sync(row.providerId, row.connectionId).state === 'on'
 }
 
 /** Whether its vendor may be asked on its behalf. */
-export function mayAsk(deps: Pick<JobDeps, 'gates' | 'mailboxes'>, row: RingRow): boolean {
+export function mayAsk(deps: Pick<JobDeps, 'gates' | 'mailboxes'>, row: RungRow): boolean {
   return deps.mailboxes.vendors.has(row.vendor) && mayRing(deps, row)
 }

@@ -1,5 +1,5 @@
 // The loop of every job that rings: page past closed gates, ring, mark. Invariant: a row is marked
-// after its ring is durable, so a crash in between rings twice and never not at all.
+// after its sync request is durable, so a crash in between rings twice and never not at all.
 import type { RequestReason } from '#schemas/messages.gen.ts'
 import { step, type Step } from '#shared/process/step.ts'
 import type { DueConnection } from '#shared/store/due.ts'
@@ -7,9 +7,9 @@ import type { JobDeps } from '../deps.ts'
 import { allowedPages, type Paging } from '../paging.ts'
 import { mayRing, ring } from './ring.ts'
 
-interface PagedRings<Row extends DueConnection, Id extends keyof Row> extends Paging<Row, Id> {
+interface RingJob<Row extends DueConnection, Id extends keyof Row> extends Paging<Row, Id> {
   readonly reason: RequestReason
-  /** Beside the gates that are asked for every ring. */
+  /** Beside the gates that are asked for every sync request. */
   readonly isAllowed?: (row: Row) => boolean
   /** What it is called that they are rung and not yet marked. */
   readonly step?: Step
@@ -22,17 +22,17 @@ interface PagedRings<Row extends DueConnection, Id extends keyof Row> extends Pa
  * @returns how many one run rang. Throws Failure; what was not rung stays due.
  */
 export function ringPages<Row extends DueConnection, Id extends keyof Row>(
-  rings: PagedRings<Row, Id>,
+  job: RingJob<Row, Id>,
 ): (deps: JobDeps, signal: AbortSignal) => Promise<number> {
-  const { reason, by, isAllowed = () => true, mark } = rings
+  const { reason, by, isAllowed = () => true, mark } = job
   return async (deps, signal) => {
     let rung = 0
     const isOpen = (row: Row) => mayRing(deps, row) && isAllowed(row)
-    for await (const rows of allowedPages(deps, rings, isOpen, signal)) {
-      // No listing answers what the sweep finds but one that begins after its ring.
+    for await (const rows of allowedPages(deps, job, isOpen, signal)) {
+      // No listing answers what the sweep finds but one that begins after its sync request.
       const due = rows.map((row) => ({ ...row, asOf: reason === 'sweep' ? null : row.readAt }))
       await ring(deps, reason, due)
-      if (rings.step) step(rings.step)
+      if (job.step) step(job.step)
       const ids = rows.map((row) => row[by])
       await mark(deps.db, ids, rows)
       rung += rows.length
