@@ -7,7 +7,7 @@ import type { VendorCalendar } from '#shared/domain/calendar.ts'
 import { sentBy } from '#shared/messages/message.ts'
 import { syncRequested } from '#shared/messages/sync-requested.ts'
 import {
-  heldCalendars,
+  storedCalendars,
   listableConnections,
   markListed,
   putOffListing,
@@ -73,7 +73,7 @@ async function store(
   listed: readonly VendorCalendar[],
 ): Promise<boolean> {
   const { connectionId } = connection
-  const first = compareCalendars(await heldCalendars(deps.db, connectionId), listed)
+  const first = compareCalendars(await storedCalendars(deps.db, connectionId), listed)
   // More than the time after which a second look may decide, also at the early end of ± 20 %.
   const nextIn = ({ isUndecided }: Comparison) => (isUndecided ? MISSING_SECONDS * 1.3 : EVERY_SECONDS)
   if (first.isEmpty) {
@@ -84,7 +84,7 @@ async function store(
     const locked = await lockConnection(tx, null, connectionId)
     if (locked?.status !== 'active') return false
     // Compared anew under the lock: a person may have chosen otherwise meanwhile.
-    const change = compareCalendars(await heldCalendars(tx, connectionId), listed)
+    const change = compareCalendars(await storedCalendars(tx, connectionId), listed)
     await saveCalendarList(tx, connectionId, change)
     if (change.reread.length > 0) await advanceConnection(tx, connectionId, 0)
     if (change.isWork) {

@@ -70,7 +70,7 @@ export async function listableConnections(
   return rows
 }
 
-export async function heldCalendars(
+export async function storedCalendars(
   db: Queryable,
   connection: ConnectionId,
 ): Promise<readonly StoredCalendar[]> {
