@@ -171,3 +171,43 @@ test('the license is the same wherever it is told', () => {
   expect(lock.packages['']?.license).toBe(manifest.license)
   expect(read('LICENSE')).toMatch(/Apache License\s+Version 2\.0/)
 })
+
+describe('the way from a notification to a row', () => {
+  const page = read('docs/architecture.md')
+  const title = 'From a notification to a row'
+  const lines = (page.split(`### ${title}\n`)[1] ?? '').split('\n### ')[0] ?? ''
+  const steps = [...lines.matchAll(/^\| (.+) \| (`.+|\w.+) \| (`.+) \|$/gm)].map(
+    ([, step = '', functions = '', files = '']) => ({
+      step,
+      functions: matches(functions, /`(?:\w+\.)?(\w+)`/g),
+      texts: pathsOf(matches(files, /`([\w./-]+)`/g)).map(read),
+    }),
+  )
+
+  /** A bare name lies beside the file that is named before it. */
+  function pathsOf(names: readonly string[]): string[] {
+    let folder = ''
+    return names.map((name) => {
+      if (name.includes('/')) folder = `services/${path.posix.dirname(name)}`
+      return `${folder}/${path.posix.basename(name)}`
+    })
+  }
+
+  test('is a link of README, and has its steps', () => {
+    expect(read('README.md')).toContain(`docs/architecture.md#${title.toLowerCase().replaceAll(' ', '-')}`)
+    expect(steps.length).toBeGreaterThan(9)
+  })
+
+  test.each(steps)('names functions that are in the files beside them: $step', ({ functions, texts }) => {
+    const isDefined = (name: string) =>
+      texts.some((text) => new RegExp(String.raw`(?:function |^  (?:async )?)${name}[<(]`, 'm').test(text))
+    expect(functions.length).toBeGreaterThan(0)
+    expect(functions.filter((name) => !isDefined(name))).toEqual([])
+  })
+
+  test('ends at the statement that writes the row', () => {
+    const [statement = ''] = matches(steps.at(-1)?.step ?? '', /`(.+)`/g)
+    expect(statement).toContain('insert into')
+    expect(steps.at(-1)?.texts.at(-1)).toContain(statement)
+  })
+})
