@@ -1,14 +1,11 @@
 // The relay's view of the outbox and of the shard leases. The relay role reads and deletes
 // messages and cannot change one. Leases live on the unshifted clock_timestamp(): their
 // holders measure real seconds.
+import type { OutboxMessage } from '#shared/messages/message.ts'
 import type { Database, Queryable } from './database.ts'
 
-export interface OutboxRow {
+export interface OutboxRow extends Omit<OutboxMessage, 'shard'> {
   readonly id: number
-  readonly topic: string
-  readonly key: string
-  readonly value: Buffer | null
-  readonly headers: Readonly<Record<string, string>>
   /** Size on the wire, estimated upwards. */
   readonly bytes: number
   readonly createdAt: number
