@@ -6,6 +6,7 @@ import { closeSync, mkdirSync, openSync, readFileSync } from 'node:fs'
 import path from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { UserError } from '#shared/process/user-error.ts'
+import { isListening } from './listener.ts'
 import type { ProcessLedger } from './processes.ts'
 import { signalProcess } from './signals.ts'
 
@@ -86,6 +87,11 @@ export class Child {
     return this.#running
   }
 
+  /** Its pid and those of its descendants, as they are now. */
+  family(): readonly number[] {
+    return [this.pid, ...descendants(this.pid)]
+  }
+
   /**
    * Asks the process to end and waits; one that does not within its time is killed. Safe to repeat.
    */
@@ -140,23 +146,38 @@ export class Child {
 /** One real round trip, bounded by the signal it gets; throws while the component is not ready. */
 export type Probe = (signal: AbortSignal) => Promise<void>
 
+export interface Readiness {
+  readonly probe: Probe
+  /** On 127.0.0.1, where the probe asks. */
+  readonly port: number
+}
+
 /**
- * Waits for a child's first round trip; throws a UserError with the end of its log when it ends
- * before, or takes too long.
+ * Waits for a child's first round trip. An answer counts only while the child lives and is the one
+ * that listens at the port, where the machine can tell: see isListening. Throws a UserError with
+ * the end of its log when it ends before, or takes longer than `timeoutMs`.
  */
 export async function untilReady(
   child: Child,
-  probe: Probe,
+  { probe, port }: Readiness,
   timeoutMs: number,
   signal: AbortSignal,
 ): Promise<void> {
-  const outcome = await untilAnswers(probe, () => child.running, timeoutMs, signal)
+  let taken = ''
+  const own: Probe = async (stop) => {
+    taken = ''
+    await probe(stop)
+    if (isListening(child.family(), port) !== false) return
+    taken = ` Another process answers at its port ${port}. Stop that process, then start again.`
+    throw new Error(`another process answers at port ${port}`)
+  }
+  const outcome = await untilAnswers(own, () => child.running, timeoutMs, signal)
   if (outcome === 'answered') return
   const how =
     outcome.kind === 'late'
       ? `was not ready after ${Math.round(timeoutMs / 1000)} s (${outcome.reason})`
       : `ended while starting (${await exitText(child)})`
-  throw new UserError(`${child.name} ${how}. End of its log:\n${child.logTail()}`)
+  throw new UserError(`${child.name} ${how}.${taken} End of its log:\n${child.logTail()}`)
 }
 
 /** Repeats the probe until it succeeds, `alive` says no, or the time is over; an abort throws. */
@@ -173,7 +194,7 @@ export async function untilAnswers(
     if (Date.now() > deadline) return { kind: 'late', reason }
     try {
       await probe(AbortSignal.any([signal, AbortSignal.timeout(3_000)]))
-      return 'answered'
+      if (alive()) return 'answered'
     } catch (error) {
       reason = error instanceof Error ? error.message : String(error)
       await delay(40)

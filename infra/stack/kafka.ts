@@ -70,7 +70,8 @@ async function launch(options: KafkaOptions, brokers: string, signal: AbortSigna
     options.ledger,
   )
   try {
-    await untilReady(child, () => kafkaRoundTrip(brokers), READY_TIMEOUT_MS, signal)
+    const ready = { probe: () => kafkaRoundTrip(brokers), port: options.port }
+    await untilReady(child, ready, READY_TIMEOUT_MS, signal)
   } catch (error) {
     await child.kill()
     throw error

@@ -152,7 +152,8 @@ async function launch(
       options.ledger,
     )
     try {
-      await untilReady(child, () => postgresRoundTrip(url), READY_TIMEOUT_MS, signal)
+      const ready = { probe: () => postgresRoundTrip(url), port: options.port }
+      await untilReady(child, ready, READY_TIMEOUT_MS, signal)
       return child
     } catch (error) {
       const lingering = !child.running && child.logTail().includes('pre-existing shared memory block')

@@ -47,7 +47,8 @@ async function launch(options: RegistryOptions, url: string, signal: AbortSignal
     options.ledger,
   )
   try {
-    await untilReady(child, (stop) => registryRoundTrip(url, stop), READY_TIMEOUT_MS, signal)
+    const ready = { probe: (stop: AbortSignal) => registryRoundTrip(url, stop), port: options.port }
+    await untilReady(child, ready, READY_TIMEOUT_MS, signal)
   } catch (error) {
     await child.kill()
     throw error

@@ -251,7 +251,12 @@ function startNode(what: NodeProcess, place: StackPlace, signal: AbortSignal): P
       place.ledger,
     )
     try {
-      await untilReady(child, (probe) => answersWell(what.readyUrl, probe), READY_TIMEOUT_MS, stop)
+      const { readyUrl } = what
+      const ready = {
+        probe: (probe: AbortSignal) => answersWell(readyUrl, probe),
+        port: Number(new URL(readyUrl).port),
+      }
+      await untilReady(child, ready, READY_TIMEOUT_MS, stop)
     } catch (error) {
       await child.kill()
       throw error

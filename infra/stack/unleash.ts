@@ -72,7 +72,8 @@ async function launch(options: UnleashOptions, address: UnleashAddress, signal: 
     options.ledger,
   )
   try {
-    await untilReady(child, (stop) => unleashRoundTrip(address, stop), READY_TIMEOUT_MS, signal)
+    const ready = { probe: (stop: AbortSignal) => unleashRoundTrip(address, stop), port: options.port }
+    await untilReady(child, ready, READY_TIMEOUT_MS, signal)
     await mendConsole(address, signal)
   } catch (error) {
     await child.kill()

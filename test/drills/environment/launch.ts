@@ -185,12 +185,15 @@ export class ServiceProcess implements AsyncDisposable {
       },
       place.ledger,
     )
-    const probe = (stop: AbortSignal) => isReady(this.adminUrl, stop)
+    const ready = {
+      probe: (stop: AbortSignal) => isReady(this.adminUrl, stop),
+      port: Number(new URL(this.adminUrl).port),
+    }
     try {
       // A process that meets its crash point during its start never gets ready. The supervisor
       // starts it again.
       await Promise.race([
-        untilReady(child, probe, READY_TIMEOUT_MS, signal),
+        untilReady(child, ready, READY_TIMEOUT_MS, signal),
         ...(crashAt === undefined ? [] : [child.exited]),
       ])
     } catch (error) {

@@ -1,10 +1,13 @@
+import { once } from 'node:events'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { connect, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { Child, untilReady } from '../../../../infra/stack/child.ts'
 import { Component } from '../../../../infra/stack/component.ts'
 import { processIdentity } from '#shared/process/identity.ts'
+import { freePorts } from '../../../../infra/stack/ports.ts'
 import { ProcessLedger, stopOrphans } from '../../../../infra/stack/processes.ts'
 import { keepRunning } from '../../../../infra/stack/supervise.ts'
 
@@ -60,7 +63,7 @@ describe('a child', () => {
     const child = await start(`console.log('no disk'); process.exitCode = 3`)
     const ready = untilReady(
       child,
-      () => Promise.reject(new Error('refused')),
+      { probe: () => Promise.reject(new Error('refused')), port: 1 },
       10_000,
       new AbortController().signal,
     )
@@ -71,11 +74,62 @@ describe('a child', () => {
     const child = await start(WAITS)
     const ready = untilReady(
       child,
-      () => Promise.reject(new Error('refused')),
+      { probe: () => Promise.reject(new Error('refused')), port: 1 },
       100,
       new AbortController().signal,
     )
     await expect(ready).rejects.toThrow(/test was not ready after 0 s \(refused\)/)
+  })
+})
+
+const SERVES = (address: string) =>
+  `require('net').createServer(s => s.end()).listen({ port: +process.argv[1], host: '${address}' }, () => console.log('up')); ${WAITS}`
+
+describe.runIf(process.platform === 'linux')('a child at a port', () => {
+  test.each(['127.0.0.1', '0.0.0.0', '::', '::ffff:127.0.0.1'])(
+    'is ready once it answers there itself, by the address %s',
+    async (address) => {
+      const { port } = await freePorts(['port'])
+      const child = await start(SERVES(address), { args: [String(port)] })
+      await untilReady(child, { probe: connects(port), port }, 10_000, new AbortController().signal)
+    },
+  )
+
+  test('is ready once a process of its own answers there', async () => {
+    const { port } = await freePorts(['port'])
+    const child = await start(
+      `require('child_process').spawn(process.execPath, ['-e', process.argv[2], process.argv[1]]); ${WAITS}`,
+      { args: [String(port), SERVES('127.0.0.1')] },
+    )
+    await untilReady(child, { probe: connects(port), port }, 10_000, new AbortController().signal)
+  })
+
+  test.each(['127.0.0.1', '0.0.0.0', '::'])(
+    'is not ready while a stranger answers there, by the address %s',
+    async (address) => {
+      await using stranger = await listen(address)
+      const { port } = stranger
+      const child = await start(WAITS)
+      const ready = untilReady(child, { probe: connects(port), port }, 300, new AbortController().signal)
+      await expect(ready).rejects.toThrow(
+        `test was not ready after 0 s (another process answers at port ${port}). Another process answers at its port ${port}. Stop that process, then start again. End of its log:`,
+      )
+    },
+  )
+
+  test('that finds its port taken and ends is not ready, though a stranger answers', async () => {
+    await using stranger = await listen('127.0.0.1')
+    const { port } = stranger
+    const child = await start(SERVES('127.0.0.1'), { args: [String(port)] })
+    const ready = untilReady(child, { probe: connects(port), port }, 10_000, new AbortController().signal)
+    await expect(ready).rejects.toThrow('test ended while starting (code 1).')
+  })
+
+  test('that ends while its probe is on its way is not ready', async () => {
+    const child = await start(WAITS)
+    const probe = async () => child.kill()
+    const ready = untilReady(child, { probe, port: 1 }, 10_000, new AbortController().signal)
+    await expect(ready).rejects.toThrow('test ended while starting (SIGKILL).')
   })
 })
 
@@ -138,14 +192,14 @@ describe('a component', () => {
 
 async function start(
   script: string,
-  options: { stopWithinMs?: number; ledger?: ProcessLedger } = {},
+  options: { stopWithinMs?: number; ledger?: ProcessLedger; args?: readonly string[] } = {},
 ): Promise<Child> {
   ledger ??= new ProcessLedger(folder)
   const child = await Child.start(
     {
       name: 'test',
       command: process.execPath,
-      args: ['-e', script],
+      args: ['-e', script, ...(options.args ?? [])],
       env: {},
       cwd: folder,
       logFile: path.join(folder, `${started.length}.log`),
@@ -167,6 +221,22 @@ beforeEach(() => {
 
 function component(script: string): Promise<Component> {
   return Component.start(() => start(script), new AbortController().signal)
+}
+
+function connects(port: number): () => Promise<void> {
+  return async () => {
+    const socket = connect({ port, host: '127.0.0.1' })
+    await once(socket, 'connect')
+    socket.destroy()
+  }
+}
+
+async function listen(host: string): Promise<AsyncDisposable & { readonly port: number }> {
+  const { port } = await freePorts(['port'])
+  const server = createServer((socket) => socket.destroy())
+  server.listen({ port, host })
+  await once(server, 'listening')
+  return { port, [Symbol.asyncDispose]: async () => void server.close() }
 }
 
 function logOf(child: Child): string {
