@@ -4,7 +4,7 @@
 import { type ChildProcess, fork } from 'node:child_process'
 import { once } from 'node:events'
 import { createInterface } from 'node:readline'
-import type { Verdict } from './drill.ts'
+import type { Drill, Verdict } from './drill.ts'
 
 /** What is left of a drill when its ledgers are closed. */
 export interface DrillEnd {
@@ -24,6 +24,24 @@ export interface LaneOptions {
   readonly lanes: number
   readonly say: (line: string) => void
   readonly signal: AbortSignal
+}
+
+/**
+ * Runs each of these drills once: in lanes, then one after the other those that need the whole
+ * machine. The ends come in the order of the drills.
+ */
+export async function runSideBySide(
+  drills: readonly Pick<Drill, 'id' | 'needsMachine'>[],
+  options: LaneOptions,
+): Promise<readonly DrillEnd[]> {
+  const ids = drills.map(({ id }) => id)
+  const alone = drills.filter(({ needsMachine }) => needsMachine === true).map(({ id }) => id)
+  const others = ids.filter((id) => !alone.includes(id))
+  const ends = [
+    ...(await runInLanes(others, options)),
+    ...(await runInLanes(alone, { ...options, lanes: 1 })),
+  ]
+  return ends.toSorted((a, b) => ids.indexOf(a.id) - ids.indexOf(b.id))
 }
 
 /**

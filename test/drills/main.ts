@@ -14,7 +14,7 @@ import { openRunFolder, killRun, removeRunFolder } from '../support/test-run.ts'
 import { allDrills, chosenDrills } from './catalogue/all.ts'
 import type { Drill, Profile } from './drill.ts'
 import { startDrillStack, type DrillStack } from './environment/stack.ts'
-import { type DrillEnd, type LaneOptions, runInLanes, serveLane } from './lanes.ts'
+import { type DrillEnd, type LaneOptions, runSideBySide, serveLane } from './lanes.ts'
 import { type Mutant, MUTANTS } from './mutants/list.ts'
 import { controlRun, runMutant } from './mutants/run.ts'
 import type { MutantLine } from './report/pages.ts'
@@ -98,22 +98,10 @@ async function main({ values, options, minutes, lanes, drills, mutants }: Plan):
   const began = performance.now()
   const ends =
     lanes > 1
-      ? await sideBySide(drills, laneOptions(lanes, options, minutes))
+      ? await runSideBySide(drills, laneOptions(lanes, options, minutes))
       : await withStack((stack) => runDrills(stack, drills, options))
   if (options.report) writePages(PLACE, allDrills(), Date.now())
   return summary(ends, drills.length, performance.now() - began)
-}
-
-/** In lanes; then, one after the other, those that need the whole machine. */
-async function sideBySide(drills: readonly Drill[], options: LaneOptions): Promise<readonly DrillEnd[]> {
-  const idsOf = (some: readonly Drill[]) => some.map(({ id }) => id)
-  const alone = drills.filter(({ needsMachine }) => needsMachine === true)
-  const others = drills.filter((drill) => !alone.includes(drill))
-  const ends = [
-    ...(await runInLanes(idsOf(others), options)),
-    ...(await runInLanes(idsOf(alone), { ...options, lanes: 1 })),
-  ]
-  return ends.toSorted((a, b) => idsOf(drills).indexOf(a.id) - idsOf(drills).indexOf(b.id))
 }
 
 function laneOptions(

@@ -5,5 +5,6 @@ if (process.argv.includes('ends at once')) process.exit(3)
 await serveLane(async (id) => {
   if (id === 'dies') process.exit(1)
   process.stdout.write(`${id} runs\n`)
-  return { id, title: id, faults: [], verdict: 'PASS', reason: null, numbers: { pid: process.pid } }
+  const numbers = { pid: process.pid, at: Date.now() }
+  return { id, title: id, faults: [], verdict: 'PASS', reason: null, numbers }
 })

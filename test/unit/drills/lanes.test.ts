@@ -1,7 +1,8 @@
 // Drills side by side, with lanes that are real processes and drill nothing.
 import path from 'node:path'
 import { expect, test } from 'vitest'
-import { runInLanes } from '../../drills/lanes.ts'
+import { allDrills } from '../../drills/catalogue/all.ts'
+import { runInLanes, runSideBySide } from '../../drills/lanes.ts'
 
 const program = path.resolve(import.meta.dirname, '../../support/lane-child.ts')
 
@@ -41,4 +42,24 @@ test('a lane that ends before it is told anything is told of, with what it ended
     ['ABORTED', 'the process of its lane ended with 3'],
     ['ABORTED', 'the process of its lane ended with 3'],
   ])
+})
+
+test('drills that need the whole machine run one after the other when the lanes are done', async () => {
+  const ids = ['first alone', 'A', 'B', 'second alone', 'C', 'D']
+  const drills = ids.map((id) => (id.endsWith('alone') ? ({ id, needsMachine: true } as const) : { id }))
+  const { signal } = new AbortController()
+  const ends = await runSideBySide(drills, { program, args: [], lanes: 2, say: () => {}, signal })
+
+  expect(ends.map(({ id }) => id)).toEqual(ids)
+  const alone = ends.filter(({ id }) => id.endsWith('alone'))
+  const others = ends.filter((end) => !alone.includes(end))
+  const pidsOf = (some: typeof ends) => new Set(some.map(({ numbers }) => numbers['pid']))
+  const timesOf = (some: typeof ends) => some.map(({ numbers }) => numbers['at'] ?? Number.NaN)
+  expect([pidsOf(others).size, pidsOf(alone).size]).toEqual([2, 1])
+  expect(Math.min(...timesOf(alone))).toBeGreaterThanOrEqual(Math.max(...timesOf(others)))
+})
+
+test('those that need it are the drills whose criteria have rates of the machine', () => {
+  const alone = allDrills().filter(({ needsMachine }) => needsMachine === true)
+  expect(alone.map(({ id }) => id).toSorted()).toEqual(['FLOOD', 'REP'])
 })
