@@ -43,7 +43,7 @@ export function countTests(report: string | null, exitCode: number, stopped = fa
     ...testResults.flatMap(failuresOf),
     ...unended.map(({ name }) => failureOf(name, 'did not run to its end; see above')),
   ]
-  if (failures.length > 0 || exitCode === 0) return { passed, failed: failures.length, failures }
+  if (failures.length > 0 || exitCode === 0 || stopped) return { passed, failed: failures.length, failures }
   const what = 'the run of tests ended badly, though no test failed; see above'
   return { passed, failed: 1, failures: [{ what, again: 'npm test' }] }
 }

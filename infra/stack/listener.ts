@@ -49,7 +49,7 @@ function rowsOf(file: string): readonly (readonly string[])[] {
   }
 }
 
-/** Inodes of a process's sockets; none of one that is gone, null of one that we may not look into. */
+/** Inodes of its sockets: none of a process that is gone, null of one that we may not look into. */
 function socketsOf(pid: number): ReadonlySet<string> | null {
   const inodes = new Set<string>()
   try {

@@ -54,6 +54,7 @@ test('a file whose process ended before its tests is a failure, beside others to
     },
   ])
   expect(countTests(text, 130, true)).toMatchObject({ passed: 1, failed: 1 })
+  expect(countTests(null, 130, true)).toMatchObject({ failed: 0 })
 })
 
 test('a run that ended badly without a failed test is a failure', () => {
