@@ -11,6 +11,7 @@ import { installation } from '../../../services/cli/config.ts'
 import { showConnection, showConnections } from '../../../services/cli/connections.ts'
 import { createOutput } from '../../../services/cli/output.ts'
 import { tail } from '../../../services/cli/tail.ts'
+import { COMPILED } from '../../support/compiled.ts'
 
 const ROOT = path.resolve(import.meta.dirname, '../../..')
 const COMMAND = path.join(ROOT, 'services/cli/main.ts')
@@ -29,7 +30,7 @@ beforeEach(() => {
 afterAll(() => rmSync(root, { recursive: true, force: true }))
 
 function run(args: readonly string[], env: Readonly<Record<string, string>> = {}) {
-  const options = { cwd: root, env: { PATH: process.env['PATH'], ...env } }
+  const options = { cwd: root, env: { PATH: process.env['PATH'], ...COMPILED, ...env } }
   return new Promise<{ code: number; stdout: string; stderr: string }>((resolve) => {
     const child = execFile(process.execPath, [COMMAND, ...args], options, (_error, stdout, stderr) =>
       resolve({ code: child.exitCode ?? -1, stdout, stderr }),

@@ -7,6 +7,7 @@ import path from 'node:path'
 import { promisify } from 'node:util'
 import { afterEach, describe, expect, test, vi } from 'vitest'
 import { complain, createOutput, harmless } from '../../../services/cli/output.ts'
+import { COMPILED } from '../../support/compiled.ts'
 
 /** One of each kind that a terminal obeys or that deceives a reader. */
 const HOSTILE = {
@@ -108,7 +109,8 @@ describe('a mistake in the settings of migrate', () => {
       else writeFileSync(file, content)
       const main = path.resolve(import.meta.dirname, '../../../services/cli/main.ts')
       const env = {
-        PATH: process.env['PATH'] ?? '',
+        PATH: process.env['PATH'],
+        ...COMPILED,
         POSTGRES_URL: 'postgres://nobody:x@127.0.0.1:9/none',
         CALSTREAM_ROLE_PASSWORDS_FILE: content === 'absent' ? `${file}.not` : file,
       }

@@ -7,6 +7,7 @@ import path from 'node:path'
 import { promisify } from 'node:util'
 import { describe, expect, test } from 'vitest'
 import { usageOf, wholeNumber } from '../../../../infra/stack/usage.ts'
+import { COMPILED } from '../../../support/compiled.ts'
 
 const ROOT = path.resolve(import.meta.dirname, '../../../..')
 const { scripts } = JSON.parse(readFileSync(path.join(ROOT, 'package.json'), 'utf8')) as {
@@ -17,7 +18,7 @@ const entryOf = (command: string): string => path.join(ROOT, scripts[command]?.s
 
 async function run(args: readonly string[]): Promise<{ code: number; stdout: string; stderr: string }> {
   // The settings of whoever runs the tests would count as an installation.
-  const env = { PATH: process.env['PATH'] }
+  const env = { PATH: process.env['PATH'], ...COMPILED }
   const done = promisify(execFile)(process.execPath, [...args], { cwd: ROOT, env, timeout: 60_000 })
   return done.then(
     (output) => ({ code: 0, ...output }),

@@ -6,6 +6,7 @@ import { describe, expect, test } from 'vitest'
 import { type CommonConfig, openService } from '#shared/boot/open-service.ts'
 import type { Gates } from '#shared/domain/gates.ts'
 import { Secret } from '#shared/process/secret.ts'
+import { COMPILED } from '../../../support/compiled.ts'
 
 const ROOT = path.resolve(import.meta.dirname, '../../../..')
 const CONFIG: CommonConfig = {
@@ -98,7 +99,7 @@ async function packagesOf(file: string): Promise<readonly string[]> {
   `
   const { stdout } = await promisify(execFile)(process.execPath, ['--input-type=module', '--eval', script], {
     maxBuffer: 16 * 1024 * 1024,
-    env: {},
+    env: { ...COMPILED },
   })
   const urls: string[] = JSON.parse(stdout)
   return urls.flatMap((url) => /.*\/node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(url)?.[1] ?? [])

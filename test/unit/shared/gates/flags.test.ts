@@ -12,6 +12,7 @@ import { Secret } from '#shared/process/secret.ts'
 import type { Caps, Toggle } from '#shared/gates/gate-rules.ts'
 import { createLogger } from '#shared/process/log.ts'
 import { openGates } from '#shared/gates/unleash.ts'
+import { COMPILED } from '../../../support/compiled.ts'
 
 const PROVIDER = providerId('11111111-1111-4111-8111-111111111111')
 const OTHER = providerId('22222222-2222-4222-8222-222222222222')
@@ -309,7 +310,7 @@ describe.concurrent('stopping', () => {
     `
     const child = spawn(process.execPath, ['--input-type=module-typescript', '--eval', script], {
       cwd: ROOT,
-      env: { PATH: process.env['PATH'] },
+      env: { PATH: process.env['PATH'], ...COMPILED },
       timeout: 18_000,
     })
     let text = ''
@@ -365,7 +366,13 @@ async function askFlags(url: string, caps: NodeJS.ProcessEnv = {}): Promise<unkn
   `
   const child = spawn(process.execPath, ['--input-type=module-typescript', '--eval', script], {
     cwd: ROOT,
-    env: { PATH: process.env['PATH'], UNLEASH_URL: url, UNLEASH_TOKEN: 'default:development.token', ...caps },
+    env: {
+      PATH: process.env['PATH'],
+      ...COMPILED,
+      UNLEASH_URL: url,
+      UNLEASH_TOKEN: 'default:development.token',
+      ...caps,
+    },
     timeout: CHILD_MS_MAX,
   })
   let out = ''

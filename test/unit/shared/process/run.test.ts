@@ -3,6 +3,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import path from 'node:path'
 import { describe, expect, test } from 'vitest'
+import { COMPILED } from '../../../support/compiled.ts'
 
 const ROOT = path.resolve(import.meta.dirname, '../../../..')
 
@@ -31,7 +32,7 @@ function service(body: string): {
   `
   const child = spawn(process.execPath, ['--input-type=module-typescript', '--eval', script], {
     cwd: ROOT,
-    env: { PATH: process.env['PATH'] },
+    env: { PATH: process.env['PATH'], ...COMPILED },
     timeout: 18_000,
     killSignal: 'SIGKILL',
   })

@@ -8,6 +8,7 @@ import { trace } from '@opentelemetry/api'
 import { describe, expect, test } from 'vitest'
 import { metrics } from '#shared/process/metrics.ts'
 import { currentTraceparent, inSpan, startTelemetry } from '#shared/process/telemetry.ts'
+import { COMPILED } from '../../../support/compiled.ts'
 
 const TRACEPARENT = /^00-([0-9a-f]{32})-([0-9a-f]{16})-0[01]$/
 const REMOTE = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01'
@@ -197,7 +198,7 @@ const PROCESS_MS_MAX = 60_000
 function exportingProcess(env: NodeJS.ProcessEnv): Promise<{ code: number | null; text: string }> {
   const child = spawn(process.execPath, ['--input-type=module-typescript', '--eval', SCRIPT], {
     cwd: path.resolve(import.meta.dirname, '../../../..'),
-    env: { PATH: process.env['PATH'], ...env },
+    env: { PATH: process.env['PATH'], ...COMPILED, ...env },
     timeout: PROCESS_MS_MAX,
   })
   let text = ''
