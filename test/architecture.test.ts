@@ -96,6 +96,8 @@ function mayEnter(room: string, other: string, target: string): boolean {
   // label; nothing else of them.
   if (room === 'cli' && (SERVICES as readonly string[]).includes(other))
     return /\/(?:service|config)\.ts$/.test(target)
+  // The page of the settings is made from the schemas by which they are read.
+  if (room === 'infra/dev' && /^services\/.*\/(?:config|settings)\.ts$/.test(target)) return true
   if (room === 'shared/messages' && /^shared\/(?:kafka|process)$/.test(other))
     return MESSAGES_TAKE.test(target)
   // Whoever could make headers could make a second builder.
@@ -231,6 +233,11 @@ describe('the house', () => {
     ['SQL outside the store', 'services/sync/x.ts', 'export const q = `select id from outbox where id = 1`'],
     ['the command reaching into a service', 'services/cli/x.ts', `import { lanes } from '../sync/lanes.ts'`],
     [
+      'the local commands reaching into a service',
+      'infra/dev/x.ts',
+      `import { startSync } from '../../services/sync/service.ts'`,
+    ],
+    [
       'a dynamic import through a wall',
       'services/relay/x.ts',
       `const m = await import('../sync/service.ts')`,
@@ -245,6 +252,11 @@ describe('the house', () => {
       'the command opening the front door of a service',
       'services/cli/x.ts',
       `import { startSync } from '../sync/service.ts'`,
+    ],
+    [
+      'the page of the settings reading a schema of settings',
+      'infra/dev/x.ts',
+      `import { schema } from '../../services/sync/config.ts'`,
     ],
     ['domain hashing', 'services/shared/domain/x.ts', `import { createHash } from 'node:crypto'`],
     [

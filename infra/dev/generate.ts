@@ -1,13 +1,19 @@
-// `npm run gen`: what is generated and committed, the types of the messages, the page of errors and
-// the page of the play vendors. Tests fail when one is stale.
+// `npm run gen`: what is generated and committed: the types of the messages, the pages of errors,
+// settings and play vendors, and the names of the settings. Tests fail when one is stale.
 import { writeFileSync } from 'node:fs'
 import { failurePage } from '#shared/domain/failure-page.ts'
 import '../../schemas/generate.ts'
 import { manualPage } from '../simulator/control/manual.ts'
+import { configurationPage, namesFile } from './configuration-page.ts'
 
-const page = new URL('../../docs/errors.md', import.meta.url)
-writeFileSync(page, failurePage())
-console.log('docs/errors.md: written')
-const manual = new URL('../../docs/simulator.md', import.meta.url)
-writeFileSync(manual, manualPage())
-console.log('docs/simulator.md: written')
+const WRITTEN: Readonly<Record<string, () => string>> = {
+  'docs/errors.md': failurePage,
+  'docs/simulator.md': manualPage,
+  'docs/configuration.md': configurationPage,
+  'services/shared/process/setting-names.gen.ts': namesFile,
+}
+
+for (const [file, text] of Object.entries(WRITTEN)) {
+  writeFileSync(new URL(`../../${file}`, import.meta.url), text())
+  console.log(`${file}: written`)
+}

@@ -2,7 +2,7 @@
 // Ends with 1 if anything is.
 import { z } from 'zod'
 import { postgresEnv } from '#shared/store/settings.ts'
-import { readEnv, ConfigError } from '#shared/process/settings.ts'
+import { readEnv, ConfigError, strangeNames } from '#shared/process/settings.ts'
 import { vendorsEnv } from '#shared/vendors/settings.ts'
 import { kafkaRoundTrip } from '#shared/kafka/open.ts'
 import { createLogger } from '#shared/process/log.ts'
@@ -99,6 +99,7 @@ function checksOf(env: NodeJS.ProcessEnv, services: () => Promise<readonly Servi
   const registry = 'start the registry or correct SCHEMA_REGISTRY_URL'
   return [
     { name: 'node', look: () => nodeVersion(), remedy: 'install Node 24.12 or newer' },
+    { name: 'settings', look: () => settings(env), remedy: 'see docs/configuration.md' },
     { name: 'kafka', look: () => kafka(env), remedy: broker },
     { name: 'topics', look: () => topics(env), remedy: broker },
     { name: 'schemas', look: () => schemas(env), remedy: registry },
@@ -131,6 +132,11 @@ async function nodeVersion(): Promise<string> {
   const [major = 0, minor = 0] = process.versions.node.split('.').map(Number)
   if (major < 24 || (major === 24 && minor < 12)) throw new Error(`this is Node ${process.versions.node}`)
   return process.versions.node
+}
+
+/** What no process reads is told and no fault: it may be meant for another program. */
+async function settings(env: NodeJS.ProcessEnv): Promise<string> {
+  return strangeNames(env).join(' ') || 'no unknown name'
 }
 
 async function kafka(env: NodeJS.ProcessEnv): Promise<string> {

@@ -5,10 +5,11 @@ import { unleashEnv } from '#shared/gates/settings.ts'
 import type { KafkaConfig } from '#shared/kafka/client.ts'
 import { kafkaEnv, registryEnv } from '#shared/kafka/settings.ts'
 import { createLogger } from '#shared/process/log.ts'
-import { readEnv, secretText } from '#shared/process/settings.ts'
+import { readEnv } from '#shared/process/settings.ts'
 import { openDatabase, type Database } from '#shared/store/database.ts'
 import { postgresEnv } from '#shared/store/settings.ts'
 import { urlOf, type ServiceName } from './config.ts'
+import { flagAdminEnv } from './settings.ts'
 
 const POOL_MAX = 3
 
@@ -43,8 +44,7 @@ export function consoleOf(env: NodeJS.ProcessEnv): string {
 }
 
 export function flagAdminOf(env: NodeJS.ProcessEnv): AdminAddress {
-  const token = secretText('an admin token of Unleash')
-  const schema = z.object({ UNLEASH_URL: unleashEnv.UNLEASH_URL, UNLEASH_ADMIN_TOKEN: token })
+  const schema = z.object({ UNLEASH_URL: unleashEnv.UNLEASH_URL, ...flagAdminEnv })
   const admin = readEnv(schema, env).UNLEASH_ADMIN_TOKEN.reveal()
   return { consoleUrl: consoleOf(env), tokens: { admin } }
 }

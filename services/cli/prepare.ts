@@ -2,7 +2,7 @@
 // Each may run any number of times.
 import { readFileSync } from 'node:fs'
 import { z } from 'zod'
-import { readEnv, wholeNumber } from '#shared/process/settings.ts'
+import { readEnv } from '#shared/process/settings.ts'
 import { kafkaEnv } from '#shared/kafka/settings.ts'
 import { postgresEnv } from '#shared/store/settings.ts'
 import { applySchemas, verifySchemas } from '#shared/kafka/schemas.ts'
@@ -13,6 +13,7 @@ import { urlOf } from './config.ts'
 import { wordsOf } from './look.ts'
 import { cliLogger, flagAdminOf, kafkaOf, registryOf } from './open.ts'
 import { complain, type Output } from './output.ts'
+import { migrateEnv, topicsEnv } from './settings.ts'
 import { UserError } from '#shared/process/user-error.ts'
 
 const LIMIT_MS = 60_000
@@ -23,10 +24,7 @@ const rolePasswords = z.record(z.string(), z.string().min(1))
  * the passwords of the roles.
  */
 export async function prepareTables(env: NodeJS.ProcessEnv, output: Output): Promise<void> {
-  const config = readEnv(
-    z.object({ ...postgresEnv, CALSTREAM_ROLE_PASSWORDS_FILE: z.string().optional() }),
-    urlOf('migrate', env),
-  )
+  const config = readEnv(z.object({ ...postgresEnv, ...migrateEnv }), urlOf('migrate', env))
   const file = config.CALSTREAM_ROLE_PASSWORDS_FILE
   const applied = await migrate({
     url: config.POSTGRES_URL,
@@ -71,14 +69,7 @@ export async function prepareTopics(
   env: NodeJS.ProcessEnv,
   output: Output,
 ): Promise<void> {
-  const schema = z.object({
-    ...kafkaEnv,
-    KAFKA_PARTITIONS: wholeNumber('partitions of every topic, instead of those in schemas/topics.json', {
-      min: 1,
-      max: 1_000,
-    }).optional(),
-  })
-  const { KAFKA_PARTITIONS: partitions } = readEnv(schema, env)
+  const { KAFKA_PARTITIONS: partitions } = readEnv(z.object({ ...kafkaEnv, ...topicsEnv }), env)
   const kafka = { ...kafkaOf(env), partitions }
   const logger = cliLogger()
   const report = await (verb === 'apply' ? applyTopics(kafka, logger) : verifyTopics(kafka, logger))

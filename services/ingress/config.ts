@@ -93,7 +93,8 @@ function networkList(expected: string) {
     .describe(expected)
 }
 
-const schema = z
+/** Every setting of the service; docs/configuration.md is made of it. */
+export const schema = z
   .object({
     ...kafkaEnv,
     ...registryEnv,

@@ -4,7 +4,8 @@ import { adminEnv, readEnv } from '#shared/process/settings.ts'
 import { kafkaEnv } from '#shared/kafka/settings.ts'
 import { postgresEnv } from '#shared/store/settings.ts'
 
-const schema = z.object({ ...kafkaEnv, ...postgresEnv, ...adminEnv })
+/** Every setting of the service; docs/configuration.md is made of it. */
+export const schema = z.object({ ...kafkaEnv, ...postgresEnv, ...adminEnv })
 
 export type RelayConfig = z.output<typeof schema>
 

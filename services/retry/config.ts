@@ -4,7 +4,8 @@ import { adminEnv, readEnv } from '#shared/process/settings.ts'
 import { kafkaEnv, registryEnv } from '#shared/kafka/settings.ts'
 import { unleashEnv } from '#shared/gates/settings.ts'
 
-const schema = z.object({ ...kafkaEnv, ...registryEnv, ...unleashEnv, ...adminEnv })
+/** Every setting of the service; docs/configuration.md is made of it. */
+export const schema = z.object({ ...kafkaEnv, ...registryEnv, ...unleashEnv, ...adminEnv })
 
 export type RetryConfig = z.output<typeof schema>
 

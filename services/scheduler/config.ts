@@ -6,7 +6,8 @@ import { credentialsEnv, postgresEnv } from '#shared/store/settings.ts'
 import { kafkaEnv, registryEnv } from '#shared/kafka/settings.ts'
 import { unleashEnv } from '#shared/gates/settings.ts'
 
-const schema = z.object({
+/** Every setting of the service; docs/configuration.md is made of it. */
+export const schema = z.object({
   ...kafkaEnv,
   ...registryEnv,
   ...postgresEnv,

@@ -13,7 +13,8 @@ const SLOT_WAIT_MS = 5000
 const slots = (expected: string, standard: string) =>
   wholeNumber(expected, { min: 1, max: 1000 }).prefault(standard).describe(expected)
 
-const schema = z.object({
+/** Every setting of the service; docs/configuration.md is made of it. */
+export const schema = z.object({
   ...kafkaEnv,
   ...registryEnv,
   ...postgresEnv,

@@ -8,6 +8,7 @@ import { keyringProblem } from './keyring.ts'
 import { registerSecret } from './redact.ts'
 import { Secret } from './secret.ts'
 import { UserError } from './user-error.ts'
+import { unknownSettings } from './unknown-settings.ts'
 
 /** Settings that cannot be used. The message is for a person: one line per variable. */
 export class ConfigError extends UserError {
@@ -74,6 +75,11 @@ export function crashAtSetting(
   return { point, nth: Number(nth), action: action === 'block' ? 'block' : 'kill' }
 }
 
+/** What this process's environment names that looks like a setting of ours and is none. */
+export function strangeNames(env: NodeJS.ProcessEnv = process.env): readonly string[] {
+  return unknownSettings(env)
+}
+
 function valueOf(name: string, env: NodeJS.ProcessEnv, problems: string[]): string | undefined {
   const file = env[`${name}_FILE`]
   if (file === undefined || file === '') return env[name]
@@ -116,7 +122,9 @@ function explain(name: string, missing: boolean, message: string, schema: z.ZodO
   return missing ? `${name} is not set.${wanted}` : `${name} cannot be used: ${message}.${wanted}`
 }
 
-// The pieces: a service's schema is made of those that it needs.
+// The pieces: a service's schema is made of those that it needs. What a person asks about a setting
+// stands in its `meta`, and docs/configuration.md is made of it: `description`; `secret` where the
+// value opens something; `rotates` where a new value is taken without a restart, which names when.
 
 /** Text of at least one character. */
 export function text(expected: string) {
@@ -148,7 +156,7 @@ export function secretText(expected = 'a secret') {
     .string({ error: 'it is not text' })
     .min(1, { error: 'it is empty' })
     .transform((value) => secret(value))
-    .describe(expected)
+    .meta({ description: expected, secret: true })
 }
 
 /** Keys as kid:base64,kid:base64; the first one is used for new work, all of them are accepted. */
@@ -165,7 +173,7 @@ export function keyringText(expected: string) {
         value.split(',').map((part) => part.slice(part.indexOf(':') + 1).trim()),
       ),
     )
-    .describe(expected)
+    .meta({ description: expected, secret: true })
 }
 
 /** A secret that is hidden in logs from now on, each of its parts too. */

@@ -20,7 +20,7 @@ function postgresUrl(expected: string) {
       const { password } = new URL(value)
       return secret(value, [password, decodeURIComponent(password)])
     })
-    .describe(expected)
+    .meta({ description: expected, secret: true })
 }
 
 function isPostgresUrl(value: string): boolean {

@@ -1,5 +1,5 @@
 // Settings: every problem at once, no value ever printed, secrets from files.
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { inspect } from 'node:util'
@@ -12,7 +12,6 @@ import { kafkaEnv, registryEnv } from '#shared/kafka/settings.ts'
 import { unleashEnv } from '#shared/gates/settings.ts'
 import { Secret } from '#shared/process/secret.ts'
 
-const ROOT = path.resolve(import.meta.dirname, '../../../..')
 const KEY = Buffer.alloc(32, 7).toString('base64')
 const PIECES = {
   ...kafkaEnv,
@@ -243,47 +242,5 @@ describe('OpenTelemetry', () => {
     expect(telemetryWanted({ OTEL_EXPORTER_OTLP_ENDPOINT: 'http://collector:4318' })).toBe(true)
     expect(telemetryWanted({ OTEL_SERVICE_NAME: '' })).toBe(false)
     expect(telemetryWanted({ HOTEL_NAME: 'x' })).toBe(false)
-  })
-})
-
-describe('.env.example', () => {
-  const example = Object.fromEntries(
-    readFileSync(path.join(ROOT, '.env.example'), 'utf8')
-      .split('\n')
-      .map((line) => /^#?([A-Z][A-Z0-9_]*)=(.*)$/.exec(line))
-      .filter((match) => match !== null)
-      .map(([, name = '', value = '']) => [name, value]),
-  )
-  const readers = readdirSync(path.join(ROOT, 'services'), { recursive: true, encoding: 'utf8' })
-    .filter((file) => /^(?:(?!cli|shared)[a-z]+\/config|shared\/[a-z]+\/settings)\.ts$/.test(file))
-    .map((file) => path.join(ROOT, 'services', file))
-  const sources = [
-    ...readers,
-    path.join(ROOT, 'services/shared/process/address.ts'),
-    path.join(ROOT, 'docker-compose.yml'),
-  ].map((file) => readFileSync(file, 'utf8'))
-
-  test('names every variable that a service reads', () => {
-    const read = new Set(Object.keys(PIECES))
-    for (const source of sources.slice(0, -1)) {
-      for (const [, name = ''] of source.matchAll(/^\s+([A-Z][A-Z0-9_]+):/gm)) read.add(name)
-    }
-    expect(read.size).toBeGreaterThan(25)
-    expect([...read].filter((name) => !(name in example))).toEqual([])
-  })
-
-  test('names nothing that nobody reads', () => {
-    const unread = Object.keys(example).filter(
-      (name) =>
-        !name.startsWith('OTEL_') && !sources.some((source) => new RegExp(`\\b${name}\\b`).test(source)),
-    )
-    expect(unread).toEqual([])
-  })
-
-  test('holds no secret', () => {
-    const filled = Object.entries(example).filter(
-      ([name, value]) => /(?:PASSWORD|SECRET|TOKEN|KEYS)$/.test(name) && value !== '',
-    )
-    expect(filled).toEqual([])
   })
 })
