@@ -14,6 +14,7 @@ import { countFailures } from '#shared/store/status.ts'
 import { createVendors } from '#shared/vendors/index.ts'
 import type { VendorName } from '#shared/domain/ids.ts'
 import { urlOf } from './config.ts'
+import { appAccepted, clocks, keys, publicAddress, Red } from './installation-checks.ts'
 import { lookAtServices, type ServiceLook } from './look-at-services.ts'
 import { fetchWithin, look, lookWithin, seenOf, wordsOf, type Look } from './look.ts'
 import { consoleOf, kafkaOf, openDatabaseOf, registryOf } from './open.ts'
@@ -27,16 +28,6 @@ interface Check {
   readonly look: () => Promise<string>
   /** What to do, unless what was thrown says it. */
   readonly remedy: string
-}
-
-/** What is not well, with a remedy of its own. */
-class Red extends Error {
-  readonly remedy: string
-
-  constructor(found: string, remedy: string) {
-    super(found)
-    this.remedy = remedy
-  }
 }
 
 interface Line {
@@ -125,6 +116,9 @@ function checksOf(env: NodeJS.ProcessEnv, services: () => Promise<readonly Servi
       look: () => vendor(env, 'microsoft', services),
       remedy: 'check the network path to MICROSOFT_API_URL',
     },
+    { name: 'public url', look: () => publicAddress(env), remedy: 'correct PUBLIC_URL' },
+    { name: 'keys', look: () => keys(services), remedy: 'compare the keys of all services' },
+    { name: 'clocks', look: () => clocks(env, services), remedy: 'set the clocks by NTP' },
   ]
 }
 
@@ -217,6 +211,7 @@ async function vendor(
     services(),
   ])
   if (answer.status !== 401) throw new Error(`expected 401 without a token, got ${answer.status}`)
+  await appAccepted(env, name)
   const failing = (seenOf(failures) ?? []).filter((one) => one.vendor === name)
   const failed = failing.map(({ code, connections }) => `${count(connections, 'connection')} with ${code}`)
   const told = failed.length > 0 ? `; the last sync failed for ${failed.join(', ')}` : ''

@@ -14,6 +14,20 @@ export interface ServiceLook {
   readonly problems: readonly string[]
   /** Vendors that this process leaves alone for a while, since their calls fail. */
   readonly vendorsLeftAlone: readonly string[]
+  /** The keys that it tells, by their marks. */
+  readonly keys: readonly KeyMark[]
+  /** How far this machine's clock is ahead of its; null where it did not tell. */
+  readonly aheadMs: number | null
+}
+
+/** One key of a process: what it is called, and a mark that two processes can compare. */
+export interface KeyMark {
+  /** The setting that has it. */
+  readonly ring: string
+  readonly kid: string
+  readonly mark: string
+  /** Used for new work. */
+  readonly isCurrent: boolean
 }
 
 const readiness = z.object({ status: z.string(), dependencies: z.record(z.string(), z.string()) })
@@ -47,12 +61,12 @@ export function urlsOf(name: ServiceName, env: NodeJS.ProcessEnv): readonly (str
 
 async function lookAt(name: ServiceName, url: string | null): Promise<ServiceLook> {
   const lost = (state: 'silent' | 'unknown', problem: string): ServiceLook => {
-    return { name, url, state, problems: [problem], vendorsLeftAlone: [] }
+    return { name, url, state, problems: [problem], vendorsLeftAlone: [], keys: [], aheadMs: null }
   }
   if (url === null) return lost('unknown', `its place is not known: set ADMIN_URL_${name.toUpperCase()}`)
   const metrics = fetchWithin(`${url}/metrics`).then(
-    ({ status, text }) => (status === 200 ? vendorsLeftAlone(text) : []),
-    () => [],
+    ({ status, text }) => (status === 200 ? text : ''),
+    () => '',
   )
   try {
     const answer = await fetchWithin(`${url}/readyz`)
@@ -62,7 +76,9 @@ async function lookAt(name: ServiceName, url: string | null): Promise<ServiceLoo
       .filter(([, text]) => text !== 'ok')
       .map(([dependency, text]) => `${dependency}: ${text.replace(/\.$/, '')}`)
     const state = answer.status === 200 ? 'ready' : 'not ready'
-    return { name, url, state, problems, vendorsLeftAlone: await metrics }
+    const text = await metrics
+    const told = { vendorsLeftAlone: vendorsLeftAlone(text), keys: keyMarks(text), aheadMs: answer.aheadMs }
+    return { name, url, state, problems, ...told }
   } catch (error) {
     return lost('silent', `${wordsOf(error)} at ${hostOf(url)}`)
   }
@@ -75,6 +91,30 @@ function hostOf(url: string): string {
 
 /** Of the text format of Prometheus: the vendors whose breaker stands open. */
 export function vendorsLeftAlone(text: string): readonly string[] {
-  const open = text.matchAll(/^calendar_sync_vendor_breaker\{([^}]*)\} 1(?:\s|$)/gm)
-  return [...new Set([...open].flatMap(([, labels]) => /\bvendor="([^"]*)"/.exec(labels ?? '')?.[1] ?? []))]
+  const open = samplesOf(text, 'calendar_sync_vendor_breaker').filter(({ value }) => value === 1)
+  return [...new Set(open.flatMap(({ labels }) => labels.get('vendor') ?? []))]
+}
+
+/** Of the same text: the keys of the process (`tellKeys`, shared/boot). */
+export function keyMarks(text: string): readonly KeyMark[] {
+  return samplesOf(text, 'calendar_sync_keys').map(({ labels, value }) => ({
+    ring: labels.get('ring') ?? '',
+    kid: labels.get('kid') ?? '',
+    mark: labels.get('mark') ?? '',
+    isCurrent: value === 2,
+  }))
+}
+
+interface Sample {
+  readonly labels: ReadonlyMap<string, string>
+  readonly value: number
+}
+
+/** Our labels hold no quotes and no line ends. */
+function samplesOf(text: string, metric: string): readonly Sample[] {
+  const lines = text.matchAll(new RegExp(String.raw`^${metric}\{([^}]*)\} (\S+)(?:\s|$)`, 'gm'))
+  return [...lines].map(([, inner = '', value]) => ({
+    labels: new Map([...inner.matchAll(/(\w+)="([^"]*)"/g)].map(([, name = '', is = '']) => [name, is])),
+    value: Number(value),
+  }))
 }

@@ -71,23 +71,33 @@ function oneLine(text: string): string {
 export interface Answer {
   readonly status: number
   readonly text: string
+  /** How far this machine's clock is ahead of the one that answered; null when it told no time. */
+  readonly aheadMs: number | null
   /** undefined for what is no JSON. */
   json(): unknown
+}
+
+interface RequestHow {
+  readonly headers?: Readonly<Record<string, string>>
+  readonly limitMs?: number
+  readonly method?: 'GET' | 'POST'
 }
 
 /** Nothing that we look at has more to say; a stranger behind a wrong address may. */
 const ANSWER_BYTES_MAX = 8 * 1024 * 1024
 
 /**
- * One GET with a limit on its whole time and size.
+ * One request with a limit on its whole time and size.
  * Throws a UserError that says what happened, without the address.
  */
 export async function fetchWithin(
   url: string | URL,
-  { headers = {}, limitMs = LOOK_MAX_MS }: { headers?: Record<string, string>; limitMs?: number } = {},
+  { headers = {}, limitMs = LOOK_MAX_MS, method = 'GET' }: RequestHow = {},
 ): Promise<Answer> {
   try {
-    const response = await fetch(url, { headers, redirect: 'error', signal: AbortSignal.timeout(limitMs) })
+    const signal = AbortSignal.timeout(limitMs)
+    const response = await fetch(url, { method, headers, redirect: 'error', signal })
+    const aheadMs = aheadOf(response.headers.get('date'))
     const parts: Uint8Array[] = []
     let bytes = 0
     for await (const part of response.body ?? []) {
@@ -96,11 +106,17 @@ export async function fetchWithin(
       parts.push(part)
     }
     const text = Buffer.concat(parts).toString('utf8')
-    return { status: response.status, text, json: () => parsed(text) }
+    return { status: response.status, text, aheadMs, json: () => parsed(text) }
   } catch (error) {
     const isLate = error instanceof Error && error.name === 'TimeoutError'
     throw new UserError(isLate ? `no answer within ${limitMs / 1000} s` : wordsOf(error))
   }
+}
+
+/** RFC 9110 §6.6.1: the time at which an answer was made, in whole seconds. */
+function aheadOf(date: string | null): number | null {
+  const at = Date.parse(date ?? '')
+  return Number.isNaN(at) ? null : Date.now() - at
 }
 
 function parsed(text: string): unknown {

@@ -12,9 +12,10 @@ import Fastify, {
   type FastifyRequest,
 } from 'fastify'
 import { Failure } from '#shared/domain/failure.ts'
+import { withoutEndSlashes } from '#shared/process/address.ts'
+import { listenProblem } from '#shared/process/listening.ts'
 import type { Logger } from '#shared/process/log.ts'
 import { currentTraceId } from '#shared/process/telemetry.ts'
-import { UserError } from '#shared/process/user-error.ts'
 import { REQUEST_ID, requestIdOf } from './request-id.ts'
 import { GuardedResponse, guardEntrance, type EntranceOptions } from './sockets/entrance.ts'
 import { GuardedSocket } from './sockets/guarded-socket.ts'
@@ -162,9 +163,8 @@ export async function listen(
   try {
     await app.listen({ port, host, backlog: LISTEN_BACKLOG })
   } catch (error) {
-    const reason = error instanceof Error && 'code' in error ? String(error.code) : String(error)
-    const text = `The port ${host}:${port} cannot be opened (${reason}). Set INGRESS_PORT and INGRESS_HOST.`
-    throw new UserError(text, { cause: error })
+    const settings = { portSetting: 'INGRESS_PORT', hostSetting: 'INGRESS_HOST' }
+    throw listenProblem({ what: 'port', host, port, ...settings }, error)
   }
 }
 
@@ -187,12 +187,24 @@ function refuseUnknownRoutes(app: FastifyInstance): void {
     if (allowed.length > 0) return sendProblem(reply, methodNotAllowed(allowed.join(', ')))
     // TRACE would echo headers, tokens among them; it is refused everywhere (RFC 9110 §9.3.8).
     if (request.method === 'TRACE') return sendProblem(reply, methodNotAllowed('POST'))
-    return sendProblem(reply, { status: 404, error: 'Not found', detail: 'There is no such route.' })
+    return sendProblem(reply, { status: 404, error: 'Not found', detail: missingRoute(app, request.url) })
   }
   app.addHook('onRequest', async (request, reply) => {
     if (request.is404) return refuse(request, reply)
   })
   app.setNotFoundHandler(refuse)
+}
+
+/** A slash at the end is easily written, into a redirect address at a vendor too. */
+function missingRoute(app: FastifyInstance, url: string): string {
+  const [path = '', ...query] = url.split('?')
+  const shorter = withoutEndSlashes(path)
+  const isThere = METHODS.some(
+    (method) => app.findRoute({ method, url: [shorter, ...query].join('?') }) !== null,
+  )
+  return path !== shorter && shorter !== '' && isThere
+    ? 'There is no such route. There is one without the slash at its end: take it away, also where the address is registered.'
+    : 'There is no such route.'
 }
 
 function methodNotAllowed(allow: string): ProblemDetails {

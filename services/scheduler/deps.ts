@@ -4,12 +4,20 @@ import { openStoredMailboxes } from '#shared/boot/open-stored-mailboxes.ts'
 import { systemClock } from '#shared/process/clock.ts'
 import { parseKeyring } from '#shared/process/keyring.ts'
 import { createVendors } from '#shared/vendors/index.ts'
+import { unreachableAddress } from '#shared/vendors/our-addresses.ts'
 import { REQUESTED_TOPIC, TOPICS } from '#schemas/topics.ts'
 import type { SchedulerConfig } from './config.ts'
 
 export type JobDeps = Readonly<Awaited<ReturnType<typeof openJobDeps>>>
 
 const POOL_MAX = 6
+
+function apisInUse(config: SchedulerConfig): readonly string[] {
+  return [
+    ...(config.GOOGLE_CLIENT_ID === undefined ? [] : [config.GOOGLE_API_URL]),
+    ...(config.MICROSOFT_CLIENT_ID === undefined ? [] : [config.MICROSOFT_API_URL]),
+  ]
+}
 
 /** Throws ConfigError or Failure. */
 export async function openJobDeps(service: Opening<SchedulerConfig>, overrides: Overrides) {
@@ -19,6 +27,8 @@ export async function openJobDeps(service: Opening<SchedulerConfig>, overrides: 
   const gates = await service.gates(overrides.gates)
   const db = await service.database(POOL_MAX)
   const producer = await service.producer()
+  const problem = unreachableAddress(config.PUBLIC_URL, apisInUse(config))
+  if (problem !== null) logger.warn(problem)
   const credentialKeys = parseKeyring(config.CREDENTIALS_KEYS)
   const stored = { db, keyring: credentialKeys, clock, logger, quotas: config }
   return {

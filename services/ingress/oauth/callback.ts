@@ -4,10 +4,11 @@
 // costs the person the grant (RFC 6749 §4.1.2); whatever goes wrong after that, the person can try
 // again, while no try of the link has connected an account.
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import { asFailure, Failure } from '#shared/domain/failure.ts'
+import { asFailure, Failure, type FailureCode } from '#shared/domain/failure.ts'
 import type { VendorName } from '#shared/domain/ids.ts'
 import { openSecret } from '#shared/process/keyring.ts'
 import { finishTry, readFlow, spendState, type Flow } from '#shared/store/oauth-flows.ts'
+import { microsoftWordIn } from '#shared/vendors/grant-words.ts'
 import type { ConsentVendor } from '#shared/vendors/mailbox.ts'
 import { saveAccount, type Connected, type GrantedAccount } from '../connect-account.ts'
 import { allowLongAnswer, type ProblemDetails } from '../server.ts'
@@ -37,6 +38,9 @@ import { isOfBrowser, nextTry, wayBack } from './ways-on.ts'
 const VENDOR_MS_MAX = 20_000
 /** RFC 6749 sets no limit; Google's codes have 73 characters, Microsoft's about 1 500. */
 const CODE_MAX = 4096
+
+/** What no person can mend. */
+const OPERATORS: ReadonlySet<FailureCode> = new Set(['vendor/client-rejected', 'vendor/no-offline-access'])
 
 /** Each waits up to a second for the row (lock_timeout of the role). */
 const SAVES_MAX = 4
@@ -70,8 +74,10 @@ export async function finishConsent(
   // Another callback was faster: what stands now is said.
   if (sealedVerifier === null) return finishConsent(deps, vendorName, request, reply)
   const { code } = query
-  if (typeof code !== 'string' || code === '' || code.length > CODE_MAX)
+  if (typeof code !== 'string' || code === '' || code.length > CODE_MAX) {
+    tellOperator(deps, vendorName, query)
     return explain(refusedConsent(vendorName, query, vendor.approvalUrl))
+  }
 
   allowLongAnswer(request)
   const outcome = await connect(deps, vendor, { flow, code, sealedVerifier })
@@ -79,6 +85,13 @@ export async function finishConsent(
   if ('closed' in outcome) return sendProblemPage(request, reply, outcome.closed)
   if ('explanation' in outcome) return explain(outcome.explanation)
   return sendConnected(deps, { flow, ...outcome }, request, reply)
+}
+
+/** What no person can mend is told to the one who can, with what to do. */
+function tellOperator({ logger }: FlowDeps, vendor: VendorName, query: Record<string, unknown>): void {
+  const word = vendor === 'microsoft' ? microsoftWordIn(query['error_description']) : null
+  if (word?.code !== 'vendor/client-rejected') return
+  logger.error({ vendor, reason: `AADSTS${word.number}` }, `${word.says}. ${word.todo}`)
 }
 
 /** The flow of this state in the browser that began it; null in every other browser. */
@@ -141,7 +154,7 @@ async function connect(deps: FlowDeps, vendor: ConsentVendor, consent: Consent):
   } catch (error) {
     if (error instanceof Superseded) return 'superseded'
     const failure = error instanceof DOMException ? new Failure('vendor/timeout') : asFailure(error)
-    const level = failure.kind === 'defect' || failure.code === 'vendor/client-rejected' ? 'error' : 'warn'
+    const level = failure.kind === 'defect' || OPERATORS.has(failure.code) ? 'error' : 'warn'
     deps.logger[level]({ err: failure, vendor: vendor.name }, 'an account could not be connected')
     return { explanation: failedGrant(vendor.name, failure, vendor.approvalUrl) }
   }

@@ -18,7 +18,8 @@ import {
   troublePage,
   VENDOR_NAMES,
 } from './explanations.ts'
-import { callbackUrl, CHAIN_LIFE_MS, FLOW_LIFE_MS, startPath, VERIFIER_FIELD, type FlowDeps } from './flow.ts'
+import { startPath } from '#shared/vendors/our-addresses.ts'
+import { callbackUrl, CHAIN_LIFE_MS, FLOW_LIFE_MS, VERIFIER_FIELD, type FlowDeps } from './flow.ts'
 import type { NamedTry } from './flow-tokens.ts'
 import { oauthRefusal } from './gate.ts'
 import { FLOW_HEADERS, sendPage, sendProblemPage } from './page.ts'

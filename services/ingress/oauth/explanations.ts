@@ -237,6 +237,7 @@ export function failedGrant(
     }
   }
   if (code === 'vendor/client-rejected') return appNotSetUp(vendor)
+  if (code === 'vendor/no-offline-access') return noLastingAccess(vendor)
   if (code === 'vendor/no-mailbox') return noMailbox(vendor)
   const isRefused = kind === 'unauthorized' || kind === 'refused' || code === 'vendor/token-rejected'
   return isRefused ? askAdministrator(vendor, approvalUrl) : troublePage(vendor)
@@ -272,6 +273,13 @@ function appNotSetUp(vendor: VendorName): Explanation {
     ],
     headers: { 'retry-after': RETRY_AFTER_S },
   }
+}
+
+/** The same: what the app asks for, or may ask for, is too little. */
+function noLastingAccess(vendor: VendorName): Explanation {
+  const page = appNotSetUp(vendor)
+  const what = `${VENDOR_NAMES[vendor]} let us in for an hour and no longer, which is too short to keep a calendar up to date. You did nothing wrong. Nothing was connected.`
+  return { ...page, paragraphs: [what, ...page.paragraphs.slice(1)] }
 }
 
 export function noCalendars(vendor: VendorName): Explanation {

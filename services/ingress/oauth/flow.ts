@@ -6,6 +6,7 @@ import type { Keyring } from '#shared/process/keyring.ts'
 import type { Logger } from '#shared/process/log.ts'
 import type { Database } from '#shared/store/database.ts'
 import type { ConsentVendor } from '#shared/vendors/mailbox.ts'
+import { callbackPath } from '#shared/vendors/our-addresses.ts'
 import type { BearerCheck } from '../api/bearer.ts'
 import type { BrowserCookie } from './browser-cookie.ts'
 import type { FlowTokens } from './flow-tokens.ts'
@@ -33,15 +34,6 @@ export const CHAIN_LIFE_MS = 3_600_000
 
 /** What a code verifier is sealed for. */
 export const VERIFIER_FIELD = 'code_verifier'
-
-/** Where a vendor's flow begins, relative to PUBLIC_URL. */
-export function startPath(vendor: VendorName): string {
-  return `/api/auth/${vendor}/calendar`
-}
-
-export function callbackPath(vendor: VendorName): string {
-  return `${startPath(vendor)}/callback`
-}
 
 /** The redirect address, exactly as it is registered at the vendor. */
 export function callbackUrl({ publicUrl }: FlowDeps, vendor: VendorName): string {

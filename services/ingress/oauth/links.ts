@@ -26,7 +26,8 @@ import {
 } from '../api/caller.ts'
 import { takes } from '../api/members.ts'
 import { badRequest, sendProblem, type ProblemDetails } from '../server.ts'
-import { FLOW_LIFE_MS, startPath, type FlowDeps } from './flow.ts'
+import { startPath } from '#shared/vendors/our-addresses.ts'
+import { FLOW_LIFE_MS, type FlowDeps } from './flow.ts'
 import { oauthRefusal } from './gate.ts'
 import { allowedReturn } from './return-to.ts'
 

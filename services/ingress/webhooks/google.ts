@@ -4,10 +4,11 @@ import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { readChannelId, readResourceId } from '#shared/domain/channel-ids.ts'
 import type { ChannelClaims } from '#shared/domain/channel-token.ts'
 import { inSpan } from '#shared/process/telemetry.ts'
+import { webhookPath } from '#shared/vendors/our-addresses.ts'
 import { badRequest, sendProblem } from '../server.ts'
 import { admit, countAnswers, NOT_DURABLE, syncRequestOf, type WebhookDeps } from './admit.ts'
 
-export const GOOGLE_WEBHOOK = '/api/webhooks/calendar/google'
+export const GOOGLE_WEBHOOK = webhookPath('google')
 
 /**
  * `POST /api/webhooks/calendar/google`: 202 once durable · 200 for the `sync` message that opens a

@@ -6,6 +6,7 @@ import type { ChannelClaims } from '#shared/domain/channel-token.ts'
 import { metrics } from '#shared/process/metrics.ts'
 import { inSpan } from '#shared/process/telemetry.ts'
 import type { ChannelNotice, NoticeKind } from '#shared/store/channel-notices.ts'
+import { webhookPath } from '#shared/vendors/our-addresses.ts'
 import type { SyncRequest } from '../publisher.ts'
 import { badRequest, sendProblem, type ProblemDetails } from '../server.ts'
 import {
@@ -21,7 +22,7 @@ import {
 import { createKnownChannels, type KnownChannels } from './known-channels.ts'
 import { ITEMS_MAX, readMicrosoftBatch, type LifecycleEvent, type MicrosoftItem } from './microsoft-batch.ts'
 
-export const MICROSOFT_WEBHOOK = '/api/webhooks/calendar/microsoft'
+export const MICROSOFT_WEBHOOK = webhookPath('microsoft')
 
 /**
  * More than other routes take: Graph repeats what it could not deliver unchanged, so a batch

@@ -14,6 +14,7 @@ import {
   type UnwatchedCalendar,
 } from '#shared/store/channels.ts'
 import type { OpenedChannel } from '#shared/vendors/vendor.ts'
+import { webhookPath } from '#shared/vendors/our-addresses.ts'
 import type { JobDeps } from '../deps.ts'
 import { ring } from '../ringing/ring.ts'
 import { silentReplaced } from './events.ts'
@@ -36,7 +37,7 @@ export async function openChannel(
     const request = {
       channelId: id,
       vendorCalendarId: calendar.vendorCalendarId,
-      callbackUrl: `${deps.publicUrl}/api/webhooks/calendar/${calendar.vendor}`,
+      callbackUrl: `${deps.publicUrl}${webhookPath(calendar.vendor)}`,
       token: signChannelToken(deps.keys, { ...calendar, endsAt: tokenEndsAt }),
       lifeMs: LIFE_MS,
     }

@@ -7,8 +7,11 @@ import type { SchemaTopic } from '#schemas/topics.ts'
 import type { Gates } from '#shared/domain/gates.ts'
 import { type Check, startAdmin } from '#shared/process/admin.ts'
 import type { Clock } from '#shared/process/clock.ts'
+import { keyMarks } from '#shared/process/keyring.ts'
 import { createLogger, type Logger } from '#shared/process/log.ts'
 import { type Loop, startLoop } from '#shared/process/loop.ts'
+import { metrics } from '#shared/process/metrics.ts'
+import { Secret } from '#shared/process/secret.ts'
 import type { adminEnv } from '#shared/process/settings.ts'
 import { startTelemetry, type Telemetry } from '#shared/process/telemetry.ts'
 import type { Producer } from '#shared/kafka/broker.ts'
@@ -20,7 +23,8 @@ import type { kafkaEnv, registryEnv } from '#shared/kafka/settings.ts'
 import type { unleashEnv } from '#shared/gates/settings.ts'
 import type { LiveGates } from '#shared/gates/unleash.ts'
 import type { Database } from '#shared/store/database.ts'
-import type { postgresEnv } from '#shared/store/settings.ts'
+import type { credentialsEnv, postgresEnv } from '#shared/store/settings.ts'
+import type { channelEnv } from '#shared/vendors/settings.ts'
 
 type Settings<Env extends z.ZodRawShape> = z.output<z.ZodObject<Env>>
 
@@ -125,6 +129,7 @@ class ServiceOpening<Config extends CommonConfig> extends Opening<Config> {
   constructor(name: string, config: Config, signal: AbortSignal) {
     super(name, config, signal)
     this.#telemetry = this.use(startTelemetry({ service: name, logger: this.logger }))
+    tellKeys(config)
   }
 
   /** Opens the admin port. @returns its number. Throws when it is taken. */
@@ -138,6 +143,24 @@ class ServiceOpening<Config extends CommonConfig> extends Opening<Config> {
   running<T extends object>(own: T): T & AsyncDisposable {
     const opened = this.handOver()
     return { ...own, [Symbol.asyncDispose]: () => opened[Symbol.asyncDispose]() }
+  }
+}
+
+const KEYRINGS = ['CREDENTIALS_KEYS', 'CHANNEL_TOKEN_KEYS'] as const satisfies readonly (
+  | keyof typeof credentialsEnv
+  | keyof typeof channelEnv
+)[]
+
+/** By their marks `calstream doctor` sees that two services have different keys. */
+function tellKeys(config: object): void {
+  const settings = new Map<string, unknown>(Object.entries(config))
+  for (const ring of KEYRINGS) {
+    const value = settings.get(ring)
+    const marks = value instanceof Secret ? keyMarks(value) : []
+    for (const [index, text] of marks.entries()) {
+      const [kid = '', mark = ''] = text.split(':')
+      metrics.keys.record(index === 0 ? 2 : 1, { ring, kid, mark })
+    }
   }
 }
 

@@ -104,8 +104,12 @@ export function connectionWords(connection: ConnectionFacts, gate: GateDecision)
 function endingGrant({ status, grantEndsAt, now }: ConnectionFacts): string | null {
   if (status !== 'active' || !isAhead(grantEndsAt ?? null, now)) return null
   if (grantEndsAt! - now > GRANT_WARN_MS * 1000) return null
-  return `This grant ends at ${isoOf(grantEndsAt!)}: the person has to connect the account again before then. At Google, grants of a project in testing end after 7 days; publish the project and they last.`
+  return `This grant ends at ${isoOf(grantEndsAt!)}: the person has to connect the account again before then. ${IN_TESTING}`
 }
+
+/** https://developers.google.com/identity/protocols/oauth2#expiration */
+const IN_TESTING =
+  'At Google, grants of a project in testing end after 7 days; publish the project (Google Auth Platform, Audience) and they last.'
 
 function stateWords(connection: ConnectionFacts, gate: GateDecision): Words {
   const { status, now, backoffUntil, lastError, lastSyncedAt, connectedAt } = connection
@@ -181,7 +185,7 @@ function inactiveWords(status: Exclude<ConnectionStatus, 'active'>, connection: 
       return {
         state: status,
         summary: connection.lastError?.message ?? 'The account no longer lets us in.',
-        next_step: parkedStep(connection),
+        next_step: [parkedStep(connection), endedGrant(connection)].filter(Boolean).join(' '),
       }
     case 'disabled':
       return {
@@ -198,6 +202,13 @@ function inactiveWords(status: Exclude<ConnectionStatus, 'active'>, connection: 
     default:
       return status satisfies never
   }
+}
+
+/** A refused grant whose named end has passed ended of that, and so will the next one. */
+function endedGrant({ lastError, grantEndsAt, now }: ConnectionFacts): string {
+  const hasEnded = grantEndsAt !== undefined && grantEndsAt !== null && grantEndsAt <= now
+  if (!hasEnded || lastError?.code !== 'vendor/grant-revoked') return ''
+  return `The grant was good until ${isoOf(grantEndsAt)} and no longer. ${IN_TESTING}`
 }
 
 const CONNECT_AGAIN =

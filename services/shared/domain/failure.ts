@@ -83,6 +83,11 @@ export const FAILURE_CODES = {
     scope: 'connection',
     text: 'The account does not allow what the sync needs. The person has to connect again and grant calendar access.',
   },
+  'vendor/no-offline-access': {
+    kind: 'unauthorized',
+    scope: 'connection',
+    text: 'The vendor gave an access token and no refresh token, so the account could be read for about an hour and no longer. Nothing was connected. The app has to be let in offline: at Google access_type=offline and prompt=consent, at Microsoft the permission offline_access.',
+  },
   'vendor/admin-required': {
     kind: 'unauthorized',
     scope: 'connection',

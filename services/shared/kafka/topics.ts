@@ -85,6 +85,61 @@ export async function verifyTopics(config: TopicsConfig, logger: Logger): Promis
   )
 }
 
+/** Topics that the broker makes when it first needs them, and what each is needed for. */
+const INTERNAL = [
+  {
+    topic: '__consumer_offsets',
+    needed: 'no group can be joined, so no service reads',
+    settings: { 'offsets.topic.replication.factor': 1 },
+  },
+  {
+    topic: '__transaction_state',
+    needed: 'no transaction begins, so the relay publishes nothing',
+    settings: { 'transaction.state.log.replication.factor': 1, 'transaction.state.log.min.isr': 1 },
+  },
+] as const
+
+/**
+ * What the brokers are told to do and cannot, being too few; pure. A topic of theirs that exists was
+ * made and is not judged. `told` are the settings of one broker.
+ */
+export function brokerProblems(
+  brokers: number,
+  existing: ReadonlySet<string>,
+  told: ReadonlyMap<string, string>,
+): readonly string[] {
+  return INTERNAL.flatMap(({ topic, needed, settings }) => {
+    const tooMany = Object.entries(settings).filter(([key]) => Number(told.get(key)) > brokers)
+    if (tooMany.length === 0 || existing.has(topic)) return []
+    const wants = tooMany.map(([key]) => `${key}=${told.get(key)}`).join(' and ')
+    const fix = Object.entries(settings).map(([key, value]) => `${key}=${value}`)
+    return [
+      `${topic} cannot be made: the broker has ${wants}, and there is ${brokers === 1 ? '1 broker' : `${brokers} brokers`}; ${needed}. Set ${fix.join(' and ')} in the broker's settings and restart it, or run ${tooMany
+        .map(([key]) => told.get(key))
+        .toSorted()
+        .at(-1)} brokers.`,
+    ]
+  })
+}
+
+/** The settings of the controller's broker; empty where we may not ask. */
+async function brokerSettings(admin: Admin): Promise<ReadonlyMap<string, string>> {
+  const { brokers } = await admin.describeCluster()
+  const name = String(brokers[0]?.nodeId ?? '')
+  try {
+    const { resources } = await admin.describeConfigs({
+      includeSynonyms: false,
+      resources: [{ type: kafkajs.ConfigResourceTypes.BROKER, name }],
+    })
+    const entries = resources.flatMap(({ configEntries }) => configEntries)
+    return new Map(entries.map(({ configName, configValue }) => [configName, configValue]))
+  } catch (error) {
+    if (isBrokerTrouble(error)) throw error
+    // A principal of least rights: what it may not see is not judged.
+    return new Map()
+  }
+}
+
 /** The topics as they must be on a cluster of so many brokers. */
 export function planTopics(
   { prefix, partitions }: Pick<TopicsConfig, 'prefix' | 'partitions'>,
@@ -128,6 +183,11 @@ export function topicProblems(plan: TopicPlan, found: TopicFound): readonly stri
   if (found.replication < plan.replication)
     problems.push(
       `${plan.name} has ${found.replication} replica(s) instead of ${plan.replication}. Raise it with \`kafka-reassign-partitions.sh\`.`,
+    )
+  const inSync = Number(found.config.get('min.insync.replicas'))
+  if (inSync > found.replication)
+    problems.push(
+      `${plan.name} has ${found.replication} replica(s) and wants ${inSync} in sync, so it takes no record. Set it: \`kafka-configs.sh --alter --entity-type topics --entity-name ${plan.name} --add-config min.insync.replicas=${found.replication}\`; or run ${inSync} brokers.`,
     )
   for (const [key, wanted] of Object.entries(plan.config)) {
     const actual = found.config.get(key)
@@ -210,6 +270,7 @@ async function untilServed(admin: Admin, plans: readonly TopicPlan[]): Promise<v
 
 async function verify(admin: Admin, plans: readonly TopicPlan[]): Promise<TopicsReport> {
   const existing = new Set(await admin.listTopics())
+  const tooFew = brokerProblems(await brokerCount(admin), existing, await brokerSettings(admin))
   const present = plans.filter(({ name }) => existing.has(name))
   const found = present.length === 0 ? new Map<string, TopicFound>() : await describe(admin, present)
   const problems = plans.flatMap((plan) => {
@@ -218,7 +279,7 @@ async function verify(admin: Admin, plans: readonly TopicPlan[]): Promise<Topics
   })
   return {
     topics: plans.map(({ name }) => ({ name, state: found.has(name) ? 'unchanged' : 'missing' })),
-    problems,
+    problems: [...tooFew, ...problems],
   }
 }
 

@@ -3,6 +3,7 @@
 // check runs twice at a time.
 import { createServer, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { listenProblem } from './listening.ts'
 import type { Logger } from './log.ts'
 import { atMost } from './loop.ts'
 import type { Telemetry } from './telemetry.ts'
@@ -23,7 +24,7 @@ interface AdminOptions {
 const CHECK_MAX_MS = 2_000
 const REQUEST_MAX_MS = 5_000
 
-/** Opens the port. Throws when it is taken. */
+/** Opens the port. Throws UserError when it cannot be opened. */
 export async function startAdmin(
   options: AdminOptions,
 ): Promise<AsyncDisposable & { readonly port: number }> {
@@ -78,15 +79,9 @@ async function settle(check: Check): Promise<string | null> {
 }
 
 function listen(server: Server, { port, host = '127.0.0.1' }: AdminOptions): Promise<void> {
+  const place = { what: 'admin port', host, port, portSetting: 'ADMIN_PORT', hostSetting: 'ADMIN_HOST' }
   return new Promise((resolve, reject) => {
-    server.once('error', (error: NodeJS.ErrnoException) => {
-      const reason = error.code === 'EADDRINUSE' ? 'it is taken' : (error.code ?? error.message)
-      reject(
-        new Error(`The admin port ${host}:${port} cannot be opened: ${reason}. Set ADMIN_PORT.`, {
-          cause: error,
-        }),
-      )
-    })
+    server.once('error', (error) => reject(listenProblem(place, error)))
     server.listen(port, host, resolve)
   })
 }

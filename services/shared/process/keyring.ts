@@ -1,7 +1,7 @@
 // The envelope of stored credentials: AES-256-GCM as v1.<kid>.<nonce>.<ciphertext+tag> in
 // base64url. Invariant: a sealed value opens only in the row and field that it was sealed for, and
 // only unaltered (both are additional data of the cipher).
-import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto'
+import { createCipheriv, createDecipheriv, createHash, randomBytes } from 'node:crypto'
 import { Failure } from '#shared/domain/failure.ts'
 import type { Secret } from './secret.ts'
 
@@ -10,6 +10,7 @@ const KEY_BYTES = 32
 // with 2^32 values under one key the chance of a repeat is below 2^-32.
 const NONCE_BYTES = 12
 const TAG_BYTES = 16
+const MARK_LENGTH = 8
 const KID = /^[A-Za-z0-9_-]{1,16}$/
 const SEALED = /^v1\.([A-Za-z0-9_-]{1,16})\.([A-Za-z0-9_-]{16})\.([A-Za-z0-9_-]{22,})$/
 
@@ -74,13 +75,13 @@ export function sealSecret(ring: Keyring, plaintext: string, sealedFor: SealedFo
 }
 
 /**
- * Opens what sealSecret made. Throws Failure `credentials/unreadable` for an unknown key, an
- * altered value or the wrong row; the three look alike.
+ * Opens what sealSecret made. Throws Failure `credentials/unreadable`: for an unknown key, which it
+ * names, and for an altered value or the wrong row, which look alike.
  */
 export function openSecret(ring: Keyring, sealed: string, sealedFor: SealedFor): string {
   const [, kid = '', nonce = '', body = ''] = SEALED.exec(sealed) ?? []
   const key = ring.key(kid)
-  if (!key) throw new Failure('credentials/unreadable')
+  if (!key) throw new Failure('credentials/unreadable', kid === '' ? undefined : missingKey(kid))
   const bytes = Buffer.from(body, 'base64url')
   const cut = bytes.length - TAG_BYTES
   if (cut < 0) throw new Failure('credentials/unreadable')
@@ -95,6 +96,25 @@ export function openSecret(ring: Keyring, sealed: string, sealedFor: SealedFor):
     // The cause would say no more than "unable to authenticate data".
     throw new Failure('credentials/unreadable')
   }
+}
+
+/** One service has another keyring than the one that sealed: the usual cause by far. */
+function missingKey(kid: string): string {
+  return `The stored credentials are sealed with key "${kid}", which is not in CREDENTIALS_KEYS of this process. Give ingress, sync and scheduler the same CREDENTIALS_KEYS and restart them. If that key is lost, the person has to connect the account again.`
+}
+
+/**
+ * Marks by which the keyrings of two processes can be compared: kid:mark, the current one first.
+ * A mark is 32 bits of a hash of 32 random bytes, which tells nothing of them.
+ */
+export function keyMarks(text: Secret): readonly string[] {
+  const keys = readKeys(text.reveal())
+  if (typeof keys === 'string') return []
+  return [...keys].map(([kid, key]) => `${kid}:${markOf(key)}`)
+}
+
+function markOf(key: Buffer): string {
+  return createHash('sha256').update('calstream key mark|').update(key).digest('hex').slice(0, MARK_LENGTH)
 }
 
 /** The id of the key that sealed a value; null when it is not a sealed value. For rotation. */

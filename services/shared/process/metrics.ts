@@ -175,6 +175,11 @@ export const metrics = {
   ),
   gatePollFailures: counter('calendar_sync_gate_poll_failures', 'Polls of Unleash that failed'),
 
+  keys: gauge(
+    'calendar_sync_keys',
+    '1 for each key of a process, 2 for the one that it uses for new work; services that differ cannot read one another. Labels: ring, kid, mark',
+  ),
+
   postgresFailures: counter('calendar_sync_postgres_failures', 'Statements that failed. Labels: code'),
 }
 

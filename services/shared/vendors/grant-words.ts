@@ -64,13 +64,26 @@ const approval = (numbers: readonly number[], says: string, does: string): Group
   ...admin(numbers, says, does),
   asksApproval: true,
 })
-const operator = (numbers: readonly number[], says: string): Group => ({
+const operator = (
+  numbers: readonly number[],
+  says: string,
+  todo = 'An operator has to correct the registration of the app, or the settings that name it.',
+): Group => ({
   numbers,
   code: 'vendor/client-rejected',
   says,
-  todo: 'An operator has to correct the registration of the app, or the settings that name it.',
+  todo,
   mayHeal: true,
 })
+/** Where Entra's numbers leave one setting to correct, it is named. */
+const TODO = {
+  secret:
+    'Make a new client secret (App registrations, Certificates & secrets) and set its value, not its id, as MICROSOFT_CLIENT_SECRET.',
+  tenant:
+    'Set MICROSOFT_TENANT to the directory (tenant) id of the app, or to common, organizations or consumers as its supported account types say.',
+  redirect:
+    'Register the redirect address as a Web platform of the app, letter by letter and without a slash at its end; `calstream doctor` prints it.',
+} as const
 const passing = (numbers: readonly number[], code: FailureCode, says: string): Group => ({
   numbers,
   code,
@@ -94,12 +107,16 @@ const MICROSOFT: readonly Group[] = [
     'The sign-in service has trouble of its own',
   ),
   passing([50013, 500133, 80013], 'vendor/unavailable', 'Two clocks differ'),
+  operator([7000215, 7000222], 'Our client secret is wrong or expired', TODO.secret),
+  operator([70002, 7000218, 700025, 700027, 700030], 'Our client secret is wrong or expired'),
   operator(
-    [7000215, 7000222, 70002, 7000218, 700025, 700027, 700030],
-    'Our client secret is wrong or expired',
+    [50194, 90002, 900023, 9001023, 9002331, 9002332],
+    'MICROSOFT_TENANT does not fit the app',
+    TODO.tenant,
   ),
+  operator([50011], 'Our redirect address is not registered', TODO.redirect),
   operator(
-    [50011, 50049, 50194, 65005, 650057, 70003, 70011, 90002, 90038, 900382, 900432, 9001023, 9002332],
+    [50049, 65005, 650057, 70003, 70011, 90038, 900382, 900432],
     'Our app is not registered for this kind of account, cloud or permission',
   ),
   revoked(
@@ -159,6 +176,16 @@ const MICROSOFT_BY_NUMBER: ReadonlyMap<number, { readonly word: GrantWord; reado
  */
 const NEEDS_PERSON = revoked([], 'The person has to be there to sign in', true)
 const OUR_APP = operator([], 'The vendor does not accept our app')
+const GOOGLE_CLIENT = operator(
+  [],
+  'Our client id or secret is wrong, or the client was deleted',
+  'Compare GOOGLE_CLIENT_ID and GOOGLE_CLIENT_SECRET with the client in the Google Cloud console (Google Auth Platform, Clients).',
+)
+const GOOGLE_REDIRECT = operator(
+  [],
+  'Our redirect address is not registered',
+  'Add it to the authorized redirect URIs of the client, letter by letter and without a slash at its end; `calstream doctor` prints it.',
+)
 const ENDED = revoked([], 'The grant has ended or was taken back')
 
 /** Google's own texts beside `invalid_grant` for a grant that never comes back. */
@@ -229,6 +256,8 @@ function microsoftWord({ status, error, numbers }: Refusal): GrantWord | null {
 
 function googleWord({ status, error, subtype, description }: Refusal): GrantWord | null {
   if (error === undefined) return null
+  if (error === 'redirect_uri_mismatch') return GOOGLE_REDIRECT
+  if (/^(?:invalid|deleted|disabled)_client$/.test(error)) return GOOGLE_CLIENT
   if (CLIENT_WORDS.has(error) || error === 'unauthorized_client') return OUR_APP
   if (error === 'admin_policy_enforced')
     return admin([], 'A policy of the organization does not let the app in', 'allow the app')

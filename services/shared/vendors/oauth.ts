@@ -71,6 +71,14 @@ export interface OAuthSettings {
   readonly tokenParameters: Readonly<Record<string, string>>
 }
 
+/** Why a vendor gives an access token alone, and what to do. */
+const OFFLINE_TODO: Readonly<Record<VendorName, string>> = {
+  google:
+    'It gives one only to a consent page that is asked with access_type=offline and prompt=consent: GOOGLE_AUTH_URL has to be the bare address of that page. Correct it, and let the person connect again.',
+  microsoft:
+    'It gives one only with the permission offline_access: add it to the delegated permissions of the app (API permissions, Microsoft Graph), and let the person connect again.',
+}
+
 type OAuthClient = Pick<Vendor, 'approvalUrl' | 'consentUrl' | 'exchangeCode' | 'refresh' | 'revoke'>
 
 /** RFC 6749 §A.12, §A.17: visible ASCII; a line end in one would be a header of its own. */
@@ -258,7 +266,10 @@ function codeGrantOf(settings: OAuthSettings, data: unknown, now: Micros): CodeG
   const { vendor, needed, plainScope } = settings
   const { refreshToken, ...grant } = grantOf(settings, data, now)
   if (refreshToken === null) {
-    throw new Failure('vendor/access-denied', `${vendor} gave no lasting access to this account.`)
+    throw new Failure(
+      'vendor/no-offline-access',
+      `${vendor} gave no refresh token. ${OFFLINE_TODO[settings.name]}`,
+    )
   }
   // RFC 6749 §5.1: without `scope` it is the one that was asked for.
   const given = new Set((grant.scope ?? '').split(/\s+/).map(plainScope))
@@ -298,8 +309,10 @@ export function failureOfGrant(
   const code = codeOfGrant(refusal, meant, purpose)
   const number = meant?.number ?? refusal.numbers[0]
   const named = number === undefined ? reasonWord(refusal.error) : `(AADSTS${number})`
+  // A refused exchange is told to the person by a page; what our app lacks only an operator can mend.
+  const isTold = purpose === 'refresh' || meant?.code === 'vendor/client-rejected'
   const text =
-    meant === null || purpose !== 'refresh'
+    meant === null || !isTold
       ? `${settings.vendor}'s token endpoint answered ${answer.status} ${named}.`
       : `${settings.vendor}: ${meant.says} ${named}. ${todoOf(meant, settings)}`
   return new Failure(code, text, { retryAt, number, mayHeal: meant?.mayHeal ?? true })

@@ -2,11 +2,15 @@
 import { z } from 'zod'
 import { httpUrl, keyringText, secretText, text, wholeNumber } from '#shared/process/settings.ts'
 
+const PUBLIC_ADDRESS = "the https address under which vendors and people's browsers reach the ingress"
+
 export const channelEnv = {
   CHANNEL_TOKEN_KEYS: keyringText(
     'kid:key pairs, separated by commas, each key 32 random bytes as base64; the first one signs',
   ),
-  PUBLIC_URL: httpUrl('address under which vendors reach the ingress'),
+  PUBLIC_URL: httpUrl(PUBLIC_ADDRESS)
+    .refine((url) => !/[?#]/.test(url), { error: 'it has a query or a fragment' })
+    .describe(PUBLIC_ADDRESS),
 }
 
 export const googleEnv = {

@@ -17,6 +17,8 @@ const service = (name: ServiceLook['name'], change: Partial<ServiceLook> = {}): 
   state: 'ready',
   problems: [],
   vendorsLeftAlone: [],
+  keys: [],
+  aheadMs: null,
   ...change,
 })
 const BACKLOG = {
