@@ -41,7 +41,7 @@ const CODES_OF = {
     'internal/defect',
   ],
   judge: ['vendor/account-refused', 'vendor/no-mailbox', 'vendor/token-refused'],
-  park: ['vendor/grant-revoked', 'vendor/access-denied', 'vendor/admin-required'],
+  park: ['vendor/grant-revoked', 'vendor/access-denied', 'vendor/admin-required', 'vendor/no-offline-access'],
   'check-list': ['vendor/calendar-gone'],
   'dead-letter': ['kafka/rejected', 'message/unreadable'],
   abandon: ['store/outcome-unknown', 'store/fence-lost'],

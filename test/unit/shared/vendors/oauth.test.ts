@@ -156,7 +156,7 @@ describe('a code', () => {
 
   test('a grant that does not last is no grant', async () => {
     const { oauth } = await endpoint(200, { ...GRANT, refresh_token: undefined })
-    expect((await failureOf(oauth.exchangeCode(CODE, signal))).code).toBe('vendor/access-denied')
+    expect((await failureOf(oauth.exchangeCode(CODE, signal))).code).toBe('vendor/no-offline-access')
   })
 
   test('an identity token that nobody asked for costs nothing', async () => {
