@@ -24,6 +24,7 @@ const KEY = Buffer.alloc(32, 7).toString('base64')
 const OTHER_KEY = Buffer.alloc(32, 8).toString('base64')
 const CODE = { code: 'c', codeVerifier: 'v', redirectUri: 'http://127.0.0.1:9/back' }
 const GRANT = {
+  token_type: 'Bearer',
   access_token: 'a',
   expires_in: 3599,
   scope: 'https://www.googleapis.com/auth/calendar.readonly',

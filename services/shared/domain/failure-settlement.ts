@@ -100,6 +100,7 @@ function isOfCalendar({ code, kind, scope }: Met): boolean {
 const OF_CONNECTION: ReadonlySet<FailureCode> = new Set([
   'vendor/grant-revoked',
   'vendor/admin-required',
+  'vendor/no-offline-access',
   'vendor/client-rejected',
   'credentials/unreadable',
   'store/contention',

@@ -100,8 +100,8 @@ const INTERNAL = [
 ] as const
 
 /**
- * What the brokers are told to do and cannot, being too few; pure. A topic of theirs that exists was
- * made and is not judged. `told` are the settings of one broker.
+ * What the brokers are told to do and cannot, being too few; pure. A topic of theirs that exists
+ * was made and is not judged. `told` are the settings of one broker.
  */
 export function brokerProblems(
   brokers: number,
@@ -185,7 +185,7 @@ export function topicProblems(plan: TopicPlan, found: TopicFound): readonly stri
       `${plan.name} has ${found.replication} replica(s) instead of ${plan.replication}. Raise it with \`kafka-reassign-partitions.sh\`.`,
     )
   const inSync = Number(found.config.get('min.insync.replicas'))
-  if (inSync > found.replication)
+  if (inSync > found.replication && found.replication >= plan.replication)
     problems.push(
       `${plan.name} has ${found.replication} replica(s) and wants ${inSync} in sync, so it takes no record. Set it: \`kafka-configs.sh --alter --entity-type topics --entity-name ${plan.name} --add-config min.insync.replicas=${found.replication}\`; or run ${inSync} brokers.`,
     )

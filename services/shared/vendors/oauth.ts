@@ -309,7 +309,7 @@ export function failureOfGrant(
   const code = codeOfGrant(refusal, meant, purpose)
   const number = meant?.number ?? refusal.numbers[0]
   const named = number === undefined ? reasonWord(refusal.error) : `(AADSTS${number})`
-  // A refused exchange is told to the person by a page; what our app lacks only an operator can mend.
+  // A page tells the person of a refused exchange; what our app lacks an operator mends.
   const isTold = purpose === 'refresh' || meant?.code === 'vendor/client-rejected'
   const text =
     meant === null || !isTold

@@ -13,7 +13,7 @@ export function startPath(vendor: VendorName): string {
   return `/api/auth/${vendor}/calendar`
 }
 
-/** Where a person comes back to: the redirect address, exactly as it is registered at the vendor. */
+/** The redirect address, where a person comes back to, as it is registered at the vendor. */
 export function callbackPath(vendor: VendorName): string {
   return `${startPath(vendor)}/callback`
 }
