@@ -158,9 +158,9 @@ async function askAsGraph(url: string): Promise<void> {
       `PUBLIC_URL cannot be reached from here (${looked.problem}), so vendors may not ring`,
       remedy,
     )
-  const { status, text, json } = looked.seen
+  const { status, text } = looked.seen
   const isEcho = status === 200 && text === PROBE
-  if (!isEcho && !OURS.safeParse(json()).success)
+  if (!isEcho && !OURS.safeParse(looked.seen.json()).success)
     throw new Red(`what answers at PUBLIC_URL (${status}) is not the ingress, so vendors cannot ring`, remedy)
 }
 

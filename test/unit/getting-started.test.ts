@@ -37,10 +37,9 @@ test('the scopes of Google are those of the page', () => {
 
 test('the permissions of Microsoft are those of the page', () => {
   const rows = section('3. Microsoft').match(/^ *\| `[\w.]+` \| .+\|$/gm) ?? []
-  const named = rows
-    .map((row) => /`([\w.]+)`/.exec(row)?.[1])
-    .filter((name) => /^[A-Z]\w+\.Read$|^offline/.test(name ?? ''))
-  expect(named.toSorted()).toEqual(scopesOf('microsoft').toSorted())
+  const named = rows.map((row) => /`([\w.]+)`/.exec(row)?.[1] ?? '')
+  const permissions = named.filter((name) => /^[A-Z]\w+\.Read$|^offline/.test(name))
+  expect(permissions.toSorted()).toEqual(scopesOf('microsoft').toSorted())
 })
 
 describe.each(['google', 'microsoft'] as const)('%s', (vendor) => {

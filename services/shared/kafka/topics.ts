@@ -113,11 +113,10 @@ export function brokerProblems(
     if (tooMany.length === 0 || existing.has(topic)) return []
     const wants = tooMany.map(([key]) => `${key}=${told.get(key)}`).join(' and ')
     const fix = Object.entries(settings).map(([key, value]) => `${key}=${value}`)
+    const there = brokers === 1 ? '1 broker' : `${brokers} brokers`
+    const enough = Math.max(...tooMany.map(([key]) => Number(told.get(key))))
     return [
-      `${topic} cannot be made: the broker has ${wants}, and there is ${brokers === 1 ? '1 broker' : `${brokers} brokers`}; ${needed}. Set ${fix.join(' and ')} in the broker's settings and restart it, or run ${tooMany
-        .map(([key]) => told.get(key))
-        .toSorted()
-        .at(-1)} brokers.`,
+      `${topic} cannot be made: the broker has ${wants}, and there is ${there}; ${needed}. Set ${fix.join(' and ')} in the broker's settings and restart it, or run ${enough} brokers.`,
     ]
   })
 }

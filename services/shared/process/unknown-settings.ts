@@ -73,9 +73,9 @@ function nearestTo(name: string, known: readonly string[]): { nearest: string; d
 /** Levenshtein's: how many letters are to be put in, taken out or changed. */
 function editDistance(a: string, b: string): number {
   let row = Array.from({ length: b.length + 1 }, (_, column) => column)
-  for (const [line, letter] of [...a].entries()) {
+  for (const [line, letter] of a.split('').entries()) {
     const next = [line + 1]
-    for (const [column, other] of [...b].entries()) {
+    for (const [column, other] of b.split('').entries()) {
       const changed = (row[column] ?? 0) + (letter === other ? 0 : 1)
       next.push(Math.min(changed, (row[column + 1] ?? 0) + 1, (next[column] ?? 0) + 1))
     }
