@@ -28,6 +28,7 @@ const DOORS: Record<string, readonly string[]> = {
   'shared/boot': ['schemas', ...BELOW_BOOT],
   ...Object.fromEntries([...SERVICES, 'cli'].map((name) => [name, ALL_SHARED])),
   'infra/simulator': [],
+  'infra/image': [],
   'infra/stack': [
     'schemas',
     'shared/domain',
@@ -143,7 +144,7 @@ function roomOf(file: string): string | null {
   if (shared?.[1]) return shared[1]
   const service = /^services\/([a-z]+)\//.exec(file)
   if (service?.[1] && service[1] !== 'shared') return service[1]
-  const infra = /^(infra\/(?:simulator|stack|demo|oracle|dev))\//.exec(file)
+  const infra = /^(infra\/(?:simulator|image|stack|demo|oracle|dev))\//.exec(file)
   if (infra?.[1]) return infra[1]
   return file.startsWith('schemas/') ? 'schemas' : null
 }

@@ -1,21 +1,20 @@
 // The command `calstream`: runs the services and operates them. Every command ends with 0
 // when it did what it says, and loads only what it needs: a relay must not pay for the
 // vendors' SDKs in memory.
-import { readFileSync } from 'node:fs'
 import { Command, CommanderError } from 'commander'
-import { z } from 'zod'
 import type { AllowOptions } from './allow.ts'
 import { installation, SERVICES, serviceSettings } from './config.ts'
 import type { ListOptions } from './connections.ts'
 import type { DeadLetterOptions, ReplayOptions } from './dead-letters.ts'
 import { complain, createOutput } from './output.ts'
 import { explain, UserError } from '#shared/process/user-error.ts'
+import { VERSION } from '#shared/process/version.ts'
 import type { TailOptions } from './tail.ts'
 
 const program = new Command('calstream')
   .description('Keeps calendars in Postgres and publishes every change as an ordered stream on Kafka.')
   .option('--json', 'print results as JSON')
-  .version(versionOf(), '-V, --version')
+  .version(VERSION, '-V, --version')
   .configureHelp({ showGlobalOptions: true })
   .showHelpAfterError('(calstream --help lists the commands, and --help after a command its options.)')
   .exitOverride()
@@ -250,8 +249,3 @@ try {
 // What a part that does not answer still owes us (a socket, a timer) keeps no one waiting; a
 // service says itself when it is done.
 if (!['all', ...SERVICES].includes(program.args[0] ?? '')) process.exit()
-
-function versionOf(): string {
-  const file = new URL('../../package.json', import.meta.url)
-  return z.object({ version: z.string() }).parse(JSON.parse(readFileSync(file, 'utf8'))).version
-}

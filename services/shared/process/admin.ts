@@ -1,12 +1,13 @@
-// The operators' port of a process: /livez (the process answers), /readyz (its dependencies do too)
-// and /metrics. Invariant: an answer comes within CHECK_MAX_MS whatever the dependencies do, and no
-// check runs twice at a time.
+// The operators' port of a process: /livez (the process answers), /readyz (its dependencies do too,
+// and which version it is) and /metrics. Invariant: an answer comes within CHECK_MAX_MS whatever
+// the dependencies do, and no check runs twice at a time.
 import { createServer, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { listenProblem } from './listening.ts'
 import type { Logger } from './log.ts'
 import { atMost } from './loop.ts'
 import type { Telemetry } from './telemetry.ts'
+import { VERSION } from './version.ts'
 
 /** null when the dependency works, otherwise what is wrong with it. */
 export type Check = () => Promise<string | null>
@@ -47,7 +48,8 @@ export async function startAdmin(
       const results = await Promise.all(checks.map(async ({ name, check }) => [name, await check()] as const))
       const ready = results.every(([, problem]) => problem === null)
       const dependencies = Object.fromEntries(results.map(([name, problem]) => [name, problem ?? 'ok']))
-      send(response, ready ? 200 : 503, { status: ready ? 'ready' : 'not ready', dependencies })
+      const status = ready ? 'ready' : 'not ready'
+      send(response, ready ? 200 : 503, { status, version: VERSION, dependencies })
     },
     '/metrics': async (response) => {
       const body = await options.telemetry.scrape()

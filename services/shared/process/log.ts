@@ -4,6 +4,7 @@
 import { isSpanContextValid, trace } from '@opentelemetry/api'
 import pino from 'pino'
 import { redact } from './redact.ts'
+import { VERSION } from './version.ts'
 
 export { registerSecret } from './redact.ts'
 
@@ -26,7 +27,7 @@ export function createLogger({ service, level, destination = standardOutput() }:
   return pino(
     {
       level,
-      base: { service, pid: process.pid },
+      base: { service, version: VERSION, pid: process.pid },
       timestamp: pino.stdTimeFunctions.isoTime,
       formatters: { level: (label) => ({ level: label }) },
       serializers: { err: describeError, error: describeError },

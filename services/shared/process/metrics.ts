@@ -115,6 +115,10 @@ export const metrics = {
   heldRequests: counter('calendar_sync_held', 'Refusals by a closed gate that were stored. Labels: gate'),
 
   lanes: gauge('calendar_sync_lanes', 'Connections with queued or running work. Labels: state'),
+  slotWaitSeconds: gauge(
+    'calendar_sync_slot_wait_seconds',
+    'How long the connection that waits longest for a slot has waited. Labels: slot (live, asked, backfill)',
+  ),
   lag: gauge(
     'calendar_sync_lag',
     'Records of a topic that the group has not committed. Labels: group, topic',
@@ -181,6 +185,9 @@ export const metrics = {
   ),
 
   postgresFailures: counter('calendar_sync_postgres_failures', 'Statements that failed. Labels: code'),
+
+  // Of the program, not of its work: named as programs name it, so that dashboards find it.
+  buildInfo: gauge('calstream_build_info', 'Always 1. Labels: version, node'),
 }
 
 /** Lets every instrument count into one more meter. Called by telemetry. */

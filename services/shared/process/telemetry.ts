@@ -29,7 +29,8 @@ import { Failure } from '#shared/domain/failure.ts'
 import { telemetryWanted } from './settings.ts'
 import type { Logger } from './log.ts'
 import { atMost } from './loop.ts'
-import { bindMetrics, unbindMetrics } from './metrics.ts'
+import { bindMetrics, metrics, unbindMetrics } from './metrics.ts'
+import { VERSION } from './version.ts'
 
 export interface Telemetry extends AsyncDisposable {
   /** All metrics in the text format of Prometheus (0.0.4). */
@@ -155,6 +156,7 @@ function start(service: string, logger: Logger | undefined): Running {
   bindMetrics(provider.getMeter(TRACER))
   const sdk = telemetryWanted() ? startSdk(service, logger) : null
   if (sdk) bindMetrics(metricsApi.getMeter(TRACER))
+  metrics.buildInfo.record(1, { version: VERSION, node: process.versions.node })
   const bare = hasTracer() ? null : startBare()
   return {
     users: 0,
@@ -180,7 +182,9 @@ function start(service: string, logger: Logger | undefined): Running {
  */
 function startSdk(service: string, logger: Logger | undefined): Sdk {
   const { startNodeSdk } = createRequire(import.meta.url)('@opentelemetry/sdk-node') as typeof SdkNode
-  const sdk = startNodeSdk({ resourceAttributes: { 'service.name': `calstream-${service}` } })
+  const sdk = startNodeSdk({
+    resourceAttributes: { 'service.name': `calstream-${service}`, 'service.version': VERSION },
+  })
   // The SDK prints to the console; our output is JSON, and a missing collector is no error of ours.
   const report = (message: string) => logger?.warn({ telemetry: message }, 'OpenTelemetry reports a problem')
   diag.setLogger(

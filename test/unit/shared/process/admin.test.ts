@@ -2,6 +2,7 @@
 import { describe, expect, test } from 'vitest'
 import { type Check, startAdmin } from '#shared/process/admin.ts'
 import { createLogger } from '#shared/process/log.ts'
+import { VERSION } from '#shared/process/version.ts'
 
 const logger = createLogger({ service: 'test', level: 'silent' })
 const telemetry = { scrape: async () => 'calendar_sync_runs_total 1\n' }
@@ -14,7 +15,11 @@ describe('the admin port', () => {
     await using admin = await open({ postgres: async () => null, kafka: async () => null })
     const answer = await get(admin.port, '/readyz')
     expect(answer.status).toBe(200)
-    expect(await answer.json()).toEqual({ status: 'ready', dependencies: { postgres: 'ok', kafka: 'ok' } })
+    expect(await answer.json()).toEqual({
+      status: 'ready',
+      version: VERSION,
+      dependencies: { postgres: 'ok', kafka: 'ok' },
+    })
   })
 
   test('answers 503 and says what is wrong with each dependency, thrown or told', async () => {

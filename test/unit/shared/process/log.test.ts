@@ -6,6 +6,7 @@ import { Failure } from '#shared/domain/failure.ts'
 import { Secret } from '#shared/process/secret.ts'
 import { createLogger, registerSecret } from '#shared/process/log.ts'
 import { inSpan, startTelemetry } from '#shared/process/telemetry.ts'
+import { VERSION } from '#shared/process/version.ts'
 
 function collect(level = 'info') {
   const lines: string[] = []
@@ -18,12 +19,17 @@ function collect(level = 'info') {
 }
 
 describe('a log line', () => {
-  test('is one line of JSON with time, level, service and message, whatever control characters it holds', () => {
+  test('is one line of JSON with time, level, service, version and message, whatever control characters it holds', () => {
     const { logger, lines, last } = collect()
     logger.info({ title: 'a\nb\u001b[31m\u2028' }, 'first\r\nsecond')
     expect(lines).toHaveLength(1)
     for (const control of ['\n', '\r', '\u001b']) expect(lines[0]?.trimEnd()).not.toContain(control)
-    expect(last()).toMatchObject({ level: 'info', service: 'test', msg: 'first\r\nsecond' })
+    expect(last()).toMatchObject({
+      level: 'info',
+      service: 'test',
+      version: VERSION,
+      msg: 'first\r\nsecond',
+    })
     expect(Date.parse(String(last()['time']))).toBeGreaterThan(0)
   })
 

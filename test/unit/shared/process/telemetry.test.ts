@@ -9,6 +9,7 @@ import { describe, expect, test } from 'vitest'
 import { metrics } from '#shared/process/metrics.ts'
 import { currentTraceparent, inSpan, startTelemetry } from '#shared/process/telemetry.ts'
 import { COMPILED } from '../../../support/compiled.ts'
+import { VERSION } from '#shared/process/version.ts'
 
 const TRACEPARENT = /^00-([0-9a-f]{32})-([0-9a-f]{16})-0[01]$/
 const REMOTE = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01'
@@ -78,12 +79,13 @@ describe('the metrics', () => {
         'calendar_sync_freshness_seconds_bucket{le="0.25"} 0',
         'calendar_sync_freshness_seconds_bucket{le="0.5"} 1',
         'calendar_sync_outbox_backlog 7',
+        `calstream_build_info{version="${VERSION}",node="${process.versions.node}"} 1`,
       ]),
     )
     expect(lines.filter((line) => /otel_scope|target_info/.test(line))).toEqual([])
   })
 
-  test('all begin with calendar_sync_', async () => {
+  test('all begin with calendar_sync_, but for the one that tells of the program', async () => {
     await using telemetry = startTelemetry({ service: 'test' })
     for (const instrument of Object.values(metrics)) {
       if ('add' in instrument) instrument.add(1)
@@ -91,7 +93,7 @@ describe('the metrics', () => {
     }
     const names = [...(await telemetry.scrape()).matchAll(/^# TYPE (\S+)/gm)].map((match) => match[1])
     expect(names).toHaveLength(Object.keys(metrics).length)
-    expect(names.filter((name) => !name?.startsWith('calendar_sync_'))).toEqual([])
+    expect(names.filter((name) => !name?.startsWith('calendar_sync_'))).toEqual(['calstream_build_info'])
   })
 
   test('are counted once when several services share a process, until the last one stops', async () => {
@@ -125,7 +127,9 @@ describe('export', () => {
     expect(result.code, result.text).toBe(0)
     expect([...paths].toSorted()).toEqual(expect.arrayContaining(['/v1/metrics', '/v1/traces']))
     // In protobuf as in JSON a text stands as it is.
-    expect(Buffer.concat(bodies).toString('latin1')).toContain('sync.claimed')
+    const sent = Buffer.concat(bodies).toString('latin1')
+    expect(sent).toContain('sync.claimed')
+    expect(sent).toMatch(new RegExp(`service\\.version.{1,6}${RegExp.escape(VERSION)}`, 's'))
     expect(result.text).toMatch(/traceparent 00-/)
     expect(result.text).toContain('calendar_sync_runs_total 1')
   })
