@@ -30,7 +30,7 @@ export interface QueuedRequest extends LaneRequest, UnitRequest {
 
 export interface SyncRequestDeps extends IntakeDeps {
   readonly codec: Codec
-  readonly lanes: Pick<Lanes<QueuedRequest>, 'add' | 'withdraw' | 'counts'>
+  readonly lanes: Pick<Lanes<QueuedRequest>, 'add' | 'withdraw' | 'counts' | 'waits'>
 }
 
 /** Puts what rings into its lane, and takes back what came from a partition that was lost. */
@@ -51,6 +51,8 @@ export function openSyncRequests(open: OpenConsumer, deps: SyncRequestDeps): Int
     lost: (sources) => sources.forEach((source) => lanes.withdraw(source)),
     observe() {
       for (const [state, count] of Object.entries(lanes.counts())) metrics.lanes.record(count, { state })
+      for (const [slot, ms] of Object.entries(lanes.waits()))
+        metrics.slotWaitSeconds.record(ms / 1000, { slot })
     },
     steps: {
       buried: 'sync.buried',

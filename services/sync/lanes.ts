@@ -91,13 +91,20 @@ export interface Lanes<R extends LaneRequest> extends Disposable {
   drain(graceMs: number): Promise<void>
   /** Lanes by state, as the metric calls it: one that pauses is `resting`. */
   counts(): Readonly<Record<'ready' | 'running' | 'resting', number>>
+  /**
+   * By kind of slot: for how many ms the lane that waits longest for one has waited. 0 where none
+   * waits, and while all pause for an outage, since more slots would not help then.
+   */
+  waits(): Readonly<Record<Slot, number>>
 }
+
+type Slot = LaneRequest['urgency'] | 'backfill'
 
 interface Lane<R> {
   readonly key: string
   readonly bulkhead: string
   queue: R[]
-  slot: LaneRequest['urgency'] | 'backfill'
+  slot: Slot
   state: 'ready' | 'running' | Pause
   /** performance.now() at which the state began, or for `due` at which it ends. */
   at: number
@@ -106,7 +113,7 @@ interface Lane<R> {
 
 const TICK_MS = 100
 /** Which lane gets a free slot first. */
-const RANKS: Readonly<Record<Lane<never>['slot'], number>> = { live: 0, asked: 1, backfill: 2 }
+const RANKS: Readonly<Record<Slot, number>> = { live: 0, asked: 1, backfill: 2 }
 /**
  * A claim costs a short transaction, reading a whole calendar about ten of them and more in the
  * relay: so what is asked may take this many slots for each of a backfill's, and 500 first syncs
@@ -179,6 +186,15 @@ class LaneTable<R extends LaneRequest> implements Lanes<R> {
     const running = this.#units.size
     const paused = this.#paused.size
     return { ready: this.#lanes.size - running - paused, running, resting: paused }
+  }
+
+  waits(): Record<Slot, number> {
+    const waits = { live: 0, asked: 0, backfill: 0 }
+    if (this.#isSuspended) return waits
+    const now = performance.now()
+    for (const [first] of this.#ready.values())
+      if (first) waits[first.slot] = Math.max(waits[first.slot], now - first.at)
+    return waits
   }
 
   [Symbol.dispose](): void {

@@ -12,6 +12,7 @@ export const WRITTEN_PAGES: readonly string[] = [
   'SECURITY.md',
   'CHANGELOG.md',
   'schemas/README.md',
+  'infra/kubernetes/README.md',
   ...pagesIn('docs').filter((page) => !GENERATED.includes(path.basename(page))),
   ...pagesIn('docs/adr'),
 ]

@@ -44,6 +44,7 @@ function world(partitions = 1) {
       add: (doorbell) => void lane.push(doorbell),
       withdraw: (source) => void withdrawn.push(source),
       counts: () => ({ ready: lane.length, running: 0, resting: 0 }),
+      waits: () => ({ live: 0, asked: 0, backfill: 0 }),
     },
   })
   return { kafka, lane, withdrawn, intake }

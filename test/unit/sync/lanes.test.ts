@@ -132,6 +132,22 @@ describe('a lane', () => {
     await running[0]!.end(BLOCKED)
     expect(seen.blocked).toBe(2)
   })
+
+  test('tells how long the one that waits longest for a slot has waited, and nothing while all pause', async () => {
+    const { lanes, ring, ask, running } = world({ slots: 1 })
+    ring('a1')
+    expect(lanes.waits()).toEqual({ live: 0, asked: 0, backfill: 0 })
+    ring('b1')
+    await eventually('b has waited', () => lanes.waits().live > 50)
+    ring('c1')
+    ask('d1')
+    const { live, asked, backfill } = lanes.waits()
+    expect(live).toBeGreaterThan(50)
+    expect(asked).toBeLessThan(live)
+    expect(backfill).toBe(0)
+    await running[0]!.end(BLOCKED)
+    expect(lanes.waits()).toEqual({ live: 0, asked: 0, backfill: 0 })
+  })
 })
 
 describe('the end of a unit', () => {
