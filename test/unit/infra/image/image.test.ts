@@ -1,5 +1,5 @@
 // The image's files, made by the Dockerfile's own lines: they are few, nothing that runs is
-// missing, and the bill of materials names each package. No engine is needed, and no layer is shown.
+// missing, and the bill of materials names each package. There is no engine, and so no layer.
 import { execFile } from 'node:child_process'
 import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import path from 'node:path'
