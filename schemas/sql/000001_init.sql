@@ -1,4 +1,5 @@
 -- Up Migration
+-- compatible-with: 000001
 -- Tables of calstream. Forward only: a change is a new file. Seconds of drift between processes do
 -- not matter here: every time that decides something is read from calstream_now() on this server.
 

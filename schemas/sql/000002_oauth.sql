@@ -1,4 +1,5 @@
 -- Up Migration
+-- compatible-with: 000002
 -- Connecting accounts by OAuth, disconnecting them, and how fresh each calendar is.
 
 -- One row per link that an app asked for, over its whole life: link followed, consent given,

@@ -1,4 +1,5 @@
 -- Up Migration
+-- compatible-with: 000003
 -- What the scheduler has to remember about channels, calendar lists and disconnected accounts.
 
 -- What vendors said about channels, or what notifications gave away, from the ingress to the

@@ -1,4 +1,5 @@
 -- Up Migration
+-- compatible-with: 000004
 -- Calls to vendors: what was taken of each quota, and until when a vendor wants silence. Shared by
 -- every process that calls. Unlogged: it holds minutes of state that is rebuilt by itself, so a
 -- call costs no flush of the log; a crash of the server empties it, and the backoff of each

@@ -1,4 +1,5 @@
 -- Up Migration
+-- compatible-with: 000005
 -- A notice belongs to the connection whose token told it: who holds a token of one connection
 -- cannot stand before the notice of another's channel.
 alter table channel_notices drop constraint channel_notices_pkey;

@@ -1,4 +1,5 @@
 -- Up Migration
+-- compatible-with: 000006
 -- Less behind each wall: what a role does not need, it may not do.
 
 -- The ingress faces the network and holds the keys. It replaces credentials and never reads one:

@@ -1,4 +1,5 @@
 -- Up Migration
+-- compatible-with: 000007
 -- A link and all its tries are one row: whoever did not get through tries again under the next
 -- number, in the same browser, until one try connected an account or the hour of the link is over.
 -- So no number of callbacks makes a row.

@@ -1,4 +1,5 @@
 -- Up Migration
+-- compatible-with: 000008
 -- Erased means erased: what told who the account was goes with its credentials.
 
 alter table external_calendar_connections

@@ -1,4 +1,5 @@
 -- Up Migration
+-- compatible-with: 000009
 -- A calendar fails alone: its failures, its backoff and what it owes stand in its own
 -- row. The columns of the connection with the same names tell of the account, or of
 -- all its calendars at once.

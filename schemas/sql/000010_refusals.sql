@@ -1,4 +1,5 @@
 -- Up Migration
+-- compatible-with: 000010
 -- Nothing irreversible follows from one answer of a vendor: what was refused, since when, and what
 -- parked connections wait for.
 

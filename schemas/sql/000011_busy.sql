@@ -1,4 +1,5 @@
 -- Up Migration
+-- compatible-with: 000011
 -- What an event says of the person: busy is the vendor's busy, and a question may judge otherwise.
 
 alter table external_calendar_events

@@ -1,4 +1,5 @@
 -- Up Migration
+-- compatible-with: 000012
 -- What the list of calendars and the channels tell, kept so that nothing follows from one look.
 
 alter table external_calendars

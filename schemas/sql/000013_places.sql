@@ -1,4 +1,5 @@
 -- Up Migration
+-- compatible-with: 000013
 -- A place of a calendar ages, and a way of listing that leads nowhere is left.
 
 alter table external_calendars

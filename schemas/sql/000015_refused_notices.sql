@@ -1,4 +1,5 @@
 -- Up Migration
+-- compatible-with: 000015
 -- A channel under whose id everything is refused tells nothing, so its calendar is polled.
 
 alter table channel_notices drop constraint channel_notices_kind_known;

@@ -9,7 +9,8 @@ import { createLogger } from '#shared/process/log.ts'
 import { verifySchemas } from '#shared/kafka/schemas.ts'
 import { verifyTopics } from '#shared/kafka/topics.ts'
 import { CONSOLE_USER, isDefaultLoginOpen } from '#shared/gates/unleash-console.ts'
-import { pendingMigrations } from '#shared/store/migrate.ts'
+import { lookAtTables } from '#shared/store/migrate.ts'
+import { tableProblem } from '#shared/store/table-set.ts'
 import { countFailures } from '#shared/store/status.ts'
 import { createVendors } from '#shared/vendors/index.ts'
 import type { VendorName } from '#shared/domain/ids.ts'
@@ -162,9 +163,12 @@ async function schemas(env: NodeJS.ProcessEnv): Promise<string> {
 
 async function tables(env: NodeJS.ProcessEnv): Promise<string> {
   const config = readEnv(z.object(postgresEnv), urlOf('migrate', env))
-  const pending = await pendingMigrations(config.POSTGRES_URL)
-  if (pending.length > 0) throw new Red(`missing migrations: ${pending.join(', ')}`, 'calstream migrate')
-  return 'tables are up to date'
+  const found = await lookAtTables(config.POSTGRES_URL)
+  const problem = tableProblem(found)
+  const remedy = found.incompatible.length > 0 ? 'use the newer version' : 'calstream migrate'
+  if (problem !== null) throw new Red(problem, remedy)
+  if (found.newer.length === 0) return 'tables are up to date'
+  return `tables are newer than this version, which works with them: ${found.newer.join(', ')}`
 }
 
 /** A gate that is off is a decision and no fault; it is told all the same. */

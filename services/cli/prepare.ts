@@ -21,19 +21,25 @@ const rolePasswords = z.record(z.string(), z.string().min(1))
 
 /**
  * Applies missing migrations and, from CALSTREAM_ROLE_PASSWORDS_FILE (JSON, role → password), sets
- * the passwords of the roles.
+ * the passwords of the roles. Newer tables that this version works with are told and left alone.
  */
 export async function prepareTables(env: NodeJS.ProcessEnv, output: Output): Promise<void> {
   const config = readEnv(z.object({ ...postgresEnv, ...migrateEnv }), urlOf('migrate', env))
   const file = config.CALSTREAM_ROLE_PASSWORDS_FILE
-  const applied = await migrate({
+  const { applied, newer } = await migrate({
     url: config.POSTGRES_URL,
+    rolePrefix: config.POSTGRES_ROLE_PREFIX,
     ...(file ? { rolePasswords: readPasswords(file) } : {}),
   })
-  output.rows(
-    applied.map((migration) => ({ applied: migration })),
-    'The tables are up to date.',
-  )
+  if (newer.length === 0 || output.isJson)
+    output.rows(
+      [...applied.map((name) => ({ applied: name })), ...newer.map((name) => ({ newer: name }))],
+      'The tables are up to date.',
+    )
+  else
+    output.line(
+      `The tables are newer than this version (${newer.join(', ')}), which works with them. Nothing was changed.`,
+    )
 }
 
 /** The passwords by role. Throws a UserError that tells nothing of what is in the file. */

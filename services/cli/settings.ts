@@ -18,7 +18,7 @@ export const topicsEnv = {
   KAFKA_PARTITIONS: wholeNumber(PARTITIONS, { min: 1, max: 1_000 }).optional(),
 }
 
-export const migrateEnv = { CALSTREAM_ROLE_PASSWORDS_FILE: text(PASSWORDS_FILE).optional() }
+export const migrateEnv = { ...rolePrefixEnv, CALSTREAM_ROLE_PASSWORDS_FILE: text(PASSWORDS_FILE).optional() }
 
 /** Where `status` and `doctor` look at the services; `lookAtServices` reads them. */
 const placesEnv = Object.fromEntries(

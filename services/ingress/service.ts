@@ -79,6 +79,7 @@ export async function startIngress(
   // out of the balancer for a database outage would refuse them.
   const adminPort = await service.admin({
     stopping: async () => (stopping || signal.aborted ? 'the ingress is stopping' : null),
+    tables: service.checks.tables,
     gates: service.checks.gates,
     kafka: service.checks.kafka,
   })

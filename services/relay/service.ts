@@ -1,5 +1,6 @@
 // The relay's wiring: leases decide which shards, the shard loops drain them.
 import { openService } from '#shared/boot/open-service.ts'
+import { transactionalIdOf } from '#shared/domain/ids.ts'
 import { openCommitWatch, openTransactionalProducer } from '#shared/kafka/open.ts'
 import { leaseOwner } from '#shared/process/identity.ts'
 import { firstProblem } from '#shared/process/loop.ts'
@@ -34,7 +35,7 @@ export async function startRelay(
     logger,
     openProducer: (shard) =>
       openTransactionalProducer(
-        { ...kafka, transactionalId: `relay-${shard}`, timeoutMs: TRANSACTION_TIMEOUT_MS, watch },
+        { ...kafka, transactionalId: transactionalIdOf(shard), timeoutMs: TRANSACTION_TIMEOUT_MS, watch },
         logger,
       ),
     fenced: (lease) => shards.drop(lease),
@@ -54,6 +55,7 @@ export async function startRelay(
   })
   const adminPort = await service.admin({
     postgres: async () => firstProblem([leases, looks]),
+    tables: service.checks.tables,
     kafka: service.checks.kafka,
   })
   return service.running({ adminPort })

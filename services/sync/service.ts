@@ -48,6 +48,7 @@ export async function startSync(
   const adminPort = await service.admin({
     kafka: service.checks.kafka,
     postgres: () => deps.db.query('select 1').then(() => null),
+    tables: service.checks.tables,
     gates: service.checks.gates,
     work: async () => firstProblem([outage, intake]),
   })

@@ -19,7 +19,7 @@ import { cacheFolder } from '../../infra/stack/java-parts.ts'
 import { freePorts } from '../../infra/stack/ports.ts'
 import { runStatement } from '../../infra/stack/postgres.ts'
 import { ProcessLedger } from '../../infra/stack/processes.ts'
-import { newSecrets } from '../../infra/stack/secrets.ts'
+import { type DatabaseRole, newSecrets } from '../../infra/stack/secrets.ts'
 import { setAllowlist } from '#shared/gates/seed-toggles.ts'
 import {
   startService,
@@ -29,7 +29,7 @@ import {
   type StackEnv,
 } from '../../infra/stack/services.ts'
 import { simulatorAdmin, type SimulatorAdmin } from '../../infra/oracle/simulator-admin.ts'
-import type { TestStack } from '../support/test-stack.ts'
+import { roleName, testRoles, type TestStack } from '../support/test-stack.ts'
 
 const START_MS = 240_000
 
@@ -113,7 +113,7 @@ async function openDatabaseOf(stack: TestStack, name: string, owned: AsyncDispos
   owned.defer(async () => {
     await runStatement(stack.postgresUrl, `DROP DATABASE IF EXISTS ${name} WITH (FORCE)`)
   })
-  await migrate({ url: new Secret(urlOf(stack, name)), rolePasswords: { ...stack.rolePasswords } })
+  await migrate({ url: new Secret(urlOf(stack, name)), ...testRoles(stack) })
   return name
 }
 
@@ -182,11 +182,11 @@ function environmentOf(
   }
 }
 
-function urlOf(stack: TestStack, database: string, role?: string): string {
+function urlOf(stack: TestStack, database: string, role?: DatabaseRole): string {
   const url = new URL(stack.postgresUrl)
   url.pathname = `/${database}`
   if (role === undefined) return url.href
-  url.username = role
+  url.username = roleName(role)
   url.password = stack.rolePasswords[role] ?? ''
   return url.href
 }

@@ -8,9 +8,9 @@ import { Secret } from '#shared/process/secret.ts'
 import { migrate } from '#shared/store/migrate.ts'
 import { runStatement } from '../../infra/stack/postgres.ts'
 import type { DatabaseRole } from '../../infra/stack/secrets.ts'
-import type { TestStack } from './test-stack.ts'
+import { roleName, testRoles, type TestStack } from './test-stack.ts'
 
-export type { TestStack }
+export { roleName, testRoles, type TestStack }
 export { startOwnKafka, startOwnPostgres, startOwnRegistry, startOwnUnleash } from './own-components.ts'
 
 export interface TestDatabase extends AsyncDisposable {
@@ -41,7 +41,7 @@ export async function freshDatabase(label: string): Promise<TestDatabase> {
   await runStatement(stack.postgresUrl, `CREATE DATABASE ${pg.escapeIdentifier(name)} TEMPLATE ${template}`)
   // Rights on a database are not part of its template.
   await runStatement(stack.postgresUrl, `REVOKE ALL ON DATABASE ${pg.escapeIdentifier(name)} FROM PUBLIC`)
-  const roles = Object.keys(stack.rolePasswords).join(', ')
+  const roles = (Object.keys(stack.rolePasswords) as DatabaseRole[]).map(roleName).join(', ')
   await runStatement(stack.postgresUrl, `GRANT CONNECT ON DATABASE ${pg.escapeIdentifier(name)} TO ${roles}`)
   return {
     name,
@@ -64,7 +64,7 @@ function databaseUrl(stack: TestStack, database: string, role?: DatabaseRole): s
   const url = new URL(stack.postgresUrl)
   url.pathname = `/${database}`
   if (role === undefined) return url.href
-  url.username = role
+  url.username = roleName(role)
   url.password = stack.rolePasswords[role] ?? ''
   return url.href
 }
@@ -90,6 +90,6 @@ async function makeTemplate(stack: TestStack, template: string): Promise<void> {
   const draft = `${template}_draft`
   await runStatement(stack.postgresUrl, `DROP DATABASE IF EXISTS ${draft} WITH (FORCE)`)
   await runStatement(stack.postgresUrl, `CREATE DATABASE ${draft}`)
-  await migrate({ url: new Secret(databaseUrl(stack, draft)), rolePasswords: { ...stack.rolePasswords } })
+  await migrate({ url: new Secret(databaseUrl(stack, draft)), ...testRoles(stack) })
   await runStatement(stack.postgresUrl, `ALTER DATABASE ${draft} RENAME TO ${template}`)
 }

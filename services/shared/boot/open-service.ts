@@ -9,7 +9,7 @@ import { type Check, startAdmin } from '#shared/process/admin.ts'
 import type { Clock } from '#shared/process/clock.ts'
 import { keyMarks } from '#shared/process/keyring.ts'
 import { createLogger, type Logger } from '#shared/process/log.ts'
-import { type Loop, startLoop } from '#shared/process/loop.ts'
+import { atMost, type Loop, startLoop } from '#shared/process/loop.ts'
 import { metrics } from '#shared/process/metrics.ts'
 import { Secret } from '#shared/process/secret.ts'
 import type { adminEnv } from '#shared/process/settings.ts'
@@ -34,6 +34,9 @@ type WithGates = CommonConfig & Settings<typeof unleashEnv>
 type WithRegistry = CommonConfig & Settings<typeof registryEnv>
 type WithDatabase = CommonConfig & Settings<typeof postgresEnv>
 
+/** Below the 2 s in which /readyz answers. */
+const TABLES_MAX_MS = 1_000
+
 /** What a test gives instead of the real thing. */
 export interface Overrides {
   readonly gates?: Gates
@@ -52,11 +55,14 @@ export class Opening<Config extends CommonConfig> implements AsyncDisposable {
   readonly checks = {
     kafka: () => kafkaRoundTrip(this.kafka),
     gates: async () => this.#liveGates?.problem() ?? null,
+    tables: () => this.#lookAtTables(),
   } satisfies Record<string, Check>
   readonly #fullName: string
   readonly #signal: AbortSignal
   readonly #opened = new AsyncDisposableStack()
   #liveGates: LiveGates | null = null
+  #database: Database | null = null
+  #tablesProblem: string | null = null
 
   constructor(name: string, config: Config, signal: AbortSignal, level: string = config.LOG_LEVEL) {
     this.config = config
@@ -97,7 +103,28 @@ export class Opening<Config extends CommonConfig> implements AsyncDisposable {
   async database(this: Opening<WithDatabase>, poolMax: number): Promise<Database> {
     const { openDatabase } = await import('#shared/store/database.ts')
     const options = { url: this.config.POSTGRES_URL, applicationName: this.#fullName, poolMax }
-    return this.use(openDatabase(options, this.logger))
+    this.#database = this.use(openDatabase(options, this.logger))
+    return this.#database
+  }
+
+  /**
+   * Whether the database has the tables that this version needs. A Postgres that is away or late
+   * says nothing about its tables, so what was seen last stands: other checks tell of its absence,
+   * and the ingress does without it.
+   */
+  async #lookAtTables(): Promise<string | null> {
+    const db = this.#database
+    if (db === null) return null
+    const { readTableSet, tableProblem } = await import('#shared/store/table-set.ts')
+    const look = readTableSet(db).then((found) => {
+      this.#tablesProblem = tableProblem(found)
+    })
+    await atMost(
+      look.catch(() => undefined),
+      TABLES_MAX_MS,
+      undefined,
+    )
+    return this.#tablesProblem
   }
 
   async producer(): Promise<Producer> {

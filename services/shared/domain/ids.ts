@@ -33,6 +33,11 @@ export function eventIdOf(calendar: CalendarId, vendorEventId: string): EventId 
 
 export const SHARDS = 16
 
+/** The transactional id under which a shard is published; who opens it fences who had it before. */
+export function transactionalIdOf(shard: number): string {
+  return `relay-${shard}`
+}
+
 /**
  * The outbox shard of a connection, 0…15.
  * The last digits of a uuid are random in versions 4 and 7 alike.

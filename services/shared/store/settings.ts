@@ -6,6 +6,22 @@ export const postgresEnv = {
   POSTGRES_URL: postgresUrl("postgres://role:password@host:port/database, with this service's own role"),
 }
 
+/** The roles as schemas/sql names them. */
+export const DEFAULT_ROLE_PREFIX = 'calstream_'
+
+/** Of `calstream migrate`. A longer prefix would not fit into a name of Postgres, 63 bytes. */
+export const rolePrefixEnv = {
+  POSTGRES_ROLE_PREFIX: z
+    .string()
+    .regex(/^[a-z][a-z0-9_]{0,39}$/, {
+      error: 'it is not a lower-case letter, then letters, digits and underscores, at most 40',
+    })
+    .default(DEFAULT_ROLE_PREFIX)
+    .describe(
+      'what the names of the database roles begin with; roles belong to the whole server, so each install on it has its own prefix',
+    ),
+}
+
 export const credentialsEnv = {
   CREDENTIALS_KEYS: keyringText(
     'kid:key pairs, separated by commas, each key 32 random bytes as base64; the first one seals',

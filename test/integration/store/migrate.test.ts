@@ -1,17 +1,29 @@
 // Migrations on real databases: repeatable, one at a time, all or nothing, and never on a database
 // that is newer than the code.
 import { randomBytes } from 'node:crypto'
-import { readdirSync } from 'node:fs'
+import { cpSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { Secret } from '#shared/process/secret.ts'
-import { migrate, pendingMigrations } from '#shared/store/migrate.ts'
+import { lookAtTables, migrate } from '#shared/store/migrate.ts'
+import { knownFiles, SQL_FOLDER, tableProblem } from '#shared/store/table-set.ts'
 import { runStatement } from '../../../infra/stack/postgres.ts'
-import { startOwnPostgres, testStack } from '../../support/stack.ts'
+import { roleName, startOwnPostgres, testRoles, testStack } from '../../support/stack.ts'
 
-const FILES = readdirSync(path.resolve(import.meta.dirname, '../../../schemas/sql'))
-  .map((file) => path.basename(file, '.sql'))
-  .toSorted()
+const FILES = knownFiles()
+
+/** The files of the next version: those of this one and one more. */
+function nextVersion(compatibleWith: string, sql: string): Disposable & { folder: string; name: string } {
+  const folder = mkdtempSync(path.join(tmpdir(), 'calstream-sql-'))
+  cpSync(SQL_FOLDER, folder, { recursive: true })
+  const name = '000999_future'
+  const text = `-- Up Migration\n-- compatible-with: ${compatibleWith}\n${sql}\n`
+  writeFileSync(path.join(folder, `${name}.sql`), text)
+  return { folder, name, [Symbol.dispose]: () => rmSync(folder, { recursive: true, force: true }) }
+}
+
+const NEWEST = FILES.at(-1)!.slice(0, 6)
 
 async function emptyDatabase(): Promise<AsyncDisposable & { url: string; secret: Secret }> {
   const { postgresUrl } = testStack()
@@ -30,10 +42,10 @@ async function emptyDatabase(): Promise<AsyncDisposable & { url: string; secret:
 describe('migrate', () => {
   test('applies every file of an empty database in order, and nothing the second time', async () => {
     await using database = await emptyDatabase()
-    expect(await pendingMigrations(database.secret)).toEqual(FILES)
-    expect(await migrate({ url: database.secret })).toEqual(FILES)
-    expect(await pendingMigrations(database.secret)).toEqual([])
-    expect(await migrate({ url: database.secret })).toEqual([])
+    expect((await lookAtTables(database.secret)).missing).toEqual(FILES)
+    expect((await migrate({ url: database.secret })).applied).toEqual(FILES)
+    expect(await lookAtTables(database.secret)).toEqual({ missing: [], newer: [], incompatible: [] })
+    expect((await migrate({ url: database.secret })).applied).toEqual([])
     const tables = await runStatement(
       database.url,
       `select to_regclass('external_calendar_connections') is not null as there`,
@@ -44,7 +56,7 @@ describe('migrate', () => {
   test('run by several processes at once on one database applies each file once', async () => {
     await using database = await emptyDatabase()
     const applied = await Promise.all([1, 2, 3].map(() => migrate({ url: database.secret })))
-    expect(applied.flat()).toEqual(FILES)
+    expect(applied.flatMap((one) => one.applied)).toEqual(FILES)
   })
 
   test('run on several databases of one server at once makes the roles that they share', async () => {
@@ -55,7 +67,7 @@ describe('migrate', () => {
         migrate({ url: new Secret(server.url(name)), rolePasswords: passwords }),
       ),
     )
-    expect(applied).toEqual([FILES, FILES, FILES, FILES])
+    expect(applied.map((one) => one.applied)).toEqual([FILES, FILES, FILES, FILES])
     const as = (user: string, password: string) =>
       Object.assign(new URL(server.url('three')), { username: user, password: encodeURIComponent(password) })
         .href
@@ -98,17 +110,80 @@ describe('migrate', () => {
     await expect(migrate({ url: database.secret, rolePasswords })).rejects.toMatchObject({ name: 'Failure' })
   })
 
-  test('leaves a database that is newer than the code alone and names what it does not know', async () => {
+  test('leaves newer tables that it works with alone, says so, and sets passwords all the same', async () => {
+    await using server = await startOwnPostgres(['calstream'])
+    const url = new Secret(server.url('calstream'))
+    using next = nextVersion(NEWEST, 'alter table outbox add column note text;')
+    expect((await migrate({ url, folder: next.folder })).applied).toEqual([...FILES, next.name])
+    const old = await migrate({ url, rolePasswords: { sync: 'set by the old version' } })
+    expect(old).toEqual({ applied: [], newer: [next.name] })
+    expect(tableProblem(await lookAtTables(url))).toBeNull()
+    const login = server.url('calstream', { name: 'calstream_sync', password: 'set by the old version' })
+    expect(await runStatement(login, 'select 1 as one')).toEqual([{ one: 1 }])
+    const left = await runStatement(server.url('calstream'), 'select note from outbox')
+    expect(left).toEqual([])
+  })
+
+  test.each([
+    ['newer tables that it does not work with', '000999', null],
+    [
+      'newer tables of which nothing is recorded',
+      NEWEST,
+      'update calstream_migrations set compatible_with = null',
+    ],
+    [
+      'newer tables that lack one of its own',
+      NEWEST,
+      `delete from calstream_migrations where name = '${FILES.at(-1)}'`,
+    ],
+  ])('refuses %s and changes nothing', async (_what, compatibleWith, spoil) => {
     await using database = await emptyDatabase()
-    await migrate({ url: database.secret })
-    await runStatement(
-      database.url,
-      `insert into calstream_migrations (name, run_on) values ('000999_future', now())`,
-    )
+    using next = nextVersion(compatibleWith, 'alter table outbox add column note text;')
+    await migrate({ url: database.secret, folder: next.folder })
+    if (spoil !== null) await runStatement(database.url, spoil)
     await expect(migrate({ url: database.secret })).rejects.toMatchObject({
       code: 'store/schema-newer',
-      message: expect.stringContaining('000999_future') as string,
+      message: expect.stringMatching(/000999_future.*Nothing was changed/) as string,
     })
+    // Its own version goes on where the record alone was lost.
+    if (spoil?.startsWith('update')) {
+      await migrate({ url: database.secret, folder: next.folder })
+      expect((await migrate({ url: database.secret })).newer).toEqual([next.name])
+    }
+  })
+
+  test('run for two installs on one server gives each roles of its own', async () => {
+    await using server = await startOwnPostgres(['one', 'two'])
+    const url = (name: string) => new Secret(server.url(name))
+    await migrate({ url: url('one'), rolePasswords: { sync: 'of the first' } })
+    const second = { rolePrefix: 'stage_', rolePasswords: { stage_sync: 'of the second', relay: 'short' } }
+    await migrate({ url: url('two'), ...second })
+    const as = (database: string, name: string, password: string) =>
+      runStatement(
+        server.url(database, { name, password }),
+        'select count(*)::int as n from outbox where false',
+      )
+    const denied = /permission denied/
+    await expect(as('one', 'calstream_sync', 'of the first')).rejects.toThrow(denied)
+    expect(await as('two', 'stage_relay', 'short')).toEqual([{ n: 0 }])
+    await expect(as('one', 'stage_relay', 'short')).rejects.toThrow(denied)
+    await expect(as('two', 'calstream_sync', 'of the first')).rejects.toThrow(denied)
+    const own = server.url('one', { name: 'calstream_sync', password: 'of the first' })
+    expect(await runStatement(own, 'select version from external_calendar_connections')).toEqual([])
+    const roles = await runStatement(
+      server.url('two'),
+      `select rolname as name from pg_roles where rolname like 'stage%' order by 1`,
+    )
+    expect(roles.map(({ name }) => name)).toEqual([
+      'stage_ingress',
+      'stage_migrate',
+      'stage_relay',
+      'stage_scheduler',
+      'stage_sync',
+    ])
+    await expect(
+      migrate({ url: url('two'), ...second, rolePasswords: { calstream_sync: 'x' } }),
+    ).rejects.toThrow(/stage_sync/)
   })
 
   test('that fails changes nothing and says why', async () => {
@@ -125,14 +200,14 @@ describe('migrate', () => {
     )
     expect(left).toEqual([{ gone: true }])
     await runStatement(database.url, 'drop table dead_letters')
-    expect(await migrate({ url: database.secret })).toEqual(FILES)
+    expect((await migrate({ url: database.secret })).applied).toEqual(FILES)
   })
 
   test('as a role that may not change tables says so', async () => {
     await using database = await emptyDatabase()
-    await migrate({ url: database.secret, rolePasswords: { ...testStack().rolePasswords } })
+    await migrate({ url: database.secret, ...testRoles(testStack()) })
     const sync = Object.assign(new URL(database.url), {
-      username: 'calstream_sync',
+      username: roleName('calstream_sync'),
       password: testStack().rolePasswords['calstream_sync'],
     })
     await expect(migrate({ url: new Secret(sync.href) })).rejects.toMatchObject({

@@ -8,7 +8,7 @@ import { Secret } from '#shared/process/secret.ts'
 import { createLogger } from '#shared/process/log.ts'
 import { type Database, openDatabase } from '#shared/store/database.ts'
 import { runStatement } from '../../../infra/stack/postgres.ts'
-import { freshDatabase, type TestDatabase } from '../../support/stack.ts'
+import { freshDatabase, roleName, type TestDatabase } from '../../support/stack.ts'
 
 let database: TestDatabase
 let db: Database
@@ -16,7 +16,7 @@ let db: Database
 beforeAll(async () => {
   database = await freshDatabase('postgres_trouble')
   await runStatement(database.url(), 'create table counters (name text primary key, value integer not null)')
-  await runStatement(database.url(), 'grant all on counters to calstream_sync')
+  await runStatement(database.url(), `grant all on counters to ${roleName('calstream_sync')}`)
   db = open()
 })
 afterAll(async () => {

@@ -7,7 +7,7 @@ import { Secret } from '#shared/process/secret.ts'
 import { createLogger } from '#shared/process/log.ts'
 import { type Database, openDatabase } from '#shared/store/database.ts'
 import { runStatement } from '../../../infra/stack/postgres.ts'
-import { freshDatabase, startOwnPostgres, type TestDatabase } from '../../support/stack.ts'
+import { freshDatabase, roleName, startOwnPostgres, type TestDatabase } from '../../support/stack.ts'
 import { startTcpProxy } from '../../support/tcp-proxy.ts'
 
 const logger = createLogger({ service: 'test', level: 'silent' })
@@ -35,7 +35,7 @@ beforeAll(async () => {
     database.url(),
     'create table notes (value text primary key constraint notes_short check (length(value) < 20))',
   )
-  await runStatement(database.url(), 'grant all on notes to calstream_sync')
+  await runStatement(database.url(), `grant all on notes to ${roleName('calstream_sync')}`)
 })
 
 afterAll(() => database[Symbol.asyncDispose]())

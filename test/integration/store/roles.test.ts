@@ -2,7 +2,8 @@
 // compared with the lists below. What is not listed must be refused.
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import pg from 'pg'
-import { freshDatabase, type TestDatabase } from '../../support/stack.ts'
+import { freshDatabase, roleName, type TestDatabase } from '../../support/stack.ts'
+import { TEST_ROLE_PREFIX } from '../../support/test-stack.ts'
 
 type Verb = 'select' | 'insert' | 'update' | 'delete' | 'truncate'
 const VERBS: readonly Verb[] = ['select', 'insert', 'update', 'delete', 'truncate']
@@ -13,6 +14,7 @@ const VERBS: readonly Verb[] = ['select', 'insert', 'update', 'delete', 'truncat
  */
 const EXPECTED = {
   calstream_ingress: {
+    calstream_migrations: 's',
     call_budgets: 'siu',
     external_calendar_connections: 'siu',
     connection_credentials: 'iu',
@@ -25,6 +27,7 @@ const EXPECTED = {
     oauth_flows: 'siud',
   },
   calstream_sync: {
+    calstream_migrations: 's',
     call_budgets: 'siu',
     external_calendar_connections: 'su',
     connection_credentials: 'su',
@@ -35,11 +38,13 @@ const EXPECTED = {
     held_requests: 'siu',
   },
   calstream_relay: {
+    calstream_migrations: 's',
     outbox: 'sd',
     relay_shards: 'su',
     relay_members: 'siud',
   },
   calstream_scheduler: {
+    calstream_migrations: 's',
     call_budgets: 'siud',
     external_calendar_connections: 'su',
     connection_credentials: 'sud',
@@ -212,10 +217,10 @@ describe('the rights', () => {
       'select lo_create(0)',
       'select lo_creat(0)',
       "select lo_from_bytea(0, 'x')",
-      'set role calstream_migrate',
+      `set role ${roleName('calstream_migrate')}`,
       ...ROLES.filter((other) => other !== role).flatMap((other) => [
-        `set role ${other}`,
-        `alter role ${other} set lock_timeout = 0`,
+        `set role ${roleName(other)}`,
+        `alter role ${roleName(other)} set lock_timeout = 0`,
       ]),
     ]
     for (const statement of forbidden)
@@ -255,13 +260,13 @@ describe('the sessions', () => {
 
   test('are none for a role that no service runs as', async () => {
     const login = new URL(database.url('calstream_ingress'))
-    login.username = 'calstream_migrate'
+    login.username = roleName('calstream_migrate')
     const client = new pg.Client({ connectionString: login.href, connectionTimeoutMillis: 5_000 })
     await expect(client.connect()).rejects.toThrow(/not permitted to log in|password authentication failed/)
     const { rows } = await (sessions.get('superuser') as pg.Client).query(
-      `select rolname from pg_roles where rolname ~ '^calstream_' and rolcanlogin order by 1`,
+      `select rolname from pg_roles where rolname ~ '^${TEST_ROLE_PREFIX}' and rolcanlogin order by 1`,
     )
-    expect(rows).toEqual(ROLES.toSorted().map((rolname) => ({ rolname })))
+    expect(rows).toEqual(ROLES.toSorted().map((role) => ({ rolname: roleName(role) })))
   })
 })
 

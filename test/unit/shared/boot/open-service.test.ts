@@ -1,5 +1,6 @@
 // The opening of a process: what is closed when, what readiness says, what is loaded.
 import { execFile } from 'node:child_process'
+import { createServer, type AddressInfo, type Socket } from 'node:net'
 import path from 'node:path'
 import { promisify } from 'node:util'
 import { describe, expect, test } from 'vitest'
@@ -78,6 +79,16 @@ describe('the opening of a service', () => {
     expect(await service.checks.gates()).not.toBeNull()
   })
 
+  test('a Postgres that is away or silent says nothing about its tables', async () => {
+    await using silent = await silentServer()
+    for (const host of ['127.0.0.1:1', silent.host]) {
+      const config = { ...CONFIG, POSTGRES_URL: new Secret(`postgres://role:x@${host}/none`) }
+      await using service = openService('test', config, new AbortController().signal)
+      await service.database(1)
+      expect(await service.checks.tables()).toBeNull()
+    }
+  })
+
   test.each([
     { name: 'relay', without: ['unleash-client', 'avsc', 'openid-client'] },
     { name: 'retry', without: ['pg', 'openid-client'] },
@@ -87,6 +98,20 @@ describe('the opening of a service', () => {
     for (const one of without) expect(packages).not.toContain(one)
   })
 })
+
+/** It takes connections and answers nothing. */
+async function silentServer(): Promise<AsyncDisposable & { readonly host: string }> {
+  const sockets = new Set<Socket>()
+  const server = createServer((socket) => void sockets.add(socket))
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  return {
+    host: `127.0.0.1:${(server.address() as AddressInfo).port}`,
+    [Symbol.asyncDispose]: async () => {
+      for (const socket of sockets) socket.destroy()
+      await new Promise((resolve) => server.close(resolve))
+    },
+  }
+}
 
 /** The packages that Node loads to import a file, in a process of its own. */
 async function packagesOf(file: string): Promise<readonly string[]> {
