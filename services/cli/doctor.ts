@@ -15,6 +15,7 @@ import { countFailures } from '#shared/store/status.ts'
 import { createVendors } from '#shared/vendors/index.ts'
 import type { VendorName } from '#shared/domain/ids.ts'
 import { urlOf } from './config.ts'
+import { lookAtNumbers, RESTORED_MAX_MS } from './doctor-restored.ts'
 import { appAccepted, clocks, keys, publicAddress, Red } from './installation-checks.ts'
 import { lookAtServices, type ServiceLook } from './look-at-services.ts'
 import { fetchWithin, look, lookWithin, seenOf, wordsOf, type Look } from './look.ts'
@@ -29,6 +30,8 @@ interface Check {
   readonly look: () => Promise<string>
   /** What to do, unless what was thrown says it. */
   readonly remedy: string
+  /** LIMIT_MS unless given. */
+  readonly limitMs?: number
 }
 
 interface Line {
@@ -47,11 +50,13 @@ const CONSOLE_REMEDY =
   'UNLEASH_DEFAULT_ADMIN_PASSWORD helps new servers only'
 
 /**
- * Runs all checks side by side, each for at most 10 s, a service's for three. Sets the exit code.
+ * Runs all checks side by side, each for at most 10 s, a service's for three. With `isRestored` one
+ * more that reads the topics, for at most an hour. Sets the exit code.
  */
-export async function runDoctor(env: NodeJS.ProcessEnv, output: Output): Promise<void> {
+export async function runDoctor(env: NodeJS.ProcessEnv, output: Output, isRestored = false): Promise<void> {
   const looking = look(() => lookAtServices(env))
-  const checks = checksOf(env, async () => seenOf(await looking) ?? [])
+  const usual = checksOf(env, async () => seenOf(await looking) ?? [])
+  const checks = isRestored ? [...usual, restoredCheck(env)] : usual
   const lines = [...(await Promise.all(checks.map(examine))), ...serviceLines(await looking)]
   const shown = lines.map(({ ok, ...line }) => ({ state: ok ? '✓' : '✗', ...line }))
   output.rows(output.isJson ? lines : shown)
@@ -59,7 +64,7 @@ export async function runDoctor(env: NodeJS.ProcessEnv, output: Output): Promise
 }
 
 async function examine(check: Check): Promise<Line> {
-  const looked = await lookWithin(() => examineFully(check), LIMIT_MS)
+  const looked = await lookWithin(() => examineFully(check), check.limitMs ?? LIMIT_MS)
   if ('seen' in looked) return looked.seen
   return { ok: false, what: check.name, found: looked.problem, do: check.remedy }
 }
@@ -121,6 +126,19 @@ function checksOf(env: NodeJS.ProcessEnv, services: () => Promise<readonly Servi
     { name: 'keys', look: () => keys(services), remedy: 'compare the keys of all services' },
     { name: 'clocks', look: () => clocks(env, services), remedy: 'set the clocks by NTP' },
   ]
+}
+
+function restoredCheck(env: NodeJS.ProcessEnv): Check {
+  return {
+    name: 'restored',
+    remedy: 'start Kafka and Postgres or correct their addresses',
+    limitMs: RESTORED_MAX_MS,
+    async look() {
+      const { found, remedy } = await lookAtNumbers(env)
+      if (remedy !== null) throw new Red(found, remedy)
+      return found
+    },
+  }
 }
 
 async function nodeVersion(): Promise<string> {

@@ -7,6 +7,7 @@ import { installation, SERVICES, serviceSettings } from './config.ts'
 import type { ListOptions } from './connections.ts'
 import type { DeadLetterOptions, ReplayOptions } from './dead-letters.ts'
 import { complain, createOutput } from './output.ts'
+import type { RepublishOptions } from './republish.ts'
 import { explain, UserError } from '#shared/process/user-error.ts'
 import { VERSION } from '#shared/process/version.ts'
 import type { TailOptions } from './tail.ts'
@@ -216,9 +217,26 @@ keys
   )
 
 program
+  .command('after-restore')
+  .description(
+    'services stopped: make a database that was restored to an earlier moment continue where the topics end',
+  )
+  .action(async () => (await import('./after-restore.ts')).afterRestore(await settings(), output()))
+program
+  .command('republish')
+  .description('tell every stored event again, after the topics were lost; services may run')
+  .option('--connection <id>', 'only those of this connection')
+  .action(async (options: RepublishOptions) =>
+    (await import('./republish.ts')).republish(options, await settings(), output()),
+  )
+
+program
   .command('doctor')
   .description('check every dependency and service, and say what to do when one is red')
-  .action(async () => (await import('./doctor.ts')).runDoctor(await settings(), output()))
+  .option('--restored', 'also whether a restored database continues where the topics end')
+  .action(async (options: { restored?: boolean }) =>
+    (await import('./doctor.ts')).runDoctor(await settings(), output(), options.restored === true),
+  )
 program
   .command('status')
   .description('what is not well, the worst first; then connections, backlog, freshness, services and gates')

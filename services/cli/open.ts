@@ -17,11 +17,14 @@ const POOL_MAX = 3
 export const cliLogger = () => createLogger({ service: 'cli', level: 'warn' })
 const silent = () => createLogger({ service: 'cli', level: 'silent' })
 
-/** As the scheduler unless told otherwise: the role that may read everything of interest here. */
+/**
+ * As the scheduler unless told otherwise: the role that may read everything of interest here.
+ * `migrate` is the owner of the tables.
+ */
 export function openDatabaseOf(
   env: NodeJS.ProcessEnv,
   logger = silent(),
-  role: ServiceName = 'scheduler',
+  role: ServiceName | 'migrate' = 'scheduler',
 ): Database {
   const { POSTGRES_URL: url } = readEnv(z.object(postgresEnv), urlOf(role, env))
   return openDatabase({ url, applicationName: 'calstream-cli', poolMax: POOL_MAX }, logger)

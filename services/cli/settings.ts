@@ -2,7 +2,7 @@
 import { unleashEnv } from '#shared/gates/settings.ts'
 import { kafkaEnv, registryEnv } from '#shared/kafka/settings.ts'
 import { secretText, text, wholeNumber } from '#shared/process/settings.ts'
-import { credentialsEnv, postgresEnv } from '#shared/store/settings.ts'
+import { credentialsEnv, postgresEnv, rolePrefixEnv } from '#shared/store/settings.ts'
 import { vendorsEnv } from '#shared/vendors/settings.ts'
 import { bearerEnv } from '../ingress/config.ts'
 import { SERVICES } from './config.ts'

@@ -1,9 +1,9 @@
 // Event rows that changed. Invariant: every event row that changes is published twice with the same
 // sequence, side by side: to the change stream in the order of the connection, and to the compacted
 // state (a removal is a tombstone there).
-import type { EventChanged } from '#schemas/messages.gen.ts'
+import type { EventChanged, EventTime as MessageTime } from '#schemas/messages.gen.ts'
 import { TOPICS } from '#schemas/topics.ts'
-import type { CalendarEvent } from '#shared/domain/event.ts'
+import type { CalendarEvent, EventTime } from '#shared/domain/event.ts'
 import {
   connectionId as idOf,
   shardOf,
@@ -34,6 +34,29 @@ interface ChangesOf {
   /** Read as a change since a cursor: only then its time at the vendor says how fresh we are. */
   readonly isIncremental: boolean
   readonly changes: readonly RowChange[]
+}
+
+/**
+ * The event that a message tells, as a row of ours has it; null for a removal. A word that came
+ * after this version is read as the one that claims the least.
+ */
+export function eventOf({ vendorEventId, event }: EventChanged): CalendarEvent | null {
+  if (event === null) return null
+  const { status, response, visibility, start, end, originalStart, ...same } = event
+  return {
+    ...same,
+    vendorEventId,
+    status: status === 'unknown' ? 'confirmed' : status,
+    response: response === 'unknown' ? 'none' : response,
+    visibility: visibility === 'unknown' ? 'default' : visibility,
+    start: timeOf(start),
+    end: timeOf(end),
+    originalStart: originalStart === null ? null : timeOf(originalStart),
+  }
+}
+
+function timeOf({ at, date }: MessageTime): EventTime {
+  return date === null ? { at: at ?? 0, date: null } : { at: null, date }
 }
 
 /** Publishes changed rows, in the order of their sequence. */

@@ -11,6 +11,7 @@ import { currentTraceparent } from '#shared/process/telemetry.ts'
 /** The CloudEvents source of each part of the system that sends. */
 const SOURCES = {
   api: '/calstream/api',
+  cli: '/calstream/cli',
   connect: '/calstream/connect',
   ingress: '/calstream/ingress',
   retry: '/calstream/retry',

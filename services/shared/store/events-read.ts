@@ -86,3 +86,18 @@ export async function readEvents(db: Queryable, asked: EventsAsked): Promise<rea
   const { rows } = await db.query<EventRow>(EVENTS_PAGE, eventsPageValues(asked))
   return rows
 }
+
+/** Every event of a connection, in pages by id. Throws Failure `store/*`. */
+export async function readAllEvents(
+  db: Queryable,
+  connection: ConnectionId,
+  after: EventId | null,
+  limit: number,
+): Promise<readonly Omit<EventRow, 'at'>[]> {
+  const { rows } = await db.query<Omit<EventRow, 'at'>>(
+    `select ${COLUMNS} from external_calendar_events
+      where connection_id = $1 and ($2::uuid is null or event_id > $2) order by event_id limit $3`,
+    [connection, after, limit],
+  )
+  return rows
+}

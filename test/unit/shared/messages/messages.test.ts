@@ -60,6 +60,7 @@ describe('a sync request', () => {
 
   test.each([
     ['api', '/calstream/api'],
+    ['cli', '/calstream/cli'],
     ['connect', '/calstream/connect'],
     ['retry', '/calstream/retry'],
     ['scheduler', '/calstream/scheduler'],
