@@ -20,6 +20,7 @@ import { PLACES } from './places.ts'
 import { PROCESSES } from './processes.ts'
 import { RECOVERY } from './recovery.ts'
 import { REOPENING } from './reopening.ts'
+import { RESTORES } from './restore.ts'
 import { SERIES } from './series.ts'
 import { SWITCH_DRILLS } from './switches.ts'
 import { TRANSACTIONS } from './transactions.ts'
@@ -52,6 +53,7 @@ const DRILLS: readonly Drill[] = [
   ...PROCESSES,
   ...BROKER,
   ...DATABASE,
+  ...RESTORES,
   ...TRANSACTIONS,
   ...NETWORK,
   ...FLAG_SERVER,

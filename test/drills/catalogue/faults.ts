@@ -94,11 +94,7 @@ export const FAULT_CATALOGUE: readonly CatalogueEntry[] = [
   ['D13', 'slow fsync', NEEDS_HOST],
   ['D14', 'migration lock', ''],
   ['D15', 'unknown outcome of a commit', ''],
-  [
-    'D16',
-    'database restored to an earlier time',
-    'calstream doctor --restored, test of the command; a drill would need a second cluster',
-  ],
+  ['D16', 'database restored to an earlier time', ''],
   ['D17', 'data that violates constraints', ''],
   ['A1', 'vendor answers 503', ''],
   ['A2', '429, 403 rateLimitExceeded', ''],

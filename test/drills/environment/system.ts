@@ -80,7 +80,8 @@ export class System implements AsyncDisposable {
   readonly processEvents: ProcessEvent[] = []
   readonly services: ServiceProcess[] = []
   readonly #place: StackPlace
-  readonly #tree: string
+  /** Root of the tree whose services run: the repository, or a copy with a seeded bug. */
+  readonly tree: string
   readonly #nodeOptions: NonNullable<SystemOptions['nodeOptions']>
   readonly #clock: DrillClock | null
   readonly #owned: AsyncDisposableStack
@@ -110,7 +111,7 @@ export class System implements AsyncDisposable {
     this.lines = parts.lines
     this.databaseUrl = parts.databaseUrl
     this.#place = parts.place
-    this.#tree = parts.tree
+    this.tree = parts.tree
     this.#nodeOptions = parts.nodeOptions
     this.#clock = parts.clock
     this.#owned = parts.owned
@@ -147,7 +148,7 @@ export class System implements AsyncDisposable {
       service,
       instance,
       env: { ...this.env, [`ADMIN_PORT_${service.toUpperCase()}`]: String(admin) },
-      tree: this.#tree,
+      tree: this.tree,
       nodeOptions: [...(this.#clock?.nodeOptions ?? []), ...(this.#nodeOptions[service] ?? [])],
       place: this.#place,
       note: (event) => this.processEvents.push(event),

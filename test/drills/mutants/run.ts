@@ -30,6 +30,8 @@ const LONGER_MS: ReadonlyMap<string, number> = new Map([
   // A dozen failures are rung by the sweep alone, every half a minute.
   ['PLACE', 120_000],
   ['ENDLESS', 90_000],
+  // Everything is read from its beginning.
+  ['RESTORE', 90_000],
 ])
 
 /**

@@ -1,0 +1,195 @@
+// RESTORE: everything dies, and Postgres comes back as it was at its last backup, while vendors and
+// readers have gone on. Judged is what a reader has who drops the numbers that it has passed.
+import { TOPICS } from '#schemas/topics.ts'
+import { foldChanges } from '../../../infra/oracle/verify.ts'
+import { restoreBackup, takeBackup } from '../../support/backup.ts'
+import { allOf, criterion, met, noted, within } from '../criterion.ts'
+import { DrillFailed, type Drill, type DrillRun } from '../drill.ts'
+import { calstream, type Ended } from '../environment/command.ts'
+import { steadyLoad } from './background.ts'
+
+const WHOLE_AGAIN = within(120_000)
+/** The sessions of killed consumers last 8 s, and the first look may come just before their end. */
+const STOPPED_WITHIN_MS = 60_000
+/** Messages in the backup that are published after it. */
+const WAITING_MIN = 10
+const MADE_MIN = 4
+
+const TWO_TIMELINES = 'its ledger holds what the restore undid as well: two timelines'
+
+const restore: Drill = {
+  id: 'RESTORE',
+  title: 'Postgres restored to an earlier moment, under readers and vendors that went on',
+  report: 'infrastructure',
+  criteria: {
+    'RESTORE.1': criterion`A reader that drops the numbers it has passed ends equal to the vendor, and so does Postgres, ${WHOLE_AGAIN} of the command`,
+    'RESTORE.2': criterion`No number comes again with another content, and none is left out`,
+    'RESTORE.3': criterion`The command refuses while services run, and doctor tells before and after how it is`,
+  },
+  faults: ['D16', 'P1'],
+  profiles: ['ci', 'full'],
+  system: (profile) => ({
+    connections: profile === 'ci' ? 8 : 40,
+    microsoft: profile === 'ci' ? 3 : 10,
+    eventsPerCalendar: 20,
+    latencyMs: 20,
+  }),
+  invariants: [],
+  without: {
+    I3: TWO_TIMELINES,
+    I4: TWO_TIMELINES,
+    I6: TWO_TIMELINES,
+    I7: TWO_TIMELINES,
+    I8: TWO_TIMELINES,
+    I9: TWO_TIMELINES,
+  },
+  wallMs: 400_000,
+  recoverWithinMs: WHOLE_AGAIN.limit,
+  limits:
+    'The backup is one snapshot of all tables and the sequences as they stood, as pg_dump takes it; the cluster is the same.',
+  async run(d) {
+    const goesOnMs = d.profile === 'ci' ? 6_000 : 30_000
+    const calm = steadyLoad(d, d.profile === 'ci' ? 15 : 40)
+    const waiting = await backUpWithWaiting(d)
+    const made = await madeSince(d)
+    await d.lasting(goesOnMs)
+    // What changes later would hide what was published wrongly.
+    await calm()
+    const refused = await calstream(d.system, ['after-restore'])
+    await d.strike({ fault: 'P1', action: 'kill -9, for good', target: 'every service' }, async () => {
+      await Promise.all(d.system.services.map((service) => service.kill({ stayDown: true })))
+    })
+    const used = await numbersUsed(d)
+    await d.strike({ fault: 'D16', action: 'restored to its backup', target: 'postgres' }, () =>
+      restoreBackup(d.system.databaseUrl),
+    )
+    const undone = used - (await numbersUsed(d))
+    const before = await restoredLine(d)
+    // What the restored database never heard of goes while nothing listens, and something changes.
+    await Promise.all(made.map((route) => d.system.vendor.admin('DELETE', route)))
+    await d.load(10, 2_000, [d.system.accounts[0]!.accountId])
+    const report = await putRight(d)
+    await Promise.all(d.system.services.map((service) => service.restart(d.signal)))
+    const wholeMs = await d.converged(WHOLE_AGAIN.limit)
+    const after = await restoredLine(d)
+    return ({ ledgers, holds }) => {
+      const { differences, repeats } = foldChanges(ledgers.topics.get(TOPICS.eventChanged) ?? [])
+      return {
+        criteria: {
+          'RESTORE.1': allOf(
+            holds('I1', 'I2', 'I5'),
+            WHOLE_AGAIN.judge(wholeMs, `whole ${Math.round(wholeMs)} ms after the services were back`),
+          ),
+          'RESTORE.2': noted(
+            met(
+              differences.length === 0,
+              `${differences.length} records that a reader objects to${differences[0] ? `, first: ${differences[0].kind} ${differences[0].story}` : ''}`,
+            ),
+            `${repeats} records came again with the same bytes`,
+          ),
+          'RESTORE.3': met(
+            refused.code === 1 && refused.stderr.includes('Services run') && !before.ok && after.ok,
+            `while they ran: ${refused.stderr.slice(0, 60)}…; before: ${before.found.slice(0, 80)}…; after: ${after.found}`,
+          ),
+        },
+        witnesses: [
+          { name: 'messages in the backup that were published after it', need: WAITING_MIN, got: waiting },
+          { name: 'numbers that the restore undid', need: 20, got: undone },
+          {
+            name: 'events made after the backup and gone before the restart',
+            need: MADE_MIN,
+            got: made.length,
+          },
+          { name: 'connections whose number was behind', need: 2, got: report['raised'] ?? 0 },
+          {
+            name: 'messages that were not published again',
+            need: WAITING_MIN,
+            got: report['messages_dropped'] ?? 0,
+          },
+        ],
+        numbers: { wholeMs: Math.round(wholeMs), undone, ...report },
+      }
+    }
+  },
+}
+
+/** The relay stands still over the backup, so that messages wait in it. @returns how many. */
+async function backUpWithWaiting(d: DrillRun): Promise<number> {
+  const relay = d.system.one('relay')
+  relay.pause()
+  try {
+    await d.until('messages wait for the relay', async () => (await outboxSize(d)) >= WAITING_MIN, 60_000)
+    await takeBackup(d.system.databaseUrl)
+  } finally {
+    relay.resume()
+  }
+  const [row] = await d.system.ask<{ n: number }>(
+    `select count(*)::int as n from backup.outbox where topic like 'calendar.event.%'`,
+  )
+  return row?.n ?? 0
+}
+
+/** Events that are made now and told by the stream. @returns their routes. */
+async function madeSince(d: DrillRun): Promise<readonly string[]> {
+  const made = await Promise.all(
+    d.system.accounts.slice(0, MADE_MIN).map(async ({ accountId, calendars }) => {
+      const route = `/admin/accounts/${accountId}/calendars/${encodeURIComponent(calendars[0]?.id ?? '')}/events`
+      const { id } = await d.system.vendor.admin<{ id: string }>('POST', route, {})
+      return { id, route: `${route}/${encodeURIComponent(id)}` }
+    }),
+  )
+  const ids = made.map(({ id }) => id)
+  await d.until(
+    'what was made is stored and told',
+    async () => {
+      const [row] = await d.system.ask<{ n: number }>(
+        `select count(*)::int as n from external_calendar_events stored
+          where vendor_event_id = any($1)
+            and not exists (select from outbox where key like '%/' || stored.event_id)`,
+        [ids],
+      )
+      return row?.n === ids.length
+    },
+    60_000,
+  )
+  return made.map(({ route }) => route)
+}
+
+/** Runs the command until no service counts as running any more. @returns what it says it did. */
+async function putRight(d: DrillRun): Promise<Record<string, number>> {
+  let last: Ended = { code: -1, stdout: '', stderr: 'it was not run' }
+  await d.until(
+    'the groups of the killed services are empty',
+    async () => {
+      last = await calstream(d.system, ['--json', 'after-restore'])
+      return !last.stderr.includes('Services run')
+    },
+    STOPPED_WITHIN_MS,
+  )
+  if (last.code !== 0)
+    throw new DrillFailed(`calstream after-restore ended with ${last.code}: ${last.stderr}`)
+  return JSON.parse(last.stdout) as Record<string, number>
+}
+
+async function restoredLine(d: DrillRun): Promise<{ readonly ok: boolean; readonly found: string }> {
+  const { stdout, stderr } = await calstream(d.system, ['--json', 'doctor', '--restored'])
+  const lines = JSON.parse(stdout === '' ? '[]' : stdout) as { ok: boolean; what: string; found: string }[]
+  return lines.find(({ what }) => what === 'restored') ?? { ok: false, found: `no line: ${stderr}` }
+}
+
+async function outboxSize(d: DrillRun): Promise<number> {
+  const [row] = await d.system.ask<{ n: number }>(
+    `select count(*)::int as n from outbox where topic like 'calendar.event.%'`,
+  )
+  return row?.n ?? 0
+}
+
+/** The numbers of all connections, added up. */
+async function numbersUsed(d: DrillRun): Promise<number> {
+  const [row] = await d.system.ask<{ n: number }>(
+    'select sum(version)::int as n from external_calendar_connections',
+  )
+  return row?.n ?? 0
+}
+
+export const RESTORES: readonly Drill[] = [restore]
