@@ -115,6 +115,7 @@ describe('a pod', () => {
   test.each(workloads)('%s may do nothing that it does not need', (_name, one) => {
     const { spec } = one.spec.template
     expect(spec.automountServiceAccountToken).toBe(false)
+    expect(spec.enableServiceLinks).toBe(false)
     expect(spec.securityContext).toEqual({
       runAsNonRoot: true,
       runAsUser: 1000,
