@@ -360,7 +360,7 @@ describe.each(render === null ? [] : [...OVERLAYS])('the overlay %s, as it is ap
   })
 })
 
-test('the version of the images is told once in each place that names it', () => {
+test('every place that names a version names that of package.json', () => {
   const dockerfile = readFileSync(path.resolve(KUBERNETES, '../Dockerfile'), 'utf8')
   expect(/^ARG VERSION=(.*)$/m.exec(dockerfile)?.[1]).toBe(VERSION)
   const compose: unknown = parse(readFileSync(path.resolve(KUBERNETES, '../../docker-compose.yml'), 'utf8'), {
@@ -369,4 +369,10 @@ test('the version of the images is told once in each place that names it', () =>
   const images = [...JSON.stringify(compose).matchAll(/"image":"(calstream[^"]*)"/g)].map((match) => match[1])
   expect(images.length).toBeGreaterThan(5)
   expect(images.filter((image) => !image?.endsWith(`:${VERSION}`))).toEqual([])
+  for (const page of ['openapi.yaml', 'asyncapi.yaml']) {
+    const { info }: { info: { version: string } } = parse(
+      readFileSync(path.resolve(KUBERNETES, '../../schemas', page), 'utf8'),
+    )
+    expect(info.version, page).toBe(VERSION)
+  }
 })
