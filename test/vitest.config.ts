@@ -1,11 +1,14 @@
-// Five projects, from fast to real: unit (no process, no network), contract, integration, field and
-// drill. The last four share one local stack, which support/global-setup.ts starts once for the
+// Five parts, from fast to real: unit (no process, no network), contract, integration, field and
+// drill. Unit is two projects, by what its files may share. The last four share one local stack, which support/global-setup.ts starts once for the
 // whole run; a unit run never starts Java. The files of all five take their turns in one pool:
 // most of them wait most of the time, for a broker that is away or for a lease to end.
 import { availableParallelism, totalmem } from 'node:os'
 import { fileURLToPath } from 'node:url'
 import { defineConfig, type TestProjectInlineConfiguration } from 'vitest/config'
 import { LongestFirst } from './support/longest-first.ts'
+import { byProcess } from './support/own-process.ts'
+
+const ROOT = fileURLToPath(new URL('..', import.meta.url))
 
 /** Includes the first start of the JVMs under a loaded machine; a test that hangs still ends. */
 const STACK_TIMEOUT_MS = 120_000
@@ -21,8 +24,11 @@ const maxWorkers = Math.max(
   Math.min(FILES_MAX, availableParallelism() * FILES_PER_CORE, Math.floor(totalmem() / BYTES_PER_FILE)),
 )
 
+/** `npm test -- --only=unit` is both. */
+const UNIT = byProcess(ROOT, ['test/*.test.ts', 'test/unit/**/*.test.ts'])
+
 export default defineConfig({
-  root: fileURLToPath(new URL('..', import.meta.url)),
+  root: ROOT,
   test: {
     // Stopping the stack may take up to 10 s; the default of vitest is 10 s for everything.
     teardownTimeout: 30_000,
@@ -30,14 +36,8 @@ export default defineConfig({
     expect: { poll: { timeout: 15_000 } },
     sequence: { sequencer: LongestFirst },
     projects: [
-      {
-        test: {
-          name: 'unit',
-          include: ['test/*.test.ts', 'test/unit/**/*.test.ts'],
-          testTimeout: 20_000,
-          maxWorkers,
-        },
-      },
+      unit('unit', UNIT.alone, true),
+      unit('unit-together', UNIT.together, false),
       onTheStack('contract'),
       onTheStack('integration'),
       onTheStack('field'),
@@ -45,6 +45,10 @@ export default defineConfig({
     ],
   },
 })
+
+function unit(name: string, include: string[], isolate: boolean): TestProjectInlineConfiguration {
+  return { test: { name, include, isolate, testTimeout: 20_000, maxWorkers } }
+}
 
 function onTheStack(name: string): TestProjectInlineConfiguration {
   const folder = name === 'drill' ? 'drills' : name

@@ -92,7 +92,7 @@ async function runTests(projects: readonly Project[], filters: readonly string[]
       vitest,
       'run',
       '--config=test/vitest.config.ts',
-      ...projects.map((name) => `--project=${name}`),
+      ...projects.map((name) => `--project=${name}*`),
       '--reporter=default',
       '--reporter=json',
       `--outputFile.json=${report}`,
