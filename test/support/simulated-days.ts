@@ -21,7 +21,10 @@ import { serviceEnv, type ServiceName } from '../../infra/stack/services.ts'
 import type { Span } from './backoff-calls.ts'
 
 const QUIET_LOOKS = 2
-const LOOK_MS = 10
+const LOOK_MIN_MS = 10
+/** Work that lasts is looked at less often: each look costs what the work needs. */
+const LOOK_MAX_MS = 50
+const LOOK_GROWTH = 1.5
 const REST_MS_MAX = 5_000
 
 const EVERYTHING_ON: Gates = {
@@ -95,13 +98,15 @@ export class SimulatedDays implements AsyncDisposable {
   async work(): Promise<void> {
     await this.#runJobs()
     const deadline = performance.now() + REST_MS_MAX
+    let lookMs = LOOK_MIN_MS
     for (let quiet = 0; quiet < QUIET_LOOKS;) {
       quiet = (await this.#isQuiet()) ? quiet + 1 : 0
+      lookMs = quiet > 0 ? LOOK_MIN_MS : Math.min(LOOK_MAX_MS, lookMs * LOOK_GROWTH)
       if (performance.now() > deadline) {
         this.unrested += 1
         return
       }
-      await delay(LOOK_MS)
+      await delay(lookMs)
     }
   }
 

@@ -2,14 +2,14 @@
 // kill, and what a restart must not undo. Each claim about surviving has its control: the kill
 // really took the process away.
 import { Kafka as KafkaClient, type KafkaConfig, logLevel } from 'kafkajs'
-import { describe, expect, inject, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest'
 import { Secret } from '#shared/process/secret.ts'
 import { isDefaultLoginOpen, signIn } from '#shared/gates/unleash-console.ts'
 import { migrate } from '#shared/store/migrate.ts'
 import { setAllowlist, setToggle, seedToggles } from '#shared/gates/seed-toggles.ts'
 import { giveDatabase, runStatement } from '../../../infra/stack/postgres.ts'
 import { consolePassword } from '../../../services/cli/doctor.ts'
-import type { OwnKafka } from '../../support/component-types.ts'
+import type { OwnKafka, OwnUnleash } from '../../support/component-types.ts'
 import {
   startLocalUnleash,
   startOwnKafka,
@@ -21,8 +21,20 @@ import {
 const signal = (): AbortSignal => AbortSignal.timeout(100_000)
 
 describe('Kafka', () => {
+  let kafka: OwnKafka
+  beforeAll(async () => {
+    kafka = await startOwnKafka()
+  })
+  afterAll(() => kafka?.[Symbol.asyncDispose]())
+
+  test('does not answer while frozen and does again after', async () => {
+    await kafka.pause()
+    await expect(withClient(kafka, listTopics, IMPATIENT)).rejects.toThrow()
+    await kafka.resume()
+    expect(await withClient(kafka, listTopics)).toEqual([])
+  })
+
   test('keeps records and topics over a SIGKILL and serves them on the same port', async () => {
-    await using kafka = await startOwnKafka()
     await withClient(kafka, async (client) => {
       const admin = client.admin()
       await admin.connect()
@@ -40,14 +52,6 @@ describe('Kafka', () => {
 
     expect(await withClient(kafka, listTopics)).toContain('kept')
     expect(await withClient(kafka, readAll)).toEqual(['before the kill'])
-  })
-
-  test('does not answer while frozen and does again after', async () => {
-    await using kafka = await startOwnKafka()
-    await kafka.pause()
-    await expect(withClient(kafka, listTopics, IMPATIENT)).rejects.toThrow()
-    await kafka.resume()
-    expect(await withClient(kafka, listTopics)).toEqual([])
   })
 })
 
@@ -89,9 +93,13 @@ describe('the schema registry', () => {
 
 describe('the toggles', () => {
   const seed = { switchesOn: true, providerIds: ['p1'], connectionIds: [] }
+  let unleash: OwnUnleash
+  beforeAll(async () => {
+    unleash = await startOwnUnleash(seed)
+  })
+  afterAll(() => unleash?.[Symbol.asyncDispose]())
 
   test('are made on, with one constraint on each list that has ids', async () => {
-    await using unleash = await startOwnUnleash(seed)
     const toggles = await clientView(unleash)
     expect(toggles['CALENDAR_SYNC_ENABLED']).toEqual({ enabled: true, constraints: [[]] })
     expect(toggles['CALENDAR_ALLOWLIST_PROVIDER_IDS']).toEqual({
@@ -102,8 +110,15 @@ describe('the toggles', () => {
     expect(Object.keys(toggles)).toHaveLength(6)
   })
 
+  test('get one constraint again when an operator gave an allowlist a second strategy', async () => {
+    await admin(unleash, 'POST', strategiesPath('CALENDAR_ALLOWLIST_PROVIDER_IDS'), { name: 'default' })
+    await shows(unleash, { CALENDAR_ALLOWLIST_PROVIDER_IDS: { constraints: [[{ values: ['p1'] }], []] } })
+    await setAllowlist(unleash, 'CALENDAR_ALLOWLIST_PROVIDER_IDS', ['p2'], signal())
+    const only = { contextName: 'providerId', operator: 'IN', values: ['p2'] }
+    await shows(unleash, { CALENDAR_ALLOWLIST_PROVIDER_IDS: { enabled: true, constraints: [[only]] } })
+  })
+
   test('keep what an operator did when the server and the seed run again, while missing ones are made', async () => {
-    await using unleash = await startOwnUnleash(seed)
     await setToggle(unleash, 'CALENDAR_SYNC_ENABLED', false, signal())
     await setAllowlist(unleash, 'CALENDAR_ALLOWLIST_PROVIDER_IDS', [], signal())
     await setAllowlist(unleash, 'CALENDAR_ALLOWLIST_CONNECTION_IDS', ['c1', 'c2'], signal())
@@ -120,15 +135,6 @@ describe('the toggles', () => {
       CALENDAR_JOBS_ENABLED: { enabled: true },
       CALENDAR_WEBHOOK_ENABLED: { enabled: true },
     })
-  })
-
-  test('get one constraint again when an operator gave an allowlist a second strategy', async () => {
-    await using unleash = await startOwnUnleash(seed)
-    await admin(unleash, 'POST', strategiesPath('CALENDAR_ALLOWLIST_PROVIDER_IDS'), { name: 'default' })
-    await shows(unleash, { CALENDAR_ALLOWLIST_PROVIDER_IDS: { constraints: [[{ values: ['p1'] }], []] } })
-    await setAllowlist(unleash, 'CALENDAR_ALLOWLIST_PROVIDER_IDS', ['p2'], signal())
-    const only = { contextName: 'providerId', operator: 'IN', values: ['p2'] }
-    await shows(unleash, { CALENDAR_ALLOWLIST_PROVIDER_IDS: { enabled: true, constraints: [[only]] } })
   })
 })
 

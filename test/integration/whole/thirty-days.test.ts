@@ -33,7 +33,7 @@ const accounts: Account[] = []
 
 beforeAll(async () => {
   process.stderr.write(`thirty days, seed ${SEED}\n`)
-  world = await openWorld({ label: 'thirty_days', simulator: { seed: SEED } })
+  world = await openWorld({ label: 'thirty_days', simulator: { seed: SEED }, hasOwnGates: true })
   for (const vendor of VENDORS)
     accounts.push(await world.connect({ vendor, calendars: 2, eventsPerCalendar: 12 }))
   days = await openSimulatedDays(world, AbortSignal.timeout(WITHIN_MS))
