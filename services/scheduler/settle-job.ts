@@ -1,6 +1,6 @@
 // What a failure means for the one thing that a job of the scheduler was doing, and how long that
 // waits: the backoff of units, with its own streak.
-import { backoffMs } from '#shared/domain/backoff.ts'
+import { backoffMs, floorMs } from '#shared/domain/backoff.ts'
 import type { Failure } from '#shared/domain/failure.ts'
 import { settlementOf } from '#shared/domain/failure-settlement.ts'
 import type { Clock } from '#shared/process/clock.ts'
@@ -45,14 +45,9 @@ export function settleJob(failure: Failure): JobSettlement {
   }
 }
 
-/** Milliseconds until the vendor wants to be asked again; 0 when it named no time. */
-export function askedMs({ retryAt }: Failure, clock: Clock): number {
-  return retryAt === undefined ? 0 : (retryAt - clock.now()) / 1000
-}
-
 /** @param attempts failures in a row, this one included. */
 export function waitMsAfter(failure: Failure, attempts: number, clock: Clock): number {
   const { isThrottledByVendor: isThrottled } = settlementOf(failure)
-  const floorMs = askedMs(failure, clock)
-  return backoffMs({ attempt: attempts, floorMs, random: Math.random(), isThrottled })
+  const floor = floorMs(failure, clock.now())
+  return backoffMs({ attempt: attempts, floorMs: floor, random: Math.random(), isThrottled })
 }

@@ -2,6 +2,7 @@
 // are synced, vanished ones removed, and one whose access changed is read anew. Invariant: what
 // changed and the sync request for it are one transaction; a unit of before cannot write a cursor
 // that was taken away.
+import { floorMs } from '#shared/domain/backoff.ts'
 import { asFailure, Failure } from '#shared/domain/failure.ts'
 import type { VendorCalendar } from '#shared/domain/calendar.ts'
 import { sentBy } from '#shared/messages/message.ts'
@@ -22,7 +23,7 @@ import { boundedEach } from '../bounded-each.ts'
 import type { JobDeps } from '../deps.ts'
 import { allowedRows, type Paging } from '../paging.ts'
 import { mayAsk, ring } from '../ringing/ring.ts'
-import { askedMs, settleJob } from '../settle-job.ts'
+import { settleJob } from '../settle-job.ts'
 
 const EVERY_SECONDS = 3600
 /** After a failure: at least this, at most twice as much, and never before the vendor allows it. */
@@ -103,7 +104,7 @@ async function putOff(deps: JobDeps, connection: DueConnection, failure: Failure
     { code: failure.code, connectionId },
     'a list of calendars could not be compared; tried again',
   )
-  const waitMs = Math.max(AGAIN_MS, askedMs(failure, deps.clock)) * (1 + Math.random())
+  const waitMs = Math.max(AGAIN_MS, floorMs(failure, deps.clock.now())) * (1 + Math.random())
   await putOffListing(deps.db, connectionId, waitMs)
   // A unit is to find out and record that the account lets us in no more.
   if (settled === 'locked-out') await ring(deps, 'reconcile', [connection])

@@ -1,6 +1,8 @@
 // How long a failed connection waits. Pure: randomness is an argument. Invariant: never shorter
 // than the vendor asked for, never shorter than half of the exponential step (equal jitter: half
 // fixed, half random), so that a fleet that failed together neither hammers nor returns together.
+import type { Failure } from './failure.ts'
+import type { Micros } from './ids.ts'
 
 export const BACKOFF_BASE_MS = 5_000
 export const BACKOFF_CAP_MS = 3_600_000
@@ -45,6 +47,14 @@ export function backoffMs(input: BackoffInput): number {
  */
 export function calendarBackoffMs(input: BackoffInput): number {
   return jittered(CALENDAR_STEPS_MS[Math.max(0, input.attempt - 1)] ?? BACKOFF_CAP_MS, input)
+}
+
+/**
+ * Milliseconds from `now` until the vendor wants to be asked again; 0 when it named no time.
+ * `retryAt` is by our clock, a backoff by the database's: what counts is how far it is ahead.
+ */
+export function floorMs({ retryAt }: Pick<Failure, 'retryAt'>, now: Micros): number {
+  return retryAt === undefined ? 0 : Math.max(0, Math.ceil((retryAt - now) / 1000))
 }
 
 function jittered(step: number, { floorMs, random, isThrottled = false }: BackoffInput): number {

@@ -3,7 +3,7 @@
 // is that calendar's (ill-calendars.ts) as long as a sibling is well; what the account met, or
 // all calendars at once, is the connection's. One dead letter per streak is a signal to a
 // person; tries continue every hour.
-import { backoffMs } from '#shared/domain/backoff.ts'
+import { backoffMs, floorMs } from '#shared/domain/backoff.ts'
 import { asFailure, Failure } from '#shared/domain/failure.ts'
 import { settlementOf } from '#shared/domain/failure-settlement.ts'
 import { shardOf } from '#shared/domain/ids.ts'
@@ -23,7 +23,6 @@ import { closeUnit, judgeEnd } from './end.ts'
 import {
   DEAD_LETTER_AT,
   failedCalendars,
-  floorMs,
   saveIllCalendars,
   textOf,
   traceId,
@@ -203,7 +202,7 @@ function waitMs(
   failure: Failure,
   streak: { readonly errorCount: number; readonly attempt: number; readonly ruling: Ruling },
 ): number {
-  const floor = floorMs(clock, failure)
+  const floor = floorMs(failure, clock.now())
   const random = Math.random()
   const { growsBackoff, isThrottledByVendor: isThrottled } = settlementOf(failure)
   if (!growsBackoff) return backoffMs({ attempt: 1, floorMs: floor, random, isThrottled })

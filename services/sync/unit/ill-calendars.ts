@@ -1,12 +1,11 @@
 // Calendars that could not be read, recorded in their own rows: each with its streak, its backoff,
 // its sync request and, at the twelfth counted failure, its dead letter. Callers fence first.
-import { calendarBackoffMs } from '#shared/domain/backoff.ts'
+import { calendarBackoffMs, floorMs } from '#shared/domain/backoff.ts'
 import { FAILURE_CODES, type Failure } from '#shared/domain/failure.ts'
 import { settlementOf } from '#shared/domain/failure-settlement.ts'
 import { shardOf, type CalendarId, type Micros } from '#shared/domain/ids.ts'
 import { sentBy, type OutboxMessage } from '#shared/messages/message.ts'
 import { bandOf, syncRetryScheduled } from '#shared/messages/sync-retry-scheduled.ts'
-import type { Clock } from '#shared/process/clock.ts'
 import { deadLetterRecord } from '#shared/kafka/dead-letter.ts'
 import { redact } from '#shared/process/redact.ts'
 import { currentTraceparent } from '#shared/process/telemetry.ts'
@@ -37,7 +36,7 @@ export async function saveIllCalendars(
   // Those that failed together with the same streak are tried together, by one unit.
   const random = Math.random()
   const failed = failedCalendars(unit, form, ({ failures }, failure) =>
-    calendarBackoffMs({ attempt: failures, floorMs: floorMs(deps.clock, failure), random }),
+    calendarBackoffMs({ attempt: failures, floorMs: floorMs(failure, deps.clock.now()), random }),
   )
   if (failed.length === 0) return
   const saved = await saveCalendarFailures(write.tx, failed)
@@ -93,11 +92,6 @@ export function calendarRequest(
     at: now,
   }
   return syncRetryScheduled(connection, due, sentBy('sync', deps.codec))
-}
-
-/** `retryAt` is by our clock, backoff by the database's: what counts is how far it is ahead. */
-export function floorMs(clock: Clock, failure: Failure): number {
-  return failure.retryAt === undefined ? 0 : Math.max(0, Math.ceil((failure.retryAt - clock.now()) / 1000))
 }
 
 /** Our own text, cleaned. The text of a defect comes from anywhere, so it stays in the log. */

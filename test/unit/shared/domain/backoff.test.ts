@@ -1,6 +1,12 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { BACKOFF_BASE_MS, BACKOFF_CAP_MS, backoffMs, calendarBackoffMs } from '#shared/domain/backoff.ts'
+import {
+  BACKOFF_BASE_MS,
+  BACKOFF_CAP_MS,
+  backoffMs,
+  calendarBackoffMs,
+  floorMs,
+} from '#shared/domain/backoff.ts'
 
 const random = fc.double({ min: 0, max: 1, maxExcluded: true, noNaN: true })
 const attempt = fc.integer({ min: 1, max: 10_000 })
@@ -75,4 +81,12 @@ describe('the backoff of one ill calendar', () => {
     for (const [n, at] of tries.slice(1).entries()) expect(at - tries[n]!).toBeLessThanOrEqual(HOUR_MS)
     expect(calendarBackoffMs({ attempt: 1, floorMs: 2 * HOUR_MS, random: 0 })).toBe(2 * HOUR_MS)
   })
+})
+
+test.each([
+  ['of a failure that names no time', undefined, 0],
+  ['that has passed', 999_000, 0],
+  ['in whole milliseconds, never too early', 2_000_001, 1_001],
+])('a floor %s', (_which, retryAt, ms) => {
+  expect(floorMs({ retryAt }, 1_000_000)).toBe(ms)
 })
