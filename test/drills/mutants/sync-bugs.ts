@@ -113,9 +113,9 @@ export const SYNC_BUGS: readonly Line[] = [
   [
     'retry-after-ignored',
     'Retry-After is no floor',
-    `${UNIT}ill-calendars.ts`,
-    'failure.retryAt === undefined ? 0 :',
-    'failure.retryAt !== failure.cause ? 0 :',
+    'services/shared/domain/backoff.ts',
+    'retryAt === undefined ? 0 :',
+    'retryAt !== null ? 0 :',
     'THROTTLE',
     'ci',
   ],
