@@ -81,10 +81,14 @@ export function settings(): readonly { readonly title: string; readonly settings
   }).filter((group) => group.settings.length > 0)
 }
 
-/** The names that .env.example gives, commented out or not. */
+/** The names that .env.example gives, commented out or not; NAME where it gives NAME_FILE. */
 export function exampleNames(): readonly string[] {
   const text = readFileSync(new URL('../../.env.example', import.meta.url), 'utf8')
-  return [...text.matchAll(/^#?([A-Z][A-Z0-9_]*)=/gm)].map(([, name = '']) => name)
+  const read = new Set(schemaNames())
+  return [...text.matchAll(/^#?([A-Z][A-Z0-9_]*)=/gm)].map(([, name = '']) => {
+    const bare = name.replace(/_FILE$/, '')
+    return read.has(bare) ? bare : name
+  })
 }
 
 /** Names that .env.example has for docker-compose.yml alone. */
@@ -123,7 +127,7 @@ function settingOf(name: string, piece: z.ZodType | undefined): Setting {
     const { description = '', secret, rotates } = layer.meta() ?? {}
     if (facts.description === '') facts.description = description
     if (secret === true) facts.secret = true
-    if (typeof rotates === 'string') facts.rotates = rotates
+    if (rotates === true) facts.rotates = 'when its file changes'
     if (layer instanceof z.ZodDefault || layer instanceof z.ZodPrefault) standard ??= layer.def.defaultValue
     if (standard !== undefined || layer instanceof z.ZodOptional) isNeeded = false
   }

@@ -3,7 +3,7 @@
 // looks.
 import { text } from 'node:stream/consumers'
 import { z } from 'zod'
-import { providerId } from '#shared/domain/ids.ts'
+import { providerId, type VendorName } from '#shared/domain/ids.ts'
 import { openCodec } from '#shared/kafka/codec.ts'
 import { parseKeyring } from '#shared/process/keyring.ts'
 import { credentialsEnv, postgresEnv } from '#shared/store/settings.ts'
@@ -23,6 +23,9 @@ import { UserError } from '#shared/process/user-error.ts'
 
 const LIMIT_MS = 60_000
 
+/** How access tokens begin: Google's with ya29., Microsoft's for organizations are JWTs. */
+const ACCESS_TOKEN: Readonly<Record<VendorName, RegExp>> = { google: /^ya29\./, microsoft: /^eyJ/ }
+
 /**
  * Connects an account: commits connection, credentials, calendars and first request together, then
  * opens its channels. The token comes from CALSTREAM_REFRESH_TOKEN or standard input, never from
@@ -41,6 +44,10 @@ export async function addConnection(
   const tokens = (env['CALSTREAM_REFRESH_TOKEN'] ?? (await text(process.stdin))).split(/\s+/).filter(Boolean)
   if (tokens.length === 0)
     throw new UserError('Give the refresh token on standard input or in CALSTREAM_REFRESH_TOKEN.')
+  if (tokens.some((token) => ACCESS_TOKEN[name].test(token)))
+    throw new UserError(
+      'This is an access token, which ends within about an hour. Give the refresh token: a vendor gives one for a consent with access_type=offline and prompt=consent (Google) or the scope offline_access (Microsoft).',
+    )
   const schema = z.object({ ...postgresEnv, ...registryEnv, ...kafkaEnv, ...credentialsEnv, ...vendorsEnv })
   const config = readEnv(schema, urlOf('ingress', env))
   const topics = [TOPICS.requestedGoogle, TOPICS.requestedMicrosoft, TOPICS.connectionChanged] as const

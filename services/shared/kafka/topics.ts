@@ -121,8 +121,8 @@ export function brokerProblems(
   })
 }
 
-/** The settings of the controller's broker; empty where we may not ask. */
-async function brokerSettings(admin: Admin): Promise<ReadonlyMap<string, string>> {
+/** The settings of one broker; empty where we may not ask. Throws when it does not answer. */
+export async function brokerSettings(admin: Admin): Promise<ReadonlyMap<string, string>> {
   const { brokers } = await admin.describeCluster()
   const name = String(brokers[0]?.nodeId ?? '')
   try {

@@ -124,7 +124,7 @@ function explain(name: string, missing: boolean, message: string, schema: z.ZodO
 
 // The pieces: a service's schema is made of those that it needs. What a person asks about a setting
 // stands in its `meta`, and docs/configuration.md is made of it: `description`; `secret` where the
-// value opens something; `rotates` where a new value is taken without a restart, which names when.
+// value opens something; `rotates` where its file is read again when it changes.
 
 /** Text of at least one character. */
 export function text(expected: string) {

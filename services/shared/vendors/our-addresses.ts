@@ -60,5 +60,7 @@ export function unreachableAddress(publicUrl: string, apis: readonly string[]): 
 function isPrivate(hostname: string): boolean {
   const bare = hostname.replace(/^\[|\]$/g, '')
   const version = isIP(bare)
-  return version === 0 ? PRIVATE_NAMES.test(bare) : PRIVATE.check(bare, version === 4 ? 'ipv4' : 'ipv6')
+  // A name without a dot is one of this network alone.
+  if (version === 0) return !bare.includes('.') || PRIVATE_NAMES.test(bare)
+  return PRIVATE.check(bare, version === 4 ? 'ipv4' : 'ipv6')
 }

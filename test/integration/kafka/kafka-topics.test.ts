@@ -9,7 +9,7 @@ import type { TopicPartition } from '#shared/kafka/broker.ts'
 import type { KafkaConfig } from '#shared/kafka/client.ts'
 import { openProducer } from '#shared/kafka/open.ts'
 import { createOffsetLedger } from '#shared/kafka/offset-ledger.ts'
-import { applyTopics, verifyTopics } from '#shared/kafka/topics.ts'
+import { applyTopics, brokerProblems, brokerSettings, verifyTopics } from '#shared/kafka/topics.ts'
 import { eventually } from '../../support/eventually.ts'
 import { withAdmin } from '../../support/offsets.ts'
 import { type LogLine, loggerTo, record, type Recording, silent } from '../../support/recording-consumer.ts'
@@ -68,6 +68,18 @@ describe('a batch that the library cannot read', () => {
     expect(reader.values().slice(-2)).toEqual(['4', '5'])
     expect(reader.crashes).toEqual([])
   })
+})
+
+test('a broker tells the settings that decide whether its own topics can be made', async () => {
+  const { on } = await place()
+  const told = await withAdmin(on, (admin) => brokerSettings(admin))
+  expect(brokerProblems(1, new Set(), told)).toEqual([])
+  const tooMany = brokerProblems(0, new Set(), told)
+  expect(tooMany.map((problem) => problem.split(' ')[0])).toEqual([
+    '__consumer_offsets',
+    '__transaction_state',
+  ])
+  expect(brokerProblems(0, new Set(['__consumer_offsets', '__transaction_state']), told)).toEqual([])
 })
 
 describe('a topic of an older version', () => {

@@ -124,6 +124,24 @@ test('a container has no local stack to reset, and is told where there is one', 
   expect(stderr).toBe('There is no local stack here. In a clone: npx calstream reset.\n')
 })
 
+test.each([
+  ['google', 'ya29.a0AfH6SM'],
+  ['microsoft', 'eyJ0eXAiOiJKV1Qi.x.y'],
+])('an access token of %s is told from a refresh token', async (vendor, token) => {
+  const args = [
+    'connections',
+    'add',
+    '--vendor',
+    vendor,
+    '--provider',
+    'aaaaaaaa-0000-7000-8000-000000000001',
+  ]
+  const { code, stderr } = await run(args, { ...ELSEWHERE, CALSTREAM_REFRESH_TOKEN: token })
+  expect(code).toBe(1)
+  expect(stderr).toMatch(/^This is an access token.* Give the refresh token/)
+  expect(stderr).not.toContain(token)
+})
+
 test('what cannot be reached is told by status, and nothing is called healthy', async () => {
   const { code, stdout } = await run(['--json', 'status'], ELSEWHERE)
   expect(code).toBe(0)
