@@ -50,6 +50,14 @@ const OUTSIDE: readonly (readonly [name: string, what: string])[] = [
     'hosts of a private network that may be spoken to over http://, separated by commas; every other address that carries a token or a key begins with https:// or leads to this machine',
   ],
   [
+    'HTTPS_PROXY',
+    'the proxy on the way to vendors, flag server, registry and token endpoint; HTTP_PROXY is that of addresses in clear. Never for Kafka and Postgres',
+  ],
+  [
+    'NO_PROXY',
+    'what is reached without the proxy: host names or suffixes, separated by commas; this machine always is',
+  ],
+  [
     'OTEL_*',
     'the standard settings of OpenTelemetry; nothing is exported while none is set ([opentelemetry.io](https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/))',
   ],

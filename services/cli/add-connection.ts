@@ -7,7 +7,7 @@ import { providerId, type VendorName } from '#shared/domain/ids.ts'
 import { openCodec } from '#shared/kafka/codec.ts'
 import { parseKeyring } from '#shared/process/keyring.ts'
 import { credentialsEnv, postgresEnv } from '#shared/store/settings.ts'
-import { kafkaEnv, registryEnv } from '#shared/kafka/settings.ts'
+import { kafkaEnv, registryConfigOf, registryEnv } from '#shared/kafka/settings.ts'
 import { readEnv } from '#shared/process/settings.ts'
 import { vendorsEnv } from '#shared/vendors/settings.ts'
 import { createVendors } from '#shared/vendors/index.ts'
@@ -53,10 +53,7 @@ export async function addConnection(
   const topics = [TOPICS.requestedGoogle, TOPICS.requestedMicrosoft, TOPICS.connectionChanged] as const
   const vendor = createVendors(config).get(name)
   if (!vendor) throw new UserError(`The vendor ${name} is not configured. Set its client id and secret.`)
-  const codec = await openCodec(
-    { registryUrl: config.SCHEMA_REGISTRY_URL, prefix: config.KAFKA_PREFIX, topics },
-    signal,
-  )
+  const codec = await openCodec({ ...registryConfigOf(config), topics }, signal)
   await using database = openDatabaseOf(env, cliLogger(), 'ingress')
   const deps = { database, codec, keyring: parseKeyring(config.CREDENTIALS_KEYS), vendor }
   const lines = []

@@ -92,8 +92,15 @@ export function envOf(service: ServiceName, env: NodeJS.ProcessEnv): NodeJS.Proc
   }
 }
 
-/** A role's database url: POSTGRES_URL_<ROLE> if set, otherwise POSTGRES_URL. */
+/**
+ * A role's database url and password: POSTGRES_URL_<ROLE> if set, otherwise POSTGRES_URL, and
+ * likewise POSTGRES_PASSWORD and POSTGRES_PASSWORD_FILE.
+ */
 export function urlOf(role: ServiceName | 'migrate', env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
-  const url = env[`POSTGRES_URL_${role.toUpperCase()}`] ?? env['POSTGRES_URL']
-  return url === undefined ? env : { ...env, POSTGRES_URL: url }
+  const names = ['POSTGRES_URL', 'POSTGRES_PASSWORD', 'POSTGRES_PASSWORD_FILE']
+  const own = names.flatMap((name) => {
+    const value = env[`${name}_${role.toUpperCase()}`]
+    return value === undefined ? [] : [[name, value] as const]
+  })
+  return { ...env, ...Object.fromEntries(own) }
 }

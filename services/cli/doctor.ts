@@ -1,10 +1,10 @@
 // `calstream doctor`: one line for each dependency and each service, and what to do when it is red.
 // Ends with 1 if anything is.
 import { z } from 'zod'
-import { postgresEnv } from '#shared/store/settings.ts'
+import { databaseUrlOf, postgresEnv } from '#shared/store/settings.ts'
 import { readEnv, ConfigError, strangeNames } from '#shared/process/settings.ts'
 import { vendorsEnv } from '#shared/vendors/settings.ts'
-import { kafkaRoundTrip } from '#shared/kafka/open.ts'
+import { kafkaTrouble } from '#shared/kafka/open.ts'
 import { createLogger } from '#shared/process/log.ts'
 import { verifySchemas } from '#shared/kafka/schemas.ts'
 import { verifyTopics } from '#shared/kafka/topics.ts'
@@ -23,6 +23,7 @@ import { consoleOf, kafkaOf, openDatabaseOf, registryOf } from './open.ts'
 import type { Output } from './output.ts'
 import { count, serviceFinding } from './status-report.ts'
 import { describeGates, readToggles } from './toggles.ts'
+import { troubleKindOf, type TroubleKind } from './trouble-kind.ts'
 
 interface Check {
   readonly name: string
@@ -37,10 +38,17 @@ interface Check {
 interface Line {
   readonly ok: boolean
   readonly what: string
+  /** Which of the four ways in which a part can keep us out; empty for anything else. */
+  readonly trouble?: TroubleKind | ''
   readonly found: string
   readonly do: string
 }
 
+const REMEDIES = {
+  certificate: 'trust its authority, correct the address, or renew the certificate, as it says',
+  login: 'correct the user, password or token of this part, or make the user there',
+  right: 'give this user the right; for Kafka: calstream acls apply',
+} as const
 const LIMIT_MS = 10_000
 const FOUND_MAX = 300
 const CLIENT_ID = 'calstream-doctor'
@@ -76,7 +84,11 @@ async function examineFully(check: Check): Promise<Line> {
     // A configuration error names its variables; the remedy for it is the message itself.
     const remedy = error instanceof ConfigError ? 'set the variables named (see .env.example)' : check.remedy
     const found = wordsOf(error).slice(0, FOUND_MAX)
-    return { ok: false, what: check.name, found, do: error instanceof Red ? error.remedy : remedy }
+    const trouble = troubleKindOf(error)
+    // Starting a part helps against the network alone.
+    const todo = trouble === null || trouble === 'network' ? remedy : REMEDIES[trouble]
+    const line = { ok: false, what: check.name, trouble: trouble ?? '', found } as const
+    return { ...line, do: error instanceof Red ? error.remedy : todo }
   }
 }
 
@@ -153,8 +165,8 @@ async function settings(env: NodeJS.ProcessEnv): Promise<string> {
 }
 
 async function kafka(env: NodeJS.ProcessEnv): Promise<string> {
-  const problem = await kafkaRoundTrip(kafkaOf(env, CLIENT_ID))
-  if (problem !== null) throw new Error(problem)
+  const trouble = await kafkaTrouble(kafkaOf(env, CLIENT_ID))
+  if (trouble !== null) throw trouble
   return 'answers'
 }
 
@@ -163,7 +175,7 @@ async function kafka(env: NodeJS.ProcessEnv): Promise<string> {
  */
 async function topics(env: NodeJS.ProcessEnv): Promise<string> {
   const config = kafkaOf(env, CLIENT_ID)
-  if ((await kafkaRoundTrip(config)) !== null) throw new Error('not known while Kafka does not answer')
+  if ((await kafkaTrouble(config)) !== null) throw new Error('not known while Kafka does not answer')
   const report = await verifyTopics(config, createLogger({ service: 'doctor', level: 'silent' }))
   const [problem] = report.problems
   // Each problem ends with its own remedy.
@@ -181,7 +193,7 @@ async function schemas(env: NodeJS.ProcessEnv): Promise<string> {
 
 async function tables(env: NodeJS.ProcessEnv): Promise<string> {
   const config = readEnv(z.object(postgresEnv), urlOf('migrate', env))
-  const found = await lookAtTables(config.POSTGRES_URL)
+  const found = await lookAtTables(databaseUrlOf(config))
   const problem = tableProblem(found)
   const remedy = found.incompatible.length > 0 ? 'use the newer version' : 'calstream migrate'
   if (problem !== null) throw new Red(problem, remedy)

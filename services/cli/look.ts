@@ -3,6 +3,7 @@
 import { z } from 'zod'
 import { atMost } from '#shared/process/loop.ts'
 import { ConfigError } from '#shared/process/settings.ts'
+import { tlsTroubleIn } from '#shared/process/tls-words.ts'
 import { isForPeople, UserError } from '#shared/process/user-error.ts'
 
 /** Above the 2 s in which a service's /readyz is certain to answer while the service lives. */
@@ -39,7 +40,7 @@ export function wordsOf(error: unknown): string {
   if (error instanceof ConfigError) return error.problems.join('; ')
   if (isForPeople(error)) return oneLine(error.message)
   if (error.name === 'TimeoutError' || error.name === 'AbortError') return 'no answer in time'
-  return oneLine(socketWords(error) ?? error.message)
+  return oneLine(tlsTroubleIn(error)?.words ?? socketWords(error) ?? error.message)
 }
 
 const SOCKET_WORDS: Readonly<Record<string, string>> = {
@@ -109,7 +110,7 @@ export async function fetchWithin(
     return { status: response.status, text, aheadMs, json: () => parsed(text) }
   } catch (error) {
     const isLate = error instanceof Error && error.name === 'TimeoutError'
-    throw new UserError(isLate ? `no answer within ${limitMs / 1000} s` : wordsOf(error))
+    throw new UserError(isLate ? `no answer within ${limitMs / 1000} s` : wordsOf(error), { cause: error })
   }
 }
 

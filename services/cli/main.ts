@@ -8,6 +8,7 @@ import type { ListOptions } from './connections.ts'
 import type { DeadLetterOptions, ReplayOptions } from './dead-letters.ts'
 import { complain, createOutput } from './output.ts'
 import type { RepublishOptions } from './republish.ts'
+import { takeProxy } from '#shared/process/settings.ts'
 import { explain, UserError } from '#shared/process/user-error.ts'
 import { VERSION } from '#shared/process/version.ts'
 import type { TailOptions } from './tail.ts'
@@ -256,6 +257,7 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
 })
 
 try {
+  takeProxy()
   // After a command too, as --help is.
   const asksVersion = process.argv.slice(2).includes('--version')
   await (asksVersion ? program.parseAsync(['--version'], { from: 'user' }) : program.parseAsync())

@@ -3,11 +3,11 @@ import { z } from 'zod'
 import type { AdminAddress } from '#shared/gates/seed-toggles.ts'
 import { unleashEnv } from '#shared/gates/settings.ts'
 import type { KafkaConfig } from '#shared/kafka/client.ts'
-import { kafkaEnv, registryEnv } from '#shared/kafka/settings.ts'
+import { kafkaConfigOf, kafkaEnv, registryConfigOf, registryEnv } from '#shared/kafka/settings.ts'
 import { createLogger } from '#shared/process/log.ts'
 import { readEnv } from '#shared/process/settings.ts'
 import { openDatabase, type Database } from '#shared/store/database.ts'
-import { postgresEnv } from '#shared/store/settings.ts'
+import { databaseUrlOf, postgresEnv } from '#shared/store/settings.ts'
 import { urlOf, type ServiceName } from './config.ts'
 import { flagAdminEnv } from './settings.ts'
 
@@ -26,18 +26,16 @@ export function openDatabaseOf(
   logger = silent(),
   role: ServiceName | 'migrate' = 'scheduler',
 ): Database {
-  const { POSTGRES_URL: url } = readEnv(z.object(postgresEnv), urlOf(role, env))
+  const url = databaseUrlOf(readEnv(z.object(postgresEnv), urlOf(role, env)))
   return openDatabase({ url, applicationName: 'calstream-cli', poolMax: POOL_MAX }, logger)
 }
 
 export function kafkaOf(env: NodeJS.ProcessEnv, clientId = 'calstream-cli'): KafkaConfig {
-  const config = readEnv(z.object(kafkaEnv), env)
-  return { brokers: config.KAFKA_BROKERS, prefix: config.KAFKA_PREFIX, clientId }
+  return kafkaConfigOf(readEnv(z.object(kafkaEnv), env), clientId)
 }
 
 export function registryOf(env: NodeJS.ProcessEnv) {
-  const config = readEnv(z.object({ ...registryEnv, KAFKA_PREFIX: kafkaEnv.KAFKA_PREFIX }), env)
-  return { registryUrl: config.SCHEMA_REGISTRY_URL, prefix: config.KAFKA_PREFIX }
+  return registryConfigOf(readEnv(z.object({ ...registryEnv, KAFKA_PREFIX: kafkaEnv.KAFKA_PREFIX }), env))
 }
 
 /** The flag server's console; its address is that of the API without `/api`. */
@@ -48,6 +46,8 @@ export function consoleOf(env: NodeJS.ProcessEnv): string {
 
 export function flagAdminOf(env: NodeJS.ProcessEnv): AdminAddress {
   const schema = z.object({ UNLEASH_URL: unleashEnv.UNLEASH_URL, ...flagAdminEnv })
-  const admin = readEnv(schema, env).UNLEASH_ADMIN_TOKEN.reveal()
-  return { consoleUrl: consoleOf(env), tokens: { admin } }
+  const config = readEnv(schema, env)
+  const { UNLEASH_PROJECT: project, UNLEASH_ENVIRONMENT: environment } = config
+  const tokens = { admin: config.UNLEASH_ADMIN_TOKEN.reveal() }
+  return { consoleUrl: consoleOf(env), tokens, project, environment }
 }

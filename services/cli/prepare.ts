@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs'
 import { z } from 'zod'
 import { readEnv } from '#shared/process/settings.ts'
 import { kafkaEnv } from '#shared/kafka/settings.ts'
-import { postgresEnv } from '#shared/store/settings.ts'
+import { databaseUrlOf, postgresEnv } from '#shared/store/settings.ts'
 import { applySchemas, verifySchemas } from '#shared/kafka/schemas.ts'
 import { applyTopics, verifyTopics } from '#shared/kafka/topics.ts'
 import { migrate } from '#shared/store/migrate.ts'
@@ -27,7 +27,7 @@ export async function prepareTables(env: NodeJS.ProcessEnv, output: Output): Pro
   const config = readEnv(z.object({ ...postgresEnv, ...migrateEnv }), urlOf('migrate', env))
   const file = config.CALSTREAM_ROLE_PASSWORDS_FILE
   const { applied, newer } = await migrate({
-    url: config.POSTGRES_URL,
+    url: databaseUrlOf(config),
     rolePrefix: config.POSTGRES_ROLE_PREFIX,
     ...(file ? { rolePasswords: readPasswords(file) } : {}),
   })

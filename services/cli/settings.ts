@@ -12,7 +12,13 @@ const REFRESH_TOKENS = 'refresh tokens that `connections add` connects, one a li
 const PASSWORDS_FILE =
   'file with the passwords that `migrate` gives the roles: a JSON object, role name → password'
 
-export const flagAdminEnv = { UNLEASH_ADMIN_TOKEN: secretText('an admin token of Unleash') }
+export const flagAdminEnv = {
+  UNLEASH_ADMIN_TOKEN: secretText('an admin token of Unleash'),
+  UNLEASH_PROJECT: text('project of the toggles').default('default').describe('project of the toggles'),
+  UNLEASH_ENVIRONMENT: text('environment of the toggles')
+    .default('development')
+    .describe('environment of the toggles: the one that UNLEASH_TOKEN names'),
+}
 
 export const topicsEnv = {
   KAFKA_PARTITIONS: wholeNumber(PARTITIONS, { min: 1, max: 1_000 }).optional(),

@@ -4,7 +4,7 @@ import { z } from 'zod'
 import { isoOf } from '#shared/domain/instant.ts'
 import type { InboundRecord } from '#shared/kafka/broker.ts'
 import { openCodec, type Codec } from '#shared/kafka/codec.ts'
-import { kafkaEnv, registryEnv } from '#shared/kafka/settings.ts'
+import { kafkaConfigOf, kafkaEnv, registryConfigOf, registryEnv } from '#shared/kafka/settings.ts'
 import { readEnv } from '#shared/process/settings.ts'
 import { followRecords } from '#shared/kafka/follow.ts'
 import type { ConnectionChanged, EventChanged } from '#schemas/messages.gen.ts'
@@ -37,8 +37,8 @@ const OPEN_MAX_MS = 10_000
 export async function tail(options: TailOptions, env: NodeJS.ProcessEnv, output: Output): Promise<void> {
   const { topic, connection, fromBeginning, limit } = askedOf(options)
   const config = readEnv(z.object({ ...kafkaEnv, ...registryEnv }), env)
-  const kafka = { brokers: config.KAFKA_BROKERS, prefix: config.KAFKA_PREFIX, clientId: 'calstream-tail' }
-  const registry = { registryUrl: config.SCHEMA_REGISTRY_URL, prefix: config.KAFKA_PREFIX, topics: [topic] }
+  const kafka = kafkaConfigOf(config, 'calstream-tail')
+  const registry = { ...registryConfigOf(config), topics: [topic] }
   const codec = await openCodec(registry, AbortSignal.timeout(OPEN_MAX_MS))
   const stop = new AbortController()
   for (const name of ['SIGINT', 'SIGTERM'] as const) process.once(name, () => stop.abort())

@@ -17,6 +17,7 @@ import {
 } from '#shared/gates/gate-rules.ts'
 import type { Admission } from '#shared/store/status.ts'
 import { fetchWithin } from './look.ts'
+import { Refusal } from './trouble-kind.ts'
 import { UserError } from '#shared/process/user-error.ts'
 
 export interface Toggles {
@@ -43,7 +44,7 @@ export async function readToggles(env: NodeJS.ProcessEnv): Promise<Toggles> {
   const url = `${config.UNLEASH_URL}/client/features`
   const answer = await fetchWithin(url, { headers: { authorization: config.UNLEASH_TOKEN.reveal() } })
   if (answer.status === 401 || answer.status === 403)
-    throw new UserError(`The flag server refuses UNLEASH_TOKEN (${answer.status}).`)
+    throw new Refusal(answer.status, `The flag server refuses UNLEASH_TOKEN (${answer.status}).`)
   if (answer.status !== 200) throw new UserError(`The flag server answered ${answer.status}.`)
   const parsed = features.safeParse(answer.json())
   if (!parsed.success) throw new UserError('What answers at UNLEASH_URL is no flag server.')

@@ -57,7 +57,7 @@ export async function startOwnUnleash(seed: ToggleSeed = ALL_ON): Promise<OwnUnl
   return unleash
 }
 
-async function startLocalPostgres(databases: readonly string[]): Promise<Postgres> {
+export async function startLocalPostgres(databases: readonly string[]): Promise<Postgres> {
   const { port } = await freePorts(['port'])
   return startPostgres({ ...ownPlace('postgres'), port, databases, fsync: false }, startSignal())
 }
@@ -89,7 +89,7 @@ export async function startLocalUnleash(postgresUrl: string): Promise<Unleash & 
  * A folder inside the run's, so that the run's end (or the next run) finds
  * what a crashed file left.
  */
-function ownPlace(name: string): {
+export function ownPlace(name: string): {
   folder: string
   logFile: string
   env: NodeJS.ProcessEnv

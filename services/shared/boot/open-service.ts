@@ -19,7 +19,7 @@ import type { KafkaConfig } from '#shared/kafka/client.ts'
 import type { Codec } from '#shared/kafka/codec.ts'
 import type { OpenConsumer } from '#shared/kafka/intake.ts'
 import { kafkaRoundTrip, openConsumer, openProducer } from '#shared/kafka/open.ts'
-import type { kafkaEnv, registryEnv } from '#shared/kafka/settings.ts'
+import { kafkaConfigOf, type kafkaEnv, registryConfigOf, type registryEnv } from '#shared/kafka/settings.ts'
 import type { unleashEnv } from '#shared/gates/settings.ts'
 import type { LiveGates } from '#shared/gates/unleash.ts'
 import type { Database } from '#shared/store/database.ts'
@@ -69,7 +69,7 @@ export class Opening<Config extends CommonConfig> implements AsyncDisposable {
     this.#fullName = `calstream-${name}`
     this.#signal = signal
     this.logger = createLogger({ service: name, level })
-    this.kafka = { brokers: config.KAFKA_BROKERS, prefix: config.KAFKA_PREFIX, clientId: this.#fullName }
+    this.kafka = kafkaConfigOf(config, this.#fullName)
   }
 
   /** Keeps what the service opened itself; it is closed before all that was opened so far. */
@@ -92,17 +92,17 @@ export class Opening<Config extends CommonConfig> implements AsyncDisposable {
     return this.#liveGates
   }
 
-  /** A codec of the topics that it reads or writes. Throws Failure `registry/unavailable`. */
+  /** A codec of the topics that it reads or writes. Throws Failure `registry/*`. */
   async codec(this: Opening<WithRegistry>, topics: readonly SchemaTopic[]): Promise<Codec> {
-    const { SCHEMA_REGISTRY_URL: registryUrl, KAFKA_PREFIX: prefix } = this.config
     const { openCodec } = await import('#shared/kafka/codec.ts')
-    return openCodec({ registryUrl, prefix, topics }, this.#signal)
+    return openCodec({ ...registryConfigOf(this.config), topics }, this.#signal)
   }
 
   /** A pool of at most `poolMax` connections, which are made when they are needed. */
   async database(this: Opening<WithDatabase>, poolMax: number): Promise<Database> {
     const { openDatabase } = await import('#shared/store/database.ts')
-    const options = { url: this.config.POSTGRES_URL, applicationName: this.#fullName, poolMax }
+    const { databaseUrlOf } = await import('#shared/store/settings.ts')
+    const options = { url: databaseUrlOf(this.config), applicationName: this.#fullName, poolMax }
     this.#database = this.use(openDatabase(options, this.logger))
     return this.#database
   }

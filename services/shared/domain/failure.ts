@@ -163,6 +163,16 @@ export const FAILURE_CODES = {
     scope: 'process',
     text: 'Postgres cannot be reached. Work waits and continues automatically.',
   },
+  'store/certificate-refused': {
+    kind: 'refused',
+    scope: 'process',
+    text: "Postgres and we do not accept each other's certificates. Correct sslmode, sslrootcert, sslcert and sslkey in POSTGRES_URL, or the server's certificate. Files are read again, so nothing has to be started again.",
+  },
+  'store/login-refused': {
+    kind: 'refused',
+    scope: 'process',
+    text: 'Postgres refused the login. Check user and database in POSTGRES_URL, and the password there or in POSTGRES_PASSWORD.',
+  },
   'store/contention': {
     kind: 'transient',
     scope: 'connection',
@@ -203,6 +213,21 @@ export const FAILURE_CODES = {
     scope: 'process',
     text: 'Kafka cannot be reached. Work waits and continues automatically.',
   },
+  'kafka/certificate-refused': {
+    kind: 'refused',
+    scope: 'process',
+    text: "Kafka and we do not accept each other's certificates. Correct KAFKA_SSL_CA, KAFKA_SSL_CERT and KAFKA_SSL_KEY, or the broker's certificate. Files are read again, so nothing has to be started again.",
+  },
+  'kafka/login-refused': {
+    kind: 'refused',
+    scope: 'process',
+    text: 'Kafka refused the login. Correct the KAFKA_SASL settings, or the user at the broker. Files are read again, so nothing has to be started again.',
+  },
+  'kafka/right-missing': {
+    kind: 'refused',
+    scope: 'process',
+    text: 'Kafka took the login, but this user has no right to what is asked. `calstream acls verify` says which right is missing, `calstream acls apply` gives it.',
+  },
   'kafka/fenced': {
     kind: 'conflict',
     scope: 'process',
@@ -212,6 +237,21 @@ export const FAILURE_CODES = {
     kind: 'invalid',
     scope: 'message',
     text: 'Kafka refused a record (for example too large).',
+  },
+  'registry/certificate-refused': {
+    kind: 'refused',
+    scope: 'process',
+    text: 'The certificate of the schema registry is not accepted. Correct SCHEMA_REGISTRY_SSL_CA, or the certificate.',
+  },
+  'registry/login-refused': {
+    kind: 'refused',
+    scope: 'process',
+    text: 'The schema registry refused the login. Correct SCHEMA_REGISTRY_USERNAME and SCHEMA_REGISTRY_PASSWORD, or SCHEMA_REGISTRY_BEARER_TOKEN.',
+  },
+  'registry/right-missing': {
+    kind: 'refused',
+    scope: 'process',
+    text: 'The schema registry took the login, but this user has no right to what is asked. Services read schemas; `calstream schemas apply` also writes them.',
   },
   'registry/unavailable': {
     kind: 'transient',

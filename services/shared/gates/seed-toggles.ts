@@ -29,6 +29,10 @@ export interface ToggleSeed {
 export interface AdminAddress {
   readonly consoleUrl: string
   readonly tokens: { readonly admin: string }
+  /** Where the toggles lie; Unleash begins with one project of this name. */
+  readonly project?: string | undefined
+  /** Of that project: the one that the services' token names. */
+  readonly environment?: string | undefined
 }
 
 interface Strategy extends ToggleStrategy {
@@ -53,13 +57,18 @@ interface At<Name extends SwitchName | AllowlistName = SwitchName | AllowlistNam
   readonly name: Name
 }
 
+interface ToggleEvent {
+  readonly type: string
+  readonly environment?: string | null
+}
+
 interface Request {
   readonly method?: 'GET' | 'POST' | 'PATCH' | 'DELETE'
   readonly path: string
   readonly body?: unknown
 }
 
-const FEATURES = '/api/admin/projects/default/features'
+const PROJECT = 'default'
 const ENVIRONMENT = 'development'
 /** The flag server answers within 0.1 s, and within 10 s where ten processes share a core. */
 const TIMEOUT_MS = 60_000
@@ -111,7 +120,7 @@ export async function setAllowlist(
   const [only] = strategies
   if (only && formOf(strategies, name) === 'list') {
     const body = [{ op: 'replace', path: '/constraints/0/values', value: ids }]
-    await call(at, { method: 'PATCH', path: `${strategiesOf(name)}/${only.id}`, body })
+    await call(at, { method: 'PATCH', path: `${strategiesOf(at)}/${only.id}`, body })
   } else {
     await clear(at, strategies)
     await addStrategy(at, [{ contextName: ALLOWLISTS[name], operator: 'IN', values: ids }])
@@ -142,12 +151,12 @@ export async function standingAllowlist(
   name: AllowlistName,
   signal: AbortSignal,
 ): Promise<StandingAllowlist | null> {
-  const answer = await send({ address, signal }, { path: `${FEATURES}/${name}` })
+  const answer = await send({ address, signal }, { path: `${featuresOf(address)}/${name}` })
   if (answer.status === 404) return null
   const { environments } = JSON.parse(await textOf(answer, { path: name })) as {
     environments: readonly { name: string; enabled: boolean; strategies: readonly Strategy[] }[]
   }
-  const found = environments.find((environment) => environment.name === ENVIRONMENT)
+  const found = environments.find((environment) => environment.name === environmentOf(address))
   const strategies = found?.strategies ?? []
   const form = formOf(strategies, name)
   const ids = form === 'list' ? (strategies[0]?.constraints?.[0]?.values ?? []) : []
@@ -180,19 +189,18 @@ function formOf(strategies: readonly Strategy[], name: AllowlistName): StandingA
 }
 
 async function switchTo({ name, ...place }: At, on: boolean): Promise<void> {
-  const path = `${FEATURES}/${name}/environments/${ENVIRONMENT}/${on ? 'on' : 'off'}`
+  const path = `${placeOf(place.address, name)}/${on ? 'on' : 'off'}`
   await call(place, { method: 'POST', path })
 }
 
 /** Off first: between two strategies the toggle would let everybody in. */
 async function clear(at: At, strategies: readonly Strategy[]): Promise<void> {
   await switchTo(at, false)
-  for (const { id } of strategies)
-    await call(at, { method: 'DELETE', path: `${strategiesOf(at.name)}/${id}` })
+  for (const { id } of strategies) await call(at, { method: 'DELETE', path: `${strategiesOf(at)}/${id}` })
 }
 
-async function readStrategies({ name, ...place }: At): Promise<readonly Strategy[]> {
-  return (await call(place, { path: strategiesOf(name) })) as readonly Strategy[]
+async function readStrategies(at: At): Promise<readonly Strategy[]> {
+  return (await call(at, { path: strategiesOf(at) })) as readonly Strategy[]
 }
 
 async function seedSwitch(at: At, on: boolean): Promise<boolean> {
@@ -220,26 +228,44 @@ async function seedAllowlist(at: At<AllowlistName>, ids: readonly string[] | 'ev
 
 /** false when it exists, archived included. */
 function makeToggle({ name, ...place }: At, type: 'permission' | 'kill-switch'): Promise<boolean> {
-  return create(place, FEATURES, { name, type })
+  return create(place, featuresOf(place.address), { name, type })
 }
 
 async function create(place: Place, path: string, body: unknown): Promise<boolean> {
   return (await send(place, { method: 'POST', path, body })).status !== 409
 }
 
-async function addStrategy({ name, ...place }: At, constraints: readonly unknown[]): Promise<void> {
+async function addStrategy(at: At, constraints: readonly unknown[]): Promise<void> {
   const body = { name: 'default', constraints, parameters: {} }
-  await call(place, { method: 'POST', path: strategiesOf(name), body })
+  await call(at, { method: 'POST', path: strategiesOf(at), body })
 }
 
-function strategiesOf(name: At['name']): string {
-  return `${FEATURES}/${name}/environments/${ENVIRONMENT}/strategies`
+function featuresOf({ project = PROJECT }: AdminAddress): string {
+  return `/api/admin/projects/${encodeURIComponent(project)}/features`
 }
 
-/** What happened to a toggle, as event types: the server's own memory of who switched what. */
+function environmentOf({ environment = ENVIRONMENT }: AdminAddress): string {
+  return environment
+}
+
+/** A toggle in its environment. */
+function placeOf(address: AdminAddress, name: At['name']): string {
+  return `${featuresOf(address)}/${name}/environments/${encodeURIComponent(environmentOf(address))}`
+}
+
+function strategiesOf({ address, name }: At): string {
+  return `${placeOf(address, name)}/strategies`
+}
+
+/**
+ * What happened to a toggle, as event types: the server's own memory of who switched what. What
+ * happened in another environment says nothing about this one.
+ */
 async function eventsOf({ name, ...place }: At): Promise<readonly string[]> {
   const answer = await call(place, { path: `/api/admin/events/${name}` })
-  return (answer as { readonly events: readonly { readonly type: string }[] }).events.map(({ type }) => type)
+  const { events } = answer as { readonly events: readonly ToggleEvent[] }
+  const own = environmentOf(place.address)
+  return events.filter(({ environment }) => (environment ?? own) === own).map(({ type }) => type)
 }
 
 async function call(place: Place, request: Request): Promise<unknown> {

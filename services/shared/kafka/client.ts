@@ -1,9 +1,11 @@
-// The KafkaJS client as we configure it, its log lines in ours, and its errors in our words.
-// Nothing outside this room sees a name of the library.
+// The KafkaJS client as we configure it, and its log lines in ours. What its errors mean is in
+// trouble.ts. Nothing outside this room sees a name of the library.
 import path from 'node:path'
 import { Kafka, type logCreator, logLevel, type LogEntry, type RetryOptions } from 'kafkajs'
 import { Failure } from '#shared/domain/failure.ts'
-import { socketFactory } from './socket.ts'
+import { saslOf } from './sasl.ts'
+import { NO_SECURITY, type KafkaSecurity } from './security.ts'
+import { socketFactoryOf } from './socket.ts'
 import type { Logger } from '#shared/process/log.ts'
 
 export interface KafkaConfig {
@@ -12,6 +14,8 @@ export interface KafkaConfig {
   /** Goes before topics, groups and transactional ids. */
   readonly prefix: string
   readonly clientId: string
+  /** In clear and without a login when absent. */
+  readonly security?: KafkaSecurity
 }
 
 /**
@@ -20,6 +24,12 @@ export interface KafkaConfig {
  */
 const REQUEST_TIMEOUT_MS = 5_000
 const CONNECTION_TIMEOUT_MS = 2_000
+/**
+ * A login is repeated so long before the broker ends its session (`connections.max.reauth.ms`):
+ * longer than a request lasts, and far below any limit in use. A broker takes one login a second at
+ * most, so a limit below this is no use.
+ */
+const LOG_IN_AGAIN_BEFORE_MS = 5_000
 const LOG_INTERVAL_MS = 10_000
 const LOG_KEYS_MAX = 200
 
@@ -35,10 +45,13 @@ export function createClient(
   requestTimeoutMs = REQUEST_TIMEOUT_MS,
 ): Kafka {
   quietenNegativeTimeouts()
+  const security = config.security ?? NO_SECURITY
   return new Kafka({
     clientId: config.clientId,
     brokers: [...config.brokers],
-    socketFactory,
+    socketFactory: socketFactoryOf(security),
+    ...(security.login === null ? {} : { sasl: saslOf(security.login) }),
+    reauthenticationThreshold: LOG_IN_AGAIN_BEFORE_MS,
     connectionTimeout: CONNECTION_TIMEOUT_MS,
     requestTimeout: requestTimeoutMs,
     enforceRequestTimeout: true,
@@ -71,100 +84,6 @@ export async function settledWithin<T>(work: Promise<T>, milliseconds: number, w
 /** Rounded: what is left of a limit comes with ten decimals. */
 function spanOf(milliseconds: number): string {
   return milliseconds < 1000 ? `${Math.round(milliseconds)} ms` : `${Math.round(milliseconds / 100) / 10} s`
-}
-
-/**
- * The broker's name of what went wrong (`MESSAGE_TOO_LARGE` …),
- * from anywhere in the chain of causes.
- */
-export function protocolErrors(error: unknown): readonly string[] {
-  return causes(error).flatMap((cause) =>
-    'type' in cause && typeof cause.type === 'string' ? [cause.type] : [],
-  )
-}
-
-const FENCED = new Set(['INVALID_PRODUCER_EPOCH', 'PRODUCER_FENCED', 'TRANSACTION_COORDINATOR_FENCED'])
-/**
- * KafkaJS knows no code above 88; 90 is PRODUCER_FENCED
- * (https://kafka.apache.org/protocol#protocol_error_codes).
- */
-const UNKNOWN_FENCED = /Unknown error code 90\b/
-const REJECTED = new Set([
-  'MESSAGE_TOO_LARGE',
-  'RECORD_LIST_TOO_LARGE',
-  'INVALID_RECORD',
-  'INVALID_TIMESTAMP',
-  'UNSUPPORTED_FOR_MESSAGE_FORMAT',
-])
-
-/** Any error of a producer or of a commit as a Failure of the area kafka. */
-export function kafkaFailure(error: unknown): Failure {
-  if (error instanceof Failure) return error
-  const types = protocolErrors(error)
-  const text = error instanceof Error ? error.message : String(error)
-  if (types.some((type) => FENCED.has(type)) || UNKNOWN_FENCED.test(text))
-    return new Failure('kafka/fenced', undefined, { cause: error })
-  if (types.some((type) => REJECTED.has(type)))
-    return new Failure('kafka/rejected', `Kafka refused a record: ${text}`, { cause: error })
-  const hint = types.includes('UNKNOWN_TOPIC_OR_PARTITION')
-    ? ' A topic is missing: run `calstream topics apply`.'
-    : ' Work waits and continues automatically.'
-  return new Failure('kafka/unavailable', `Kafka cannot be reached or does not serve us: ${text}.${hint}`, {
-    cause: error,
-  })
-}
-
-/**
- * Names under which KafkaJS reports a broker that is gone, restarting or moving its leaders;
- * waiting cures all of them.
- */
-const TROUBLE_NAMES = new Set([
-  // Only what is retriable is retried.
-  'KafkaJSNumberOfRetriesExceeded',
-  'KafkaJSConnectionError',
-  'KafkaJSConnectionClosedError',
-  'KafkaJSRequestTimeoutError',
-  'KafkaJSBrokerNotFound',
-  'KafkaJSNoBrokerAvailableError',
-  'KafkaJSGroupCoordinatorNotFound',
-  'KafkaJSMetadataNotLoaded',
-  'KafkaJSTopicMetadataNotLoaded',
-  'KafkaJSStaleTopicMetadataAssignment',
-  'KafkaJSLockTimeout',
-  'KafkaJSTimeout',
-])
-
-/**
- * The one trouble for which KafkaJS has no class:
- * it used a broker whose connection had just been given up.
- */
-const NOT_CONNECTED = 'Broker not connected'
-
-/**
- * Whether waiting will cure it: the broker is away, or is one that KafkaJS itself calls retriable.
- * Anything else is a defect or a wrong set-up.
- */
-export function isBrokerTrouble(error: unknown): boolean {
-  if (error instanceof Failure) return error.code === 'kafka/unavailable'
-  const chain = causes(error)
-  return chain.some(
-    (cause) =>
-      TROUBLE_NAMES.has(cause.name) ||
-      cause.message === NOT_CONNECTED ||
-      ('retriable' in cause && cause.retriable === true) ||
-      ('type' in cause && cause.type === 'UNKNOWN_TOPIC_OR_PARTITION'),
-  )
-}
-
-function causes(error: unknown): readonly Error[] {
-  const found: Error[] = []
-  let current: unknown = error
-  while (current instanceof Error && found.length < 10) {
-    found.push(current)
-    // Some errors of KafkaJS carry the first one as originalError, others as cause.
-    current = current.cause ?? ('originalError' in current ? current.originalError : undefined)
-  }
-  return found
 }
 
 /**

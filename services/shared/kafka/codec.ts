@@ -7,6 +7,14 @@ import { SchemaRegistry, SchemaType } from '@kafkajs/confluent-schema-registry'
 import avro from 'avsc'
 import { type SchemaTopic, TOPIC_SCHEMAS, type TopicMessages } from '#schemas/topics.ts'
 import { Failure } from '#shared/domain/failure.ts'
+import {
+  agentOf,
+  loginHeaders,
+  NO_REGISTRY_LOGIN,
+  refusalOf,
+  type RegistryAccess,
+  registryFailure,
+} from './registry.ts'
 
 /** What a record says. */
 export type RecordReading<M> =
@@ -34,6 +42,8 @@ export interface Codec {
 interface CodecConfig {
   /** Base of the Confluent-compatible API. */
   readonly registryUrl: string
+  /** Without a login when absent. */
+  readonly access?: RegistryAccess | undefined
   readonly prefix: string
   readonly topics: readonly SchemaTopic[]
 }
@@ -63,12 +73,12 @@ export function schemaOf(topic: SchemaTopic): avro.schema.RecordType {
 }
 
 /**
- * Looks up the ids of our schemas for these topics. Throws Failure `registry/unavailable` when the
- * registry does not answer or a schema is not registered (then the message says so:
+ * Looks up the ids of our schemas for these topics. Throws Failure `registry/*` when the
+ * registry does not answer, refuses us, or a schema is not registered (then the message says so:
  * `calstream schemas apply` comes before any service).
  */
 export async function openCodec(config: CodecConfig, signal: AbortSignal): Promise<Codec> {
-  const registry = openRegistry(config.registryUrl)
+  const registry = openRegistry(config)
   const codecs = new Map<SchemaTopic, TopicCodec>()
   await Promise.all(
     config.topics.map(async (topic) => {
@@ -88,22 +98,32 @@ export async function openCodec(config: CodecConfig, signal: AbortSignal): Promi
   }
 }
 
-function openRegistry(host: string): SchemaRegistry {
-  return new SchemaRegistry({
+interface Registry {
+  readonly client: SchemaRegistry
+  /** What broke the connection last, where it is over TLS. */
+  readonly broken: () => Error | null
+}
+
+function openRegistry({ registryUrl: host, access = NO_REGISTRY_LOGIN }: CodecConfig): Registry {
+  const agent = agentOf(host, access)
+  const client = new SchemaRegistry({
     host,
     clientId: 'calstream',
+    ...(agent === undefined ? {} : { agent }),
     // A new object each time: the library writes every client's options into one shared default.
     retry: { ...REQUEST_RETRY },
     middlewares: [
       () => ({
-        prepareRequest: async (next) => (await next()).enhance({ timeout: REQUEST_TIMEOUT_MS }),
+        prepareRequest: async (next) =>
+          (await next()).enhance({ timeout: REQUEST_TIMEOUT_MS, headers: loginHeaders(access) }),
       }),
     ],
   })
+  return { client, broken: () => agent?.broken ?? null }
 }
 
 async function openTopic(
-  registry: SchemaRegistry,
+  registry: Registry,
   subject: string,
   schema: avro.schema.RecordType,
 ): Promise<TopicCodec> {
@@ -114,21 +134,15 @@ async function openTopic(
   return { type, header, readings: new Map([[id, type.createResolver(type)]]) }
 }
 
-async function lookUp(
-  registry: SchemaRegistry,
-  subject: string,
-  schema: avro.schema.RecordType,
-): Promise<number> {
+async function lookUp(registry: Registry, subject: string, schema: avro.schema.RecordType): Promise<number> {
   try {
-    return await registry.getRegistryIdBySchema(subject, {
+    return await registry.client.getRegistryIdBySchema(subject, {
       type: SchemaType.AVRO,
       schema: JSON.stringify(schema),
     })
   } catch (error) {
-    const missing = statusOf(error) === 404 || isNotRegistered(error)
-    const text = missing
-      ? `The schema registry does not hold our schema for ${subject}. Run \`calstream schemas apply\` first.`
-      : undefined
+    if (statusOf(error) !== 404 && !isNotRegistered(error)) throw troubleOf(registry, error)
+    const text = `The schema registry does not hold our schema for ${subject}. Run \`calstream schemas apply\` first.`
     throw new Failure('registry/unavailable', text, { cause: error })
   }
 }
@@ -151,7 +165,7 @@ function encode<T extends SchemaTopic>(codec: TopicCodec, topic: T, message: Top
 }
 
 async function decode<T extends SchemaTopic>(
-  registry: SchemaRegistry,
+  registry: Registry,
   codec: TopicCodec,
   value: Buffer | null,
 ): Promise<Decoded<T>> {
@@ -175,17 +189,13 @@ async function decode<T extends SchemaTopic>(
  * message costs a factor of 50 (measured: 32 000 instead of 1 570 000 messages/s). An id that the
  * registry does not know is asked again each time, since a registry may be restored.
  */
-async function readingOf(
-  registry: SchemaRegistry,
-  codec: TopicCodec,
-  id: number,
-): Promise<avro.Resolver | string> {
+async function readingOf(registry: Registry, codec: TopicCodec, id: number): Promise<avro.Resolver | string> {
   let writer: unknown
   try {
-    writer = await registry.getSchema(id)
+    writer = await registry.client.getSchema(id)
   } catch (error) {
     if (statusOf(error) === 404) return `the schema registry knows no schema ${id}`
-    throw new Failure('registry/unavailable', undefined, { cause: error })
+    throw troubleOf(registry, error)
   }
   const reading = resolverOf(codec.type, writer, id)
   codec.readings.set(id, reading)
@@ -203,6 +213,10 @@ function resolverOf(reader: avro.Type, writer: unknown, id: number): avro.Resolv
 
 function unreadable(problem: string): { readonly kind: 'unreadable'; readonly problem: string } {
   return { kind: 'unreadable', problem }
+}
+
+function troubleOf({ broken }: Registry, error: unknown): Failure {
+  return refusalOf(statusOf(error)) ?? registryFailure(broken() ?? error)
 }
 
 function statusOf(error: unknown): number | undefined {

@@ -6,7 +6,8 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Admin } from 'kafkajs'
 import { Failure } from '#shared/domain/failure.ts'
-import { createClient, type KafkaConfig, kafkaFailure, settledWithin } from './client.ts'
+import { createClient, type KafkaConfig, settledWithin } from './client.ts'
+import { kafkaFailure } from './trouble.ts'
 
 /** The first record of a batch. */
 export interface Position {

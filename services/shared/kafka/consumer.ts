@@ -13,7 +13,8 @@ import {
   type NextOffset,
   type TopicPartition,
 } from './broker.ts'
-import { isBrokerTrouble, type KafkaConfig, kafkaFailure, protocolErrors, settledWithin } from './client.ts'
+import { type KafkaConfig, settledWithin } from './client.ts'
+import { isBrokerTrouble, kafkaFailure, protocolErrors } from './trouble.ts'
 import { Membership } from './membership.ts'
 import type { Logger } from '#shared/process/log.ts'
 import { pause } from '#shared/process/loop.ts'

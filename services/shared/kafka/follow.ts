@@ -3,7 +3,8 @@
 // what a transaction aborted never was.
 import { randomUUID } from 'node:crypto'
 import type { InboundRecord } from './broker.ts'
-import { createClient, type KafkaConfig, kafkaFailure } from './client.ts'
+import { createClient, type KafkaConfig } from './client.ts'
+import { kafkaFailure } from './trouble.ts'
 import { inboundRecord } from './membership.ts'
 
 const RETRY = { initialRetryTime: 100, maxRetryTime: 1_000, retries: 8 }

@@ -1,6 +1,7 @@
 // Which of our consumer groups have members: a process of ours that runs without telling anywhere
 // else is seen here.
-import { createClient, type KafkaConfig, kafkaFailure, settledWithin } from './client.ts'
+import { createClient, type KafkaConfig, settledWithin } from './client.ts'
+import { kafkaFailure } from './trouble.ts'
 
 const RETRY = { initialRetryTime: 100, maxRetryTime: 1_000, retries: 8 }
 const LIMIT_MS = 10_000

@@ -1,8 +1,10 @@
 // The adapter of the broker port on KafkaJS 2.2.4, in full: client.ts (settings, logs,
 // errors), producer.ts, commit-watch.ts, consumer.ts and membership.ts. Only the
 // functions here are for services.
+import { Failure } from '#shared/domain/failure.ts'
 import type { Consumer, ConsumerOptions, Producer, TransactionalProducer } from './broker.ts'
-import { createClient, type KafkaConfig, kafkaFailure, settledWithin } from './client.ts'
+import { createClient, type KafkaConfig, settledWithin } from './client.ts'
+import { isHungUp, kafkaFailure } from './trouble.ts'
 import { SupervisedConsumer } from './consumer.ts'
 import { type CommitWatch, openCommitWatch } from './commit-watch.ts'
 import { PlainProducer, ShardProducer, type TransactionalConfig } from './producer.ts'
@@ -10,6 +12,7 @@ import type { Logger } from '#shared/process/log.ts'
 
 const ROUND_TRIP_TIMEOUT_MS = 2_000
 const LAG_TIMEOUT_MS = 10_000
+const HUNG_UP = 'Where each connection ends so, the broker wants TLS or a login: see KAFKA_SECURITY_PROTOCOL.'
 /** A group's first coordinator is found only after some tries. */
 const LAG_RETRY = { initialRetryTime: 100, maxRetryTime: 1_000, retries: 8 }
 
@@ -44,11 +47,16 @@ export function openConsumer(config: KafkaConfig, options: ConsumerOptions, logg
   return new SupervisedConsumer(config, options, logger)
 }
 
+/** @returns null when the cluster answered, else what is wrong, within 2 s. */
+export async function kafkaRoundTrip(config: KafkaConfig): Promise<string | null> {
+  return (await kafkaTrouble(config))?.message ?? null
+}
+
 /**
  * Asks the cluster for its brokers.
  * @returns null when it answered, else what is wrong, within 2 s.
  */
-export async function kafkaRoundTrip(config: KafkaConfig): Promise<string | null> {
+export async function kafkaTrouble(config: KafkaConfig): Promise<Failure | null> {
   const admin = createClient(config, { retries: 0 }, null).admin()
   try {
     await settledWithin(
@@ -58,7 +66,10 @@ export async function kafkaRoundTrip(config: KafkaConfig): Promise<string | null
     )
     return null
   } catch (error) {
-    return kafkaFailure(error).message
+    const failure = kafkaFailure(error)
+    return failure.code === 'kafka/unavailable' && isHungUp(error)
+      ? new Failure(failure.code, `${failure.message} ${HUNG_UP}`, { cause: error })
+      : failure
   } finally {
     void admin.disconnect().catch(() => {})
   }

@@ -13,7 +13,8 @@ import {
 import { Failure } from '#shared/domain/failure.ts'
 import type { OutboundRecord, Producer, TransactionalProducer } from './broker.ts'
 import type { CommitWatch, Position } from './commit-watch.ts'
-import { createClient, type KafkaConfig, kafkaFailure, settledWithin } from './client.ts'
+import { createClient, type KafkaConfig, settledWithin } from './client.ts'
+import { kafkaFailure } from './trouble.ts'
 import type { Logger } from '#shared/process/log.ts'
 import { messageBytesMax } from './topics.ts'
 

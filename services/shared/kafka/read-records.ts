@@ -2,7 +2,8 @@
 // own that commits nothing and is deleted afterwards, so no position moves.
 import { randomUUID } from 'node:crypto'
 import type { InboundRecord, TopicPartition } from './broker.ts'
-import { createClient, type KafkaConfig, kafkaFailure } from './client.ts'
+import { createClient, type KafkaConfig } from './client.ts'
+import { kafkaFailure } from './trouble.ts'
 import { inboundRecord } from './membership.ts'
 
 interface RecordPlace extends TopicPartition {

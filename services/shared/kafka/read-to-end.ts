@@ -4,7 +4,8 @@
 import { randomUUID } from 'node:crypto'
 import { Failure } from '#shared/domain/failure.ts'
 import type { InboundRecord } from './broker.ts'
-import { createClient, type KafkaConfig, kafkaFailure } from './client.ts'
+import { createClient, type KafkaConfig } from './client.ts'
+import { kafkaFailure } from './trouble.ts'
 import { inboundRecord } from './membership.ts'
 
 const RETRY = { initialRetryTime: 100, maxRetryTime: 1_000, retries: 8 }

@@ -4,10 +4,13 @@
 import { type SchemaTopic, TOPIC_SCHEMAS } from '#schemas/topics.ts'
 import { Failure } from '#shared/domain/failure.ts'
 import { schemaOf, subjectOf } from './codec.ts'
+import { askRegistry, NO_REGISTRY_LOGIN, type RegistryAccess, type RegistryAnswer } from './registry.ts'
 
 interface SchemaConfig {
   /** Base of the Confluent-compatible API. */
   readonly registryUrl: string
+  /** Without a login when absent. */
+  readonly access?: RegistryAccess | undefined
   readonly prefix: string
 }
 
@@ -29,8 +32,6 @@ interface SubjectSchema {
 }
 
 const COMPATIBILITY = 'BACKWARD_TRANSITIVE'
-const REQUEST_TIMEOUT_MS = 10_000
-const CONTENT_TYPE = 'application/vnd.schemaregistry.v1+json'
 
 type Subject = SchemaReport['subjects'][number]
 
@@ -42,24 +43,29 @@ interface Applied {
 
 interface Registry {
   readonly url: string
+  readonly access?: RegistryAccess | undefined
   readonly signal: AbortSignal
 }
 
 /**
  * Registers what is missing and sets the compatibility level, in any order safe to repeat. An
  * incompatible schema is a problem in the report and is not registered; the others are. Throws
- * Failure `registry/unavailable`.
+ * Failure `registry/*`.
  */
 export async function applySchemas(config: SchemaConfig, signal: AbortSignal): Promise<SchemaReport> {
-  return report(config.prefix, (item) => applySubject({ url: config.registryUrl, signal }, item))
+  return report(config.prefix, (item) =>
+    applySubject({ url: config.registryUrl, access: config.access, signal }, item),
+  )
 }
 
 /**
  * Changes nothing; a schema that is not registered or a subject with another level is a problem.
- * Throws Failure `registry/unavailable`.
+ * Throws Failure `registry/*`.
  */
 export async function verifySchemas(config: SchemaConfig, signal: AbortSignal): Promise<SchemaReport> {
-  return report(config.prefix, (item) => verifySubject({ url: config.registryUrl, signal }, item))
+  return report(config.prefix, (item) =>
+    verifySubject({ url: config.registryUrl, access: config.access, signal }, item),
+  )
 }
 
 /** One subject of applySchemas. */
@@ -142,35 +148,16 @@ async function setLevel(registry: Registry, subject: string): Promise<void> {
   expectOk(answer, `set the compatibility level of ${subject}`)
 }
 
-interface Answer {
-  readonly status: number
-  readonly body: unknown
-}
-
-async function request(
-  { url, signal }: Registry,
+function request(
+  { url, access = NO_REGISTRY_LOGIN, signal }: Registry,
   path: string,
   body?: unknown,
   method = body === undefined ? 'GET' : 'POST',
-): Promise<Answer> {
-  try {
-    const response = await fetch(`${url}${path}`, {
-      method,
-      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
-      headers: { 'content-type': CONTENT_TYPE, accept: CONTENT_TYPE },
-      signal: AbortSignal.any([signal, AbortSignal.timeout(REQUEST_TIMEOUT_MS)]),
-    })
-    const text = await response.text()
-    return { status: response.status, body: text === '' ? null : JSON.parse(text) }
-  } catch (error) {
-    signal.throwIfAborted()
-    throw new Failure('registry/unavailable', `The schema registry at ${url} does not answer.`, {
-      cause: error,
-    })
-  }
+): Promise<RegistryAnswer> {
+  return askRegistry({ url, access, signal }, { path, method, body })
 }
 
-function expectOk(answer: Answer, what: string): void {
+function expectOk(answer: RegistryAnswer, what: string): void {
   if (answer.status >= 200 && answer.status < 300) return
   const text = `The schema registry answered ${answer.status} when asked to ${what}: ${messageOf(answer.body)}`
   throw new Failure('registry/unavailable', text)

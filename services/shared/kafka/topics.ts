@@ -7,7 +7,8 @@ import { setTimeout as delay } from 'node:timers/promises'
 // Node finds only some of the names of this CommonJS module; the others hang on its default export.
 import kafkajs, { type Admin, type ConfigEntries, type ITopicConfig } from 'kafkajs'
 import type { Logger } from '#shared/process/log.ts'
-import { createClient, isBrokerTrouble, type KafkaConfig, kafkaFailure } from './client.ts'
+import { createClient, type KafkaConfig } from './client.ts'
+import { isBrokerTrouble, kafkaFailure } from './trouble.ts'
 
 interface TopicsConfig extends KafkaConfig {
   /** Instead of the counts in the file, for tests and small stacks. */
@@ -68,7 +69,7 @@ export async function applyTopics(config: TopicsConfig, logger: Logger): Promise
     }
     const created = new Set(missing.map(({ name }) => name))
     const changed = new Set(await tellMissing(admin, plans))
-    const { topics, problems } = await verify(admin, plans)
+    const { topics, problems } = await verify(admin, plans, missingWords(config))
     const stateOf = (name: string): TopicState | null =>
       created.has(name) ? 'created' : changed.has(name) ? 'changed' : null
     return {
@@ -81,7 +82,7 @@ export async function applyTopics(config: TopicsConfig, logger: Logger): Promise
 /** Changes nothing; a missing topic is a problem. Throws Failure `kafka/unavailable`. */
 export async function verifyTopics(config: TopicsConfig, logger: Logger): Promise<TopicsReport> {
   return withAdmin(config, logger, async (admin) =>
-    verify(admin, planTopics(config, await brokerCount(admin))),
+    verify(admin, planTopics(config, await brokerCount(admin)), missingWords(config)),
   )
 }
 
@@ -267,14 +268,21 @@ async function untilServed(admin: Admin, plans: readonly TopicPlan[]): Promise<v
   }
 }
 
-async function verify(admin: Admin, plans: readonly TopicPlan[]): Promise<TopicsReport> {
+/** Kafka hides a topic from a user who has no right DESCRIBE to it. */
+function missingWords({ security }: TopicsConfig): string {
+  return security?.login || security?.tls
+    ? 'is missing, or its user may not see it. Run `calstream topics apply`, or look with `calstream acls verify`.'
+    : 'is missing. Run `calstream topics apply`.'
+}
+
+async function verify(admin: Admin, plans: readonly TopicPlan[], missing: string): Promise<TopicsReport> {
   const existing = new Set(await admin.listTopics())
   const tooFew = brokerProblems(await brokerCount(admin), existing, await brokerSettings(admin))
   const present = plans.filter(({ name }) => existing.has(name))
   const found = present.length === 0 ? new Map<string, TopicFound>() : await describe(admin, present)
   const problems = plans.flatMap((plan) => {
     const topic = found.get(plan.name)
-    return topic ? topicProblems(plan, topic) : [`${plan.name} is missing. Run \`calstream topics apply\`.`]
+    return topic ? topicProblems(plan, topic) : [`${plan.name} ${missing}`]
   })
   return {
     topics: plans.map(({ name }) => ({ name, state: found.has(name) ? 'unchanged' : 'missing' })),

@@ -37,6 +37,12 @@ export function readHosts(text: string): ReadonlySet<string> | null {
   return new Set(hosts.flatMap((url) => url?.hostname ?? []))
 }
 
+/** Whether this host is another machine that no operator named: no secret goes there in clear. */
+export function hostProblem(host: string, hostsInClear: ReadonlySet<string>): boolean {
+  const name = URL.parse(`http://${host.includes(':') && !host.startsWith('[') ? `[${host}]` : host}/`)
+  return name === null || !(isLoopback(name.hostname) || hostsInClear.has(name.hostname))
+}
+
 /** The text without the slashes at its end. */
 export function withoutEndSlashes(text: string): string {
   let end = text.length

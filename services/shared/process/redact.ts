@@ -6,7 +6,7 @@ const MASK = '[secret]'
 /** Shorter values would hide ordinary words. */
 const VALUE_LENGTH_MIN = 8
 /**
- * Registered at start only (settings);
+ * Registered at start (settings) and when one of them rotates;
  * a bound keeps one line's cost constant whatever a caller does.
  */
 const VALUES_MAX = 256
@@ -47,19 +47,29 @@ let registered: RegExp | null = null
  */
 export function registerSecret(value: string): void {
   if (value.length < VALUE_LENGTH_MIN || values.has(value)) return
-  for (const spelling of [
-    value,
-    JSON.stringify(value).slice(1, -1),
-    encodeURIComponent(value.toWellFormed()),
-  ])
-    values.add(spelling)
+  for (const spelling of spellingsOf(value)) values.add(spelling)
   for (const oldest of values) {
     if (values.size <= VALUES_MAX) break
     values.delete(oldest)
   }
+  registered = patternOf(values)
+}
+
+/** Makes place: a secret that was replaced long ago must not push out one that is in use. */
+export function forgetSecret(value: string): void {
+  if (!values.has(value)) return
+  for (const spelling of spellingsOf(value)) values.delete(spelling)
+  registered = values.size === 0 ? null : patternOf(values)
+}
+
+function spellingsOf(value: string): readonly string[] {
+  return [value, JSON.stringify(value).slice(1, -1), encodeURIComponent(value.toWellFormed())]
+}
+
+function patternOf(spellings: ReadonlySet<string>): RegExp {
   // Longest first, so that a secret that holds another one is hidden whole.
-  const longestFirst = [...values].toSorted((a, b) => b.length - a.length)
-  registered = new RegExp(longestFirst.map((spelling) => escaped(spelling)).join('|'), 'g')
+  const longestFirst = [...spellings].toSorted((a, b) => b.length - a.length)
+  return new RegExp(longestFirst.map((spelling) => escaped(spelling)).join('|'), 'g')
 }
 
 /** The text with every secret replaced by [secret]. A line of JSON stays JSON. */

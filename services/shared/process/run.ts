@@ -3,7 +3,7 @@
 // stopping ends within ten seconds, and a process that failed ends with a code other than 0.
 import { createLogger, type Logger } from './log.ts'
 import { redact } from './redact.ts'
-import { strangeNames } from './settings.ts'
+import { strangeNames, takeProxy } from './settings.ts'
 import { isForPeople } from './user-error.ts'
 
 /** What a service is to its process. */
@@ -42,6 +42,7 @@ export async function run(name: string, start: (signal: AbortSignal) => Promise<
   }
   for (const problem of strangeNames()) logger.warn(problem)
   try {
+    takeProxy()
     await using service = await start(stop.signal)
     const crash = await Promise.race([aborted(stop.signal), crashOf(service)])
     if (crash !== null) {

@@ -1,11 +1,12 @@
 // Settings from the environment. Invariant: all problems of a process's settings are named at once,
 // each by its variable, and no value is ever printed, since a secret pasted into the wrong
 // variable is still a secret.
-import { readFileSync } from 'node:fs'
 import { z } from 'zod'
 import { addressProblem, ALLOW_HTTP_TO, readHosts, withoutEndSlashes } from './address.ts'
+import { FileSecret, valueIn } from './file-secret.ts'
 import { keyringProblem } from './keyring.ts'
-import { registerSecret } from './redact.ts'
+import { useProxy } from './proxy.ts'
+import { forgetSecret, registerSecret } from './redact.ts'
 import { Secret } from './secret.ts'
 import { UserError } from './user-error.ts'
 import { unknownSettings } from './unknown-settings.ts'
@@ -24,19 +25,26 @@ export class ConfigError extends UserError {
 /**
  * Reads the variables that a schema names. NAME_FILE names a file that holds NAME's value (for
  * secrets that are mounted); an empty variable counts as not set, except for the caps of gates. An
- * http address is taken when it leads to this machine or to a host that ALLOW_HTTP_TO names. Throws
- * ConfigError with every problem.
+ * http address is taken when it leads to this machine or to a host that ALLOW_HTTP_TO names. Pieces
+ * that only make sense together are looked at together (see `together`). Throws ConfigError with
+ * every problem.
  */
 export function readEnv<S extends z.ZodObject>(schema: S, env: NodeJS.ProcessEnv): z.output<S> {
   const problems: string[] = []
   const input: Record<string, string | undefined> = {}
+  const rotating: Record<string, Secret> = {}
   for (const [name, piece] of Object.entries(schema.shape) as [string, z.ZodType][]) {
     const value = valueOf(name, env, problems)
     input[name] = value === '' && piece.meta()?.['emptyCounts'] !== true ? undefined : value
+    const file = env[`${name}_FILE`] ?? ''
+    if (piece.meta()?.['rotates'] === AT_EACH_USE && input[name] !== undefined)
+      rotating[name] = rotatingOf(input[name], file)
   }
   const hosts = readHosts(valueOf(ALLOW_HTTP_TO, env, problems) ?? '')
-  const parsed = schema.safeParse(input)
+  const parsed = schema.safeParse({ ...input, ...rotating })
   const unsafe = unsafeAddresses(input, hosts)
+  for (const piece of Object.values(schema.shape) as z.ZodType[])
+    problems.push(...(togetherOf(piece)?.(input) ?? []))
   if (parsed.success && problems.length === 0 && unsafe.size === 0) return parsed.data
   const unreadable = new Set([...problems.map((problem) => problem.split(/_FILE\b/)[0]), ...unsafe.keys()])
   for (const [name, problem] of unsafe) problems.push(explain(name, false, problem, schema))
@@ -55,6 +63,11 @@ export function telemetryWanted(env: NodeJS.ProcessEnv = process.env): boolean {
   return Object.entries(env).some(
     ([name, value]) => name.startsWith('OTEL_') && value !== undefined && value !== '',
   )
+}
+
+/** Sends what goes out through the proxy that the environment names; see proxy.ts. */
+export function takeProxy(env: NodeJS.ProcessEnv = process.env): void {
+  useProxy(env)
 }
 
 /**
@@ -88,8 +101,7 @@ function valueOf(name: string, env: NodeJS.ProcessEnv, problems: string[]): stri
     return undefined
   }
   try {
-    // Editors and `echo` end a file with a newline that is not part of the value.
-    return readFileSync(file, 'utf8').replace(/\r?\n$/, '')
+    return valueIn(file)
   } catch (error) {
     const reason = error instanceof Error && 'code' in error ? String(error.code) : 'unreadable'
     problems.push(`${name}_FILE names a file that cannot be read (${reason}).`)
@@ -157,6 +169,44 @@ export function secretText(expected = 'a secret') {
     .min(1, { error: 'it is empty' })
     .transform((value) => secret(value))
     .meta({ description: expected, secret: true })
+}
+
+/** When a new value is taken, for docs/configuration.md. */
+const AT_EACH_USE = 'given as a file, it is read again for each connection'
+
+/**
+ * A secret that may be replaced while the process runs: given by NAME_FILE, each `reveal()` reads
+ * the file again.
+ */
+export function rotatingSecret(expected: string) {
+  return z
+    .instanceof(Secret, { error: 'it is not text' })
+    .optional()
+    .meta({ description: expected, secret: true, rotates: AT_EACH_USE })
+}
+
+function rotatingOf(value: string, file: string): Secret {
+  registerSecret(value)
+  if (file === '') return new Secret(value)
+  return new FileSecret(file, value, (now, forgotten) => {
+    if (forgotten !== null) forgetSecret(forgotten)
+    registerSecret(now)
+  })
+}
+
+/** Values by name, as they stand in the environment or the file. */
+export type Input = Readonly<Record<string, string | undefined>>
+
+/** What is wrong with several settings together: sentences that name them and hold no value. */
+export type Together = (input: Input) => readonly string[]
+
+/** A piece whose schema also looks at its fellows: `readEnv` asks it once, with all of them. */
+export function together<P extends z.ZodType>(piece: P, check: Together): P {
+  return piece.meta({ ...piece.meta(), together: check })
+}
+
+function togetherOf(piece: z.ZodType): Together | undefined {
+  return piece.meta()?.['together'] as Together | undefined
 }
 
 /** Keys as kid:base64,kid:base64; the first one is used for new work, all of them are accepted. */

@@ -7,6 +7,7 @@ import type { Secret } from '#shared/process/secret.ts'
 import type { Logger } from '#shared/process/log.ts'
 import { atMost } from '#shared/process/loop.ts'
 import { metrics } from '#shared/process/metrics.ts'
+import { identityFailure } from './identity.ts'
 
 export interface Queryable {
   /**
@@ -63,7 +64,7 @@ const MAX_LIFE_SECONDS = 1_800
 /** Opens a pool; connections are made when they are needed. */
 export function openDatabase(config: DatabaseConfig, logger: Logger): Database {
   const pool = new pg.Pool({
-    connectionString: config.url.reveal(),
+    Client: clientOf(config.url),
     application_name: config.applicationName,
     max: config.poolMax,
     connectionTimeoutMillis: CONNECT_MAX_MS,
@@ -87,6 +88,18 @@ export function openDatabase(config: DatabaseConfig, logger: Logger): Database {
     async [Symbol.asyncDispose]() {
       await atMost(pool.end(), CLOSE_MAX_MS, undefined)
     },
+  }
+}
+
+/**
+ * Asks for the address at each connection: its password, and the certificates that it names, may
+ * have been replaced meanwhile.
+ */
+function clientOf(url: Secret): typeof pg.Client {
+  return class extends pg.Client {
+    constructor(options: pg.ClientConfig = {}) {
+      super({ ...options, connectionString: url.reveal() })
+    }
   }
 }
 
@@ -206,6 +219,8 @@ function translate(error: unknown): Translation {
 
 function fromServer(error: pg.DatabaseError): Translation {
   const state = error.code ?? ''
+  const identity = identityFailure(error, clean(error))
+  if (identity !== null) return { failure: identity, connectionLost: true }
   const { code, connectionLost } = meaningOf(state)
   return { failure: new Failure(code, sentence(code, state, error), { cause: clean(error) }), connectionLost }
 }
@@ -229,8 +244,8 @@ function meaningOf(state: string): { readonly code: FailureCode; readonly connec
     case '3D000': // invalid_catalog_name: the database does not exist (yet)
       return lost('store/unavailable')
   }
-  // Connections, limits, shutdown and crash, timeouts between statements, refused logins.
-  if (/^(?:08|53|57P|25P03|28)/.test(state)) return lost('store/unavailable')
+  // Connections, limits, shutdown and crash, timeouts between statements.
+  if (/^(?:08|53|57P|25P03)/.test(state)) return lost('store/unavailable')
   if (/^2[23]/.test(state)) return kept('store/rejected-data')
   return kept('internal/defect')
 }
@@ -240,9 +255,9 @@ function sentence(code: FailureCode, state: string, error: pg.DatabaseError): st
     const constraint = error.constraint === undefined ? '' : `, constraint ${error.constraint}`
     return `Postgres refused a value (SQLSTATE ${state}${constraint}).`
   }
-  if (state.startsWith('28') || state === '3D000') {
-    return `Postgres refused the login (SQLSTATE ${state}). Check user, password and database in POSTGRES_URL.`
-  }
+  if (state === '3D000') return 'Postgres has no database of this name. Check it in POSTGRES_URL.'
+  if (state === '42501')
+    return `The role in POSTGRES_URL has no right to a statement: ${error.message}. Each service has a role of its own; \`calstream migrate\` gives the rights.`
   return code === 'internal/defect'
     ? `Postgres refused a statement (SQLSTATE ${state}): ${error.message}`
     : undefined
@@ -256,10 +271,10 @@ function fromDriver(error: unknown): Translation {
   const isOurs = error instanceof TypeError || error instanceof RangeError || error instanceof SyntaxError
   if (isOurs)
     return { failure: new Failure('internal/defect', error.message, { cause: error }), connectionLost: false }
-  return {
-    failure: new Failure('store/unavailable', undefined, { cause: clean(error) }),
-    connectionLost: true,
-  }
+  const failure =
+    identityFailure(error, clean(error)) ??
+    new Failure('store/unavailable', undefined, { cause: clean(error) })
+  return { failure, connectionLost: true }
 }
 
 /**

@@ -8,6 +8,7 @@ import { runner } from 'node-pg-migrate'
 import pg from 'pg'
 import { Failure } from '#shared/domain/failure.ts'
 import type { Secret } from '#shared/process/secret.ts'
+import { identityFailure } from './identity.ts'
 import {
   compatibleWith,
   knownFiles,
@@ -227,6 +228,8 @@ function isCollision(error: unknown): boolean {
 
 function explain(error: unknown): Failure {
   if (error instanceof Failure) return error
+  const identity = identityFailure(error)
+  if (identity !== null) return identity
   const code = error instanceof pg.DatabaseError ? (error.code ?? '') : ''
   if (code === '55P03') {
     return new Failure(

@@ -48,11 +48,19 @@ const CODES_OF = {
   'drop-shard': ['kafka/fenced'],
   wait: [
     'store/unavailable',
+    'store/certificate-refused',
+    'store/login-refused',
     'store/read-only',
     'store/disk-full',
     'store/schema-newer',
     'kafka/unavailable',
+    'kafka/certificate-refused',
+    'kafka/login-refused',
+    'kafka/right-missing',
     'registry/unavailable',
+    'registry/certificate-refused',
+    'registry/login-refused',
+    'registry/right-missing',
   ],
 } satisfies Record<FailureAction, readonly [FailureCode, ...FailureCode[]]>
 

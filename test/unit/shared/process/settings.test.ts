@@ -38,6 +38,17 @@ const NEEDED = {
 }
 const GOOD = { ...NEEDED, GOOGLE_CLIENT_ID: 'client', GOOGLE_CLIENT_SECRET: 'GOCSPX-something' }
 
+/** What a setting needs beside it. */
+function companyOf(name: string): NodeJS.ProcessEnv {
+  if (!name.startsWith('KAFKA_SASL_OAUTHBEARER')) return {}
+  return {
+    KAFKA_SECURITY_PROTOCOL: 'SASL_SSL',
+    KAFKA_SASL_MECHANISM: 'OAUTHBEARER',
+    KAFKA_SASL_OAUTHBEARER_CLIENT_ID: 'calstream',
+    KAFKA_SASL_OAUTHBEARER_CLIENT_SECRET: 'a-secret-of-ours',
+  }
+}
+
 function problemsOf(env: NodeJS.ProcessEnv, schema: z.ZodObject = everything): readonly string[] {
   try {
     readEnv(schema, env)
@@ -164,7 +175,7 @@ describe('an address', () => {
 
   test.each(addresses)('of %s leads over TLS, to this machine, or to a host that is named', (name) => {
     const at = (value: string, allowed = '') =>
-      problemsOf({ ...GOOD, ALLOW_HTTP_TO: `registry,unleash,${allowed}`, [name]: value })
+      problemsOf({ ...GOOD, ALLOW_HTTP_TO: `registry,unleash,${allowed}`, ...companyOf(name), [name]: value })
     for (const value of [
       'https://host.example',
       'http://127.0.0.1:4101',
@@ -201,7 +212,7 @@ describe('an address', () => {
     ['user and password on this machine', 'http://me:hunter2hunter2@127.0.0.1/token'],
   ])('with %s is refused, and the text is not repeated', (_what, value) => {
     for (const name of addresses) {
-      const problems = problemsOf({ ...GOOD, [name]: value })
+      const problems = problemsOf({ ...GOOD, ...companyOf(name), [name]: value })
       expect(problems).toHaveLength(1)
       expect(problems[0]).toMatch(new RegExp(`^${name} cannot be used: it holds a user or a password`))
       expect(problems[0]).not.toContain('hunter2')
