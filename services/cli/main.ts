@@ -2,6 +2,7 @@
 // when it did what it says, and loads only what it needs: a relay must not pay for the
 // vendors' SDKs in memory.
 import { Command, CommanderError } from 'commander'
+import type { AclsOptions } from './acls.ts'
 import type { AllowOptions } from './allow.ts'
 import { installation, SERVICES, serviceSettings } from './config.ts'
 import type { ListOptions } from './connections.ts'
@@ -61,6 +62,27 @@ for (const [verb, ofTopics, ofSchemas] of [
     .command(verb)
     .description(ofSchemas)
     .action(async () => (await import('./prepare.ts')).prepareSchemas(verb, await settings(), output()))
+}
+
+const acls = program
+  .command('acls')
+  .description("the rights of calstream's users on Kafka, schemas/acls.json")
+for (const [verb, description] of [
+  ['print', 'show them with KAFKA_PREFIX; asks no broker'],
+  ['apply', 'give what is missing, then verify'],
+  ['verify', 'say what is missing and what is more than needed; changes nothing'],
+] as const) {
+  acls
+    .command(verb)
+    .description(description)
+    .option(
+      '--principal <user=principal>',
+      "Kafka's own name of a user, as calstream-sync=User:CN=sync; may be given several times",
+      collect,
+    )
+    .action(async (options: AclsOptions) =>
+      (await import('./acls.ts')).runAcls(verb, options, await settings(), output()),
+    )
 }
 
 program

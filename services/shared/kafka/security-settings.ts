@@ -1,5 +1,5 @@
 // Which of the security settings of Kafka and of the registry go together. Pure but for reading
-// certificates. All that is wrong is told at once, and a setting that would have no effect is wrong:
+// certificates. All that is wrong is told at once. A setting that would have no effect is wrong:
 // the operator who wrote it believes that it protects something.
 import { createPrivateKey, X509Certificate } from 'node:crypto'
 import { readHosts } from '#shared/process/address.ts'

@@ -350,6 +350,8 @@ async function withAdmin<T>(
 interface TopicsFile {
   readonly topics: readonly {
     readonly name: string
+    /** Whether others than we may read it (schemas/acls.json). */
+    readonly readers: 'everyone' | 'calstream'
     readonly partitions: number
     readonly config: Readonly<Record<string, string>>
   }[]

@@ -6,9 +6,9 @@ import http from 'node:http'
 const NEVER = ['localhost', '127.0.0.1', '::1']
 
 /**
- * From now on `fetch` and requests of Node go through the proxy that the environment names, except to
- * this machine. The flag client reads the same variables itself. Does nothing without a proxy. Throws
- * for an address of a proxy that is none.
+ * From now on `fetch` and requests of Node go through the proxy that the environment names, except
+ * to this machine. The flag client reads the same variables itself. Does nothing without a proxy.
+ * Throws for an address of a proxy that is none.
  * https://nodejs.org/api/http.html#httpsetglobalproxyfromenvproxyenv
  */
 export function useProxy(env: NodeJS.ProcessEnv): void {
