@@ -3,6 +3,8 @@ import { parseArgs } from 'node:util'
 import { wholeNumber } from '../stack/usage.ts'
 
 export interface DemoOptions {
+  /** On the secured stack: TLS, logins and rights everywhere. */
+  readonly secure: boolean
   /** Return once the demo accounts have converged; otherwise go on until the signal fires. */
   readonly untilSynced: boolean
   readonly connections: number
@@ -17,6 +19,7 @@ export function parseDemoOptions(args: readonly string[]): DemoOptions {
   const { values } = parseArgs({
     args: [...args],
     options: {
+      secure: { type: 'boolean', default: false },
       'until-synced': { type: 'boolean', default: false },
       connections: { type: 'string', default: '20' },
       'changes-per-second': { type: 'string', default: '50' },
@@ -25,6 +28,7 @@ export function parseDemoOptions(args: readonly string[]): DemoOptions {
     },
   })
   return {
+    secure: values.secure,
     untilSynced: values['until-synced'],
     connections: wholeNumber('connections', values.connections, { max: 99 }),
     changesPerSecond: wholeNumber('changes-per-second', values['changes-per-second'], { max: 1000 }),

@@ -5,6 +5,7 @@ import type { CheckDeps } from './check.ts'
 import { type StoredConnection, openStoredEvents } from '../oracle/rows.ts'
 import type { AdminAddress } from '#shared/gates/seed-toggles.ts'
 import type { Invocation } from '../stack/prepare.ts'
+import { readerAccess } from '../stack/secured.ts'
 import type { StackEnv } from '../stack/services.ts'
 import { simulatorAdmin, type DemoAccount, type SimulatorAdmin } from '../oracle/simulator-admin.ts'
 import { openStreamReader, type StreamReader, type StreamReaderOptions } from '../oracle/stream-reader.ts'
@@ -51,8 +52,10 @@ export async function openSetting(
   const stored = owned.use(await openStoredEvents(value('POSTGRES_URL')))
   const prefix = value('KAFKA_PREFIX')
   const topics = { changed: prefix + TOPICS.eventChanged, state: prefix + TOPICS.eventState }
+  const access = readerAccess(env)
   const open = () =>
     openStreamReader({
+      ...(access === undefined ? {} : { access }),
       brokers: value('KAFKA_BROKERS').split(','),
       registryUrl: value('SCHEMA_REGISTRY_URL'),
       topics: Object.values(topics),

@@ -11,13 +11,22 @@ const GOOGLE_AWAY = {
   forMs: 120_000,
 }
 
-/** A line for each address. Secrets stay in their file. */
-export function addressLines(urls: Readonly<Record<string, string>>): readonly string[] {
+/** A line for each address. Secrets stay in their file, which lies in `folder`. */
+export function addressLines(urls: Readonly<Record<string, string>>, folder: string): readonly string[] {
   const notes: Readonly<Record<string, string>> = {
-    unleash: '  user admin, password: unleash.adminPassword in .calstream/secrets.json',
+    unleash: `  user admin, password: unleash.adminPassword in ${folder}/secrets.json`,
     simulator: '  every switch of the play vendors, as lines to copy',
   }
   return Object.entries(urls).map(([name, url]) => `  ${name.padEnd(10)} ${url}${notes[name] ?? ''}`)
+}
+
+/** Where a client of the secured stack finds what it has to bring. */
+export function secureLines(folder: string): readonly string[] {
+  return [
+    'Secured: Kafka by SASL_SSL and SCRAM-SHA-512, Postgres by TLS, the registry by TLS and a login.',
+    `  authority  ${folder}/authority/ca.pem`,
+    `  logins     ${folder}/credentials/, a file each; of the registry ${folder}/registry-door/password`,
+  ]
 }
 
 /** Lines that can be copied as they are. */

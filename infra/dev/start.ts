@@ -2,7 +2,9 @@
 // processes, kept running until Ctrl-C. Its arguments: start.usage.txt.
 // Whatever happens, this process is the last of the stack to end:
 // services stop first, then what they stand on.
+import { mkdirSync } from 'node:fs'
 import { homedir } from 'node:os'
+import path from 'node:path'
 import type { Component } from '../stack/component.ts'
 import { type DemoOptions, parseDemoOptions } from '../demo/options.ts'
 import { LOCAL_PROVIDERS } from '../demo/accounts.ts'
@@ -17,14 +19,17 @@ import {
   type StackPlace,
 } from '../stack/infrastructure.ts'
 import { cacheFolder } from '../stack/java-parts.ts'
+import { NODE_IDS } from '../stack/kafka-cluster.ts'
 import { keptPorts } from '../stack/ports.ts'
 import { calstream, prepareStack } from '../stack/prepare.ts'
 import { explain, UserError } from '#shared/process/user-error.ts'
 import { ProcessLedger } from '../stack/processes.ts'
 import { Progress, seconds } from '../stack/progress.ts'
+import { keptSecuring, SECURE_PORTS, type Securing } from '../stack/secured.ts'
 import { keptSecrets, type StackSecrets, writeRolePasswords } from '../stack/secrets.ts'
 import { seedToggles, type ToggleSeed } from '#shared/gates/seed-toggles.ts'
 import {
+  REPOSITORY,
   SERVICE_PORTS,
   type ServiceName,
   SERVICES,
@@ -34,8 +39,14 @@ import {
   startSimulator,
 } from '../stack/services.ts'
 import { simulatorAdmin } from '../oracle/simulator-admin.ts'
-import { addressLines, thingsToTry } from './start-words.ts'
-import { holdFolder, removeStackFile, STACK_FOLDER, writeStackFile } from '../stack/stack-folder.ts'
+import { addressLines, secureLines, thingsToTry } from './start-words.ts'
+import {
+  holdFolder,
+  removeStackFile,
+  SECURE_FOLDER,
+  STACK_FOLDER,
+  writeStackFile,
+} from '../stack/stack-folder.ts'
 import { keepRunning, startedInTheEnd } from '../stack/supervise.ts'
 import { parsedOrUsage } from '../stack/usage.ts'
 
@@ -74,16 +85,18 @@ async function main(options: DemoOptions, signal: AbortSignal): Promise<void> {
   using held = await holdFolder(STACK_FOLDER)
   if (held.orphans.length > 0) progress.line(`Ended what a killed run had left: ${held.orphans.join(', ')}.`)
   const place: StackPlace = {
-    folder: STACK_FOLDER,
+    folder: options.secure ? SECURE_FOLDER : STACK_FOLDER,
     cache: cacheFolder(process.env, homedir()),
     env: process.env,
     ledger: new ProcessLedger(STACK_FOLDER),
   }
+  mkdirSync(place.folder, { recursive: true, mode: 0o700 })
   await using stack = await startStack(place, signal)
   progress.line(
-    `Ready after ${seconds(progress.elapsedMs())}. Logs: .calstream/logs, addresses and tokens: .calstream/stack.json`,
+    `Ready after ${seconds(progress.elapsedMs())}. Logs: ${shown(place)}/logs, addresses and tokens: .calstream/stack.json`,
   )
-  for (const line of addressLines(stack.urls)) progress.line(line)
+  for (const line of addressLines(stack.urls, shown(place))) progress.line(line)
+  if (options.secure) for (const line of secureLines(shown(place))) progress.line(line)
   if (!options.untilSynced) for (const line of thingsToTry(stack.urls)) progress.line(line)
   const done = new AbortController()
   const until = AbortSignal.any([signal, done.signal])
@@ -126,7 +139,7 @@ async function startStack(place: StackPlace, signal: AbortSignal): Promise<Start
   const begun: Promise<unknown>[] = []
   const stopAll = async (): Promise<void> => {
     const began = performance.now()
-    removeStackFile(place.folder)
+    removeStackFile(STACK_FOLDER)
     // Our services drain into what they stand on, so that stops after them.
     await stopSideBySide(services)
     await stopSideBySide(base)
@@ -137,10 +150,13 @@ async function startStack(place: StackPlace, signal: AbortSignal): Promise<Start
     to.push(await timed(name, starting))
   }
   try {
-    const ports = await keptPorts([...INFRASTRUCTURE_PORTS, ...SERVICE_PORTS], `${place.folder}/ports.json`)
+    const names = [...INFRASTRUCTURE_PORTS, ...SERVICE_PORTS, ...SECURE_PORTS]
+    const ports = await keptPorts(names, `${place.folder}/ports.json`)
     const secrets = keptSecrets(place.folder)
-    for (const name of ['postgres', 'kafka', 'registry', 'unleash']) starting.add(name)
-    const infra = startInfrastructure(infrastructureOptions(place, ports, secrets), either)
+    const securing = options.secure ? await keptSecuring(place.folder, { ...secrets, ports }) : null
+    const brokers = securing === null ? ['kafka'] : NODE_IDS.map((id) => `kafka-${id}`)
+    for (const name of ['postgres', ...brokers, 'registry', 'unleash']) starting.add(name)
+    const infra = startInfrastructure(infrastructureOptions(place, { ports, secrets, securing }), either)
     begun.push(
       infra.then(({ components }) => base.push(...components)),
       add(base, 'simulator', startSimulator({ ports, secrets }, place, either)),
@@ -164,7 +180,7 @@ async function startStack(place: StackPlace, signal: AbortSignal): Promise<Start
     begun.push(...SERVICES.map((name) => add(services, name, startServiceInTheEnd(name, env, place, either))))
     await Promise.all(begun)
     const urls = urlsOf(env, infrastructure)
-    writeStackFile(place.folder, { urls, pids: place.ledger.pids(), env })
+    writeStackFile(STACK_FOLDER, { urls, pids: place.ledger.pids(), env })
     return { infrastructure, components: [...base, ...services], env, urls, [Symbol.asyncDispose]: stopAll }
   } catch (error) {
     failed.abort(error)
@@ -200,16 +216,22 @@ function tellWhatIsAwaited(): NodeJS.Timeout {
   }, SAY_EVERY_MS)
 }
 
+interface Chosen {
+  readonly ports: InfrastructureOptions['ports']
+  readonly secrets: StackSecrets
+  readonly securing: Securing | null
+}
+
 function infrastructureOptions(
   place: StackPlace,
-  ports: InfrastructureOptions['ports'],
-  secrets: StackSecrets,
+  { ports, secrets, securing }: Chosen,
 ): InfrastructureOptions {
   return {
     ...place,
     ports,
     tokens: secrets.unleash,
     fsync: true,
+    ...(securing === null ? {} : { securing }),
     progress: (line) => {
       fetching.until = performance.now()
       fetching.since ||= fetching.until
@@ -220,6 +242,11 @@ function infrastructureOptions(
       progress.done(name, milliseconds)
     },
   }
+}
+
+/** The folder of a stack as a person reads it. */
+function shown({ folder }: StackPlace): string {
+  return path.relative(REPOSITORY, folder)
 }
 
 async function stopSideBySide(components: readonly Component[]): Promise<void> {
@@ -250,10 +277,10 @@ function demoStack(stack: StartedStack, place: StackPlace): DemoStack {
 function eventsOf(stack: StartedStack, place: StackPlace): Parameters<typeof keepRunning>[1] {
   return {
     ended: ({ name }, how) =>
-      progress.line(`${name} ended (${how}); it is started again. Log: .calstream/logs/${name}.log`),
+      progress.line(`${name} ended (${how}); it is started again. Log: ${shown(place)}/logs/${name}.log`),
     back: ({ name }) => {
       progress.line(`✓ ${name} is back`)
-      writeStackFile(place.folder, { urls: stack.urls, pids: place.ledger.pids(), env: stack.env })
+      writeStackFile(STACK_FOLDER, { urls: stack.urls, pids: place.ledger.pids(), env: stack.env })
     },
   }
 }

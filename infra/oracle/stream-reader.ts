@@ -6,12 +6,17 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { Message } from '@platformatic/kafka'
 import avro from 'avsc'
 import type { EventChanged } from '#schemas/messages.gen.ts'
+import { clientOptions } from '../stack/kafka-operator.ts'
+import { loginHeaders } from '../stack/registry.ts'
+import type { ReaderAccess } from '../stack/secured.ts'
 import { CommittedConsumer } from './committed-consumer.ts'
 import type { StreamRecord } from './verify.ts'
 
 export interface StreamReaderOptions {
   readonly brokers: readonly string[]
   readonly registryUrl: string
+  /** How a secured stack lets the reader in. */
+  readonly access?: ReaderAccess
   /** Full names on the wire, prefix included. */
   readonly topics: readonly string[]
   /** Default: from the first record that the topics hold. */
@@ -40,13 +45,14 @@ export async function openStreamReader(options: StreamReaderOptions): Promise<St
     clientId: 'calstream-verify',
     groupId: `calstream-verify-${randomUUID()}`,
     bootstrapBrokers: [...options.brokers],
+    ...(options.access ? clientOptions(options.access) : {}),
     autocommit: false,
     maxWaitTime: 50,
     minBytes: 1,
     retries: 5,
   })
   const stream = await consumer.consume({ topics: [...options.topics], mode: options.from ?? 'earliest' })
-  const decode = openDecoder(options.registryUrl)
+  const decode = openDecoder(options.registryUrl, loginHeaders(options.access?.registry ?? null))
   const read = new Map<string, StreamRecord[]>(options.topics.map((topic) => [topic, []]))
   const keepMax = options.keepMax ?? Infinity
   const wants = options.wants ?? (() => true)
@@ -75,6 +81,7 @@ function keep(records: StreamRecord[] | undefined, record: StreamRecord, max: nu
   if (records && records.length > max) records.splice(0, Math.ceil(max / 10))
 }
 
+type Headers = Readonly<Record<string, string>>
 type Decode = (value: Buffer) => Promise<EventChanged>
 
 async function toRecord(message: Message, decode: Decode): Promise<StreamRecord> {
@@ -101,20 +108,20 @@ async function toRecord(message: Message, decode: Decode): Promise<StreamRecord>
 }
 
 /** Reads Confluent's wire format with the writer's own schema: no version of ours comes into it. */
-function openDecoder(registryUrl: string): Decode {
+function openDecoder(registryUrl: string, headers: Headers): Decode {
   const types = new Map<number, Promise<avro.Type>>()
   return async (value) => {
     if (value.length < HEADER_BYTES || value[0] !== 0)
       throw new Error('the value is not in Confluent wire format')
     const id = value.readUInt32BE(1)
-    const type = types.get(id) ?? fetchType(registryUrl, id)
+    const type = types.get(id) ?? fetchType(registryUrl, id, headers)
     types.set(id, type)
     return toMessage((await type).fromBuffer(value.subarray(HEADER_BYTES)))
   }
 }
 
-async function fetchType(registryUrl: string, id: number): Promise<avro.Type> {
-  const { status, text } = await askPatiently(`${registryUrl.replace(/\/$/, '')}/schemas/ids/${id}`)
+async function fetchType(registryUrl: string, id: number, headers: Headers): Promise<avro.Type> {
+  const { status, text } = await askPatiently(`${registryUrl.replace(/\/$/, '')}/schemas/ids/${id}`, headers)
   if (status !== 200) throw new Error(`the registry answered ${status} to schema ${id}`)
   const { schema } = JSON.parse(text) as { schema: string }
   return avro.Type.forSchema(JSON.parse(schema) as avro.Schema, { wrapUnions: false })
@@ -124,11 +131,11 @@ async function fetchType(registryUrl: string, id: number): Promise<avro.Type> {
  * A registry that is busy, or is started again, answers in the end;
  * until then no record may count as unreadable.
  */
-async function askPatiently(url: string): Promise<{ status: number; text: string }> {
+async function askPatiently(url: string, headers: Headers): Promise<{ status: number; text: string }> {
   const deadline = Date.now() + REGISTRY_PATIENCE_MS
   for (;;) {
     try {
-      const response = await fetch(url, { signal: AbortSignal.timeout(REGISTRY_TIMEOUT_MS) })
+      const response = await fetch(url, { headers, signal: AbortSignal.timeout(REGISTRY_TIMEOUT_MS) })
       const answer = { status: response.status, text: await response.text() }
       if (answer.status < 500 || Date.now() > deadline) return answer
     } catch (error) {

@@ -1,16 +1,24 @@
 // The parts that are not ours, started side by side: Postgres (then Unleash on it), and Kafka and
-// the registry once their jars are there. Either all of them run, or none.
+// the registry once their jars are there. Either all of them run, or none. A secured stack has
+// other brokers and a door before the registry; the rest is the same.
 import path from 'node:path'
-import type { Component } from './component.ts'
+import { Component } from './component.ts'
 import { fetchJavaParts, type JavaParts } from './java-parts.ts'
-import { type Kafka, startKafka } from './kafka.ts'
+import { startKafka } from './kafka.ts'
+import { startKafkaCluster } from './kafka-cluster.ts'
+import { grantRights } from './kafka-rights.ts'
 import { giveDatabase, type Postgres, startPostgres } from './postgres.ts'
 import type { ProcessLedger } from './processes.ts'
-import { type Registry, startRegistry } from './registry.ts'
+import { startRegistry } from './registry.ts'
+import { startRegistryDoor } from './registry-door.ts'
+import { accessSettings, clusterPorts, kafkaLogins, type Securing } from './secured.ts'
 import { startUnleash, type Unleash, type UnleashTokens } from './unleash.ts'
 
 export const INFRASTRUCTURE_PORTS = ['postgres', 'kafka', 'kafkaController', 'registry', 'unleash'] as const
 export type InfrastructurePort = (typeof INFRASTRUCTURE_PORTS)[number]
+
+/** Of a secured Kafka: chosen, so that a password that was changed is the only one after minutes. */
+const AUTHENTICATE_AGAIN_MS = 300_000
 
 /** Where one stack lives and what its children get. */
 export interface StackPlace {
@@ -28,6 +36,8 @@ export interface InfrastructureOptions extends StackPlace {
   readonly tokens: UnleashTokens
   /** See PostgresOptions. What is thrown away has a brief broker, too. */
   readonly fsync: boolean
+  /** Makes it a secured stack. */
+  readonly securing?: Securing
   /** Lines for a person while something is downloaded. */
   readonly progress: (line: string) => void
   /** Called as each component gets ready, with the time from its start to its first round trip. */
@@ -36,14 +46,16 @@ export interface InfrastructureOptions extends StackPlace {
 
 export interface Infrastructure extends AsyncDisposable {
   readonly postgres: Postgres
-  readonly kafka: Kafka
-  readonly registry: Registry
+  readonly kafka: { readonly brokers: string }
+  readonly registry: { readonly url: string }
   readonly unleash: Unleash
+  /** What a client needs besides addresses; nothing in an open stack. See accessSettings. */
+  readonly access: Readonly<Record<string, string>>
   readonly components: readonly Component[]
 }
 
 /**
- * Starts all four; resolves when all are ready.
+ * Starts all; resolves when all are ready.
  * When one fails, the others are stopped and its error is thrown.
  */
 export async function startInfrastructure(
@@ -53,28 +65,31 @@ export async function startInfrastructure(
   const failed = new AbortController()
   const either = AbortSignal.any([signal, failed.signal])
   const started: Component[] = []
-  const timed = async <C extends Component>(start: () => Promise<C>): Promise<C> => {
+  const timed: Timed = async (start) => {
     const began = performance.now()
-    const component = await start()
-    started.push(component)
-    options.ready(component.name, performance.now() - began)
-    return component
+    const part = await start().catch((error: unknown) => {
+      // What still starts is not waited for to its end.
+      failed.abort(error)
+      throw error
+    })
+    const components = part instanceof Component ? [part] : part.components
+    started.push(...components)
+    for (const { name } of components) options.ready(name, performance.now() - began)
+    return part
   }
   const parts = fetchJavaParts(options, either)
   const postgres = timed(() => startPostgres(postgresOptions(options), either))
-  const all = [
-    postgres,
-    parts.then((found) => timed(() => startKafka(kafkaOptions(options, found), either))),
-    parts.then((found) => timed(() => startRegistry(registryOptions(options, found), either))),
-    postgres.then((database) => timed(() => startOnOwnDatabase(options, database, either))),
-  ] as const
+  const streams = parts.then((found) => startStreams(options, found, timed, either))
+  const unleash = postgres.then((database) => timed(() => startOnOwnDatabase(options, database, either)))
+  const all = [postgres, streams, unleash] as const
   try {
-    const [database, kafka, registry, unleash] = await Promise.all(all)
+    const [database, { kafka, registry, access }, flags] = await Promise.all(all)
     return {
       postgres: database,
       kafka,
       registry,
-      unleash,
+      unleash: flags,
+      access,
       components: started,
       [Symbol.asyncDispose]: () => stopAll(started),
     }
@@ -84,6 +99,47 @@ export async function startInfrastructure(
     await stopAll(started)
     throw error
   }
+}
+
+/** Starts a part and notes its components, with the time that it took. */
+type Timed = <P extends Component | { readonly components: readonly Component[] }>(
+  start: () => Promise<P>,
+) => Promise<P>
+
+/** Kafka and the registry side by side, then what stands before the registry. */
+async function startStreams(
+  options: InfrastructureOptions,
+  parts: JavaParts,
+  timed: Timed,
+  signal: AbortSignal,
+): Promise<Pick<Infrastructure, 'kafka' | 'registry' | 'access'>> {
+  const registry = timed(() => startRegistry(registryOptions(options, parts), signal))
+  const { securing } = options
+  if (securing === undefined) {
+    const both = [timed(() => startKafka(kafkaOptions(options, parts), signal)), registry] as const
+    return settled(both).then(([kafka, schemas]) => ({ kafka, registry: schemas, access: {} }))
+  }
+  const cluster = timed(async () => {
+    const kafka = await startKafkaCluster(clusterOptions(options, securing, parts), signal)
+    return { ...kafka, components: kafka.nodes }
+  }).then(async (kafka) => {
+    await grantRights(kafka.operator)
+    return kafka
+  })
+  const door = registry.then(({ url }) =>
+    timed(() => startRegistryDoor(doorOptions(options, securing, url), signal)),
+  )
+  const [kafka, schemas] = await settled([cluster, door] as const)
+  const access = accessSettings(options.folder, securing, { kafka, door: schemas })
+  return { kafka, registry: schemas, access }
+}
+
+/** Promise.all that ends when the last has: what is still starting must be stopped by somebody. */
+async function settled<T extends readonly Promise<unknown>[]>(
+  all: T,
+): Promise<{ -readonly [P in keyof T]: Awaited<T[P]> }> {
+  await Promise.allSettled(all)
+  return Promise.all(all)
 }
 
 /**
@@ -120,12 +176,42 @@ function common(options: InfrastructureOptions, name: 'postgres' | 'kafka' | 're
 }
 
 function postgresOptions(options: InfrastructureOptions) {
-  return { ...common(options, 'postgres'), databases: ['calstream', 'unleash'], fsync: options.fsync }
+  const { fsync, securing } = options
+  const authority = securing === undefined ? {} : { authority: securing.authority }
+  return { ...common(options, 'postgres'), databases: ['calstream', 'unleash'], fsync, ...authority }
 }
 
 function kafkaOptions(options: InfrastructureOptions, parts: JavaParts) {
   const { ports, fsync } = options
   return { ...common(options, 'kafka'), parts, controllerPort: ports.kafkaController, brief: !fsync }
+}
+
+function clusterOptions(options: InfrastructureOptions, securing: Securing, parts: JavaParts) {
+  return {
+    env: childEnv(options.env),
+    ledger: options.ledger,
+    parts,
+    folder: options.folder,
+    logFile: (name: string) => logFileOf(options, name),
+    ports: clusterPorts(securing.ports),
+    authority: securing.authority,
+    logins: kafkaLogins(securing),
+    authenticateAgainMs: AUTHENTICATE_AGAIN_MS,
+    brief: !options.fsync,
+  }
+}
+
+function doorOptions(options: InfrastructureOptions, securing: Securing, registryUrl: string) {
+  return {
+    env: childEnv(options.env),
+    ledger: options.ledger,
+    folder: path.join(options.folder, 'registry-door'),
+    logFile: logFileOf(options, 'registry-door'),
+    port: securing.ports.registryDoor,
+    authority: securing.authority,
+    password: securing.registryPassword,
+    registryUrl,
+  }
 }
 
 function registryOptions(options: InfrastructureOptions, parts: JavaParts) {

@@ -7,7 +7,9 @@ import path from 'node:path'
 import pg from 'pg'
 import { Child, untilReady } from './child.ts'
 import { Component } from './component.ts'
+import type { Authority } from './authority.ts'
 import { makeCluster, type PostgresHome, postgresHome } from './postgres-home.ts'
+import { checkedBy, writeTlsFiles } from './postgres-tls.ts'
 import { processIdentity } from '#shared/process/identity.ts'
 import type { ProcessLedger } from './processes.ts'
 
@@ -28,17 +30,26 @@ export interface PostgresOptions {
    * A SIGKILL loses nothing either way.
    */
   readonly fsync: boolean
+  /** Issues the server's certificate. With it the server takes TLS and nothing else. */
+  readonly authority?: Authority
 }
 
 export interface PostgresAddress {
-  /** URL of a database, as the superuser unless `user` is named. It holds the password. */
+  /**
+   * URL of a database, as the superuser unless `user` is named. It holds the password, and of a
+   * server with TLS what is to be checked of it.
+   */
   url(database: string, user?: { readonly name: string; readonly password: string }): string
   /** The superuser's. */
   readonly password: string
   readonly port: number
 }
 
-export type Postgres = Component & PostgresAddress
+export type Postgres = Component &
+  PostgresAddress & {
+    /** Gives the running server a new certificate; sessions that are open keep theirs. */
+    renewCertificate(): Promise<void>
+  }
 
 const SUPERUSER = 'postgres'
 /** The same file that Compose runs. */
@@ -60,11 +71,12 @@ export async function startPostgres(options: PostgresOptions, signal: AbortSigna
   if (!existsSync(path.join(home.data, 'PG_VERSION')))
     await makeCluster(home, randomBytes(24).toString('base64url'), signal)
   const password = readFileSync(home.passwordFile, 'utf8').trim()
+  const checked = options.authority === undefined ? '' : checkedBy(options.authority.caFile)
   const address: PostgresAddress = {
     password,
     port: options.port,
     url: (database, user = { name: SUPERUSER, password }) =>
-      `postgres://${user.name}:${encodeURIComponent(user.password)}@127.0.0.1:${options.port}/${database}`,
+      `postgres://${user.name}:${encodeURIComponent(user.password)}@127.0.0.1:${options.port}/${database}${checked}`,
   }
   const component = await Component.start(
     (stop) => launch(options, home, address.url('postgres'), stop),
@@ -76,7 +88,12 @@ export async function startPostgres(options: PostgresOptions, signal: AbortSigna
     await component.kill()
     throw error
   }
-  return Object.assign(component, address)
+  return Object.assign(component, address, {
+    async renewCertificate() {
+      if (options.authority) await writeTlsFiles(home, options.authority)
+      await runStatement(address.url('postgres'), 'SELECT pg_reload_conf()')
+    },
+  })
 }
 
 /** Runs one statement on a database of the server, outside a transaction. */
@@ -135,13 +152,14 @@ async function launch(
   signal: AbortSignal,
 ): Promise<Child> {
   removeStaleLock(home.data)
+  const tls = options.authority === undefined ? [] : await writeTlsFiles(home, options.authority)
   const deadline = Date.now() + RESTART_PATIENCE_MS
   for (;;) {
     const child = await Child.start(
       {
         name: 'postgres',
         command: path.join(home.binaries, 'bin', 'postgres'),
-        args: ['-D', home.data, ...settings(options)],
+        args: ['-D', home.data, ...settings(options), ...tls],
         env: { ...options.env, ...home.env },
         cwd: '/',
         logFile: options.logFile,

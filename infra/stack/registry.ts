@@ -73,9 +73,25 @@ function settings({ folder, port }: RegistryOptions): NodeJS.ProcessEnv {
   }
 }
 
+export interface RegistryLogin {
+  readonly username: string
+  readonly password: string
+}
+
+/** The header of a login, or none (RFC 7617). */
+export function loginHeaders(login: RegistryLogin | null): Readonly<Record<string, string>> {
+  if (login === null) return {}
+  const both = Buffer.from(`${login.username}:${login.password}`).toString('base64')
+  return { authorization: `Basic ${both}` }
+}
+
 /** Lists the subjects. */
-export async function registryRoundTrip(url: string, signal: AbortSignal): Promise<void> {
-  const response = await fetch(`${url}/subjects`, { signal })
+export async function registryRoundTrip(
+  url: string,
+  signal: AbortSignal,
+  login: RegistryLogin | null = null,
+): Promise<void> {
+  const response = await fetch(`${url}/subjects`, { headers: loginHeaders(login), signal })
   if (!response.ok) throw new Error(`the registry answered ${response.status}`)
   const subjects: unknown = await response.json()
   if (!Array.isArray(subjects))

@@ -4,7 +4,9 @@
 import { randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import path from 'node:path'
+import { SUPER_USER } from './kafka-cluster.ts'
 import { writeWhole } from './processes.ts'
+import { KAFKA_PRINCIPALS, type KafkaPrincipal } from './secured.ts'
 import type { UnleashTokens } from './unleash.ts'
 
 export const DATABASE_ROLES = [
@@ -25,6 +27,10 @@ export interface StackSecrets {
   readonly jwtSecret: string
   readonly googleClientSecret: string
   readonly microsoftClientSecret: string
+  /** Of a secured stack. */
+  readonly kafkaPasswords: Readonly<Record<KafkaPrincipal, string>>
+  /** Of the same: of the door before the registry. */
+  readonly registryPassword: string
 }
 
 const FILE = 'secrets.json'
@@ -85,6 +91,10 @@ export function newSecrets(): StackSecrets {
     jwtSecret: secret(),
     googleClientSecret: secret(),
     microsoftClientSecret: secret(),
+    kafkaPasswords: Object.fromEntries(
+      [SUPER_USER, ...KAFKA_PRINCIPALS].map((name) => [name, secret()]),
+    ) as Record<KafkaPrincipal, string>,
+    registryPassword: secret(),
   }
 }
 

@@ -41,6 +41,17 @@ const CLIENT_ID = 'calstream-local'
 const RETURN_ORIGINS = 'http://127.0.0.1:*,http://localhost:*'
 
 const KAFKA = ['KAFKA_BROKERS', 'KAFKA_PREFIX', 'SCHEMA_REGISTRY_URL'] as const
+/** Of a secured stack, where a service needs Kafka. */
+const ACCESS = [
+  'KAFKA_SECURITY_PROTOCOL',
+  'KAFKA_SASL_MECHANISM',
+  'KAFKA_SASL_USERNAME',
+  'KAFKA_SASL_PASSWORD_FILE',
+  'KAFKA_SSL_CA_FILE',
+  'SCHEMA_REGISTRY_USERNAME',
+  'SCHEMA_REGISTRY_PASSWORD_FILE',
+  'SCHEMA_REGISTRY_SSL_CA_FILE',
+] as const
 const GATES = ['UNLEASH_URL', 'UNLEASH_TOKEN'] as const
 const VENDOR = [
   'CREDENTIALS_KEYS',
@@ -77,7 +88,7 @@ export interface StackEnvOptions {
  * the tables, whom only `calstream migrate` and a person use.
  */
 export function stackEnv({ infrastructure, ports, secrets, rolePasswordsFile }: StackEnvOptions): StackEnv {
-  const { postgres, kafka, registry, unleash } = infrastructure
+  const { postgres, kafka, registry, unleash, access } = infrastructure
   const roleUrl = (role: 'ingress' | 'sync' | 'relay' | 'scheduler'): string =>
     postgres.url('calstream', {
       name: `calstream_${role}`,
@@ -87,6 +98,7 @@ export function stackEnv({ infrastructure, ports, secrets, rolePasswordsFile }: 
     KAFKA_BROKERS: kafka.brokers,
     KAFKA_PREFIX: '',
     SCHEMA_REGISTRY_URL: registry.url,
+    ...access,
     POSTGRES_URL: postgres.url('calstream'),
     POSTGRES_URL_INGRESS: roleUrl('ingress'),
     POSTGRES_URL_SYNC: roleUrl('sync'),
@@ -136,10 +148,15 @@ export function vendorUrls(google: string, microsoft: string): StackEnv {
 export function serviceEnv(name: ServiceName, stack: StackEnv): Record<string, string> {
   const suffix = name.toUpperCase()
   const own: Record<string, string> = {}
+  const valueOf = (variable: string) => stack[`${variable}_${suffix}`] ?? stack[variable]
   for (const variable of [...NEEDS[name], 'ADMIN_PORT']) {
-    const value = stack[`${variable}_${suffix}`] ?? stack[variable]
+    const value = valueOf(variable)
     if (value === undefined) throw new Error(`the stack has no ${variable} for ${name}`)
     own[variable] = value
+  }
+  for (const variable of ACCESS) {
+    const value = valueOf(variable)
+    if (value !== undefined) own[variable] = value
   }
   return own
 }

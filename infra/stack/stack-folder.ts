@@ -8,6 +8,11 @@ import { stopOrphans, writeWhole } from './processes.ts'
 import { REPOSITORY, type StackEnv } from './services.ts'
 
 export const STACK_FOLDER = path.join(REPOSITORY, '.calstream')
+/**
+ * The secured stack keeps its data apart: the topics of one would be missing in the other. Lock,
+ * stack.json and the list of processes are of both, since one runs at a time.
+ */
+export const SECURE_FOLDER = path.join(STACK_FOLDER, 'secure')
 
 export interface StackFile {
   /** For a person's browser. */
@@ -50,6 +55,9 @@ export function removeStackFile(folder: string): void {
  * Folders of test runs beside them stay.
  */
 export function clearFolder(folder: string): void {
+  const secure = path.join(folder, path.basename(SECURE_FOLDER))
+  removePostgresHome(path.join(secure, 'postgres'))
+  rmSync(secure, { recursive: true, force: true })
   removePostgresHome(path.join(folder, 'postgres'))
   for (const name of ['kafka', 'registry', 'simulator', 'logs'])
     rmSync(path.join(folder, name), { recursive: true, force: true })

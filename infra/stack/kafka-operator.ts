@@ -1,0 +1,112 @@
+// The hand of an operator on a secured cluster: who belongs to it, rights, new passwords, new
+// certificates. It uses another client than the services do, so what they believe of Kafka's
+// security is not believed here.
+import { pbkdf2Sync, randomBytes } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import {
+  type Acl,
+  Admin,
+  alterUserScramCredentialsV0,
+  ConfigResourceTypes,
+  Connection,
+  IncrementalAlterConfigOperationTypes,
+  ScramMechanisms,
+} from '@platformatic/kafka'
+import { UserError } from '#shared/process/user-error.ts'
+
+export interface KafkaLogin {
+  readonly name: string
+  readonly password: string
+}
+
+/** A way into a secured cluster. */
+export interface KafkaAccess {
+  /** `host:port`, separated by commas. */
+  readonly brokers: string
+  readonly caFile: string
+  readonly login: KafkaLogin
+}
+
+/** What Kafka's own tool takes (kafka.apache.org/documentation/#security_sasl_scram_clientconfig). */
+const ITERATIONS = 8_192
+const SALT_BYTES = 24
+const SHA512_BYTES = 64
+const CALL_MS = 5_000
+/** Reads its keystore again when this is set, also to the same value. */
+const KEYSTORE = 'ssl.keystore.location'
+
+/** Options of @platformatic/kafka for who comes this way. */
+export function clientOptions({ caFile, login }: Omit<KafkaAccess, 'brokers'>) {
+  return {
+    tls: { ca: readFileSync(caFile, 'utf8') },
+    sasl: { mechanism: 'SCRAM-SHA-512', username: login.name, password: login.password },
+    connectTimeout: CALL_MS,
+    requestTimeout: CALL_MS,
+  } as const
+}
+
+/** Ids of the brokers that serve now. Throws what the client says when nobody answers. */
+export async function servingBrokers(access: KafkaAccess): Promise<readonly number[]> {
+  return withAdmin(access, async (admin) => {
+    const { brokers } = await admin.metadata({ topics: [], forceUpdate: true })
+    return [...brokers.keys()]
+  })
+}
+
+/** Adds rights; those that are there stay. */
+export async function grant(access: KafkaAccess, creations: readonly Acl[]): Promise<void> {
+  await withAdmin(access, (admin) => admin.createAcls({ creations: [...creations] }))
+}
+
+/**
+ * Gives a login another password, or makes it. Connections that are open stay until the broker
+ * asks them to authenticate again. Throws a UserError when the cluster refuses.
+ * https://cwiki.apache.org/confluence/display/KAFKA/KIP-554
+ */
+export async function setPassword(access: KafkaAccess, { name, password }: KafkaLogin): Promise<void> {
+  const salt = randomBytes(SALT_BYTES)
+  const saltedPassword = pbkdf2Sync(password, salt, ITERATIONS, SHA512_BYTES, 'sha512')
+  const mechanism = ScramMechanisms.SCRAM_SHA_512
+  const upsertion = { name, mechanism, iterations: ITERATIONS, salt, saltedPassword }
+  await using connection = await connected(access)
+  const { results } = await alterUserScramCredentialsV0.api.async(connection.kept, [], [upsertion])
+  for (const { user, errorCode, errorMessage } of results)
+    if (errorCode !== 0)
+      throw new UserError(`Kafka did not take the password of ${user}: ${errorMessage ?? errorCode}.`)
+}
+
+/**
+ * Makes one broker read the certificate of its listener from its file again. It refuses one of
+ * another name. https://kafka.apache.org/documentation/#dynamicbrokerconfigs
+ */
+export async function reloadCertificate(
+  access: KafkaAccess,
+  { id, listener, file }: { readonly id: number; readonly listener: string; readonly file: string },
+): Promise<void> {
+  const config = {
+    name: `listener.name.${listener.toLowerCase()}.${KEYSTORE}`,
+    value: file,
+    configOperation: IncrementalAlterConfigOperationTypes.SET,
+  }
+  const resource = { resourceType: ConfigResourceTypes.BROKER, resourceName: String(id), configs: [config] }
+  await withAdmin(access, (admin) => admin.incrementalAlterConfigs({ resources: [resource] }))
+}
+
+async function withAdmin<T>(access: KafkaAccess, work: (admin: Admin) => Promise<T>): Promise<T> {
+  const bootstrapBrokers = access.brokers.split(',')
+  const options = { clientId: 'local-stack', retries: 0, ...clientOptions(access) }
+  const admin = new Admin({ ...options, bootstrapBrokers })
+  try {
+    return await work(admin)
+  } finally {
+    await admin.close()
+  }
+}
+
+async function connected(access: KafkaAccess): Promise<AsyncDisposable & { readonly kept: Connection }> {
+  const [first = ''] = access.brokers.split(',')
+  const { hostname, port } = new URL(`kafka://${first}`)
+  const kept = new Connection('local-stack', clientOptions(access))
+  await kept.connect(hostname, Number(port))
+  return { kept, [Symbol.asyncDispose]: () => kept.close() }
+}

@@ -1,0 +1,226 @@
+// The secured parts of the local stack as real processes: who is let in, and who is not. Each
+// refusal has its control beside it: the same act with the right thing succeeds.
+import { readFileSync, writeFileSync } from 'node:fs'
+import path from 'node:path'
+import { connect as connectTls, type PeerCertificate } from 'node:tls'
+import { AclOperations, AclPermissionTypes, ResourcePatternTypes, ResourceTypes } from '@platformatic/kafka'
+import { Kafka, logLevel } from 'kafkajs'
+import pg from 'pg'
+import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest'
+import { keptAuthority } from '../../../infra/stack/authority.ts'
+import { type KafkaCluster, NODE_IDS } from '../../../infra/stack/kafka-cluster.ts'
+import { grant, type KafkaLogin, servingBrokers, setPassword } from '../../../infra/stack/kafka-operator.ts'
+import { runStatement } from '../../../infra/stack/postgres.ts'
+import { loginHeaders, registryRoundTrip } from '../../../infra/stack/registry.ts'
+import { DOOR_USER } from '../../../infra/stack/registry-door.ts'
+import { eventually } from '../../support/eventually.ts'
+import {
+  type OwnPlace,
+  ownPlace,
+  startOwnCluster,
+  startOwnDoor,
+  startTlsPostgres,
+} from '../../support/own-secured.ts'
+
+const SOMEONE: KafkaLogin = { name: 'someone', password: 'the first password' }
+const TOPIC = 'secured-test'
+
+let place: OwnPlace
+let caOfStranger = ''
+beforeAll(async () => {
+  place = await ownPlace()
+  caOfStranger = (await keptAuthority(path.join(place.folder, 'stranger'))).caFile
+})
+
+describe('three brokers', () => {
+  let cluster: KafkaCluster
+  beforeAll(async () => {
+    cluster = await startOwnCluster(place, [SOMEONE])
+  }, 240_000)
+  afterAll(() => cluster?.[Symbol.asyncDispose]())
+
+  test('serve together, and let in who has the password and knows their authority', async () => {
+    expect((await servingBrokers(cluster.operator)).toSorted()).toEqual([...NODE_IDS])
+    await expect(topicsSeenBy(SOMEONE)).resolves.toEqual([])
+    await expect(topicsSeenBy({ ...SOMEONE, password: 'another' })).rejects.toThrow(/SASL|Authentication/)
+    await expect(topicsSeenBy({ ...SOMEONE, name: 'nobody' })).rejects.toThrow(/SASL|Authentication/)
+    await expect(topicsSeenBy(SOMEONE, caOfStranger)).rejects.toThrow(/certificate/)
+  })
+
+  test('do not speak to who comes in clear', async () => {
+    const clear = new Kafka({ brokers: cluster.brokers.split(','), ...QUICK, requestTimeout: 2_000 }).admin()
+    await expect(clear.connect()).rejects.toThrow()
+    await clear.disconnect()
+  })
+
+  test('deny what no rule allows, and keep a record on two of them', async () => {
+    await as(cluster.operator.login, async (kafka) => {
+      const admin = kafka.admin()
+      await admin.connect()
+      await admin.createTopics({ topics: [{ topic: TOPIC, numPartitions: 3 }] })
+      const { topics } = await admin.fetchTopicMetadata({ topics: [TOPIC] })
+      for (const { replicas } of topics[0]?.partitions ?? []) expect(replicas).toHaveLength(3)
+      await admin.disconnect()
+    })
+    await expect(publish(SOMEONE)).rejects.toThrow()
+    expect(await topicsSeenBy(SOMEONE)).toEqual([])
+    const rule = {
+      principal: `User:${SOMEONE.name}`,
+      host: '*',
+      permissionType: AclPermissionTypes.ALLOW,
+      resourceType: ResourceTypes.TOPIC,
+      resourceName: TOPIC,
+      resourcePatternType: ResourcePatternTypes.LITERAL,
+    }
+    await grant(cluster.operator, [{ ...rule, operation: AclOperations.WRITE }])
+    await eventually('the rule is known everywhere', () => publish(SOMEONE).then(() => true))
+    expect(await topicsSeenBy(SOMEONE)).toEqual([TOPIC])
+  })
+
+  test('take a new password and forget the old one', async () => {
+    const changed = { ...SOMEONE, password: 'the second password' }
+    await setPassword(cluster.operator, changed)
+    await eventually('the new password counts', () => topicsSeenBy(changed))
+    await eventually('the old one does not', () =>
+      topicsSeenBy(SOMEONE).then(
+        () => false,
+        (error: Error) => /SASL|Authentication/.test(error.message),
+      ),
+    )
+  })
+
+  test('show new certificates of the same authority while they run', async () => {
+    const before = await Promise.all(cluster.brokers.split(',').map((one) => serialOf(one)))
+    const pids = cluster.nodes.map(({ pid }) => pid)
+    await cluster.renewCertificates()
+    for (const [index, address] of cluster.brokers.split(',').entries())
+      await eventually(`${address} shows another`, async () => (await serialOf(address)) !== before[index])
+    expect(cluster.nodes.map(({ pid }) => pid)).toEqual(pids)
+    expect((await servingBrokers(cluster.operator)).toSorted()).toEqual([...NODE_IDS])
+  })
+
+  test('serve on when one of them is killed, and have it back afterwards', async () => {
+    await cluster.nodes[0]?.kill()
+    const others = { ...cluster.operator, brokers: cluster.brokers.split(',').slice(1).join(',') }
+    await eventually('the two others lead', () =>
+      as(cluster.operator.login, (kafka) => publishWith(kafka, 'while one is away')).then(() => true),
+    )
+    await eventually('the killed one is known to be away', async () =>
+      (await servingBrokers(others)).every((id) => id !== 1),
+    )
+    await cluster.nodes[0]?.restart(AbortSignal.timeout(120_000))
+    expect((await servingBrokers(cluster.operator)).toSorted()).toEqual([...NODE_IDS])
+  }, 240_000)
+
+  async function topicsSeenBy(login: KafkaLogin, caFile = cluster.caFile): Promise<readonly string[]> {
+    return as(
+      login,
+      async (kafka) => {
+        const admin = kafka.admin()
+        try {
+          await admin.connect()
+          return await admin.listTopics()
+        } finally {
+          await admin.disconnect()
+        }
+      },
+      caFile,
+    )
+  }
+
+  function publish(login: KafkaLogin): Promise<void> {
+    return as(login, (kafka) => publishWith(kafka, 'a value'))
+  }
+
+  function as<T>(
+    { name, password }: KafkaLogin,
+    work: (kafka: Kafka) => Promise<T>,
+    caFile = cluster.caFile,
+  ): Promise<T> {
+    const sasl = { mechanism: 'scram-sha-512', username: name, password } as const
+    const ssl = { ca: [readFileSync(caFile, 'utf8')] }
+    return work(new Kafka({ brokers: cluster.brokers.split(','), ...QUICK, sasl, ssl }))
+  }
+
+  function serialOf(address: string): Promise<string> {
+    const { hostname: host, port } = new URL(`kafka://${address}`)
+    const ca = readFileSync(cluster.caFile, 'utf8')
+    const { promise, resolve, reject } = Promise.withResolvers<string>()
+    const socket = connectTls({ host, port: Number(port), ca }, () => {
+      const { serialNumber }: PeerCertificate = socket.getPeerCertificate()
+      socket.destroy()
+      resolve(serialNumber)
+    })
+    socket.on('error', reject)
+    return promise
+  }
+})
+
+test('the database takes TLS and nothing else, and shows a new certificate without a restart', async () => {
+  await using postgres = await startTlsPostgres(place)
+  const url = postgres.url('calstream')
+  expect(await runStatement(url, 'select ssl from pg_stat_ssl where pid = pg_backend_pid()')).toEqual([
+    { ssl: true },
+  ])
+  const clear = Object.assign(new URL(url), { search: '' }).href
+  await expect(runStatement(clear, 'select 1')).rejects.toThrow(/no encryption/)
+  const wrong = new URL(url)
+  wrong.searchParams.set('sslrootcert', caOfStranger)
+  await expect(runStatement(wrong.href, 'select 1')).rejects.toThrow(/certificate/)
+  const before = await serialOfPostgres(url)
+  await postgres.renewCertificate()
+  await eventually('the new certificate is shown', async () => (await serialOfPostgres(url)) !== before)
+}, 120_000)
+
+test('the registry lets in who knows the password, which may change', async () => {
+  const { registryUrl } = inject('stack')
+  await using door = await startOwnDoor(place, registryUrl, 'the first')
+  const right = { username: DOOR_USER, password: 'the first' }
+  const signal = () => AbortSignal.timeout(10_000)
+  await registryRoundTrip(door.url, signal(), right)
+  const wrong = [null, { ...right, password: 'another' }, { ...right, username: 'other' }]
+  for (const login of wrong) await expect(registryRoundTrip(door.url, signal(), login)).rejects.toThrow('401')
+  // What comes through is what the registry says, and a body goes the other way.
+  const headers = { ...loginHeaders(right), 'content-type': 'application/vnd.schemaregistry.v1+json' }
+  const schema = JSON.stringify({ type: 'record', name: 'ThroughTheDoor', fields: [] })
+  const subject = `${door.url}/subjects/through-the-door-value`
+  const body = JSON.stringify({ schema })
+  const made = await fetch(`${subject}/versions`, { method: 'POST', headers, body, signal: signal() })
+  expect(made.status).toBe(200)
+  const unknown = await fetch(`${door.url}/schemas/ids/987654`, { headers, signal: signal() })
+  expect(unknown.status).toBe(404)
+  writeFileSync(door.passwordFile, 'the second\n')
+  await registryRoundTrip(door.url, signal(), { ...right, password: 'the second' })
+  await expect(registryRoundTrip(door.url, signal(), right)).rejects.toThrow('401')
+}, 120_000)
+
+const QUICK = {
+  clientId: 'test',
+  logLevel: logLevel.NOTHING,
+  connectionTimeout: 10_000,
+  requestTimeout: 20_000,
+  retry: { retries: 2 },
+}
+
+async function publishWith(kafka: Kafka, value: string): Promise<void> {
+  const producer = kafka.producer({ allowAutoTopicCreation: false })
+  try {
+    await producer.connect()
+    await producer.send({ topic: TOPIC, acks: -1, messages: [{ key: 'k', value }] })
+  } finally {
+    await producer.disconnect()
+  }
+}
+
+async function serialOfPostgres(url: string): Promise<string> {
+  const client = new pg.Client({ connectionString: url })
+  try {
+    await client.connect()
+    const { stream } = (
+      client as unknown as { connection: { stream: { getPeerCertificate(): PeerCertificate } } }
+    ).connection
+    return stream.getPeerCertificate().serialNumber
+  } finally {
+    await client.end()
+  }
+}
