@@ -53,6 +53,14 @@ export async function servingBrokers(access: KafkaAccess): Promise<readonly numb
   })
 }
 
+/** Which broker leads each partition of a topic now, in their order. Throws what the client says. */
+export async function leadersOf(access: KafkaAccess, topic: string): Promise<readonly number[]> {
+  return withAdmin(access, async (admin) => {
+    const { topics } = await admin.metadata({ topics: [topic], forceUpdate: true })
+    return (topics.get(topic)?.partitions ?? []).map(({ leader }) => leader)
+  })
+}
+
 /** Adds rights; those that are there stay. */
 export async function grant(access: KafkaAccess, creations: readonly Acl[]): Promise<void> {
   await withAdmin(access, (admin) => admin.createAcls({ creations: [...creations] }))

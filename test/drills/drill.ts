@@ -6,7 +6,10 @@ import type { Criterion, Finding } from './criterion.ts'
 import type { System, SystemOptions } from './environment/system.ts'
 import type { CalendarName, FaultEntry, Ledgers, OwnRequest } from './ledgers/ledgers.ts'
 
-export type Profile = 'smoke' | 'ci' | 'full'
+/** How much a drill does. */
+export type Size = 'smoke' | 'ci' | 'full'
+/** `secure`: of the size `ci`, on the secured stack. */
+export type Profile = Size | 'secure'
 export type Verdict = 'PASS' | 'FAIL' | 'INVALID' | 'ABORTED'
 
 export interface Drill {
@@ -29,7 +32,7 @@ export interface Drill {
   readonly profiles: readonly Profile[]
   /** Its criteria have rates that a drill beside it would take: it runs alone. */
   readonly needsMachine?: true
-  readonly system: (profile: Profile) => Omit<SystemOptions, 'label' | 'seed' | 'tree'>
+  readonly system: (profile: Size) => Omit<SystemOptions, 'label' | 'seed' | 'tree'>
   /** Beyond those that always hold. */
   readonly invariants: readonly InvariantId[]
   /** Invariants that this drill cannot claim, each with the reason. */
@@ -43,6 +46,11 @@ export interface Drill {
   /** What the run does not show. */
   readonly limits?: string
   readonly run: (drill: DrillRun) => Promise<Judge>
+}
+
+/** What a drill of a profile does. */
+export function sizeOf(profile: Profile): Size {
+  return profile === 'secure' ? 'ci' : profile
 }
 
 /** Called once, with everything closed. */
@@ -93,7 +101,7 @@ export interface ActiveFault {
 /** What a method works with. */
 export interface DrillRun {
   readonly system: System
-  readonly profile: Profile
+  readonly profile: Size
   readonly seed: number
   /** From the seed; for everything that is drawn. */
   readonly random: () => number

@@ -64,12 +64,14 @@ function planOf(args: readonly string[]) {
       lane: { type: 'boolean', default: false },
       list: { type: 'boolean', default: false },
       mutants: { type: 'boolean', default: false },
+      secure: { type: 'boolean', default: false },
       'no-report': { type: 'boolean', default: false },
     },
     allowPositionals: true,
   })
   const seed = numberOf('seed', values.seed) ?? Math.floor(Math.random() * 1_000_000_000)
-  const options: Options = { profile: profileOf(values.profile), seed, report: !values['no-report'] }
+  const profile = values.secure ? 'secure' : profileOf(values.profile)
+  const options: Options = { profile, seed, report: !values['no-report'] }
   const minutes = numberOf('minutes', values.minutes)
   const drills = values.mutants ? [] : chosenDrills(positionals, options.profile, minutes)
   const lanes = numberOf('lanes', values.lanes) ?? (drills.length > ALONE_MAX ? LANES : 1)
@@ -91,15 +93,15 @@ interface Options {
 
 async function main({ values, options, minutes, lanes, drills, mutants }: Plan): Promise<number> {
   if (values.list) return list()
-  if (values.mutants) return withStack((stack) => runMutants(stack, mutants, options))
-  if (values.lane) return withStack((stack) => serveDrills(stack, drills, options))
+  if (values.mutants) return withStack(options, (stack) => runMutants(stack, mutants, options))
+  if (values.lane) return withStack(options, (stack) => serveDrills(stack, drills, options))
   const { seed } = options
   progress.line(`${drills.length} drills, profile ${options.profile}, seed ${seed}`)
   const began = performance.now()
   const ends =
     lanes > 1
       ? await runSideBySide(drills, laneOptions(lanes, options, minutes))
-      : await withStack((stack) => runDrills(stack, drills, options))
+      : await withStack(options, (stack) => runDrills(stack, drills, options))
   if (options.report) writePages(PLACE, allDrills(), Date.now())
   return summary(ends, drills.length, performance.now() - began)
 }
@@ -130,13 +132,14 @@ async function serveDrills(stack: DrillStack, drills: readonly Drill[], options:
 }
 
 /** Starts the infrastructure, and takes everything down again whatever happens. */
-async function withStack<T>(work: (stack: DrillStack) => Promise<T>): Promise<T> {
+async function withStack<T>({ profile }: Options, work: (stack: DrillStack) => Promise<T>): Promise<T> {
   const folder = await openRunFolder()
   process.once('exit', () => killRun(folder))
   try {
     const signal = AbortSignal.any([interrupt.signal, AbortSignal.timeout(START_MS)])
     const say = (line: string) => progress.line(line)
-    await using stack = await startDrillStack({ folder, env: process.env, say }, signal)
+    const isSecured = profile === 'secure'
+    await using stack = await startDrillStack({ folder, env: process.env, say, isSecured }, signal)
     return await work(stack)
   } finally {
     await removeRunFolder(folder)
@@ -281,7 +284,7 @@ function list(): number {
 }
 
 function profileOf(name: string): Profile {
-  if (name === 'smoke' || name === 'ci' || name === 'full') return name
+  if (name === 'smoke' || name === 'ci' || name === 'full' || name === 'secure') return name
   throw new RangeError(`There is no profile "${name}".`)
 }
 

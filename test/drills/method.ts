@@ -5,7 +5,7 @@ import { text as readText } from 'node:stream/consumers'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { System } from './environment/system.ts'
 import { hastenSecondLooks, unrest, unwatched } from './environment/rest.ts'
-import { DrillFailed, DrillInvalid } from './drill.ts'
+import { DrillFailed, DrillInvalid, sizeOf } from './drill.ts'
 import type { ActiveFault, Drill, DrillRun, FaultSpec, Profile, RequestSpec } from './drill.ts'
 import type { FaultEntry, OwnRequest } from './ledgers/ledgers.ts'
 import { seededRandom } from './random.ts'
@@ -51,7 +51,7 @@ export function openMethod(drill: Drill, system: System, options: MethodOptions)
   let loads = 0
   const run: DrillRun = {
     system,
-    profile: options.profile,
+    profile: sizeOf(options.profile),
     seed: options.seed,
     random: seededRandom(`${drill.id}/${options.seed}`),
     signal,

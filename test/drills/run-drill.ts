@@ -9,7 +9,7 @@ import type { CheckResult, InvariantId } from './checkers/check.ts'
 import { openSystem, type System } from './environment/system.ts'
 import type { DrillStack } from './environment/stack.ts'
 import { type Finding, met, mismatch, toldOf } from './criterion.ts'
-import { DrillFailed, DrillInvalid } from './drill.ts'
+import { DrillFailed, DrillInvalid, sizeOf } from './drill.ts'
 import type { Drill, Frozen, Judge, Judgement, Profile, Verdict, Witness } from './drill.ts'
 import { freezeLedgers } from './ledgers/freeze.ts'
 import type { Ledgers, Marks } from './ledgers/ledgers.ts'
@@ -93,7 +93,7 @@ async function openPatiently(drill: Drill, options: RunOptions): Promise<System>
         label: drill.id.toLowerCase(),
         seed: options.seed,
         ...(options.tree === undefined ? {} : { tree: options.tree }),
-        ...drill.system(options.profile),
+        ...drill.system(sizeOf(options.profile)),
       })
     } catch (error) {
       if (attempt >= OPEN_ATTEMPTS || options.signal.aborted) throw error
@@ -297,6 +297,11 @@ function secretsOf(system: System): ReadonlyMap<string, string> {
   ])
   for (const [role, password] of Object.entries(secrets.rolePasswords))
     found.set(`the password of ${role}`, password)
+  if (system.stack.cluster !== null) {
+    for (const [login, password] of Object.entries(secrets.kafkaPasswords))
+      found.set(`the password of ${login} at Kafka`, password)
+    found.set('the password of the registry', secrets.registryPassword)
+  }
   for (const { accountId, refreshToken } of system.accounts)
     found.set(`the refresh token of ${accountId}`, refreshToken)
   return found

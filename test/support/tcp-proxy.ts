@@ -2,6 +2,7 @@
 // cable or a dying balancer does, and it can be slow, narrow, mute or gone. It looks at bytes; what
 // a protocol's messages look like is said by the caller.
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net'
+import { connect as connectTls, TLSSocket } from 'node:tls'
 import { setTimeout as delay } from 'node:timers/promises'
 
 /** What is wrong with the line; {} is a good line. */
@@ -59,6 +60,15 @@ export interface TcpProxy extends AsyncDisposable {
   refused(): number
   /** Connections that got the line's own answer. */
   answered(): number
+  /**
+   * Of a line that ends TLS: shows this certificate to clients from now on, and resets those that
+   * are connected. null is the one that it began with.
+   */
+  show(identity: Pick<LineTls, 'certificate' | 'key'> | null): void
+  /** Connections that ended before the client had said anything, inside of TLS where there is one. */
+  wordless(): number
+  /** Pieces of what clients said, once TLS is taken off. */
+  heard(): number
 }
 
 /**
@@ -74,9 +84,23 @@ export function kafkaRequest(apiKey: number): (chunk: Buffer) => boolean {
   return (chunk) => chunk.length >= KAFKA_HEAD && chunk.readInt16BE(4) === apiKey
 }
 
+/**
+ * Ends TLS on both of its sides, so that what the protocol says can be seen and cut: PEM of a
+ * certificate for clients, its key, and of the authority by which the server is known.
+ */
+export interface LineTls {
+  readonly certificate: string
+  readonly key: string
+  readonly ca: string
+}
+
 /** Listens on a free port and forwards to `target` on loopback. */
-export async function startTcpProxy(target: number, random: () => number = Math.random): Promise<TcpProxy> {
-  const line = new Line(target, random)
+export async function startTcpProxy(
+  target: number,
+  random: () => number = Math.random,
+  tls: LineTls | null = null,
+): Promise<TcpProxy> {
+  const line = new Line(target, random, tls)
   const server = createServer((client) => line.accept(client))
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   return {
@@ -91,10 +115,49 @@ export async function startTcpProxy(target: number, random: () => number = Math.
     open: () => line.sockets.size / 2,
     refused: () => line.refused,
     answered: () => line.answered,
+    show: (identity) => line.show(identity),
+    wordless: () => line.wordless,
+    heard: () => line.heard,
     async [Symbol.asyncDispose]() {
       line.set({})
       for (const socket of line.sockets) socket.destroy()
       await new Promise((resolve) => server.close(resolve))
+    },
+  }
+}
+
+/**
+ * Several lines as one, for clients that know a server of several addresses. A cut strikes one of
+ * them: the n-th match on any.
+ */
+export function linesAsOne(lines: readonly [TcpProxy, ...TcpProxy[]]): TcpProxy {
+  const sum = (of: (line: TcpProxy) => number): number => lines.reduce((all, line) => all + of(line), 0)
+  const cutOn = (cut: Cut): void => {
+    let matched = 0
+    const matches = (chunk: Buffer): boolean => {
+      if (!cut.matches(chunk)) return false
+      matched += 1
+      return matched === (cut.nth ?? 1)
+    }
+    for (const line of lines) line.cutOn({ forward: cut.forward, matches })
+  }
+  return {
+    port: lines[0].port,
+    cutAfter: (bytes) => cutOn({ matches: (chunk) => chunk.includes(bytes), forward: true }),
+    cutBefore: (bytes) => cutOn({ matches: (chunk) => chunk.includes(bytes), forward: false }),
+    cutOn,
+    disarm: () => lines.forEach((line) => line.disarm()),
+    cuts: () => sum((line) => line.cuts()),
+    set: (toxics) => lines.forEach((line) => line.set(toxics)),
+    resetAll: () => sum((line) => line.resetAll()),
+    open: () => sum((line) => line.open()),
+    refused: () => sum((line) => line.refused()),
+    answered: () => sum((line) => line.answered()),
+    show: (identity) => lines.forEach((line) => line.show(identity)),
+    wordless: () => sum((line) => line.wordless()),
+    heard: () => sum((line) => line.heard()),
+    async [Symbol.asyncDispose]() {
+      await Promise.all(lines.map((line) => line[Symbol.asyncDispose]()))
     },
   }
 }
@@ -104,15 +167,29 @@ class Line {
   cuts = 0
   refused = 0
   answered = 0
+  wordless = 0
+  heard = 0
   readonly #target: number
   readonly #random: () => number
+  readonly #tls: LineTls | null
+  /** What lies under a socket with TLS. */
+  readonly #raw = new WeakMap<Socket, Socket>()
+  #shown: Pick<LineTls, 'certificate' | 'key'> | null
   #toxics: Toxics = {}
   #cut: Cut | null = null
   #matched = 0
 
-  constructor(target: number, random: () => number) {
+  constructor(target: number, random: () => number, tls: LineTls | null) {
     this.#target = target
     this.#random = random
+    this.#tls = tls
+    this.#shown = tls
+  }
+
+  show(identity: Pick<LineTls, 'certificate' | 'key'> | null): void {
+    if (this.#tls === null) throw new Error('this line ends no TLS')
+    this.#shown = identity ?? this.#tls
+    this.resetAll()
   }
 
   arm(cut: Cut | null): void {
@@ -127,20 +204,26 @@ class Line {
 
   resetAll(): number {
     const open = this.sockets.size / 2
-    for (const socket of this.sockets) socket.resetAndDestroy()
+    // Only TCP can be reset.
+    for (const socket of this.sockets) (this.#raw.get(socket) ?? socket).resetAndDestroy()
     return open
   }
 
-  accept(client: Socket): void {
+  accept(from: Socket): void {
     if (this.#toxics.down) {
       this.refused += 1
-      client.on('error', () => {})
-      client.resetAndDestroy()
+      from.on('error', () => {})
+      from.resetAndDestroy()
       return
     }
+    const client = this.#served(from)
     if (this.#toxics.answer !== undefined) return this.#answer(client, this.#toxics.answer)
-    const upstream = connect(this.#target, '127.0.0.1')
+    const upstream = this.#connected(connect(this.#target, '127.0.0.1'))
     let muted = false
+    let said = 0
+    client.once('close', () => {
+      if (said === 0) this.wordless += 1
+    })
     const drop = () => [client, upstream].forEach((socket) => void socket.destroy())
     for (const socket of [client, upstream]) {
       this.sockets.add(socket)
@@ -153,6 +236,8 @@ class Line {
     const up = this.#pump(upstream, 'up')
     const down = this.#pump(client, 'down')
     client.on('data', (chunk: Buffer) => {
+      said += 1
+      this.heard += 1
       const cut = this.#take(chunk)
       if (cut === null) up(chunk)
       else if (cut.forward) {
@@ -162,6 +247,23 @@ class Line {
       } else drop()
     })
     upstream.on('data', (chunk: Buffer) => (muted ? drop() : down(chunk)))
+  }
+
+  #served(raw: Socket): Socket {
+    if (this.#shown === null) return raw
+    const { certificate: cert, key } = this.#shown
+    return this.#over(raw, new TLSSocket(raw, { isServer: true, cert, key }))
+  }
+
+  #connected(raw: Socket): Socket {
+    if (this.#tls === null) return raw
+    return this.#over(raw, connectTls({ socket: raw, ca: this.#tls.ca, servername: 'localhost' }))
+  }
+
+  #over(raw: Socket, secured: TLSSocket): Socket {
+    raw.on('error', () => secured.destroy())
+    this.#raw.set(secured, raw)
+    return secured
   }
 
   #answer(client: Socket, text: string): void {

@@ -21,6 +21,7 @@ import { PROCESSES } from './processes.ts'
 import { RECOVERY } from './recovery.ts'
 import { REOPENING } from './reopening.ts'
 import { RESTORES } from './restore.ts'
+import { SECURED } from './secured.ts'
 import { SERIES } from './series.ts'
 import { SWITCH_DRILLS } from './switches.ts'
 import { TRANSACTIONS } from './transactions.ts'
@@ -57,6 +58,7 @@ const DRILLS: readonly Drill[] = [
   ...TRANSACTIONS,
   ...NETWORK,
   ...FLAG_SERVER,
+  ...SECURED,
 ]
 
 /** All of them. The drills without an end of their own last this many minutes. */
@@ -75,6 +77,8 @@ export function chosenDrills(
   return ids.map((id) => {
     const drill = all.find((one) => one.id.toLowerCase() === id.toLowerCase())
     if (!drill) throw new RangeError(`There is no drill "${id}". npm run drill -- --list shows all.`)
+    if (profile !== 'secure' && drill.profiles.every((one) => one === 'secure'))
+      throw new RangeError(`${drill.id} needs the secured stack: npm run drill -- ${drill.id} --secure`)
     return drill
   })
 }

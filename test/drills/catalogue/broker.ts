@@ -22,7 +22,7 @@ const broker: Drill = {
     'BROKER.3': criterion`Nothing lost, doubled or reordered; repeats carry the same id and bytes`,
   },
   faults: ['K1', 'K3', 'K4', 'N7', 'N8', 'N9', 'W16'],
-  profiles: ['ci', 'full'],
+  profiles: ['ci', 'full', 'secure'],
   system: (profile) => ({ connections: profile === 'ci' ? 12 : 60, eventsPerCalendar: 20, latencyMs: 20 }),
   invariants: USUAL,
   wallMs: 900_000,

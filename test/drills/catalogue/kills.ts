@@ -27,7 +27,7 @@ const randomKills: Drill = {
     'KILL.4': criterion`Everything comes back by itself ${BACK_WITHIN}`,
   },
   faults: ['P1', 'P2', 'P3', 'N7'],
-  profiles: ['smoke', 'ci', 'full'],
+  profiles: ['smoke', 'ci', 'full', 'secure'],
   system: (profile) => ({
     connections: { smoke: 6, ci: 20, full: 100 }[profile],
     eventsPerCalendar: 20,

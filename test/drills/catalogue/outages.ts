@@ -39,7 +39,7 @@ const vendorOutage: Drill = {
     'OUT-1.r3': criterion`Recovery: \`error_count\` reset to ${RESET}`,
   },
   faults: ['A1', 'A16'],
-  profiles: ['smoke', 'ci', 'full'],
+  profiles: ['smoke', 'ci', 'full', 'secure'],
   system: (profile) => ({
     connections: { smoke: 6, ci: 40, full: 200 }[profile],
     microsoft: { smoke: 0, ci: 12, full: 60 }[profile],
@@ -166,7 +166,7 @@ const databaseOutage: Drill = {
     'OUT-2.r': criterion`Recovery: the retried operation succeeds, data is consistent`,
   },
   faults: ['D1', 'D15', 'N1'],
-  profiles: ['smoke', 'ci', 'full'],
+  profiles: ['smoke', 'ci', 'full', 'secure'],
   system: (profile) => ({
     connections: { smoke: 6, ci: 12, full: 60 }[profile],
     microsoft: { smoke: 0, ci: 4, full: 20 }[profile],
@@ -285,7 +285,7 @@ const endpointOutage: Drill = {
     'OUT-3.r': criterion`Recovery: endpoint restored, provider retries, processed once`,
   },
   faults: ['W1', 'W2', 'K1'],
-  profiles: ['smoke', 'ci', 'full'],
+  profiles: ['smoke', 'ci', 'full', 'secure'],
   system: (profile) => ({
     connections: { smoke: 6, ci: 12, full: 60 }[profile],
     eventsPerCalendar: 20,

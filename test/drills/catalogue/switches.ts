@@ -26,7 +26,7 @@ const disabledMidOperation: Drill = {
     'GD-1.e': criterion`System returns to safe state`,
   },
   faults: ['F1'],
-  profiles: ['smoke', 'ci', 'full'],
+  profiles: ['smoke', 'ci', 'full', 'secure'],
   system: (profile) => ({
     connections: { smoke: 6, ci: 20, full: 60 }[profile],
     microsoft: { smoke: 0, ci: 5, full: 15 }[profile],

@@ -1,8 +1,8 @@
 // How each fault of a chaos schedule is carried out. Invariant: a part that can be away only once
 // has one fault at a time.
-import type { Component } from '../../../infra/stack/component.ts'
 import type { DrillRun, FaultSpec } from '../drill.ts'
 import type { ServiceProcess } from '../environment/launch.ts'
+import type { Part } from '../environment/streams.ts'
 import { kafkaIsUp } from '../faults/kafka.ts'
 import { postgresIsUp, terminateSessions } from '../faults/postgres.ts'
 import { LISTING } from '../faults/vendors.ts'
@@ -122,7 +122,7 @@ function faultOf(d: DrillRun, action: NemesisAction): Lasting {
   const { postgres, kafka, lines } = stack
   const part = (
     fault: string,
-    component: Component,
+    component: Part,
     how: 'stop' | 'kill' | 'pause',
     isHealed: () => Promise<boolean>,
   ): Lasting => ({

@@ -209,7 +209,9 @@ export class ServiceProcess implements AsyncDisposable {
 function labelled(env: Record<string, string>, label: string): Record<string, string> {
   const url = env['POSTGRES_URL']
   if (url === undefined) return env
-  return { ...env, POSTGRES_URL: `${url}?options=${encodeURIComponent(`-c drill.process=${label}`)}` }
+  const labelledUrl = new URL(url)
+  labelledUrl.searchParams.set('options', `-c drill.process=${label}`)
+  return { ...env, POSTGRES_URL: labelledUrl.href }
 }
 
 async function isReady(adminUrl: string, signal: AbortSignal): Promise<void> {

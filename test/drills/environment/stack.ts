@@ -7,26 +7,41 @@ import { homedir } from 'node:os'
 import path from 'node:path'
 import { Secret } from '#shared/process/secret.ts'
 import { migrate } from '#shared/store/migrate.ts'
-import { childEnv, logFileOf, type StackPlace } from '../../../infra/stack/infrastructure.ts'
+import type { Authority } from '../../../infra/stack/authority.ts'
+import type { StackPlace } from '../../../infra/stack/infrastructure.ts'
 import { cacheFolder, fetchJavaParts } from '../../../infra/stack/java-parts.ts'
-import { type Kafka, startKafka } from '../../../infra/stack/kafka.ts'
 import { freePorts } from '../../../infra/stack/ports.ts'
 import { type Postgres, runStatement, startPostgres } from '../../../infra/stack/postgres.ts'
 import { ProcessLedger } from '../../../infra/stack/processes.ts'
-import { type Registry, startRegistry } from '../../../infra/stack/registry.ts'
 import { newSecrets, type StackSecrets } from '../../../infra/stack/secrets.ts'
 import { seedToggles } from '#shared/gates/seed-toggles.ts'
 import { startUnleash, type Unleash } from '../../../infra/stack/unleash.ts'
 import { startTcpProxy, type TcpProxy } from '../../support/tcp-proxy.ts'
+import {
+  both,
+  common,
+  drillAuthority,
+  type DrillKafka,
+  startOpenStreams,
+  startSecuredStreams,
+  type Streams,
+  type StreamsPlace,
+} from './streams.ts'
 
 export interface DrillStack extends AsyncDisposable {
   readonly place: StackPlace
   readonly secrets: StackSecrets
   readonly postgres: Postgres
-  readonly kafka: Kafka
-  readonly registry: Registry
+  readonly kafka: DrillKafka
+  readonly registry: Streams['registry']
   readonly unleash: Unleash
   readonly lines: Lines
+  /** Settings that let the services in; none on the open stack. */
+  readonly access: Streams['access']
+  /** Who issued the certificates; null on the open stack. */
+  readonly authority: Authority | null
+  /** The secured three; null on the open stack. */
+  readonly cluster: Streams['cluster']
   /** A migrated database that others are cloned from. */
   readonly template: string
 }
@@ -44,14 +59,9 @@ export interface StackOptions {
   readonly folder: string
   readonly env: NodeJS.ProcessEnv
   readonly say: (line: string) => void
+  /** TLS, logins and rights everywhere, and three brokers. */
+  readonly isSecured?: boolean
 }
-
-/**
- * A lone broker killed in the middle of its shutdown may come back with a transaction that never
- * ends for readers of committed records. On a machine under load an orderly shutdown took more than
- * the usual 3.5 s.
- */
-const KAFKA_STOP_MS = 30_000
 
 /** Starts everything; what was started is stopped again when a part fails. */
 export async function startDrillStack(options: StackOptions, signal: AbortSignal): Promise<DrillStack> {
@@ -65,61 +75,35 @@ export async function startDrillStack(options: StackOptions, signal: AbortSignal
   mkdirSync(options.folder, { recursive: true })
   const secrets = newSecrets()
   const began = performance.now()
-  const ports = await freePorts(['postgres', 'kafka', 'proxied', 'controller', 'registry', 'unleash'])
-  const kafkaLine = owned.use(await startTcpProxy(ports.proxied))
-  const lines: Lines = {
-    kafka: kafkaLine,
-    postgres: owned.use(await startTcpProxy(ports.postgres)),
-    unleash: owned.use(await startTcpProxy(ports.unleash)),
-    registry: owned.use(await startTcpProxy(ports.registry)),
-  }
   const parts = await fetchJavaParts({ cache: place.cache, env: options.env, progress: options.say }, signal)
-  const kafkaPorts = {
-    port: ports.kafka,
-    controllerPort: ports.controller,
-    proxied: { port: ports.proxied, advertisedPort: kafkaLine.port },
-  }
-  const [postgresAndUnleash, kafka, registry] = await Promise.allSettled([
-    startPostgresAndUnleash(place, secrets, { ports, owned }, signal),
-    startKafka({ ...common(place, 'kafka'), parts, ...kafkaPorts, stopWithinMs: KAFKA_STOP_MS }, signal).then(
-      (started) => owned.use(started),
-    ),
-    startRegistry({ ...common(place, 'registry'), parts, port: ports.registry }, signal).then((started) =>
-      owned.use(started),
-    ),
-  ])
-  const { postgres, unleash, template } = valueOf(postgresAndUnleash)
-  const stack = {
-    place,
-    secrets,
-    postgres,
-    unleash,
-    template,
-    lines,
-    kafka: valueOf(kafka),
-    registry: valueOf(registry),
-  }
+  const authority = options.isSecured ? await drillAuthority(place) : null
+  const at = { place, secrets, parts, owned }
+  const [rest, streams] = await both(
+    startPostgresAndUnleash(at, authority, signal),
+    authority === null ? startOpenStreams(at, signal) : startSecuredStreams(at, authority, signal),
+  )
   options.say(`infrastructure of the drills is ready after ${Math.round(performance.now() - began)} ms`)
   const all = owned.move()
-  return { ...stack, [Symbol.asyncDispose]: () => all.disposeAsync() }
-}
-
-interface Shared {
-  readonly ports: { readonly postgres: number; readonly unleash: number }
-  readonly owned: AsyncDisposableStack
+  return {
+    place,
+    secrets,
+    authority,
+    ...rest,
+    ...streams,
+    lines: { ...rest.lines, ...streams.lines },
+    [Symbol.asyncDispose]: () => all.disposeAsync(),
+  }
 }
 
 async function startPostgresAndUnleash(
-  place: StackPlace,
-  secrets: StackSecrets,
-  { ports, owned }: Shared,
+  { place, secrets, owned }: Omit<StreamsPlace, 'parts'>,
+  authority: Authority | null,
   signal: AbortSignal,
 ) {
+  const ports = await freePorts(['postgres', 'unleash'])
+  const server = { ...common(place, 'postgres'), port: ports.postgres, databases: ['unleash'], fsync: false }
   const postgres = owned.use(
-    await startPostgres(
-      { ...common(place, 'postgres'), port: ports.postgres, databases: ['unleash'], fsync: false },
-      signal,
-    ),
+    await startPostgres({ ...server, ...(authority === null ? {} : { authority }) }, signal),
   )
   const { env, ledger, logFile } = common(place, 'unleash')
   const [unleash, template] = await Promise.all([
@@ -139,7 +123,11 @@ async function startPostgresAndUnleash(
   ])
   owned.use(unleash)
   await seedToggles(unleash, { switchesOn: true, providerIds: [], connectionIds: [] }, signal)
-  return { postgres, unleash, template }
+  const lines = {
+    postgres: owned.use(await startTcpProxy(ports.postgres)),
+    unleash: owned.use(await startTcpProxy(ports.unleash)),
+  }
+  return { postgres, unleash, template, lines }
 }
 
 async function makeTemplate(postgres: Postgres, secrets: StackSecrets): Promise<string> {
@@ -147,14 +135,4 @@ async function makeTemplate(postgres: Postgres, secrets: StackSecrets): Promise<
   await runStatement(postgres.url('postgres'), `CREATE DATABASE ${name}`)
   await migrate({ url: new Secret(postgres.url(name)), rolePasswords: { ...secrets.rolePasswords } })
   return name
-}
-
-function common(place: StackPlace, name: string) {
-  const folder = path.join(place.folder, name)
-  return { folder, logFile: logFileOf(place, name), env: childEnv(place.env), ledger: place.ledger }
-}
-
-function valueOf<T>(settled: PromiseSettledResult<T>): T {
-  if (settled.status === 'rejected') throw settled.reason
-  return settled.value
 }

@@ -11,6 +11,7 @@ import { applySchemas } from '#shared/kafka/schemas.ts'
 import { applyTopics } from '#shared/kafka/topics.ts'
 import type { Component } from '../../../infra/stack/component.ts'
 import type { StackPlace } from '../../../infra/stack/infrastructure.ts'
+import { grantRights } from '../../../infra/stack/kafka-rights.ts'
 import { freePorts } from '../../../infra/stack/ports.ts'
 import { runStatement } from '../../../infra/stack/postgres.ts'
 import {
@@ -220,6 +221,7 @@ export async function openSystem(stack: DrillStack, options: SystemOptions): Pro
     },
   }
   const gates = openGateHand(stack.unleash)
+  if (stack.cluster !== null) await grantRights(stack.cluster.operator, prefix)
   const [database] = await Promise.all([
     ownDatabase(stack, `drill_${mark}`, owned),
     prepareTopics(stack, prefix),
@@ -349,7 +351,7 @@ interface Places {
 }
 
 function environmentOf(
-  { postgres, secrets, lines: shared, unleash, registry }: DrillStack,
+  { postgres, secrets, lines: shared, unleash, registry, kafka, access }: DrillStack,
   { prefix, ports, lines, database }: Places,
   more: Readonly<Record<string, string>>,
 ): StackEnv {
@@ -363,7 +365,8 @@ function environmentOf(
       shared.postgres.port,
     )
   return {
-    KAFKA_BROKERS: `127.0.0.1:${shared.kafka.port}`,
+    ...access,
+    KAFKA_BROKERS: kafka.through,
     KAFKA_PREFIX: prefix,
     SCHEMA_REGISTRY_URL: through(registry.url, shared.registry.port),
     POSTGRES_URL_INGRESS: role('ingress'),

@@ -1,15 +1,21 @@
 // Faults inside Kafka: poison records, offsets set back. Also the round trip that says whether the
 // broker is there.
 import { Producer, Admin } from '@platformatic/kafka'
-import { kafkaRoundTrip } from '../../../infra/stack/kafka.ts'
+import { clientOptions } from '../../../infra/stack/kafka-operator.ts'
 import type { DrillRun } from '../drill.ts'
+import type { DrillStack } from '../environment/stack.ts'
 
 /** Whether the broker answers around the proxy. */
 export async function kafkaIsUp({ system }: DrillRun): Promise<boolean> {
-  return kafkaRoundTrip(system.stack.kafka.brokers).then(
-    () => true,
-    () => false,
-  )
+  return system.stack.kafka.isUp()
+}
+
+/** Around the lines, as one who may do everything. */
+function operatorOf({ kafka, cluster }: DrillStack) {
+  return {
+    bootstrapBrokers: kafka.brokers.split(','),
+    ...(cluster === null ? {} : clientOptions(cluster.operator)),
+  }
 }
 
 export interface Poison {
@@ -24,7 +30,7 @@ export async function producePoison(drill: DrillRun, poison: readonly Poison[]):
   const { system } = drill
   const producer = new Producer({
     clientId: 'calstream-drill-poison',
-    bootstrapBrokers: system.stack.kafka.brokers.split(','),
+    ...operatorOf(system.stack),
   })
   try {
     for (const { topic, key, value, partition = 0 } of poison) {
@@ -55,7 +61,7 @@ export async function producePoison(drill: DrillRun, poison: readonly Poison[]):
 export async function forgetOffsets({ system }: DrillRun, group: string): Promise<void> {
   const admin = new Admin({
     clientId: 'calstream-drill',
-    bootstrapBrokers: system.stack.kafka.brokers.split(','),
+    ...operatorOf(system.stack),
   })
   try {
     await admin.deleteGroups({ groups: [system.prefix + group] })

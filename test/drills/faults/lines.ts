@@ -1,6 +1,6 @@
 // Faults of the lines between the parts, made by the services' proxies, and of the parts
 // themselves.
-import type { Component } from '../../../infra/stack/component.ts'
+import type { Part } from '../environment/streams.ts'
 import type { Cut, TcpProxy, Toxics } from '../../support/tcp-proxy.ts'
 import type { ActiveFault, DrillRun } from '../drill.ts'
 
@@ -112,7 +112,7 @@ export function partAway(
   what: {
     readonly fault: string
     readonly how: 'stop' | 'kill' | 'pause'
-    readonly part: Component
+    readonly part: Part
     readonly isUp: () => Promise<boolean>
   },
 ): Promise<ActiveFault> {

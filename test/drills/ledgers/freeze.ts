@@ -5,9 +5,10 @@ import path from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { TOPICS } from '#schemas/topics.ts'
 import { openStoredEvents } from '../../../infra/oracle/rows.ts'
-import { openStreamReader } from '../../../infra/oracle/stream-reader.ts'
+import { openStreamReader, type StreamReaderOptions } from '../../../infra/oracle/stream-reader.ts'
 import { readTruth } from '../../../infra/oracle/truth.ts'
 import type { StreamRecord } from '../../../infra/oracle/verify.ts'
+import { readerAccess } from '../../../infra/stack/secured.ts'
 import type { System } from '../environment/system.ts'
 import { readAudit, type AuditRow } from './audit.ts'
 import type {
@@ -121,6 +122,7 @@ async function readTopics(
   await using reader = await openStreamReader({
     brokers: system.stack.kafka.brokers.split(','),
     registryUrl: system.stack.registry.url,
+    ...accessOf(system),
     topics: names.map((name) => system.prefix + name),
   })
   const began = Date.now()
@@ -138,6 +140,11 @@ async function readTopics(
     await delay(100)
   }
   return new Map(names.map((name) => [name, reader.records(system.prefix + name)]))
+}
+
+function accessOf({ stack }: System): Pick<StreamReaderOptions, 'access'> {
+  const access = readerAccess(stack.access)
+  return access === undefined ? {} : { access }
 }
 
 function readLogs(folder: string): readonly LogLine[] {

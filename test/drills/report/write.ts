@@ -10,7 +10,7 @@ import { indexPage, reportPage, REPORTS, type CatalogueLine, type MutantLine } f
 import { timelineSvg } from './timeline.ts'
 
 const MUTANTS_FILE = 'mutants.json'
-const PROFILES: readonly Profile[] = ['full', 'ci', 'smoke']
+const PROFILES: readonly Profile[] = ['full', 'ci', 'smoke', 'secure']
 
 export interface Place {
   /** docs/drills */

@@ -2,7 +2,7 @@
 // refusal has its control beside it: the same act with the right thing succeeds.
 import { readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
-import { connect as connectTls, type PeerCertificate } from 'node:tls'
+import type { PeerCertificate } from 'node:tls'
 import { AclOperations, AclPermissionTypes, ResourcePatternTypes, ResourceTypes } from '@platformatic/kafka'
 import { Kafka, logLevel } from 'kafkajs'
 import pg from 'pg'
@@ -21,6 +21,7 @@ import {
   startOwnDoor,
   startTlsPostgres,
 } from '../../support/own-secured.ts'
+import { serialShownBy } from '../../support/shown-certificate.ts'
 
 const SOMEONE: KafkaLogin = { name: 'someone', password: 'the first password' }
 const TOPIC = 'secured-test'
@@ -90,11 +91,16 @@ describe('three brokers', () => {
   })
 
   test('show new certificates of the same authority while they run', async () => {
-    const before = await Promise.all(cluster.brokers.split(',').map((one) => serialOf(one)))
+    const before = await Promise.all(
+      cluster.brokers.split(',').map((one) => serialShownBy(one, cluster.caFile)),
+    )
     const pids = cluster.nodes.map(({ pid }) => pid)
     await cluster.renewCertificates()
     for (const [index, address] of cluster.brokers.split(',').entries())
-      await eventually(`${address} shows another`, async () => (await serialOf(address)) !== before[index])
+      await eventually(
+        `${address} shows another`,
+        async () => (await serialShownBy(address, cluster.caFile)) !== before[index],
+      )
     expect(cluster.nodes.map(({ pid }) => pid)).toEqual(pids)
     expect((await servingBrokers(cluster.operator)).toSorted()).toEqual([...NODE_IDS])
   })
@@ -140,19 +146,6 @@ describe('three brokers', () => {
     const sasl = { mechanism: 'scram-sha-512', username: name, password } as const
     const ssl = { ca: [readFileSync(caFile, 'utf8')] }
     return work(new Kafka({ brokers: cluster.brokers.split(','), ...QUICK, sasl, ssl }))
-  }
-
-  function serialOf(address: string): Promise<string> {
-    const { hostname: host, port } = new URL(`kafka://${address}`)
-    const ca = readFileSync(cluster.caFile, 'utf8')
-    const { promise, resolve, reject } = Promise.withResolvers<string>()
-    const socket = connectTls({ host, port: Number(port), ca }, () => {
-      const { serialNumber }: PeerCertificate = socket.getPeerCertificate()
-      socket.destroy()
-      resolve(serialNumber)
-    })
-    socket.on('error', reject)
-    return promise
   }
 })
 

@@ -9,13 +9,15 @@ import { eventKey } from '../../../../infra/oracle/verify.ts'
 describe('the arguments of npm start', () => {
   test('have defaults: 20 accounts, 50 changes/s for a minute, until Ctrl-C', () => {
     expect(parseDemoOptions([])).toEqual({
+      secure: false,
       untilSynced: false,
       connections: 20,
       changesPerSecond: 50,
       durationMs: 60_000,
       withinMs: 180_000,
     })
-    expect(parseDemoOptions(['--until-synced', '--duration', '5'])).toMatchObject({
+    expect(parseDemoOptions(['--secure', '--until-synced', '--duration', '5'])).toMatchObject({
+      secure: true,
       untilSynced: true,
       durationMs: 5_000,
     })
