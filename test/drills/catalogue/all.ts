@@ -21,6 +21,7 @@ import { PROCESSES } from './processes.ts'
 import { RECOVERY } from './recovery.ts'
 import { REOPENING } from './reopening.ts'
 import { RESTORES } from './restore.ts'
+import { RIGHTS } from './rights.ts'
 import { SECURED } from './secured.ts'
 import { SERIES } from './series.ts'
 import { SWITCH_DRILLS } from './switches.ts'
@@ -58,6 +59,7 @@ const DRILLS: readonly Drill[] = [
   ...TRANSACTIONS,
   ...NETWORK,
   ...FLAG_SERVER,
+  ...RIGHTS,
   ...SECURED,
 ]
 
