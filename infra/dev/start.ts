@@ -90,7 +90,7 @@ async function main(options: DemoOptions, signal: AbortSignal): Promise<void> {
     env: process.env,
     ledger: new ProcessLedger(STACK_FOLDER),
   }
-  mkdirSync(place.folder, { recursive: true, mode: 0o700 })
+  mkdirSync(place.folder, { recursive: true })
   await using stack = await startStack(place, signal)
   progress.line(
     `Ready after ${seconds(progress.elapsedMs())}. Logs: ${shown(place)}/logs, addresses and tokens: .calstream/stack.json`,

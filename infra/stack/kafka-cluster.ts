@@ -165,7 +165,7 @@ async function renewCertificates(options: KafkaClusterOptions, operator: KafkaAc
   for (const id of NODE_IDS) {
     await issueCertificate(options, id)
     const listeners = options.ports[id].proxied ? [LISTENER, BETWEEN, PROXIED] : [LISTENER, BETWEEN]
-    for (const listener of listeners) await reloadCertificate(operator, { id, listener, file: KEYSTORE })
+    await reloadCertificate(operator, { id, listeners, file: KEYSTORE })
   }
 }
 

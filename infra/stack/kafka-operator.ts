@@ -1,17 +1,15 @@
 // The hand of an operator on a secured cluster: who belongs to it, rights, new passwords, new
-// certificates. It uses another client than the services do, so what they believe of Kafka's
-// security is not believed here.
+// certificates.
 import { pbkdf2Sync, randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import {
-  type Acl,
-  Admin,
   alterUserScramCredentialsV0,
-  ConfigResourceTypes,
   Connection,
-  IncrementalAlterConfigOperationTypes,
+  instancesChannel,
   ScramMechanisms,
 } from '@platformatic/kafka'
+// Node finds only some of the names of this CommonJS module; the others hang on its default export.
+import kafkajs, { type AclEntry, type Admin } from 'kafkajs'
 import { UserError } from '#shared/process/user-error.ts'
 
 export interface KafkaLogin {
@@ -35,6 +33,16 @@ const CALL_MS = 5_000
 /** Reads its keystore again when this is set, also to the same value. */
 const KEYSTORE = 'ssl.keystore.location'
 
+/**
+ * A login that is cut off makes the client tell the same error twice, the second time to nobody,
+ * which would end this process (@platformatic/kafka 2.12.1: it goes on to the handshake although
+ * the connection has ended). Callers hear the first.
+ */
+instancesChannel.subscribe((message) => {
+  const { type, instance } = message as { type?: string; instance?: unknown }
+  if (type === 'connection' && instance instanceof Connection) instance.on('error', () => {})
+})
+
 /** Options of @platformatic/kafka for who comes this way. */
 export function clientOptions({ caFile, login }: Omit<KafkaAccess, 'brokers'>) {
   return {
@@ -48,22 +56,23 @@ export function clientOptions({ caFile, login }: Omit<KafkaAccess, 'brokers'>) {
 /** Ids of the brokers that serve now. Throws what the client says when nobody answers. */
 export async function servingBrokers(access: KafkaAccess): Promise<readonly number[]> {
   return withAdmin(access, async (admin) => {
-    const { brokers } = await admin.metadata({ topics: [], forceUpdate: true })
-    return [...brokers.keys()]
+    const { brokers } = await admin.describeCluster()
+    return brokers.map(({ nodeId }) => nodeId)
   })
 }
 
 /** Which broker leads each partition of a topic now, in their order. Throws what the client says. */
 export async function leadersOf(access: KafkaAccess, topic: string): Promise<readonly number[]> {
   return withAdmin(access, async (admin) => {
-    const { topics } = await admin.metadata({ topics: [topic], forceUpdate: true })
-    return (topics.get(topic)?.partitions ?? []).map(({ leader }) => leader)
+    const { topics } = await admin.fetchTopicMetadata({ topics: [topic] })
+    const partitions = topics[0]?.partitions ?? []
+    return partitions.toSorted((a, b) => a.partitionId - b.partitionId).map(({ leader }) => leader)
   })
 }
 
 /** Adds rights; those that are there stay. */
-export async function grant(access: KafkaAccess, creations: readonly Acl[]): Promise<void> {
-  await withAdmin(access, (admin) => admin.createAcls({ creations: [...creations] }))
+export async function grant(access: KafkaAccess, acl: readonly AclEntry[]): Promise<void> {
+  await withAdmin(access, (admin) => admin.createAcls({ acl: [...acl] }))
 }
 
 /**
@@ -84,30 +93,43 @@ export async function setPassword(access: KafkaAccess, { name, password }: Kafka
 }
 
 /**
- * Makes one broker read the certificate of its listener from its file again. It refuses one of
+ * Makes one broker read the certificate of its listeners from its file again. It refuses one of
  * another name. https://kafka.apache.org/documentation/#dynamicbrokerconfigs
  */
 export async function reloadCertificate(
   access: KafkaAccess,
-  { id, listener, file }: { readonly id: number; readonly listener: string; readonly file: string },
+  {
+    id,
+    listeners,
+    file,
+  }: { readonly id: number; readonly listeners: readonly string[]; readonly file: string },
 ): Promise<void> {
-  const config = {
+  const configEntries = listeners.map((listener) => ({
     name: `listener.name.${listener.toLowerCase()}.${KEYSTORE}`,
     value: file,
-    configOperation: IncrementalAlterConfigOperationTypes.SET,
-  }
-  const resource = { resourceType: ConfigResourceTypes.BROKER, resourceName: String(id), configs: [config] }
-  await withAdmin(access, (admin) => admin.incrementalAlterConfigs({ resources: [resource] }))
+  }))
+  const resource = { type: kafkajs.ConfigResourceTypes.BROKER, name: String(id), configEntries }
+  await withAdmin(access, (admin) => admin.alterConfigs({ validateOnly: false, resources: [resource] }))
 }
 
 async function withAdmin<T>(access: KafkaAccess, work: (admin: Admin) => Promise<T>): Promise<T> {
-  const bootstrapBrokers = access.brokers.split(',')
-  const options = { clientId: 'local-stack', retries: 0, ...clientOptions(access) }
-  const admin = new Admin({ ...options, bootstrapBrokers })
+  const { name: username, password } = access.login
+  const client = new kafkajs.Kafka({
+    clientId: 'local-stack',
+    brokers: access.brokers.split(','),
+    ssl: { ca: [readFileSync(access.caFile, 'utf8')] },
+    sasl: { mechanism: 'scram-sha-512', username, password },
+    connectionTimeout: CALL_MS,
+    requestTimeout: CALL_MS,
+    retry: { retries: 1 },
+    logLevel: kafkajs.logLevel.NOTHING,
+  })
+  const admin = client.admin()
   try {
+    await admin.connect()
     return await work(admin)
   } finally {
-    await admin.close()
+    await admin.disconnect()
   }
 }
 

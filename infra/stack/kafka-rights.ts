@@ -1,19 +1,14 @@
 // What each login may do on the secured brokers of the local stack, until nothing more than it
 // needs. Prefixes of topics, groups and transactional ids come from KAFKA_PREFIX.
-import {
-  type Acl,
-  AclOperations,
-  AclPermissionTypes,
-  ResourcePatternTypes,
-  ResourceTypes,
-} from '@platformatic/kafka'
+// Node finds only some of the names of this CommonJS module; the others hang on its default export.
+import kafkajs, { type AclEntry } from 'kafkajs'
 import { GROUPS, TOPICS } from '#schemas/topics.ts'
 import { grant, type KafkaAccess } from './kafka-operator.ts'
 
 /** The name of the one resource of this kind. */
 const CLUSTER = 'kafka-cluster'
 
-type Operation = keyof typeof AclOperations
+type Operation = keyof typeof kafkajs.AclOperationTypes
 type Resource = 'TOPIC' | 'GROUP' | 'TRANSACTIONAL_ID' | 'CLUSTER'
 /** What a name begins with, or the whole name. */
 type Name = { readonly begin: string } | { readonly whole: string }
@@ -69,17 +64,21 @@ export async function grantRights(access: KafkaAccess, prefix = ''): Promise<voi
   )
 }
 
-function aclsOf(principal: string, [resource, name, ...operations]: Rule, prefix: string): readonly Acl[] {
-  const { LITERAL, PREFIXED } = ResourcePatternTypes
+function aclsOf(
+  principal: string,
+  [resource, name, ...operations]: Rule,
+  prefix: string,
+): readonly AclEntry[] {
+  const { LITERAL, PREFIXED } = kafkajs.ResourcePatternTypes
   const isWhole = 'whole' in name
   const own = isWhole ? name.whole : name.begin
   return operations.map((operation) => ({
     principal: `User:${principal}`,
     host: '*',
-    permissionType: AclPermissionTypes.ALLOW,
-    resourceType: ResourceTypes[resource],
+    permissionType: kafkajs.AclPermissionTypes.ALLOW,
+    resourceType: kafkajs.AclResourceTypes[resource],
     resourceName: resource === 'CLUSTER' ? own : prefix + own,
     resourcePatternType: isWhole ? LITERAL : PREFIXED,
-    operation: AclOperations[operation],
+    operation: kafkajs.AclOperationTypes[operation],
   }))
 }

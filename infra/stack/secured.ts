@@ -1,7 +1,7 @@
 // The parts of a secured local stack where it differs from the open one: Kafka as three brokers
 // with logins, TLS in front of Postgres, a door in front of the registry. Also what each service
 // and each tool needs in order to be let in.
-import { mkdirSync, readFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync } from 'node:fs'
 import path from 'node:path'
 import { type Authority, keptAuthority, trustAuthority } from './authority.ts'
 import { type ClusterPorts, type KafkaCluster, type NodeId, SUPER_USER } from './kafka-cluster.ts'
@@ -74,9 +74,15 @@ export function passwordFile(folder: string, principal: KafkaPrincipal): string 
   return path.join(folder, 'credentials', principal)
 }
 
+/** A login as its file has it now. */
+export function currentLogin(folder: string, principal: KafkaPrincipal): KafkaLogin {
+  return { name: principal, password: readFileSync(passwordFile(folder, principal), 'utf8').trimEnd() }
+}
+
 /**
- * Writes every password to a file of its own and returns the settings that lead to them.
- * NAME_<SERVICE> is one service's own; NAME is the operator's, as for Postgres.
+ * Gives every password a file of its own and returns the settings that lead to them. A file that is
+ * there stays: it may hold a later password than the first. NAME_<SERVICE> is one service's own;
+ * NAME is the operator's, as for Postgres.
  */
 export function accessSettings(
   folder: string,
@@ -87,7 +93,7 @@ export function accessSettings(
   const own: Record<string, string> = {}
   for (const { name, password } of kafkaLogins(securing)) {
     const file = passwordFile(folder, name as KafkaPrincipal)
-    writeWhole(file, `${password}\n`)
+    if (!existsSync(file)) writeWhole(file, `${password}\n`)
     const suffix = name === SUPER_USER ? '' : `_${name.replace('calstream-', '').toUpperCase()}`
     own[`KAFKA_SASL_USERNAME${suffix}`] = name
     own[`KAFKA_SASL_PASSWORD_FILE${suffix}`] = file

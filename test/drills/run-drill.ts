@@ -4,6 +4,7 @@
 // - recovery, steady state after
 // - ledgers closed, invariants, witnesses, verdict
 // Invariant: PASS needs all of it. What could not be shown is INVALID.
+import { currentLogin, KAFKA_PRINCIPALS } from '../../infra/stack/secured.ts'
 import { judgeInvariants, ALWAYS } from './checkers/invariants.ts'
 import type { CheckResult, InvariantId } from './checkers/check.ts'
 import { openSystem, type System } from './environment/system.ts'
@@ -298,8 +299,8 @@ function secretsOf(system: System): ReadonlyMap<string, string> {
   for (const [role, password] of Object.entries(secrets.rolePasswords))
     found.set(`the password of ${role}`, password)
   if (system.stack.cluster !== null) {
-    for (const [login, password] of Object.entries(secrets.kafkaPasswords))
-      found.set(`the password of ${login} at Kafka`, password)
+    for (const name of KAFKA_PRINCIPALS)
+      found.set(`the password of ${name} at Kafka`, currentLogin(system.stack.place.folder, name).password)
     found.set('the password of the registry', secrets.registryPassword)
   }
   for (const { accountId, refreshToken } of system.accounts)

@@ -8,18 +8,12 @@ import { inject } from 'vitest'
 import { type Authority, keptAuthority } from '../../infra/stack/authority.ts'
 import { childEnv, logFileOf } from '../../infra/stack/infrastructure.ts'
 import { cacheFolder, fetchJavaParts } from '../../infra/stack/java-parts.ts'
-import {
-  type ClusterPorts,
-  type KafkaCluster,
-  NODE_IDS,
-  type NodeId,
-  startKafkaCluster,
-  SUPER_USER,
-} from '../../infra/stack/kafka-cluster.ts'
+import { type KafkaCluster, startKafkaCluster, SUPER_USER } from '../../infra/stack/kafka-cluster.ts'
 import type { KafkaLogin } from '../../infra/stack/kafka-operator.ts'
 import { freePorts } from '../../infra/stack/ports.ts'
 import { type Postgres, startPostgres } from '../../infra/stack/postgres.ts'
 import { ProcessLedger } from '../../infra/stack/processes.ts'
+import { clusterPorts, SECURE_PORTS } from '../../infra/stack/secured.ts'
 import { type RegistryDoor, startRegistryDoor } from '../../infra/stack/registry-door.ts'
 
 const START_TIMEOUT_MS = 200_000
@@ -44,9 +38,7 @@ export async function startOwnCluster(
   logins: readonly KafkaLogin[],
   authenticateAgainMs = AUTHENTICATE_AGAIN_MS,
 ): Promise<KafkaCluster> {
-  const ports = Object.fromEntries(
-    await Promise.all(NODE_IDS.map(async (id) => [id, await clusterPorts()] as const)),
-  ) as Record<NodeId, ClusterPorts>
+  const ports = clusterPorts(await freePorts(SECURE_PORTS))
   const cache = cacheFolder(process.env, homedir())
   const parts = await fetchJavaParts({ cache, env: process.env, progress: () => {} }, startSignal())
   const operator = { name: SUPER_USER, password: randomBytes(16).toString('hex') }
@@ -90,10 +82,6 @@ export async function startOwnDoor(
     { ...common(folder), ...place, port, registryUrl, password, authority },
     startSignal(),
   )
-}
-
-function clusterPorts(): Promise<ClusterPorts> {
-  return freePorts(['client', 'broker', 'controller'])
 }
 
 function common(folder: string) {

@@ -1,7 +1,7 @@
 // Who may do what on Kafka, tried out: every login, every act, every kind of thing. The table below
 // is written by hand and not from the rules that are applied: a rule that says too much is found.
 import { TOPICS } from '#schemas/topics.ts'
-import { KAFKA_PRINCIPALS, type KafkaPrincipal } from '../../../infra/stack/secured.ts'
+import { currentLogin, KAFKA_PRINCIPALS, type KafkaPrincipal } from '../../../infra/stack/secured.ts'
 import { criterion, met } from '../criterion.ts'
 import { type Drill, DrillInvalid, type DrillRun } from '../drill.ts'
 import {
@@ -108,10 +108,10 @@ const rights: Drill = {
 }
 
 async function tryAll(d: DrillRun, who: Principal): Promise<readonly Trial[]> {
-  const { cluster, secrets } = d.system.stack
+  const { cluster, place } = d.system.stack
   if (cluster === null) throw new DrillInvalid('this needs the secured stack: --secure')
   const { prefix } = d.system
-  const login = { name: who, password: secrets.kafkaPasswords[who] }
+  const login = currentLogin(place.folder, who)
   await using may = await openRights({ ...cluster.operator, login })
   const trials: Trial[] = []
   const note = (what: string, expected: boolean, got: boolean) => trials.push({ who, what, expected, got })

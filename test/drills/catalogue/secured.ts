@@ -12,7 +12,12 @@ import {
   setPassword,
 } from '../../../infra/stack/kafka-operator.ts'
 import { writeWhole } from '../../../infra/stack/processes.ts'
-import { KAFKA_PRINCIPALS, type KafkaPrincipal, passwordFile } from '../../../infra/stack/secured.ts'
+import {
+  currentLogin,
+  KAFKA_PRINCIPALS,
+  type KafkaPrincipal,
+  passwordFile,
+} from '../../../infra/stack/secured.ts'
 import { repeatedMessages } from '../checkers/stream.ts'
 import { allOf, atLeast, criterion, met, named, noted } from '../criterion.ts'
 import { type Drill, DrillInvalid, type DrillRun } from '../drill.ts'
@@ -204,7 +209,7 @@ const rotation: Drill = {
     const shown = () =>
       Promise.all(cluster.brokers.split(',').map((one) => serialShownBy(one, cluster.caFile)))
     const before = await shown()
-    const old = KAFKA_PRINCIPALS.map((name) => ({ name, password: stack.secrets.kafkaPasswords[name] }))
+    const old = KAFKA_PRINCIPALS.map((name) => currentLogin(stack.place.folder, name))
     let now: readonly KafkaLogin[] = old
     for (let round = 0; round < 2; round += 1) {
       now = await newPasswords(d, cluster)

@@ -3,8 +3,14 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import type { PeerCertificate } from 'node:tls'
-import { AclOperations, AclPermissionTypes, ResourcePatternTypes, ResourceTypes } from '@platformatic/kafka'
-import { Kafka, logLevel } from 'kafkajs'
+import {
+  AclOperationTypes,
+  AclPermissionTypes,
+  AclResourceTypes,
+  Kafka,
+  logLevel,
+  ResourcePatternTypes,
+} from 'kafkajs'
 import pg from 'pg'
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest'
 import { keptAuthority } from '../../../infra/stack/authority.ts'
@@ -69,11 +75,11 @@ describe('three brokers', () => {
       principal: `User:${SOMEONE.name}`,
       host: '*',
       permissionType: AclPermissionTypes.ALLOW,
-      resourceType: ResourceTypes.TOPIC,
+      resourceType: AclResourceTypes.TOPIC,
       resourceName: TOPIC,
       resourcePatternType: ResourcePatternTypes.LITERAL,
     }
-    await grant(cluster.operator, [{ ...rule, operation: AclOperations.WRITE }])
+    await grant(cluster.operator, [{ ...rule, operation: AclOperationTypes.WRITE }])
     await eventually('the rule is known everywhere', () => publish(SOMEONE).then(() => true))
     expect(await topicsSeenBy(SOMEONE)).toEqual([TOPIC])
   })
