@@ -38,7 +38,9 @@ const EARLIER_MS = 60_000
 /** A random serial number of at most 20 bytes, positive (RFC 5280, 4.1.2.2). */
 const SERIAL_BYTES = 16
 
-/** The authority of a folder, which is made when absent. Throws when its files do not fit together. */
+/**
+ * The authority of a folder, which is made when absent. Throws when its files do not fit together.
+ */
 export async function keptAuthority(folder: string): Promise<Authority> {
   mkdirSync(folder, { recursive: true, mode: 0o700 })
   const [caFile, keyFile] = [path.join(folder, 'ca.pem'), path.join(folder, 'ca.key')]

@@ -17,7 +17,7 @@ import { startUnleash, type Unleash, type UnleashTokens } from './unleash.ts'
 export const INFRASTRUCTURE_PORTS = ['postgres', 'kafka', 'kafkaController', 'registry', 'unleash'] as const
 export type InfrastructurePort = (typeof INFRASTRUCTURE_PORTS)[number]
 
-/** Of a secured Kafka: chosen, so that a password that was changed is the only one after minutes. */
+/** Of a secured Kafka. Chosen: minutes after a password was changed the old one is of no use. */
 const AUTHENTICATE_AGAIN_MS = 300_000
 
 /** Where one stack lives and what its children get. */

@@ -25,7 +25,7 @@ export interface KafkaAccess {
   readonly login: KafkaLogin
 }
 
-/** What Kafka's own tool takes (kafka.apache.org/documentation/#security_sasl_scram_clientconfig). */
+/** As Kafka's own tool (kafka.apache.org/documentation/#security_sasl_scram_clientconfig). */
 const ITERATIONS = 8_192
 const SALT_BYTES = 24
 const SHA512_BYTES = 64
@@ -61,7 +61,7 @@ export async function servingBrokers(access: KafkaAccess): Promise<readonly numb
   })
 }
 
-/** Which broker leads each partition of a topic now, in their order. Throws what the client says. */
+/** Which broker leads each partition of a topic, in their order. Throws what the client says. */
 export async function leadersOf(access: KafkaAccess, topic: string): Promise<readonly number[]> {
   return withAdmin(access, async (admin) => {
     const { topics } = await admin.fetchTopicMetadata({ topics: [topic] })

@@ -40,5 +40,5 @@ export async function writeTlsFiles(home: PostgresHome, authority: Authority): P
  * https://www.postgresql.org/docs/current/libpq-ssl.html
  */
 export function checkedBy(caFile: string): string {
-  return `?${new URLSearchParams({ sslmode: 'verify-full', sslrootcert: caFile })}`
+  return `?${new URLSearchParams({ sslmode: 'verify-full', sslrootcert: caFile }).toString()}`
 }

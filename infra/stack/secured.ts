@@ -109,7 +109,7 @@ export function accessSettings(
   }
 }
 
-/** What a reader of the topics needs besides addresses; the authority counts for the registry too. */
+/** What a reader of the topics needs besides addresses. The registry has the same authority. */
 export interface ReaderAccess extends Omit<KafkaAccess, 'brokers'> {
   readonly registry: RegistryLogin
 }

@@ -65,7 +65,7 @@ export interface TcpProxy extends AsyncDisposable {
    * are connected. null is the one that it began with.
    */
   show(identity: Pick<LineTls, 'certificate' | 'key'> | null): void
-  /** Connections that ended before the client had said anything, inside of TLS where there is one. */
+  /** Connections that ended before the client had said anything, in TLS where there is TLS. */
   wordless(): number
   /** Pieces of what clients said, once TLS is taken off. */
   heard(): number

@@ -26,7 +26,7 @@ import { serialShownBy } from '../../support/shown-certificate.ts'
 import { livedThrough, steadyLoad, USUAL } from './background.ts'
 
 const MOVED = atLeast(1)
-/** Longer than a client may go on without a new login (`AUTHENTICATE_AGAIN_MS` of the drills' stack). */
+/** Longer than a client may go on without a new login: AUTHENTICATE_AGAIN_MS of the drills. */
 const LOGGED_IN_AGAIN_MS = 30_000
 
 const oneOfThree: Drill = {
@@ -114,7 +114,7 @@ const wrongCertificate: Drill = {
   title: 'Who stands before Kafka shows an expired certificate, then one of another authority',
   report: 'infrastructure',
   criteria: {
-    'CERTIFICATE.1': criterion`Nobody says a word to it: no login goes out, and nothing in clear`,
+    'CERTIFICATE.1': criterion`No client says a word to it: no login goes out, and nothing in clear`,
     'CERTIFICATE.2': criterion`Webhooks get ${named(503)} meanwhile; none that was acknowledged is lost`,
     'CERTIFICATE.3': criterion`Processes live through it and go on by themselves once the right one is shown`,
   },
