@@ -10,6 +10,10 @@ import {
 } from '@platformatic/kafka'
 // Node finds only some of the names of this CommonJS module; the others hang on its default export.
 import kafkajs, { type AclEntry, type Admin } from 'kafkajs'
+import { z } from 'zod'
+import { createClient } from '#shared/kafka/client.ts'
+import { kafkaConfigOf, kafkaEnv } from '#shared/kafka/settings.ts'
+import { readEnv } from '#shared/process/settings.ts'
 import { UserError } from '#shared/process/user-error.ts'
 
 export interface KafkaLogin {
@@ -113,23 +117,28 @@ export async function reloadCertificate(
 }
 
 async function withAdmin<T>(access: KafkaAccess, work: (admin: Admin) => Promise<T>): Promise<T> {
-  const { name: username, password } = access.login
-  const client = new kafkajs.Kafka({
-    clientId: 'local-stack',
-    brokers: access.brokers.split(','),
-    ssl: { ca: [readFileSync(access.caFile, 'utf8')] },
-    sasl: { mechanism: 'scram-sha-512', username, password },
-    connectionTimeout: CALL_MS,
-    requestTimeout: CALL_MS,
-    retry: { retries: 1 },
-    logLevel: kafkajs.logLevel.NOTHING,
-  })
-  const admin = client.admin()
+  const admin = createClient(
+    kafkaConfigOf(readEnv(z.object(kafkaEnv), settingsOf(access)), 'local-stack'),
+    { retries: 1 },
+    null,
+  ).admin()
   try {
     await admin.connect()
     return await work(admin)
   } finally {
     await admin.disconnect()
+  }
+}
+
+/** As the services get them. */
+function settingsOf({ brokers, caFile, login }: KafkaAccess): NodeJS.ProcessEnv {
+  return {
+    KAFKA_BROKERS: brokers,
+    KAFKA_SECURITY_PROTOCOL: 'SASL_SSL',
+    KAFKA_SASL_MECHANISM: 'SCRAM-SHA-512',
+    KAFKA_SASL_USERNAME: login.name,
+    KAFKA_SASL_PASSWORD: login.password,
+    KAFKA_SSL_CA_FILE: caFile,
   }
 }
 

@@ -121,7 +121,7 @@ export async function startSecuredStreams(
     authenticateAgainMs: AUTHENTICATE_AGAIN_MS,
     stopWithinMs: KAFKA_STOP_MS,
   }
-  const [cluster, { registry }] = await both(
+  const [cluster, { registry, registryLine }] = await both(
     startKafkaCluster(options, signal).then((started) => owned.use(started)),
     startRegistryBehindLine(at, signal),
   )
@@ -132,10 +132,10 @@ export async function startSecuredStreams(
   )
   return {
     kafka: clusterAsOne(cluster, Object.values(lines)),
-    registry: door,
+    registry,
     lines: {
       kafka: linesAsOne([lines[1], lines[2], lines[3]]),
-      registry: owned.use(await startTcpProxy(ports.registryDoor)),
+      registry: registryLine,
     },
     access: accessSettings(place.folder, securing, { kafka: cluster, door }),
     cluster,

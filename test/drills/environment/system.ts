@@ -7,8 +7,11 @@ import path from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import pg from 'pg'
 import { pino } from 'pino'
+import { z } from 'zod'
 import { applySchemas } from '#shared/kafka/schemas.ts'
+import { kafkaConfigOf, kafkaEnv } from '#shared/kafka/settings.ts'
 import { applyTopics } from '#shared/kafka/topics.ts'
+import { readEnv } from '#shared/process/settings.ts'
 import type { Component } from '../../../infra/stack/component.ts'
 import type { StackPlace } from '../../../infra/stack/infrastructure.ts'
 import { grantRights } from '../../../infra/stack/kafka-rights.ts'
@@ -318,10 +321,9 @@ async function patiently<T>(act: () => Promise<T>): Promise<T> {
 }
 
 async function makeTopics(stack: DrillStack, prefix: string): Promise<void> {
+  const settings = { ...stack.access, KAFKA_BROKERS: stack.kafka.brokers, KAFKA_PREFIX: prefix }
   const kafka = {
-    brokers: stack.kafka.brokers.split(','),
-    prefix,
-    clientId: 'calstream-drill',
+    ...kafkaConfigOf(readEnv(z.object(kafkaEnv), settings), 'calstream-drill'),
     partitions: PARTITIONS,
   }
   const [topics, schemas] = await Promise.all([
