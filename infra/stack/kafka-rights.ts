@@ -40,11 +40,12 @@ const RIGHTS: Readonly<Record<string, readonly Rule[]>> = {
     ...[...PUBLIC, ...RETRIES, ...REQUESTED].map((topic) => may(topic, 'WRITE')),
     ['TRANSACTIONAL_ID', { begin: 'relay-' }, 'WRITE'],
   ],
-  // It tells how far the others' groups are behind.
+  // It rings, and tells how far the others' groups are behind.
   'calstream-scheduler': [
     may(TOPICS.deadLetter, 'READ'),
     group(GROUPS.deadLetterIndex, 'READ'),
-    ...[...REQUESTED, ...RETRIES].map((topic) => may(topic, 'DESCRIBE')),
+    ...REQUESTED.map((topic) => may(topic, 'WRITE')),
+    ...RETRIES.map((topic) => may(topic, 'DESCRIBE')),
     group(GROUPS.sync, 'DESCRIBE'),
     group(GROUPS.retry, 'DESCRIBE'),
   ],

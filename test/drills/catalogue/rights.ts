@@ -42,7 +42,7 @@ const TABLE: Readonly<Record<Principal, string>> = {
   'calstream-sync': '    R R  · · ·  W  · · ·',
   'calstream-retry': '   W W  R R R  W  · · ·',
   'calstream-relay': '   W W  W W W  ·  W W W',
-  'calstream-scheduler': 'D D  D D D  R  · · ·',
+  'calstream-scheduler': 'W W  D D D  R  · · ·',
   'calstream-admin': '   A A  A A A  A  A A A',
   'calstream-reader': '  · ·  · · ·  ·  R R R',
 }
