@@ -6,8 +6,8 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { Message } from '@platformatic/kafka'
 import avro from 'avsc'
 import type { EventChanged } from '#schemas/messages.gen.ts'
+import { loginHeaders, NO_REGISTRY_LOGIN } from '#shared/kafka/registry.ts'
 import { clientOptions } from '../stack/kafka-operator.ts'
-import { loginHeaders } from '../stack/registry.ts'
 import type { ReaderAccess } from '../stack/secured.ts'
 import { CommittedConsumer } from './committed-consumer.ts'
 import type { StreamRecord } from './verify.ts'
@@ -52,7 +52,7 @@ export async function openStreamReader(options: StreamReaderOptions): Promise<St
     retries: 5,
   })
   const stream = await consumer.consume({ topics: [...options.topics], mode: options.from ?? 'earliest' })
-  const decode = openDecoder(options.registryUrl, loginHeaders(options.access?.registry ?? null))
+  const decode = openDecoder(options.registryUrl, loginHeaders(options.access?.registry ?? NO_REGISTRY_LOGIN))
   const read = new Map<string, StreamRecord[]>(options.topics.map((topic) => [topic, []]))
   const keepMax = options.keepMax ?? Infinity
   const wants = options.wants ?? (() => true)

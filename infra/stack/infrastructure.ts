@@ -131,7 +131,7 @@ async function startStreams(
   )
   const [kafka, schemas] = await settled([cluster, door] as const)
   const access = accessSettings(options.folder, securing, { kafka, door: schemas })
-  return { kafka, registry: await registry, access }
+  return { kafka, registry: schemas, access }
 }
 
 /** Promise.all that ends when the last has: what is still starting must be stopped by somebody. */

@@ -4,6 +4,8 @@
 // without a login: the door shows what clients must be able to do, it does not lock this machine.
 import { mkdirSync } from 'node:fs'
 import path from 'node:path'
+import type { RegistryAccess } from '#shared/kafka/registry.ts'
+import { Secret } from '#shared/process/secret.ts'
 import { type Authority, trustAuthority } from './authority.ts'
 import { Child, untilReady } from './child.ts'
 import { Component } from './component.ts'
@@ -77,14 +79,19 @@ async function launch(options: RegistryDoorOptions, door: Door, signal: AbortSig
     options.ledger,
   )
   trustAuthority(options.authority.caFile)
-  const login = { username: DOOR_USER, password: options.password }
+  const access = doorAccess(options.password)
   try {
-    await untilReady(child, (stop) => registryRoundTrip(door.url, stop, login), READY_TIMEOUT_MS, signal)
+    await untilReady(child, (stop) => registryRoundTrip(door.url, stop, access), READY_TIMEOUT_MS, signal)
   } catch (error) {
     await child.kill()
     throw error
   }
   return child
+}
+
+/** What a request to the door needs, made by a process that trusts its authority. */
+export function doorAccess(password: string, username = DOOR_USER): RegistryAccess {
+  return { login: { kind: 'basic', username, password: new Secret(password) }, ca: null }
 }
 
 async function writeIdentity({ folder, authority }: RegistryDoorOptions) {

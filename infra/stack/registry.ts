@@ -2,6 +2,7 @@
 // ids are the same after every restart: records on the topics carry them.
 import { mkdirSync } from 'node:fs'
 import path from 'node:path'
+import { loginHeaders, NO_REGISTRY_LOGIN, type RegistryAccess } from '#shared/kafka/registry.ts'
 import { Child, untilReady } from './child.ts'
 import { Component } from './component.ts'
 import type { JavaParts } from './java-parts.ts'
@@ -73,25 +74,13 @@ function settings({ folder, port }: RegistryOptions): NodeJS.ProcessEnv {
   }
 }
 
-export interface RegistryLogin {
-  readonly username: string
-  readonly password: string
-}
-
-/** The header of a login, or none (RFC 7617). */
-export function loginHeaders(login: RegistryLogin | null): Readonly<Record<string, string>> {
-  if (login === null) return {}
-  const both = Buffer.from(`${login.username}:${login.password}`).toString('base64')
-  return { authorization: `Basic ${both}` }
-}
-
 /** Lists the subjects. */
 export async function registryRoundTrip(
   url: string,
   signal: AbortSignal,
-  login: RegistryLogin | null = null,
+  access: RegistryAccess = NO_REGISTRY_LOGIN,
 ): Promise<void> {
-  const response = await fetch(`${url}/subjects`, { headers: loginHeaders(login), signal })
+  const response = await fetch(`${url}/subjects`, { headers: loginHeaders(access), signal })
   if (!response.ok) throw new Error(`the registry answered ${response.status}`)
   const subjects: unknown = await response.json()
   if (!Array.isArray(subjects))

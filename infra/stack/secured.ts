@@ -3,12 +3,12 @@
 // and each tool needs in order to be let in.
 import { existsSync, mkdirSync, readFileSync } from 'node:fs'
 import path from 'node:path'
+import type { RegistryAccess } from '#shared/kafka/registry.ts'
 import { type Authority, keptAuthority, trustAuthority } from './authority.ts'
 import { type ClusterPorts, type KafkaCluster, type NodeId, SUPER_USER } from './kafka-cluster.ts'
 import type { KafkaAccess, KafkaLogin } from './kafka-operator.ts'
 import { writeWhole } from './processes.ts'
-import type { RegistryLogin } from './registry.ts'
-import { DOOR_USER, type RegistryDoor } from './registry-door.ts'
+import { DOOR_USER, doorAccess, type RegistryDoor } from './registry-door.ts'
 
 /** Who comes to Kafka, besides the operator: each service as itself, and a stranger who reads. */
 export const KAFKA_PRINCIPALS = [
@@ -94,7 +94,8 @@ export function accessSettings(
   for (const { name, password } of kafkaLogins(securing)) {
     const file = passwordFile(folder, name as KafkaPrincipal)
     if (!existsSync(file)) writeWhole(file, `${password}\n`)
-    const suffix = name === SUPER_USER ? '' : `_${name.replace('calstream-', '').toUpperCase()}`
+    const suffix = suffixOf(name as KafkaPrincipal)
+    if (suffix === null) continue
     own[`KAFKA_SASL_USERNAME${suffix}`] = name
     own[`KAFKA_SASL_PASSWORD_FILE${suffix}`] = file
   }
@@ -109,9 +110,16 @@ export function accessSettings(
   }
 }
 
+/** Of the settings of a login; null for one that no process of the stack has. */
+function suffixOf(principal: KafkaPrincipal): string | null {
+  if (principal === SUPER_USER) return ''
+  if (principal === 'calstream-admin' || principal === 'calstream-reader') return null
+  return `_${principal.replace('calstream-', '').toUpperCase()}`
+}
+
 /** What a reader of the topics needs besides addresses. The registry has the same authority. */
 export interface ReaderAccess extends Omit<KafkaAccess, 'brokers'> {
-  readonly registry: RegistryLogin
+  readonly registry: RegistryAccess
 }
 
 /**
@@ -126,9 +134,6 @@ export function readerAccess(env: Readonly<Record<string, string>>): ReaderAcces
   return {
     caFile: value('KAFKA_SSL_CA_FILE'),
     login: { name: value('KAFKA_SASL_USERNAME'), password: content('KAFKA_SASL_PASSWORD_FILE') },
-    registry: {
-      username: value('SCHEMA_REGISTRY_USERNAME'),
-      password: content('SCHEMA_REGISTRY_PASSWORD_FILE'),
-    },
+    registry: doorAccess(content('SCHEMA_REGISTRY_PASSWORD_FILE')),
   }
 }

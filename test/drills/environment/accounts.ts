@@ -14,6 +14,7 @@ import { z } from 'zod'
 import { connectAccount } from '../../../services/ingress/connect-account.ts'
 import type { StackEnv } from '../../../infra/stack/services.ts'
 import type { DrillStack } from './stack.ts'
+import { registryOf } from './streams.ts'
 import type { VendorHand } from './vendor-hand.ts'
 
 export interface ConnectedAccount {
@@ -53,10 +54,7 @@ export async function connectAccounts(
 ): Promise<readonly ConnectedAccount[]> {
   const name = spec.vendor ?? 'google'
   const topics = [TOPICS.requestedGoogle, TOPICS.requestedMicrosoft, TOPICS.connectionChanged] as const
-  const codec = await openCodec(
-    { registryUrl: stack.registry.url, prefix, topics },
-    AbortSignal.timeout(LIMIT_MS),
-  )
+  const codec = await openCodec({ ...registryOf(stack, prefix), topics }, AbortSignal.timeout(LIMIT_MS))
   await using database = openDatabase(
     { url: new Secret(databaseUrl), applicationName: 'calstream-drill', poolMax: AT_A_TIME },
     pino({ level: 'silent' }),

@@ -3,6 +3,9 @@
 // by what the protocol says.
 import path from 'node:path'
 import { readFileSync } from 'node:fs'
+import { z } from 'zod'
+import { kafkaConfigOf, kafkaEnv, registryConfigOf, registryEnv } from '#shared/kafka/settings.ts'
+import { readEnv } from '#shared/process/settings.ts'
 import { type Authority, keptAuthority } from '../../../infra/stack/authority.ts'
 import { childEnv, logFileOf, type StackPlace } from '../../../infra/stack/infrastructure.ts'
 import type { JavaParts } from '../../../infra/stack/java-parts.ts'
@@ -121,7 +124,7 @@ export async function startSecuredStreams(
     authenticateAgainMs: AUTHENTICATE_AGAIN_MS,
     stopWithinMs: KAFKA_STOP_MS,
   }
-  const [cluster, { registry, registryLine }] = await both(
+  const [cluster, { registry }] = await both(
     startKafkaCluster(options, signal).then((started) => owned.use(started)),
     startRegistryBehindLine(at, signal),
   )
@@ -132,10 +135,10 @@ export async function startSecuredStreams(
   )
   return {
     kafka: clusterAsOne(cluster, Object.values(lines)),
-    registry,
+    registry: door,
     lines: {
       kafka: linesAsOne([lines[1], lines[2], lines[3]]),
-      registry: registryLine,
+      registry: owned.use(await startTcpProxy(ports.registryDoor)),
     },
     access: accessSettings(place.folder, securing, { kafka: cluster, door }),
     cluster,
@@ -168,6 +171,19 @@ async function startRegistryBehindLine({ place, parts, owned }: StreamsPlace, si
   const { port } = await freePorts(['port'])
   const registry = owned.use(await startRegistry({ ...common(place, 'registry'), parts, port }, signal))
   return { registry, registryLine: owned.use(await startTcpProxy(port)) }
+}
+
+/** Kafka around the lines, as its operator where there are logins. */
+export function kafkaOf({ kafka, access }: Pick<Streams, 'kafka' | 'access'>, prefix: string) {
+  const env = { ...access, KAFKA_BROKERS: kafka.brokers, KAFKA_PREFIX: prefix }
+  return kafkaConfigOf(readEnv(z.object(kafkaEnv), env), 'calstream-drill')
+}
+
+/** The registry around its line, as one who is let in. */
+export function registryOf({ registry, access }: Pick<Streams, 'registry' | 'access'>, prefix: string) {
+  const env = { ...access, SCHEMA_REGISTRY_URL: registry.url, KAFKA_PREFIX: prefix }
+  const schema = z.object({ ...registryEnv, KAFKA_PREFIX: kafkaEnv.KAFKA_PREFIX })
+  return registryConfigOf(readEnv(schema, env))
 }
 
 /** The authority of a run of drills. */

@@ -7,11 +7,8 @@ import path from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import pg from 'pg'
 import { pino } from 'pino'
-import { z } from 'zod'
 import { applySchemas } from '#shared/kafka/schemas.ts'
-import { kafkaConfigOf, kafkaEnv } from '#shared/kafka/settings.ts'
 import { applyTopics } from '#shared/kafka/topics.ts'
-import { readEnv } from '#shared/process/settings.ts'
 import type { Component } from '../../../infra/stack/component.ts'
 import type { StackPlace } from '../../../infra/stack/infrastructure.ts'
 import { grantRights } from '../../../infra/stack/kafka-rights.ts'
@@ -32,6 +29,7 @@ import { openGateHand, type GateHand } from './gates.ts'
 import { ServiceProcess, type ProcessEvent } from './launch.ts'
 import { openVendorHand, type VendorHand } from './vendor-hand.ts'
 import type { DrillStack } from './stack.ts'
+import { kafkaOf, registryOf } from './streams.ts'
 
 export interface SystemOptions {
   readonly label: string
@@ -321,14 +319,10 @@ async function patiently<T>(act: () => Promise<T>): Promise<T> {
 }
 
 async function makeTopics(stack: DrillStack, prefix: string): Promise<void> {
-  const settings = { ...stack.access, KAFKA_BROKERS: stack.kafka.brokers, KAFKA_PREFIX: prefix }
-  const kafka = {
-    ...kafkaConfigOf(readEnv(z.object(kafkaEnv), settings), 'calstream-drill'),
-    partitions: PARTITIONS,
-  }
+  const kafka = { ...kafkaOf(stack, prefix), partitions: PARTITIONS }
   const [topics, schemas] = await Promise.all([
     applyTopics(kafka, pino({ level: 'silent' })),
-    applySchemas({ registryUrl: stack.registry.url, prefix }, AbortSignal.timeout(START_MS)),
+    applySchemas(registryOf(stack, prefix), AbortSignal.timeout(START_MS)),
   ])
   const problems = [...topics.problems, ...schemas.problems]
   if (problems.length > 0) throw new Error(problems.join('\n'))

@@ -17,8 +17,9 @@ import { keptAuthority } from '../../../infra/stack/authority.ts'
 import { type KafkaCluster, NODE_IDS } from '../../../infra/stack/kafka-cluster.ts'
 import { grant, type KafkaLogin, servingBrokers, setPassword } from '../../../infra/stack/kafka-operator.ts'
 import { runStatement } from '../../../infra/stack/postgres.ts'
-import { loginHeaders, registryRoundTrip } from '../../../infra/stack/registry.ts'
-import { DOOR_USER } from '../../../infra/stack/registry-door.ts'
+import { loginHeaders, NO_REGISTRY_LOGIN } from '#shared/kafka/registry.ts'
+import { registryRoundTrip } from '../../../infra/stack/registry.ts'
+import { doorAccess } from '../../../infra/stack/registry-door.ts'
 import { eventually } from '../../support/eventually.ts'
 import {
   type OwnPlace,
@@ -178,11 +179,11 @@ test('the database takes TLS and nothing else, and shows a new certificate witho
 test('the registry lets in who knows the password, which may change', async () => {
   const { registryUrl } = inject('stack')
   await using door = await startOwnDoor(place, registryUrl, 'the first')
-  const right = { username: DOOR_USER, password: 'the first' }
+  const right = doorAccess('the first')
   const signal = () => AbortSignal.timeout(10_000)
   await registryRoundTrip(door.url, signal(), right)
-  const wrong = [null, { ...right, password: 'another' }, { ...right, username: 'other' }]
-  for (const login of wrong) await expect(registryRoundTrip(door.url, signal(), login)).rejects.toThrow('401')
+  const wrong = [NO_REGISTRY_LOGIN, doorAccess('another'), doorAccess('the first', 'other')]
+  for (const one of wrong) await expect(registryRoundTrip(door.url, signal(), one)).rejects.toThrow('401')
   // What comes through is what the registry says, and a body goes the other way.
   const headers = { ...loginHeaders(right), 'content-type': 'application/vnd.schemaregistry.v1+json' }
   const schema = JSON.stringify({ type: 'record', name: 'ThroughTheDoor', fields: [] })
@@ -193,7 +194,7 @@ test('the registry lets in who knows the password, which may change', async () =
   const unknown = await fetch(`${door.url}/schemas/ids/987654`, { headers, signal: signal() })
   expect(unknown.status).toBe(404)
   writeFileSync(door.passwordFile, 'the second\n')
-  await registryRoundTrip(door.url, signal(), { ...right, password: 'the second' })
+  await registryRoundTrip(door.url, signal(), doorAccess('the second'))
   await expect(registryRoundTrip(door.url, signal(), right)).rejects.toThrow('401')
 }, 120_000)
 
