@@ -12,6 +12,7 @@ export const SECONDS: Readonly<Record<string, number>> = {
   'drills/first-hour': 116,
   'drills/smoke': 114,
   'integration/relay/relay-outage': 110,
+  'integration/stack/secured': 100,
   'integration/stack/local-stack': 86,
   'integration/whole/replays': 80,
   'integration/sync/sync-processes': 77,

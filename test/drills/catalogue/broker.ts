@@ -12,6 +12,8 @@ import type { OwnRequest } from '../ledgers/ledgers.ts'
 import { kafkaRequest } from '../../support/tcp-proxy.ts'
 import { livedThrough, steadyLoad, USUAL } from './background.ts'
 
+const LONE_KILLS = 20
+
 const broker: Drill = {
   id: 'BROKER',
   title: 'Broker outages: stopped, frozen, mute, flapping, cut after Produce',
@@ -95,6 +97,54 @@ const broker: Drill = {
         numbers: { outages, repeats: repeatedMessages(ledgers), recoveryMs: Math.round(recovered) },
       }
     }
+  },
+}
+
+const lone: Drill = {
+  id: 'LONE',
+  title: 'A lone broker killed with SIGKILL under load, again and again',
+  report: 'infrastructure',
+  criteria: {
+    'LONE.1': criterion`Nothing lost, doubled or reordered, although there is no second copy`,
+    'LONE.2': criterion`What was acknowledged before a kill is durable`,
+    'LONE.3': criterion`Processes live through it and go on by themselves`,
+  },
+  faults: ['K1'],
+  profiles: ['full'],
+  system: () => ({ connections: 12, eventsPerCalendar: 20, latencyMs: 20 }),
+  invariants: USUAL,
+  wallMs: 900_000,
+  recoverWithinMs: 120_000,
+  limits:
+    'kill -9 keeps the page cache. A power cut or a lost disk takes what a lone broker had: BROKER3 shows three.',
+  async run(d) {
+    const { kafka } = d.system.stack
+    await d.system.vendor.admin('POST', '/admin/notifications', { retryAttemptsMax: 12 })
+    const calm = steadyLoad(d, 25)
+    for (let kill = 0; kill < LONE_KILLS; kill += 1) {
+      await d.lasting(4_000 + 1_000 * d.random())
+      const away = await partAway(d, { fault: 'K1', how: 'kill', part: kafka, isUp: () => kafkaIsUp(d) })
+      await d.lasting(1_000)
+      await away.heal()
+    }
+    await d.lasting(5_000)
+    await calm()
+    const recovered = await d.converged(120_000)
+    return ({ ledgers, holds }) => ({
+      criteria: {
+        'LONE.1': noted(holds('I1', 'I3', 'I4', 'I8'), `${repeatedMessages(ledgers)} repeats`),
+        'LONE.2': holds('I15', 'I17'),
+        'LONE.3': noted(livedThrough(d), `rest ${Math.round(recovered)} ms`),
+      },
+      witnesses: [
+        {
+          name: 'kills of the broker',
+          need: LONE_KILLS,
+          got: ledgers.nemesis.filter(({ action }) => action === 'kill').length,
+        },
+      ],
+      numbers: { recoveryMs: Math.round(recovered) },
+    })
   },
 }
 
@@ -206,4 +256,4 @@ async function counts({ system }: DrillRun): Promise<{ readonly events: number; 
   return row ?? { events: 0, letters: 0 }
 }
 
-export const BROKER: readonly Drill[] = [broker, replay]
+export const BROKER: readonly Drill[] = [broker, lone, replay]
