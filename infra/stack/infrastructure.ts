@@ -197,7 +197,6 @@ function clusterOptions(options: InfrastructureOptions, securing: Securing, part
     authority: securing.authority,
     logins: kafkaLogins(securing),
     authenticateAgainMs: AUTHENTICATE_AGAIN_MS,
-    brief: !options.fsync,
   }
 }
 

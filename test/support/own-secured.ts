@@ -51,7 +51,6 @@ export async function startOwnCluster(
       ports,
       authority,
       authenticateAgainMs,
-      brief: true,
       logins: [operator, ...logins],
     },
     startSignal(),
