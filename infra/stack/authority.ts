@@ -16,7 +16,7 @@ export interface Identity {
 }
 
 export interface Authority {
-  /** PEM of the authority's own certificate, for whoever has to trust it. */
+  /** PEM of the authority's own certificate, for those who have to trust it. */
   readonly caFile: string
   /**
    * A certificate for a server on this machine, good for client authentication too.

@@ -134,7 +134,7 @@ async function startStreams(
   return { kafka, registry: schemas, access }
 }
 
-/** Promise.all that ends when the last has: what is still starting must be stopped by somebody. */
+/** Promise.all that ends when the last has: what is still starting has to be stopped too. */
 async function settled<T extends readonly Promise<unknown>[]>(
   all: T,
 ): Promise<{ -readonly [P in keyof T]: Awaited<T[P]> }> {

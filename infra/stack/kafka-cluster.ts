@@ -1,7 +1,7 @@
-// Three Apache Kafka brokers that trust nobody: clients come over TLS with a SCRAM login and may do
-// what an ACL names; brokers and controllers know each other by certificate. Each process is broker
-// and controller in one, which Apache advises against for production and a small machine needs
-// (https://kafka.apache.org/documentation/#kraft_role).
+// Three Apache Kafka brokers that ask everyone who they are: clients come over TLS with a SCRAM
+// login and may do what an ACL names; brokers and controllers know each other by certificate. Each
+// process is broker and controller in one, which Apache advises against for production and a small
+// machine needs (https://kafka.apache.org/documentation/#kraft_role).
 import { mkdirSync } from 'node:fs'
 import path from 'node:path'
 import { UserError } from '#shared/process/user-error.ts'
@@ -134,6 +134,7 @@ function startNode(
     env: options.env,
     ledger: options.ledger,
     logins: options.logins,
+    port: options.ports[id].client,
     properties: nodeProperties(options, id),
     async probe() {
       if (!(await servingBrokers(own)).includes(id)) throw new Error(`${name} does not serve yet`)

@@ -26,6 +26,8 @@ export interface KafkaNode {
   readonly properties: Readonly<Record<string, string>>
   /** Logins that exist from the first moment, as SCRAM-SHA-512. */
   readonly logins?: readonly { readonly name: string; readonly password: string }[]
+  /** Where clients come in, on 127.0.0.1. */
+  readonly port: number
   /** A round trip through this node. */
   readonly probe: Probe
 }
@@ -80,7 +82,7 @@ export async function launchNode(node: KafkaNode, signal: AbortSignal): Promise<
     node.ledger,
   )
   try {
-    await untilReady(child, node.probe, READY_TIMEOUT_MS, signal)
+    await untilReady(child, node, READY_TIMEOUT_MS, signal)
   } catch (error) {
     await child.kill()
     throw error

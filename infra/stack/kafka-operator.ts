@@ -38,8 +38,8 @@ const CALL_MS = 5_000
 const KEYSTORE = 'ssl.keystore.location'
 
 /**
- * A login that is cut off makes the client tell the same error twice, the second time to nobody,
- * which would end this process (@platformatic/kafka 2.12.1: it goes on to the handshake although
+ * A login that is cut off makes the client tell the same error twice. The second time there is no
+ * listener, and this process would end (@platformatic/kafka 2.12.1 begins the handshake although
  * the connection has ended). Callers hear the first.
  */
 instancesChannel.subscribe((message) => {
@@ -57,7 +57,7 @@ export function clientOptions({ caFile, login }: Omit<KafkaAccess, 'brokers'>) {
   } as const
 }
 
-/** Ids of the brokers that serve now. Throws what the client says when nobody answers. */
+/** Ids of the brokers that serve now. Throws what the client says when none answers. */
 export async function servingBrokers(access: KafkaAccess): Promise<readonly number[]> {
   return withAdmin(access, async (admin) => {
     const { brokers } = await admin.describeCluster()

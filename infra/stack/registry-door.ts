@@ -81,7 +81,8 @@ async function launch(options: RegistryDoorOptions, door: Door, signal: AbortSig
   trustAuthority(options.authority.caFile)
   const access = doorAccess(options.password)
   try {
-    await untilReady(child, (stop) => registryRoundTrip(door.url, stop, access), READY_TIMEOUT_MS, signal)
+    const probe = (stop: AbortSignal) => registryRoundTrip(door.url, stop, access)
+    await untilReady(child, { probe, port: options.port }, READY_TIMEOUT_MS, signal)
   } catch (error) {
     await child.kill()
     throw error
