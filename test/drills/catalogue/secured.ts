@@ -26,6 +26,8 @@ import { serialShownBy } from '../../support/shown-certificate.ts'
 import { livedThrough, steadyLoad, USUAL } from './background.ts'
 
 const MOVED = atLeast(1)
+/** A killed controller is replaced first, and the new one gives every broker its whole session. */
+const FAIL_OVER_MS = 60_000
 /** Longer than a client may go on without a new login: AUTHENTICATE_AGAIN_MS of the drills. */
 const LOGGED_IN_AGAIN_MS = 30_000
 
@@ -61,10 +63,18 @@ const oneOfThree: Drill = {
           () => false,
         )
       const killed = await partAway(d, { fault: 'K2', how: 'kill', part: node, isUp })
-      await d.lasting(8_000)
-      moved.push(
-        before.length - (await ledBy(d, id)).filter((partition) => before.includes(partition)).length,
+      const tookMs = await d.until(
+        `others lead what ${node.name} led`,
+        () =>
+          ledBy(d, id).then(
+            (led) => led.length === 0,
+            () => false,
+          ),
+        FAIL_OVER_MS,
       )
+      moved.push(before.length)
+      d.say(`${before.length} partitions of ${node.name} are led by others after ${Math.round(tookMs)} ms`)
+      await d.lasting(5_000)
       await killed.heal()
     }
     await d.lasting(3_000)
@@ -263,10 +273,15 @@ function securedOf(d: DrillRun): KafkaCluster {
   return cluster
 }
 
-/** Partitions of the published changes that one broker leads. */
+/** Partitions that one broker leads, of the topics that this load goes through. */
 async function ledBy(d: DrillRun, id: number): Promise<readonly number[]> {
-  const leaders = await leadersOf(securedOf(d).operator, d.system.prefix + TOPICS.eventChanged)
-  return leaders.flatMap((leader, partition) => (leader === id ? [partition] : []))
+  const { operator } = securedOf(d)
+  const leaders = await Promise.all(
+    [TOPICS.eventChanged, TOPICS.eventState, TOPICS.requestedGoogle].map((topic) =>
+      leadersOf(operator, d.system.prefix + topic),
+    ),
+  )
+  return leaders.flat().flatMap((leader, partition) => (leader === id ? [partition] : []))
 }
 
 /** Changes every password at the broker first, then in the file that its client reads. */
