@@ -30,7 +30,7 @@ const broker: Drill = {
   wallMs: 900_000,
   recoverWithinMs: 120_000,
   limits:
-    'One broker: it is stopped in order, frozen and cut off, not killed, because a lone broker may lose a commit marker to SIGKILL. Leader moves need three.',
+    'One broker: it is stopped in order, frozen and cut off, not killed, because a lone broker may lose a commit marker to SIGKILL. Leader moves are shown by BROKER3.',
   async run(d) {
     const rounds = d.profile === 'ci' ? 1 : 10
     const awayMs = d.profile === 'ci' ? 5_000 : 8_000
