@@ -37,7 +37,7 @@ const RIGHTS: Readonly<Record<string, readonly Rule[]>> = {
     group(GROUPS.retry, 'READ'),
   ],
   'calstream-relay': [
-    ...[...PUBLIC, ...RETRIES, ...REQUESTED].map((topic) => may(topic, 'WRITE')),
+    ...[...PUBLIC, ...RETRIES, ...REQUESTED, TOPICS.deadLetter].map((topic) => may(topic, 'WRITE')),
     ['TRANSACTIONAL_ID', { begin: 'relay-' }, 'WRITE'],
   ],
   // It rings, and tells how far the others' groups are behind.

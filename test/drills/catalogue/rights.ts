@@ -41,7 +41,7 @@ const TABLE: Readonly<Record<Principal, string>> = {
   'calstream-ingress': ' W W  · · ·  ·  · · ·',
   'calstream-sync': '    R R  · · ·  W  · · ·',
   'calstream-retry': '   W W  R R R  W  · · ·',
-  'calstream-relay': '   W W  W W W  ·  W W W',
+  'calstream-relay': '   W W  W W W  W  W W W',
   'calstream-scheduler': 'W W  D D D  R  · · ·',
   'calstream-admin': '   A A  A A A  A  A A A',
   'calstream-reader': '  · ·  · · ·  ·  R R R',
