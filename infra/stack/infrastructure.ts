@@ -6,7 +6,7 @@ import { Component } from './component.ts'
 import { fetchJavaParts, type JavaParts } from './java-parts.ts'
 import { startKafka } from './kafka.ts'
 import { startKafkaCluster } from './kafka-cluster.ts'
-import { grantRights } from './kafka-rights.ts'
+import { grantRights } from './kafka-operator.ts'
 import { giveDatabase, type Postgres, startPostgres } from './postgres.ts'
 import type { ProcessLedger } from './processes.ts'
 import { startRegistry } from './registry.ts'
@@ -123,7 +123,7 @@ async function startStreams(
     const kafka = await startKafkaCluster(clusterOptions(options, securing, parts), signal)
     return { ...kafka, components: kafka.nodes }
   }).then(async (kafka) => {
-    await grantRights(kafka.operator)
+    await grantRights(kafka.operator, signal)
     return kafka
   })
   const door = registry.then(({ url }) =>

@@ -11,10 +11,13 @@ import {
 // Node finds only some of the names of this CommonJS module; the others hang on its default export.
 import kafkajs, { type AclEntry, type Admin } from 'kafkajs'
 import { z } from 'zod'
-import { createClient } from '#shared/kafka/client.ts'
+import { applyAcls } from '#shared/kafka/acls.ts'
+import { createClient, type KafkaConfig } from '#shared/kafka/client.ts'
 import { kafkaConfigOf, kafkaEnv } from '#shared/kafka/settings.ts'
+import { createLogger } from '#shared/process/log.ts'
 import { readEnv } from '#shared/process/settings.ts'
 import { UserError } from '#shared/process/user-error.ts'
+import { untilAnswers } from './child.ts'
 
 export interface KafkaLogin {
   readonly name: string
@@ -34,6 +37,7 @@ const ITERATIONS = 8_192
 const SALT_BYTES = 24
 const SHA512_BYTES = 64
 const CALL_MS = 5_000
+const RIGHTS_WITHIN_MS = 60_000
 /** Reads its keystore again when this is set, also to the same value. */
 const KEYSTORE = 'ssl.keystore.location'
 
@@ -80,6 +84,26 @@ export async function grant(access: KafkaAccess, acl: readonly AclEntry[]): Prom
 }
 
 /**
+ * Gives every login of ours the rights that it needs, those of an installation with this prefix.
+ * May be run again. Throws a UserError when a right is still missing after a while.
+ */
+export async function grantRights(access: KafkaAccess, signal: AbortSignal, prefix = ''): Promise<void> {
+  const config = { ...configOf(access), prefix }
+  const logger = createLogger({ service: 'local-stack', level: 'silent' })
+  // A broker hears of a rule a moment after it was made at another.
+  const given = await untilAnswers(
+    async () => {
+      const { problems } = await applyAcls(config, logger)
+      if (problems.length > 0) throw new UserError(problems.join('\n'))
+    },
+    () => true,
+    RIGHTS_WITHIN_MS,
+    signal,
+  )
+  if (given !== 'answered') throw new UserError(`The rights on Kafka were not given: ${given.reason}`)
+}
+
+/**
  * Gives a login another password, or makes it. Connections that are open stay until the broker
  * asks them to authenticate again. Throws a UserError when the cluster refuses.
  * https://cwiki.apache.org/confluence/display/KAFKA/KIP-554
@@ -117,11 +141,7 @@ export async function reloadCertificate(
 }
 
 async function withAdmin<T>(access: KafkaAccess, work: (admin: Admin) => Promise<T>): Promise<T> {
-  const admin = createClient(
-    kafkaConfigOf(readEnv(z.object(kafkaEnv), settingsOf(access)), 'local-stack'),
-    { retries: 1 },
-    null,
-  ).admin()
+  const admin = createClient(configOf(access), { retries: 1 }, null).admin()
   try {
     await admin.connect()
     return await work(admin)
@@ -130,9 +150,9 @@ async function withAdmin<T>(access: KafkaAccess, work: (admin: Admin) => Promise
   }
 }
 
-/** As the services get them. */
-function settingsOf({ brokers, caFile, login }: KafkaAccess): NodeJS.ProcessEnv {
-  return {
+/** From the settings that a service would get. */
+function configOf({ brokers, caFile, login }: KafkaAccess): KafkaConfig {
+  const env = {
     KAFKA_BROKERS: brokers,
     KAFKA_SECURITY_PROTOCOL: 'SASL_SSL',
     KAFKA_SASL_MECHANISM: 'SCRAM-SHA-512',
@@ -140,6 +160,7 @@ function settingsOf({ brokers, caFile, login }: KafkaAccess): NodeJS.ProcessEnv 
     KAFKA_SASL_PASSWORD: login.password,
     KAFKA_SSL_CA_FILE: caFile,
   }
+  return kafkaConfigOf(readEnv(z.object(kafkaEnv), env), 'local-stack')
 }
 
 async function connected(access: KafkaAccess): Promise<AsyncDisposable & { readonly kept: Connection }> {

@@ -11,7 +11,7 @@ import { applySchemas } from '#shared/kafka/schemas.ts'
 import { applyTopics } from '#shared/kafka/topics.ts'
 import type { Component } from '../../../infra/stack/component.ts'
 import type { StackPlace } from '../../../infra/stack/infrastructure.ts'
-import { grantRights } from '../../../infra/stack/kafka-rights.ts'
+import { grantRights } from '../../../infra/stack/kafka-operator.ts'
 import { freePorts } from '../../../infra/stack/ports.ts'
 import { runStatement } from '../../../infra/stack/postgres.ts'
 import {
@@ -222,7 +222,7 @@ export async function openSystem(stack: DrillStack, options: SystemOptions): Pro
     },
   }
   const gates = openGateHand(stack.unleash)
-  if (stack.cluster !== null) await grantRights(stack.cluster.operator, prefix)
+  if (stack.cluster !== null) await grantRights(stack.cluster.operator, AbortSignal.timeout(START_MS), prefix)
   const [database] = await Promise.all([
     ownDatabase(stack, `drill_${mark}`, owned),
     prepareTopics(stack, prefix),
