@@ -118,7 +118,7 @@ async function tryAll(d: DrillRun, who: Principal): Promise<readonly Trial[]> {
   const letters = TABLE[who].trim().split(/\s+/)
   for (const act of TOPIC_ACTS) {
     for (const [index, topic] of COLUMNS.entries()) {
-      const expected = [...(letters[index] ?? '')].some((letter) => ACTS[letter]?.includes(act) ?? false)
+      const expected = (letters[index] ?? '').split('').some((letter) => ACTS[letter]?.includes(act) ?? false)
       note(`${act} ${topic}`, expected, await may.mayTopic(act, prefix + topic))
     }
     note(`${act} a foreign topic`, false, await may.mayTopic(act, FOREIGN))
