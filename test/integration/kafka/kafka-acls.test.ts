@@ -157,7 +157,7 @@ test('the scheduler sees how far the others are behind, and a stranger does not'
     [GROUPS.sync, RINGS],
     [GROUPS.retry, RETRIES],
   ] as const)
-    expect([...(await groupLag(as('scheduler'), group, topics)).keys()].toSorted()).toEqual(topics.toSorted())
+    expect(new Set((await groupLag(as('scheduler'), group, topics)).keys())).toEqual(new Set(topics))
   await expect(groupLag(as('reader'), GROUPS.sync, RINGS)).rejects.toMatchObject({
     code: 'kafka/right-missing',
   })

@@ -6,7 +6,7 @@ import path from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { z } from 'zod'
 import { createLogger } from '#shared/process/log.ts'
-import { ConfigError, readEnv } from '#shared/process/settings.ts'
+import { type ConfigError, readEnv } from '#shared/process/settings.ts'
 import { type Database, openDatabase } from '#shared/store/database.ts'
 import { databaseUrlOf, postgresEnv } from '#shared/store/settings.ts'
 import { type Postgres, runStatement } from '../../../infra/stack/postgres.ts'
@@ -85,7 +85,7 @@ function urlOf(
   password: string,
 ): string {
   const login = password === '' ? role : `${role}:${password}`
-  return `postgres://${login}@${host}:${server.port}/calstream?${new URLSearchParams(query)}`
+  return `postgres://${login}@${host}:${server.port}/calstream?${new URLSearchParams(query).toString()}`
 }
 
 function open(env: Record<string, string>): Database {
