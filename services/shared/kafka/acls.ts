@@ -154,11 +154,16 @@ function isMore(entry: AclEntry, planned: readonly Right[]): boolean {
 }
 
 function surplusOf(entry: AclEntry): string {
-  const resource = (AclResourceTypes[entry.resourceType] ?? '?').toLowerCase().replaceAll('_', ' ')
-  const what = `${AclOperationTypes[entry.operation]} on ${resource} ${entry.resourceName}`
+  const resource = nameIn(AclResourceTypes, entry.resourceType).toLowerCase().replaceAll('_', ' ')
+  const what = `${nameIn(AclOperationTypes, entry.operation)} on ${resource} ${entry.resourceName}`
   return entry.permissionType === DENY
     ? `is denied ${what}. Take the denial back, or know why it is there.`
     : `may more than it needs: ${what}. Take it back with \`kafka-acls.sh --remove\`.`
+}
+
+/** The library's tables lead from names to numbers alone, whatever its types say. */
+function nameIn(table: object, number: number): string {
+  return Object.entries(table).find(([, value]) => value === number)?.[0] ?? String(number)
 }
 
 function wordsOf({ resource, pattern, name, operation }: Right): string {

@@ -8,6 +8,7 @@ import { type CommonConfig, openService } from '#shared/boot/open-service.ts'
 import type { Gates } from '#shared/domain/gates.ts'
 import { Secret } from '#shared/process/secret.ts'
 import { COMPILED } from '../../../support/compiled.ts'
+import { VERSION } from '#shared/process/version.ts'
 
 const ROOT = path.resolve(import.meta.dirname, '../../../..')
 const CONFIG: CommonConfig = {
@@ -57,6 +58,7 @@ describe('the opening of a service', () => {
     expect(closed).toEqual([])
     expect(await readyz(running.adminPort)).toEqual({
       status: 'ready',
+      version: VERSION,
       dependencies: { work: 'ok', gates: 'ok' },
     })
 
