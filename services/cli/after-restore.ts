@@ -19,6 +19,7 @@ import { endConnection, lockConnection, takeEvents, type LockedConnection } from
 import { deleteEvents, upsertEvents } from '#shared/store/events.ts'
 import { insertOutbox } from '#shared/store/outbox.ts'
 import {
+  ageOfBackup,
   dropMessages,
   dropPassedMessages,
   eventsWaiting,
@@ -43,6 +44,14 @@ const TRANSACTION_TIMEOUT_MS = 15_000
 /** The whole of it; reading a week of changes is minutes. */
 const WITHIN_MS = 4 * 3_600_000
 
+/**
+ * The topics keep every number for seven days (retention.ms of calendar.event.changed). Half a day
+ * is for clocks and segments.
+ */
+const KEPT_MS = 6.5 * 86_400_000
+/** More than a connection has changes in its life. */
+const LEAP = 2 ** 32
+
 interface Report {
   connections: number
   /** Whose number was behind the topics. */
@@ -60,6 +69,11 @@ interface Report {
   /** Connections that were made since the backup: their people have to connect again. */
   unknown_connections: number
   records_read: number
+  /**
+   * Added to every number, because the backup is older than what the topics keep: a reader that
+   * counts sees a gap, and none drops what comes.
+   */
+  numbers_leapt: number
 }
 
 /**
@@ -77,7 +91,8 @@ export async function afterRestore(env: NodeJS.ProcessEnv, output: Output): Prom
   )
   await fenceRelays(kafka)
   const told = await readTold({ kafka, db, isStill: true }, signal)
-  const report = await putRight({ db, codec, told }, signal)
+  const leap = ((await ageOfBackup(db)) ?? 0) > KEPT_MS ? LEAP : 0
+  const report = await putRight({ db, codec, told, leap }, signal)
   output.object(report)
   output.line(
     'Start the services: every calendar is read from its beginning. Then look: calstream doctor --restored.',
@@ -122,9 +137,11 @@ interface Parts {
   readonly db: Database
   readonly codec: Codec
   readonly told: Told
+  /** Added to every number. */
+  readonly leap: number
 }
 
-async function putRight({ db, codec, told }: Parts, signal: AbortSignal): Promise<Report> {
+async function putRight({ db, codec, told, leap }: Parts, signal: AbortSignal): Promise<Report> {
   const report: Report = {
     connections: 0,
     raised: 0,
@@ -135,6 +152,7 @@ async function putRight({ db, codec, told }: Parts, signal: AbortSignal): Promis
     messages_dropped: await dropMessages(db, told.publishedAgain),
     unknown_connections: 0,
     records_read: told.records,
+    numbers_leapt: leap,
   }
   const known = new Set<ConnectionId>()
   for (let after: ConnectionId | null = null; ;) {
@@ -142,7 +160,7 @@ async function putRight({ db, codec, told }: Parts, signal: AbortSignal): Promis
     for (const { connectionId } of page) {
       signal.throwIfAborted()
       known.add(connectionId)
-      await db.transaction((tx) => putConnectionRight({ tx, codec, told, report }, connectionId))
+      await db.transaction((tx) => putConnectionRight({ tx, codec, told, leap, report }, connectionId))
     }
     after = page.at(-1)?.connectionId ?? null
     if (page.length < PAGE) break
@@ -150,7 +168,7 @@ async function putRight({ db, codec, told }: Parts, signal: AbortSignal): Promis
   for (const connection of told.ahead.keys()) {
     if (known.has(connection)) continue
     report.unknown_connections += 1
-    await db.transaction((tx) => tellUnknownGone({ tx, codec, told, report }, connection))
+    await db.transaction((tx) => tellUnknownGone({ tx, codec, told, leap, report }, connection))
   }
   return report
 }
@@ -161,7 +179,7 @@ interface Work extends Omit<Parts, 'db'> {
 }
 
 async function putConnectionRight(work: Work, id: ConnectionId): Promise<void> {
-  const { tx, told, report } = work
+  const { tx, told, leap, report } = work
   const connection = await lockConnection(tx, null, id)
   if (connection === null) return
   const greatest = told.greatest.get(id) ?? 0
@@ -189,7 +207,7 @@ async function putConnectionRight(work: Work, id: ConnectionId): Promise<void> {
     tx,
     strays.map(({ eventId }) => eventId),
   )
-  const version = Math.max(greatest, connection.version)
+  const version = Math.max(greatest, connection.version) + leap
   const removed = await tellRemoved(work, connection, { events: strays, after: version })
   await oweEverything(tx, id, version + removed)
   if (await isEndedSince(work, connection)) await endAgain(work, id)
@@ -256,7 +274,7 @@ async function tellUnknownGone(work: Work, id: ConnectionId): Promise<void> {
   const { providerId, vendor, observedAt } = await messageOf(work.codec, first.value)
   if (vendor === 'unknown') return
   const connection = { connectionId: id, providerId, vendor, now: observedAt }
-  const after = work.told.greatest.get(id) ?? 0
+  const after = (work.told.greatest.get(id) ?? 0) + work.leap
   await tellRemoved(work, connection, { events: alive, after }, 'disconnected')
 }
 

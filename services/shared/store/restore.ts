@@ -22,6 +22,17 @@ export async function sessionsOf(db: Queryable, names: readonly string[]): Promi
   return rows.map(({ name }) => name)
 }
 
+/**
+ * How long ago a scheduler last worked on this database, in ms; null: never. Some job runs every
+ * few seconds, so it is the age of the backup; and no command of ours writes there.
+ */
+export async function ageOfBackup(db: Queryable): Promise<number | null> {
+  const { rows } = await db.query<{ ageMs: number | null }>(
+    `select (extract(epoch from clock_timestamp() - max(last_run_at)) * 1000)::float8 as "ageMs" from job_leases`,
+  )
+  return rows[0]?.ageMs ?? null
+}
+
 /** All connections with their numbers, in pages by id. */
 export async function readVersions(
   db: Queryable,

@@ -162,6 +162,22 @@ describe('a database that was restored to an earlier moment', () => {
     expect(owners).toEqual(new Set([google.connectionId, microsoft.connectionId]))
   }, 400_000)
 
+  test('from a backup that is older than what the topics keep takes numbers that no reader has passed', async () => {
+    const greatest = async () =>
+      (
+        await look<{ n: number }>(
+          url(),
+          'select max(version)::float8 as n from external_calendar_connections',
+        )
+      )[0]?.n ?? 0
+    const before = await greatest()
+    expect((await reportOf())['numbers_leapt']).toBe(0)
+    expect(await greatest()).toBe(before)
+    await look(url(), `update job_leases set last_run_at = last_run_at - interval '7 days'`)
+    expect((await reportOf())['numbers_leapt']).toBe(2 ** 32)
+    expect(await greatest()).toBe(before + 2 ** 32)
+  }, 200_000)
+
   async function reportOf(): Promise<Record<string, number>> {
     const { code, stdout, stderr } = await eventually(
       'the groups to have no members',
