@@ -26,6 +26,7 @@ import { SECURED } from './secured.ts'
 import { SERIES } from './series.ts'
 import { SWITCH_DRILLS } from './switches.ts'
 import { TRANSACTIONS } from './transactions.ts'
+import { UPGRADES } from './upgrade.ts'
 import { VENDORS } from './vendors.ts'
 import { WAVES } from './waves.ts'
 
@@ -56,6 +57,7 @@ const DRILLS: readonly Drill[] = [
   ...BROKER,
   ...DATABASE,
   ...RESTORES,
+  ...UPGRADES,
   ...TRANSACTIONS,
   ...NETWORK,
   ...FLAG_SERVER,

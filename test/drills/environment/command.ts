@@ -14,16 +14,19 @@ const LIMIT_MS = 240_000
 const OUTPUT_MAX = 16 * 1024 * 1024
 
 /** Runs it as the owner of the tables, around the proxies. Never rejects. */
-export function calstream(system: System, args: readonly string[]): Promise<Ended> {
-  const { stack, env, databaseUrl, tree } = system
-  const own = {
+export function calstream(
+  { stack, env, databaseUrl, tree: own }: System,
+  args: readonly string[],
+  tree = own,
+): Promise<Ended> {
+  const settings = {
     ...childEnv(process.env),
     ...env,
     POSTGRES_URL: databaseUrl,
     KAFKA_BROKERS: stack.kafka.brokers,
   }
   const script = path.join(tree, 'services', 'cli', 'main.ts')
-  const options = { env: own, timeout: LIMIT_MS, maxBuffer: OUTPUT_MAX }
+  const options = { env: settings, timeout: LIMIT_MS, maxBuffer: OUTPUT_MAX }
   return new Promise((resolve) => {
     const child = execFile(process.execPath, [script, ...args], options, (_error, stdout, stderr) =>
       resolve({ code: child.exitCode ?? -1, stdout, stderr }),

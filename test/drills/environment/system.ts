@@ -142,15 +142,15 @@ export class System implements AsyncDisposable {
     return first
   }
 
-  /** Starts one more process of a service; resolves when it is ready. */
-  async start(service: ServiceName, crashAt?: string): Promise<ServiceProcess> {
+  /** Starts one more process of a service, of another tree if given; resolves when it is ready. */
+  async start(service: ServiceName, crashAt?: string, tree = this.tree): Promise<ServiceProcess> {
     const { admin } = await freePorts(['admin'])
     const instance = `${service}-${this.of(service).length + 1}`
     const process = new ServiceProcess({
       service,
       instance,
       env: { ...this.env, [`ADMIN_PORT_${service.toUpperCase()}`]: String(admin) },
-      tree: this.tree,
+      tree,
       nodeOptions: [...(this.#clock?.nodeOptions ?? []), ...(this.#nodeOptions[service] ?? [])],
       place: this.#place,
       note: (event) => this.processEvents.push(event),

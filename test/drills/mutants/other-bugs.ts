@@ -345,6 +345,15 @@ export const OTHER_BUGS: readonly Line[] = [
     'ci',
   ],
   [
+    'newer-tables-trusted',
+    'Newer tables are taken for compatible, whatever they say',
+    'services/shared/store/table-set.ts',
+    '(file.compatibleWith ?? Infinity) > newest',
+    '(file.compatibleWith ?? Infinity) > newest + 1_000_000_000',
+    'UPGRADE',
+    'ci',
+  ],
+  [
     'numbers-used-again',
     'After a restore numbers are used again that readers have passed',
     'services/shared/store/restore.ts',

@@ -1,11 +1,12 @@
 // Carries out mutants. A copy of the tree has one bug, its services are drilled, the verdict has to
 // be FAIL. A bug that survives is a defect of the drills.
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { REPOSITORY } from '../../../infra/stack/services.ts'
 import { chosenDrills } from '../catalogue/all.ts'
 import type { DrillStack } from '../environment/stack.ts'
+import { copyTree } from '../environment/tree.ts'
 import type { MutantLine } from '../report/pages.ts'
 import { runDrill } from '../run-drill.ts'
 import type { Mutant } from './list.ts'
@@ -32,6 +33,7 @@ const LONGER_MS: ReadonlyMap<string, number> = new Map([
   ['ENDLESS', 90_000],
   // Everything is read from its beginning.
   ['RESTORE', 90_000],
+  ['UPGRADE', 90_000],
 ])
 
 /**
@@ -103,12 +105,4 @@ export function applyMutant({ file, find, replace }: Mutant, tree: string): stri
     source.replace(find, () => replace),
   )
   return null
-}
-
-/** What a service needs to run: its code, the schemas, the topics and the packages. */
-function copyTree(from: string, to: string): void {
-  mkdirSync(to, { recursive: true })
-  for (const name of ['services', 'schemas', 'package.json'])
-    cpSync(path.join(from, name), path.join(to, name), { recursive: true })
-  symlinkSync(path.join(from, 'node_modules'), path.join(to, 'node_modules'))
 }
