@@ -4,8 +4,8 @@
 //
 // The rate: the sync requests of a calendar that rings more often wait for one another, at most
 // 200 ms, and one is published for all that came. Invariants: the joined request is published after
-// the last of them arrived. None of them is answered before it is durable. It carries a delivery key
-// only for notifications whose key it is. One without a key always makes a unit read.
+// the last of them arrived. None of them is answered before it is durable. It carries a delivery
+// key only for notifications whose key it is. One without a key always makes a unit read.
 import type { CalendarId, ConnectionId, Micros, ProviderId, VendorName } from '#shared/domain/ids.ts'
 import { sentBy } from '#shared/messages/message.ts'
 import { syncRequested } from '#shared/messages/sync-requested.ts'

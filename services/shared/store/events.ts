@@ -1,6 +1,6 @@
 // Event rows in bulk. Invariant: a row is written only when its content hash differs, so what
-// RETURNING gives back is exactly what changed and has to be published. Callers fence first (`fence`,
-// connections.ts): under its lock no other unit writes the events of the connection.
+// RETURNING gives back is exactly what changed and has to be published. Callers fence first
+// (`fence`, connections.ts): under its lock no other unit writes the events of the connection.
 import { HASH_VERSION } from '#shared/domain/content-hash.ts'
 import type { CalendarEvent } from '#shared/domain/event.ts'
 import type { CalendarId, ConnectionId, EventId } from '#shared/domain/ids.ts'
