@@ -12,7 +12,7 @@ import type { OwnRequest } from '../ledgers/ledgers.ts'
 import { kafkaRequest } from '../../support/tcp-proxy.ts'
 import { livedThrough, steadyLoad, USUAL } from './background.ts'
 
-const LONE_KILLS = 20
+const LONE_KILLS = 10
 
 const broker: Drill = {
   id: 'BROKER',
