@@ -166,7 +166,8 @@ const databaseOutage: Drill = {
     'OUT-2.r': criterion`Recovery: the retried operation succeeds, data is consistent`,
   },
   faults: ['D1', 'D15', 'N1'],
-  profiles: ['smoke', 'ci', 'full', 'secure'],
+  // Not `secure`: it cuts behind a COMMIT, which the line to Postgres cannot see in TLS.
+  profiles: ['smoke', 'ci', 'full'],
   system: (profile) => ({
     connections: { smoke: 6, ci: 12, full: 60 }[profile],
     microsoft: { smoke: 0, ci: 4, full: 20 }[profile],
