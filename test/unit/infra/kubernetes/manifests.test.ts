@@ -30,11 +30,26 @@ import {
 } from '../../../support/manifests.ts'
 
 const readers = { ingress, sync, retry, relay, scheduler }
-/** What a Job's command reads: services/cli/prepare.ts. */
+const KAFKA = [
+  'KAFKA_BROKERS',
+  'KAFKA_PREFIX',
+  'KAFKA_SECURITY_PROTOCOL',
+  'KAFKA_SASL_MECHANISM',
+  'KAFKA_SASL_USERNAME',
+  'KAFKA_SASL_PASSWORD',
+  'KAFKA_SSL_CA',
+]
+/** What a Job's command reads: services/cli/prepare.ts and acls.ts. */
 const JOB_SETTINGS: Readonly<Record<string, readonly string[]>> = {
   migrate: ['POSTGRES_URL', 'CALSTREAM_ROLE_PASSWORDS_FILE'],
-  topics: ['KAFKA_BROKERS', 'KAFKA_PREFIX'],
-  schemas: ['KAFKA_BROKERS', 'KAFKA_PREFIX', 'SCHEMA_REGISTRY_URL'],
+  topics: KAFKA,
+  acls: KAFKA,
+  schemas: [
+    ...KAFKA.slice(0, 4),
+    'SCHEMA_REGISTRY_URL',
+    'SCHEMA_REGISTRY_USERNAME',
+    'SCHEMA_REGISTRY_PASSWORD',
+  ],
   toggles: ['UNLEASH_URL', 'UNLEASH_ADMIN_TOKEN'],
 }
 const SECRETS = '/run/secrets/calstream'
@@ -170,6 +185,11 @@ describe('the settings of a pod', () => {
         const file = path.join(folder, path.basename(value))
         const isKeys = file.endsWith('_KEYS')
         const isUrl = file.includes('POSTGRES_URL')
+        // Of a public authority: empty counts as not set.
+        if (file.endsWith('_SSL_CA')) {
+          writeFileSync(file, '')
+          return [name, file]
+        }
         writeFileSync(
           file,
           isKeys ? `k1:${KEY}` : isUrl ? 'postgres://a:b@db/calstream?sslmode=verify-full' : 's'.repeat(40),
@@ -227,9 +247,21 @@ describe('the settings of a pod', () => {
     },
   )
 
+  test('name the Kafka user that has the rights of each service', () => {
+    const rights = readFileSync(path.resolve(KUBERNETES, '../../schemas/acls.json'), 'utf8')
+    for (const name of SERVICES) {
+      const user = environmentOf(deployed(name))['KAFKA_SASL_USERNAME']
+      expect(user).toBe(`calstream-${name}`)
+      expect(rights).toContain(`"${user}"`)
+      expect(envOf(name, environmentOf(deployed('all')))['KAFKA_SASL_USERNAME']).toBe(user)
+    }
+  })
+
   test.each(workloads)('of %s hold a secret only as a file of its own Secret', (name, one) => {
     const secret = /(?:PASSWORDS?|SECRET|TOKEN|KEYS|POSTGRES_URL)(?:_FILE)?(?:_[A-Z]+)?$/
-    const secrets = Object.entries(environmentOf(one)).filter(([key]) => secret.test(key))
+    const secrets = Object.entries(environmentOf(one)).filter(
+      ([key, value]) => secret.test(key) || value.startsWith(`${SECRETS}/`),
+    )
     expect(secrets.filter(([key, value]) => !/_FILE/.test(key) || !value.startsWith(`${SECRETS}/`))).toEqual(
       [],
     )
