@@ -23,6 +23,7 @@ export const SECONDS: Readonly<Record<string, number>> = {
   'integration/scheduler/scheduler-days': 53,
   'integration/gates/flags': 51,
   'field/google-troubles': 46,
+  'unit/infra/image/image': 45,
   'field/microsoft-troubles': 45,
   'field/subscriptions': 44,
   'integration/retry/retry': 43,

@@ -35,6 +35,7 @@ const container = z.looseObject({
 const pod = z.looseObject({
   securityContext: z.unknown(),
   automountServiceAccountToken: z.boolean(),
+  enableServiceLinks: z.boolean().default(true),
   terminationGracePeriodSeconds: z.number().default(30),
   containers: z.tuple([container]),
   volumes: z

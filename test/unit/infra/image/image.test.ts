@@ -10,6 +10,7 @@ import { sizeOf, trim } from '../../../../infra/image/trim.ts'
 import { SERVICES } from '../../../../services/cli/config.ts'
 import { type Built, buildImage, REPOSITORY } from '../../../support/image.ts'
 import { importsOf } from '../../../support/imports.ts'
+import { measured } from '../../../support/measured.ts'
 import { VERSION } from '#shared/process/version.ts'
 
 const BYTES_MAX = 80e6
@@ -165,7 +166,9 @@ describe('what runs in the image', () => {
   )
 
   test.each(SERVICES)('is %s, up to the settings that it lacks', async (name) => {
+    const began = performance.now()
     const { code, text } = await node(['services/cli/main.ts', name])
+    measured(`${name} looked at its settings ${Math.round(performance.now() - began)} ms after its start`)
     expect(text).toContain(`calstream ${name} could not start or stop. The settings cannot be used:`)
     expect(code).toBe(1)
   })

@@ -5,7 +5,6 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { afterAll, describe, expect, test } from 'vitest'
-import { parse } from 'yaml'
 import { z } from 'zod'
 import { envOf, SERVICES } from '../../../../services/cli/config.ts'
 import { loadConfig as ingress } from '../../../../services/ingress/config.ts'
@@ -130,6 +129,7 @@ describe('a pod', () => {
   test.each(workloads)('%s may do nothing that it does not need', (_name, one) => {
     const { spec } = one.spec.template
     expect(spec.automountServiceAccountToken).toBe(false)
+    expect(spec.enableServiceLinks).toBe(false)
     expect(spec.securityContext).toEqual({
       runAsNonRoot: true,
       runAsUser: 1000,
@@ -389,15 +389,4 @@ describe.each(render === null ? [] : [...OVERLAYS])('the overlay %s, as it is ap
     // Its name ends in what it holds, so that a change makes new pods.
     expect(asked.filter((name) => !/-[\da-z]{10}$/.test(name))).toEqual([])
   })
-})
-
-test('the version of the images is told once in each place that names it', () => {
-  const dockerfile = readFileSync(path.resolve(KUBERNETES, '../Dockerfile'), 'utf8')
-  expect(/^ARG VERSION=(.*)$/m.exec(dockerfile)?.[1]).toBe(VERSION)
-  const compose: unknown = parse(readFileSync(path.resolve(KUBERNETES, '../../docker-compose.yml'), 'utf8'), {
-    merge: true,
-  })
-  const images = [...JSON.stringify(compose).matchAll(/"image":"(calstream[^"]*)"/g)].map((match) => match[1])
-  expect(images.length).toBeGreaterThan(5)
-  expect(images.filter((image) => !image?.endsWith(`:${VERSION}`))).toEqual([])
 })
