@@ -12,6 +12,8 @@ export interface JavaParts {
   readonly java: string
   /** Class path with all of Kafka. */
   readonly kafkaClassPath: string
+  /** Where Kafka's classes are kept for this Java, see class-archive.ts. */
+  readonly kafkaArchive: string
   /** The registry's jar; it runs in its own folder. */
   readonly registryJar: string
 }
@@ -47,11 +49,8 @@ export function cacheFolder(env: NodeJS.ProcessEnv, home: string): string {
  * Java (or, on a first run, Maven) is missing or too old, and when the download fails.
  */
 export async function fetchJavaParts(options: JavaPartsOptions, signal: AbortSignal): Promise<JavaParts> {
-  const java = findJava(options.env)
-  const folder = path.join(
-    options.cache,
-    createHash('sha256').update(readFileSync(POM)).digest('hex').slice(0, 16),
-  )
+  const { java, version } = findJava(options.env)
+  const folder = path.join(options.cache, shortHash(readFileSync(POM)))
   if (!existsSync(folder)) await fillCache(folder, options, signal)
   const registryFolder = path.join(folder, 'registry')
   const runner = readdirSync(registryFolder).find((name) => name.endsWith('-runner.jar'))
@@ -59,12 +58,20 @@ export async function fetchJavaParts(options: JavaPartsOptions, signal: AbortSig
   return {
     java,
     kafkaClassPath: path.join(folder, 'kafka', '*'),
+    kafkaArchive: path.join(folder, `kafka-${shortHash(version)}.jsa`),
     registryJar: path.join(registryFolder, runner),
   }
 }
 
-/** The java command, checked. JAVA_HOME wins over PATH, as in Maven. */
-export function findJava(env: NodeJS.ProcessEnv): string {
+function shortHash(data: string | Buffer): string {
+  return createHash('sha256').update(data).digest('hex').slice(0, 16)
+}
+
+/**
+ * The java command, checked, and all that it says of its version. JAVA_HOME wins over PATH, as in
+ * Maven.
+ */
+function findJava(env: NodeJS.ProcessEnv): { readonly java: string; readonly version: string } {
   const java = env['JAVA_HOME'] ? path.join(env['JAVA_HOME'], 'bin', 'java') : 'java'
   const { error, status, stderr } = spawnSync(java, ['-version'], { encoding: 'utf8', env })
   // macOS ships a /usr/bin/java that only explains that there is none.
@@ -73,7 +80,7 @@ export function findJava(env: NodeJS.ProcessEnv): string {
   const major = javaMajor(stderr)
   if (major === null || major < JAVA_MIN)
     throw new UserError(`Java ${major ?? '(unknown)'} is too old. ${INSTALL_JAVA}`)
-  return java
+  return { java, version: stderr }
 }
 
 /**

@@ -1,9 +1,12 @@
 // One Apache Kafka broker in KRaft mode (broker and controller in one process), in clear and
 // without logins: what `npm start` and most tests stand on. kafka-cluster.ts has the secured three.
+import { rmSync } from 'node:fs'
+import path from 'node:path'
 import { createClient } from '#shared/kafka/client.ts'
+import { classArchive } from './class-archive.ts'
 import { Component } from './component.ts'
 import type { JavaParts } from './java-parts.ts'
-import { launchNode } from './kafka-node.ts'
+import { type KafkaNode, launchNode } from './kafka-node.ts'
 import type { ProcessLedger } from './processes.ts'
 
 export interface KafkaOptions {
@@ -29,6 +32,8 @@ export type Kafka = Component & { /** `host:port` for KAFKA_BROKERS. */ readonly
 
 /** Measured 0.3 s idle; a controlled shutdown with open clients may take seconds. */
 const STOP_WITHIN_MS = 3_500
+/** The JVM writes its archive while it ends, in 1 s when idle. */
+const RECORD_WITHIN_MS = 60_000
 
 /**
  * Starts the broker; resolves when the controller answers a validate-only topic creation. Throws a
@@ -44,8 +49,29 @@ export async function startKafka(options: KafkaOptions, signal: AbortSignal): Pr
     properties: properties(options),
     probe: () => kafkaRoundTrip(brokers),
   }
+  await recordClasses(node, signal)
   const component = await Component.start((stop) => launchNode(node, stop), signal)
   return Object.assign(component, { brokers })
+}
+
+/**
+ * Once for a Java: by a broker that lives for a moment, at the same ports, with data of its own.
+ * Every node of Kafka starts with them then.
+ */
+async function recordClasses(node: KafkaNode, signal: AbortSignal): Promise<void> {
+  const folder = path.join(node.folder, 'recording')
+  const record = async (recordsTo: string): Promise<void> => {
+    try {
+      const short = { ...node, folder, brief: true, stopWithinMs: RECORD_WITHIN_MS, recordsTo }
+      const broker = await launchNode(short, signal)
+      await broker.stop()
+      const { signal: killed } = await broker.exited
+      if (killed !== null) throw new Error(`recording was cut off by ${killed}`)
+    } finally {
+      rmSync(folder, { recursive: true, force: true })
+    }
+  }
+  await classArchive(node.parts.kafkaArchive, record, signal)
 }
 
 /** One replica of everything. */

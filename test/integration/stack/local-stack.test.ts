@@ -1,12 +1,14 @@
 // The infrastructure that everything else stands on, as real processes: what it keeps over a
 // kill, and what a restart must not undo. Each claim about surviving has its control: the kill
 // really took the process away.
+import { readFileSync } from 'node:fs'
 import { Kafka as KafkaClient, type KafkaConfig, logLevel } from 'kafkajs'
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest'
 import { Secret } from '#shared/process/secret.ts'
 import { isDefaultLoginOpen, signIn } from '#shared/gates/unleash-console.ts'
 import { migrate } from '#shared/store/migrate.ts'
 import { setAllowlist, setToggle, seedToggles } from '#shared/gates/seed-toggles.ts'
+import type { Kafka } from '../../../infra/stack/kafka.ts'
 import { giveDatabase, runStatement } from '../../../infra/stack/postgres.ts'
 import { consolePassword } from '../../../services/cli/doctor.ts'
 import type { OwnKafka, OwnUnleash } from '../../support/component-types.ts'
@@ -33,6 +35,14 @@ describe('Kafka', () => {
     await kafka.resume()
     expect(await withClient(kafka, listTopics)).toEqual([])
   })
+
+  test.runIf(process.platform === 'linux' && inject('stack').infra === 'local')(
+    'starts with the classes that an earlier broker recorded',
+    async () => {
+      const maps = readFileSync(`/proc/${(kafka as Kafka).pid}/maps`, 'utf8')
+      expect(maps).toMatch(/kafka-[0-9a-f]{16}\.jsa$/m)
+    },
+  )
 
   test('keeps records and topics over a SIGKILL and serves them on the same port', async () => {
     await withClient(kafka, async (client) => {
