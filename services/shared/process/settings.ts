@@ -37,7 +37,7 @@ export function readEnv<S extends z.ZodObject>(schema: S, env: NodeJS.ProcessEnv
     const value = valueOf(name, env, problems)
     input[name] = value === '' && piece.meta()?.['emptyCounts'] !== true ? undefined : value
     const file = env[`${name}_FILE`] ?? ''
-    if (piece.meta()?.['rotates'] === AT_EACH_USE && input[name] !== undefined)
+    if (piece.meta()?.['rotates'] === true && input[name] !== undefined)
       rotating[name] = rotatingOf(input[name], file)
   }
   const hosts = readHosts(valueOf(ALLOW_HTTP_TO, env, problems) ?? '')
@@ -171,9 +171,6 @@ export function secretText(expected = 'a secret') {
     .meta({ description: expected, secret: true })
 }
 
-/** When a new value is taken, for docs/configuration.md. */
-const AT_EACH_USE = 'given as a file, it is read again for each connection'
-
 /**
  * A secret that may be replaced while the process runs: given by NAME_FILE, each `reveal()` reads
  * the file again.
@@ -182,7 +179,7 @@ export function rotatingSecret(expected: string) {
   return z
     .instanceof(Secret, { error: 'it is not text' })
     .optional()
-    .meta({ description: expected, secret: true, rotates: AT_EACH_USE })
+    .meta({ description: expected, secret: true, rotates: true })
 }
 
 function rotatingOf(value: string, file: string): Secret {
