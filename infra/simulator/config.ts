@@ -16,6 +16,8 @@ export interface SimulatorConfig {
   readonly latencyMs?: number
   /** Takes loopback http callback addresses, which Google would refuse. */
   readonly allowHttpCallbacks?: boolean
+  /** The host that callbacks to loopback go to; loopback itself when absent. */
+  readonly loopbackHost?: string
   /**
    * `manual` moves only by POST /admin/clock;
    * else the clock runs with the wall clock and can be advanced.
@@ -58,8 +60,15 @@ export function loadConfig(env: NodeJS.ProcessEnv): SimulatorConfig {
   const scenarioFile = env['SIMULATOR_SCENARIO'] ?? ''
   if (scenarioFile !== '' && !existsSync(scenarioFile))
     problems.push(`SIMULATOR_SCENARIO: there is no file "${scenarioFile}".`)
+  const value = (name: string): string => {
+    const file = env[`${name}_FILE`] ?? ''
+    if (file === '') return env[name] ?? ''
+    if (existsSync(file)) return readFileSync(file, 'utf8').trim()
+    problems.push(`${name}_FILE: there is no file "${file}".`)
+    return ''
+  }
   const given = <K extends string>(key: K, name: string) =>
-    env[name] === undefined || env[name] === '' ? {} : ({ [key]: env[name] } as Record<K, string>)
+    value(name) === '' ? {} : ({ [key]: value(name) } as Record<K, string>)
   const config: SimulatorConfig = {
     googlePort: integer('SIMULATOR_GOOGLE_PORT', 65_535),
     microsoftPort: integer('SIMULATOR_MICROSOFT_PORT', 65_535),
@@ -70,6 +79,7 @@ export function loadConfig(env: NodeJS.ProcessEnv): SimulatorConfig {
     ...(startText === '' ? {} : { clockStart }),
     ...(existsSync(scenarioFile) ? { scenario: readFileSync(scenarioFile, 'utf8') } : {}),
     ...given('host', 'SIMULATOR_HOST'),
+    ...given('loopbackHost', 'SIMULATOR_LOOPBACK_HOST'),
     ...given('dataDir', 'SIMULATOR_DATA_DIR'),
     ...given('seed', 'SIMULATOR_SEED'),
     ...given('clientId', 'SIMULATOR_CLIENT_ID'),

@@ -27,6 +27,7 @@
 // Listens on 127.0.0.1 unless `host` says otherwise. With `dataDir` the world is journalled and
 // comes back as it was: accounts, tokens, events, sync tokens, channels, clock, scenario
 // (ledgers and knobs do not).
+import { AsyncLocalStorage } from 'node:async_hooks'
 import { createClock } from './clock/clock.ts'
 import { createAdmin, dispatch, lookUpCall } from './control/admin.ts'
 import type { AdminDeps } from './control/context.ts'
@@ -40,7 +41,7 @@ import { createRequestLog } from './control/request-log.ts'
 import { createPush } from './google/push.ts'
 import { createGoogleFront } from './google/server.ts'
 import { createTokenMint } from './google/tokens.ts'
-import { listen } from './http.ts'
+import { type Call, listen } from './http.ts'
 import { createNotices } from './microsoft/notices.ts'
 import { createMicrosoftFront } from './microsoft/server.ts'
 import { createSigned } from './microsoft/signed.ts'
@@ -70,11 +71,17 @@ export async function startSimulator(config: SimulatorConfig): Promise<Simulator
   await using owned = new AsyncDisposableStack()
   const core = createCore(config, owned)
   let googleUrl = ''
-  const front = createGoogle(core, config, () => googleUrl)
+  const front = underItsName(
+    (name) => createGoogle(core, config, name),
+    () => googleUrl,
+  )
   const googleServer = owned.use(await listen({ port: config.googlePort, host: config.host }, front))
   googleUrl = googleServer.url
   let microsoftUrl = ''
-  const graph = createMicrosoft(core, config, () => microsoftUrl)
+  const graph = underItsName(
+    (name) => createMicrosoft(core, config, name),
+    () => microsoftUrl,
+  )
   const graphServer = owned.use(await listen({ port: config.microsoftPort ?? 0, host: config.host }, graph))
   microsoftUrl = graphServer.url
   const random = createRandom(`${core.seed}/admin`)
@@ -102,6 +109,23 @@ export async function startSimulator(config: SimulatorConfig): Promise<Simulator
   }
 }
 
+/**
+ * A vendor that names itself in its answers as it was called: by this machine, by the name of a
+ * container, through a port that is passed on. Links to the next page lead back the same way.
+ * @param bound its name outside of a call.
+ */
+function underItsName(
+  create: (name: () => string) => (call: Call) => Promise<void>,
+  bound: () => string,
+): (call: Call) => Promise<void> {
+  const called = new AsyncLocalStorage<string>()
+  const front = create(() => called.getStore() ?? bound())
+  return (call) => {
+    const { host } = call.headers
+    return host === undefined ? front(call) : called.run(`http://${host}`, () => front(call))
+  }
+}
+
 type Core = ReturnType<typeof createCore>
 
 /**
@@ -125,13 +149,15 @@ function createCore(config: SimulatorConfig, owned: AsyncDisposableStack) {
   if (world.clockState) clock.restore(world.clockState)
   const knobs = defaultKnobs(config.latencyMs ?? 0)
   const changes = createLedger<Change>(OCCURRENCES_KEPT, (change) => 1 + change.eventIds.length)
-  const push = owned.use(createPush({ world, knobs: knobs.notifications, clock, seed }))
+  const { loopbackHost } = config
+  const push = owned.use(createPush({ world, knobs: knobs.notifications, clock, seed, loopbackHost }))
   const notices = owned.use(
     createNotices({
       world,
       knobs,
       clock,
       seed,
+      loopbackHost,
       record: (attempt) => push.note({ ...attempt, messageNumber: 0 }),
     }),
   )
@@ -187,6 +213,7 @@ function createMicrosoft(core: Core, config: SimulatorConfig, origin: () => stri
       origin,
       clientId: world.identities.microsoft.clientId,
       allowHttpCallbacks: config.allowHttpCallbacks ?? false,
+      loopbackHost: config.loopbackHost,
       knobs,
       resumed: (subscription: Subscription) => notices.resumed(subscription),
     },

@@ -4,6 +4,7 @@
 import { randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import path from 'node:path'
+import { newConsolePassword } from '#shared/gates/unleash-console.ts'
 import { SUPER_USER } from './kafka-cluster.ts'
 import { writeWhole } from './processes.ts'
 import { KAFKA_PRINCIPALS, type KafkaPrincipal } from './secured.ts'
@@ -103,17 +104,9 @@ export function newUnleashTokens(): UnleashTokens {
   return {
     admin: `*:*.${secret()}`,
     backend: `default:development.${secret()}`,
-    adminPassword: consolePassword(),
+    adminPassword: newConsolePassword(),
     sessionSecret: secret(),
     databasePassword: secret(),
-  }
-}
-
-/** The console takes strong ones only: all four kinds of characters, none three times in a row. */
-function consolePassword(): string {
-  for (;;) {
-    const password = `Aa1-${randomBytes(24).toString('base64url')}`
-    if (!/(.)\1\1/.test(password)) return password
   }
 }
 

@@ -69,6 +69,6 @@ export async function addConnection(
   }
   const [only, ...more] = lines
   if (!only || more.length > 0) return output.rows(lines)
-  const schedulerConfig = loadSchedulerConfig(envOf('scheduler', env))
+  const schedulerConfig = loadSchedulerConfig(urlOf('scheduler', envOf('scheduler', env)))
   output.object({ ...only, channels: await openChannelsFor(schedulerConfig, only.connection, signal) })
 }

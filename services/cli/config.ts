@@ -93,14 +93,15 @@ export function envOf(service: ServiceName, env: NodeJS.ProcessEnv): NodeJS.Proc
 }
 
 /**
- * A role's database url and password: POSTGRES_URL_<ROLE> if set, otherwise POSTGRES_URL, and
- * likewise POSTGRES_PASSWORD and POSTGRES_PASSWORD_FILE.
+ * A role's database url and password: POSTGRES_URL_<ROLE> or POSTGRES_URL_<ROLE>_FILE if set,
+ * otherwise POSTGRES_URL or POSTGRES_URL_FILE; and likewise POSTGRES_PASSWORD.
  */
 export function urlOf(role: ServiceName | 'migrate', env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
-  const names = ['POSTGRES_URL', 'POSTGRES_PASSWORD', 'POSTGRES_PASSWORD_FILE']
-  const own = names.flatMap((name) => {
-    const value = env[`${name}_${role.toUpperCase()}`]
-    return value === undefined ? [] : [[name, value] as const]
+  const own = ['POSTGRES_URL', 'POSTGRES_PASSWORD'].map((name) => {
+    const suffix = role.toUpperCase()
+    const value = env[`${name}_${suffix}`]
+    const file = env[`${name}_${suffix}_FILE`] ?? env[`${name}_FILE_${suffix}`]
+    return value === undefined && file === undefined ? {} : { [name]: value, [`${name}_FILE`]: file }
   })
-  return { ...env, ...Object.fromEntries(own) }
+  return Object.assign({ ...env }, ...own) as NodeJS.ProcessEnv
 }

@@ -33,6 +33,8 @@ interface Check {
   readonly remedy: string
   /** LIMIT_MS unless given. */
   readonly limitMs?: number
+  /** What has not this setting has nothing to do with the part: a relay knows no flag server. */
+  readonly needs?: string
 }
 
 interface Line {
@@ -65,16 +67,29 @@ export async function runDoctor(env: NodeJS.ProcessEnv, output: Output, isRestor
   const looking = look(() => lookAtServices(env))
   const usual = checksOf(env, async () => seenOf(await looking) ?? [])
   const checks = isRestored ? [...usual, restoredCheck(env)] : usual
-  const lines = [...(await Promise.all(checks.map(examine))), ...serviceLines(await looking)]
+  const lines = [
+    ...(await Promise.all(checks.map((check) => examine(check, env)))),
+    ...serviceLines(await looking),
+  ]
   const shown = lines.map(({ ok, ...line }) => ({ state: ok ? '✓' : '✗', ...line }))
   output.rows(output.isJson ? lines : shown)
   if (lines.some(({ ok }) => !ok)) process.exitCode = 1
 }
 
-async function examine(check: Check): Promise<Line> {
+async function examine(check: Check, env: NodeJS.ProcessEnv): Promise<Line> {
+  const { name, needs } = check
+  if (needs !== undefined && !isNamed(needs, env))
+    return { ok: true, what: name, found: `not looked at: ${needs} is not set here`, do: '' }
   const looked = await lookWithin(() => examineFully(check), check.limitMs ?? LIMIT_MS)
   if ('seen' in looked) return looked.seen
   return { ok: false, what: check.name, found: looked.problem, do: check.remedy }
+}
+
+/** Whether a setting is there: itself, as a file, or one service's own. */
+function isNamed(setting: string, env: NodeJS.ProcessEnv): boolean {
+  return Object.entries(env).some(
+    ([name, value]) => (name === setting || name.startsWith(`${setting}_`)) && value !== '',
+  )
 }
 
 async function examineFully(check: Check): Promise<Line> {
@@ -109,28 +124,37 @@ function checksOf(env: NodeJS.ProcessEnv, services: () => Promise<readonly Servi
   return [
     { name: 'node', look: () => nodeVersion(), remedy: 'install Node 24.12 or newer' },
     { name: 'settings', look: () => settings(env), remedy: 'see docs/configuration.md' },
-    { name: 'kafka', look: () => kafka(env), remedy: broker },
-    { name: 'topics', look: () => topics(env), remedy: broker },
-    { name: 'schemas', look: () => schemas(env), remedy: registry },
-    { name: 'postgres', look: () => tables(env), remedy: 'start Postgres or correct POSTGRES_URL' },
+    { name: 'kafka', needs: 'KAFKA_BROKERS', look: () => kafka(env), remedy: broker },
+    { name: 'topics', needs: 'KAFKA_BROKERS', look: () => topics(env), remedy: broker },
+    { name: 'schemas', needs: 'SCHEMA_REGISTRY_URL', look: () => schemas(env), remedy: registry },
+    {
+      name: 'postgres',
+      needs: 'POSTGRES_URL',
+      look: () => tables(env),
+      remedy: 'start Postgres or correct POSTGRES_URL',
+    },
     {
       name: 'flags',
+      needs: 'UNLEASH_URL',
       look: () => flags(env),
       remedy: 'start Unleash, or correct UNLEASH_URL and UNLEASH_TOKEN',
     },
     {
       name: 'console',
+      needs: 'UNLEASH_URL',
       look: () => consolePassword(env),
       remedy:
         'start Unleash or correct UNLEASH_URL; until it answers it is not known whether its default password works',
     },
     {
       name: 'google',
+      needs: 'GOOGLE_CLIENT_ID',
       look: () => vendor(env, 'google', services),
       remedy: 'check the network path to GOOGLE_API_URL',
     },
     {
       name: 'microsoft',
+      needs: 'MICROSOFT_CLIENT_ID',
       look: () => vendor(env, 'microsoft', services),
       remedy: 'check the network path to MICROSOFT_API_URL',
     },

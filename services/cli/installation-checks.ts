@@ -65,10 +65,10 @@ function minutesOf(ms: number): string {
 
 function placesOf(env: NodeJS.ProcessEnv): readonly { readonly of: string; readonly url: string }[] {
   const config = readEnv(z.object({ ...vendorsEnv, UNLEASH_URL: unleashEnv.UNLEASH_URL.optional() }), env)
-  const names = createVendors(config)
+  // Without a vendor there is still a clock to compare: a relay has none.
   return [
-    ...(names.has('google') ? [{ of: 'Google', url: config.GOOGLE_API_URL }] : []),
-    ...(names.has('microsoft') ? [{ of: 'Microsoft', url: config.MICROSOFT_API_URL }] : []),
+    ...(config.GOOGLE_CLIENT_ID !== undefined ? [{ of: 'Google', url: config.GOOGLE_API_URL }] : []),
+    ...(config.MICROSOFT_CLIENT_ID !== undefined ? [{ of: 'Microsoft', url: config.MICROSOFT_API_URL }] : []),
     ...(config.UNLEASH_URL === undefined ? [] : [{ of: 'the flag server', url: config.UNLEASH_URL }]),
   ]
 }
@@ -138,6 +138,8 @@ export async function publicAddress(env: NodeJS.ProcessEnv): Promise<string> {
     used.map((name) => apis[name]),
   )
   if (problem !== null) throw new Red(problem, 'as it says')
+  if (isOfAnotherMachine(url, env['ADMIN_URL_INGRESS']))
+    return `${url} means the machine of the browser, and this is another one, so it is not looked at`
   await askAsGraph(url)
   const redirects = used.map((name) => `${url}${callbackPath(name)}`)
   return `leads to the ingress; redirect addresses: ${redirects.join(' ')}`
@@ -146,6 +148,14 @@ export async function publicAddress(env: NodeJS.ProcessEnv): Promise<string> {
 const PROBE = 'calstream-doctor'
 /** An answer of ours that is no echo: the gate of the webhooks is closed or not known. */
 const OURS = z.object({ type: z.literal('about:blank'), error: z.string(), detail: z.string() })
+
+const LOOPBACK = /^(?:localhost|127\.[\d.]+|\[::1\])$/
+
+/** An address of loopback, while the ingress is elsewhere: in a container of its own. */
+function isOfAnotherMachine(url: string, ingressAdmin = ''): boolean {
+  const [ingress] = ingressAdmin.split(',').map((one) => URL.parse(one.trim())?.hostname)
+  return LOOPBACK.test(new URL(url).hostname) && ingress !== undefined && !LOOPBACK.test(ingress)
+}
 
 async function askAsGraph(url: string): Promise<void> {
   const remedy =

@@ -6,8 +6,10 @@ import type { AclsOptions } from './acls.ts'
 import type { AllowOptions } from './allow.ts'
 import { installation, SERVICES, serviceSettings } from './config.ts'
 import type { ListOptions } from './connections.ts'
+import type { InitOptions } from './init.ts'
 import type { DeadLetterOptions, ReplayOptions } from './dead-letters.ts'
 import { complain, createOutput } from './output.ts'
+import { patiently, type WaitOption } from './patience.ts'
 import type { RepublishOptions } from './republish.ts'
 import { takeProxy } from '#shared/process/settings.ts'
 import { explain, UserError } from '#shared/process/user-error.ts'
@@ -40,9 +42,29 @@ program
   .action(async () => (await import('./run-services.ts')).runAll(await serviceSettings(process.env)))
 
 program
+  .command('init')
+  .description('write .env and .secrets for docker compose, with every secret; writes nothing over')
+  .option('--play', 'for play vendors (profile `play`)')
+  .option('--public-url <address>', 'where vendors and browsers reach the ingress, for example https://…')
+  .option('--folder <path>', 'where docker-compose.yml lies', '.')
+  .action(async (options: InitOptions) => (await import('./init.ts')).init(options, output()))
+program
+  .command('health')
+  .description('whether the service in this container is ready (ADMIN_PORT); ends with 0 or 1')
+  .action(async () => {
+    process.exitCode = await (await import('./health.ts')).health(process.env)
+  })
+
+const WAIT = ['--wait <seconds>', 'try again for so long while it does not answer', '0'] as const
+program
   .command('migrate')
   .description('bring the tables up to date; sets role passwords from CALSTREAM_ROLE_PASSWORDS_FILE if given')
-  .action(async () => (await import('./prepare.ts')).prepareTables(await settings(), output()))
+  .option(...WAIT)
+  .action(async ({ wait }: WaitOption) => {
+    const { prepareTables } = await import('./prepare.ts')
+    const [env, told] = [await settings(), output()]
+    await patiently(wait, () => prepareTables(env, told))
+  })
 
 const topics = program.command('topics').description('the topics of schemas/topics.json')
 const schemas = program.command('schemas').description('the message schemas of schemas/messages')
@@ -57,11 +79,21 @@ for (const [verb, ofTopics, ofSchemas] of [
   topics
     .command(verb)
     .description(ofTopics)
-    .action(async () => (await import('./prepare.ts')).prepareTopics(verb, await settings(), output()))
+    .option(...WAIT)
+    .action(async ({ wait }: WaitOption) => {
+      const { prepareTopics } = await import('./prepare.ts')
+      const [env, told] = [await settings(), output()]
+      await patiently(wait, () => prepareTopics(verb, env, told))
+    })
   schemas
     .command(verb)
     .description(ofSchemas)
-    .action(async () => (await import('./prepare.ts')).prepareSchemas(verb, await settings(), output()))
+    .option(...WAIT)
+    .action(async ({ wait }: WaitOption) => {
+      const { prepareSchemas } = await import('./prepare.ts')
+      const [env, told] = [await settings(), output()]
+      await patiently(wait, () => prepareSchemas(verb, env, told))
+    })
 }
 
 const acls = program
@@ -92,7 +124,12 @@ program
   .description(
     'make missing toggles at the flag server (UNLEASH_ADMIN_TOKEN); what an operator switched stays',
   )
-  .action(async () => (await import('./prepare.ts')).prepareToggles(await settings(), output()))
+  .option(...WAIT)
+  .action(async ({ wait }: WaitOption) => {
+    const { prepareToggles } = await import('./prepare.ts')
+    const [env, told] = [await settings(), output()]
+    await patiently(wait, () => prepareToggles(env, told))
+  })
 
 program
   .command('allow')

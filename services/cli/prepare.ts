@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs'
 import { z } from 'zod'
 import { readEnv } from '#shared/process/settings.ts'
 import { kafkaEnv } from '#shared/kafka/settings.ts'
+import { writeSchemaIds } from '#shared/kafka/schema-ids.ts'
 import { databaseUrlOf, postgresEnv } from '#shared/store/settings.ts'
 import { applySchemas, verifySchemas } from '#shared/kafka/schemas.ts'
 import { applyTopics, verifyTopics } from '#shared/kafka/topics.ts'
@@ -95,6 +96,15 @@ export async function prepareSchemas(
   const registry = registryOf(env)
   const signal = AbortSignal.timeout(LIMIT_MS)
   const report = await (verb === 'apply' ? applySchemas(registry, signal) : verifySchemas(registry, signal))
+  const { idsPath } = registry
+  // Half of them would be of no use: a service needs all that it reads and writes.
+  if (verb === 'apply' && idsPath !== undefined && report.ids !== null) {
+    try {
+      writeSchemaIds(idsPath, registry.prefix, report.ids)
+    } catch (error) {
+      throw new UserError(`SCHEMA_IDS_PATH names a file that cannot be written (${wordsOf(error)}).`)
+    }
+  }
   output.rows(report.subjects, 'There are no schemas to look at.')
   complainOf(report.problems)
 }
@@ -114,6 +124,7 @@ export async function prepareToggles(env: NodeJS.ProcessEnv, output: Output): Pr
     (error: unknown) => {
       throw new UserError(
         `The toggles could not be made: ${wordsOf(error)}. Check UNLEASH_URL and UNLEASH_ADMIN_TOKEN.`,
+        { cause: error },
       )
     },
   )

@@ -6,6 +6,7 @@
 // 200 ms, and one is published for all that came. Invariants: the joined request is published after
 // the last of them arrived. None of them is answered before it is durable. It carries a delivery
 // key only for notifications whose key it is. One without a key always makes a unit read.
+import { Failure } from '#shared/domain/failure.ts'
 import type { CalendarId, ConnectionId, Micros, ProviderId, VendorName } from '#shared/domain/ids.ts'
 import { sentBy } from '#shared/messages/message.ts'
 import { syncRequested } from '#shared/messages/sync-requested.ts'
@@ -30,8 +31,8 @@ export interface SyncRequest {
 
 export interface Publisher extends AsyncDisposable {
   /**
-   * Never rejects for trouble of Kafka: the answer says whether the request is durable.
-   * One that fits no schema rejects.
+   * Never rejects for trouble of Kafka or the registry: the answer says whether the request is
+   * durable. One that fits no schema rejects.
    */
   ring(request: SyncRequest): Promise<Commitment>
 }
@@ -96,14 +97,24 @@ export function createPublisher(deps: PublisherDeps): Publisher {
 
   async function publish(request: SyncRequest): Promise<Commitment> {
     step('ingress.before-publish')
-    const answer = commits.commit(
-      syncRequested(request, { ...request, at: deps.clock.now() }, sentBy('ingress', deps.codec)),
-    )
+    const record = recordOf(request)
+    if (record === null) return 'failed'
+    const answer = commits.commit(record)
     metrics.ingressQueue.record(commits.depth())
     const commitment = await answer
     if (commitment === 'durable') step('ingress.published')
     metrics.ingressQueue.record(commits.depth())
     return commitment
+  }
+
+  /** null without the ids of our schemas; readiness and the log say why. */
+  function recordOf(request: SyncRequest): OutboundRecord | null {
+    try {
+      return syncRequested(request, { ...request, at: deps.clock.now() }, sentBy('ingress', deps.codec))
+    } catch (error) {
+      if (error instanceof Failure && error.code === 'registry/unavailable') return null
+      throw error
+    }
   }
 
   const coalescer = createCoalescer(publish)

@@ -82,6 +82,7 @@ export async function startIngress(
     tables: service.checks.tables,
     gates: service.checks.gates,
     kafka: service.checks.kafka,
+    registry: service.checks.registry,
   })
   service.defer(() => closeServer(app, FINISH_MAX_MS))
   await listen(app, { host: config.INGRESS_HOST, port: config.INGRESS_PORT })

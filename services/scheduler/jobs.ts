@@ -1,5 +1,6 @@
 // Jobs under leases: several schedulers may run, each job is done by the one that holds its lease,
 // at its beat. Invariant: a failed run is due again at once, for any scheduler.
+import { Failure } from '#shared/domain/failure.ts'
 import { startLoop, type Loop } from '#shared/process/loop.ts'
 import { metrics } from '#shared/process/metrics.ts'
 import { claimJob, releaseJob } from '#shared/store/leases.ts'
@@ -17,10 +18,14 @@ const LEASE_MS = 15_000
 const LOOK_MAX_MS = 2000
 
 /** Starts the loop of a job. Disposing gives the lease back. */
-export function startJob({ db, logger }: JobDeps, owner: string, job: Job): Loop {
+export function startJob({ db, codec, logger }: JobDeps, owner: string, job: Job): Loop {
   const lookMs = Math.min(LOOK_MAX_MS, job.everyMs)
 
   async function look(signal: AbortSignal): Promise<number> {
+    // Without the ids of our schemas no message could be written. A run would fail at its end,
+    // after it has called a vendor, and be due again at once.
+    const problem = codec.problem()
+    if (problem !== null) throw new Failure('registry/unavailable', problem)
     // A tenth less than the beat: the look itself comes a little late each time.
     const claim = await claimJob(db, { job: job.name, owner, leaseMs: LEASE_MS, everyMs: job.everyMs * 0.9 })
     if (claim !== 'run') return lookMs

@@ -50,6 +50,7 @@ export async function startSync(
     postgres: () => deps.db.query('select 1').then(() => null),
     tables: service.checks.tables,
     gates: service.checks.gates,
+    registry: service.checks.registry,
     work: async () => firstProblem([outage, intake]),
   })
   service.defer(async () => {

@@ -26,12 +26,14 @@ export async function openSimulatedVendor(spec: SimulatedVendor): Promise<Vendor
   const simulator = await startTestSimulator()
   const admin: TestSimulator['admin'] = (method, path, body) => simulator.admin(method, path, body)
   await spec.prepare?.(admin)
-  const vendor = spec.createAt(spec.originOf(simulator))
+  const origin = spec.originOf(simulator)
+  const vendor = spec.createAt(origin)
   const eventsOf = ({ accountId, calendar }: TestAccount) =>
     `/admin/accounts/${accountId}/calendars/${encodeURIComponent(calendar)}/events`
   const truth = (account: TestAccount) => readTruth(admin, account)
   return {
     vendor,
+    origin,
     vendorAt: (origin) => spec.createAt(origin),
     account: (wanted) => makeAccount(spec, admin, vendor, wanted),
     async create(account, event = {}) {

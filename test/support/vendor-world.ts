@@ -64,6 +64,8 @@ export type ConsentAnswer =
 /** The vendor's world and the hand that changes it. Ids are the vendor's. */
 export interface VendorWorld extends AsyncDisposable {
   readonly vendor: Vendor
+  /** Where `vendor` finds it, without a trailing slash. */
+  readonly origin: string
   /** An adapter that talks to another origin, for answers that no simulator would give. */
   vendorAt(origin: string): Vendor
   account(spec: { events: number; calendars?: number }): Promise<TestAccount>

@@ -1,6 +1,7 @@
 // events.watch and channels.stop, with the validations and errors of
 // https://developers.google.com/workspace/calendar/api/guides/push. A channel's id is never free
 // again, not even after a stop.
+import { addressAllowed } from '../callback.ts'
 import { type Answer, type Call, readObject } from '../http.ts'
 import type { Knobs } from '../control/knobs.ts'
 import { digest } from '../random.ts'
@@ -108,14 +109,6 @@ function refuse(deps: WatchDeps, calendar: Calendar, body: Readonly<Record<strin
     return googleError('channelIdNotUnique', { message: `Channel id ${id} not unique` })
   }
   return null
-}
-
-function addressAllowed(address: string, allowHttp: boolean): boolean {
-  if (!URL.canParse(address)) return false
-  const { protocol, hostname } = new URL(address)
-  if (protocol === 'https:') return true
-  const loopback = hostname === '127.0.0.1' || hostname === 'localhost' || hostname === '[::1]'
-  return allowHttp && protocol === 'http:' && loopback
 }
 
 /** The most restrictive of what was asked for and Google's own limit. */

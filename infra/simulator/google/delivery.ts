@@ -45,12 +45,11 @@ export function messageHeaders(
 
 /** Posts a message once. Never throws. */
 export function deliver(
-  address: string,
+  url: URL,
   headers: Readonly<Record<string, string>>,
   agents: Agents,
 ): Promise<Delivered> {
   const started = performance.now()
-  const url = new URL(address)
   const options = {
     method: 'POST',
     headers,

@@ -3,6 +3,7 @@
 // Bounded: beyond the cap of waiting messages new ones are dropped and counted.
 import { Agent as HttpAgent } from 'node:http'
 import { Agent as HttpsAgent } from 'node:https'
+import { callbackUrl } from '../callback.ts'
 import type { SimulatorClock } from '../clock/clock.ts'
 import type { NotificationKnobs } from '../control/knobs.ts'
 import { createLedger, type Ledger } from '../control/ledger.ts'
@@ -38,6 +39,8 @@ export interface PushDeps {
   readonly knobs: NotificationKnobs
   readonly clock: SimulatorClock
   readonly seed: string
+  /** Where callbacks to this machine go instead. */
+  readonly loopbackHost?: string | undefined
 }
 
 interface Message {
@@ -83,6 +86,7 @@ class PushQueue implements Push {
   readonly #clock: SimulatorClock
   readonly #knobs: NotificationKnobs
   readonly #random: Random
+  readonly #loopbackHost: string | undefined
   readonly #ready: Message[] = []
   /** What cancels each delayed message. */
   readonly #delayed = new Set<() => void>()
@@ -96,7 +100,8 @@ class PushQueue implements Push {
   #attemptSeq = 0
   #closed = false
 
-  constructor({ world, knobs, clock }: PushDeps, random: Random) {
+  constructor({ world, knobs, clock, loopbackHost }: PushDeps, random: Random) {
+    this.#loopbackHost = loopbackHost
     this.#world = world
     this.#clock = clock
     this.#knobs = knobs
@@ -220,7 +225,11 @@ class PushQueue implements Push {
     this.#inFlight += 1
     const at = this.#world.now()
     const headers = messageHeaders(message.channel, message.number, message.state)
-    const delivered = await deliver(message.channel.address, headers, this.#agents)
+    const delivered = await deliver(
+      callbackUrl(message.channel.address, this.#loopbackHost),
+      headers,
+      this.#agents,
+    )
     this.#inFlight -= 1
     if (this.#closed) return
     const outcome = delivered.kind === 'answered' ? { status: delivered.status } : { error: delivered.error }

@@ -7,6 +7,7 @@
 // knob `drop` loses, nobody is told of. While a subscription waits to be reauthorized its
 // notifications wait too, four hours at most.
 import type { LifecycleEventType } from '@microsoft/microsoft-graph-types'
+import { callbackUrl } from '../callback.ts'
 import type { SimulatorClock } from '../clock/clock.ts'
 import type { Knobs } from '../control/knobs.ts'
 import { createRandom, type Random } from '../random.ts'
@@ -21,6 +22,8 @@ export interface NoticeDeps {
   readonly knobs: Knobs
   readonly clock: SimulatorClock
   readonly seed: string
+  /** Where callbacks to this machine go instead. */
+  readonly loopbackHost?: string | undefined
   /** Tells the ledger of webhook attempts. */
   readonly record: (attempt: NoticeAttempt) => void
 }
@@ -254,7 +257,7 @@ class NoticeQueue implements Notices {
   async #send(post: Post): Promise<void> {
     this.#inFlight += 1
     const began = performance.now()
-    const outcome = await postOnce(post)
+    const outcome = await postOnce(post, this.#deps.loopbackHost)
     const latencyMs = performance.now() - began
     this.#inFlight -= 1
     if (this.#closed) return
@@ -289,9 +292,12 @@ class NoticeQueue implements Notices {
   }
 }
 
-async function postOnce(post: Post): Promise<{ status: number } | { error: string }> {
+async function postOnce(
+  post: Post,
+  loopbackHost: string | undefined,
+): Promise<{ status: number } | { error: string }> {
   try {
-    const response = await fetch(post.url, {
+    const response = await fetch(callbackUrl(post.url, loopbackHost), {
       method: 'POST',
       headers: { 'content-type': 'application/json' },
       body: JSON.stringify({ value: post.items.map(({ body }) => body) }),

@@ -3,6 +3,7 @@
 // subscription exists; it lives at most 10 070 minutes, at least 45, and ends by itself.
 import { randomUUID } from 'node:crypto'
 import type { Subscription as GraphSubscription } from '@microsoft/microsoft-graph-types'
+import { addressAllowed, callbackUrl } from '../callback.ts'
 import { type Answer, type Call, readObject } from '../http.ts'
 import type { Calendar } from '../world/calendar.ts'
 import type { Account, Subscription } from '../world/entries.ts'
@@ -16,6 +17,8 @@ export interface SubscriptionDeps {
   readonly clientId: string
   /** Real Graph takes https only; a local stack has no certificate. */
   readonly allowHttpCallbacks: boolean
+  /** Where callbacks to this machine go instead. */
+  readonly loopbackHost?: string | undefined
   readonly knobs: Knobs
   /** What waited for a subscription's reauthorization goes out. */
   readonly resumed: (subscription: Subscription) => void
@@ -53,7 +56,7 @@ export async function subscribe(deps: SubscriptionDeps, account: Account, call: 
   const calendar = calendarOf(world, account, body['resource'])
   const problem = refuse(deps, account, body, calendar)
   if (problem || !calendar) return problem ?? graphError('ResourceNotFound')
-  const refusal = await validateAll([body['notificationUrl'], body['lifecycleNotificationUrl']])
+  const refusal = await validateAll(deps, [body['notificationUrl'], body['lifecycleNotificationUrl']])
   if (refusal) return refusal
   const subscription: Subscription = {
     id: randomUUID(),
@@ -111,7 +114,7 @@ export async function onSubscription(
   const problem = refuseExpiry(world, body)
   if (problem) return problem
   const refusal = knobs.microsoft.renewalValidates
-    ? await validateAll([subscription.notificationUrl, subscription.lifecycleUrl])
+    ? await validateAll(deps, [subscription.notificationUrl, subscription.lifecycleUrl])
     : null
   if (refusal) return refusal
   const renewed = { ...subscription, expiresAt: expiryOf(world, body) }
@@ -176,25 +179,19 @@ function calendarOf(world: World, account: Account, resource: unknown): Calendar
   return id === undefined ? null : (world.calendar(account.id, decodeURIComponent(id)) ?? null)
 }
 
-function addressAllowed(address: string, allowHttp: boolean): boolean {
-  const url = URL.parse(address)
-  if (url === null) return false
-  const loopback = ['127.0.0.1', 'localhost', '[::1]'].includes(url.hostname)
-  return url.protocol === 'https:' || (allowHttp && url.protocol === 'http:' && loopback)
-}
-
-async function validateAll(addresses: readonly unknown[]): Promise<Answer | null> {
+async function validateAll(deps: SubscriptionDeps, addresses: readonly unknown[]): Promise<Answer | null> {
   for (const address of addresses) {
-    const refusal = typeof address === 'string' ? await validate(address) : null
+    const refusal =
+      typeof address === 'string' ? await validate(callbackUrl(address, deps.loopbackHost)) : null
     if (refusal) return refusal
   }
   return null
 }
 
 /** Asks an address to echo a token that is only right when it was decoded. null when it did. */
-async function validate(address: string): Promise<Answer | null> {
+async function validate(url: URL): Promise<Answer | null> {
   const token = `Validation: Testing client application reachability for subscription Request-Id: ${randomUUID()} a+b%20c&d=é`
-  const url = `${address}${address.includes('?') ? '&' : '?'}validationToken=${encodeURIComponent(token)}`
+  url.search += `${url.search === '' ? '?' : '&'}validationToken=${encodeURIComponent(token)}`
   try {
     const response = await fetch(url, {
       method: 'POST',

@@ -11,7 +11,7 @@ import { finishTry, readFlow, spendState, type Flow } from '#shared/store/oauth-
 import { microsoftWordIn } from '#shared/vendors/grant-words.ts'
 import type { ConsentVendor } from '#shared/vendors/mailbox.ts'
 import { saveAccount, type Connected, type GrantedAccount } from '../connect-account.ts'
-import { allowLongAnswer, type ProblemDetails } from '../server.ts'
+import { allowLongAnswer, type ProblemDetails, unavailable } from '../server.ts'
 import {
   APP_APPROVED,
   CONNECTED_ALREADY,
@@ -44,6 +44,7 @@ const OPERATORS: ReadonlySet<FailureCode> = new Set(['vendor/client-rejected', '
 
 /** Each waits up to a second for the row (lock_timeout of the role). */
 const SAVES_MAX = 4
+const NO_REGISTRY = unavailable('A part of our service is away. Load this page again in a minute.')
 
 export async function finishConsent(
   deps: FlowDeps,
@@ -67,6 +68,8 @@ export async function finishConsent(
   if (flow.isExpired) return explain(STATE_EXPIRED)
   const closed = oauthRefusal(deps.gates.oauth(flow.providerId))
   if (closed !== null) return sendProblemPage(request, reply, closed)
+  // Before the state is spent: without a message about it no connection is made.
+  if (deps.codec.problem() !== null) return sendProblemPage(request, reply, NO_REGISTRY)
   const vendor = deps.vendors.get(vendorName)
   if (vendor === undefined) return explain(troublePage(vendorName))
   const { attempt } = flow

@@ -15,7 +15,7 @@ export interface FlowDeps {
   readonly gates: Pick<Gates, 'oauth' | 'sync'>
   readonly bearer: BearerCheck
   readonly db: Database
-  readonly codec: Pick<Codec, 'encode'>
+  readonly codec: Pick<Codec, 'encode' | 'problem'>
   readonly keyring: Keyring
   readonly tokens: FlowTokens
   readonly cookie: BrowserCookie

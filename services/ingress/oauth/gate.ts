@@ -18,7 +18,7 @@ export function oauthRefusal(decision: GateDecision): ProblemDetails | null {
 
 function whyOff(gate: GateName): string {
   return gate === 'CALENDAR_ALLOWLIST_PROVIDER_IDS'
-    ? `This provider is not on ${gate}; an operator adds it.`
+    ? `This provider is not on ${gate}; an operator adds it (calstream allow --provider <id>).`
     : `Connecting calendars is switched off (${gate}); an operator switches it on. Come again later.`
 }
 

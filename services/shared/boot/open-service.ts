@@ -16,8 +16,8 @@ import type { adminEnv } from '#shared/process/settings.ts'
 import { startTelemetry, type Telemetry } from '#shared/process/telemetry.ts'
 import type { Producer } from '#shared/kafka/broker.ts'
 import type { KafkaConfig } from '#shared/kafka/client.ts'
-import type { Codec } from '#shared/kafka/codec.ts'
 import type { OpenConsumer } from '#shared/kafka/intake.ts'
+import type { Codec } from '#shared/kafka/codec.ts'
 import { kafkaRoundTrip, openConsumer, openProducer } from '#shared/kafka/open.ts'
 import { kafkaConfigOf, type kafkaEnv, registryConfigOf, type registryEnv } from '#shared/kafka/settings.ts'
 import type { unleashEnv } from '#shared/gates/settings.ts'
@@ -48,6 +48,7 @@ export interface Overrides {
  * method names the settings that it reads: what has no settings does not compile.
  */
 export class Opening<Config extends CommonConfig> implements AsyncDisposable {
+  readonly name: string
   readonly config: Config
   readonly logger: Logger
   readonly kafka: KafkaConfig
@@ -56,6 +57,7 @@ export class Opening<Config extends CommonConfig> implements AsyncDisposable {
     kafka: () => kafkaRoundTrip(this.kafka),
     gates: async () => this.#liveGates?.problem() ?? null,
     tables: () => this.#lookAtTables(),
+    registry: async () => this.#codec?.problem() ?? null,
   } satisfies Record<string, Check>
   readonly #fullName: string
   readonly #signal: AbortSignal
@@ -63,8 +65,10 @@ export class Opening<Config extends CommonConfig> implements AsyncDisposable {
   #liveGates: LiveGates | null = null
   #database: Database | null = null
   #tablesProblem: string | null = null
+  #codec: Codec | null = null
 
   constructor(name: string, config: Config, signal: AbortSignal, level: string = config.LOG_LEVEL) {
+    this.name = name
     this.config = config
     this.#fullName = `calstream-${name}`
     this.#signal = signal
@@ -92,10 +96,16 @@ export class Opening<Config extends CommonConfig> implements AsyncDisposable {
     return this.#liveGates
   }
 
-  /** A codec of the topics that it reads or writes. Throws Failure `registry/*`. */
+  /**
+   * A codec of the topics that it reads or writes. Without the registry it begins to work later,
+   * and the service is not ready before.
+   */
   async codec(this: Opening<WithRegistry>, topics: readonly SchemaTopic[]): Promise<Codec> {
-    const { openCodec } = await import('#shared/kafka/codec.ts')
-    return openCodec({ ...registryConfigOf(this.config), topics }, this.#signal)
+    const { openLiveCodec } = await import('#shared/kafka/live-codec.ts')
+    const config = { ...registryConfigOf(this.config), topics }
+    const codec = this.use(await openLiveCodec(config, this.logger, this.#signal))
+    this.#codec = codec
+    return codec
   }
 
   /** A pool of at most `poolMax` connections, which are made when they are needed. */
@@ -169,7 +179,15 @@ class ServiceOpening<Config extends CommonConfig> extends Opening<Config> {
   /** The end of a start: `own`, and disposing of it closes all that was opened. */
   running<T extends object>(own: T): T & AsyncDisposable {
     const opened = this.handOver()
-    return { ...own, [Symbol.asyncDispose]: () => opened[Symbol.asyncDispose]() }
+    const { logger, name } = this
+    logger.info(`the ${name} service runs`)
+    return {
+      ...own,
+      async [Symbol.asyncDispose]() {
+        await opened[Symbol.asyncDispose]()
+        logger.info(`the ${name} service has stopped`)
+      },
+    }
   }
 }
 

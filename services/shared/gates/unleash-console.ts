@@ -1,5 +1,6 @@
 // The login of the flag server's console. Who signs in there turns every gate, and Unleash
 // makes a login that everybody knows unless it is given another one at its first start.
+import { randomBytes } from 'node:crypto'
 
 /** The user that Unleash makes at its first start. */
 export const CONSOLE_USER = 'admin'
@@ -13,6 +14,17 @@ const DEFAULT_PASSWORD = 'unleash4all'
 const TIMEOUT_MS = 10_000
 /** An answer to a login has some hundred. */
 const ANSWER_BYTES_MAX = 64_000
+
+/**
+ * A password for `admin` that the console takes: all four kinds of characters, none three times in
+ * a row. Others never become a login.
+ */
+export function newConsolePassword(): string {
+  for (;;) {
+    const password = `Aa1-${randomBytes(24).toString('base64url')}`
+    if (!/(.)\1\1/.test(password)) return password
+  }
+}
 
 /**
  * Signs in as the user `admin`. `consoleUrl` is the server's address without `/api`.

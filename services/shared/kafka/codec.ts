@@ -37,9 +37,11 @@ export interface Codec {
    * yet cannot be fetched: not poison, wait and ask again.
    */
   decode<T extends SchemaTopic>(topic: T, value: Buffer | null): Promise<Decoded<T>>
+  /** Why nothing can be encoded yet; null once it can. For readiness. */
+  problem(): string | null
 }
 
-interface CodecConfig {
+export interface CodecConfig {
   /** Base of the Confluent-compatible API. */
   readonly registryUrl: string
   /** Without a login when absent. */
@@ -79,19 +81,30 @@ export function schemaOf(topic: SchemaTopic): avro.schema.RecordType {
  */
 export async function openCodec(config: CodecConfig, signal: AbortSignal): Promise<Codec> {
   const registry = openRegistry(config)
-  const codecs = new Map<SchemaTopic, TopicCodec>()
+  const ids = new Map<SchemaTopic, number>()
   await Promise.all(
     config.topics.map(async (topic) => {
-      codecs.set(topic, await openTopic(registry, subjectOf(config.prefix, topic), schemaOf(topic)))
+      ids.set(topic, await lookUp(registry, subjectOf(config.prefix, topic), schemaOf(topic)))
       signal.throwIfAborted()
     }),
   )
+  return codecWithIds(registry, ids)
+}
+
+/** The same with ids that are known. The registry is asked for foreign schemas alone. */
+export function codecOfIds(config: CodecConfig, ids: ReadonlyMap<SchemaTopic, number>): Codec {
+  return codecWithIds(openRegistry(config), ids)
+}
+
+function codecWithIds(registry: Registry, ids: ReadonlyMap<SchemaTopic, number>): Codec {
+  const codecs = new Map([...ids].map(([topic, id]) => [topic, topicCodec(schemaOf(topic), id)]))
   const codecOf = (topic: SchemaTopic): TopicCodec => {
     const codec = codecs.get(topic)
     if (!codec) throw new Failure('internal/defect', `This service opened no codec for ${topic}.`)
     return codec
   }
   return {
+    problem: () => null,
     encode: (topic, message) => encode(codecOf(topic), topic, message),
     decode: <T extends SchemaTopic>(topic: T, value: Buffer | null) =>
       decode<T>(registry, codecOf(topic), value),
@@ -122,12 +135,7 @@ function openRegistry({ registryUrl: host, access = NO_REGISTRY_LOGIN }: CodecCo
   return { client, broken: () => agent?.broken ?? null }
 }
 
-async function openTopic(
-  registry: Registry,
-  subject: string,
-  schema: avro.schema.RecordType,
-): Promise<TopicCodec> {
-  const id = await lookUp(registry, subject, schema)
+function topicCodec(schema: avro.schema.RecordType, id: number): TopicCodec {
   const type = avro.Type.forSchema(schema)
   const header = Buffer.alloc(HEADER_BYTES)
   header.writeUInt32BE(id, 1)

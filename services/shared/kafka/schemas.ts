@@ -21,6 +21,8 @@ interface SchemaReport {
     /** The registry's id; null when our schema is not there. */
     readonly id: number | null
   }[]
+  /** By topic; null unless all of them are there. */
+  readonly ids: ReadonlyMap<SchemaTopic, number> | null
   /** What is wrong, one sentence each with what to do; empty when all is well. */
   readonly problems: readonly string[]
 }
@@ -107,15 +109,17 @@ async function report(
 ): Promise<SchemaReport> {
   const subjects: Subject[] = []
   const problems: string[] = []
+  const ids = new Map<SchemaTopic, number>()
   // One after the other: a registry on a database file answers eight parallel first
   // registrations with write conflicts.
   for (const topic of Object.keys(TOPIC_SCHEMAS) as SchemaTopic[]) {
     const schema = JSON.stringify(schemaOf(topic))
     const { subject, problem } = await work({ subject: subjectOf(prefix, topic), schema })
     subjects.push(subject)
+    if (subject.id !== null) ids.set(topic, subject.id)
     if (problem !== null) problems.push(problem)
   }
-  return { subjects, problems }
+  return { subjects, ids: ids.size === subjects.length ? ids : null, problems }
 }
 
 async function refused(registry: Registry, { subject, schema }: SubjectSchema): Promise<Applied> {

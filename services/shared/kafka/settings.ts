@@ -59,6 +59,9 @@ export const registryEnv = {
   SCHEMA_REGISTRY_PASSWORD: rotatingSecret("the user's password"),
   SCHEMA_REGISTRY_BEARER_TOKEN: rotatingSecret('a token, in place of user and password'),
   SCHEMA_REGISTRY_SSL_CA: rotatingSecret('certificates of authorities, as PEM'),
+  SCHEMA_IDS_PATH: text(
+    'file in which `calstream schemas apply` notes the ids of our schemas, for services that start while the registry is away',
+  ).optional(),
 }
 
 type KafkaSettings = z.output<z.ZodObject<typeof kafkaEnv>>
@@ -91,11 +94,14 @@ export function registryConfigOf(settings: RegistrySettings & Pick<KafkaSettings
   readonly registryUrl: string
   readonly access: RegistryAccess
   readonly prefix: string
+  /** Where the deployment noted the ids of our schemas. */
+  readonly idsPath: string | undefined
 } {
   const { SCHEMA_REGISTRY_URL: registryUrl, KAFKA_PREFIX: prefix } = settings
   return {
     registryUrl,
     prefix,
+    idsPath: settings.SCHEMA_IDS_PATH,
     access: { login: registryLoginOf(settings), ca: settings.SCHEMA_REGISTRY_SSL_CA ?? null },
   }
 }

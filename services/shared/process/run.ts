@@ -1,6 +1,7 @@
 // The life of a process: start, wait for a signal, stop in reverse order, end.
 // Invariants: a second signal changes nothing (Ctrl-C arrives two or three times through npm),
 // stopping ends within ten seconds, and a process that failed ends with a code other than 0.
+import { endNow } from './end.ts'
 import { createLogger, type Logger } from './log.ts'
 import { redact } from './redact.ts'
 import { strangeNames, takeProxy } from './settings.ts'
@@ -18,8 +19,8 @@ interface Service extends AsyncDisposable {
 /** After this long a stop that hangs is cut off; supervisors send SIGKILL at 10 to 30 s. */
 const STOP_MAX_MS = 10_000
 /**
- * After everything is disposed of: for what still holds the event loop,
- * such as an exporter that retries.
+ * After everything is disposed of: for what still holds the event loop, such as an exporter that
+ * retries, or a name lookup without an answer.
  */
 const LINGER_MAX_MS = 1_000
 
@@ -37,7 +38,7 @@ export async function run(name: string, start: (signal: AbortSignal) => Promise<
       logger.fatal({ err: error }, `${name} met an error that nothing handled (${event}) and ends`)
       // What the error interrupted is in an unknown state;
       // everything of ours is safe against a kill at any point.
-      process.exit(1)
+      endNow(1)
     })
   }
   for (const problem of strangeNames()) logger.warn(problem)
@@ -54,7 +55,7 @@ export async function run(name: string, start: (signal: AbortSignal) => Promise<
     // A start that was cut off by a signal is no failure.
     if (!(stop.signal.aborted && isAbort(error))) fail(name, error, logger)
   }
-  setTimeout(() => process.exit(), LINGER_MAX_MS).unref()
+  setTimeout(() => endNow(Number(process.exitCode ?? 0)), LINGER_MAX_MS).unref()
 }
 
 function askToStop(stop: AbortController, name: string, logger: Logger): void {
@@ -62,7 +63,7 @@ function askToStop(stop: AbortController, name: string, logger: Logger): void {
   stop.abort()
   setTimeout(() => {
     logger.fatal(`${name} did not stop within ${STOP_MAX_MS / 1000} s and is cut off`)
-    process.exit(1)
+    endNow(1)
   }, STOP_MAX_MS).unref()
 }
 

@@ -46,6 +46,7 @@ function microsoftAt(config: VendorsConfig) {
   return {
     apiUrl: config.MICROSOFT_API_URL,
     loginUrl: config.MICROSOFT_LOGIN_URL,
+    authUrl: config.MICROSOFT_AUTH_URL,
     tenant: config.MICROSOFT_TENANT,
     asksForZone: config.MICROSOFT_MAILBOX_ZONE === 'asked',
   }

@@ -37,6 +37,9 @@ export const microsoftEnv = {
     "address of Microsoft's sign-in server, without the tenant",
     'https://login.microsoftonline.com',
   ),
+  MICROSOFT_AUTH_URL: httpUrl(
+    "address of Microsoft's sign-in server as people's browsers reach it, where that is another one",
+  ).optional(),
   MICROSOFT_TENANT: text('tenant whose accounts may connect; common takes all')
     .default('common')
     .describe('tenant whose accounts may connect; common takes all'),

@@ -74,6 +74,19 @@ describe('the installation', () => {
     expect([code, stdout]).toEqual([1, ''])
     expect(stderr).toMatch(/^No stack runs in this folder[^\n]*\n$/)
   })
+
+  // In a container of one service: it has the settings of that service alone.
+  test.each([
+    ['retry has no database', { KAFKA_BROKERS: '127.0.0.1:1' }, ['kafka', 'topics']],
+    ['relay has no flag server', ELSEWHERE, ['postgres']],
+  ])('is looked at by doctor as far as its settings go: %s', async (_what, env, expected) => {
+    const { code, stdout } = await run(['--json', 'doctor'], env)
+    const rows = JSON.parse(stdout) as { ok: boolean; what: string; found: string }[]
+    expect(rows.filter(({ ok }) => !ok).map(({ what }) => what)).toEqual(expected)
+    expect(code).toBe(1)
+    const skipped = rows.filter(({ found }) => /^not looked at: [A-Z_]+ is not set here$/.test(found))
+    expect(skipped.map(({ what }) => what)).toEqual(expect.arrayContaining(['flags', 'google', 'schemas']))
+  })
 })
 
 describe('a mistake', () => {

@@ -248,3 +248,24 @@ describe('an app', () => {
     await appAccepted({ ...MICROSOFT, MICROSOFT_LOGIN_URL: url }, 'microsoft')
   })
 })
+
+describe('an address of loopback', () => {
+  const PLAY = { ...GOOGLE, PUBLIC_URL: 'http://127.0.0.1:1', GOOGLE_API_URL: 'http://127.0.0.1:1' }
+
+  test('is not looked at where the ingress is in another container', async () => {
+    const found = await publicAddress({ ...PLAY, ADMIN_URL_INGRESS: 'http://ingress:9464' })
+    expect(found).toMatch(/means the machine of the browser, and this is another one/)
+  })
+
+  test.each([undefined, 'http://127.0.0.1:9464'])(
+    'is looked at where the ingress is on this machine: %s (control)',
+    async (admin) => {
+      const env = admin === undefined ? PLAY : { ...PLAY, ADMIN_URL_INGRESS: admin }
+      await expect(publicAddress(env)).rejects.toThrow(/PUBLIC_URL cannot be reached from here/)
+    },
+  )
+})
+
+test('a service without vendors has no clock but those of its siblings', async () => {
+  expect(await clocks({}, nobody)).toBe('nothing answers that tells its time')
+})

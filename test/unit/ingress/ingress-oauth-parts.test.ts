@@ -242,7 +242,8 @@ describe('a gate', () => {
     expect(oauthRefusal(off('CALENDAR_ALLOWLIST_PROVIDER_IDS', 'Provider not allowed'))).toEqual({
       status: 403,
       error: 'Provider not allowed',
-      detail: 'This provider is not on CALENDAR_ALLOWLIST_PROVIDER_IDS; an operator adds it.',
+      detail:
+        'This provider is not on CALENDAR_ALLOWLIST_PROVIDER_IDS; an operator adds it (calstream allow --provider <id>).',
     })
     expect(oauthRefusal(off('CALENDAR_OAUTH_ENABLED', 'Calendar OAuth not enabled'))?.detail).toMatch(
       /switched off \(CALENDAR_OAUTH_ENABLED\); an operator switches it on/,

@@ -57,6 +57,27 @@ test('rings beyond the queue are refused at once while Kafka hangs, and those wi
   expect(new Set(await Promise.all(answers.slice(0, 10_001)))).toEqual(new Set(['durable']))
 })
 
+test('without the ids of the schemas a request is refused and nothing is sent; with them it is durable', async () => {
+  const sends: (readonly OutboundRecord[])[] = []
+  let hasIds = false
+  await using publisher = createPublisher({
+    producer: { send: async (records) => void sends.push(records) },
+    codec: {
+      encode: (_topic, message) => {
+        if (!hasIds) throw new Failure('registry/unavailable')
+        return Buffer.from(JSON.stringify(message))
+      },
+    },
+    clock: { now: () => 1_700_000_000_000_000 },
+    logger: createLogger({ service: 'ingress', level: 'silent' }),
+  })
+  expect(await publisher.ring(aRing())).toBe('failed')
+  expect(sends).toEqual([])
+  hasIds = true
+  expect(await publisher.ring(aRing())).toBe('durable')
+  expect(sends).toHaveLength(1)
+})
+
 test('a failed send fails its own rings only', async () => {
   let sends = 0
   await using publisher = aPublisher(async () => {

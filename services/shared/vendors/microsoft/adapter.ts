@@ -47,6 +47,8 @@ interface MicrosoftConfig {
   readonly apiUrl: string
   /** Address of the sign-in server, without the tenant. */
   readonly loginUrl: string
+  /** The same as people's browsers reach it; as `loginUrl` when absent. */
+  readonly authUrl?: string | undefined
   /** common, organizations, consumers, or a tenant's id or domain. */
   readonly tenant: string
   readonly clientId: string
@@ -78,8 +80,8 @@ export function createMicrosoft(config: MicrosoftConfig, clock: Clock = systemCl
 }
 
 function oauthSettings(config: MicrosoftConfig): OAuthSettings {
-  const login = withoutEndSlashes(config.loginUrl)
-  const endpoint = `${login}/${encodeURIComponent(config.tenant)}/oauth2/v2.0`
+  const endpointAt = (login: string) =>
+    `${withoutEndSlashes(login)}/${encodeURIComponent(config.tenant)}/oauth2/v2.0`
   const needed = scopeAt(config.apiUrl, GRAPH_SCOPES)
   const wanted = scopeAt(config.apiUrl, [...GRAPH_SCOPES, ZONE_SCOPE])
   return {
@@ -88,8 +90,8 @@ function oauthSettings(config: MicrosoftConfig): OAuthSettings {
     approvalUrl: approvalUrl(config),
     subjectIssuers: [],
     plainScope,
-    authUrl: `${endpoint}/authorize`,
-    tokenUrl: `${endpoint}/token`,
+    authUrl: `${endpointAt(config.authUrl ?? config.loginUrl)}/authorize`,
+    tokenUrl: `${endpointAt(config.loginUrl)}/token`,
     // There is none for a single grant: a person takes it back at myaccount.microsoft.com.
     revokeUrl: null,
     clientId: config.clientId,
@@ -126,11 +128,11 @@ function plainScope(scope: string): string {
  * The page of a tenant's administrator. Source, read 2026-11-29:
  * https://learn.microsoft.com/entra/identity/enterprise-apps/grant-admin-consent#construct-the-url-for-granting-tenant-wide-admin-consent
  */
-function approvalUrl({ loginUrl, tenant, clientId }: MicrosoftConfig): string {
+function approvalUrl({ loginUrl, authUrl = loginUrl, tenant, clientId }: MicrosoftConfig): string {
   // Personal accounts have no administrator, so the page wants an organization.
   const organization = /^(?:common|consumers)$/.test(tenant) ? 'organizations' : tenant
   const path = `${encodeURIComponent(organization)}/adminconsent`
-  return `${withoutEndSlashes(loginUrl)}/${path}?client_id=${encodeURIComponent(clientId)}`
+  return `${withoutEndSlashes(authUrl)}/${path}?client_id=${encodeURIComponent(clientId)}`
 }
 
 /** The account's id is stable; its address is not. */

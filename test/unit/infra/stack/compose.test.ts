@@ -1,82 +1,24 @@
 // docker-compose.yml cannot be run where there is no Docker, so it is held to what can be checked:
 // the Compose schema, pinned images, settings that every service's own reader accepts, and a
 // Dockerfile that copies what the commands need.
-import { spawn } from 'node:child_process'
-import { once } from 'node:events'
-import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { execFile } from 'node:child_process'
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
-import { type AddressInfo, connect, createServer } from 'node:net'
+import { tmpdir } from 'node:os'
 import path from 'node:path'
+import { promisify } from 'node:util'
 import { Ajv2019 } from 'ajv/dist/2019.js'
 import { describe, expect, test } from 'vitest'
 import { parse } from 'yaml'
-import { freePorts } from '../../../../infra/stack/ports.ts'
 import { loadConfig as ingress } from '../../../../services/ingress/config.ts'
 import { loadConfig as relay } from '../../../../services/relay/config.ts'
 import { loadConfig as retry } from '../../../../services/retry/config.ts'
 import { loadConfig as scheduler } from '../../../../services/scheduler/config.ts'
 import { loadConfig as sync } from '../../../../services/sync/config.ts'
-import { eventually } from '../../../support/eventually.ts'
+import { compose, COMPOSE_TEXT, ROOT } from '../../../support/compose-file.ts'
 
-const ROOT = path.resolve(import.meta.dirname, '../../../..')
-const TEXT = readFileSync(path.join(ROOT, 'docker-compose.yml'), 'utf8')
-
-interface ComposeService {
-  readonly image?: string
-  readonly command?: readonly string[]
-  readonly environment?: Record<string, string>
-  readonly ports?: readonly string[]
-  readonly depends_on?: Record<string, { condition: string }>
-  readonly healthcheck?: unknown
-  readonly profiles?: readonly string[]
-  readonly build?: { readonly target?: string }
-  readonly user?: string
-  readonly cap_drop?: readonly string[]
-  readonly cap_add?: readonly string[]
-  readonly security_opt?: readonly string[]
-  readonly mem_limit?: string
-  readonly read_only?: boolean
-  readonly volumes?: readonly string[]
-}
-interface Compose {
-  readonly services: Record<string, ComposeService>
-}
-
-const compose: Compose = parse(TEXT, { merge: true })
-
-/** What a person would put into .env. */
-const KEY = Buffer.alloc(32, 7).toString('base64')
-const ENV: Record<string, string> = {
-  POSTGRES_PASSWORD: 'p',
-  UNLEASH_ADMIN_TOKEN: '*:*.admin',
-  UNLEASH_BACKEND_TOKEN: 'default:development.backend',
-  UNLEASH_ADMIN_PASSWORD: 'p',
-  UNLEASH_SESSION_SECRET: 's',
-  UNLEASH_DB_PASSWORD: 'e',
-  REGISTRY_DB_PASSWORD: 'f',
-  CREDENTIALS_KEYS: `k1:${KEY}`,
-  CHANNEL_TOKEN_KEYS: `k1:${KEY}`,
-  PUBLIC_URL: 'https://calendars.example.com',
-  GOOGLE_CLIENT_ID: 'id',
-  GOOGLE_CLIENT_SECRET: 'secret',
-  API_JWT_SECRET: 'a secret of at least thirty-two characters',
-  INGRESS_DB_PASSWORD: 'a',
-  SYNC_DB_PASSWORD: 'b',
-  RELAY_DB_PASSWORD: 'c',
-  SCHEDULER_DB_PASSWORD: 'd',
-}
-
-/** `${NAME:?why}` and `${NAME:-default}` as Compose replaces them. */
-function substituted(environment: Record<string, string> = {}): Record<string, string> {
-  const replace = (_whole: string, name: string, _op: string | undefined, fallback: string | undefined) =>
-    ENV[name] ?? (_op === ':-' ? (fallback ?? '') : '')
-  return Object.fromEntries(
-    Object.entries(environment).map(([name, value]) => [
-      name,
-      String(value).replaceAll(/\$\{(\w+)(?:(:[?-])([^}]*))?\}/g, replace),
-    ]),
-  )
-}
+const calstream = (...args: readonly string[]) =>
+  promisify(execFile)(process.execPath, [path.join(ROOT, 'services/cli/main.ts'), ...args])
 
 const readers = { ingress, sync, retry, relay, scheduler }
 
@@ -101,13 +43,9 @@ describe('docker-compose.yml', () => {
   test.each(Object.entries(compose.services))(
     '%s has an image pinned to a full version',
     (_name, service) => {
-      expect(service.image).toMatch(/:\d+\.\d+(?:\.\d+)?(?:[.-][\w.-]+)?$/)
+      expect(service.image).toMatch(/:v?\d+\.\d+(?:\.\d+)?(?:[.-][\w.-]+)?$/)
     },
   )
-
-  test.each(Object.entries(readers))('%s is given settings that its own reader accepts', (name, load) => {
-    expect(() => load(substituted(compose.services[name]?.environment))).not.toThrow()
-  })
 
   test.each(Object.entries(readers))('%s refuses to start without its settings (control)', (_name, load) => {
     expect(() => load({})).toThrow(/is not set/)
@@ -128,14 +66,93 @@ describe('docker-compose.yml', () => {
     expect(ports.filter((port) => !port.startsWith('127.0.0.1:'))).toEqual([])
   })
 
-  test('holds no secret of its own: each comes from the environment of the person who starts it', () => {
-    const secret = /(?:PASSWORD|SECRET|TOKEN|KEYS)$/
-    const values = Object.values(compose.services).flatMap((service) =>
-      Object.entries(service.environment ?? {}).filter(([name]) => secret.test(name)),
+  test('shows no secret in the settings of a container: each is a file, or comes from .env by choice', () => {
+    const secret = /(?:PASSWORD|SECRET|TOKENS?|KEYS?)(?:_FILE)?$/
+    const settings = Object.entries(compose.services).flatMap(([name, { environment = {} }]) =>
+      Object.entries(environment).map(([setting, value]) => ({ name, setting, value })),
     )
-    expect(values.length).toBeGreaterThan(5)
-    expect(values.filter(([, value]) => !String(value).startsWith('${'))).toEqual([])
+    const secrets = settings.filter(({ setting }) => secret.test(setting))
+    expect(secrets.length).toBeGreaterThan(20)
+    const file = ({ setting, value }: (typeof settings)[number]) =>
+      setting.endsWith('_FILE') && value?.startsWith('/run/secrets/')
+    expect(secrets.filter((one) => one.value !== null && !file(one))).toEqual([])
+    // Nor a password inside of an address.
+    expect(settings.filter(({ value }) => /:\/\/[^/]*@/.test(value ?? ''))).toEqual([])
   })
+
+  test.each(Object.entries(compose.services))(
+    '%s has the files of its secrets, and no others',
+    (_name, service) => {
+      const used = Object.values(service.environment ?? {}).flatMap(
+        (value) => /^\/run\/secrets\/([\w.]+)$/.exec(value ?? '')?.[1] ?? [],
+      )
+      expect((service.secrets ?? []).toSorted()).toEqual(used.toSorted())
+      expect(used.filter((one) => !(one in compose.secrets))).toEqual([])
+    },
+  )
+
+  test('builds each image once: two exports of one tag at a time collide', () => {
+    const images = Map.groupBy(Object.values(compose.services), ({ image }) => image)
+    const ours = [...images].filter(([image]) => image.startsWith('calstream'))
+    expect(ours.map(([image]) => image)).toEqual(['calstream:0.1.0', 'calstream-simulator:0.1.0'])
+    for (const [image, services] of images) {
+      const builds = services.filter(({ build }) => build !== undefined).length
+      expect(builds, image).toBe(image.startsWith('calstream') ? 1 : 0)
+    }
+  })
+
+  const ENDS = ['databases', 'migrate', 'topics', 'schemas', 'toggles', 'cli']
+  /** What runs until it is stopped. */
+  const lasting = Object.entries(compose.services).filter(([name]) => !ENDS.includes(name))
+
+  test.each(lasting)('%s comes back after its end, and its health is asked for', (_name, service) => {
+    expect(service.restart).toBe('unless-stopped')
+    expect(service.healthcheck?.test?.length).toBeGreaterThan(1)
+  })
+
+  test.each(ENDS.map((name) => [name, compose.services[name]] as const))(
+    '%s runs once, and what it talks to may be away for a minute',
+    (name, service) => {
+      expect(service?.restart).toBe('no')
+      if (service?.image.startsWith('calstream')) expect(service.healthcheck).toEqual({ disable: true })
+      if (name === 'cli') return
+      const waits = service?.command?.slice(-2).join(' ') === '--wait 60'
+      const script = readFileSync(path.join(ROOT, 'infra/postgres/databases.sh'), 'utf8')
+      expect(name === 'databases' ? script.includes('for _ in {1..60}; do') : waits).toBe(true)
+    },
+  )
+
+  test.each(Object.entries(compose.services))('%s writes logs that end', (_name, service) => {
+    expect(service.logging).toEqual({ driver: 'json-file', options: { 'max-size': '10m', 'max-file': '3' } })
+  })
+
+  // Podman splits an argument at its blanks (podman#26519), and an image without a shell has none.
+  // What each image has: ours Node; the Postgres image its own tools; apache/kafka the bash of its
+  // scripts; the registry curl (ubi8/openjdk-11); Unleash the wget of Alpine; Prometheus that of
+  // busybox.
+  const HAS: Readonly<Record<string, RegExp>> = {
+    calstream: /^CMD node services\/cli\/health-main\.ts$/,
+    'calstream-simulator': /^CMD node infra\/simulator\/health-main\.ts$/,
+    postgres: /^CMD pg_isready -h 127\.0\.0\.1 /,
+    'apache/kafka': /^CMD bash -c <\/dev\/tcp\//,
+    'apicurio/apicurio-registry-sql': /^CMD-SHELL curl -fs http:/,
+    'unleashorg/unleash-server': /^CMD-SHELL wget -qO- http:/,
+    'prom/prometheus': /^CMD wget -qO- http:/,
+  }
+
+  test.each(lasting)(
+    '%s is asked for its health with what its image has',
+    (_name, { image, healthcheck }) => {
+      const command = healthcheck?.test ?? []
+      expect(command.join(' ')).toMatch(HAS[image.split(':')[0] ?? ''] ?? /never/)
+      expect(command.filter((part, i) => command[0] === 'CMD' && i > 0 && part.includes(' '))).toEqual([])
+      for (const part of command)
+        if (part.endsWith('.ts')) expect(existsSync(path.join(ROOT, part))).toBe(true)
+      // Compose refuses start_interval where the engine is older than 25, or is Podman.
+      expect(healthcheck).not.toHaveProperty('start_interval')
+      expect(healthcheck).toMatchObject({ start_period: expect.any(String) as string })
+    },
+  )
 
   test.each(Object.entries(compose.services))('%s has no right that it does not need', (name, service) => {
     expect(service.cap_drop).toEqual(['ALL'])
@@ -147,19 +164,24 @@ describe('docker-compose.yml', () => {
   })
 
   test('lets each part into Postgres under its own name, the superuser only where roles are made', () => {
-    const users = Object.entries(compose.services).flatMap(([name, { environment = {} }]) => {
-      const url = Object.values(environment).map((value) => /^postgres:\/\/(\w+):/.exec(String(value))?.[1])
-      const names = [...url, environment['PGUSER'], environment['REGISTRY_DATASOURCE_USERNAME']]
-      return names.flatMap((user) => (user === undefined ? [] : [`${name} as ${user}`]))
+    const users = Object.entries(compose.services).flatMap(([name, { environment = {}, secrets = [] }]) => {
+      const roles = secrets.flatMap(
+        (secret) => /^(?:postgres_url_(\w+)|(unleash)_database_url)$/.exec(secret) ?? [],
+      )
+      const names = [...roles.slice(1), environment['PGUSER'], environment['REGISTRY_DATASOURCE_USERNAME']]
+      return names.flatMap((user) => (user && !user.startsWith('postgres_url') ? [`${name} as ${user}`] : []))
     })
     expect(users.toSorted()).toEqual([
+      'cli as ingress',
+      'cli as owner',
+      'cli as scheduler',
       'databases as postgres',
-      'ingress as calstream_ingress',
-      'migrate as postgres',
+      'ingress as ingress',
+      'migrate as owner',
       'registry as registry',
-      'relay as calstream_relay',
-      'scheduler as calstream_scheduler',
-      'sync as calstream_sync',
+      'relay as relay',
+      'scheduler as scheduler',
+      'sync as sync',
       'unleash as unleash',
     ])
     for (const part of ['unleash', 'registry'])
@@ -168,75 +190,122 @@ describe('docker-compose.yml', () => {
       })
   })
 
+  test('keeps the ids of the schemas where the job writes them and every other reader finds them', () => {
+    const readers = Object.entries(compose.services).filter(
+      ([, { environment }]) => environment?.['SCHEMA_IDS_PATH'] !== undefined,
+    )
+    const mounts = readers.map(([name, { volumes = [] }]) => `${name} ${volumes.join(' ')}`)
+    expect(mounts.toSorted()).toEqual([
+      'cli ',
+      'ingress schema-ids:/home/node:ro',
+      'retry schema-ids:/home/node:ro',
+      'scheduler schema-ids:/home/node:ro',
+      'schemas schema-ids:/home/node',
+      'sync schema-ids:/home/node:ro',
+    ])
+    for (const [, { environment }] of readers)
+      expect(environment?.['SCHEMA_IDS_PATH']).toBe('/home/node/schema-ids.json')
+  })
+
   test('sets name and password of the flag server together: one alone has no effect', () => {
     const settings = compose.services['unleash']?.environment ?? {}
     expect(settings['UNLEASH_DEFAULT_ADMIN_USERNAME']).toBe('admin')
-    expect(settings['UNLEASH_DEFAULT_ADMIN_PASSWORD']).toContain('${UNLEASH_ADMIN_PASSWORD:?')
-    expect(settings['UNLEASH_SECRET']).toContain('${UNLEASH_SESSION_SECRET:?')
+    expect(settings['UNLEASH_DEFAULT_ADMIN_PASSWORD_FILE']).toBe('/run/secrets/unleash_admin_password')
+    expect(settings['UNLEASH_SECRET_FILE']).toBe('/run/secrets/unleash_session_secret')
   })
 
   test('asks for nothing that .env.example does not name', () => {
-    const asked = [...TEXT.matchAll(/\$\{(\w+)/g)].map((match) => match[1] ?? '')
+    const asked = [...COMPOSE_TEXT.matchAll(/\$\{(\w+)/g)].map((match) => match[1] ?? '')
     const named = readFileSync(path.join(ROOT, '.env.example'), 'utf8')
-    expect(asked.length).toBeGreaterThan(20)
+    expect(asked.length).toBeGreaterThan(5)
     expect(asked.filter((name) => !new RegExp(`^#?${name}=`, 'm').test(named))).toEqual([])
   })
 
   test('publishes the ports of the play vendors, and starts them, only where they are asked for', () => {
     const without = Object.entries(compose.services).filter(([, { profiles }]) => profiles === undefined)
     const ports = without.flatMap(([, service]) => service.ports ?? [])
-    expect(ports.toSorted()).toEqual(['127.0.0.1:4242:4242', '127.0.0.1:8080:8080'])
-    const play = compose.services['simulator-ports']
-    expect(play?.profiles).toEqual(['simulator'])
+    expect(ports.toSorted()).toEqual([
+      '127.0.0.1:${INGRESS_PORT:-8080}:${INGRESS_PORT:-8080}',
+      '127.0.0.1:4242:4242',
+    ])
+    const play = compose.services['simulator']
+    expect(play?.profiles).toEqual(['play'])
     expect(play?.ports).toHaveLength(3)
+    // Their world outlives them.
+    expect(play?.environment?.['SIMULATOR_DATA_DIR']).toMatch(/^\/home\/node\//)
+    expect(play?.volumes).toEqual(['simulator:/home/node'])
+  })
+
+  test('opens Kafka, registry and Postgres to the host only where that is asked for, by their own names', () => {
+    const file = path.join(ROOT, 'infra/compose/host-ports.yml')
+    const { services: more } = parse(readFileSync(file, 'utf8')) as Pick<typeof compose, 'services'>
+    expect(Object.keys(more).filter((name) => !(name in compose.services))).toEqual([])
+    expect(Object.values(more).flatMap(({ ports }) => ports ?? [])).toEqual([
+      '127.0.0.1:29092:29092',
+      '127.0.0.1:8081:8080',
+      '127.0.0.1:5432:5432',
+    ])
+    const kafka = { ...compose.services['kafka']?.environment, ...more['kafka']?.environment }
+    const names = (setting: string) => (kafka[setting] ?? '').split(',').map((part) => part.split(':')[0])
+    expect(names('KAFKA_ADVERTISED_LISTENERS')).toEqual(['PLAINTEXT', 'HOST'])
+    expect(names('KAFKA_LISTENERS')).toEqual(['PLAINTEXT', 'HOST', 'CONTROLLER'])
+    expect(
+      names('KAFKA_LISTENER_SECURITY_PROTOCOL_MAP').toSorted((a = '', b = '') => a.localeCompare(b)),
+    ).toEqual(['CONTROLLER', 'HOST', 'PLAINTEXT'])
+  })
+
+  test('of README asks for commands, services and profiles that there are', async () => {
+    const readme = readFileSync(path.join(ROOT, 'README.md'), 'utf8')
+    const commands = [...readme.matchAll(/docker compose run --rm (?:-T )?(\w+) (\w[\w-]*)/g)]
+    expect(commands.length).toBeGreaterThan(2)
+    const { stdout } = await calstream('--help')
+    const known = [...stdout.matchAll(/^ {2}([a-z][a-z-]*)/gm)].map(([, name]) => name)
+    for (const [, service = '', command] of commands) {
+      expect(Object.keys(compose.services)).toContain(service)
+      expect(known).toContain(command)
+    }
+    const profiles = new Set(Object.values(compose.services).flatMap((service) => service.profiles ?? []))
+    const asked = [...readme.matchAll(/docker compose --profile (\w+)/g)].map(([, name]) => name)
+    expect(asked).toEqual(['monitoring'])
+    expect([...profiles].toSorted()).toEqual(['cli', 'monitoring', 'play'])
+    const options = (await calstream('init', '--help')).stdout
+    for (const option of readme.matchAll(/npx calstream init (--[\w-]+)/g))
+      expect(options).toContain(option[1])
   })
 
   test('mounts only files that exist', () => {
     const mounted = Object.values(compose.services).flatMap(({ volumes = [] }) =>
       volumes.filter((volume) => volume.startsWith('./')).map((volume) => volume.split(':')[0] ?? ''),
     )
-    expect(mounted).toEqual(['./infra/postgres'])
+    expect(mounted).toEqual(['./infra/postgres', './infra/unleash', './infra/monitoring'])
     const script = readFileSync(path.join(ROOT, 'infra/postgres/databases.sh'), 'utf8')
     expect(script).toContain('$folder/own-database.sql')
-    expect(existsSync(path.join(ROOT, 'infra/postgres/own-database.sql'))).toBe(true)
+    for (const file of [
+      'infra/postgres/own-database.sql',
+      'infra/unleash/with-secrets.sh',
+      'infra/monitoring/prometheus.yml',
+    ])
+      expect(existsSync(path.join(ROOT, file)), file).toBe(true)
   })
 })
 
-describe('the ports of the play vendors', () => {
-  test('are passed on, also after one side broke', async () => {
-    const vendor = createServer((socket) =>
-      socket.on('data', (bytes) => socket.end(`heard ${String(bytes)}`)),
-    )
-    vendor.listen(0, '127.0.0.1')
-    await once(vendor, 'listening')
-    const { here } = await freePorts(['here'])
-    const there = (vendor.address() as AddressInfo).port
-    const script = path.join(ROOT, 'infra/simulator/pass-on.ts')
-    const child = spawn(process.execPath, [script, '127.0.0.1', `${here}:${there}`, `${here + 1}:1`])
+describe('the flag server', () => {
+  test('gets its secrets from their files into its environment, whatever they are made of', async () => {
+    const folder = mkdtempSync(path.join(tmpdir(), 'calstream-unleash-'))
     try {
-      await eventually('the port is passed on', async () => (await say(here, 'a')) === 'heard a')
-      const broken = connect(here, '127.0.0.1')
-      await once(broken, 'connect')
-      broken.resetAndDestroy()
-      expect(await say(here + 1, 'nobody is there')).toBe('')
-      expect(await say(here, 'b')).toBe('heard b')
+      const value = String.raw`a b$HOME"'\;` + '`id`'
+      writeFileSync(path.join(folder, 'one'), value)
+      const show = 'process.stdout.write(JSON.stringify([process.env.A_TOKEN, process.env.OTHER ?? null]))'
+      const script = path.join(ROOT, 'infra/unleash/with-secrets.sh')
+      const { stdout } = await promisify(execFile)('sh', [script, process.execPath, '-e', show], {
+        env: { MOUNTED_SECRETS: folder, A_TOKEN_FILE: path.join(folder, 'one'), OTHER_FILE: '/etc/passwd' },
+      })
+      expect(JSON.parse(stdout)).toEqual([value, null])
     } finally {
-      child.kill()
-      vendor.close()
+      rmSync(folder, { recursive: true })
     }
   })
 })
-
-/** What comes back until the other side ends; empty when it breaks. */
-async function say(port: number, text: string): Promise<string> {
-  const socket = connect(port, '127.0.0.1')
-  socket.on('error', () => undefined)
-  socket.write(text)
-  let heard = ''
-  socket.on('data', (bytes) => (heard += String(bytes)))
-  await once(socket, 'close')
-  return heard
-}
 
 describe('the image', () => {
   const lines = readFileSync(path.join(ROOT, 'infra/Dockerfile'), 'utf8').split('\n')
@@ -289,7 +358,7 @@ describe('the image', () => {
     expect(lines.findLast((line) => line.startsWith('FROM '))).toMatch(/ AS service$/)
     expect(isCopied('service', 'infra/simulator/main.ts')).toBe(false)
     expect(isCopied('simulator', 'services/cli/main.ts')).toBe(false)
-    const loaded = ['infra/simulator/main.ts', 'infra/simulator/pass-on.ts'].flatMap((file) => [
+    const loaded = ['infra/simulator/main.ts', 'infra/simulator/health-main.ts'].flatMap((file) => [
       ...loadedBy(file),
     ])
     expect(loaded.filter((file) => !isCopied('simulator', file))).toEqual([])
@@ -298,7 +367,6 @@ describe('the image', () => {
     )
     expect(targets.filter((target) => target.endsWith(' simulator')).toSorted()).toEqual([
       'simulator simulator',
-      'simulator-ports simulator',
     ])
     expect(targets.filter((target) => !/ (?:simulator|service)$/.test(target))).toEqual([])
   })

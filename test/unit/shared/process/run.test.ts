@@ -1,8 +1,10 @@
 // The life of a process, as real processes:
 // signals, exit codes, what is printed, and that a stop always ends.
-import { type ChildProcess, spawn } from 'node:child_process'
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import path from 'node:path'
-import { describe, expect, test } from 'vitest'
+import { afterAll, describe, expect, test } from 'vitest'
 import { COMPILED } from '../../../support/compiled.ts'
 
 const ROOT = path.resolve(import.meta.dirname, '../../../..')
@@ -113,6 +115,49 @@ describe('a process', () => {
     await printed('started')
     child.kill('SIGTERM')
     expect(await ended).toMatchObject({ code: 0 })
+  })
+
+  // A pipe that no one writes to stands for a name server that does not answer: the wait for either
+  // sits in one of Node's threads, and process.exit would wait for it. The child would be killed
+  // after 18 s then, and its code be null.
+  const folder = mkdtempSync(path.join(tmpdir(), 'calstream-run-'))
+  const pipe = path.join(folder, 'pipe')
+  execFileSync('mkfifo', [pipe])
+  afterAll(() => rmSync(folder, { recursive: true }))
+  const BUSY_THREAD = `
+    const { open } = await import('node:fs')
+    open(${JSON.stringify(pipe)}, 'r', () => {})
+  `
+
+  test('ends with 0 while name lookups are under way that nobody answers', async () => {
+    const { child, ended, printed } = service(`
+      ${BUSY_THREAD}
+      print('started')
+      return { async [Symbol.asyncDispose]() { print('stopped') } }
+    `)
+    await printed('started')
+    child.kill('SIGTERM')
+    expect(await ended).toMatchObject({ code: 0, out: 'started\nstopped\nafter run\n', err: '' })
+  })
+
+  test.each([
+    ['a stop that hangs', 1, `return { [Symbol.asyncDispose]: () => new Promise(() => {}) }`],
+    [
+      'an error that nobody handled',
+      1,
+      `setTimeout(() => { throw new Error('forgotten') }, 100)
+       return { async [Symbol.asyncDispose]() {} }`,
+    ],
+    ['a start that failed', 1, `throw new Error('no start')`],
+  ])('ends with its code after %s too, while lookups are under way', async (_what, code, statement) => {
+    const { child, ended, printed } = service(`
+      ${BUSY_THREAD}
+      print('started')
+      ${statement}
+    `)
+    await printed('started')
+    child.kill('SIGTERM')
+    expect((await ended).code).toBe(code)
   })
 
   test('prints one line per wrong setting and ends with 1', async () => {

@@ -244,6 +244,18 @@ describe('clouds', () => {
   const at = (apiUrl: string, loginUrl: string, tenant = 'common') =>
     createMicrosoft({ apiUrl, loginUrl, tenant, clientId: 'cid', clientSecret: new Secret('secret') })
 
+  test('people are sent to the address that their browsers reach; tokens are asked for at ours', () => {
+    const config = { apiUrl: 'https://graph.example', loginUrl: 'http://vendors:4102', tenant: 'common' }
+    const client = { clientId: 'cid', clientSecret: new Secret('secret') }
+    const vendor = createMicrosoft({ ...config, ...client, authUrl: 'http://127.0.0.1:4102/' })
+    expect(vendor.consentUrl(ASKED)).toMatch(
+      /^http:\/\/127\.0\.0\.1:4102\/common\/oauth2\/v2\.0\/authorize\?/,
+    )
+    expect(vendor.approvalUrl).toMatch(/^http:\/\/127\.0\.0\.1:4102\/organizations\/adminconsent\?/)
+    const alone = createMicrosoft({ ...config, ...client })
+    expect(alone.consentUrl(ASKED)).toMatch(/^http:\/\/vendors:4102\/common\//)
+  })
+
   test.each([
     ['https://graph.microsoft.com', 'offline_access User.Read Calendars.Read MailboxSettings.Read'],
     [
