@@ -13,6 +13,7 @@ import { kafkaFailure } from '#shared/kafka/trouble.ts'
 import { readEnv } from '#shared/process/settings.ts'
 import { type IdentityBroker, startIdentityBroker } from '../../support/identity-broker.ts'
 import { silent } from '../../support/recording-consumer.ts'
+import { startTokenServer, type TokenServer } from '../../support/token-server.ts'
 
 const PASSWORD = 'the-password-of-all'
 const PREFIX = 'acl-'
@@ -50,15 +51,21 @@ const JOINS: Record<Service, readonly string[]> = {
 const ALL_GROUPS = [...Object.values(GROUPS), 'reader-of-mine']
 
 let broker: IdentityBroker
+/** The broker reads its keys at the start. */
+let tokens: TokenServer
 
 beforeAll(async () => {
   const users = Object.fromEntries(ourPrincipals().map((name) => [name, PASSWORD]))
-  broker = await startIdentityBroker({ sessionMs: 600_000, jwksUrl: 'http://127.0.0.1:1/jwks', users })
+  tokens = await startTokenServer({ lifeSeconds: 3600, audience: 'kafka', subject: 'nameless' })
+  broker = await startIdentityBroker({ sessionMs: 600_000, jwksUrl: tokens.jwksUrl, users })
   const report = await applyAcls(byHand(), silent())
   expect(report.problems).toEqual([])
   await applyTopics({ ...as('admin'), partitions: 1 }, silent())
 }, 240_000)
-afterAll(() => broker[Symbol.asyncDispose]())
+afterAll(async () => {
+  await broker[Symbol.asyncDispose]()
+  await tokens[Symbol.asyncDispose]()
+})
 
 /** By the listener that asks nothing. */
 function byHand(): KafkaConfig {
