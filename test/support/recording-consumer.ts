@@ -85,6 +85,7 @@ export interface LogLine {
   readonly time: string
   /** The part of KafkaJS that said it, for its own lines. */
   readonly kafkajs?: string
+  readonly err?: { readonly code?: string }
 }
 
 /** A logger whose lines can be read back. */

@@ -3,6 +3,7 @@
 import path from 'node:path'
 import { Kafka, type logCreator, logLevel, type LogEntry, type RetryOptions } from 'kafkajs'
 import { Failure } from '#shared/domain/failure.ts'
+import { keepRefusals } from './coordinator-refusals.ts'
 import { saslOf } from './sasl.ts'
 import { NO_SECURITY, type KafkaSecurity } from './security.ts'
 import { socketFactoryOf } from './socket.ts'
@@ -45,6 +46,7 @@ export function createClient(
   requestTimeoutMs = REQUEST_TIMEOUT_MS,
 ): Kafka {
   quietenNegativeTimeouts()
+  keepRefusals()
   const security = config.security ?? NO_SECURITY
   return new Kafka({
     clientId: config.clientId,

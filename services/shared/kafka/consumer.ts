@@ -14,7 +14,7 @@ import {
   type TopicPartition,
 } from './broker.ts'
 import { type KafkaConfig, settledWithin } from './client.ts'
-import { isBrokerTrouble, kafkaFailure, protocolErrors } from './trouble.ts'
+import { isBrokerTrouble, kafkaFailure, protocolErrors, refusalOf } from './trouble.ts'
 import { Membership } from './membership.ts'
 import type { Logger } from '#shared/process/log.ts'
 import { pause } from '#shared/process/loop.ts'
@@ -117,7 +117,8 @@ export class SupervisedConsumer implements Consumer {
   async #supervise(): Promise<void> {
     const patience = new Patience()
     while (!this.#disposal.signal.aborted) {
-      const reason = await this.#live()
+      const end = await this.#live()
+      const reason = refusalOf(end) ?? end
       if (this.#disposal.signal.aborted) return
       const lived = this.#joinedAt === null ? 0 : performance.now() - this.#joinedAt
       const verdict = patience.judge({

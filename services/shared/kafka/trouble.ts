@@ -50,7 +50,7 @@ export function kafkaFailure(error: unknown): Failure {
   if (types.some((type) => REJECTED.has(type)))
     return failure('kafka/rejected', `Kafka refused a record: ${text}`)
   return (
-    identityFailure(error) ??
+    refusalOf(error) ??
     failure('kafka/unavailable', `Kafka cannot be reached or does not serve us: ${text}.${hintOf(types)}`)
   )
 }
@@ -72,7 +72,7 @@ function hintOf(types: readonly string[]): string {
 /**
  * Certificates, login and rights: what a person has to put right. null when it is none of them.
  */
-function identityFailure(error: unknown): Failure | null {
+export function refusalOf(error: unknown): Failure | null {
   const chain = causes(error)
   const tls = chain.map(({ code }) => tlsTroubleOf(code)).find((trouble) => trouble !== null)
   if (tls !== undefined) {

@@ -1,5 +1,6 @@
 // The rights of our users, given to a real broker that looks at them: each user may do what its
 // service does, and nothing else. What each may is written here by hand, beside the list.
+import type { Kafka } from 'kafkajs'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { z } from 'zod'
 import { GROUPS, TOPICS } from '#schemas/topics.ts'
@@ -12,7 +13,7 @@ import { applyTopics, verifyTopics } from '#shared/kafka/topics.ts'
 import { kafkaFailure } from '#shared/kafka/trouble.ts'
 import { readEnv } from '#shared/process/settings.ts'
 import { type IdentityBroker, startIdentityBroker } from '../../support/identity-broker.ts'
-import { silent } from '../../support/recording-consumer.ts'
+import { loggerTo, type LogLine, record, silent } from '../../support/recording-consumer.ts'
 import { startTokenServer, type TokenServer } from '../../support/token-server.ts'
 
 const PASSWORD = 'the-password-of-all'
@@ -61,11 +62,25 @@ beforeAll(async () => {
   const report = await applyAcls(byHand(), silent())
   expect(report.problems).toEqual([])
   await applyTopics({ ...as('admin'), partitions: 1 }, silent())
+  await fillByHand()
 }, 240_000)
 afterAll(async () => {
   await broker[Symbol.asyncDispose]()
   await tokens[Symbol.asyncDispose]()
 })
+
+/** A record in each topic, and a coordinator for each group. */
+async function fillByHand(): Promise<void> {
+  const client = createClient(byHand(), { initialRetryTime: 100, maxRetryTime: 1_000, retries: 30 }, null)
+  const producer = client.producer({ allowAutoTopicCreation: false })
+  await producer.connect()
+  const messages = [{ key: 'k', value: 'v' }]
+  await producer.sendBatch({
+    topicMessages: ALL_TOPICS.map((topic) => ({ topic: PREFIX + topic, messages })),
+  })
+  await producer.disconnect()
+  for (const group of ALL_GROUPS) await readOne(client, TOPICS.deadLetter, group)
+}
 
 /** By the listener that asks nothing. */
 function byHand(): KafkaConfig {
@@ -106,6 +121,21 @@ async function thatWork(
 
 const clientOf = (user: Service) => createClient(as(user), { retries: 0 }, null)
 
+/** A record of the topic, read as a member of the group, which commits nothing. */
+async function readOne(client: Kafka, topic: string, groupId: string): Promise<void> {
+  const consumer = client.consumer({ groupId: PREFIX + groupId, allowAutoTopicCreation: false })
+  const read = Promise.withResolvers<void>()
+  consumer.on(consumer.events.CRASH, ({ payload }) => read.reject(payload.error))
+  try {
+    await consumer.connect()
+    await consumer.subscribe({ topics: [PREFIX + topic], fromBeginning: true })
+    await consumer.run({ autoCommit: false, eachMessage: async () => read.resolve() })
+    await read.promise
+  } finally {
+    await consumer.disconnect()
+  }
+}
+
 describe.each(SERVICES)('%s', (user) => {
   test('writes to its topics and to no other', async () => {
     const producer = clientOf(user).producer({ allowAutoTopicCreation: false })
@@ -118,25 +148,12 @@ describe.each(SERVICES)('%s', (user) => {
   })
 
   test('reads its topics, as a member of its groups, and no other', async () => {
-    const join = async (topic: string, groupId: string) => {
-      const consumer = clientOf(user).consumer({ groupId: PREFIX + groupId, allowAutoTopicCreation: false })
-      const joined = Promise.withResolvers<void>()
-      consumer.on(consumer.events.GROUP_JOIN, () => joined.resolve())
-      consumer.on(consumer.events.CRASH, ({ payload }) => joined.reject(payload.error))
-      try {
-        await consumer.connect()
-        await consumer.subscribe({ topics: [PREFIX + topic] })
-        await consumer.run({ eachMessage: async () => {} })
-        await joined.promise
-      } finally {
-        await consumer.disconnect()
-      }
-    }
+    const read = (topic: string, groupId: string) => readOne(clientOf(user), topic, groupId)
     const [own = GROUPS.sync] = JOINS[user]
-    expect(await thatWork(ALL_TOPICS, (topic) => join(topic, own))).toEqual(READS[user].toSorted())
+    expect(await thatWork(ALL_TOPICS, (topic) => read(topic, own))).toEqual(READS[user].toSorted())
     const [readable] = READS[user]
     if (readable !== undefined)
-      expect(await thatWork(ALL_GROUPS, (group) => join(readable, group))).toEqual(JOINS[user].toSorted())
+      expect(await thatWork(ALL_GROUPS, (group) => read(readable, group))).toEqual(JOINS[user].toSorted())
   })
 
   test('opens transactions only where it relays', async () => {
@@ -157,6 +174,18 @@ test('a relay publishes in a transaction and sees that it can be read', async ()
     silent(),
   )
   await producer.publish([{ topic: TOPICS.eventChanged, key: 'k', value: Buffer.from('v'), headers: {} }])
+})
+
+test.each([
+  ['a group', { groupId: GROUPS.sync, topics: [TOPICS.eventChanged] }],
+  ['a topic', { groupId: 'reader-of-mine', topics: [TOPICS.eventChanged, TOPICS.deadLetter] }],
+])('a consumer without the right to %s says so, and with it reads', async (_what, { groupId, topics }) => {
+  const lines: LogLine[] = []
+  await using refused = await record(as('reader'), { groupId, topics, logger: loggerTo(lines) })
+  await refused.until(() => lines.some(({ err }) => err?.code === 'kafka/right-missing'))
+  const mine = { groupId: 'reader-of-mine', topics: [TOPICS.eventChanged] }
+  await using reading = await record(as('reader'), mine)
+  await reading.until(() => reading.records().length > 0)
 })
 
 test('the scheduler sees how far the others are behind, and a stranger does not', async () => {
