@@ -99,6 +99,12 @@ export function exampleNames(): readonly string[] {
   })
 }
 
+/** What every process reads beside its schema; of OpenTelemetry, what .env.example gives of it. */
+export function outsideNames(): readonly string[] {
+  const names = OUTSIDE.map(([name]) => name).filter((name) => !name.endsWith('*'))
+  return [...names, ...exampleNames().filter((name) => name.startsWith('OTEL_'))]
+}
+
 /** Names that .env.example has for docker-compose.yml alone. */
 export function composeNames(): readonly string[] {
   const read = new Set([...schemaNames(), ...OUTSIDE.map(([name]) => name)])

@@ -4,8 +4,14 @@ import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, wr
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { z } from 'zod'
+import { kafkaEnv } from '#shared/kafka/settings.ts'
+import { readEnv } from '#shared/process/settings.ts'
+import { postgresEnv } from '#shared/store/settings.ts'
+import { outsideNames, settings } from '../../../../infra/dev/configuration-page.ts'
 import { init } from '../../../../services/cli/init.ts'
-import { flagAdminOf, kafkaOf, registryOf } from '../../../../services/cli/open.ts'
+import { flagAdminOf, registryOf } from '../../../../services/cli/open.ts'
+import { allCommandsEnv, migrateEnv, topicsEnv } from '../../../../services/cli/settings.ts'
 import { loadConfig as ingress } from '../../../../services/ingress/config.ts'
 import { loadConfig as relay } from '../../../../services/relay/config.ts'
 import { loadConfig as retry } from '../../../../services/retry/config.ts'
@@ -18,10 +24,11 @@ type Reader = (env: NodeJS.ProcessEnv) => unknown
 const services = { ingress, sync, retry, relay, scheduler }
 const READERS: Readonly<Record<string, readonly Reader[]>> = {
   ...Object.fromEntries(Object.entries(services).map(([name, load]) => [name, [load]])),
-  topics: [(env) => kafkaOf(env)],
+  migrate: [(env) => readEnv(z.object({ ...postgresEnv, ...migrateEnv }), env)],
+  topics: [(env) => readEnv(z.object({ ...kafkaEnv, ...topicsEnv }), env)],
   schemas: [registryOf],
   toggles: [flagAdminOf],
-  cli: [ingress, scheduler, (env) => kafkaOf(env), registryOf, flagAdminOf],
+  cli: [ingress, scheduler, (env) => readEnv(z.object(allCommandsEnv), env)],
 }
 const ALL = Object.entries(READERS).map(([name, readers]) => ({ name, readers }))
 
@@ -34,6 +41,7 @@ const DECIDED_HERE = new Set([
   'ADMIN_HOST',
   'ADMIN_PORT',
   'INGRESS_HOST',
+  ...Object.keys(services).map((name) => `ADMIN_URL_${name.toUpperCase()}`),
 ])
 /** The address of the database is a secret of its own there, with its password. */
 const WITHIN_ANOTHER = new Set(['POSTGRES_PASSWORD'])
@@ -50,8 +58,13 @@ function readBy(readers: readonly Reader[]): readonly string[] {
     get: (_target, name) => void names.add(String(name)),
   })
   for (const read of readers) expect(() => read(env)).toThrow(/is not set/)
-  return [...names].filter((name) => !name.endsWith('_FILE'))
+  return [...names].filter((name) => !name.endsWith('_FILE') || !names.has(name.slice(0, -'_FILE'.length)))
 }
+
+/** Whether .env decides; a container's setting of null is the one of .env or the shell. */
+const isHandedOn = (name: string, value: string | null | undefined) =>
+  value === null || value?.includes(`\${${name}`) === true
+const isSecretFile = (value: string | null | undefined) => value?.startsWith('/run/secrets/') === true
 
 let folder = ''
 const output = { line: () => undefined }
@@ -83,9 +96,41 @@ describe('a setting', () => {
     // Given, but by a value of its own: what a person writes would do nothing.
     const fixed = read.filter((one) => {
       const value = given[one]
-      return value !== undefined && value !== null && !value.includes(`\${${one}`) && !DECIDED_HERE.has(one)
+      return value !== undefined && !isHandedOn(one, value) && !isSecretFile(value) && !DECIDED_HERE.has(one)
     })
-    expect(name === 'toggles' ? fixed.filter((one) => one !== 'ALLOW_HTTP_TO') : fixed).toEqual([])
+    expect(fixed).toEqual([])
+  })
+
+  const processes = Object.entries(compose.services).filter(([, { image }]) => image.startsWith('calstream:'))
+
+  test.each(processes)('that Node, a proxy or OpenTelemetry reads arrives at %s', (_name, one) => {
+    const outside = outsideNames()
+    expect(outside).toEqual(expect.arrayContaining(['HTTPS_PROXY', 'NO_PROXY', 'NODE_EXTRA_CA_CERTS']))
+    expect(outside.filter((name) => name.startsWith('OTEL_')).length).toBeGreaterThan(5)
+    expect(outside.filter((name) => !isHandedOn(name, one.environment?.[name]))).toEqual([])
+  })
+
+  test.each(processes)('that is secret and comes from .env may come as a file, too: %s', (_name, one) => {
+    const secret = settings().flatMap((group) => group.settings.flatMap((s) => (s.isSecret ? [s.name] : [])))
+    expect(secret).toContain('KAFKA_SASL_PASSWORD')
+    const given = one.environment ?? {}
+    const handedOn = secret.filter((name) => given[name] !== undefined)
+    expect(handedOn.filter((name) => given[`${name}_FILE`] !== null)).toEqual([])
+  })
+
+  test('that Compose hands on is in .env.example, where a person finds it', () => {
+    const handedOn = new Set(
+      processes.flatMap(([, { environment = {} }]) =>
+        Object.keys(environment).filter((name) => isHandedOn(name, environment[name])),
+      ),
+    )
+    expect(handedOn.size).toBeGreaterThan(60)
+    // Of one command, from the shell: it lies in no file of settings.
+    const ofShell = 'CALSTREAM_REFRESH_TOKEN'
+    const strange = [...handedOn].filter(
+      (name) => !named.has(name) && !named.has(name.replace(/_FILE$/, '')) && !name.startsWith(ofShell),
+    )
+    expect(strange).toEqual([])
   })
 
   test('of .env.example is read somewhere, by a service, a command or Compose', () => {
