@@ -1,11 +1,14 @@
 // What the Dockerfile says of the images beside their files: from what they are made, as whom they
 // run, and how they end.
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import path from 'node:path'
 import { describe, expect, test } from 'vitest'
+import { z } from 'zod'
 import { REPOSITORY, stageOf } from '../../../support/image.ts'
 
 const dockerfile = readFileSync(path.join(REPOSITORY, 'infra/Dockerfile'), 'utf8')
+const HEALTH_FILE = 'services/cli/health-main.ts'
+const HEALTH_COMMAND = z.tuple([z.literal('node'), z.string()])
 const STAGES = ['service', 'simulator']
 /** The operands of one instruction in a stage. */
 const operands = (stage: string, word: string) =>
@@ -42,6 +45,12 @@ describe.each(STAGES)('the image %s', (stage) => {
     const command: unknown = JSON.parse(entry)
     expect(command).toEqual(['node', expect.stringMatching(/\.ts$/)])
   })
+})
+
+test('the product is asked whether it is ready by a program of its own, without a shell', () => {
+  const [check = ''] = operands('service', 'HEALTHCHECK')
+  expect(HEALTH_COMMAND.parse(JSON.parse(check.slice(check.indexOf('['))))[1]).toBe(HEALTH_FILE)
+  expect(existsSync(path.join(REPOSITORY, HEALTH_FILE))).toBe(true)
 })
 
 test('the base lacks package managers, and programs that make a user another one', () => {

@@ -2,6 +2,8 @@
 // missing, and the bill of materials names each package. There is no engine, and so no layer.
 import { execFile } from 'node:child_process'
 import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import path from 'node:path'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -176,6 +178,18 @@ describe('what runs in the image', () => {
   test('is the command, which tells the version and its commands', async () => {
     expect(await node(['services/cli/main.ts', '--version'])).toEqual({ code: 0, text: `${VERSION}\n` })
     expect((await node(['services/cli/main.ts', '--help'])).text).toContain('dead-letters')
+  })
+
+  test.each([
+    [200, 0],
+    [503, 1],
+  ])('is the health check, which a readiness of %i ends with %i', async (status, code) => {
+    const server = createServer((_request, response) => response.writeHead(status).end('{}'))
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+    const { port } = server.address() as AddressInfo
+    const asked = await node(['services/cli/health-main.ts'], { ADMIN_PORT: String(port) })
+    server.close()
+    expect(asked.code, asked.text).toBe(code)
   })
 
   test('is not there any more when its package is gone (control)', async () => {
