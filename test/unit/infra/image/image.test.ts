@@ -59,9 +59,10 @@ beforeAll(async () => {
   })
 }, BUILD_WITHIN_MS)
 
+// Thousands of small files: deleting them took more than 10 s on a busy machine.
 afterAll(async () => {
   await built[Symbol.asyncDispose]()
-})
+}, BUILD_WITHIN_MS)
 
 /** Runs Node in the image's folder, with no other setting than these. */
 async function node(args: readonly string[], env: Readonly<Record<string, string>> = {}) {
