@@ -271,7 +271,7 @@ describe('a server that is not there', () => {
     wrong.password = 'wrong-password'
     await using db = open(wrong.href)
     const failure = await failureOf(db.query('select 1'))
-    expect(failure).toMatchObject({ code: 'store/unavailable' })
+    expect(failure).toMatchObject({ code: 'store/login-refused' })
     expect(failure.message).toContain('POSTGRES_URL')
     expect(inspect(failure, { depth: 9 })).not.toContain('wrong-password')
   })
