@@ -51,9 +51,13 @@ const GROUPS: Readonly<Record<string, readonly Principal[]>> = {
   'calstream-sync': ['calstream-sync', 'calstream-admin'],
   'calstream-retry': ['calstream-retry', 'calstream-admin'],
   'calstream-dead-letter-index': ['calstream-scheduler', 'calstream-admin'],
+  'calstream-look-once': ['calstream-admin'],
   'reader-of-somebody': ['calstream-reader'],
 }
-const TRANSACTIONS: Readonly<Record<string, Principal>> = { 'relay-0': 'calstream-relay' }
+/** The operator fences the relays after a restore. */
+const TRANSACTIONS: Readonly<Record<string, readonly Principal[]>> = {
+  'relay-0': ['calstream-relay', 'calstream-admin'],
+}
 const CLUSTER: Principal = 'calstream-admin'
 /** A topic of another installation on the same brokers. */
 const FOREIGN = 'somebody-elses.topic'
@@ -136,8 +140,8 @@ async function tryOthers(may: Rights, who: Principal, { prefix, note }: Noting):
   for (const [group, owners] of Object.entries(GROUPS))
     note(`group ${group}`, owners.includes(who), await may.mayJoin(prefix + group))
   note('a foreign group', false, await may.mayJoin('somebody-elses-group'))
-  for (const [id, owner] of Object.entries(TRANSACTIONS))
-    note(`transaction ${id}`, owner === who, await may.mayTransact(prefix + id))
+  for (const [id, owners] of Object.entries(TRANSACTIONS))
+    note(`transaction ${id}`, owners.includes(who), await may.mayTransact(prefix + id))
   note('a foreign transaction', false, await may.mayTransact('somebody-elses-transaction'))
   const acts: readonly ClusterAct[] = CLUSTER_ACTS
   for (const act of acts) note(`cluster ${act}`, who === CLUSTER, await may.mayCluster(act))

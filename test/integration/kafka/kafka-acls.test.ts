@@ -5,9 +5,12 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { z } from 'zod'
 import { GROUPS, TOPICS } from '#schemas/topics.ts'
 import { applyAcls, ourPrincipals, verifyAcls } from '#shared/kafka/acls.ts'
+import type { InboundRecord } from '#shared/kafka/broker.ts'
 import { createClient, type KafkaConfig } from '#shared/kafka/client.ts'
 import { openCommitWatch } from '#shared/kafka/commit-watch.ts'
+import { groupsWithMembers } from '#shared/kafka/members.ts'
 import { groupLag, openProducer, openTransactionalProducer } from '#shared/kafka/open.ts'
+import { readToEnd } from '#shared/kafka/read-to-end.ts'
 import { kafkaConfigOf, kafkaEnv } from '#shared/kafka/settings.ts'
 import { applyTopics, verifyTopics } from '#shared/kafka/topics.ts'
 import { kafkaFailure } from '#shared/kafka/trouble.ts'
@@ -197,6 +200,23 @@ test('the scheduler sees how far the others are behind, and a stranger does not'
   await expect(groupLag(as('reader'), GROUPS.sync, RINGS)).rejects.toMatchObject({
     code: 'kafka/right-missing',
   })
+})
+
+test('the operator may do what `calstream after-restore` does, and leaves no group behind', async () => {
+  expect(await groupsWithMembers(as('admin'), Object.values(GROUPS))).toEqual([])
+  const transaction = { transactionalId: 'relay-7', timeoutMs: 10_000 }
+  await using _fenced = await openTransactionalProducer({ ...as('admin'), ...transaction }, silent())
+  const read = new Set<string>()
+  const received = async (records: readonly InboundRecord[]) => {
+    for (const { topic } of records) read.add(topic)
+  }
+  await readToEnd(as('admin'), { topics: PUBLIC, isStill: true, received }, AbortSignal.timeout(30_000))
+  expect(read).toEqual(new Set(PUBLIC))
+  const admin = createClient(byHand(), { retries: 0 }, null).admin()
+  await admin.connect()
+  const { groups } = await admin.listGroups()
+  await admin.disconnect()
+  expect(groups.filter(({ groupId }) => groupId.includes('look-'))).toEqual([])
 })
 
 test('the operator verifies topics and rights, and may not publish events', async () => {
