@@ -50,6 +50,16 @@ const read = (file: string): string => readFileSync(path.join(ROOT, file), 'utf8
 const matches = (text: string, pattern: RegExp): string[] =>
   [...text.matchAll(pattern)].map((match) => match[1] ?? '')
 
+describe('the decisions in docs/adr', () => {
+  test('have a number each, in the name and in the title', () => {
+    const names = readdirSync(path.join(ROOT, 'docs/adr')).filter((name) => name.endsWith('.md'))
+    const numbers = names.map((name) => Number(name.slice(0, 4)))
+    expect(numbers.toSorted((a, b) => a - b)).toEqual(names.map((_, at) => at + 1))
+    const titles = names.map((name) => Number(/^# (\d+)\. /.exec(read(`docs/adr/${name}`))?.[1]))
+    expect(titles).toEqual(numbers)
+  })
+})
+
 describe('comments', () => {
   test(`have at most ${COLUMNS} columns`, () => {
     expect(FILES.length).toBeGreaterThan(700)
