@@ -7,8 +7,9 @@ import kafkajs, { type Admin, type AclEntry } from 'kafkajs'
 import { z } from 'zod'
 import { UserError } from '#shared/process/user-error.ts'
 import type { Logger } from '#shared/process/log.ts'
-import { createClient, type KafkaConfig } from './client.ts'
-import { kafkaFailure, protocolErrors } from './trouble.ts'
+import { withAdmin } from './admin.ts'
+import type { KafkaConfig } from './client.ts'
+import { protocolErrors } from './trouble.ts'
 
 const right = z.strictObject({
   /** Without `User:`; see `principalOf`. */
@@ -43,8 +44,6 @@ interface AclsReport {
   readonly problems: readonly string[]
 }
 
-const RETRY = { initialRetryTime: 100, maxRetryTime: 1_000, retries: 5 }
-
 /** The rights as Kafka is told them: with KAFKA_PREFIX and the users' names. */
 export function plannedRights({
   prefix,
@@ -62,7 +61,7 @@ export function plannedRights({
  * `kafka/*`, UserError where the brokers look at no rights.
  */
 export async function applyAcls(config: AclsConfig, logger: Logger): Promise<AclsReport> {
-  return withAdmin(config, logger, async (admin) => {
+  return withRights(config, logger, async (admin) => {
     const planned = plannedRights(config)
     const found = await readAcls(admin)
     const missing = planned.filter((one) => !isGiven(one, found))
@@ -73,7 +72,7 @@ export async function applyAcls(config: AclsConfig, logger: Logger): Promise<Acl
 
 /** Changes nothing. Needs the right DESCRIBE of the cluster. Throws as `applyAcls` does. */
 export async function verifyAcls(config: AclsConfig, logger: Logger): Promise<AclsReport> {
-  return withAdmin(config, logger, async (admin) =>
+  return withRights(config, logger, async (admin) =>
     reportOf(plannedRights(config), await readAcls(admin), config.prefix),
   )
 }
@@ -193,23 +192,19 @@ async function readAcls(admin: Admin): Promise<readonly AclEntry[]> {
   return resources.flatMap(({ acls, ...resource }) => acls.map((acl) => ({ ...acl, ...resource })))
 }
 
-async function withAdmin<T>(
+async function withRights<T>(
   config: AclsConfig,
   logger: Logger,
   work: (admin: Admin) => Promise<T>,
 ): Promise<T> {
-  const admin = createClient(config, RETRY, logger).admin()
   try {
-    await admin.connect()
-    return await work(admin)
+    return await withAdmin(config, logger, work)
   } catch (error) {
     if (protocolErrors(error).includes('SECURITY_DISABLED'))
       throw new UserError(
         'The brokers look at no rights: every user may do everything. Set authorizer.class.name there.',
       )
-    throw kafkaFailure(error)
-  } finally {
-    await admin.disconnect()
+    throw error
   }
 }
 

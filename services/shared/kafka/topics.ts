@@ -7,8 +7,9 @@ import { setTimeout as delay } from 'node:timers/promises'
 // Node finds only some of the names of this CommonJS module; the others hang on its default export.
 import kafkajs, { type Admin, type ConfigEntries, type ITopicConfig } from 'kafkajs'
 import type { Logger } from '#shared/process/log.ts'
-import { createClient, type KafkaConfig } from './client.ts'
-import { isBrokerTrouble, kafkaFailure } from './trouble.ts'
+import { withAdmin } from './admin.ts'
+import type { KafkaConfig } from './client.ts'
+import { isBrokerTrouble } from './trouble.ts'
 
 interface TopicsConfig extends KafkaConfig {
   /** Instead of the counts in the file, for tests and small stacks. */
@@ -42,7 +43,6 @@ export interface TopicFound {
 
 /** From here on a broker may fail and nothing is lost. */
 const DURABLE_BROKERS = 3
-const RETRY = { initialRetryTime: 100, maxRetryTime: 1_000, retries: 5 }
 const CREATE_TIMEOUT_MS = 10_000
 /** On a machine with ten times the load it was made for, 15 s were not enough. */
 const SERVED_TIMEOUT_MS = 45_000
@@ -329,22 +329,6 @@ function creationOf(plan: TopicPlan): ITopicConfig {
 async function brokerCount(admin: Admin): Promise<number> {
   const { brokers } = await admin.describeCluster()
   return brokers.length
-}
-
-async function withAdmin<T>(
-  config: KafkaConfig,
-  logger: Logger,
-  work: (admin: Admin) => Promise<T>,
-): Promise<T> {
-  const admin = createClient(config, RETRY, logger).admin()
-  try {
-    await admin.connect()
-    return await work(admin)
-  } catch (error) {
-    throw kafkaFailure(error)
-  } finally {
-    await admin.disconnect()
-  }
 }
 
 interface TopicsFile {
