@@ -24,6 +24,8 @@ const TEAM = 3
 const TEAM_STEP_MS = 5 * MINUTE_MS
 /** While the breaker for refusals keeps one of them back, it is not refused. */
 const TEAM_STEPS_MAX = 30
+/** Less than the quarter of an hour within which refusals are one wave (store/refusals.ts). */
+const TOGETHER_MINUTES_MAX = 12
 /** Its longest pause is 15 s. */
 const READ_WITHIN_MS = 60_000
 /** More than a tenth of a vendor's connections, so that it is no team that left. */
@@ -151,12 +153,13 @@ async function refusedTeam(d: DrillRun) {
   const microsoft = d.system.accounts.filter(({ vendor }) => vendor === 'microsoft')
   const team = microsoft.slice(-TEAM)
   const well = microsoft[TENANT]!
-  await reconcileNow(d, team)
   const fault = await vendorFault(
     d,
     { fault: 'A18', action: '401 to good tokens', target: `a team of ${TEAM}` },
     ...refused(team),
   )
+  await reconcileNow(d, team)
+  await refusedTogether(d, team, well)
   let doomed = 0
   for (let step = 0; step < TEAM_STEPS_MAX && doomed < TEAM; step += 1) {
     await passTime(d, TEAM_STEP_MS, TEAM_STEP_MS)
@@ -165,6 +168,35 @@ async function refusedTeam(d: DrillRun) {
     doomed = await wouldBeParked(d, team)
   }
   return { fault, doomed }
+}
+
+/**
+ * The team is refused for the first time within minutes, as one that left is. Left to the steps of
+ * time, a slow machine tore them more than a quarter of an hour apart: three strangers then.
+ */
+async function refusedTogether(
+  d: DrillRun,
+  team: readonly ConnectedAccount[],
+  well: ConnectedAccount,
+): Promise<void> {
+  for (let minute = 0; minute < TOGETHER_MINUTES_MAX; minute += 1) {
+    await d.until('the team is asked', async () => (await teamNow(d, team)).asked === TEAM, READ_WITHIN_MS)
+    if ((await teamNow(d, team)).refused === TEAM) return
+    await readOnce(d, well)
+    await passTime(d, MINUTE_MS, MINUTE_MS)
+    await reconcileNow(d, team)
+  }
+}
+
+/** How many were refused since they were last read, and how many were or are kept back. */
+async function teamNow(d: DrillRun, team: readonly ConnectedAccount[]) {
+  const [row] = await d.system.ask<{ refused: number; asked: number }>(
+    `select count(*) filter (where refused_since is not null)::int as refused,
+            count(*) filter (where refused_since is not null or backoff_until is not null)::int as asked
+       from external_calendar_connections where id = any($1)`,
+    [team.map(({ connectionId }) => connectionId)],
+  )
+  return row ?? { refused: 0, asked: 0 }
 }
 
 /** One answer closes the breaker, which would keep the next refusals back. */
