@@ -3,6 +3,11 @@
 // every start; the addresses never do.
 import type { Child, Exit } from './child.ts'
 
+/** A start that somebody else stopped, or began anew, before it was ready. */
+export class StoppedMeanwhile extends Error {
+  override readonly name = 'StoppedMeanwhile'
+}
+
 /** Starts the process and resolves when it is ready; must leave nothing running when it throws. */
 export type Launch = (signal: AbortSignal) => Promise<Child>
 
@@ -10,7 +15,10 @@ export class Component implements AsyncDisposable {
   readonly name: string
   readonly #launch: Launch
   #child: Child
-  #wanted = true
+  /** Those that were asked to end through this handle. */
+  readonly #asked = new WeakSet<Child>()
+  /** Under way from a restart until it is ready. */
+  #starting: { readonly abort: AbortController; readonly over: Promise<unknown> } | null = null
 
   private constructor(launch: Launch, child: Child) {
     this.name = child.name
@@ -30,15 +38,17 @@ export class Component implements AsyncDisposable {
     return this.#child.running
   }
 
-  /** Ends in order; killed if it takes too long. */
+  /** Ends in order; killed if it takes too long. One that is not ready yet is killed. */
   async stop(): Promise<void> {
-    this.#wanted = false
+    this.#asked.add(this.#child)
+    await this.#endStart()
     await this.#child.stop()
   }
 
   /** SIGKILL, as a power cut would. */
   async kill(): Promise<void> {
-    this.#wanted = false
+    this.#asked.add(this.#child)
+    await this.#endStart()
     await this.#child.kill()
   }
 
@@ -51,11 +61,23 @@ export class Component implements AsyncDisposable {
     this.#child.signal('SIGCONT')
   }
 
-  /** Starts it again where it was; stops it first if it runs. Resolves when ready. */
+  /**
+   * Starts it again where it was; stops it first if it runs or starts: there is one at a time.
+   * Resolves when ready. Throws StoppedMeanwhile.
+   */
   async restart(signal: AbortSignal): Promise<void> {
     await this.stop()
-    this.#child = await this.#launch(signal)
-    this.#wanted = true
+    const abort = new AbortController()
+    const launch = this.#launch(AbortSignal.any([signal, abort.signal]))
+    const starting = { abort, over: launch.catch(() => {}) }
+    this.#starting = starting
+    try {
+      this.#child = await launch
+    } catch (error) {
+      throw abort.signal.aborted ? new StoppedMeanwhile() : error
+    } finally {
+      if (this.#starting === starting) this.#starting = null
+    }
   }
 
   /** What the current process ends with, whoever ended it. */
@@ -68,8 +90,16 @@ export class Component implements AsyncDisposable {
    * handle; null when somebody did.
    */
   async endedByItself(): Promise<Exit | null> {
-    const exit = await this.#child.exited
-    return this.#wanted ? exit : null
+    const child = this.#child
+    const exit = await child.exited
+    return this.#asked.has(child) ? null : exit
+  }
+
+  /** A launch leaves nothing running when it is aborted. */
+  async #endStart(): Promise<void> {
+    this.#starting?.abort.abort()
+    await this.#starting?.over
+    this.#asked.add(this.#child)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -2,7 +2,7 @@
 // supervisor in production would do, so that a drill may kill any of them. One that cannot stay up
 // ends the whole stack with a reason.
 import { setTimeout as delay } from 'node:timers/promises'
-import type { Component } from './component.ts'
+import { StoppedMeanwhile, type Component } from './component.ts'
 import { UserError } from '#shared/process/user-error.ts'
 
 const RESTARTS_MAX = 5
@@ -44,10 +44,14 @@ async function keepOne(component: Component, events: SuperviseEvents, signal: Ab
       )
     await delay(PAUSE_MS)
     if (signal.aborted) return new Promise<never>(() => {})
-    await startedInTheEnd(() => component.restart(signal), {
-      failed: (reason) => events.ended(component, reason),
-      signal,
-    })
+    const failed = (reason: string) => events.ended(component, reason)
+    try {
+      await startedInTheEnd(() => component.restart(signal), { failed, signal })
+    } catch (error) {
+      // Whoever stopped it, or began anew, has it in hand.
+      if (error instanceof StoppedMeanwhile) return new Promise<never>(() => {})
+      throw error
+    }
     events.back(component)
   }
 }
@@ -58,8 +62,8 @@ const START_PAUSE_MS = 1_000
 
 /**
  * What a start resolves with, tried again when it fails: a part may give up while what it stands on
- * is slow. Throws the error of the last try, or the first once the signal has fired. `failed` hears
- * the last line of each reason.
+ * is slow. Throws the error of the last try, or the first once the signal has fired, or
+ * StoppedMeanwhile. `failed` hears the last line of each reason.
  */
 export async function startedInTheEnd<T>(
   start: () => Promise<T>,
@@ -69,7 +73,7 @@ export async function startedInTheEnd<T>(
     try {
       return await start()
     } catch (error) {
-      if (how.signal.aborted || tries === STARTS_MAX) throw error
+      if (how.signal.aborted || tries === STARTS_MAX || error instanceof StoppedMeanwhile) throw error
       const [last = ''] = (error instanceof Error ? error.message : String(error))
         .trim()
         .split('\n')

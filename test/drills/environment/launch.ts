@@ -4,7 +4,7 @@
 import path from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { Child, type Exit, untilReady } from '../../../infra/stack/child.ts'
-import { Component } from '../../../infra/stack/component.ts'
+import { Component, StoppedMeanwhile } from '../../../infra/stack/component.ts'
 import { logFileOf, type StackPlace } from '../../../infra/stack/infrastructure.ts'
 import { nodeEnv, serviceEnv, type ServiceName, type StackEnv } from '../../../infra/stack/services.ts'
 
@@ -148,6 +148,7 @@ export class ServiceProcess implements AsyncDisposable {
       try {
         await component.restart(AbortSignal.timeout(READY_TIMEOUT_MS))
       } catch (error) {
+        if (error instanceof StoppedMeanwhile) return
         // The dependency that it needs may be away; the next round tries again.
         this.#note('ended', component.pid, error instanceof Error ? error.message.slice(0, 200) : 'unknown')
         return this.#retry(component)
@@ -160,7 +161,8 @@ export class ServiceProcess implements AsyncDisposable {
       await delay(RESTART_PAUSE_MS)
       try {
         await component.restart(AbortSignal.timeout(READY_TIMEOUT_MS))
-      } catch {
+      } catch (error) {
+        if (error instanceof StoppedMeanwhile) return
         continue
       }
       return this.#keepUp(component)

@@ -3,9 +3,10 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { connect, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { Child, untilReady } from '../../../../infra/stack/child.ts'
-import { Component } from '../../../../infra/stack/component.ts'
+import { Component, StoppedMeanwhile } from '../../../../infra/stack/component.ts'
 import { processIdentity } from '#shared/process/identity.ts'
 import { freePorts } from '../../../../infra/stack/ports.ts'
 import { ProcessLedger, stopOrphans } from '../../../../infra/stack/processes.ts'
@@ -179,6 +180,35 @@ describe('a component', () => {
     expect(told).toEqual(['SIGKILL', 'back'])
     stop.abort()
     await kept
+  })
+
+  test('runs once, also when it is stopped and started while a supervisor starts it', async () => {
+    const launched: Child[] = []
+    const isReady = (child: Child) => logOf(child).includes('up')
+    const one = await Component.start(async (signal) => {
+      const child = await start(`console.log('up'); ${WAITS}`)
+      launched.push(child)
+      try {
+        // The second start is never ready by itself.
+        while (launched.length === 2 || !isReady(child)) await delay(5, undefined, { signal })
+      } catch (error) {
+        await child.kill()
+        throw error
+      }
+      return child
+    }, new AbortController().signal)
+    process.kill(one.pid, 'SIGKILL')
+    await one.endedByItself()
+
+    const second = expect(one.restart(new AbortController().signal)).rejects.toThrow(StoppedMeanwhile)
+    await until(() => launched.length === 2)
+    await one.stop()
+    expect(launched.filter(({ running }) => running)).toEqual([])
+    await second
+    await one.restart(new AbortController().signal)
+
+    expect(launched.map(({ running }) => running)).toEqual([false, false, true])
+    expect(one.pid).toBe(launched[2]?.pid)
   })
 
   test('that cannot stay up ends the stack with its name', async () => {
