@@ -4,6 +4,7 @@ import path from 'node:path'
 import { Kafka, type logCreator, logLevel, type LogEntry, type RetryOptions } from 'kafkajs'
 import { Failure } from '#shared/domain/failure.ts'
 import { keepRefusals } from './coordinator-refusals.ts'
+import { RefusalBackoff } from './refusal-backoff.ts'
 import { saslOf } from './sasl.ts'
 import { NO_SECURITY, type KafkaSecurity } from './security.ts'
 import { socketFactoryOf } from './socket.ts'
@@ -51,7 +52,7 @@ export function createClient(
   return new Kafka({
     clientId: config.clientId,
     brokers: [...config.brokers],
-    socketFactory: socketFactoryOf(security),
+    socketFactory: socketFactoryOf(security, backoffOf(security)),
     ...(security.login === null ? {} : { sasl: saslOf(security.login) }),
     reauthenticationThreshold: LOG_IN_AGAIN_BEFORE_MS,
     connectionTimeout: CONNECTION_TIMEOUT_MS,
@@ -62,6 +63,15 @@ export function createClient(
       ? { logLevel: logLevel.NOTHING }
       : { logLevel: logLevel.WARN, logCreator: logCreatorFor(logger) }),
   })
+}
+
+/** One for all clients with the same settings: a refusal of one is a refusal of all. */
+const backoffs = new WeakMap<KafkaSecurity, RefusalBackoff>()
+
+function backoffOf(security: KafkaSecurity): RefusalBackoff {
+  const backoff = backoffs.get(security) ?? new RefusalBackoff()
+  backoffs.set(security, backoff)
+  return backoff
 }
 
 /**

@@ -3,6 +3,7 @@ import type { AuthenticationProviderArgs, Mechanism, SASLOptions } from 'kafkajs
 import { Failure } from '#shared/domain/failure.ts'
 import type { TokenSource } from './oauth-token.ts'
 import type { KafkaLogin } from './security.ts'
+import { tokenRefusal } from './trouble.ts'
 
 /**
  * The password is asked for at each login, and so is the token. KafkaJS logs in again on a
@@ -47,12 +48,10 @@ function bearer(token: TokenSource): Mechanism {
         const first = `n,,${SEPARATOR}auth=Bearer ${await token()}${SEPARATOR}${SEPARATOR}`
         const challenge = await saslAuthenticate(exchange(first))
         if (!challenge) return
+        token.forget()
         // Its answer says no more than the challenge did.
         await saslAuthenticate(exchange(SEPARATOR)).catch(() => {})
-        throw new Failure(
-          'kafka/login-refused',
-          `Kafka refused the token of the login (${wordOf(challenge)}).`,
-        )
+        throw new Failure('kafka/login-refused', tokenRefusal(challenge))
       },
     }),
   }
@@ -71,8 +70,4 @@ function exchange(text: string) {
     },
     response: { decode: (raw: Buffer) => raw, parse: (raw: Buffer) => raw.subarray(4).toString('utf8') },
   }
-}
-
-function wordOf(challenge: string): string {
-  return /"status"\s*:\s*"([\w.-]{1,64})"/.exec(challenge)?.[1] ?? 'no reason given'
 }

@@ -25,6 +25,12 @@ export interface KafkaSecurity {
 
 export const NO_SECURITY: KafkaSecurity = { tls: null, login: null, clearHosts: new Set() }
 
+/** What a client shows and knows now; another one may be taken where this was refused. */
+export function credentialsOf({ tls, login }: KafkaSecurity): readonly unknown[] {
+  const password = login === null || login.mechanism === 'OAUTHBEARER' ? null : login.password.reveal()
+  return [tls?.context() ?? null, password]
+}
+
 /** The setting that names hosts to which a Kafka login may go in clear. */
 export const ALLOW_SASL_PLAINTEXT_TO = 'ALLOW_SASL_PLAINTEXT_TO'
 

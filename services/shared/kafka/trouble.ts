@@ -3,7 +3,19 @@
 import { Failure, type FailureCode } from '#shared/domain/failure.ts'
 import { tlsTroubleOf } from '#shared/process/tls-words.ts'
 import { ALLOW_SASL_PLAINTEXT_TO } from './security.ts'
-import { SPEAKS_TLS } from './socket.ts'
+
+export const SPEAKS_TLS = 'The broker speaks TLS on this port.'
+/** Codes of a connection that was not made, since who refused us is not asked again yet. */
+const HELD: Readonly<Record<string, FailureCode>> = {
+  KAFKA_LOGIN_HELD: 'kafka/login-refused',
+  KAFKA_CERTIFICATE_HELD: 'kafka/certificate-refused',
+}
+/** KafkaJS says so before what a socket says. */
+const OF_A_SOCKET = /^Connection error: /
+/** KafkaJS says so before what a broker says of a login. */
+const OF_A_LOGIN = /^SASL [\w ]+ authentication failed: /
+/** How a broker refuses a token (RFC 7628 §3.2.2). */
+const TOKEN_STATUS = /"status"\s*:\s*"([\w.-]{1,64})"/
 
 /**
  * The broker's name of what went wrong (`MESSAGE_TOO_LARGE` …),
@@ -74,6 +86,10 @@ function hintOf(types: readonly string[]): string {
  */
 export function refusalOf(error: unknown): Failure | null {
   const chain = causes(error)
+  for (const { code, message } of chain) {
+    const held = typeof code === 'string' ? HELD[code] : undefined
+    if (held !== undefined) return new Failure(held, message.replace(OF_A_SOCKET, ''), { cause: error })
+  }
   const tls = chain.map(({ code }) => tlsTroubleOf(code)).find((trouble) => trouble !== null)
   if (tls !== undefined) {
     const code = tls.kind === 'no-tls' ? 'kafka/unavailable' : 'kafka/certificate-refused'
@@ -91,18 +107,34 @@ export function refusalOf(error: unknown): Failure | null {
     ({ name, type }) => name === 'KafkaJSSASLAuthenticationError' || LOGIN_REFUSED.has(String(type)),
   )
   if (login !== undefined) {
+    if (TOKEN_STATUS.test(login.message))
+      return new Failure('kafka/login-refused', tokenRefusal(login.message), { cause: error })
     const todo =
       login.type === TOO_SOON
         ? 'Sessions end too soon: connections.max.reauth.ms of the broker and the life of tokens have to be longer than 10 s.'
         : 'Correct KAFKA_SASL_MECHANISM, user and password, or the user at the broker.'
-    return new Failure('kafka/login-refused', `Kafka refused the login: ${login.message}. ${todo}`, {
-      cause: error,
-    })
+    const told = login.message.replace(OF_A_LOGIN, '')
+    return new Failure('kafka/login-refused', `Kafka refused the login: ${told}. ${todo}`, { cause: error })
   }
   const right = types.map((type) => RIGHTS[type]).find((found) => found !== undefined)
   if (right === undefined) return null
   const words = `Kafka took the login, but its user has no right to ${right}: ${chain[0]?.message}.`
   return new Failure('kafka/right-missing', `${words} See \`calstream acls verify\`.`, { cause: error })
+}
+
+/** What a broker's challenge says of the token. */
+export function tokenRefusal(challenge: string): string {
+  return `Kafka refused the token of the login (${TOKEN_STATUS.exec(challenge)?.[1] ?? 'no reason given'}).`
+}
+
+/**
+ * A refusal for clients that come before it is time to ask again, as the error of a socket: KafkaJS
+ * hands on nothing but its words and its code. `refusalOf` makes the same Failure of it.
+ */
+export function heldError(refusal: Error): Error {
+  const failure = refusal instanceof Failure ? refusal : refusalOf(refusal)
+  const [code] = Object.entries(HELD).find(([, of]) => of === failure?.code) ?? []
+  return Object.assign(new Error((failure ?? refusal).message), { code: code ?? 'KAFKA_LOGIN_HELD' })
 }
 
 const TLS_REMEDIES = {

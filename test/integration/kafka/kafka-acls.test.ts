@@ -15,8 +15,10 @@ import { kafkaConfigOf, kafkaEnv } from '#shared/kafka/settings.ts'
 import { applyTopics, verifyTopics } from '#shared/kafka/topics.ts'
 import { kafkaFailure } from '#shared/kafka/trouble.ts'
 import { readEnv } from '#shared/process/settings.ts'
+import { UserError } from '#shared/process/user-error.ts'
 import { type IdentityBroker, startIdentityBroker } from '../../support/identity-broker.ts'
 import { loggerTo, type LogLine, record, silent } from '../../support/recording-consumer.ts'
+import { testStack } from '../../support/stack.ts'
 import { startTokenServer, type TokenServer } from '../../support/token-server.ts'
 
 const PASSWORD = 'the-password-of-all'
@@ -222,6 +224,18 @@ test('the operator may do what `calstream after-restore` does, and leaves no gro
   const { groups } = await admin.listGroups()
   await admin.disconnect()
   expect(groups.filter(({ groupId }) => groupId.includes('look-'))).toEqual([])
+})
+
+test.each([
+  ['given', applyAcls],
+  ['verified', verifyAcls],
+])('at brokers that look at no rights none are %s, and it is said what to set there', async (_what, act) => {
+  const open = { brokers: testStack().brokers.split(','), prefix: PREFIX, clientId: 'test' }
+  await expect(act(open, silent())).rejects.toThrow(
+    new UserError(
+      'The brokers look at no rights: every user may do everything. Set authorizer.class.name there.',
+    ),
+  )
 })
 
 test('the operator verifies topics and rights, and may not publish events', async () => {

@@ -1,6 +1,8 @@
 // Who we are to Kafka, on a real broker that wants to know: each kind of login, sessions that end,
 // passwords that rotate under load, and what is said when one is refused.
+import { once } from 'node:events'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { type AddressInfo, connect, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -163,20 +165,25 @@ describe('a refusal says which it was', () => {
       /token endpoint .* does not give a token.*continues automatically/,
     ],
   ])('%s', async (_what, kind, changes, words) => {
-    const problem = await kafkaRoundTrip(configOf({ ...good[kind], ...changes }))
+    const config = configOf({ ...good[kind], ...changes })
+    const problem = await kafkaRoundTrip(config)
     expect(problem).toMatch(words)
+    // Now held, and in the same words.
+    expect(await kafkaRoundTrip(config)).toBe(problem)
     expect(problem).not.toContain('wrong-wrong')
     expect(await kafkaRoundTrip(configOf(good[kind]))).toBeNull()
   })
 
   test('a token for another audience', async () => {
+    const config = configOf(good.token)
     tokens.change({ audience: 'another' })
     try {
-      expect(await kafkaRoundTrip(configOf(good.token))).toMatch(/refused the token of the login/)
+      expect(await kafkaRoundTrip(config)).toMatch(/refused the token of the login/)
     } finally {
       tokens.change({ audience: 'kafka' })
     }
-    expect(await kafkaRoundTrip(configOf(good.token))).toBeNull()
+    // Its life is an hour: only another one is taken.
+    await eventually('another token is taken', async () => (await kafkaRoundTrip(config)) === null)
   })
 
   test('an authority that is not ours, and a client certificate that is missing', async () => {
@@ -186,6 +193,44 @@ describe('a refusal says which it was', () => {
     )
     const { KAFKA_SSL_CERT: _cert, KAFKA_SSL_KEY: _key, ...nameless } = good.mutual
     expect(await kafkaRoundTrip(configOf(nameless))).toMatch(/client certificate.*KAFKA_SSL_CERT/)
+  })
+
+  test('a refused login is tried again once a second at most, whatever retries, and a right one at once', async () => {
+    let connections = 0
+    const port = Number(broker.doors.scram.split(':')[1])
+    const door = createServer((socket) => {
+      connections += 1
+      const inner = connect(port, '127.0.0.1')
+      socket.on('error', () => inner.destroy()).pipe(inner)
+      inner.on('error', () => socket.destroy()).pipe(socket)
+    })
+    door.listen(0, '127.0.0.1')
+    await once(door, 'listening')
+    const file = path.join(files, 'password-of-admin')
+    writeFileSync(file, 'wrong-wrong')
+    const { KAFKA_SASL_PASSWORD: _right, ...nameless } = good.scram512
+    const brokers = `127.0.0.1:${(door.address() as AddressInfo).port}`
+    const config = configOf({ ...nameless, KAFKA_BROKERS: brokers, KAFKA_SASL_PASSWORD_FILE: file })
+    try {
+      expect(await kafkaRoundTrip(config)).toMatch(/refused the login/)
+      connections = 0
+      const begun = performance.now()
+      await using producer = await openProducer(config, silent())
+      for (let shard = 0; shard < 4; shard += 1) {
+        const opening = { ...config, transactionalId: `refused-${shard}`, timeoutMs: 10_000 }
+        await expect(openTransactionalProducer(opening, silent())).rejects.toMatchObject({
+          code: 'kafka/login-refused',
+        })
+        await expect(producer.send([ring('no')])).rejects.toMatchObject({ code: 'kafka/login-refused' })
+      }
+      expect(connections).toBeLessThanOrEqual(1 + (performance.now() - begun) / 1000)
+      connections = 0
+      writeFileSync(file, PASSWORD)
+      expect(await kafkaRoundTrip(config)).toBeNull()
+      expect(connections).toBeGreaterThanOrEqual(1)
+    } finally {
+      door.close()
+    }
   })
 
   test('a right that is missing, and a topic that is only hidden', async () => {

@@ -8,6 +8,7 @@ import path from 'node:path'
 import { createServer as createTlsServer, type TlsOptions } from 'node:tls'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { z } from 'zod'
+import { Failure } from '#shared/domain/failure.ts'
 import type { KafkaConfig } from '#shared/kafka/client.ts'
 import { openTokenSource } from '#shared/kafka/oauth-token.ts'
 import { kafkaRoundTrip } from '#shared/kafka/open.ts'
@@ -239,6 +240,50 @@ describe('what is wrong with a certificate', () => {
   })
 })
 
+describe('a broker that refuses', () => {
+  test('a certificate that is not known is looked at once a second at most, and another authority at once', async () => {
+    const identity = await authority.issue({ commonName: 'broker', names: ['localhost', '127.0.0.1'] })
+    const { ca } = await openAuthority('another')
+    let connections = 0
+    const server = createTlsServer({ cert: identity.certificate, key: identity.key }, (socket) =>
+      socket.on('error', () => {}).end(),
+    )
+    server.on('connection', () => (connections += 1))
+    server.on('tlsClientError', () => {})
+    server.listen(0, '127.0.0.1')
+    await once(server, 'listening')
+    const { port } = server.address() as AddressInfo
+    const file = path.join(folder, 'ca.pem')
+    writeFileSync(file, ca)
+    const open = () =>
+      configOf({
+        KAFKA_SECURITY_PROTOCOL: 'SSL',
+        KAFKA_BROKERS: `127.0.0.1:${port}`,
+        KAFKA_SSL_CA_FILE: file,
+      })
+    const askOften = async (config: () => KafkaConfig) => {
+      connections = 0
+      const begun = performance.now()
+      for (let i = 0; i < 20; i += 1)
+        expect(await kafkaRoundTrip(config())).toMatch(/authority that is not known here.*KAFKA_SSL_CA/)
+      return { connections, seconds: (performance.now() - begun) / 1000 }
+    }
+    try {
+      const config = open()
+      const asked = await askOften(() => config)
+      expect(asked.connections).toBeLessThanOrEqual(1 + asked.seconds)
+      // Settings of their own know nothing of it: so many would it be.
+      expect((await askOften(open)).connections).toBeGreaterThanOrEqual(20)
+      connections = 0
+      writeFileSync(file, authority.ca)
+      expect(await kafkaRoundTrip(config)).toMatch(/cannot be reached/)
+      expect(connections).toBeGreaterThanOrEqual(1)
+    } finally {
+      server.close()
+    }
+  })
+})
+
 test('a login in clear goes to no host that is not named, whatever a broker advertises', () => {
   const { security } = configOf({
     ...LOGIN,
@@ -310,6 +355,33 @@ test('a token serves all who ask until four fifths of its life are over', async 
   expect(await token()).toBe('token 1')
   now = 80_000
   expect(await Promise.all([token(), token()])).toEqual(['token 2', 'token 2'])
+})
+
+test('an endpoint that refused us is asked again after a second, or at once with another secret', async () => {
+  let now = 0
+  let asked = 0
+  let isRefused = true
+  let secret = 'hunter2-hunter2'
+  const clientSecret = Object.assign(new Secret(secret), { reveal: () => secret })
+  const settings = { endpoint: 'https://id.example.com/token', clientId: 'calstream', scope: null }
+  const ask = async () => {
+    asked += 1
+    if (isRefused) throw new Failure('kafka/login-refused', `refusal ${asked}`)
+    return { value: `token ${asked}`, lifeSeconds: 100 }
+  }
+  const token = openTokenSource({ ...settings, clientSecret }, { ask, now: () => now })
+  expect(token.refusal()).toBeNull()
+  for (let i = 0; i < 3; i += 1) await expect(token()).rejects.toThrow('refusal 1')
+  expect(token.refusal()?.message).toBe('refusal 1')
+  now = 1_250
+  expect(token.refusal()).toBeNull()
+  for (let i = 0; i < 3; i += 1) await expect(token()).rejects.toThrow('refusal 2')
+  isRefused = false
+  secret = 'hunter3-hunter3'
+  expect(token.refusal()).toBeNull()
+  expect(await token()).toBe('token 3')
+  token.forget()
+  expect(await token()).toBe('token 4')
 })
 
 test('a token that lives for seconds is renewed while a session begun with it is worth having', async () => {
