@@ -52,6 +52,14 @@ export const REQUESTED_TOPIC = {
   microsoft: TOPICS.requestedMicrosoft,
 } as const
 
+/** Topics whose records ask for a sync, now or later: a record of theirs may come back at any time. */
+export const SYNC_REQUEST_TOPICS: readonly string[] = [
+  ...Object.values(REQUESTED_TOPIC),
+  TOPICS.retry30s,
+  TOPICS.retry10m,
+  TOPICS.retry6h,
+]
+
 /** Our consumer groups (KAFKA_PREFIX goes before them too). */
 export const GROUPS = {
   sync: 'calstream-sync',

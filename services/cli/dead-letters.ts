@@ -3,7 +3,7 @@
 // after Kafka has it, so that a crash in between replays it twice and never not at all, and a sync
 // request that comes twice costs one short transaction. Only sync requests go back: a change record
 // of a shard must not overtake.
-import type { InboundRecord, OutboundRecord } from '#shared/kafka/broker.ts'
+import type { OutboundRecord } from '#shared/kafka/broker.ts'
 import { readRecords } from '#shared/kafka/read-records.ts'
 import { openProducer } from '#shared/kafka/open.ts'
 import type { Database } from '#shared/store/database.ts'
@@ -14,19 +14,14 @@ import {
   listDeadLetters,
   markReplayed,
 } from '#shared/store/dead-letters.ts'
-import { REQUESTED_TOPIC, TOPICS } from '#schemas/topics.ts'
+import { replayOf } from '#shared/kafka/replay.ts'
+import { TOPICS } from '#schemas/topics.ts'
 import { cliLogger, kafkaOf, openDatabaseOf } from './open.ts'
 import { limitOf, uuidOf } from './options.ts'
 import type { Output } from './output.ts'
 import { UserError } from '#shared/process/user-error.ts'
 
 const FILTERS = ['code', 'vendor', 'topic', 'connection'] as const
-const SYNC_REQUESTS: readonly string[] = [
-  ...Object.values(REQUESTED_TOPIC),
-  TOPICS.retry30s,
-  TOPICS.retry10m,
-  TOPICS.retry6h,
-]
 /** Of one run; the command may be repeated. */
 const REPLAY_MAX = 1000
 const BYTES_SHOWN = 2048
@@ -45,9 +40,6 @@ export interface ReplayOptions extends DeadLetterOptions {
   /** Those that no reader understood too. */
   readonly anyway?: boolean
 }
-
-/** What no reader understood comes back as another dead letter until a reader is changed. */
-const UNREADABLE = 'message/unreadable'
 
 /**
  * Prints the index, oldest first. Throws UserError for a filter that makes no
@@ -115,21 +107,21 @@ export async function replayLetters(
       record,
     ]),
   )
-  const judged = rows.map((row) => ({ row, ...judge(row, records.get(row.id), options) }))
-  const back = judged.flatMap(({ row, record }) => (record ? [{ row, record }] : []))
+  const judged = rows.map((row) => ({ row, replay: replayOf(row, records.get(row.id), options) }))
+  const back = judged.flatMap(({ row, replay: { record } }) => (record ? [{ row, record }] : []))
   if (options.dryRun !== true) await putBack(env, database, back)
   output.rows(
-    judged.map(({ row, outcome }) => ({
+    judged.map(({ row, replay }) => ({
       id: row.id,
       topic: row.originTopic,
       code: row.code,
-      outcome: outcome ?? (options.dryRun ? 'would be replayed' : 'replayed'),
+      outcome: replay.record ? (options.dryRun ? 'would be replayed' : 'replayed') : replay.why,
     })),
     'Nothing to replay.',
   )
   if (rows.length === REPLAY_MAX)
     output.line(`These are the first ${REPLAY_MAX}; repeat the command for more.`)
-  const left = judged.filter(({ outcome, isDone }) => outcome !== null && !isDone)
+  const left = judged.filter(({ replay }) => replay.record === null && !replay.isDone)
   if (left.length > 0)
     throw new UserError(`${left.length} of ${judged.length} cannot be replayed, as said above.`)
 }
@@ -180,37 +172,6 @@ function refuseUnknown(named: readonly string[] | null, rows: readonly DeadLette
     throw new UserError(
       `There is no dead letter ${unknown.join(', ')}. List them: calstream dead-letters list --all.`,
     )
-}
-
-/** The record to put back, or why not; `isDone` when there is nothing left to do. */
-function judge(
-  row: DeadLetterRow,
-  record: InboundRecord | undefined,
-  { force = false, anyway = false }: ReplayOptions,
-): { readonly record: OutboundRecord | null; readonly outcome: string | null; readonly isDone: boolean } {
-  const no = (outcome: string, isDone = false) => ({ record: null, outcome, isDone })
-  if (row.replayedAt !== null && !force)
-    return no(`came back already at ${row.replayedAt.toISOString()}; --force puts it back again`, true)
-  if (!record) return no('its bytes are older than what the topic keeps')
-  const topic = SYNC_REQUESTS.find((name) => name === row.originTopic)
-  if (topic === undefined)
-    return no('it is no sync request: publishing it again would break the order of its stream')
-  if (record.headers.has('dead-letter-key')) return no('its key is no text')
-  if (row.code === UNREADABLE && !anyway)
-    return no(
-      'no reader understood it, so it would come back as another dead letter: dismiss it, or --anyway once its reader can',
-    )
-  const own = [...record.headers].filter(([name]) => !name.startsWith('dead-letter-'))
-  return {
-    outcome: null,
-    isDone: false,
-    record: {
-      topic,
-      key: record.key?.toString('utf8') ?? '',
-      value: record.value,
-      headers: { ...Object.fromEntries(own), 'replayed-dead-letter': row.id },
-    },
-  }
 }
 
 function filterOf(options: DeadLetterOptions, ids: readonly string[] | null): DeadLetterFilter {

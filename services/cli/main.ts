@@ -10,6 +10,7 @@ import type { InitOptions } from './init.ts'
 import type { DeadLetterOptions, ReplayOptions } from './dead-letters.ts'
 import { complain, createOutput } from './output.ts'
 import { patiently, type WaitOption } from './patience.ts'
+import { addRepairCommands, addShortRepairs } from './repair-commands.ts'
 import type { RepublishOptions } from './republish.ts'
 import { takeProxy } from '#shared/process/settings.ts'
 import { explain, UserError } from '#shared/process/user-error.ts'
@@ -205,6 +206,7 @@ connections
   .action(async (id: string) =>
     (await import('./connections.ts')).showConnection(id, await settings(), output()),
   )
+addShortRepairs(connections, { output, settings })
 
 program
   .command('tail')
@@ -264,6 +266,8 @@ letters
   .action(async (ids: readonly string[]) =>
     (await import('./dead-letters.ts')).dismissLetters(ids, await settings(), output()),
   )
+
+addRepairCommands(program, { output, settings })
 
 const keys = program.command('keys').description('the keys that stored credentials are sealed with')
 keys

@@ -118,12 +118,12 @@ function identityOf({ account, grant }: GrantedAccount): string {
 function messagesOf(
   { codec }: Pick<SaveDeps, 'codec'>,
   { providerId, vendor }: GrantedAccount,
-  { connectionId, previousStatus, at }: ConnectedAccount,
+  { connectionId, previousStatus, status, at }: ConnectedAccount,
 ) {
   const connection = { connectionId, providerId, vendor }
   const origin = sentBy('connect', codec)
   return [
-    connectionChanged(connection, { status: 'active', previousStatus, at }, origin),
+    connectionChanged(connection, { status, previousStatus, at }, origin),
     syncRequested(connection, { reason: 'connected', at }, origin),
   ]
 }

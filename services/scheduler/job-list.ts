@@ -8,6 +8,7 @@ import type { JobDeps } from './deps.ts'
 import type { Job } from './jobs.ts'
 import { observe } from './observe.ts'
 import { probeParked } from './probe-parked.ts'
+import { workRepairs } from './repairs/work.ts'
 import { forgetOld } from './retention.ts'
 import { poll } from './ringing/poll-unwatched.ts'
 import { reconcile } from './ringing/reconcile.ts'
@@ -27,6 +28,7 @@ export function jobsOf(deps: JobDeps, kafka: KafkaConfig): readonly Job[] {
     { name: 'channels', everyMs: 2000, runOnce: (signal) => maintainChannels(deps, signal) },
     { name: 'erasure', everyMs: 5000, runOnce: (signal) => eraseDisconnected(deps, signal) },
     { name: 'calendar-lists', everyMs: 5000, runOnce: (signal) => listCalendars(deps, signal) },
+    { name: 'repairs', everyMs: 1000, runOnce: (signal) => workRepairs({ ...deps, kafka }, signal) },
     { name: 'probes', everyMs: 5000, runOnce: (signal) => probeParked(deps, signal) },
     { name: 'ring-held', everyMs: 2000, runOnce: (signal) => ringRefused(signal) },
     { name: 'reconcile', everyMs: 2000, runOnce: (signal) => reconcile(deps, signal) },

@@ -75,9 +75,10 @@ function nextProbe(failure: Failure, { probes }: ProbableConnection) {
 function unparkAndRing(deps: ProbeDeps, connection: ProbableConnection) {
   const { connectionId, parkedCode } = connection
   return deps.db.transaction(async (tx) => {
-    const at = await unpark(tx, connectionId)
-    if (at === null) return false
-    const change = { status: 'active', previousStatus: 'needs_reauth', code: parkedCode, at } as const
+    const unparked = await unpark(tx, connectionId)
+    if (unparked === null) return false
+    const { status, at } = unparked
+    const change = { status, previousStatus: 'needs_reauth', code: parkedCode, at } as const
     const origin = sentBy('scheduler', deps.codec)
     await insertOutbox(tx, [
       connectionChanged(connection, change, origin),

@@ -18,6 +18,7 @@ export const SECONDS: Readonly<Record<string, number>> = {
   'integration/sync/sync-processes': 77,
   'integration/cli/after-restore': 70,
   'integration/scheduler/scheduler-processes': 60,
+  'integration/whole/repairs': 58,
   'field/removals': 55,
   'integration/kafka/kafka-identity': 55,
   'integration/scheduler/scheduler-days': 53,

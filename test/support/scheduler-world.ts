@@ -56,7 +56,8 @@ export async function openSchedulerWorld(
   const prefix = world.kafka.prefix
   await applySchemas({ registryUrl, prefix }, NEVER)
   const topics = [TOPICS.requestedGoogle, TOPICS.requestedMicrosoft] as const
-  const codec = await openCodec({ registryUrl, prefix, topics }, NEVER)
+  const written = [...topics, TOPICS.connectionChanged] as const
+  const codec = await openCodec({ registryUrl, prefix, topics: written }, NEVER)
   const url = world.database.url('calstream_scheduler')
   const db = opened.use(openDatabase({ url: new Secret(url), applicationName: label, poolMax: 4 }, quiet))
   const kafka = { brokers: world.kafka.brokers.split(','), prefix, clientId: label }

@@ -46,7 +46,7 @@ const REQUESTS_AT_A_TIME = 500
 /** Statuses in which a connection is not pulled, in words for the caller. */
 const NOT_ASKED: Readonly<Record<Exclude<ProviderConnection['status'], 'active'>, string>> = {
   needs_reauth: 'The person has to connect the calendar again.',
-  disabled: 'The connection is disabled.',
+  disabled: 'An operator paused the connection.',
   disconnected: 'The connection was disconnected.',
 }
 

@@ -39,6 +39,9 @@ export interface ConnectionFacts {
   readonly probeAt?: Micros | null
   /** When the grant ends whatever is done; null or absent: the vendor named no end. */
   readonly grantEndsAt?: Micros | null
+  /** Since when an operator's pause lasts, and who asked for it; null or absent: there is none. */
+  readonly pausedAt?: Micros | null
+  readonly pausedBy?: string | null
   /** A request met a closed gate and is kept; it is rung for when the gate opens. */
   readonly isHeld: boolean
   /** Calendars that are synced and cannot be read, the first few by name, and how many they are. */
@@ -190,8 +193,8 @@ function inactiveWords(status: Exclude<ConnectionStatus, 'active'>, connection: 
     case 'disabled':
       return {
         state: status,
-        summary: 'An operator disabled this connection. Its events are kept and grow stale.',
-        next_step: 'Ask the operator to enable it.',
+        summary: `An operator paused this connection${pausedSince(connection)}. Its events are kept and grow stale.`,
+        next_step: 'Ask the operator to resume it. What changes meanwhile is caught up afterwards.',
       }
     case 'disconnected':
       return {
@@ -202,6 +205,10 @@ function inactiveWords(status: Exclude<ConnectionStatus, 'active'>, connection: 
     default:
       return status satisfies never
   }
+}
+
+function pausedSince({ pausedAt }: ConnectionFacts): string {
+  return pausedAt === undefined || pausedAt === null ? '' : ` at ${isoOf(pausedAt)}`
 }
 
 /** A refused grant whose named end has passed ended of that, and so will the next one. */

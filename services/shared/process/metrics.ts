@@ -147,6 +147,11 @@ export const metrics = {
     'calendar_sync_scheduler_rings',
     'Sync requests published by the scheduler. Labels: job',
   ),
+  repairsRunning: gauge('calendar_sync_repairs_running', 'Repairs that are worked off. Labels: kind'),
+  repaired: counter(
+    'calendar_sync_repaired',
+    'Connections and dead letters that repairs have worked off. Labels: kind, outcome (done, failed)',
+  ),
   // `ending` is the one to alert on: channels in the last fifth of their life that
   // no scheduler managed to renew.
   channels: gauge('calendar_sync_channels', 'Channels by health. Labels: vendor, state'),

@@ -46,6 +46,7 @@ export const STEPS = [
   'scheduler.held-rung',
   'scheduler.sweep-rung',
   'scheduler.reconcile-rung',
+  'scheduler.repair-before-commit',
 ] as const
 export type Step = (typeof STEPS)[number]
 

@@ -252,8 +252,9 @@ export async function deleteLeftovers(db: Queryable): Promise<number> {
 
 /**
  * Marks channels that are not needed as stopping and returns those whose time to be stopped has
- * come: replaced for a minute by a younger open one of the same calendar, or of a calendar or
- * connection that is not synced any more.
+ * come: replaced for a minute by a younger open one of the same calendar, or of a calendar that is not
+ * synced any more or a connection that has ended. Those of a paused connection ring on and end by
+ * time: a pause is short, and 10 000 of them must cost no call.
  */
 export async function takeUnneeded(db: Queryable, limit: number): Promise<readonly Channel[]> {
   const { rows } = await db.query<Channel>(
@@ -268,7 +269,7 @@ export async function takeUnneeded(db: Queryable, limit: number): Promise<readon
          and (owner.backoff_until is null or owner.backoff_until <= clock.now)
          and (old.status = 'stopping'
            or old.status = 'open' and (
-             owner.status in ('disconnected', 'disabled') or not calendar.selected
+             owner.status = 'disconnected' or not calendar.selected
              or old.id in (
                select replaced.id from channels replaced cross join clock
                join channels young on young.calendar_id = replaced.calendar_id and young.status = 'open'

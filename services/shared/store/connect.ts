@@ -11,6 +11,8 @@ export interface ConnectedAccount {
   readonly connectionId: ConnectionId
   /** null when the account was not known before. */
   readonly previousStatus: ConnectionStatus | null
+  /** active; disabled while an operator's pause lasts. */
+  readonly status: 'active' | 'disabled'
   /** Database clock of this statement. */
   readonly at: Micros
 }
@@ -34,27 +36,28 @@ interface AccountToConnect {
 
 /**
  * Inserts or heals the connection of an account: active, dirty, without backoff or errors,
- * under a new epoch. One that was connected under the address of the account, of now or of
+ * under a new epoch. An operator's pause outlasts it: then it is disabled. One that was connected under the address of the account, of now or of
  * before, is the same connection.
  */
 export async function upsertConnection(tx: Queryable, account: AccountToConnect): Promise<ConnectedAccount> {
   const known = await adoptKnown(tx, account)
   const vendorAccountId = known?.vendorAccountId ?? account.vendorAccountId
-  const { rows } = await tx.query<{ id: ConnectionId; at: Micros }>(
+  const { rows } = await tx.query<{ id: ConnectionId; status: 'active' | 'disabled'; at: Micros }>(
     `insert into external_calendar_connections as c (provider_id, vendor, vendor_account_id, account_label, sync_needed)
      values ($1, $2, $3, $4, true)
      on conflict on constraint connections_account_once do update
-        set status = 'active', sync_needed = true, error_count = 0, last_error = null, failing_since = null,
+        set status = case when c.paused_at is null then 'active' else 'disabled' end,
+            sync_needed = true, error_count = 0, last_error = null, failing_since = null,
             backoff_until = null, unfinished = 0, sync_epoch = c.sync_epoch + 1,
             account_label = coalesce(excluded.account_label, c.account_label), connected_at = calstream_now(),
             disconnected_at = null, updated_at = calstream_now(), refused_since = null, refused_at = null,
             refused_tokens = 0, parked_at = null, parked_code = null, probe_at = null, probes = 0
-     returning id, to_micros(calstream_now()) as at`,
+     returning id, status, to_micros(calstream_now()) as at`,
     [account.providerId, account.vendor, vendorAccountId, account.label],
   )
   const [row] = rows
   if (!row) throw new Error('upsert of a connection returned no row')
-  return { connectionId: row.id, previousStatus: known?.status ?? null, at: row.at }
+  return { connectionId: row.id, previousStatus: known?.status ?? null, status: row.status, at: row.at }
 }
 
 /**

@@ -42,6 +42,7 @@ const CONNECTION = `c.id, c.vendor, coalesce(c.account_label, c.vendor_account_i
   to_micros(c.backoff_until) as "backoffUntil", to_micros(calstream_now()) as now,
   case when c.status = 'needs_reauth' then to_micros(c.probe_at) end as "probeAt",
   (select to_micros(g.grant_ends_at) from connection_credentials g where g.connection_id = c.id) as "grantEndsAt",
+  to_micros(c.paused_at) as "pausedAt", c.paused_by as "pausedBy",
   exists (select from held_requests h where h.connection_id = c.id) as "isHeld", ${ILL_CALENDARS}`
 
 const CALENDAR = `k.id, k.connection_id as "connectionId", k.name, k.time_zone as "timeZone", k.access_role as "accessRole", k.is_primary as "isPrimary", k.judged_by as "judgedBy", k.selected,

@@ -111,6 +111,24 @@ export async function markReplayed(db: Queryable, ids: readonly string[]): Promi
 }
 
 /**
+ * Marks those that did not come back yet as coming back, in the transaction that puts them back.
+ * @returns which. Throws Failure `store/*`.
+ */
+export async function claimReplays(
+  tx: Queryable,
+  letters: readonly Pick<DeadLetterEntry, 'partition' | 'offset'>[],
+): Promise<ReadonlySet<string>> {
+  const { rows } = await tx.query<{ id: string }>(
+    `update dead_letters d set replayed_at = calstream_now()
+       from unnest($1::int[], $2::bigint[]) as back (partition, topic_offset)
+      where d.partition = back.partition and d.topic_offset = back.topic_offset and d.replayed_at is null
+      returning d.partition || '/' || d.topic_offset as id`,
+    columnsOf(letters, 'partition', 'offset'),
+  )
+  return new Set(rows.map(({ id }) => id))
+}
+
+/**
  * Takes entries off the index for good; the records stay where they are. Throws Failure `store/*`.
  */
 export async function forgetDeadLetters(db: Queryable, ids: readonly string[]): Promise<void> {

@@ -68,7 +68,7 @@ export async function endConnection(tx: Queryable, connection: ConnectionId, rem
     `update external_calendar_connections
         set status = 'disconnected', disconnected_at = calstream_now(), sync_epoch = sync_epoch + 1, version = version + $2,
             sync_needed = false, last_synced_at = null, listed_from = null, error_count = 0, last_error = null, failing_since = null, backoff_until = null,
-            unfinished = 0, updated_at = calstream_now()
+            unfinished = 0, paused_at = null, paused_by = null, updated_at = calstream_now()
       where id = $1`,
     [connection, removed],
   )

@@ -1,7 +1,7 @@
 // What the database knows of refusals: whose, since when, with whom, and which parked connections
 // are asked about again. Everything is judged by the database clock. Invariant: a refusal counts on
 // the one before only while nothing of the account was read in between.
-import type { ConnectionId, ProviderId, VendorName } from '#shared/domain/ids.ts'
+import type { ConnectionId, Micros, ProviderId, VendorName } from '#shared/domain/ids.ts'
 import type { Queryable } from './database.ts'
 import { forgetTrouble } from './connect.ts'
 
@@ -156,22 +156,27 @@ export async function putOffProbe(
 }
 
 /**
- * Lets a parked connection continue, under a new epoch: active, dirty, without backoff or errors.
- * @returns database clock, or null when it is not parked any more. Throws Failure store/*.
+ * Lets a parked connection continue, under a new epoch: active, or disabled while an operator's
+ * pause lasts; dirty, without backoff or errors.
+ * @returns its status and the database clock, or null when it is not parked any more. Throws
+ * Failure store/*.
  */
-export async function unpark(tx: Queryable, connection: ConnectionId): Promise<number | null> {
-  const { rows } = await tx.query<{ at: number }>(
+export async function unpark(
+  tx: Queryable,
+  connection: ConnectionId,
+): Promise<{ readonly status: 'active' | 'disabled'; readonly at: Micros } | null> {
+  const { rows } = await tx.query<{ status: 'active' | 'disabled'; at: Micros }>(
     `update external_calendar_connections
-        set status = 'active', sync_needed = true, error_count = 0, last_error = null, failing_since = null,
+        set status = case when paused_at is null then 'active' else 'disabled' end, sync_needed = true, error_count = 0, last_error = null, failing_since = null,
             backoff_until = null, unfinished = 0, sync_epoch = sync_epoch + 1, updated_at = calstream_now(),
             refused_since = null, refused_at = null, refused_tokens = 0,
             parked_at = null, parked_code = null, probe_at = null, probes = 0
       where id = $1 and status = 'needs_reauth'
-      returning to_micros(calstream_now()) as at`,
+      returning status, to_micros(calstream_now()) as at`,
     [connection],
   )
   const [row] = rows
   if (!row) return null
   await forgetTrouble(tx, connection)
-  return row.at
+  return row
 }

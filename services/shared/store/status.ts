@@ -45,10 +45,10 @@ export interface ConnectionLine extends ConnectionFacts {
  * test holds the two equal. The lists are joined: "id = any(list)" in a case is compared one by
  * one, which with 20 000 ids took more than five seconds.
  */
-const JUDGED = `clock as materialized (select calstream_now() as now),
+export const JUDGED = `clock as materialized (select calstream_now() as now),
   judged as (
     select c.id, c.provider_id, c.vendor, c.vendor_account_id, c.account_label, c.status, c.sync_needed, c.connected_at, c.last_synced_at,
-      c.error_count, c.last_error, c.backoff_until, c.probe_at, clock.now, held.gate as held_by,
+      c.error_count, c.last_error, c.backoff_until, c.probe_at, c.paused_at, c.paused_by, clock.now, held.gate as held_by,
       case
         when c.status <> 'active' then c.status
         when $1::text = 'unknown' then 'unknown'
@@ -93,7 +93,7 @@ export async function listConnections(
        last_error as "lastError", to_micros(backoff_until) as "backoffUntil", to_micros(now) as now,
        case when status = 'needs_reauth' then to_micros(probe_at) end as "probeAt",
        (select to_micros(g.grant_ends_at) from connection_credentials g where g.connection_id = c.id) as "grantEndsAt",
-       held_by is not null as "isHeld", ${ILL_CALENDARS},
+       held_by is not null as "isHeld", to_micros(paused_at) as "pausedAt", paused_by as "pausedBy", ${ILL_CALENDARS},
        (select count(*)::int from external_calendars k where k.connection_id = c.id and k.selected) as calendars,
        (select count(*)::int from channels h where h.connection_id = c.id and h.status = 'open') as "openChannels"
        from picked c`,

@@ -20,6 +20,7 @@ import { PLACES } from './places.ts'
 import { PROCESSES } from './processes.ts'
 import { RECOVERY } from './recovery.ts'
 import { REOPENING } from './reopening.ts'
+import { REPAIRING } from './repairing.ts'
 import { RESTORES } from './restore.ts'
 import { RIGHTS } from './rights.ts'
 import { SECURED } from './secured.ts'
@@ -52,6 +53,7 @@ const DRILLS: readonly Drill[] = [
   ...WAVES,
   ...LISTS,
   ...KILLS,
+  ...REPAIRING,
   ...CRASHES,
   ...PROCESSES,
   ...BROKER,

@@ -181,6 +181,15 @@ function provocation(
         ))
     case 'scheduler.reconcile-rung':
       return () => reconcileNow(d, [some()])
+    case 'scheduler.repair-before-commit':
+      // As `calstream repair sync-now --connection <id>` leaves it.
+      return async () =>
+        void (await d.system.ask(
+          `insert into repairs (kind, filter, asked_by, rate_per_s, total)
+           select 'sync_now', jsonb_build_object('connection', $1::text), 'drill', 5, 1
+            where not exists (select from repairs where state = 'running')`,
+          [some().connectionId],
+        ))
     default:
       return async () => {}
   }

@@ -51,7 +51,7 @@ const GROUPS: Readonly<Record<string, readonly Principal[]>> = {
   'calstream-sync': ['calstream-sync', 'calstream-admin'],
   'calstream-retry': ['calstream-retry', 'calstream-admin'],
   'calstream-dead-letter-index': ['calstream-scheduler', 'calstream-admin'],
-  'calstream-look-once': ['calstream-admin'],
+  'calstream-look-once': ['calstream-scheduler', 'calstream-admin'],
   'reader-of-somebody': ['calstream-reader'],
 }
 /** The operator fences the relays after a restore. */

@@ -160,7 +160,7 @@ describe('one connection', () => {
     [
       'disabled',
       `status = 'disabled'`,
-      { state: 'disabled', summary: /operator disabled/, next_step: /operator/ },
+      { state: 'disabled', summary: /operator paused/, next_step: /operator/ },
     ],
     [
       'first_sync',

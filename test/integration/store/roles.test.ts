@@ -54,6 +54,7 @@ const EXPECTED = {
     channel_notices: 'sud',
     dead_letters: 'siud',
     job_leases: 'siud',
+    repairs: 'siud',
     held_requests: 'sd',
     webhook_dedupe_keys: 'sd',
     relay_shards: 's',
