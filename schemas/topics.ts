@@ -52,7 +52,10 @@ export const REQUESTED_TOPIC = {
   microsoft: TOPICS.requestedMicrosoft,
 } as const
 
-/** Topics whose records ask for a sync, now or later: a record of theirs may come back at any time. */
+/**
+ * Topics whose records ask for a sync, now or later:
+ * a record of theirs may come back at any time.
+ */
 export const SYNC_REQUEST_TOPICS: readonly string[] = [
   ...Object.values(REQUESTED_TOPIC),
   TOPICS.retry30s,

@@ -46,8 +46,8 @@ const SEEN_WITHIN_SECONDS = 20
 const ANYBODY: Admission = { sync: 'on', providers: null, connections: null }
 
 /**
- * Asks for a repair, or with `dryRun` says how many it would be about. Throws UserError for a filter
- * that makes no sense or names no one, Failure `store/*`.
+ * Asks for a repair, or with `dryRun` says how many it would be about. Throws UserError for a
+ * filter that makes no sense or names no one, Failure `store/*`.
  */
 export async function repair(
   kind: RepairKind,

@@ -72,7 +72,10 @@ async function workBatch(
   return { step: isEnd ? 'over' : 'more', done: repaired.length }
 }
 
-/** A state was judged as if every gate were open; whom one keeps out is paused, not in that state. */
+/**
+ * A state was judged as if every gate were open;
+ * whom one keeps out is paused, not in that state.
+ */
 function isMeant({ gates }: RepairDeps, { filter }: Repair, match: RepairMatch): boolean {
   if (filter.state === undefined || match.status !== 'active') return true
   return gates.sync(match.providerId, match.connectionId).state === 'on'

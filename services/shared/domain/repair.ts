@@ -36,8 +36,8 @@ export interface RepairFilter {
 }
 
 /**
- * How many a second, when nobody says it. What rings is slow: each sync request becomes calls to a
- * vendor, and people's own changes come first. A pause is for a fire, so it is quick.
+ * How many a second, unless a person says it. What rings is slow: each sync request becomes calls
+ * to a vendor, and people's own changes come first. A pause is for a fire, so it is quick.
  */
 export const DEFAULT_RATES: Readonly<Record<RepairKind, number>> = {
   sync_now: 5,

@@ -252,9 +252,9 @@ export async function deleteLeftovers(db: Queryable): Promise<number> {
 
 /**
  * Marks channels that are not needed as stopping and returns those whose time to be stopped has
- * come: replaced for a minute by a younger open one of the same calendar, or of a calendar that is not
- * synced any more or a connection that has ended. Those of a paused connection ring on and end by
- * time: a pause is short, and 10 000 of them must cost no call.
+ * come: replaced for a minute by a younger open one of the same calendar, or of a calendar that is
+ * not synced any more or a connection that has ended. Those of a paused connection ring on and end
+ * with their time: a pause is short, and 10 000 of them must cost no call.
  */
 export async function takeUnneeded(db: Queryable, limit: number): Promise<readonly Channel[]> {
   const { rows } = await db.query<Channel>(

@@ -36,8 +36,8 @@ interface AccountToConnect {
 
 /**
  * Inserts or heals the connection of an account: active, dirty, without backoff or errors,
- * under a new epoch. An operator's pause outlasts it: then it is disabled. One that was connected under the address of the account, of now or of
- * before, is the same connection.
+ * under a new epoch. An operator's pause outlasts it: then it is disabled. One that was connected
+ * under the address of the account, of now or of before, is the same connection.
  */
 export async function upsertConnection(tx: Queryable, account: AccountToConnect): Promise<ConnectedAccount> {
   const known = await adoptKnown(tx, account)

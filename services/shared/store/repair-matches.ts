@@ -19,7 +19,7 @@ export interface RepairMatch {
 const EVERYBODY: Admission = { sync: 'on', providers: null, connections: null }
 
 /**
- * $5 kind, $6 after this id, $7 connection, $8 provider, $9 vendor, $10 state, $11 since. Whoever
+ * $5 kind, $6 after this id, $7 connection, $8 provider, $9 vendor, $10 state, $11 since. What
  * does not fit the kind is not meant: a parked connection is not synced, an active one not resumed.
  */
 const MATCHES = `with ${JUDGED},

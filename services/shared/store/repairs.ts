@@ -1,6 +1,6 @@
 // Repairs: rows that the scheduler works off. Invariants: what a batch does and how far the repair
-// has come are one transaction, so nothing is done twice and nothing left out, whoever dies; of two
-// schedulers one has the row; what has ended is never changed again and stays as the audit.
+// has come are one transaction, so nothing is done twice and nothing left out, whatever dies; of
+// two schedulers one has the row; what has ended is never changed again and stays as the audit.
 import type { Micros } from '#shared/domain/ids.ts'
 import type { RepairFilter, RepairKind, RepairState } from '#shared/domain/repair.ts'
 import type { Database, Queryable } from './database.ts'
@@ -140,6 +140,9 @@ export interface TakenRepair {
 
 /** No more than the work of so many seconds is done at once; $2 is the burst in seconds. */
 const WINDOW = `greatest($2::float8, 1 / rate_per_s) * interval '1 second'`
+/** Since when work is earned. A moment far ahead was written before the clock went back. */
+const EARNED_SINCE = `case when paced_at > clock.now + ${WINDOW} then clock.now - ${WINDOW}
+         else greatest(least(paced_at, clock.now), clock.now - ${WINDOW}) end`
 
 /**
  * Locks a running repair until the transaction ends, and says what is due: at most what the rate
@@ -153,7 +156,7 @@ export async function lockRepair(
 ): Promise<TakenRepair | null> {
   const { rows } = await tx.query<TakenRepair>(
     `select reached, to_micros(clock.now) as now,
-       floor(extract(epoch from clock.now - greatest(least(paced_at, clock.now), clock.now - ${WINDOW})) * rate_per_s
+       floor(extract(epoch from clock.now - ${EARNED_SINCE}) * rate_per_s
              -- What a float loses must not put off one that is due.
              + 0.001)::int as allowed
        from repairs, (select calstream_now() as now) clock where id = $1 and state = 'running' for update of repairs skip locked`,
@@ -183,8 +186,8 @@ export async function saveProgress(
     `update repairs
         set reached = coalesce($3, reached), done = done + $4, failed = failed + $5,
             last_error = coalesce($6, last_error), waits_for = null,
-            paced_at = greatest(least(paced_at, clock.now), clock.now - ${WINDOW})
-                       + ($4 + $5) / rate_per_s * interval '1 second',
+            paced_at = ${EARNED_SINCE}
+              + ($4 + $5) / rate_per_s * interval '1 second',
             worked_at = clock.now, state = case when $7 then 'done' else state end,
             ended_at = case when $7 then clock.now end
        from (select calstream_now() as now) clock where id = $1`,

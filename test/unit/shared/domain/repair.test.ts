@@ -1,4 +1,5 @@
-// To whom a repair is done: a filter that narrows nothing is refused, and so is what cannot be meant.
+// To whom a repair is done: a filter that narrows nothing is refused,
+// and so is what cannot be meant.
 import { describe, expect, test } from 'vitest'
 import {
   DEFAULT_RATES,
