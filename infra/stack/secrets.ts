@@ -13,6 +13,7 @@ import type { UnleashTokens } from './unleash.ts'
 export const DATABASE_ROLES = [
   'calstream_ingress',
   'calstream_sync',
+  'calstream_retry',
   'calstream_relay',
   'calstream_scheduler',
 ] as const
@@ -45,7 +46,8 @@ export function keptSecrets(folder: string): StackSecrets {
   const file = path.join(folder, FILE)
   const kept = readKept(file)
   const fresh = newSecrets()
-  const secrets = { ...fresh, ...kept, unleash: unleashTokens(kept.unleash, fresh.unleash) }
+  const rolePasswords = { ...fresh.rolePasswords, ...kept.rolePasswords }
+  const secrets = { ...fresh, ...kept, rolePasswords, unleash: unleashTokens(kept.unleash, fresh.unleash) }
   const text = JSON.stringify(secrets, null, 2)
   if (text !== JSON.stringify(kept, null, 2)) writeWhole(file, text)
   return secrets

@@ -71,7 +71,7 @@ const CHANNELS = ['CHANNEL_TOKEN_KEYS', 'PUBLIC_URL'] as const
 const NEEDS: Readonly<Record<ServiceName, readonly string[]>> = {
   ingress: [...KAFKA, ...GATES, ...VENDOR, ...CHANNELS, 'POSTGRES_URL', 'API_JWT_SECRET', 'INGRESS_PORT'],
   sync: [...KAFKA, ...GATES, ...VENDOR, 'POSTGRES_URL'],
-  retry: [...KAFKA, ...GATES],
+  retry: [...KAFKA, ...GATES, 'POSTGRES_URL'],
   relay: [...KAFKA, 'POSTGRES_URL'],
   scheduler: [...KAFKA, ...GATES, ...VENDOR, ...CHANNELS, 'POSTGRES_URL'],
 }
@@ -89,7 +89,7 @@ export interface StackEnvOptions {
  */
 export function stackEnv({ infrastructure, ports, secrets, rolePasswordsFile }: StackEnvOptions): StackEnv {
   const { postgres, kafka, registry, unleash, access } = infrastructure
-  const roleUrl = (role: 'ingress' | 'sync' | 'relay' | 'scheduler'): string =>
+  const roleUrl = (role: ServiceName): string =>
     postgres.url('calstream', {
       name: `calstream_${role}`,
       password: secrets.rolePasswords[`calstream_${role}`],
@@ -102,6 +102,7 @@ export function stackEnv({ infrastructure, ports, secrets, rolePasswordsFile }: 
     POSTGRES_URL: postgres.url('calstream'),
     POSTGRES_URL_INGRESS: roleUrl('ingress'),
     POSTGRES_URL_SYNC: roleUrl('sync'),
+    POSTGRES_URL_RETRY: roleUrl('retry'),
     POSTGRES_URL_RELAY: roleUrl('relay'),
     POSTGRES_URL_SCHEDULER: roleUrl('scheduler'),
     CALSTREAM_ROLE_PASSWORDS_FILE: rolePasswordsFile,

@@ -21,9 +21,11 @@ import { lookAtServices, type ServiceLook } from './look-at-services.ts'
 import { fetchWithin, look, lookWithin, seenOf, wordsOf, type Look } from './look.ts'
 import { consoleOf, kafkaOf, openDatabaseOf, registryOf } from './open.ts'
 import type { Output } from './output.ts'
-import { count, serviceFinding } from './status-report.ts'
+import { readBeats } from './read-beats.ts'
+import { type Beats, serviceStates } from './service-report.ts'
 import { describeGates, readToggles } from './toggles.ts'
 import { troubleKindOf, type TroubleKind } from './trouble-kind.ts'
+import { count } from './words.ts'
 
 interface Check {
   readonly name: string
@@ -65,11 +67,15 @@ const CONSOLE_REMEDY =
  */
 export async function runDoctor(env: NodeJS.ProcessEnv, output: Output, isRestored = false): Promise<void> {
   const looking = look(() => lookAtServices(env))
-  const usual = checksOf(env, async () => seenOf(await looking) ?? [])
+  const beating = lookWithin(() => readBeats(env))
+  const usual = checksOf(env, {
+    services: async () => seenOf(await looking) ?? [],
+    beats: async () => seenOf(await beating),
+  })
   const checks = isRestored ? [...usual, restoredCheck(env)] : usual
   const lines = [
     ...(await Promise.all(checks.map((check) => examine(check, env)))),
-    ...serviceLines(await looking),
+    ...serviceLines(await looking, await beating),
   ]
   const shown = lines.map(({ ok, ...line }) => ({ state: ok ? '✓' : '✗', ...line }))
   output.rows(output.isJson ? lines : shown)
@@ -107,18 +113,28 @@ async function examineFully(check: Check): Promise<Line> {
   }
 }
 
-/** A service whose place is not set is no fault, and no proof either. */
-function serviceLines(looked: Look<readonly ServiceLook[]>): readonly Line[] {
-  if ('problem' in looked)
-    return [{ ok: false, what: 'services', found: looked.problem, do: 'correct the setting named' }]
-  return looked.seen.map((service) => {
-    if (service.state === 'ready') return { ok: true, what: service.name, found: 'ready', do: '' }
-    const finding = serviceFinding(service)
-    return { ok: service.state === 'unknown', what: service.name, found: finding.found, do: finding.do }
+/**
+ * Where Postgres tells nothing of the processes, a service whose place is not set is no fault, and
+ * no proof either: the line of Postgres is red then.
+ */
+function serviceLines(looked: Look<readonly ServiceLook[]>, beats: Look<Beats>): readonly Line[] {
+  const wrong: readonly Line[] =
+    'problem' in looked
+      ? [{ ok: false, what: 'services', found: looked.problem, do: 'correct the setting named' }]
+      : []
+  const lines = serviceStates(seenOf(looked) ?? [], beats).map(({ name, state, found, do: remedy }) => {
+    return { ok: state === 'ready' || state === 'unknown', what: name, found, do: remedy }
   })
+  return [...wrong, ...lines]
 }
 
-function checksOf(env: NodeJS.ProcessEnv, services: () => Promise<readonly ServiceLook[]>): readonly Check[] {
+/** What the processes tell, looked at once for all checks. */
+interface Told {
+  readonly services: () => Promise<readonly ServiceLook[]>
+  readonly beats: () => Promise<Beats | null>
+}
+
+function checksOf(env: NodeJS.ProcessEnv, told: Told): readonly Check[] {
   const broker = 'start the broker or correct KAFKA_BROKERS'
   const registry = 'start the registry or correct SCHEMA_REGISTRY_URL'
   return [
@@ -149,18 +165,18 @@ function checksOf(env: NodeJS.ProcessEnv, services: () => Promise<readonly Servi
     {
       name: 'google',
       needs: 'GOOGLE_CLIENT_ID',
-      look: () => vendor(env, 'google', services),
+      look: () => vendor(env, 'google', told),
       remedy: 'check the network path to GOOGLE_API_URL',
     },
     {
       name: 'microsoft',
       needs: 'MICROSOFT_CLIENT_ID',
-      look: () => vendor(env, 'microsoft', services),
+      look: () => vendor(env, 'microsoft', told),
       remedy: 'check the network path to MICROSOFT_API_URL',
     },
     { name: 'public url', look: () => publicAddress(env), remedy: 'correct PUBLIC_URL' },
-    { name: 'keys', look: () => keys(services), remedy: 'compare the keys of all services' },
-    { name: 'clocks', look: () => clocks(env, services), remedy: 'set the clocks by NTP' },
+    { name: 'keys', look: () => keys(told.services), remedy: 'compare the keys of all services' },
+    { name: 'clocks', look: () => clocks(env, told.services), remedy: 'set the clocks by NTP' },
   ]
 }
 
@@ -249,33 +265,37 @@ export async function consolePassword(env: NodeJS.ProcessEnv): Promise<string> {
  * Without a token the right answer is 401: it shows that the API is there, and nothing about its
  * calls. Those tell themselves.
  */
-async function vendor(
-  env: NodeJS.ProcessEnv,
-  name: VendorName,
-  services: () => Promise<readonly ServiceLook[]>,
-): Promise<string> {
+async function vendor(env: NodeJS.ProcessEnv, name: VendorName, told: Told): Promise<string> {
   const config = readEnv(z.object(vendorsEnv), env)
   if (!createVendors(config).has(name)) return 'not configured, so not used'
   const url =
     name === 'google'
       ? new URL('/calendar/v3/users/me/calendarList', config.GOOGLE_API_URL)
       : new URL(`${config.MICROSOFT_API_URL}/v1.0/me/calendars`)
-  const [answer, failures, looked] = await Promise.all([
+  const [answer, failures, leftAlone] = await Promise.all([
     fetchWithin(url, { limitMs: LIMIT_MS }),
     lookWithin(async () => {
       await using database = openDatabaseOf(env)
       return countFailures(database)
     }),
-    services(),
+    vendorsLeftAlone(told),
   ])
   if (answer.status !== 401) throw new Error(`expected 401 without a token, got ${answer.status}`)
   await appAccepted(env, name)
   const failing = (seenOf(failures) ?? []).filter((one) => one.vendor === name)
   const failed = failing.map(({ code, connections }) => `${count(connections, 'connection')} with ${code}`)
-  const told = failed.length > 0 ? `; the last sync failed for ${failed.join(', ')}` : ''
-  if (looked.some(({ vendorsLeftAlone }) => vendorsLeftAlone.includes(name))) {
-    const found = `answers without a token, but its calls fail, so it is left alone for a while${told}`
+  const synced = failed.length > 0 ? `; the last sync failed for ${failed.join(', ')}` : ''
+  if (leftAlone.has(name)) {
+    const found = `answers without a token, but its calls fail, so it is left alone for a while${synced}`
     throw new Red(found, 'it is tried again automatically; look at its status page if it stays')
   }
-  return `answers${told}`
+  return `answers${synced}`
+}
+
+async function vendorsLeftAlone({ services, beats }: Told): Promise<ReadonlySet<string>> {
+  const live = ((await beats())?.instances ?? []).filter(({ isLive }) => isLive)
+  return new Set([
+    ...(await services()).flatMap((service) => service.vendorsLeftAlone),
+    ...live.flatMap(({ facts }) => facts.breakers.map(({ vendor }) => vendor)),
+  ])
 }

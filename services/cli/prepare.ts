@@ -61,7 +61,7 @@ function readPasswords(file: string): Record<string, string> {
 
 function badPasswords(what: string): UserError {
   const form =
-    '{"calstream_ingress": "…", "calstream_sync": "…", "calstream_relay": "…", "calstream_scheduler": "…"}'
+    '{"calstream_ingress": "…", "calstream_sync": "…", "calstream_retry": "…", "calstream_relay": "…", "calstream_scheduler": "…"}'
   return new UserError(
     `CALSTREAM_ROLE_PASSWORDS_FILE must hold a JSON object, role name → password: ${form}. It ${what}.`,
   )

@@ -1,13 +1,16 @@
 // What of an installation is not well, the worst first. Pure. Invariant: what could not be looked
 // at is not well: nothing is called healthy that was not seen.
 import { isoOf } from '#shared/domain/instant.ts'
-import { COUNTED_TO, type Backlog, type StateCount } from '#shared/store/status.ts'
+import type { Backlog, StateCount } from '#shared/store/status.ts'
 import type { GateLine } from './toggles.ts'
 import { problemOf, seenOf, type Look } from './look.ts'
 import type { ServiceLook } from './look-at-services.ts'
+import { type Beats, NOT_READY_REMEDY, serviceStates, type ServiceState } from './service-report.ts'
+import { count, counted, span } from './words.ts'
 
 export interface Facts {
   readonly services: Look<readonly ServiceLook[]>
+  readonly beats: Look<Beats>
   readonly gates: Look<readonly GateLine[]>
   readonly states: Look<readonly StateCount[]>
   readonly backlog: Look<Backlog>
@@ -33,18 +36,23 @@ const CALM = new Set(['in_sync', 'catching_up', 'first_sync', 'disconnected', 'u
 
 /** Empty when all of it was seen and is well. What others stand on comes first. */
 export function judge(facts: Facts): readonly Finding[] {
-  const { services, gates, states, backlog, lag } = facts
+  const { services, beats, gates, states, backlog, lag } = facts
+  const own = serviceStates(seenOf(services) ?? [], beats)
   return [
     ...databaseFindings(facts),
     ...('problem' in lag ? [{ what: 'kafka', found: lag.problem, do: KAFKA_REMEDY }] : []),
     ...('problem' in gates ? [gatesUnknown(gates.problem)] : []),
-    ...serviceFindings(services),
+    ...('problem' in services
+      ? [{ what: 'services', found: services.problem, do: 'correct the setting named' }]
+      : []),
+    ...beatFindings(facts),
+    ...serviceFindings(own),
     ...gateFindings(seenOf(gates) ?? []),
-    ...vendorFindings(seenOf(services) ?? []),
+    ...vendorFindings(seenOf(services) ?? [], seenOf(beats)),
     ...backlogFindings(seenOf(backlog)),
     ...lagFindings(seenOf(lag) ?? {}),
     ...connectionFindings(seenOf(states) ?? []),
-    ...(seenOf(services) ?? []).filter(({ state }) => state === 'unknown').map(serviceFinding),
+    ...own.filter(({ state }) => state === 'unknown').map(findingOf),
   ]
 }
 
@@ -57,58 +65,52 @@ function databaseFindings({ states, backlog }: Facts): readonly Finding[] {
   return [{ what: 'postgres', found: problem, do: remedy }]
 }
 
-function serviceFindings(look: Look<readonly ServiceLook[]>): readonly Finding[] {
-  if ('problem' in look) return [{ what: 'services', found: look.problem, do: 'correct the setting named' }]
-  const silent = look.seen.filter(({ state }) => state === 'silent')
-  // What all of them miss is said once.
-  const missing = new Map<string, string[]>()
-  for (const { name, state, problems } of look.seen) {
-    if (state !== 'not ready') continue
-    const found = problems.join('; ')
-    missing.set(found, [...(missing.get(found) ?? []), name])
-  }
+/** Silent ones first. What several miss is said once. */
+function serviceFindings(states: readonly ServiceState[]): readonly Finding[] {
+  const lacking = Map.groupBy(
+    states.filter(({ state }) => state === 'not ready'),
+    ({ lacks }) => lacks ?? '',
+  )
+  const rest = states.filter(({ state }) => !CALM_SERVICES.has(state))
   return [
-    ...silent.map(serviceFinding),
-    ...[...missing].map(([found, names]) => ({
-      what: names.join(', '),
+    ...rest.filter(({ state }) => state === 'silent').map(findingOf),
+    ...[...lacking].map(([found, group]) => ({
+      what: group.map(({ name }) => name).join(', '),
       found: `not ready: ${found}`,
       do: NOT_READY_REMEDY,
     })),
+    ...rest.filter(({ state }) => state !== 'silent').map(findingOf),
   ]
 }
 
-const NOT_READY_REMEDY = 'cure what it names; it continues automatically'
+/** Told in a place of their own, or nothing to tell. */
+const CALM_SERVICES: ReadonlySet<ServiceState['state']> = new Set(['ready', 'not ready', 'unknown'])
 
-function vendorFindings(services: readonly ServiceLook[]): readonly Finding[] {
-  const leftAlone = new Map<string, readonly string[]>()
-  for (const { name, vendorsLeftAlone } of services)
-    for (const vendor of vendorsLeftAlone) leftAlone.set(vendor, [...(leftAlone.get(vendor) ?? []), name])
+function findingOf({ name, found, do: remedy }: ServiceState): Finding {
+  return { what: name, found, do: remedy }
+}
+
+/** What cannot be read is not known to live; a Postgres that is away is told of by itself. */
+function beatFindings({ beats, states }: Facts): readonly Finding[] {
+  if (!('problem' in beats) || 'problem' in states) return []
+  const found = `whether their processes live is not known: ${beats.problem}`
+  return [
+    { what: 'services', found, do: 'calstream migrate, if tables are missing; calstream doctor says more' },
+  ]
+}
+
+function vendorFindings(services: readonly ServiceLook[], beats: Beats | null): readonly Finding[] {
+  const leftAlone = new Map<string, Set<string>>()
+  const note = (vendor: string, name: string) =>
+    leftAlone.set(vendor, (leftAlone.get(vendor) ?? new Set()).add(name))
+  for (const { name, vendorsLeftAlone } of services) for (const vendor of vendorsLeftAlone) note(vendor, name)
+  for (const { service, isLive, facts } of beats?.instances ?? [])
+    if (isLive) for (const { vendor } of facts.breakers) note(vendor, service)
   return [...leftAlone].map(([vendor, names]) => ({
     what: vendor,
-    found: `its calls fail; ${names.join(' and ')} ${names.length > 1 ? 'leave' : 'leaves'} it alone for a while`,
+    found: `its calls fail; ${[...names].join(' and ')} ${names.size > 1 ? 'leave' : 'leaves'} it alone for a while`,
     do: 'it is tried again automatically; look at its status page if it stays',
   }))
-}
-
-/** What stands still without a service. */
-const WITHOUT: Readonly<Record<ServiceLook['name'], string>> = {
-  ingress: 'notifications and apps are turned away',
-  sync: 'nothing is read from the vendors',
-  retry: 'what failed is tried again only by the sweep',
-  relay: 'changes wait in the outbox and are not published',
-  scheduler: 'nothing is reconciled, channels run out, and what a gate held is not rung',
-}
-
-export function serviceFinding({ name, state, problems }: ServiceLook): Finding {
-  const found = problems.join('; ')
-  if (state === 'silent')
-    return {
-      what: name,
-      found: `does not answer: ${found}; ${WITHOUT[name]}`,
-      do: `look at its log and restart ${name}`,
-    }
-  if (state === 'unknown') return { what: name, found: `not looked at: ${found}`, do: 'see .env.example' }
-  return { what: name, found: `not ready: ${found}`, do: NOT_READY_REMEDY }
 }
 
 function lagFindings(lag: Readonly<Record<string, number>>): readonly Finding[] {
@@ -205,19 +207,3 @@ export const WORST: readonly string[] = [
   'paused',
   'disabled',
 ]
-
-export function count(number: number, what: string): string {
-  return `${counted(number)} ${what}${number === 1 ? '' : 's'}`
-}
-
-export function counted(number: number): string {
-  const text = String(number).replaceAll(/\B(?=(?:\d{3})+$)/g, ' ')
-  return number >= COUNTED_TO ? `${text} or more` : text
-}
-
-/** Seconds as a person says them. */
-export function span(seconds: number): string {
-  if (seconds < 120) return `${Math.round(seconds)} s`
-  if (seconds < 7200) return `${Math.round(seconds / 60)} min`
-  return seconds < 172_800 ? `${Math.round(seconds / 3600)} h` : `${Math.round(seconds / 86_400)} days`
-}

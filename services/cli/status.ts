@@ -18,8 +18,11 @@ import { lookAtServices } from './look-at-services.ts'
 import { look, lookWithin, problemOf, seenOf, type Look } from './look.ts'
 import { kafkaOf, openDatabaseOf } from './open.ts'
 import type { Output } from './output.ts'
-import { count, counted, judge, span, WORST, type Facts, type Finding } from './status-report.ts'
+import { readBeats } from './read-beats.ts'
+import { ago, type Beats, serviceDocument, serviceStates } from './service-report.ts'
+import { judge, WORST, type Facts, type Finding } from './status-report.ts'
 import { admissionOf, describeGates, readToggles, syncGate, type Toggles } from './toggles.ts'
+import { count, counted, span } from './words.ts'
 
 /** How many connections in trouble are named. */
 const NAMED_MAX = 10
@@ -71,6 +74,7 @@ export async function showStatus(env: NodeJS.ProcessEnv, output: Output): Promis
 async function gather(env: NodeJS.ProcessEnv): Promise<Seen> {
   const toggling = lookWithin(() => readToggles(env))
   const services = look(() => lookAtServices(env))
+  const beats = lookWithin(() => readBeats(env))
   const lag = lookWithin(() => readLag(env))
   const rows = toggling.then((toggles) => readRows(env, seenOf(toggles)))
   const [toggles, { states, backlog, troubled }] = await Promise.all([toggling, rows])
@@ -79,7 +83,7 @@ async function gather(env: NodeJS.ProcessEnv): Promise<Seen> {
   const total = all.reduce((sum, { connections }) => sum + connections, 0)
   const worst = seenOf(troubled) ?? []
   return {
-    facts: { services: await services, gates, states, backlog, lag: await lag },
+    facts: { services: await services, beats: await beats, gates, states, backlog, lag: await lag },
     worst: worst.map((line) => nameOf(line, seenOf(toggles))),
     more: Math.max(0, total - worst.length),
   }
@@ -165,7 +169,7 @@ function nextTryOf({ backoffUntil, illCalendars, now }: ConnectionLine): string 
   return ahead.length === 0 ? null : isoOf(Math.min(...ahead))
 }
 
-function figuresOf({ services, gates, states, backlog, lag }: Facts): Record<string, unknown> {
+function figuresOf({ services, beats, gates, states, backlog, lag }: Facts): Record<string, unknown> {
   const rows = seenOf(backlog)
   return {
     connections: seenOf(states),
@@ -183,7 +187,7 @@ function figuresOf({ services, gates, states, backlog, lag }: Facts): Record<str
     calendars: rows?.calendars ?? null,
     events: rows?.events ?? null,
     open_channels: rows?.openChannels ?? null,
-    services: seenOf(services),
+    services: serviceDocument(serviceStates(seenOf(services) ?? [], beats), beats),
     gates: seenOf(gates)?.map(({ gate, state, isOpen }) => ({ gate, state, open: isOpen })) ?? null,
   }
 }
@@ -228,7 +232,7 @@ function linesOf(
   return [...lines, '', ...figureLines(facts)]
 }
 
-function figureLines({ services, gates, states, backlog, lag }: Facts): readonly string[] {
+function figureLines({ services, beats, gates, states, backlog, lag }: Facts): readonly string[] {
   const rows = seenOf(backlog)
   const list = (parts: readonly string[]): string => (parts.length === 0 ? 'none' : parts.join(', '))
   const byState = new Map<string, number>()
@@ -252,10 +256,22 @@ function figureLines({ services, gates, states, backlog, lag }: Facts): readonly
   lines.push(['behind', problemOf(lag) ?? `${list(behind)} records`])
   for (const { vendor, ...fresh } of freshnessOf(seenOf(states) ?? [], rows))
     lines.push([vendor, freshWords(fresh)])
-  const ready = (seenOf(services) ?? []).map(({ name, state }) => `${name} ${state}`)
+  const ready = serviceStates(seenOf(services) ?? [], beats).map(({ name, state }) => `${name} ${state}`)
   const said = (seenOf(gates) ?? []).map(({ gate, state }) => `${gateWords(gate)} ${state}`)
-  lines.push(['services', problemOf(services) ?? list(ready)], ['gates', problemOf(gates) ?? list(said)])
+  lines.push(['services', list(ready)], ...lastWork(seenOf(beats)), ['gates', problemOf(gates) ?? list(said)])
   return lines.map(([name, text]) => `${name.padEnd(12)} ${text}`)
+}
+
+/** When each service last did what it is there for, of those that told so. */
+function lastWork(beats: Beats | null): readonly [string, string][] {
+  if (beats === null) return []
+  const { instances, now } = beats
+  const latest = new Map<string, number>()
+  for (const { service, facts } of instances)
+    if (facts.lastProgressAt !== null)
+      latest.set(service, Math.max(latest.get(service) ?? 0, facts.lastProgressAt))
+  if (latest.size === 0) return []
+  return [['last work', [...latest].map(([name, at]) => `${name} ${ago(at, now)}`).join(', ')]]
 }
 
 function gateWords(gate: string): string {

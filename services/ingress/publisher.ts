@@ -35,6 +35,8 @@ export interface Publisher extends AsyncDisposable {
    * durable. One that fits no schema rejects.
    */
   ring(request: SyncRequest): Promise<Commitment>
+  /** When Kafka last took a request; null: not since the start. */
+  lastDurableAt(): Micros | null
 }
 
 interface PublisherDeps {
@@ -95,6 +97,8 @@ export function createPublisher(deps: PublisherDeps): Publisher {
     },
   })
 
+  let lastDurableAt: Micros | null = null
+
   async function publish(request: SyncRequest): Promise<Commitment> {
     step('ingress.before-publish')
     const record = recordOf(request)
@@ -102,7 +106,10 @@ export function createPublisher(deps: PublisherDeps): Publisher {
     const answer = commits.commit(record)
     metrics.ingressQueue.record(commits.depth())
     const commitment = await answer
-    if (commitment === 'durable') step('ingress.published')
+    if (commitment === 'durable') {
+      step('ingress.published')
+      lastDurableAt = deps.clock.now()
+    }
     metrics.ingressQueue.record(commits.depth())
     return commitment
   }
@@ -120,6 +127,7 @@ export function createPublisher(deps: PublisherDeps): Publisher {
   const coalescer = createCoalescer(publish)
   return {
     ring: (request) => coalescer.ring(request),
+    lastDurableAt: () => lastDurableAt,
     async [Symbol.asyncDispose]() {
       await coalescer[Symbol.asyncDispose]()
       await commits[Symbol.asyncDispose]()
@@ -139,7 +147,7 @@ interface Pending {
  * The rate before `publish`: publishes a request, or joins it to the next of its calendar. It holds
  * nothing but a timer for each calendar that is too fast. Rejects only as `publish` does.
  */
-export function createCoalescer(publish: Publisher['ring']): Publisher {
+export function createCoalescer(publish: Publisher['ring']): Omit<Publisher, 'lastDurableAt'> {
   // GCRA: when the requests so far are earned again, performance.now() ms.
   // In the order of the last request.
   const earnedAt = new Map<string, number>()

@@ -77,13 +77,14 @@ export async function startIngress(
 
   // Not Postgres: notifications do without it while their gates are open, and taking every instance
   // out of the balancer for a database outage would refuse them.
-  const adminPort = await service.admin({
+  const checks = {
     stopping: async () => (stopping || signal.aborted ? 'the ingress is stopping' : null),
     tables: service.checks.tables,
     gates: service.checks.gates,
     kafka: service.checks.kafka,
     registry: service.checks.registry,
-  })
+  }
+  const adminPort = await service.admin(checks, () => ({ lastProgressAt: publisher.lastDurableAt() }))
   service.defer(() => closeServer(app, FINISH_MAX_MS))
   await listen(app, { host: config.INGRESS_HOST, port: config.INGRESS_PORT })
   service.defer(() => {

@@ -1,5 +1,6 @@
 // What happens in a relay, as people and drills see it. Labels carry no ids.
 import type { Failure } from '#shared/domain/failure.ts'
+import type { Micros } from '#shared/domain/ids.ts'
 import type { Logger } from '#shared/process/log.ts'
 import { metrics } from '#shared/process/metrics.ts'
 import { step } from '#shared/process/step.ts'
@@ -9,6 +10,11 @@ import { outboxBacklog, type OutboxRow, type ShardLease } from '#shared/store/re
 
 /** Of a span; the rest of a batch is found by its messages' own traces. */
 const LINKS_MAX = 32
+
+/** When this relay published last; for its heartbeat. */
+export interface RelayProgress {
+  lastAt: Micros | null
+}
 
 interface Logs {
   readonly logger: Logger
@@ -34,9 +40,10 @@ export function publishSpan(batch: readonly OutboxRow[]): SpanOptions {
  * A change that was read since a cursor carries its time at the vendor in µs (ce_changedat); the
  * events of a first listing do not, since they were changed long before we were asked to look.
  */
-export function batchPublished(batch: readonly OutboxRow[]): void {
+export function batchPublished(batch: readonly OutboxRow[], progress: RelayProgress): void {
   step('relay.published')
   const nowMs = Date.now()
+  progress.lastAt = nowMs * 1000
   metrics.outboxPublished.add(batch.length)
   for (const row of batch) {
     metrics.outboxDelaySeconds.record(Math.max(0, nowMs - row.createdAt / 1000) / 1000)

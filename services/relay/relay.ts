@@ -11,7 +11,7 @@ import type { Logger } from '#shared/process/log.ts'
 import type { Queryable } from '#shared/store/database.ts'
 import { inSpan } from '#shared/process/telemetry.ts'
 import { deleteOutbox, holdsShard, readOutbox, type OutboxRow, type ShardLease } from '#shared/store/relay.ts'
-import { batchPublished, publishSpan, recordRefused } from './observe.ts'
+import { batchPublished, publishSpan, recordRefused, type RelayProgress } from './observe.ts'
 import { REFUSALS_MAX, refusedRecord } from './refused.ts'
 import { settleBatch } from './settle-batch.ts'
 import { wholePairs } from './whole-pairs.ts'
@@ -28,6 +28,7 @@ export interface RelayDeps {
   /** From then on the broker refuses the producer that published for the shard before. */
   readonly openProducer: (shard: number) => Promise<TransactionalProducer>
   readonly logger: Logger
+  readonly progress: RelayProgress
 }
 
 /** What one relay knows about a shard that it holds. */
@@ -123,7 +124,7 @@ async function publishBatch(
     narrow(deps, shard, batch, failure)
     return 'refused'
   }
-  batchPublished(batch)
+  batchPublished(batch, deps.progress)
   shard.published = batch.map((row) => row.id)
   shard.rowsMax = Math.min(ROWS_MAX, shard.rowsMax * 2)
   shard.refused = null

@@ -5,7 +5,7 @@ import { openCommitWatch, openTransactionalProducer } from '#shared/kafka/open.t
 import { leaseOwner } from '#shared/process/identity.ts'
 import { firstProblem } from '#shared/process/loop.ts'
 import type { RelayConfig } from './config.ts'
-import { measureBacklog } from './observe.ts'
+import { measureBacklog, type RelayProgress } from './observe.ts'
 import { ShardLoops } from './shard-loops.ts'
 import { Shards } from './shards.ts'
 
@@ -29,10 +29,12 @@ export async function startRelay(
   const owner = leaseOwner()
   // Disposed of after the loops, whose last batches it still answers.
   const watch = service.use(openCommitWatch(kafka))
+  const progress: RelayProgress = { lastAt: null }
   const loops = new ShardLoops({
     db,
     owner,
     logger,
+    progress,
     openProducer: (shard) =>
       openTransactionalProducer(
         { ...kafka, transactionalId: transactionalIdOf(shard), timeoutMs: TRANSACTION_TIMEOUT_MS, watch },
@@ -53,10 +55,14 @@ export async function startRelay(
     await measureBacklog(db, loops.shards)
     return BACKLOG_EVERY_MS
   })
-  const adminPort = await service.admin({
+  const checks = {
     postgres: async () => firstProblem([leases, looks]),
     tables: service.checks.tables,
     kafka: service.checks.kafka,
-  })
+  }
+  const adminPort = await service.admin(checks, () => ({
+    shards: loops.shards,
+    lastProgressAt: progress.lastAt,
+  }))
   return service.running({ adminPort })
 }

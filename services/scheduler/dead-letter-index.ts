@@ -4,7 +4,13 @@
 import { GROUPS, TOPICS } from '#schemas/topics.ts'
 import { connectionId, isUuid, type VendorName } from '#shared/domain/ids.ts'
 import type { InboundRecord } from '#shared/kafka/broker.ts'
-import { type IntakeDeps, type OpenConsumer, openIntake, type Receipt } from '#shared/kafka/intake.ts'
+import {
+  type Intake,
+  type IntakeDeps,
+  type OpenConsumer,
+  openIntake,
+  type Receipt,
+} from '#shared/kafka/intake.ts'
 import { startLoop } from '#shared/process/loop.ts'
 import { writeApart } from '#shared/process/put-aside.ts'
 import type { Queryable } from '#shared/store/database.ts'
@@ -24,7 +30,7 @@ interface Letter {
 export function openDeadLetterIndex(
   open: OpenConsumer,
   deps: IntakeDeps & { readonly db: Queryable },
-): AsyncDisposable & { readonly crashed: Promise<unknown> } {
+): AsyncDisposable & Pick<Intake, 'crashed' | 'facts'> {
   const { db, logger } = deps
   let waiting: Letter[] = []
   const intake = openIntake<DeadLetterEntry>(open, {
@@ -58,6 +64,7 @@ export function openDeadLetterIndex(
   const loop = startLoop('the dead-letter index', write, logger)
   return {
     crashed: intake.crashed,
+    facts: () => intake.facts(),
     async [Symbol.asyncDispose]() {
       await loop[Symbol.asyncDispose]()
       await intake[Symbol.asyncDispose]()

@@ -8,7 +8,7 @@ import type { SchedulerConfig } from './config.ts'
 import { openDeadLetterIndex } from './dead-letter-index.ts'
 import { openJobDeps } from './deps.ts'
 import { jobsOf, OBSERVE } from './job-list.ts'
-import { startJob } from './jobs.ts'
+import { jobFacts, startJob } from './jobs.ts'
 
 interface SchedulerOverrides extends Overrides {
   /** `runJobs` alone runs jobs. For tests that move the clock. */
@@ -40,7 +40,12 @@ export async function startScheduler(
   const loops = overrides.onDemand ? [] : jobs.map((job) => startJob(deps, owner, job))
   // Side by side: with Postgres away each would wait for it.
   service.defer(async () => void (await Promise.all(loops.map((loop) => loop[Symbol.asyncDispose]()))))
-  const adminPort = await service.admin({ ...service.checks, jobs: async () => firstProblem(loops) })
+  const checks = { ...service.checks, jobs: async () => firstProblem(loops) }
+  const adminPort = await service.admin(checks, () => ({
+    ...index.facts(),
+    ...jobFacts(loops),
+    breakers: deps.mailboxes.openBreakers(),
+  }))
   return service.running({
     adminPort,
     crashed: index.crashed,

@@ -1,7 +1,9 @@
 // The sync's wiring: sync requests come in through the intake, wait in lanes, and are worked by
 // units. Stopping runs upwards: nothing more is read, running units hand over, offsets are
 // committed, the group is left, and then all else is closed.
+import { REQUESTED_TOPIC } from '#schemas/topics.ts'
 import { openService } from '#shared/boot/open-service.ts'
+import type { Micros } from '#shared/domain/ids.ts'
 import { firstProblem } from '#shared/process/loop.ts'
 import { openBackfillShare } from './backfill-share.ts'
 import { laneLimits, type SyncConfig } from './config.ts'
@@ -31,11 +33,15 @@ export async function startSync(
   await using service = openService('sync', config, signal)
   const { logger } = service
   const deps = await openUnitDeps(service, overrides)
+  let lastProgressAt: Micros | null = null
   const producer = await service.producer()
   const lanes: Lanes<QueuedRequest> = service.use(
     createLanes<QueuedRequest>({
       run: (requests, permit) => runUnit(deps, requests, permit),
-      completed: (requests) => requests.forEach(({ receipt }) => receipt.done()),
+      completed(requests) {
+        lastProgressAt = deps.clock.now()
+        for (const { receipt } of requests) receipt.done()
+      },
       blocked: () => outage.begin(),
       acknowledgedAt: () => intake.lastAcknowledgedAt(),
       limits: laneLimits(config),
@@ -45,14 +51,21 @@ export async function startSync(
   const suspend = (isAway: boolean) => intake.suspend(isAway)
   const outage = service.use(watchOutage({ db: deps.db, suspend, resume: () => lanes.resume(), logger }))
   const intake = service.use(openSyncRequests(service.consumer, { ...deps, producer, lanes }))
-  const adminPort = await service.admin({
+  const counts = service.partitionCounts(Object.values(REQUESTED_TOPIC))
+  const checks = {
     kafka: service.checks.kafka,
     postgres: () => deps.db.query('select 1').then(() => null),
     tables: service.checks.tables,
     gates: service.checks.gates,
     registry: service.checks.registry,
     work: async () => firstProblem([outage, intake]),
-  })
+  }
+  const adminPort = await service.admin(checks, () => ({
+    ...intake.facts(),
+    partitionCounts: counts(),
+    breakers: deps.mailboxes.openBreakers(),
+    lastProgressAt,
+  }))
   service.defer(async () => {
     suspend(true)
     await lanes.drain(DRAIN_MS)

@@ -154,7 +154,7 @@ function environmentOf(
   },
 ): StackEnv {
   const { ports, secrets, database } = own
-  const role = (name: 'ingress' | 'sync' | 'relay' | 'scheduler') =>
+  const role = (name: 'ingress' | 'sync' | 'retry' | 'relay' | 'scheduler') =>
     urlOf(stack, database, `calstream_${name}`)
   return {
     KAFKA_BROKERS: stack.brokers,
@@ -162,6 +162,7 @@ function environmentOf(
     SCHEMA_REGISTRY_URL: stack.registryUrl,
     POSTGRES_URL_INGRESS: role('ingress'),
     POSTGRES_URL_SYNC: role('sync'),
+    POSTGRES_URL_RETRY: role('retry'),
     POSTGRES_URL_RELAY: role('relay'),
     POSTGRES_URL_SCHEDULER: role('scheduler'),
     UNLEASH_URL: stack.unleash.url,

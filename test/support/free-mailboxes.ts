@@ -9,7 +9,10 @@ import { sendAtOnce, type Vendor } from '#shared/vendors/vendor.ts'
 export const OPEN_DOOR: Tokens = { of: async () => 'access-token', invalidate: () => undefined }
 
 /** Lets every call out at once. */
-export const NO_LIMITS: Guard = { run: (_caller, _signal, method) => method(sendAtOnce) }
+export const NO_LIMITS: Guard = {
+  run: (_caller, _signal, method) => method(sendAtOnce),
+  openBreakers: () => [],
+}
 
 /** A budget that is never spent, and no cool-downs. */
 export const NEVER_SPENT: BudgetStore = {

@@ -39,7 +39,9 @@ export interface WorldOptions {
   readonly label: string
   /** Instead of the shared ones, for files that stop them. */
   readonly brokers?: string
-  readonly databaseUrl?: (role?: `calstream_${'ingress' | 'sync' | 'relay' | 'scheduler'}`) => string
+  readonly databaseUrl?: (
+    role?: `calstream_${'ingress' | 'sync' | 'retry' | 'relay' | 'scheduler'}`,
+  ) => string
   readonly simulator?: { readonly latencyMs?: number; readonly seed?: string }
   /** More settings for every service. */
   readonly env?: Readonly<Record<string, string>>
@@ -245,6 +247,7 @@ export async function openPlace(
     POSTGRES_URL: url(),
     POSTGRES_URL_INGRESS: url('calstream_ingress'),
     POSTGRES_URL_SYNC: url('calstream_sync'),
+    POSTGRES_URL_RETRY: url('calstream_retry'),
     POSTGRES_URL_RELAY: url('calstream_relay'),
     POSTGRES_URL_SCHEDULER: url('calstream_scheduler'),
     UNLEASH_URL: stack.unleash.url,

@@ -1,11 +1,12 @@
 // The one opening of a process. A service opens what it needs, in its own order. What was opened
 // last is closed first, also when the start fails in the middle.
 // Invariant: a room is loaded only by a process that opens something of it. A relay does not pay
-// in memory for the flag client, nor retry for the database driver.
+// in memory for the flag client.
 import type { z } from 'zod'
 import type { SchemaTopic } from '#schemas/topics.ts'
 import type { Gates } from '#shared/domain/gates.ts'
-import { type Check, startAdmin } from '#shared/process/admin.ts'
+import type { InstanceFacts } from '#shared/domain/service-instances.ts'
+import { type Check, readinessOf, startAdmin } from '#shared/process/admin.ts'
 import type { Clock } from '#shared/process/clock.ts'
 import { keyMarks } from '#shared/process/keyring.ts'
 import { createLogger, type Logger } from '#shared/process/log.ts'
@@ -18,24 +19,27 @@ import type { Producer } from '#shared/kafka/broker.ts'
 import type { KafkaConfig } from '#shared/kafka/client.ts'
 import type { OpenConsumer } from '#shared/kafka/intake.ts'
 import type { Codec } from '#shared/kafka/codec.ts'
-import { kafkaRoundTrip, openConsumer, openProducer } from '#shared/kafka/open.ts'
+import { kafkaRoundTrip, openConsumer, openProducer, partitionCounts } from '#shared/kafka/open.ts'
 import { kafkaConfigOf, type kafkaEnv, registryConfigOf, type registryEnv } from '#shared/kafka/settings.ts'
 import type { unleashEnv } from '#shared/gates/settings.ts'
 import type { LiveGates } from '#shared/gates/unleash.ts'
 import type { Database } from '#shared/store/database.ts'
 import type { credentialsEnv, postgresEnv } from '#shared/store/settings.ts'
 import type { channelEnv } from '#shared/vendors/settings.ts'
+import { type Heartbeat, startHeartbeat } from './heartbeat.ts'
 
 type Settings<Env extends z.ZodRawShape> = z.output<z.ZodObject<Env>>
 
 /** What every service reads. */
-export type CommonConfig = Settings<typeof kafkaEnv & typeof adminEnv>
+export type CommonConfig = Settings<typeof kafkaEnv & typeof adminEnv & typeof postgresEnv>
 type WithGates = CommonConfig & Settings<typeof unleashEnv>
 type WithRegistry = CommonConfig & Settings<typeof registryEnv>
-type WithDatabase = CommonConfig & Settings<typeof postgresEnv>
 
 /** Below the 2 s in which /readyz answers. */
 const TABLES_MAX_MS = 1_000
+
+/** Topics get more partitions once in years. */
+const COUNT_EVERY_MS = 60_000
 
 /** What a test gives instead of the real thing. */
 export interface Overrides {
@@ -109,7 +113,7 @@ export class Opening<Config extends CommonConfig> implements AsyncDisposable {
   }
 
   /** A pool of at most `poolMax` connections, which are made when they are needed. */
-  async database(this: Opening<WithDatabase>, poolMax: number): Promise<Database> {
+  async database(poolMax: number): Promise<Database> {
     const { openDatabase } = await import('#shared/store/database.ts')
     const { databaseUrlOf } = await import('#shared/store/settings.ts')
     const options = { url: databaseUrlOf(this.config), applicationName: this.#fullName, poolMax }
@@ -149,6 +153,16 @@ export class Opening<Config extends CommonConfig> implements AsyncDisposable {
     return this.use(startLoop(name, work, this.logger))
   }
 
+  /** How many partitions these topics have, by a look a minute; empty before the first answer. */
+  partitionCounts(topics: readonly string[]): () => Readonly<Record<string, number>> {
+    let counts: Readonly<Record<string, number>> = {}
+    this.loop('the look for partitions', async () => {
+      counts = await partitionCounts(this.kafka, topics)
+      return COUNT_EVERY_MS
+    })
+    return () => counts
+  }
+
   [Symbol.asyncDispose](): Promise<void> {
     return this.#opened.disposeAsync()
   }
@@ -159,20 +173,31 @@ export class Opening<Config extends CommonConfig> implements AsyncDisposable {
   }
 }
 
-/** The same with what belongs to a process of its own: telemetry and the admin port. */
+/** The same with what belongs to a process of its own: telemetry, heartbeat and the admin port. */
 class ServiceOpening<Config extends CommonConfig> extends Opening<Config> {
   readonly #telemetry: Telemetry
+  readonly #heartbeat: Heartbeat
 
   constructor(name: string, config: Config, signal: AbortSignal) {
     super(name, config, signal)
     this.#telemetry = this.use(startTelemetry({ service: name, logger: this.logger }))
+    // Closed last but for that: a process that drains still lives.
+    this.#heartbeat = this.use(startHeartbeat(name, config, this.logger))
     tellKeys(config)
   }
 
-  /** Opens the admin port. @returns its number. Throws when it is taken. */
-  async admin(checks: Readonly<Record<string, Check>>): Promise<number> {
+  /**
+   * Opens the admin port. From now on the heartbeat tells what the checks say, and `facts`.
+   * @returns its number. Throws when it is taken.
+   */
+  async admin(
+    checks: Readonly<Record<string, Check>>,
+    facts: () => Partial<InstanceFacts> = () => ({}),
+  ): Promise<number> {
     const { ADMIN_PORT: port, ADMIN_HOST: host } = this.config
-    const options = { port, host, checks, telemetry: this.#telemetry, logger: this.logger }
+    const readiness = readinessOf(checks)
+    this.#heartbeat.tell(readiness, facts)
+    const options = { port, host, readiness, telemetry: this.#telemetry, logger: this.logger }
     return this.use(await startAdmin(options)).port
   }
 

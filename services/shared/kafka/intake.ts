@@ -4,6 +4,8 @@
 // registry or broker is no fault of a record, so it pauses and waits; once a partition was lost,
 // what is said of its records counts for nothing, also when it comes back.
 import { performance } from 'node:perf_hooks'
+import type { Micros } from '#shared/domain/ids.ts'
+import type { BlockedRecord, OwnedPartition } from '#shared/domain/service-instances.ts'
 import type { Clock } from '#shared/process/clock.ts'
 import { type Step, step } from '#shared/process/step.ts'
 import type { Logger } from '#shared/process/log.ts'
@@ -77,6 +79,12 @@ export interface IntakeOptions<M> extends IntakeDeps, Omit<ConsumerOptions, 'han
 /** Opens the consumer of these handlers; it calls none of them before it has returned. */
 export type OpenConsumer = (options: ConsumerOptions) => Consumer
 
+/** What an intake has in hand, for the heartbeat. */
+export interface IntakeFacts {
+  readonly partitions: readonly OwnedPartition[]
+  readonly blocked: readonly BlockedRecord[]
+}
+
 /** Disposed of, it takes nothing more, commits what is done and leaves the group. */
 export interface Intake extends AsyncDisposable {
   /** While nothing can be done, nothing more is read. */
@@ -85,6 +93,7 @@ export interface Intake extends AsyncDisposable {
   lastAcknowledgedAt(): number
   /** Why it does not continue; null while it works. For readiness. */
   problem(): string | null
+  facts(): IntakeFacts
   /** Settles when the consumer died for good. */
   readonly crashed: Promise<unknown>
 }
@@ -101,7 +110,7 @@ const ROUND_MS = 50
 /** Opens a consumer, reads what it receives and commits what is done. Returns at once. */
 export function openIntake<M>(open: OpenConsumer, options: IntakeOptions<M>): Intake {
   const { owner, logger } = options
-  const { consumer, crashed, round, commit, suspend } = createIntake(open, options)
+  const { consumer, crashed, round, commit, suspend, facts } = createIntake(open, options)
   const commits = startLoop(
     `${owner} commit`,
     async () => {
@@ -115,6 +124,7 @@ export function openIntake<M>(open: OpenConsumer, options: IntakeOptions<M>): In
   return {
     suspend,
     crashed,
+    facts,
     lastAcknowledgedAt: () => consumer.lastAcknowledgedAt(),
     problem: () => commits.problem() ?? rounds.problem(),
     async [Symbol.asyncDispose]() {
@@ -139,6 +149,7 @@ export function createIntake<M>(open: OpenConsumer, options: IntakeOptions<M>) {
   const crash = Promise.withResolvers<unknown>()
   let queue: Received[] = []
   let arrival = Promise.withResolvers<void>()
+  let blocked: BlockedRecord | null = null
 
   /** Waits for records and hands them over. Throws Failure while registry or Kafka are away. */
   async function round(signal: AbortSignal): Promise<number> {
@@ -148,12 +159,14 @@ export function createIntake<M>(open: OpenConsumer, options: IntakeOptions<M>) {
       while (queue.length > 0 && performance.now() < endAt) {
         const first = queue[0]!
         await take(options, first)
+        blocked = null
         // A rebalance may have emptied the queue meanwhile.
         if (queue[0] === first) queue.shift()
       }
       pauses.isTroubled = false
     } catch (error) {
       pauses.isTroubled = true
+      blocked = blockedBy(queue[0], { error, before: blocked, at: options.clock.now() })
       throw error
     } finally {
       pauses.apply()
@@ -197,8 +210,33 @@ export function createIntake<M>(open: OpenConsumer, options: IntakeOptions<M>) {
   const { groupId, topics, isolation, capacity } = options
   const handlers = { assigned, received, crashed: crash.resolve }
   const consumer = open({ groupId, topics, isolation, handlers })
+  const facts = () => factsOf(consumer, queue[0], blocked)
   const pauses = createPauses({ consumer, ledger, capacity, waiting: () => queue.length })
-  return { consumer, crashed: crash.promise, round, commit, suspend }
+  return { consumer, crashed: crash.promise, round, commit, suspend, facts }
+}
+
+function factsOf(
+  consumer: Pick<Consumer, 'owned'>,
+  first: Received | undefined,
+  blocked: BlockedRecord | null,
+): IntakeFacts {
+  const partitions = consumer.owned().map(({ topic, partition }) => ({ topic, partition }))
+  // Nothing waits behind a record whose partition went away.
+  return { partitions, blocked: blocked !== null && first?.receipt.isOurs() === true ? [blocked] : [] }
+}
+
+/** The record that could not be taken, since the first time that it could not. */
+function blockedBy(
+  first: Received | undefined,
+  now: { readonly error: unknown; readonly before: BlockedRecord | null; readonly at: Micros },
+): BlockedRecord | null {
+  if (first === undefined) return null
+  const { topic, partition, offset } = first.record
+  const place = { topic, partition, offset: String(offset) }
+  const { error, before } = now
+  const isSame = before !== null && nameOf(before) === nameOf(place) && before.offset === place.offset
+  const problem = error instanceof Error ? error.message : String(error)
+  return { ...place, since: isSame ? before.since : now.at, problem }
 }
 
 /** One record to its worker, or into the dead-letter topic. */

@@ -98,6 +98,29 @@ export async function groupLag(
   }
 }
 
+/** How many partitions each of these topics has. Throws Failure `kafka/unavailable`. */
+export async function partitionCounts(
+  config: KafkaConfig,
+  topics: readonly string[],
+): Promise<Readonly<Record<string, number>>> {
+  const admin = createClient(config, { retries: 0 }, null).admin()
+  const names = topics.map((topic) => config.prefix + topic)
+  try {
+    const found = await settledWithin(
+      admin.connect().then(() => admin.fetchTopicMetadata({ topics: names })),
+      ROUND_TRIP_TIMEOUT_MS,
+      'answer',
+    )
+    return Object.fromEntries(
+      found.topics.map(({ name, partitions }) => [name.slice(config.prefix.length), partitions.length]),
+    )
+  } catch (error) {
+    throw kafkaFailure(error)
+  } finally {
+    void admin.disconnect().catch(() => {})
+  }
+}
+
 async function readLag(
   admin: ReturnType<ReturnType<typeof createClient>['admin']>,
   prefix: string,

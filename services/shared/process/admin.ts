@@ -12,12 +12,15 @@ import { VERSION } from './version.ts'
 /** null when the dependency works, otherwise what is wrong with it. */
 export type Check = () => Promise<string | null>
 
+/** What each check says at this moment: null where it is well. */
+export type Readiness = () => Promise<ReadonlyMap<string, string | null>>
+
 interface AdminOptions {
   /** 0 takes a free one. */
   readonly port: number
   /** Loopback unless named: metrics and readiness show the inside. */
   readonly host?: string | undefined
-  readonly checks: Readonly<Record<string, Check>>
+  readonly readiness: Readiness
   readonly telemetry: Pick<Telemetry, 'scrape'>
   readonly logger: Logger
 }
@@ -29,7 +32,6 @@ const REQUEST_MAX_MS = 5_000
 export async function startAdmin(
   options: AdminOptions,
 ): Promise<AsyncDisposable & { readonly port: number }> {
-  const checks = Object.entries(options.checks).map(([name, check]) => ({ name, check: shared(check) }))
   const server = createServer(
     { requestTimeout: REQUEST_MAX_MS, headersTimeout: REQUEST_MAX_MS },
     (request, response) => {
@@ -45,7 +47,7 @@ export async function startAdmin(
   const routes: Readonly<Record<string, (response: ServerResponse) => Promise<void>>> = {
     '/livez': async (response) => send(response, 200, { status: 'alive' }),
     '/readyz': async (response) => {
-      const results = await Promise.all(checks.map(async ({ name, check }) => [name, await check()] as const))
+      const results = [...(await options.readiness())]
       const ready = results.every(([, problem]) => problem === null)
       const dependencies = Object.fromEntries(results.map(([name, problem]) => [name, problem ?? 'ok']))
       const status = ready ? 'ready' : 'not ready'
@@ -59,6 +61,13 @@ export async function startAdmin(
   await listen(server, options)
   const { port } = server.address() as AddressInfo
   return { port, [Symbol.asyncDispose]: () => close(server) }
+}
+
+/** Runs the checks side by side, each for at most CHECK_MAX_MS. Askers share a running check. */
+export function readinessOf(checks: Readonly<Record<string, Check>>): Readiness {
+  const all = Object.entries(checks).map(([name, check]) => ({ name, check: shared(check) }))
+  return async () =>
+    new Map(await Promise.all(all.map(async ({ name, check }) => [name, await check()] as const)))
 }
 
 /** A check that joins the running one, answers within CHECK_MAX_MS and never rejects. */

@@ -1,6 +1,7 @@
 // The relay's view of the outbox and of the shard leases. The relay role reads and deletes
 // messages and cannot change one. Leases live on the unshifted clock_timestamp(): their
 // holders measure real seconds.
+import type { Micros } from '#shared/domain/ids.ts'
 import type { OutboxMessage } from '#shared/messages/message.ts'
 import type { Database, Queryable } from './database.ts'
 
@@ -124,6 +125,18 @@ export async function takeShards(
      from free where free.shard = taken.shard
      returning taken.shard, taken.epoch, free.owner as "previousOwner"`,
     [owner, count, leaseMs],
+  )
+  return rows
+}
+
+/** The shards that no relay holds, with the moment at which the last lease ran out, if one did. */
+export async function unrelayedShards(
+  db: Queryable,
+): Promise<readonly { readonly shard: number; readonly since: Micros | null }[]> {
+  const { rows } = await db.query<{ shard: number; since: Micros | null }>(
+    `select shard, case when isfinite(leased_until) then to_micros(leased_until) end as since
+       from relay_shards where owner is null or leased_until < clock_timestamp()
+      order by leased_until, shard`,
   )
   return rows
 }

@@ -3,6 +3,7 @@
 // connection, never from the token; every call passes the guard of its vendor.
 import { Failure } from '#shared/domain/failure.ts'
 import type { ConnectionId, VendorName } from '#shared/domain/ids.ts'
+import type { OpenBreaker } from '#shared/domain/service-instances.ts'
 import type { Caller, Quota, Priority } from './limits/budget.ts'
 import { createGuard, type Guard, type GuardDeps } from './limits/guard.ts'
 import type { Vendors } from './index.ts'
@@ -19,6 +20,8 @@ export type Attempt<S> = <T>(send: () => Promise<T>) => Promise<T | S>
 export interface Mailboxes {
   /** Those that the service is configured for. */
   readonly vendors: ReadonlySet<VendorName>
+  /** Vendors that this process leaves alone at the moment. */
+  openBreakers(): readonly OpenBreaker[]
   /** Throws Failure `internal/defect` for a vendor that is not configured. */
   of<S = never>(
     connection: { readonly connectionId: ConnectionId; readonly vendor: VendorName },
@@ -65,6 +68,7 @@ export function createMailboxes(parts: readonly MailboxParts[]): Mailboxes {
   const byName = new Map(parts.map((part) => [part.vendor.name, part]))
   return {
     vendors: new Set(byName.keys()),
+    openBreakers: () => parts.flatMap(({ guard }) => guard.openBreakers()),
     of({ vendor, connectionId }, attempt = (send) => send()) {
       const part = byName.get(vendor)
       if (part) return new Mailbox(part, connectionId, attempt)

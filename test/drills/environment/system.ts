@@ -352,7 +352,7 @@ function environmentOf(
   more: Readonly<Record<string, string>>,
 ): StackEnv {
   const through = (url: string, port: number) => Object.assign(new URL(url), { port: String(port) }).href
-  const role = (name: 'ingress' | 'sync' | 'relay' | 'scheduler') =>
+  const role = (name: 'ingress' | 'sync' | 'retry' | 'relay' | 'scheduler') =>
     through(
       postgres.url(database, {
         name: `calstream_${name}`,
@@ -367,6 +367,7 @@ function environmentOf(
     SCHEMA_REGISTRY_URL: through(registry.url, shared.registry.port),
     POSTGRES_URL_INGRESS: role('ingress'),
     POSTGRES_URL_SYNC: role('sync'),
+    POSTGRES_URL_RETRY: role('retry'),
     POSTGRES_URL_RELAY: role('relay'),
     POSTGRES_URL_SCHEDULER: role('scheduler'),
     UNLEASH_URL: through(unleash.url, shared.unleash.port),

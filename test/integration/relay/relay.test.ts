@@ -50,6 +50,7 @@ function relayIn(
   )
   const kafka = { brokers: world.kafka.brokers.split(','), prefix: world.kafka.prefix, clientId: owner }
   const deps: RelayDeps = {
+    progress: { lastAt: null },
     db,
     owner,
     logger: quiet,

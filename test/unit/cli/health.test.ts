@@ -4,7 +4,7 @@ import { once } from 'node:events'
 import { type AddressInfo, createServer } from 'node:net'
 import path from 'node:path'
 import { describe, expect, test } from 'vitest'
-import { type Check, startAdmin } from '#shared/process/admin.ts'
+import { type Check, readinessOf, startAdmin } from '#shared/process/admin.ts'
 import { createLogger } from '#shared/process/log.ts'
 import { healthOf } from '../../../services/cli/health.ts'
 
@@ -12,7 +12,8 @@ const CLI = path.resolve(import.meta.dirname, '../../../services/cli')
 const logger = createLogger({ service: 'test', level: 'silent' })
 const telemetry = { scrape: async () => '' }
 
-const admin = (checks: Readonly<Record<string, Check>>) => startAdmin({ port: 0, checks, telemetry, logger })
+const admin = (checks: Readonly<Record<string, Check>>) =>
+  startAdmin({ port: 0, readiness: readinessOf(checks), telemetry, logger })
 const well: Readonly<Record<string, Check>> = { kafka: async () => null }
 const ill: Readonly<Record<string, Check>> = { ...well, postgres: async () => 'Postgres cannot be reached' }
 

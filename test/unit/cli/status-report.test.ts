@@ -2,14 +2,9 @@
 // trouble alone is enough against it.
 import { describe, expect, test } from 'vitest'
 import type { ServiceLook } from '../../../services/cli/look-at-services.ts'
-import {
-  counted,
-  judge,
-  LAG_MAX,
-  OUTBOX_AGE_MAX_S,
-  span,
-  type Facts,
-} from '../../../services/cli/status-report.ts'
+import { judge, LAG_MAX, OUTBOX_AGE_MAX_S, type Facts } from '../../../services/cli/status-report.ts'
+import { counted, span } from '../../../services/cli/words.ts'
+import { beatsOf, NOW, process } from '../../support/beats.ts'
 
 const service = (name: ServiceLook['name'], change: Partial<ServiceLook> = {}): ServiceLook => ({
   name,
@@ -36,6 +31,7 @@ const state = (name: string) =>
 const gate = (state: string, isOpen: boolean) => ({ gate: 'CALENDAR_SYNC_ENABLED', state, isOpen }) as const
 const WELL: Facts = {
   services: { seen: [service('relay'), service('sync')] },
+  beats: { seen: beatsOf() },
   gates: { seen: [gate('on', true), gate('on for 3', true), gate('on for everybody', true)] },
   states: { seen: [state('in_sync'), state('catching_up'), state('first_sync'), state('disconnected')] },
   backlog: { seen: { ...BACKLOG, outboxRows: 5, outboxOldestSeconds: OUTBOX_AGE_MAX_S } },
@@ -52,9 +48,25 @@ describe('an installation', () => {
   test.each<[string, Partial<Facts>, string]>([
     ['a silent service', { services: { seen: [silent] } }, 'relay'],
     [
-      'a service nobody said the place of',
-      { services: { seen: [service('sync', { state: 'unknown' })] } },
+      'a service of which no process tells that it lives',
+      { services: { seen: [] }, beats: { seen: beatsOf({ sync: [] }) } },
       'sync',
+    ],
+    [
+      'a service whose last process was seen too long ago',
+      { beats: { seen: beatsOf({ scheduler: [process('scheduler', { seenAt: NOW - 5_000_000 })] }) } },
+      'scheduler',
+    ],
+    [
+      'a vendor that a process leaves alone, as it tells itself',
+      {
+        beats: {
+          seen: beatsOf({
+            sync: [process('sync', { facts: { breakers: [{ vendor: 'google', part: 'api', until: NOW }] } })],
+          }),
+        },
+      },
+      'google',
     ],
     [
       'a service that is not ready',
@@ -101,6 +113,11 @@ describe('an installation', () => {
     const findings = judge({ ...WELL, ...trouble })
     expect(findings.map((finding) => finding.what)).toEqual([what])
     expect(findings[0]?.do).not.toBe('')
+  })
+
+  test('is not well when its processes cannot be read of, although their ports are well', () => {
+    const whats = judge({ ...WELL, beats: AWAY }).map((finding) => finding.what)
+    expect(whats).toEqual(['services', 'ingress', 'retry', 'scheduler'])
   })
 
   test('tells first what the others stand on, and once what all services miss', () => {

@@ -133,6 +133,12 @@ export class Breaker {
     }
   }
 
+  /** For how many ms it keeps calls back from now; null while it lets them through. */
+  closedForMs(): number | null {
+    if (this.#state.kind === 'closed') return null
+    return this.#state.kind === 'probing' ? 0 : Math.max(0, this.#state.until - this.#deps.monotonic())
+  }
+
   /**
    * Runs a call of this caller (a mailbox). Throws Failure with `retryAt` instead: the code of its
    * watch while the vendor is left alone, `vendor/recovering` when it has just come back and this

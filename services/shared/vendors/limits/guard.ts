@@ -9,6 +9,7 @@ import { performance } from 'node:perf_hooks'
 import { Failure, type FailureCode } from '#shared/domain/failure.ts'
 import type { BudgetStore } from '#shared/domain/call-budget.ts'
 import type { VendorName } from '#shared/domain/ids.ts'
+import type { OpenBreaker } from '#shared/domain/service-instances.ts'
 import type { Clock } from '#shared/process/clock.ts'
 import type { Logger } from '#shared/process/log.ts'
 import { pause } from '#shared/process/loop.ts'
@@ -50,6 +51,8 @@ export interface Guard {
    * method throws.
    */
   run<T>(caller: Caller, signal: AbortSignal, method: (each: EachCall) => Promise<T>): Promise<T>
+  /** Where this process leaves the vendor alone at the moment. */
+  openBreakers(): readonly OpenBreaker[]
 }
 
 /**
@@ -59,6 +62,8 @@ export interface Guard {
 class NotSent extends Error {
   override readonly name = 'NotSent'
 }
+
+const ENDPOINTS = ['api', 'login'] as const satisfies readonly Caller['endpoint'][]
 
 const OURS: ReadonlySet<FailureCode> = new Set([
   'vendor/circuit-open',
@@ -125,6 +130,16 @@ class VendorGuard implements Guard {
       await this.#remember(caller, error)
       throw error
     }
+  }
+
+  openBreakers(): readonly OpenBreaker[] {
+    return [this.#outages, this.#refusals].flatMap((breakers) =>
+      ENDPOINTS.flatMap((part) => {
+        const ms = breakers[part].closedForMs()
+        const until = this.#deps.clock.now() + Math.ceil((ms ?? 0) * 1000)
+        return ms === null ? [] : [{ vendor: this.#vendor, part, until }]
+      }),
+    )
   }
 
   /** Takes a call from the budget; waits for it when it fits within the patience. */

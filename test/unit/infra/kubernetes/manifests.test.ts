@@ -230,10 +230,8 @@ describe('the settings of a pod', () => {
       return read.has(plain) ? plain : null
     }
     expect(Object.keys(environment).filter((name) => !isRead(name))).toEqual([])
-    const roles = SERVICES.filter((name) => name !== 'retry').map(
-      (name) => envOf(name, environment)['POSTGRES_URL_FILE'],
-    )
-    expect(new Set(roles).size).toBe(4)
+    const roles = SERVICES.map((name) => envOf(name, environment)['POSTGRES_URL_FILE'])
+    expect(new Set(roles).size).toBe(5)
   })
 
   test.each(Object.entries(JOB_SETTINGS))(

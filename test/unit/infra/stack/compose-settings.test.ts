@@ -206,7 +206,9 @@ describe('after init', () => {
       return { username, password }
     }
     const roles: unknown = JSON.parse(secret('role_passwords'))
-    const logins = ['ingress', 'sync', 'relay', 'scheduler'].map((role) => login(`postgres_url_${role}`))
+    const logins = ['ingress', 'sync', 'retry', 'relay', 'scheduler'].map((role) =>
+      login(`postgres_url_${role}`),
+    )
     expect(roles).toEqual(Object.fromEntries(logins.map(({ username, password }) => [username, password])))
     expect(login('postgres_url_owner')).toEqual({
       username: 'postgres',
@@ -220,7 +222,7 @@ describe('after init', () => {
       `REGISTRY_DATASOURCE_PASSWORD=${secret('registry_db_password')}\n`,
     )
     const passwords = [...logins, login('unleash_database_url')].map(({ password }) => password)
-    expect(new Set([...passwords, secret('postgres_password'), secret('registry_db_password')]).size).toBe(7)
+    expect(new Set([...passwords, secret('postgres_password'), secret('registry_db_password')]).size).toBe(8)
   })
 
   test('another init writes nothing over, and says what to do', () => {

@@ -180,6 +180,7 @@ describe('docker-compose.yml', () => {
       'migrate as owner',
       'registry as registry',
       'relay as relay',
+      'retry as retry',
       'scheduler as scheduler',
       'sync as sync',
       'unleash as unleash',

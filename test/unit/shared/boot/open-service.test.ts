@@ -14,6 +14,7 @@ const ROOT = path.resolve(import.meta.dirname, '../../../..')
 const CONFIG: CommonConfig = {
   KAFKA_BROKERS: ['127.0.0.1:1'],
   KAFKA_PREFIX: '',
+  POSTGRES_URL: new Secret('postgres://role:x@127.0.0.1:1/none'),
   ADMIN_PORT: 0,
   ADMIN_HOST: '127.0.0.1',
   LOG_LEVEL: 'silent',

@@ -129,6 +129,28 @@ describe('the intake', () => {
     expect([[...kafka.paused], kafka.sent, offsets()]).toEqual([[`${TOPIC}/0`], [], []])
   })
 
+  test('tells which record all others stand behind and since when, until it is taken', async () => {
+    let now = 100
+    const { kafka, round, facts } = world({ clock: { now: () => now }, partitions: 2 })
+    expect(facts()).toEqual({ partitions: kafka.owned, blocked: [] })
+    kafka.trouble = 'kafka/unavailable'
+    kafka.deliver(kafka.record(1, 'poison'), kafka.record(2))
+    for (now of [100, 200]) await expect(round(AT_ONCE)).rejects.toThrow(/Kafka/)
+    const problem = expect.stringMatching(/Kafka/) as string
+    expect(facts().blocked).toEqual([{ topic: TOPIC, partition: 0, offset: '1', since: 100, problem }])
+    kafka.trouble = null
+    await round(AT_ONCE)
+    expect(facts().blocked).toEqual([])
+    // A partition that went to another process blocks nothing here.
+    kafka.trouble = 'kafka/unavailable'
+    kafka.deliver(kafka.record(3, 'poison'))
+    await expect(round(AT_ONCE)).rejects.toThrow(/Kafka/)
+    expect(facts().blocked).toHaveLength(1)
+    const [first, second] = kafka.owned
+    kafka.join({ lost: [first!], owned: [second!] })
+    expect(facts()).toEqual({ partitions: [second], blocked: [] })
+  })
+
   test('pauses a partition that holds too much unfinished work, and goes on below its bound', async () => {
     const { kafka, accepted, round } = world({ partitions: 2 })
     kafka.deliver(...Array.from({ length: 2000 }, (_, i) => kafka.record(i)))

@@ -1,12 +1,13 @@
 // The operators' port: alive, ready and measured, within bounds whatever the dependencies do.
 import { describe, expect, test } from 'vitest'
-import { type Check, startAdmin } from '#shared/process/admin.ts'
+import { type Check, readinessOf, startAdmin } from '#shared/process/admin.ts'
 import { createLogger } from '#shared/process/log.ts'
 import { VERSION } from '#shared/process/version.ts'
 
 const logger = createLogger({ service: 'test', level: 'silent' })
 const telemetry = { scrape: async () => 'calendar_sync_runs_total 1\n' }
-const open = (checks: Record<string, Check>) => startAdmin({ port: 0, checks, telemetry, logger })
+const open = (checks: Record<string, Check>) =>
+  startAdmin({ port: 0, readiness: readinessOf(checks), telemetry, logger })
 const get = (port: number, path: string, method = 'GET') =>
   fetch(`http://127.0.0.1:${port}${path}`, { method })
 
@@ -66,7 +67,7 @@ describe('the admin port', () => {
     expect((await get(admin.port, '/readyz', 'POST')).status).toBe(404)
     await using broken = await startAdmin({
       port: 0,
-      checks: {},
+      readiness: readinessOf({}),
       telemetry: { scrape: () => Promise.reject(new Error('no')) },
       logger,
     })
@@ -75,7 +76,9 @@ describe('the admin port', () => {
 
   test('says which port is taken and how to choose another', async () => {
     await using admin = await open({})
-    await expect(startAdmin({ port: admin.port, checks: {}, telemetry, logger })).rejects.toThrow(
+    await expect(
+      startAdmin({ port: admin.port, readiness: readinessOf({}), telemetry, logger }),
+    ).rejects.toThrow(
       /admin port 127\.0\.0\.1:\d+ cannot be opened: it is taken\..* set ADMIN_PORT to a free port/,
     )
   })

@@ -52,6 +52,7 @@ function setup(rejects: readonly string[] = []) {
         return sendAtOnce(send)
       })
     },
+    openBreakers: () => [],
   }
   let n = 1
   const tokens = { of: async () => `token ${n}`, invalidate: () => void (n += 1) }
