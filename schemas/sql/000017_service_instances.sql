@@ -1,8 +1,8 @@
 -- Up Migration
 -- compatible-with: 000016
 -- Each process says here, once a second, that it lives and what it has in hand, so that a person
--- who reaches Postgres knows which service is gone. Unlogged: a beat costs no flush of the log; a crash
--- of the server empties the table, and the next beat of each process fills it again.
+-- who reaches Postgres knows which service is gone. Unlogged: a beat costs no flush of the log; a
+-- crash of the server empties the table, and the next beat of each process fills it again.
 
 -- Retry has no other table, and needs a login to say that it lives.
 do $$
