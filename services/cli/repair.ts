@@ -20,7 +20,7 @@ import type { Admission } from '#shared/store/status.ts'
 import { cliLogger, openDatabaseOf } from './open.ts'
 import { limitOf } from './options.ts'
 import type { Output } from './output.ts'
-import { count, span } from './status-report.ts'
+import { count, span } from './words.ts'
 import { admissionOf, readToggles } from './toggles.ts'
 
 export interface RepairOptions {
