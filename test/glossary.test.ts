@@ -25,6 +25,8 @@ const KEPT_NAMES = [
   'a group of rings',
   'not take a ring',
   'message is a doorbell',
+  "'nobody'",
+  '`nobody`',
 ]
 
 const read = (file: string): string => readFileSync(path.join(ROOT, file), 'utf8')

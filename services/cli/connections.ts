@@ -1,8 +1,11 @@
 // `calstream connections list|show`: how the connected accounts are,
 // the worst first, in the API's words.
-import { calendarWords, STALE_AFTER_MS } from '#shared/domain/connection-words.ts'
-import { connectionId, isUuid } from '#shared/domain/ids.ts'
+import { STALE_AFTER_MS } from '#shared/domain/connection-facts.ts'
+import { calendarWords } from '#shared/domain/connection-words.ts'
+import { CAUSE_CODES } from '#shared/domain/causes.ts'
+import { connectionId, isUuid, providerId } from '#shared/domain/ids.ts'
 import { isoOf } from '#shared/domain/instant.ts'
+import { listByCause } from '#shared/store/cause-counts.ts'
 import type { Database } from '#shared/store/database.ts'
 import { readCalendarStates, readConnectionState } from '#shared/store/connection-status.ts'
 import { listConnections, type StateFilter } from '#shared/store/status.ts'
@@ -17,6 +20,7 @@ import { admissionOf, readToggles, type Toggles } from './toggles.ts'
 
 export interface ListOptions {
   readonly state?: readonly string[]
+  readonly cause?: string
   readonly vendor?: string
   readonly provider?: string
   readonly limit: string
@@ -36,7 +40,9 @@ export async function showConnections(
   const filter = filterOf(options)
   const toggles = seenOf(await lookWithin(() => readToggles(env)))
   await using database = openDatabaseOf(env)
-  const lines = await namedConnections(database, filter, toggles)
+  const ids =
+    options.cause === undefined ? undefined : await idsByCause(database, options.cause, filter, toggles)
+  const lines = await namedConnections(database, ids === undefined ? filter : { ...filter, ids }, toggles)
   if (output.isJson) return output.rows(lines)
   output.rows(
     lines.map(({ account, vendor, state, code, next_try_at, last_synced_at, id }) => ({
@@ -48,7 +54,7 @@ export async function showConnections(
       last_synced_at,
       id,
     })),
-    filter.states === null && filter.vendor === null && filter.provider === null
+    filter.states === null && filter.vendor === null && filter.provider === null && ids === undefined
       ? 'No account is connected yet.'
       : 'No connection is like that.',
   )
@@ -96,6 +102,27 @@ async function namedConnections(
 ): Promise<readonly NamedConnection[]> {
   const judged = { admission: admissionOf(toggles), staleAfterMs: STALE_AFTER_MS }
   return (await listConnections(database, judged, filter)).map((line) => nameOf(line, toggles))
+}
+
+/** Those that have a cause; of more than are listed the first by their ids. */
+async function idsByCause(
+  database: Database,
+  cause: string,
+  { vendor, provider, limit }: StateFilter,
+  toggles: Toggles | null,
+): Promise<readonly string[]> {
+  const code = CAUSE_CODES.find((known) => known === cause)
+  if (code === undefined)
+    throw new UserError(`--cause must be one of ${CAUSE_CODES.join(', ')}, not "${cause}".`)
+  const filter = {
+    cause: code,
+    vendor: vendor === null ? null : vendorOf(vendor),
+    provider: provider === null ? null : providerId(provider),
+    sinceBefore: null,
+    after: null,
+    limit,
+  }
+  return (await listByCause(database, admissionOf(toggles), filter)).map(({ id }) => id)
 }
 
 function filterOf({ state, vendor, provider, limit }: ListOptions): StateFilter {

@@ -194,6 +194,10 @@ connections
     'only those: needs_reauth, retrying, late, partly_in_sync, paused, in_sync …; may be repeated',
     collect,
   )
+  .option(
+    '--cause <cause>',
+    'only those that this keeps from being up to date: late, throttled … (docs/why.md)',
+  )
   .option('--vendor <name>', 'only those of google or microsoft')
   .option('--provider <id>', 'only those of this provider')
   .option('--limit <n>', 'how many', '100')
@@ -305,6 +309,10 @@ program
   .command('status')
   .description('what is not well, the worst first; then connections, backlog, freshness, services and gates')
   .action(async () => (await import('./status.ts')).showStatus(await settings(), output()))
+program
+  .command('why <connection>')
+  .description('why an account is not up to date, until when, and who can do what: its id, address or name')
+  .action(async (text: string) => (await import('./why.ts')).showWhy(text, await settings(), output()))
 program
   .command('reset')
   .description('delete the data of the local stack in this folder (.calstream); on a clone alone')

@@ -1,7 +1,8 @@
 // `calstream status`: what is not well, the worst first, and then the figures. Everything is
 // looked at side by side, each for at most three seconds, so that a part that is frozen is told of
 // and keeps no one waiting.
-import { connectionWords, STALE_AFTER_MS } from '#shared/domain/connection-words.ts'
+import { STALE_AFTER_MS } from '#shared/domain/connection-facts.ts'
+import { connectionWords } from '#shared/domain/connection-words.ts'
 import type { GateDecision } from '#shared/domain/gates.ts'
 import { isoOf } from '#shared/domain/instant.ts'
 import { groupLag } from '#shared/kafka/open.ts'

@@ -1,7 +1,7 @@
 // The toggles as the services read them:
 // one look at the flag server with their token, and the same rules.
 import { z } from 'zod'
-import { closedBy, GATES, type GateDecision, type GateName } from '#shared/domain/gates.ts'
+import { cappedBy, closedBy, GATES, type GateDecision, type GateName } from '#shared/domain/gates.ts'
 import { isUuid, type ConnectionId, type ProviderId } from '#shared/domain/ids.ts'
 import { readEnv } from '#shared/process/settings.ts'
 import { unleashEnv } from '#shared/gates/settings.ts'
@@ -73,15 +73,15 @@ export function describeGates({ all, caps }: Toggles): readonly GateLine[] {
 /** Whether a connection may sync, in the order in which the services ask. */
 export function syncGate(toggles: Toggles, provider: ProviderId, connection: ConnectionId): GateDecision {
   const { all, caps } = toggles
-  if (isCapped(caps, 'CALENDAR_SYNC_ENABLED') || !all.get('CALENDAR_SYNC_ENABLED')?.enabled)
-    return closedBy('CALENDAR_SYNC_ENABLED')
   const asked: readonly (readonly [AllowlistName, string])[] = [
     ['CALENDAR_ALLOWLIST_PROVIDER_IDS', provider],
     ['CALENDAR_ALLOWLIST_CONNECTION_IDS', connection],
   ]
-  const closed = asked.find(
-    ([gate, id]) => isCapped(caps, gate, id) || !letsIn(readAllowlist(gate, all.get(gate)), id),
-  )
+  if (isCapped(caps, 'CALENDAR_SYNC_ENABLED')) return cappedBy('CALENDAR_SYNC_ENABLED')
+  const capped = asked.find(([gate, id]) => isCapped(caps, gate, id))
+  if (capped) return cappedBy(capped[0])
+  if (!all.get('CALENDAR_SYNC_ENABLED')?.enabled) return closedBy('CALENDAR_SYNC_ENABLED')
+  const closed = asked.find(([gate, id]) => !letsIn(readAllowlist(gate, all.get(gate)), id))
   return closed ? closedBy(closed[0]) : { state: 'on' }
 }
 
@@ -90,11 +90,21 @@ export function admissionOf(toggles: Toggles | null): Admission {
   if (toggles === null) return { sync: 'unknown', providers: null, connections: null }
   const sync =
     toggles.all.get('CALENDAR_SYNC_ENABLED')?.enabled && !isCapped(toggles.caps, 'CALENDAR_SYNC_ENABLED')
+  const { caps } = toggles
   return {
+    caps: {
+      sync: isCapped(caps, 'CALENDAR_SYNC_ENABLED'),
+      providers: uuidsOf(caps.CALENDAR_ALLOWLIST_PROVIDER_IDS),
+      connections: uuidsOf(caps.CALENDAR_ALLOWLIST_CONNECTION_IDS),
+    },
     sync: sync ? 'on' : 'off',
     providers: idsOf(toggles, 'CALENDAR_ALLOWLIST_PROVIDER_IDS'),
     connections: idsOf(toggles, 'CALENDAR_ALLOWLIST_CONNECTION_IDS'),
   }
+}
+
+function uuidsOf(cap: readonly string[] | undefined): readonly string[] | null {
+  return cap?.filter(isUuid) ?? null
 }
 
 function idsOf({ all, caps }: Toggles, gate: AllowlistName): readonly string[] | null {

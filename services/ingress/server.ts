@@ -11,6 +11,7 @@ import Fastify, {
   type FastifyReply,
   type FastifyRequest,
 } from 'fastify'
+import { entryOf } from '#shared/domain/causes.ts'
 import { Failure } from '#shared/domain/failure.ts'
 import { withoutEndSlashes } from '#shared/process/address.ts'
 import { listenProblem } from '#shared/process/listening.ts'
@@ -66,6 +67,9 @@ const TOO_LARGE: ProblemDetails = {
   error: 'Payload too large',
   detail: 'The body has more bytes than this route takes.',
 }
+
+/** In the words of `why` (docs/why.md). */
+const DATABASE_AWAY = `${entryOf('database_away').means} ${entryOf('database_away').next} Send the request again later.`
 
 /** The problem for trouble of ours. */
 export function unavailable(detail: string): ProblemDetails {
@@ -229,7 +233,8 @@ export function problemOf(error: FastifyError, logger: Logger, requestId: string
     { err: error, requestId },
     'a request failed; the caller was told to come again',
   )
-  return unavailable('Something on our side failed. Send the request again later.')
+  const isAway = expected && error.scope === 'process' && error.code.startsWith('store/')
+  return unavailable(isAway ? DATABASE_AWAY : 'Something on our side failed. Send the request again later.')
 }
 
 function bodyProblem({ why }: BodyRefused): ProblemDetails {

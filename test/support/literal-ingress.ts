@@ -87,9 +87,11 @@ export async function startLiteralIngress(ports: LiteralPorts = {}): Promise<Lit
     level: 'info',
     destination: { write: (line) => void logged.push(line) },
   })
-  const gates: Pick<Gates, 'webhook' | 'sync'> = {
+  const gates: Gates = {
     webhook: () => ports.webhook ?? ON,
     sync: () => ports.sync ?? ON,
+    jobs: () => ON,
+    oauth: () => ON,
   }
   const db = literalDatabase(ports.database ?? [], { held, noticed })
   const send = async (records: readonly OutboundRecord[]): Promise<void> => {

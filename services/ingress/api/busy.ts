@@ -4,7 +4,7 @@
 // vendor itself counts (`isBusy`), unless the question judges otherwise (busy-policy.ts).
 import type { FastifyInstance } from 'fastify'
 import { roleOf } from '#shared/domain/calendar.ts'
-import { STALE_AFTER_MS } from '#shared/domain/connection-words.ts'
+import { STALE_AFTER_MS } from '#shared/domain/connection-facts.ts'
 import { connectionId, isUuid, type ConnectionId, type ProviderId } from '#shared/domain/ids.ts'
 import { isoOf } from '#shared/domain/instant.ts'
 import { readBusy, type BusyDays, type BusySpan } from '#shared/store/busy.ts'

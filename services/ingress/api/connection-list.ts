@@ -4,10 +4,9 @@
 import {
   CONNECTION_STATES,
   CONNECTION_STATUSES,
-  connectionWords,
   type ConnectionStatus,
-  type Words,
-} from '#shared/domain/connection-words.ts'
+} from '#shared/domain/connection-facts.ts'
+import { connectionWords, type Words } from '#shared/domain/connection-words.ts'
 import type { GateDecision } from '#shared/domain/gates.ts'
 import {
   connectionId,

@@ -9,10 +9,13 @@ import { connectionId, isUuid } from '#shared/domain/ids.ts'
 import { isoOf } from '#shared/domain/instant.ts'
 import {
   readCalendarStates,
-  readConnectionState,
   type CalendarState,
   type ConnectionState,
 } from '#shared/store/connection-status.ts'
+import { whyOfCalendar, whyOfConnection, type Why } from '#shared/domain/why.ts'
+import { whyDocument, withoutInside } from '#shared/domain/why-document.ts'
+import { readInstallation } from '#shared/store/installation.ts'
+import { placeOf, readWhyFacts } from '#shared/store/why.ts'
 import { sendProblem } from '../server.ts'
 import { callerIn, chooseProvider, CONNECTION_NOT_FOUND, identify, ownerFor } from './caller.ts'
 import { askedList, LIST_QUERY, listed } from './connection-list.ts'
@@ -25,6 +28,9 @@ export const CONNECTION = `${CONNECTIONS}/:id`
 
 /** Of one account; Google lists up to 10 000, people have a few. */
 const CALENDARS_MAX = 1000
+
+/** Of a calendar that came between two statements. */
+const NOT_LOOKED_AT: Why = { isUpToDate: false, upToDateAsOf: null, causes: [] }
 
 /** List: 200 · 400 · 401 · 404 · 503. One: 200 · 401 · 404 · 503. */
 export function registerConnections(app: FastifyInstance, deps: ApiDeps): void {
@@ -51,13 +57,21 @@ export function registerConnections(app: FastifyInstance, deps: ApiDeps): void {
     handler: async (request, reply) => {
       const { id } = request.params as { id: string }
       const owner = ownerFor(callerIn(request))
-      const found = isUuid(id) ? await readConnectionState(deps.db, owner, connectionId(id)) : null
-      if (found === null) return sendProblem(reply, CONNECTION_NOT_FOUND)
+      const rows = isUuid(id) ? await readWhyFacts(deps.db, connectionId(id), owner) : null
+      if (rows === null) return sendProblem(reply, CONNECTION_NOT_FOUND)
+      const found = rows.connection
       const calendars = await readCalendarStates(deps.db, found.id, CALENDARS_MAX)
       const gate = deps.gates.sync(found.providerId, found.id)
+      const installation = await readInstallation(deps.db, deps.gates)
+      const facts = { ...rows, gate, installation, place: placeOf(rows) }
+      const tell = (why: Why) => whyDocument(owner === null ? why : withoutInside(why))
       return reply.send({
         ...connectionJson(found, gate),
-        calendars: calendars.map((calendar) => calendarJson(calendar, found, gate)),
+        why: tell(whyOfConnection(facts)),
+        calendars: calendars.map((calendar) => ({
+          ...calendarJson(calendar, found, gate),
+          why: tell(whyOfCalendar(facts, calendar.id) ?? NOT_LOOKED_AT),
+        })),
       })
     },
   })

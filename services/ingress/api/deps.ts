@@ -14,6 +14,7 @@ export interface Reading {
 }
 
 export interface ApiDeps extends Reading {
+  readonly gates: Gates
   readonly bearer: BearerCheck
   readonly db: Database
   readonly codec: Pick<Codec, 'encode'>

@@ -1,234 +1,71 @@
 // How a connection and its calendars are, in plain words: a state to compare, what is so, and what
 // to do. Pure. Invariant: what is not known to be fresh is said to be stale, and why.
-import { whyClosed, type GateDecision } from './gates.ts'
+import { inOrder, nextStepOf, type Cause } from './cause.ts'
+import { NOTHING } from './cause-entry.ts'
+import { causesOfConnection } from './causes-of-connection.ts'
+import { entryOf } from './causes.ts'
+import {
+  STALE_AFTER_MS,
+  type CalendarFacts,
+  type ConnectionFacts,
+  type StateName,
+} from './connection-facts.ts'
+import type { GateDecision } from './gates.ts'
 import type { Micros } from './ids.ts'
-import { illSummary, whyIll, type IllCalendar } from './ill-words.ts'
+import { whyIll } from './ill-words.ts'
 import { isoOf } from './instant.ts'
 import { windowAt, type Window } from './window.ts'
 
-export const CONNECTION_STATUSES = ['active', 'needs_reauth', 'disabled', 'disconnected'] as const
-export type ConnectionStatus = (typeof CONNECTION_STATUSES)[number]
-
-export const CONNECTION_STATES = [
-  'in_sync',
-  'first_sync',
-  'catching_up',
-  'late',
-  'partly_in_sync',
-  'retrying',
-  'paused',
-  'unknown',
-  'needs_reauth',
-  'disabled',
-  'disconnected',
-] as const
-
-/** What the words need to know of a connection. */
-export interface ConnectionFacts {
-  readonly status: ConnectionStatus
-  readonly syncNeeded: boolean
-  /** When the person last connected the account. */
-  readonly connectedAt: Micros
-  readonly lastSyncedAt: Micros | null
-  readonly lastError: { readonly message: string; readonly code?: string } | null
-  readonly backoffUntil: Micros | null
-  /**
-   * While it waits for a person: when it is asked next whether it is let in again;
-   * null or absent: never.
-   */
-  readonly probeAt?: Micros | null
-  /** When the grant ends whatever is done; null or absent: the vendor named no end. */
-  readonly grantEndsAt?: Micros | null
-  /** Since when an operator's pause lasts, and who asked for it; null or absent: there is none. */
-  readonly pausedAt?: Micros | null
-  readonly pausedBy?: string | null
-  /** A request met a closed gate and is kept; it is rung for when the gate opens. */
-  readonly isHeld: boolean
-  /** Calendars that are synced and cannot be read, the first few by name, and how many they are. */
-  readonly illCalendars: readonly IllCalendar[]
-  readonly illCount: number
-  /** Database clock. */
-  readonly now: Micros
-}
-
-/** What the words need to know of a calendar. */
-export interface CalendarFacts {
-  readonly selected: boolean
-  /** Code of what took it out of sync; null when a person did. */
-  readonly removalReason: string | null
-  /** What the vendor had then is stored. */
-  readonly lastReadAt: Micros | null
-  /** Start of the last full read: what is stored lies around it. */
-  readonly lastFullReadAt: Micros | null
-  /** No full read before this. */
-  readonly coolDownUntil: Micros | null
-  /** When a list of the vendor first lacked it; null when the last one had it. */
-  readonly missingSince: Micros | null
-  /** It owes a read of its own. */
-  readonly readNeeded: boolean
-  /** Why it cannot be read; null while it can. */
-  readonly ill: Omit<IllCalendar, 'id' | 'name'> | null
-  /**
-   * Set while it is read by plain listing, because asking for changes led nowhere; from when on the
-   * usual way is tried again.
-   */
-  readonly plain?: { readonly usualFrom: Micros | null } | null
-}
-
 export interface Words {
-  readonly state: (typeof CONNECTION_STATES)[number]
+  readonly state: StateName
   readonly summary: string
   readonly next_step: string
 }
 
-const NOTHING = 'No action needed.'
+/** What is told first when several states hold. */
+const BY_WEIGHT: readonly StateName[] = [
+  'disconnected',
+  'disabled',
+  'needs_reauth',
+  'unknown',
+  'paused',
+  'retrying',
+  'late',
+  'first_sync',
+  'partly_in_sync',
+  'catching_up',
+]
 
 /**
- * Every calendar is read at least once in 18 minutes (the reconcile: 15 ± 20 %), so half an hour
- * without, twice its interval, means that something is wrong.
+ * A connection in words: those of the cause that weighs most, so `why` and these never differ.
+ * `gate`: whether its sync may run at the moment. `around`: causes that hold for all connections
+ * or for its place (`causesOfInstallation`, `causesOfPlace`).
  */
-export const STALE_AFTER_MS = 30 * 60_000
-const STALE_AFTER_MINUTES = STALE_AFTER_MS / 60_000
-
-/**
- * A grant that ends is warned of from here on:
- * one of a Google project in testing, which lasts 7 days, from the start.
- */
-const GRANT_WARN_MS = 7 * 86_400_000
-
-/** `gate`: whether its sync may run at the moment. */
-export function connectionWords(connection: ConnectionFacts, gate: GateDecision): Words {
-  const words = stateWords(connection, gate)
-  const ends = endingGrant(connection)
-  if (ends === null) return words
-  return { ...words, next_step: words.next_step === NOTHING ? ends : `${words.next_step} ${ends}` }
+export function connectionWords(
+  connection: ConnectionFacts,
+  gate: GateDecision,
+  around: readonly Cause[] = [],
+): Words {
+  const own = causesOfConnection(connection, gate)
+  const causes = connection.status === 'active' ? [...inOrder(own), ...inOrder(around)] : own
+  const told = BY_WEIGHT.flatMap((state) => causes.filter(({ code }) => entryOf(code).state === state))
+  const ending = own.find(({ code }) => code === 'grant_ends_soon')
+  const words = told[0] === undefined ? inSync(connection) : wordsOf(told[0])
+  if (ending === undefined) return words
+  const { action } = ending
+  return { ...words, next_step: words.next_step === NOTHING ? action : `${words.next_step} ${action}` }
 }
 
-function endingGrant({ status, grantEndsAt, now }: ConnectionFacts): string | null {
-  if (status !== 'active' || !isAhead(grantEndsAt ?? null, now)) return null
-  if (grantEndsAt! - now > GRANT_WARN_MS * 1000) return null
-  return `This grant ends at ${isoOf(grantEndsAt!)}: the person has to connect the account again before then. ${IN_TESTING}`
+function wordsOf(cause: Cause): Words {
+  const state = entryOf(cause.code).state ?? 'in_sync'
+  return { state, summary: cause.text, next_step: nextStepOf(cause) }
 }
 
-/** https://developers.google.com/identity/protocols/oauth2#expiration */
-const IN_TESTING =
-  'At Google, grants of a project in testing end after 7 days; publish the project (Google Auth Platform, Audience) and they last.'
-
-function stateWords(connection: ConnectionFacts, gate: GateDecision): Words {
-  const { status, now, backoffUntil, lastError, lastSyncedAt, connectedAt } = connection
-  if (status !== 'active') return inactiveWords(status, connection)
-  if (gate.state !== 'on') return gateWords(gate)
-  if (lastError !== null || isAhead(backoffUntil, now)) {
-    const when = isAhead(backoffUntil, now) ? ` The next try is at ${isoOf(backoffUntil)}.` : ''
-    return {
-      state: 'retrying',
-      summary: `The last sync failed: ${lastError?.message ?? 'it is tried again after a pause.'}`,
-      next_step: `It is tried again automatically.${when}`,
-    }
-  }
-  // A first read that does not end is as late as any other.
-  if (isLongAgo(lastSyncedAt ?? connectedAt, now)) return lateWords(connection)
-  if (lastSyncedAt === null) {
-    return {
-      state: 'first_sync',
-      summary: 'The calendars are being read for the first time.',
-      next_step: NOTHING,
-    }
-  }
-  if (connection.illCount > 0) return partlyWords(connection)
-  if (isBehind(connection)) {
-    const summary = `There is more to read than was read. Last in sync at ${isoOf(lastSyncedAt)}.`
-    return { state: 'catching_up', summary, next_step: NOTHING }
-  }
+function inSync({ lastSyncedAt }: ConnectionFacts): Words {
   return { state: 'in_sync', summary: `In sync. Last looked at ${isoOf(lastSyncedAt)}.`, next_step: NOTHING }
 }
 
-function partlyWords({ illCalendars, illCount, now }: ConnectionFacts): Words {
-  const tries = illCalendars.flatMap(({ nextTryAt }) => (isAhead(nextTryAt, now) ? [nextTryAt] : []))
-  const when = tries.length === 0 ? '' : ` The next try is at ${isoOf(Math.min(...tries))}.`
-  return {
-    state: 'partly_in_sync',
-    summary: illSummary(illCalendars, illCount),
-    next_step: `It is tried again automatically, at least once an hour.${when}`,
-  }
-}
-
-function lateWords({ lastSyncedAt, connectedAt }: ConnectionFacts): Words {
-  const since =
-    lastSyncedAt === null
-      ? `Connected at ${isoOf(connectedAt)} and not read to the end since`
-      : `Last in sync at ${isoOf(lastSyncedAt)}`
-  return {
-    state: 'late',
-    summary: `${since}, more than ${STALE_AFTER_MINUTES} minutes ago.`,
-    next_step: 'If it stays so, an operator looks whether sync and scheduler run (calstream doctor).',
-  }
-}
-
-function gateWords(gate: Exclude<GateDecision, { state: 'on' }>): Words {
-  if (gate.state === 'off') {
-    return {
-      state: 'paused',
-      summary: `Not synced at the moment: ${gate.text}.`,
-      next_step: `${whyClosed(gate)} What changes meanwhile is caught up afterwards.`,
-    }
-  }
-  return {
-    state: 'unknown',
-    summary:
-      'Not synced at the moment: whether it may be is not known, since the flag server does not answer.',
-    next_step:
-      'An operator looks after the flag server (calstream doctor). What changes meanwhile is caught up afterwards.',
-  }
-}
-
-function inactiveWords(status: Exclude<ConnectionStatus, 'active'>, connection: ConnectionFacts): Words {
-  switch (status) {
-    case 'needs_reauth':
-      return {
-        state: status,
-        summary: connection.lastError?.message ?? 'The account no longer lets us in.',
-        next_step: [parkedStep(connection), endedGrant(connection)].filter(Boolean).join(' '),
-      }
-    case 'disabled':
-      return {
-        state: status,
-        summary: `An operator paused this connection${pausedSince(connection)}. Its events are kept and grow stale.`,
-        next_step: 'Ask the operator to resume it. What changes meanwhile is caught up afterwards.',
-      }
-    case 'disconnected':
-      return {
-        state: status,
-        summary: 'The account was disconnected and its events are removed.',
-        next_step: 'To sync it again, connect it again with a connect link.',
-      }
-    default:
-      return status satisfies never
-  }
-}
-
-function pausedSince({ pausedAt }: ConnectionFacts): string {
-  return pausedAt === undefined || pausedAt === null ? '' : ` at ${isoOf(pausedAt)}`
-}
-
-/** A refused grant whose named end has passed ended of that, and so will the next one. */
-function endedGrant({ lastError, grantEndsAt, now }: ConnectionFacts): string {
-  const hasEnded = grantEndsAt !== undefined && grantEndsAt !== null && grantEndsAt <= now
-  if (!hasEnded || lastError?.code !== 'vendor/grant-revoked') return ''
-  return `The grant was good until ${isoOf(grantEndsAt)} and no longer. ${IN_TESTING}`
-}
-
-const CONNECT_AGAIN =
-  'The person has to connect the account again: ask for a connect link with this connection_id and show it to them.'
-
-/** Who can mend it, and whether it continues then. */
-function parkedStep({ lastError, probeAt, now }: ConnectionFacts): string {
-  if (probeAt === undefined || probeAt === null) return CONNECT_AGAIN
-  const when = isAhead(probeAt, now) ? ` It is asked about next at ${isoOf(probeAt)}.` : ''
-  return lastError?.code === 'vendor/admin-required'
-    ? `An administrator of the organization has to act; when they have, it continues automatically.${when} Sooner: ask for a connect link with this connection_id.`
-    : `It continues automatically when the vendor lets it in again.${when} If it does not: ${CONNECT_AGAIN.charAt(0).toLowerCase()}${CONNECT_AGAIN.slice(1)}`
-}
+const STALE_AFTER_MINUTES = STALE_AFTER_MS / 60_000
 
 export interface StaleReason {
   readonly code:

@@ -16,7 +16,13 @@ export type GateName = (typeof GATES)[number]
 export type GateDecision =
   | { readonly state: 'on' }
   /** `gate` is the one that decided; `text` is the seeds' sentence for a person. */
-  | { readonly state: 'off'; readonly gate: GateName; readonly text: GateText }
+  | {
+      readonly state: 'off'
+      readonly gate: GateName
+      readonly text: GateText
+      /** A variable of the services closes it, whatever the toggle says. */
+      readonly isCapped?: true
+    }
   | { readonly state: 'unknown'; readonly gate: GateName }
 
 const TEXTS = {
@@ -33,6 +39,11 @@ export type GateText = (typeof TEXTS)[GateName]
 /** The refusal of a gate, in the words that people know. */
 export function closedBy(gate: GateName): GateDecision {
   return { state: 'off', gate, text: TEXTS[gate] }
+}
+
+/** The same where a variable of the services closes it, whatever the toggle says. */
+export function cappedBy(gate: GateName): GateDecision {
+  return { state: 'off', gate, text: TEXTS[gate], isCapped: true }
 }
 
 const WHY_CLOSED: Readonly<Record<GateName, string>> = {
@@ -54,8 +65,10 @@ const WHY_CLOSED: Readonly<Record<GateName, string>> = {
  * Why a gate is closed and who opens it,
  * in a sentence that is true whether it was ever open or not.
  */
-export function whyClosed({ gate }: Extract<GateDecision, { state: 'off' }>): string {
-  return WHY_CLOSED[gate]
+export function whyClosed({ gate, isCapped }: Extract<GateDecision, { state: 'off' }>): string {
+  return isCapped === true
+    ? `The variable ${gate} of the services keeps it closed, whatever the toggle says; an operator changes it and starts them again.`
+    : WHY_CLOSED[gate]
 }
 
 /**

@@ -1,6 +1,6 @@
 // What an operator may do to many connections at once, and to which. Pure. Invariant: a filter that
 // narrows nothing is refused; who means every one says so.
-import { CONNECTION_STATES } from './connection-words.ts'
+import { CONNECTION_STATES } from './connection-facts.ts'
 import { isUuid, type Micros } from './ids.ts'
 
 export const REPAIR_KINDS = [

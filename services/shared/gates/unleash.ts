@@ -4,7 +4,14 @@
 // process or stops the polling for good.
 import { EventEmitter } from 'node:events'
 import { InMemStorageProvider, Unleash } from 'unleash-client'
-import { closedBy, type GateDecision, type GateName, GATES, type Gates } from '#shared/domain/gates.ts'
+import {
+  cappedBy,
+  closedBy,
+  type GateDecision,
+  type GateName,
+  GATES,
+  type Gates,
+} from '#shared/domain/gates.ts'
 import type { ConnectionId, ProviderId } from '#shared/domain/ids.ts'
 import type { Secret } from '#shared/process/secret.ts'
 import {
@@ -110,7 +117,7 @@ class UnleashGates implements LiveGates {
       ...(connection === undefined ? [] : [['CALENDAR_ALLOWLIST_CONNECTION_IDS', connection] as const]),
     ]
     const capped = asked.find(([gate, id]) => isCapped(this.#config.caps, gate, id))
-    if (capped) return count(closedBy(capped[0]))
+    if (capped) return count(cappedBy(capped[0]))
     const switched = this.#switch('CALENDAR_SYNC_ENABLED', {
       providerId: provider,
       ...(connection && { connectionId: connection }),
@@ -167,14 +174,14 @@ class UnleashGates implements LiveGates {
   }
 
   #switch(gate: SwitchName, properties: Record<string, string> = {}): GateDecision {
-    if (isCapped(this.#config.caps, gate)) return closedBy(gate)
+    if (isCapped(this.#config.caps, gate)) return cappedBy(gate)
     const snapshot = this.#fresh()
     if (!snapshot) return { state: 'unknown', gate }
     return this.#evaluate(snapshot.client, gate, properties) ? { state: 'on' } : closedBy(gate)
   }
 
   #list(gate: AllowlistName, id: string): GateDecision {
-    if (isCapped(this.#config.caps, gate, id)) return closedBy(gate)
+    if (isCapped(this.#config.caps, gate, id)) return cappedBy(gate)
     const snapshot = this.#fresh()
     if (!snapshot) return { state: 'unknown', gate }
     return letsIn(snapshot.lists[gate], id) ? { state: 'on' } : closedBy(gate)

@@ -2,7 +2,7 @@
 // same account is the same row: connecting again heals it and bumps the epoch, so that a unit of
 // the time before can write nothing more.
 import type { VendorCalendar } from '#shared/domain/calendar.ts'
-import type { ConnectionStatus } from '#shared/domain/connection-words.ts'
+import type { ConnectionStatus } from '#shared/domain/connection-facts.ts'
 import type { CalendarId, ConnectionId, Micros, ProviderId, VendorName } from '#shared/domain/ids.ts'
 import type { Queryable } from './database.ts'
 import { adoptCalendars, storeListed } from './calendar-list.ts'

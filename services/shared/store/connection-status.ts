@@ -1,6 +1,6 @@
 // Connections and calendars as the app of a provider asks about them. Reads only. Invariant: every
 // statement names the provider, so that another provider's row is as absent as one that never was.
-import type { CalendarFacts, ConnectionFacts, ConnectionStatus } from '#shared/domain/connection-words.ts'
+import type { CalendarFacts, ConnectionFacts, ConnectionStatus } from '#shared/domain/connection-facts.ts'
 import type { CalendarId, ConnectionId, Micros, ProviderId, VendorName } from '#shared/domain/ids.ts'
 import type { Queryable } from './database.ts'
 import { ILL_CALENDAR, ILL_CALENDARS } from './calendar-failures.ts'
@@ -36,14 +36,17 @@ export interface CalendarState extends CalendarFacts {
   readonly plain: NonNullable<CalendarFacts['plain']> | null
 }
 
-const CONNECTION = `c.id, c.vendor, coalesce(c.account_label, c.vendor_account_id) as account, c.status,
+/** SQL, with `c` a connection's row: a ConnectionState. */
+export const CONNECTION_STATE = `c.id, c.vendor, coalesce(c.account_label, c.vendor_account_id) as account, c.status,
   c.sync_needed as "syncNeeded", to_micros(c.connected_at) as "connectedAt", to_micros(c.disconnected_at) as "disconnectedAt",
   to_micros(c.last_synced_at) as "lastSyncedAt", c.error_count as "errorCount", c.last_error as "lastError",
   to_micros(c.backoff_until) as "backoffUntil", to_micros(calstream_now()) as now,
   case when c.status = 'needs_reauth' then to_micros(c.probe_at) end as "probeAt",
   (select to_micros(g.grant_ends_at) from connection_credentials g where g.connection_id = c.id) as "grantEndsAt",
   to_micros(c.paused_at) as "pausedAt", c.paused_by as "pausedBy",
-  exists (select from held_requests h where h.connection_id = c.id) as "isHeld", ${ILL_CALENDARS}`
+  exists (select from held_requests h where h.connection_id = c.id) as "isHeld",
+  (select to_micros(h.since) from held_requests h where h.connection_id = c.id) as "heldSince",
+  to_micros(c.failing_since) as "failingSince", to_micros(c.parked_at) as "parkedAt", ${ILL_CALENDARS}`
 
 const CALENDAR = `k.id, k.connection_id as "connectionId", k.name, k.time_zone as "timeZone", k.access_role as "accessRole", k.is_primary as "isPrimary", k.judged_by as "judgedBy", k.selected,
   k.push_supported as "pushSupported", k.removal_reason as "removalReason", to_micros(k.last_read_at) as "lastReadAt",
@@ -66,7 +69,7 @@ export async function listConnectionStates(
   page: ConnectionFilter & { readonly after: ConnectionId | null; readonly limit: number },
 ): Promise<readonly ConnectionState[]> {
   const { rows } = await db.query<ConnectionState>(
-    `select ${CONNECTION} from external_calendar_connections c
+    `select ${CONNECTION_STATE} from external_calendar_connections c
       where c.provider_id = $1 and ($2::uuid is null or c.id > $2)
         and ($4::text is null or c.status = $4) and ($5::text is null or c.vendor = $5)
       order by c.id limit $3`,
@@ -85,7 +88,7 @@ export async function readConnectionState(
   connection: ConnectionId,
 ): Promise<(ConnectionState & { readonly providerId: ProviderId }) | null> {
   const { rows } = await db.query<ConnectionState & { providerId: ProviderId }>(
-    `select ${CONNECTION}, c.provider_id as "providerId" from external_calendar_connections c
+    `select ${CONNECTION_STATE}, c.provider_id as "providerId" from external_calendar_connections c
       where c.id = $2 and ($1::uuid is null or c.provider_id = $1)`,
     [provider, connection],
   )
@@ -119,7 +122,7 @@ export async function readSyncedCalendars(
 ): Promise<readonly { readonly calendar: CalendarState; readonly connection: ConnectionState }[]> {
   const { rows } = await db.query<{ calendar: CalendarState; connection: ConnectionState }>(
     `select to_jsonb(calendar) as calendar, to_jsonb(connection) as connection
-       from (select ${CONNECTION} from external_calendar_connections c
+       from (select ${CONNECTION_STATE} from external_calendar_connections c
               where c.provider_id = $1 and ($2::uuid is null or c.id = $2) and c.status <> 'disconnected') connection
        join lateral (select ${CALENDAR} from external_calendars k where k.connection_id = connection.id and k.selected) calendar on true
       order by connection.id, calendar.id limit $3`,

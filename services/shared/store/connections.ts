@@ -1,7 +1,7 @@
 // The connection row as a unit sees and writes it. Invariant: every write of a unit goes through
 // `fence` first, in the same transaction: it takes the row lock and proves that no newer unit has
 // claimed the connection. Times are judged by the database clock alone.
-import type { ConnectionStatus } from '#shared/domain/connection-words.ts'
+import type { ConnectionStatus } from '#shared/domain/connection-facts.ts'
 import { Failure } from '#shared/domain/failure.ts'
 import type { ConnectionId, Micros, ProviderId, VendorName } from '#shared/domain/ids.ts'
 import type { Queryable } from './database.ts'

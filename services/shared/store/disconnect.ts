@@ -2,7 +2,7 @@
 // locked first, so no unit writes beside it, and the epoch is bumped, so none that began before
 // writes after it; every event row that goes advances the version by one, and its removal is
 // published by the same transaction.
-import type { ConnectionStatus } from '#shared/domain/connection-words.ts'
+import type { ConnectionStatus } from '#shared/domain/connection-facts.ts'
 import type { CalendarId, ConnectionId, EventId, Micros, ProviderId, VendorName } from '#shared/domain/ids.ts'
 import type { Queryable } from './database.ts'
 

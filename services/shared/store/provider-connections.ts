@@ -1,5 +1,5 @@
 // The connections of one provider, as its app asks about them. Reads only.
-import type { ConnectionStatus } from '#shared/domain/connection-words.ts'
+import type { ConnectionStatus } from '#shared/domain/connection-facts.ts'
 import type { ConnectionId, Micros, ProviderId, VendorName } from '#shared/domain/ids.ts'
 import type { Queryable } from './database.ts'
 

@@ -1,7 +1,7 @@
 // What a repair does to connections. Callers lock them first (`lockFirst`), in the transaction that
 // also moves the repair on. Invariant: what takes a place or a right away bumps the epoch, so that
 // no unit of before writes after it.
-import type { ConnectionStatus } from '#shared/domain/connection-words.ts'
+import type { ConnectionStatus } from '#shared/domain/connection-facts.ts'
 import type { ConnectionId, Micros, ProviderId, VendorName } from '#shared/domain/ids.ts'
 import type { Queryable } from './database.ts'
 

@@ -2,7 +2,7 @@
 // before is what the scheduler works off later, page by page in the order of the ids, so that no
 // list of ids is kept and 100 000 rows are no long statement.
 import { SYNC_REQUEST_TOPICS } from '#schemas/topics.ts'
-import { STALE_AFTER_MS, type ConnectionStatus } from '#shared/domain/connection-words.ts'
+import { STALE_AFTER_MS, type ConnectionStatus } from '#shared/domain/connection-facts.ts'
 import type { ConnectionId, ProviderId, VendorName } from '#shared/domain/ids.ts'
 import type { RepairFilter, RepairKind } from '#shared/domain/repair.ts'
 import type { Queryable } from './database.ts'

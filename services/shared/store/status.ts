@@ -1,7 +1,8 @@
 // What `calstream status` and `calstream connections list` show. Reads only; every list
 // and every count that may grow is bounded, so that it stays quick with 100 000
 // connections and a long outbox.
-import type { ConnectionFacts, Words } from '#shared/domain/connection-words.ts'
+import type { ConnectionFacts } from '#shared/domain/connection-facts.ts'
+import type { Words } from '#shared/domain/connection-words.ts'
 import type { ConnectionId, Micros, ProviderId, VendorName } from '#shared/domain/ids.ts'
 import type { Queryable } from './database.ts'
 import { ILL_CALENDARS } from './calendar-failures.ts'
@@ -14,6 +15,12 @@ export interface Admission {
   /** null for everybody. */
   readonly providers: readonly string[] | null
   readonly connections: readonly string[] | null
+  /** What the environment of the services caps, whatever the flag server says; absent: nothing. */
+  readonly caps?: {
+    readonly sync: boolean
+    readonly providers: readonly string[] | null
+    readonly connections: readonly string[] | null
+  }
 }
 
 export interface StateFilter {
@@ -22,6 +29,8 @@ export interface StateFilter {
   readonly vendor: string | null
   readonly provider: string | null
   readonly connection: string | null
+  /** Absent for all. */
+  readonly ids?: readonly string[]
   readonly limit: number
 }
 
@@ -84,6 +93,7 @@ export async function listConnections(
        select * from judged
         where ($5::text[] is null or state = any($5)) and ($6::text is null or vendor = $6)
           and ($7::uuid is null or provider_id = $7) and ($8::uuid is null or id = $8)
+          and ($10::uuid[] is null or id in (select unnest($10::uuid[])))
         order by array_position(array['needs_reauth', 'retrying', 'late', 'partly_in_sync', 'unknown', 'paused', 'disabled', 'first_sync',
             'catching_up', 'in_sync', 'disconnected'], state),
           error_count desc, last_synced_at nulls first, id
@@ -104,6 +114,7 @@ export async function listConnections(
       filter.provider,
       filter.connection,
       filter.limit,
+      filter.ids ?? null,
     ],
   )
   return rows

@@ -141,8 +141,48 @@ describe('one connection', () => {
       disconnected_at: null,
       waits_for_gate: false,
     })
+    const why = { is_up_to_date: true, up_to_date_as_of: expect.any(String) as string, causes: [] }
+    expect(body['why']).toEqual(why)
     expect(body['calendars']).toEqual([
-      expect.objectContaining({ id: held.calendar, name: 'Work', selected: true, state: 'in_sync' }),
+      expect.objectContaining({ id: held.calendar, name: 'Work', selected: true, state: 'in_sync', why }),
+    ])
+  })
+
+  test('is told why it is not up to date: every cause, the one to act on first, and who acts', async () => {
+    const provider = randomUUID()
+    const { connection } = await holdCalendar(look, { provider })
+    await look(
+      `update external_calendar_connections set failing_since = '2026-01-01T00:00:00Z', backoff_until = calstream_now() + interval '1 minute',
+         last_error = '{"code": "vendor/throttled", "message": "Google answered 429 (rateLimitExceeded).", "at": "2026-01-01T00:00:00Z"}'
+        where id = $1`,
+      [connection],
+    )
+    await look('update external_calendars set push_supported = false where connection_id = $1', [connection])
+    world.said.sync = () => ({
+      state: 'off',
+      gate: 'CALENDAR_SYNC_ENABLED',
+      text: 'Calendar sync not enabled',
+    })
+    const { body } = await get(provider, `${CONNECTIONS}/${connection}`)
+    expect(body['why']).toMatchObject({
+      is_up_to_date: false,
+      causes: [
+        { code: 'sync_switched_off', actor: 'operator', effect: 'stops', since: null },
+        {
+          code: 'throttled',
+          actor: 'vendor',
+          text: 'The last sync failed: Google answered 429 (rateLimitExceeded).',
+          since: '2026-01-01T00:00:00.000Z',
+          until: body['backoff_until'],
+        },
+        { code: 'no_push', actor: 'nobody', effect: 'warns' },
+      ],
+    })
+    const [calendar] = body['calendars'] as { why: { causes: { code: string }[] } }[]
+    expect(calendar?.why.causes.map(({ code }) => code)).toEqual([
+      'sync_switched_off',
+      'throttled',
+      'no_push',
     ])
   })
 

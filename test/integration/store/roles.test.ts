@@ -73,7 +73,11 @@ const EXPECTED = {
 /** role → table → the columns that it reads, where it may not read the whole table. */
 const READ: Partial<Record<keyof typeof EXPECTED, Record<string, readonly string[]>>> = {
   // It replaces what is sealed and never reads it.
-  calstream_ingress: { connection_credentials: ['connection_id', 'version', 'grant_ends_at'] },
+  calstream_ingress: {
+    connection_credentials: ['connection_id', 'version', 'grant_ends_at'],
+    // How old what waits is, and no message.
+    outbox: ['id', 'shard', 'created_at'],
+  },
   // Whether a consent is under way, and nothing that could end one.
   calstream_scheduler: { oauth_flows: ['provider_id', 'vendor', 'link_used_at', 'connection_id'] },
 }

@@ -2,12 +2,8 @@
 // each state is reached, and stale is said exactly when it is so.
 import { randomUUID } from 'node:crypto'
 import { describe, expect, test } from 'vitest'
-import {
-  calendarWords,
-  connectionWords,
-  STALE_AFTER_MS,
-  staleReasons,
-} from '#shared/domain/connection-words.ts'
+import { STALE_AFTER_MS } from '#shared/domain/connection-facts.ts'
+import { calendarWords, connectionWords, staleReasons } from '#shared/domain/connection-words.ts'
 import { GATES, whyClosed } from '#shared/domain/gates.ts'
 import { nameInWords } from '#shared/domain/ill-words.ts'
 import { calendarId, connectionId } from '#shared/domain/ids.ts'
