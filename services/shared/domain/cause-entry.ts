@@ -25,16 +25,11 @@ export interface CauseEntry {
   readonly action: string
 }
 
+type Kind = readonly [actor: Actor, effect: Effect, state: StateName | null, how: 'heals' | 'stays']
 type Told = readonly [means: string, next: string, action: string]
 
 /** A cause in the order of a line of docs/why.md. */
-export function of(
-  actor: Actor,
-  effect: Effect,
-  state: StateName | null,
-  how: 'heals' | 'stays',
-  [means, next, action]: Told,
-): CauseEntry {
+export function of([actor, effect, state, how]: Kind, [means, next, action]: Told): CauseEntry {
   return { actor, effect, state, heals: how === 'heals', means, next, action }
 }
 
