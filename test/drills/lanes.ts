@@ -59,8 +59,6 @@ export async function runInLanes(ids: readonly string[], options: LaneOptions): 
 async function runLane(lane: number, queue: string[], ends: DrillEnd[], options: LaneOptions): Promise<void> {
   const child = fork(options.program, options.args, {
     stdio: ['ignore', 'pipe', 'inherit', 'ipc'],
-    // Lanes start their infrastructure at the same moment: none may take a port of another.
-    env: { ...process.env, PORT_SHARE: String(lane) },
   })
   const closed = once(child, 'close')
   const stop = () => void child.kill('SIGTERM')

@@ -1,8 +1,11 @@
+import { spawn, type ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer, type Server } from 'node:net'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
-import { afterEach, beforeEach, expect, test, vi } from 'vitest'
+import { createInterface } from 'node:readline'
+import { afterEach, beforeEach, expect, test } from 'vitest'
 import { freePorts, isFree, keptPorts } from '../../../../infra/stack/ports.ts'
 
 let folder: string
@@ -14,7 +17,6 @@ beforeEach(() => {
 })
 
 afterEach(() => {
-  vi.unstubAllEnvs()
   rmSync(folder, { recursive: true })
 })
 
@@ -69,15 +71,66 @@ test('throw-away ports are distinct, free and never those that a stopped stack k
   expect(await isFree(ports[1] ?? 0)).toBe(true)
 })
 
-test('two workers of a test run never choose the same port', async () => {
-  const names = Array.from({ length: 100 }, (_, index) => `part${index}`)
-  const chosenBy = async (worker: string | undefined) => {
-    vi.stubEnv('VITEST_POOL_ID', worker)
-    return Object.values(await freePorts(names))
-  }
-  const [one, other, none] = [await chosenBy('1'), await chosenBy('2'), await chosenBy(undefined)]
-  expect(new Set([...one, ...other, ...none]).size).toBe(3 * names.length)
+test('a port comes again only after all others of its process, so a part that stopped keeps its own', async () => {
+  const given: number[] = []
+  for (let call = 0; call < 60; call += 1) given.push((await freePorts(['part'])).part)
+  expect(new Set(given).size).toBe(given.length)
 })
+
+test('more ports than a block holds come from two', async () => {
+  const ports = Object.values(await freePorts(names(150)))
+  expect(new Set(ports).size).toBe(150)
+  expect(await Promise.all(ports.map(isFree))).not.toContain(false)
+})
+
+test('processes side by side never choose the same port, of whatever run they are', async () => {
+  await using processes = new AsyncDisposableStack()
+  const chosen = await Promise.all(Array.from({ length: 6 }, () => portsOf(processes.use(startChooser()))))
+  expect(chosen.map((ports) => ports.length)).toEqual(Array(6).fill(80))
+  expect(new Set(chosen.flat()).size).toBe(6 * 80)
+}, 60_000)
+
+test('what a process claimed is free again when it is killed', async () => {
+  const first = startChooser()
+  const [port = 0] = await portsOf(first)
+  const claim = port - 1
+  expect(await isFree(claim)).toBe(false)
+  await first[Symbol.asyncDispose]()
+  expect(await isFree(claim)).toBe(true)
+}, 60_000)
+
+const CHOOSER = `
+  import { freePorts } from ${JSON.stringify(path.resolve(import.meta.dirname, '../../../../infra/stack/ports.ts'))}
+  const names = Array.from({ length: 80 }, (_, index) => 'part' + index)
+  console.log(JSON.stringify(Object.values(await freePorts(names))))
+  setInterval(() => {}, 60_000)`
+
+type Chooser = ChildProcess & AsyncDisposable
+
+/** A process that chooses, says what, and lives until it is killed. */
+function startChooser(): Chooser {
+  const child = spawn(process.execPath, ['--input-type=module-typescript', '--eval', CHOOSER], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+    env: { ...process.env, VITEST_POOL_ID: '1' },
+  })
+  const ended = once(child, 'exit')
+  return Object.assign(child, {
+    async [Symbol.asyncDispose]() {
+      child.kill('SIGKILL')
+      await ended
+    },
+  })
+}
+
+async function portsOf({ stdout }: Chooser): Promise<readonly number[]> {
+  for await (const line of createInterface({ input: stdout ?? expect.unreachable('it has an output') }))
+    return JSON.parse(line) as number[]
+  return expect.unreachable('it said nothing')
+}
+
+function names(count: number): readonly string[] {
+  return Array.from({ length: count }, (_, index) => `part${index}`)
+}
 
 async function listenOn(port: number): Promise<Server & AsyncDisposable> {
   const server = createServer()
