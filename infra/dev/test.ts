@@ -6,6 +6,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { homedir, tmpdir } from 'node:os'
 import path from 'node:path'
 import { parseArgs } from 'node:util'
+import { compiledFolder, pruneDaily } from '../stack/compiled.ts'
 import { cacheFolder } from '../stack/java-parts.ts'
 import { signalProcess } from '../stack/signals.ts'
 import { seconds } from '../stack/progress.ts'
@@ -21,7 +22,8 @@ type Check = keyof typeof CHECKS
 const STOP_WITHIN_MS = 25_000
 
 /** Each test file and each service is a process, and most of their start is compiling packages. */
-const COMPILED = { NODE_COMPILE_CACHE: path.join(cacheFolder(process.env, homedir()), 'compiled') }
+const CACHE = cacheFolder(process.env, homedir())
+const COMPILED = { NODE_COMPILE_CACHE: compiledFolder(CACHE) }
 /** A pipe gets none by itself. */
 const COLORS = process.stdout.isTTY && !process.env['NO_COLOR'] ? { FORCE_COLOR: '1' } : {}
 
@@ -31,8 +33,13 @@ for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(name, ()
 const plan = parsedOrUsage(import.meta.filename, process.argv.slice(2), planOf)
 const NOTHING: Counts = { passed: 0, failed: 0, failures: [] }
 const parts = [...plan.checks.map(runCheck), runTests(plan.projects, plan.filters)]
+// Beside the tests, and no longer than they last.
+const tested = new AbortController()
+const pruned = pruneDaily(CACHE, AbortSignal.any([interrupt.signal, tested.signal]))
 const total = (await Promise.all(parts)).reduce(sum, NOTHING)
 process.stdout.write(failuresInWords(total.failures))
+tested.abort()
+await pruned
 if (interrupt.signal.aborted)
   process.stdout.write(`Stopped by ${String(interrupt.signal.reason)} before the end.\n`)
 process.stdout.write(`${total.passed} passed, ${total.failed} failed\n`)

@@ -2,6 +2,7 @@
 // the registry once their jars are there. Either all of them run, or none. A secured stack has
 // other brokers and a door before the registry; the rest is the same.
 import path from 'node:path'
+import { compiledFolder } from './compiled.ts'
 import { Component } from './component.ts'
 import { fetchJavaParts, type JavaParts } from './java-parts.ts'
 import { startKafka } from './kafka.ts'
@@ -232,6 +233,6 @@ function unleashOptions(options: InfrastructureOptions, database: Postgres) {
     ...common(options, 'unleash'),
     databaseUrl: database.url('unleash', user),
     tokens: options.tokens,
-    compileCache: path.join(options.cache, 'compiled'),
+    compileCache: compiledFolder(options.cache),
   }
 }

@@ -3,6 +3,7 @@
 // it needs, and no others.
 import path from 'node:path'
 import { Child, untilReady } from './child.ts'
+import { compiledFolder } from './compiled.ts'
 import { Component } from './component.ts'
 import { childEnv, type Infrastructure, logFileOf, type StackPlace } from './infrastructure.ts'
 import type { StackSecrets } from './secrets.ts'
@@ -250,7 +251,7 @@ export function nodeEnv({ env, cache }: Pick<StackPlace, 'env' | 'cache'>): Node
     ...childEnv(env),
     ...Object.fromEntries(passed),
     NODE_ENV: 'production',
-    NODE_COMPILE_CACHE: path.join(cache, 'compiled'),
+    NODE_COMPILE_CACHE: compiledFolder(cache),
   }
 }
 

@@ -4,10 +4,10 @@
 import { randomBytes } from 'node:crypto'
 import { mkdirSync } from 'node:fs'
 import { homedir } from 'node:os'
-import path from 'node:path'
 import { Secret } from '#shared/process/secret.ts'
 import { migrate } from '#shared/store/migrate.ts'
 import type { Authority } from '../../../infra/stack/authority.ts'
+import { compiledFolder } from '../../../infra/stack/compiled.ts'
 import type { StackPlace } from '../../../infra/stack/infrastructure.ts'
 import { cacheFolder, fetchJavaParts } from '../../../infra/stack/java-parts.ts'
 import { freePorts } from '../../../infra/stack/ports.ts'
@@ -115,7 +115,7 @@ async function startPostgresAndUnleash(
         databaseUrl: postgres.url('unleash'),
         port: ports.unleash,
         tokens: secrets.unleash,
-        compileCache: path.join(place.cache, 'compiled'),
+        compileCache: compiledFolder(place.cache),
       },
       signal,
     ),
