@@ -10,7 +10,7 @@ import { Component } from '../../infra/stack/component.ts'
 import { cacheFolder, fetchJavaParts, type JavaParts } from '../../infra/stack/java-parts.ts'
 import { kafkaRoundTrip } from '../../infra/stack/kafka.ts'
 import { freePorts } from '../../infra/stack/ports.ts'
-import { openAuthority, type TestAuthority } from './certificates.ts'
+import { type CertificateAuthority, newAuthority } from '../../infra/stack/certificates.ts'
 import { ownPlace } from './own-components.ts'
 
 const run = promisify(execFile)
@@ -22,7 +22,7 @@ const DOORS = ['open', 'controller', 'scram', 'plain', 'clear', 'mutual', 'token
 type Door = (typeof DOORS)[number]
 
 export interface IdentityBroker extends AsyncDisposable {
-  readonly authority: TestAuthority
+  readonly authority: CertificateAuthority
   /** `host:port` of each listener; `open` asks nothing and may do all. */
   readonly doors: Readonly<Record<Door, string>>
   /** Gives a user this password for SCRAM-SHA-512. Takes a JVM, so some seconds. */
@@ -44,7 +44,7 @@ export async function startIdentityBroker(options: IdentityOptions): Promise<Ide
   const signal = AbortSignal.timeout(START_TIMEOUT_MS)
   const cache = cacheFolder(process.env, homedir())
   const parts = await fetchJavaParts({ cache, env: process.env, progress: () => {} }, signal)
-  const authority = await openAuthority()
+  const authority = await newAuthority()
   mkdirSync(place.folder, { recursive: true })
   const ports = await freePorts([...DOORS])
   const settings = path.join(place.folder, 'server.properties')

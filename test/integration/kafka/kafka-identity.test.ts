@@ -15,7 +15,7 @@ import { kafkaConfigOf, kafkaEnv } from '#shared/kafka/settings.ts'
 import { applyTopics, verifyTopics } from '#shared/kafka/topics.ts'
 import { readEnv } from '#shared/process/settings.ts'
 import kafkajs from 'kafkajs'
-import { openAuthority } from '../../support/certificates.ts'
+import { newAuthority } from '../../../infra/stack/certificates.ts'
 import { eventually } from '../../support/eventually.ts'
 import { type IdentityBroker, startIdentityBroker } from '../../support/identity-broker.ts'
 import { loggerTo, type LogLine, record, silent } from '../../support/recording-consumer.ts'
@@ -187,7 +187,7 @@ describe('a refusal says which it was', () => {
   })
 
   test('an authority that is not ours, and a client certificate that is missing', async () => {
-    const { ca } = await openAuthority('another')
+    const { ca } = await newAuthority('another')
     expect(await kafkaRoundTrip(configOf({ ...good.scram512, KAFKA_SSL_CA: ca }))).toMatch(
       /authority that is not known here.*KAFKA_SSL_CA/,
     )

@@ -10,7 +10,7 @@ import { type ConfigError, readEnv } from '#shared/process/settings.ts'
 import { type Database, openDatabase } from '#shared/store/database.ts'
 import { databaseUrlOf, postgresEnv } from '#shared/store/settings.ts'
 import { type Postgres, runStatement } from '../../../infra/stack/postgres.ts'
-import { openAuthority, type TestAuthority } from '../../support/certificates.ts'
+import { type CertificateAuthority, newAuthority } from '../../../infra/stack/certificates.ts'
 import { eventually } from '../../support/eventually.ts'
 import { startLocalPostgres } from '../../support/own-components.ts'
 
@@ -21,12 +21,12 @@ hostssl all mutual   127.0.0.1/32 scram-sha-256 clientcert=verify-full
 `
 
 let server: Postgres
-let authority: TestAuthority
+let authority: CertificateAuthority
 let files: string
 
 beforeAll(async () => {
   files = mkdtempSync(path.join(tmpdir(), 'calstream-postgres-'))
-  authority = await openAuthority()
+  authority = await newAuthority()
   server = await startLocalPostgres(['calstream'])
   await secure(server.url('postgres'))
 }, 180_000)
@@ -113,7 +113,7 @@ async function saidOf(address: Address, password = PASSWORD): Promise<string> {
 describe('a server that takes TLS alone', () => {
   test('is reached by an authority of our own, and the server’s name is checked', async () => {
     expect(await saidOf({})).toBe('encrypted')
-    const other = write('other.pem', (await openAuthority('another')).ca)
+    const other = write('other.pem', (await newAuthority('another')).ca)
     expect(await saidOf({ query: { ...inFull(), sslrootcert: other } })).toMatch(
       /^store\/certificate-refused .*authority that is not known here.*sslrootcert/,
     )

@@ -6,7 +6,7 @@ import { expect, test } from 'vitest'
 import { Failure } from '#shared/domain/failure.ts'
 import { fetchWithin, wordsOf } from '../../../services/cli/look.ts'
 import { Refusal, troubleKindOf } from '../../../services/cli/trouble-kind.ts'
-import { openAuthority } from '../../support/certificates.ts'
+import { newAuthority } from '../../../infra/stack/certificates.ts'
 
 test.each<[string, unknown, ReturnType<typeof troubleKindOf>]>([
   ['a broker that is away', new Failure('kafka/unavailable'), 'network'],
@@ -38,7 +38,7 @@ test('a server that is away, and one whose certificate is of an unknown authorit
   expect([troubleKindOf(away), wordsOf(away)]).toEqual(['network', 'nothing listens there'])
 
   const { certificate: cert, key } = await (
-    await openAuthority()
+    await newAuthority()
   ).issue({
     commonName: 'flags',
     names: ['127.0.0.1'],

@@ -13,18 +13,18 @@ import { openCodec } from '#shared/kafka/codec.ts'
 import { verifySchemas } from '#shared/kafka/schemas.ts'
 import { kafkaEnv, registryConfigOf, registryEnv } from '#shared/kafka/settings.ts'
 import { ConfigError, readEnv } from '#shared/process/settings.ts'
-import { openAuthority, type TestAuthority } from '../../../support/certificates.ts'
+import { type CertificateAuthority, newAuthority } from '../../../../infra/stack/certificates.ts'
 
 const TOPICS = ['calendar.sync.requested.google.v1'] as const
 const PASSWORD = 'hunter2-hunter2'
 const schema = z.object({ ...registryEnv, KAFKA_PREFIX: kafkaEnv.KAFKA_PREFIX })
 const signal = () => AbortSignal.timeout(20_000)
 
-let authority: TestAuthority
+let authority: CertificateAuthority
 let folder: string
 const open: AsyncDisposable[] = []
 beforeAll(async () => {
-  authority = await openAuthority()
+  authority = await newAuthority()
   folder = mkdtempSync(path.join(tmpdir(), 'calstream-registry-'))
 })
 afterEach(async () => {
@@ -115,7 +115,7 @@ test('an authority of our own is believed by both ways, and without it none is',
   const right = { SCHEMA_REGISTRY_URL: url, SCHEMA_REGISTRY_SSL_CA: authority.ca }
   expect(await saidOf(right)).toEqual(['well', 'well'])
   expect(await saidOf({ SCHEMA_REGISTRY_URL: url })).toEqual(twice('registry/certificate-refused'))
-  const { ca } = await openAuthority('another')
+  const { ca } = await newAuthority('another')
   expect(await saidOf({ ...right, SCHEMA_REGISTRY_SSL_CA: ca })).toEqual(
     twice('registry/certificate-refused'),
   )

@@ -18,7 +18,11 @@ import { socketFactoryOf } from '#shared/kafka/socket.ts'
 import { redact } from '#shared/process/redact.ts'
 import { Secret } from '#shared/process/secret.ts'
 import { ConfigError, readEnv } from '#shared/process/settings.ts'
-import { type Identity, openAuthority, type TestAuthority } from '../../../support/certificates.ts'
+import {
+  type CertificateAuthority,
+  type Identity,
+  newAuthority,
+} from '../../../../infra/stack/certificates.ts'
 
 const schema = z.object(kafkaEnv)
 const LOGIN = {
@@ -38,12 +42,12 @@ const TOKEN = {
 }
 
 type Env = Record<string, string | undefined>
-let authority: TestAuthority
+let authority: CertificateAuthority
 let client: Identity
 let folder: string
 
 beforeAll(async () => {
-  authority = await openAuthority()
+  authority = await newAuthority()
   client = await authority.issue({ commonName: 'sync' })
   folder = mkdtempSync(path.join(tmpdir(), 'calstream-security-'))
 })
@@ -209,17 +213,17 @@ function tlsServer(options: TlsOptions): Server {
 describe('what is wrong with a certificate', () => {
   const encrypted = () => ({ KAFKA_SECURITY_PROTOCOL: 'SSL', KAFKA_SSL_CA: authority.ca })
 
-  test.each<[string, { readonly names: readonly string[]; readonly isOver?: boolean }, RegExp]>([
+  test.each<[string, { readonly names: readonly string[]; readonly validMs?: number }, RegExp]>([
     ['another name', { names: ['kafka.example.com'] }, /for another name.*KAFKA_BROKERS/],
     ['another address', { names: ['127.0.0.2'] }, /for another name/],
-    ['an end that is past', { names: ['127.0.0.1'], isOver: true }, /not valid now/],
+    ['an end that is past', { names: ['127.0.0.1'], validMs: -1_000 }, /not valid now/],
   ])('%s', async (_what, options, words) => {
     const { certificate, key } = await authority.issue({ commonName: 'broker', ...options })
     expect(await saidOf(tlsServer({ cert: certificate, key }), encrypted())).toMatch(words)
   })
 
   test('another authority; and one that is right is told from all of these', async () => {
-    const other = await openAuthority('another')
+    const other = await newAuthority('another')
     const wanted = { commonName: 'broker', names: ['127.0.0.1'] }
     const [foreign, own] = [await other.issue(wanted), await authority.issue(wanted)]
     const said = (identity: Identity) =>

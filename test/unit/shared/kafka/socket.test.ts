@@ -4,7 +4,7 @@ import { once } from 'node:events'
 import { connect as connectTls, createServer as createTlsServer } from 'node:tls'
 import { expect, test } from 'vitest'
 import { wholeResponses } from '#shared/kafka/socket.ts'
-import { openAuthority } from '../../../support/certificates.ts'
+import { newAuthority } from '../../../../infra/stack/certificates.ts'
 
 function response(text: string): Buffer {
   const size = Buffer.alloc(4)
@@ -12,7 +12,7 @@ function response(text: string): Buffer {
   return Buffer.concat([size, Buffer.from(text)])
 }
 
-const identity = openAuthority().then(async (authority) => ({
+const identity = newAuthority().then(async (authority) => ({
   ...(await authority.issue({ commonName: 'broker', names: ['127.0.0.1'] })),
   ca: authority.ca,
 }))

@@ -10,7 +10,7 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { openAuthority } from '../../../support/certificates.ts'
+import { newAuthority } from '../../../../infra/stack/certificates.ts'
 
 const ROOT = path.resolve(import.meta.dirname, '../../../..')
 /** Names that no server of names knows: who asks for them goes through the proxy or nowhere. */
@@ -24,7 +24,7 @@ const asked: string[] = []
 
 beforeAll(async () => {
   folder = mkdtempSync(path.join(tmpdir(), 'calstream-proxy-'))
-  const authority = await openAuthority()
+  const authority = await newAuthority()
   writeFileSync(path.join(folder, 'ca.pem'), authority.ca)
   const { certificate: cert, key } = await authority.issue({ commonName: 'all', names: [VENDOR, FLAGS] })
   origin = createTlsServer({ cert, key }, (request, response) => response.end(`from ${request.headers.host}`))
