@@ -16,6 +16,8 @@ export interface JavaParts {
   readonly kafkaArchive: string
   /** The registry's jar; it runs in its own folder. */
   readonly registryJar: string
+  /** As kafkaArchive. */
+  readonly registryArchive: string
 }
 
 export interface JavaPartsOptions {
@@ -60,6 +62,7 @@ export async function fetchJavaParts(options: JavaPartsOptions, signal: AbortSig
     kafkaClassPath: path.join(folder, 'kafka', '*'),
     kafkaArchive: path.join(folder, `kafka-${shortHash(version)}.jsa`),
     registryJar: path.join(registryFolder, runner),
+    registryArchive: path.join(folder, `registry-${shortHash(version)}.jsa`),
   }
 }
 

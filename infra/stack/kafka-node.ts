@@ -6,7 +6,7 @@ import { existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:f
 import path from 'node:path'
 import { UserError } from '#shared/process/user-error.ts'
 import { Child, type Probe, untilReady } from './child.ts'
-import { archiveIn } from './class-archive.ts'
+import { archiveArguments } from './class-archive.ts'
 import type { JavaParts } from './java-parts.ts'
 import { type ProcessLedger, writeWhole } from './processes.ts'
 
@@ -72,12 +72,11 @@ export async function launchNode(node: KafkaNode, signal: AbortSignal): Promise<
   const settings = path.join(node.folder, 'server.properties')
   if (!existsSync(path.join(data, 'meta.properties'))) await format(node, data, signal)
   writeFileSync(settings, propertiesText(node, data))
-  const recording = node.recordsTo === undefined ? [] : [`-XX:ArchiveClassesAtExit=${node.recordsTo}`]
   const child = await Child.start(
     {
       name: node.name,
       command: node.parts.java,
-      args: [...javaArguments(node), ...recording, 'kafka.Kafka', settings],
+      args: [...javaArguments(node, node.recordsTo), 'kafka.Kafka', settings],
       env: node.env,
       cwd: node.folder,
       logFile: node.logFile,
@@ -94,12 +93,11 @@ export async function launchNode(node: KafkaNode, signal: AbortSignal): Promise<
   return child
 }
 
-function javaArguments({ parts, brief, recordsTo }: KafkaNode): readonly string[] {
-  const archive = recordsTo === undefined ? archiveIn(parts.kafkaArchive) : null
+function javaArguments({ parts, brief }: KafkaNode, recordsTo?: string): readonly string[] {
   return [
     '-Xmx384m',
     ...(brief ? BRIEF : []),
-    ...(archive === null ? [] : [`-XX:SharedArchiveFile=${archive}`]),
+    ...archiveArguments(parts.kafkaArchive, recordsTo),
     '-Dorg.slf4j.simpleLogger.defaultLogLevel=warn',
     '-Dorg.slf4j.simpleLogger.showDateTime=true',
     '-Dorg.slf4j.simpleLogger.dateTimeFormat=HH:mm:ss.SSS',

@@ -3,7 +3,7 @@
 import { rmSync } from 'node:fs'
 import path from 'node:path'
 import { createClient } from '#shared/kafka/client.ts'
-import { classArchive } from './class-archive.ts'
+import { classArchive, endRecording, RECORD_WITHIN_MS } from './class-archive.ts'
 import { Component } from './component.ts'
 import type { JavaParts } from './java-parts.ts'
 import { type KafkaNode, launchNode } from './kafka-node.ts'
@@ -32,8 +32,6 @@ export type Kafka = Component & { /** `host:port` for KAFKA_BROKERS. */ readonly
 
 /** Measured 0.3 s idle; a controlled shutdown with open clients may take seconds. */
 const STOP_WITHIN_MS = 3_500
-/** The JVM writes its archive while it ends, in 1 s when idle. */
-const RECORD_WITHIN_MS = 60_000
 
 /**
  * Starts the broker; resolves when the controller answers a validate-only topic creation. Throws a
@@ -63,10 +61,7 @@ async function recordClasses(node: KafkaNode, signal: AbortSignal): Promise<void
   const record = async (recordsTo: string): Promise<void> => {
     try {
       const short = { ...node, folder, brief: true, stopWithinMs: RECORD_WITHIN_MS, recordsTo }
-      const broker = await launchNode(short, signal)
-      await broker.stop()
-      const { signal: killed } = await broker.exited
-      if (killed !== null) throw new Error(`recording was cut off by ${killed}`)
+      await endRecording(await launchNode(short, signal))
     } finally {
       rmSync(folder, { recursive: true, force: true })
     }

@@ -1,9 +1,10 @@
 // Apicurio Registry with its Confluent-compatible API. Schemas live in a file database, so their
 // ids are the same after every restart: records on the topics carry them.
-import { mkdirSync } from 'node:fs'
+import { mkdirSync, rmSync } from 'node:fs'
 import path from 'node:path'
 import { loginHeaders, NO_REGISTRY_LOGIN, type RegistryAccess } from '#shared/kafka/registry.ts'
 import { Child, untilReady } from './child.ts'
+import { archiveArguments, classArchive, endRecording, RECORD_WITHIN_MS } from './class-archive.ts'
 import { Component } from './component.ts'
 import type { JavaParts } from './java-parts.ts'
 import type { ProcessLedger } from './processes.ts'
@@ -27,23 +28,52 @@ const STOP_WITHIN_MS = 3_000
 /** Starts the registry; resolves when it lists its subjects. */
 export async function startRegistry(options: RegistryOptions, signal: AbortSignal): Promise<Registry> {
   const url = `http://127.0.0.1:${options.port}/apis/ccompat/v7`
+  await recordClasses(options, url, signal)
   const component = await Component.start((stop) => launch(options, url, stop), signal)
   return Object.assign(component, { url })
 }
 
-async function launch(options: RegistryOptions, url: string, signal: AbortSignal): Promise<Child> {
+/** Once for a Java, by a registry that lives for a moment at the same port, on data of its own. */
+async function recordClasses(options: RegistryOptions, url: string, signal: AbortSignal): Promise<void> {
+  const folder = path.join(options.folder, 'recording')
+  const record = async (recordsTo: string): Promise<void> => {
+    try {
+      const short = { ...options, folder, stopWithinMs: RECORD_WITHIN_MS, recordsTo }
+      await endRecording(await launch(short, url, signal))
+    } finally {
+      rmSync(folder, { recursive: true, force: true })
+    }
+  }
+  await classArchive(options.parts.registryArchive, record, signal)
+}
+
+interface Launched extends RegistryOptions {
+  readonly stopWithinMs?: number
+  /** Where it writes its classes when it ends. */
+  readonly recordsTo?: string
+}
+
+async function launch(options: Launched, url: string, signal: AbortSignal): Promise<Child> {
+  const { java, registryJar, registryArchive } = options.parts
   mkdirSync(options.folder, { recursive: true })
   const child = await Child.start(
     {
       name: 'registry',
-      command: options.parts.java,
+      command: java,
       // Hardly used once ids are cached:
       // a quick start matters more than peak speed (1.5 s instead of 3.3 s).
-      args: ['-Xmx256m', '-XX:+UseSerialGC', '-XX:TieredStopAtLevel=1', '-jar', options.parts.registryJar],
+      args: [
+        '-Xmx256m',
+        '-XX:+UseSerialGC',
+        '-XX:TieredStopAtLevel=1',
+        ...archiveArguments(registryArchive, options.recordsTo),
+        '-jar',
+        registryJar,
+      ],
       env: { ...options.env, ...settings(options) },
-      cwd: path.dirname(options.parts.registryJar),
+      cwd: path.dirname(registryJar),
       logFile: options.logFile,
-      stopWithinMs: STOP_WITHIN_MS,
+      stopWithinMs: options.stopWithinMs ?? STOP_WITHIN_MS,
     },
     options.ledger,
   )
