@@ -8,6 +8,7 @@ import path from 'node:path'
 import { newConsolePassword } from '#shared/gates/unleash-console.ts'
 import { addressProblem, withoutEndSlashes } from '#shared/process/address.ts'
 import { UserError } from '#shared/process/user-error.ts'
+import { DEFAULT_ROLE_PREFIX, rolePrefixEnv } from '#shared/store/settings.ts'
 import type { Output } from './output.ts'
 
 export interface InitOptions {
@@ -17,6 +18,8 @@ export interface InitOptions {
   readonly play?: boolean
   /** Where vendors and browsers reach the ingress. */
   readonly publicUrl?: string
+  /** What the names of the database roles begin with, where the server has another install too. */
+  readonly rolePrefix?: string
 }
 
 const SETTINGS = '.env'
@@ -26,11 +29,13 @@ const PLAY_URL = 'http://127.0.0.1:8080'
 
 /**
  * Writes .env (for its owner alone) and .secrets, and says what comes next. Throws UserError where
- * either is there already or cannot be written, and for an address that no vendor would call.
+ * either is there already or cannot be written, for an address that no vendor would call, and for a
+ * prefix that is none of a role.
  */
 export function init(options: InitOptions, output: Pick<Output, 'line'>): void {
   const { folder, play = false } = options
   const publicUrl = publicUrlOf(options)
+  const rolePrefix = rolePrefixOf(options)
   const [settings, secrets] = [path.join(folder, SETTINGS), path.join(folder, SECRETS)]
   const there = [settings, secrets].filter((name) => existsSync(name))
   if (there.length > 0)
@@ -38,8 +43,9 @@ export function init(options: InitOptions, output: Pick<Output, 'line'>): void {
       `${there.join(' and ')}: already there, so nothing was written. An installation keeps its secrets; to begin afresh, delete its data (docker compose down --volumes), then ${settings} and ${secrets}.`,
     )
   try {
-    writeSecrets(secrets, newSecretFiles(play))
-    writeFileSync(settings, play ? playSettings() : ownSettings(publicUrl), { mode: 0o600, flag: 'wx' })
+    writeSecrets(secrets, newSecretFiles(play, rolePrefix))
+    const text = (play ? playSettings() : ownSettings(publicUrl)) + prefixSettings(rolePrefix)
+    writeFileSync(settings, text, { mode: 0o600, flag: 'wx' })
   } catch (error) {
     const reason = (error as NodeJS.ErrnoException).code ?? String(error)
     throw new UserError(
@@ -58,6 +64,14 @@ function publicUrlOf({ play, publicUrl = '' }: InitOptions): string {
   return url
 }
 
+function rolePrefixOf({ rolePrefix = DEFAULT_ROLE_PREFIX }: InitOptions): string {
+  const parsed = rolePrefixEnv.POSTGRES_ROLE_PREFIX.safeParse(rolePrefix)
+  if (parsed.success) return parsed.data
+  throw new UserError(
+    `--role-prefix cannot be used: ${parsed.error.issues.map(({ message }) => message).join(', ')}.`,
+  )
+}
+
 /**
  * The folder is its owner's alone. The files in it may be read by all: a container reads them under
  * a user of its own, and file secrets keep the mode that they have here.
@@ -72,20 +86,20 @@ function writeSecrets(folder: string, files: Readonly<Record<string, string>>): 
 }
 
 /** By the names that docker-compose.yml has for them. */
-function newSecretFiles(play: boolean): Readonly<Record<string, string>> {
+function newSecretFiles(play: boolean, rolePrefix: string): Readonly<Record<string, string>> {
   const owner = newPassword()
   const roles = ROLES.map((role) => [role, newPassword()] as const)
   const [registry, unleash] = [newPassword(), newPassword()]
   const roleUrls = roles.map(([role, password]) => [
     `postgres_url_${role}`,
-    `postgres://calstream_${role}:${password}@postgres/calstream`,
+    `postgres://${rolePrefix}${role}:${password}@postgres/calstream`,
   ])
   return {
     postgres_password: owner,
     postgres_url_owner: `postgres://postgres:${owner}@postgres/calstream`,
     ...(Object.fromEntries(roleUrls) as Record<string, string>),
     role_passwords: JSON.stringify(
-      Object.fromEntries(roles.map(([role, password]) => [`calstream_${role}`, password])),
+      Object.fromEntries(roles.map(([role, password]) => [`${rolePrefix}${role}`, password])),
     ),
     registry_db_password: registry,
     'registry.properties': `REGISTRY_DATASOURCE_PASSWORD=${registry}\n`,
@@ -148,6 +162,14 @@ MICROSOFT_CLIENT_ID=calstream-play
 MICROSOFT_API_URL=http://simulator:4102
 MICROSOFT_LOGIN_URL=http://simulator:4102
 MICROSOFT_AUTH_URL=http://127.0.0.1:4102
+`
+}
+
+function prefixSettings(rolePrefix: string): string {
+  if (rolePrefix === DEFAULT_ROLE_PREFIX) return ''
+  return `
+# The roles of this install, beside those of others on the same database server.
+POSTGRES_ROLE_PREFIX=${rolePrefix}
 `
 }
 

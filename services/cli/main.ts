@@ -47,6 +47,7 @@ program
   .description('write .env and .secrets for docker compose, with every secret; writes nothing over')
   .option('--play', 'for play vendors (profile `play`)')
   .option('--public-url <address>', 'where vendors and browsers reach the ingress, for example https://…')
+  .option('--role-prefix <prefix>', 'what the names of the database roles begin with', 'calstream_')
   .option('--folder <path>', 'where docker-compose.yml lies', '.')
   .action(async (options: InitOptions) => (await import('./init.ts')).init(options, output()))
 program

@@ -78,6 +78,7 @@ beforeAll(() => {
   for (const [name, options] of [
     ['play', { play: true }],
     ['own', { publicUrl: 'https://calendars.example.com/' }],
+    ['second', { play: true, rolePrefix: 'acme_' }],
   ] as const) {
     mkdirSync(made(name))
     init({ folder: made(name), ...options }, output)
@@ -223,6 +224,26 @@ describe('after init', () => {
     )
     const passwords = [...logins, login('unleash_database_url')].map(({ password }) => password)
     expect(new Set([...passwords, secret('postgres_password'), secret('registry_db_password')]).size).toBe(8)
+  })
+
+  test('with a prefix the roles, their addresses and what `migrate` makes begin with it', () => {
+    const secret = (name: string) => readFileSync(path.join(made('second'), '.secrets', name), 'utf8')
+    const names = ['ingress', 'sync', 'relay', 'scheduler'].map((role) => `acme_${role}`)
+    expect(Object.keys(JSON.parse(secret('role_passwords')) as object)).toEqual(names)
+    const addressed = names.map((name) => new URL(secret(name.replace('acme', 'postgres_url'))).username)
+    expect(addressed).toEqual(names)
+    expect(environment('migrate', {}, 'second')['POSTGRES_ROLE_PREFIX']).toBe('acme_')
+    expect(environment('migrate')['POSTGRES_ROLE_PREFIX']).toBeUndefined()
+    const all = readdirSync(path.join(made('second'), '.secrets')).map(secret)
+    expect(all.filter((text) => text.includes('calstream_'))).toEqual([])
+  })
+
+  test.each(['Acme_', 'a-b_', '1_', ''])('a prefix that is none of a role is refused: %j', (rolePrefix) => {
+    const place = mkdtempSync(path.join(folder, 'refused-'))
+    expect(() => init({ folder: place, rolePrefix }, output)).toThrow(
+      '--role-prefix cannot be used: it is not a lower-case letter',
+    )
+    expect(readdirSync(place)).toEqual([])
   })
 
   test('another init writes nothing over, and says what to do', () => {
