@@ -1,8 +1,8 @@
 // Five parts, from fast to real: unit (no process, no network), contract, integration, field and
-// drill. Unit is two projects, by what its files may share. The last four parts share one local
-// stack, which support/global-setup.ts starts once for the whole run; a unit run never starts Java.
-// The files of all parts take their turns in one pool: most of them wait most of the time, for a
-// broker that is away or for a lease to end.
+// drill. Unit and contract are two projects each, by what their files may share. The last four parts
+// share one local stack, which support/global-setup.ts starts once for the whole run; a unit run
+// never starts Java. The files of all parts take their turns in one pool: most of them wait most of
+// the time, for a broker that is away or for a lease to end.
 import { availableParallelism, totalmem } from 'node:os'
 import { fileURLToPath } from 'node:url'
 import { defineConfig, type TestProjectInlineConfiguration } from 'vitest/config'
@@ -25,8 +25,9 @@ const maxWorkers = Math.max(
   Math.min(FILES_MAX, availableParallelism() * FILES_PER_CORE, Math.floor(totalmem() / BYTES_PER_FILE)),
 )
 
-/** `npm test -- --only=unit` is both. */
+/** `npm test -- --only=unit` is both, and so with contract. */
 const UNIT = byProcess(ROOT, ['test/*.test.ts', 'test/unit/**/*.test.ts'])
+const CONTRACT = byProcess(ROOT, ['test/contract/**/*.test.ts'])
 
 export default defineConfig({
   root: ROOT,
@@ -39,10 +40,11 @@ export default defineConfig({
     projects: [
       unit('unit', UNIT.alone, true),
       unit('unit-together', UNIT.together, false),
-      onTheStack('contract'),
-      onTheStack('integration'),
-      onTheStack('field'),
-      onTheStack('drill'),
+      onTheStack('contract', CONTRACT.alone),
+      { test: { ...onTheStack('contract-together', CONTRACT.together).test, isolate: false } },
+      onTheStack('integration', ['test/integration/**/*.test.ts']),
+      onTheStack('field', ['test/field/**/*.test.ts']),
+      onTheStack('drill', ['test/drills/**/*.test.ts']),
     ],
   },
 })
@@ -51,12 +53,11 @@ function unit(name: string, include: string[], isolate: boolean): TestProjectInl
   return { test: { name, include, isolate, testTimeout: 20_000, maxWorkers } }
 }
 
-function onTheStack(name: string): TestProjectInlineConfiguration {
-  const folder = name === 'drill' ? 'drills' : name
+function onTheStack(name: string, include: string[]): TestProjectInlineConfiguration {
   return {
     test: {
       name,
-      include: [`test/${folder}/**/*.test.ts`],
+      include,
       globalSetup: ['test/support/global-setup.ts'],
       testTimeout: STACK_TIMEOUT_MS,
       hookTimeout: STACK_TIMEOUT_MS,

@@ -89,8 +89,8 @@ async function mendConsole({ consoleUrl, tokens }: UnleashAddress, signal: Abort
   await closeDefaultLogin(consoleUrl, tokens.adminPassword, signal).catch(() => signal.throwIfAborted())
 }
 
-/** Its package.json is not exported; its entry is dist/lib/server-impl.js. */
-function unleashFolder(): string {
+/** Its package's. Its package.json is not exported; its entry is dist/lib/server-impl.js. */
+export function unleashFolder(): string {
   const entry = createRequire(import.meta.url).resolve('unleash-server')
   return entry.slice(0, entry.lastIndexOf(`${path.sep}dist${path.sep}`))
 }

@@ -1,13 +1,11 @@
 // The first hour with the product, in a fresh copy and by README alone. It starts. A new account is
 // connected and its events are on the topic. Every later start comes to "equal" at once, however
 // the one before ended.
-import { readFileSync } from 'node:fs'
-import path from 'node:path'
 import { expect, inject, test } from 'vitest'
 import { createBrowser, linkOn } from '../../infra/demo/browser.ts'
 import { setToggle } from '#shared/gates/seed-toggles.ts'
-import { REPOSITORY } from '../../infra/stack/services.ts'
 import { type FreshClone, openFreshClone, type RunningStart } from '../support/fresh-clone.ts'
+import { readmeBlocks } from '../support/readme.ts'
 import { restartRounds } from '../support/restart-rounds.ts'
 
 /** Three starts of the whole stack, on a machine that is busy with other things. */
@@ -85,11 +83,4 @@ async function connectAsReadmeSays(clone: FreshClone, start: RunningStart): Prom
 function asJson(lines: string): string {
   expect(lines).toContain('npx calstream tail')
   return lines.replace('npx calstream tail', 'npx calstream --json tail')
-}
-
-/** The shell blocks of one section of README. */
-function readmeBlocks(section: string): readonly string[] {
-  const readme = readFileSync(path.join(REPOSITORY, 'README.md'), 'utf8')
-  const text = readme.split(/^## /m).find((part) => part.startsWith(`${section}\n`)) ?? ''
-  return [...text.matchAll(/^```bash\n([\s\S]*?)^```$/gm)].map(([, lines = '']) => lines.trim())
 }

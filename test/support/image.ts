@@ -1,10 +1,11 @@
 // The image without an engine: the lines of infra/Dockerfile that make its files, carried out in a
 // folder. What a base image brings and what becomes of users and layers is not shown.
 import { execFile } from 'node:child_process'
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { promisify } from 'node:util'
+import { removeBehind } from './remove-behind.ts'
 
 export const REPOSITORY = path.resolve(import.meta.dirname, '../..')
 const STEP_WITHIN_MS = 300_000
@@ -60,7 +61,7 @@ export async function buildImage(beforeTrim: (packages: string) => void): Promis
     packages,
     app,
     async [Symbol.asyncDispose]() {
-      rmSync(home, { recursive: true, force: true })
+      removeBehind(home)
     },
   }
 }

@@ -1,22 +1,32 @@
 // Components that belong to one test file, for tests that stop, kill or freeze them or that flip
 // toggles. They have the same handles and ports over all restarts, and end with the file
 // (`await using`) or at the latest with the run.
+import { execFile } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { mkdirSync } from 'node:fs'
 import { homedir } from 'node:os'
 import path from 'node:path'
+import { promisify } from 'node:util'
 import { inject } from 'vitest'
+import { compiledFolder } from '../../infra/stack/compiled.ts'
 import { childEnv, logFileOf } from '../../infra/stack/infrastructure.ts'
 import { cacheFolder, fetchJavaParts } from '../../infra/stack/java-parts.ts'
 import { startKafka } from '../../infra/stack/kafka.ts'
 import { freePorts } from '../../infra/stack/ports.ts'
-import { createDatabases, giveDatabase, type Postgres, startPostgres } from '../../infra/stack/postgres.ts'
+import {
+  createDatabases,
+  giveDatabase,
+  type Postgres,
+  runStatement,
+  startPostgres,
+} from '../../infra/stack/postgres.ts'
 import { ProcessLedger } from '../../infra/stack/processes.ts'
 import { startRegistry } from '../../infra/stack/registry.ts'
 import { newUnleashTokens } from '../../infra/stack/secrets.ts'
 import { seedToggles, type ToggleSeed } from '#shared/gates/seed-toggles.ts'
-import { startUnleash, type Unleash } from '../../infra/stack/unleash.ts'
+import { startUnleash, type Unleash, unleashFolder } from '../../infra/stack/unleash.ts'
 import type { OwnKafka, OwnPostgres, OwnRegistry, OwnUnleash } from './component-types.ts'
+import { templateDatabase } from './template-database.ts'
 
 const START_TIMEOUT_MS = 150_000
 const ALL_ON: ToggleSeed = { switchesOn: true, providerIds: [], connectionIds: [] }
@@ -70,12 +80,14 @@ export async function startLocalUnleash(postgresUrl: string): Promise<Unleash & 
   const name = `unleash_${randomBytes(4).toString('hex')}`
   const url = (database: string, login: { username?: string; password?: string } = {}): string =>
     Object.assign(new URL(postgresUrl), { ...login, pathname: `/${database}` }).href
-  await createDatabases({ url }, [name])
+  const template = `unleash_template_${inject('stack').runId}`
+  await templateDatabase(postgresUrl, template, migrateUnleash)
+  await runStatement(postgresUrl, `CREATE DATABASE ${name} TEMPLATE ${template}`)
   const tokens = newUnleashTokens()
   const password = tokens.databasePassword
   await giveDatabase({ url }, { name, password })
   const { port } = await freePorts(['port'])
-  const compileCache = path.join(cacheFolder(process.env, homedir()), 'compiled')
+  const compileCache = compiledFolder(cacheFolder(process.env, homedir()))
   const { env, ledger, logFile } = ownPlace('unleash')
   const databaseUrl = url(name, { username: name, password })
   const unleash = await startUnleash(
@@ -83,6 +95,29 @@ export async function startLocalUnleash(postgresUrl: string): Promise<Unleash & 
     startSignal(),
   )
   return Object.assign(unleash, { databaseUrl: url(name) })
+}
+
+/** The server's own migrations, which its first start would run. In a process: they change ours. */
+async function migrateUnleash(databaseUrl: string): Promise<void> {
+  const { hostname: host, port, username: user, password, pathname } = new URL(databaseUrl)
+  const db = {
+    host,
+    port: Number(port),
+    user,
+    password,
+    database: pathname.slice(1),
+    ssl: false,
+    driver: 'postgres',
+    schema: 'public',
+  }
+  const script = `
+    const { migrateDb } = await import(${JSON.stringify(`${unleashFolder()}/dist/migrator.js`)})
+    await migrateDb({ db: JSON.parse(process.env.DB) })
+    process.exit()`
+  await promisify(execFile)(process.execPath, ['--input-type=module', '--eval', script], {
+    env: { ...childEnv(process.env), DB: JSON.stringify(db) },
+    timeout: START_TIMEOUT_MS,
+  })
 }
 
 /**

@@ -1,13 +1,14 @@
 // What a test file uses of the shared stack: a database of its own (cloned from a migrated
 // template), a prefix of its own on the shared broker, and, where it stops or kills
 // something, a component of its own.
-import { createHash, randomBytes } from 'node:crypto'
+import { randomBytes } from 'node:crypto'
 import pg from 'pg'
 import { inject } from 'vitest'
 import { Secret } from '#shared/process/secret.ts'
 import { migrate } from '#shared/store/migrate.ts'
 import { runStatement } from '../../infra/stack/postgres.ts'
 import type { DatabaseRole } from '../../infra/stack/secrets.ts'
+import { templateDatabase } from './template-database.ts'
 import { roleName, testRoles, type TestStack } from './test-stack.ts'
 
 export { roleName, testRoles, type TestStack }
@@ -69,27 +70,10 @@ function databaseUrl(stack: TestStack, database: string, role?: DatabaseRole): s
   return url.href
 }
 
-/** Made by the first file of the run that asks; the others wait for it at the lock. */
 async function migratedTemplate(stack: TestStack): Promise<string> {
   const template = `calstream_template_${stack.runId}`
-  const lock = createHash('sha256').update(template).digest().readInt32BE()
-  const session = new pg.Client({ connectionString: stack.postgresUrl, connectionTimeoutMillis: 5_000 })
-  await session.connect()
-  try {
-    await session.query('SELECT pg_advisory_lock($1)', [lock])
-    const { rowCount } = await session.query('SELECT 1 FROM pg_database WHERE datname = $1', [template])
-    if (rowCount === 0) await makeTemplate(stack, template)
-  } finally {
-    await session.end()
-  }
+  await templateDatabase(stack.postgresUrl, template, (url) =>
+    migrate({ url: new Secret(url), ...testRoles(stack) }),
+  )
   return template
-}
-
-/** Migrated under another name and renamed, so that the template is whole or absent. */
-async function makeTemplate(stack: TestStack, template: string): Promise<void> {
-  const draft = `${template}_draft`
-  await runStatement(stack.postgresUrl, `DROP DATABASE IF EXISTS ${draft} WITH (FORCE)`)
-  await runStatement(stack.postgresUrl, `CREATE DATABASE ${draft}`)
-  await migrate({ url: new Secret(databaseUrl(stack, draft)), ...testRoles(stack) })
-  await runStatement(stack.postgresUrl, `ALTER DATABASE ${draft} RENAME TO ${template}`)
 }

@@ -1,14 +1,18 @@
 // The folder of one vitest run: its stack's data, gone at the end. A run that was killed cannot
 // clean up, so each run first ends the processes and removes the folders of those that are no more.
-import { mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { randomBytes } from 'node:crypto'
+import { mkdirSync, readdirSync, readFileSync, renameSync } from 'node:fs'
 import path from 'node:path'
 import { removePostgresHome } from '../../infra/stack/postgres-home.ts'
 import { signalProcess } from '../../infra/stack/signals.ts'
 import { processIdentity } from '#shared/process/identity.ts'
+import { removeBehind } from './remove-behind.ts'
 import { stopOrphans, writeWhole } from '../../infra/stack/processes.ts'
 
 const RUNS = path.resolve(import.meta.dirname, '../../.calstream')
 const OWNER = 'owner.json'
+/** Of a folder that is being deleted. */
+const GONE = 'gone-'
 
 interface Owner {
   readonly pid: number
@@ -26,13 +30,21 @@ export async function openRunFolder(): Promise<string> {
   return folder
 }
 
-/** Ends everything that was recorded under the folder and removes it. */
+/** Ends everything that was recorded under the folder; the folder is gone a moment later. */
 export async function removeRunFolder(folder: string): Promise<void> {
   for (const stack of stackFolders(folder)) {
     await stopOrphans(stack)
     removePostgresHome(path.join(stack, 'postgres'))
   }
-  rmSync(folder, { recursive: true, force: true, maxRetries: 3 })
+  // Another name: the next run with this number must not lose its folder.
+  const gone = path.join(RUNS, `${GONE}${randomBytes(4).toString('hex')}`)
+  try {
+    renameSync(folder, gone)
+  } catch (error) {
+    // Another run that starts now was first.
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+  }
+  removeBehind(gone)
 }
 
 /** For a process that has to end now: no waiting, no removing; the next run does that. */
@@ -43,8 +55,9 @@ export function killRun(folder: string): void {
 
 async function removeDeadRuns(): Promise<void> {
   for (const name of readdirSync(RUNS)) {
-    if (!name.startsWith('test-')) continue
     const folder = path.join(RUNS, name)
+    if (name.startsWith(GONE)) removeBehind(folder)
+    if (!name.startsWith('test-')) continue
     const owner = readJson(path.join(folder, OWNER)) as Owner | null
     if (owner !== null && owner.identity !== null && processIdentity(owner.pid) === owner.identity) continue
     await removeRunFolder(folder)

@@ -1,26 +1,22 @@
 // The infrastructure that everything else stands on, as real processes: what it keeps over a
-// kill, and what a restart must not undo. Each claim about surviving has its control: the kill
+// kill. The flag server: flag-server.test.ts. Each claim about surviving has its control: the kill
 // really took the process away.
 import { readFileSync } from 'node:fs'
 import { Kafka as KafkaClient, type KafkaConfig, logLevel } from 'kafkajs'
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest'
 import { Secret } from '#shared/process/secret.ts'
-import { isDefaultLoginOpen, signIn } from '#shared/gates/unleash-console.ts'
 import { migrate } from '#shared/store/migrate.ts'
-import { setAllowlist, setToggle, seedToggles } from '#shared/gates/seed-toggles.ts'
-import type { Kafka } from '../../../infra/stack/kafka.ts'
+import type { Component } from '../../../infra/stack/component.ts'
 import { giveDatabase, runStatement } from '../../../infra/stack/postgres.ts'
-import { consolePassword } from '../../../services/cli/doctor.ts'
-import type { OwnKafka, OwnUnleash } from '../../support/component-types.ts'
-import {
-  startLocalUnleash,
-  startOwnKafka,
-  startOwnPostgres,
-  startOwnRegistry,
-  startOwnUnleash,
-} from '../../support/own-components.ts'
+import type { OwnKafka, OwnRegistry } from '../../support/component-types.ts'
+import { startOwnKafka, startOwnPostgres, startOwnRegistry } from '../../support/own-components.ts'
 
 const signal = (): AbortSignal => AbortSignal.timeout(100_000)
+
+const isLocalOnLinux = process.platform === 'linux' && inject('stack').infra === 'local'
+/** The files that the process of a local part has mapped. */
+const classesOf = (part: OwnKafka | OwnRegistry): string =>
+  readFileSync(`/proc/${(part as OwnKafka & Component).pid}/maps`, 'utf8')
 
 describe('Kafka', () => {
   let kafka: OwnKafka
@@ -36,13 +32,9 @@ describe('Kafka', () => {
     expect(await withClient(kafka, listTopics)).toEqual([])
   })
 
-  test.runIf(process.platform === 'linux' && inject('stack').infra === 'local')(
-    'starts with the classes that an earlier broker recorded',
-    async () => {
-      const maps = readFileSync(`/proc/${(kafka as Kafka).pid}/maps`, 'utf8')
-      expect(maps).toMatch(/kafka-[0-9a-f]{16}\.jsa$/m)
-    },
-  )
+  test.runIf(isLocalOnLinux)('starts with the classes that an earlier broker recorded', () => {
+    expect(classesOf(kafka)).toMatch(/kafka-[0-9a-f]{16}\.jsa$/m)
+  })
 
   test('keeps records and topics over a SIGKILL and serves them on the same port', async () => {
     await withClient(kafka, async (client) => {
@@ -83,8 +75,17 @@ describe('Postgres', () => {
 })
 
 describe('the schema registry', () => {
+  let registry: OwnRegistry
+  beforeAll(async () => {
+    registry = await startOwnRegistry()
+  })
+  afterAll(() => registry?.[Symbol.asyncDispose]())
+
+  test.runIf(isLocalOnLinux)('starts with the classes that an earlier registry recorded', () => {
+    expect(classesOf(registry)).toMatch(/registry-[0-9a-f]{16}\.jsa$/m)
+  })
+
   test('gives a schema the same id before and after a SIGKILL, and a new schema a new one', async () => {
-    await using registry = await startOwnRegistry()
     const first = await register(registry.url, 'a-value', 'A')
     const second = await register(registry.url, 'b-value', 'B')
     expect(second).not.toBe(first)
@@ -98,83 +99,6 @@ describe('the schema registry', () => {
     expect([first, second]).not.toContain(third)
     const stored = (await (await fetch(`${registry.url}/schemas/ids/${first}`)).json()) as { schema: string }
     expect(JSON.parse(stored.schema)).toMatchObject({ name: 'A' })
-  })
-})
-
-describe('the toggles', () => {
-  const seed = { switchesOn: true, providerIds: ['p1'], connectionIds: [] }
-  let unleash: OwnUnleash
-  beforeAll(async () => {
-    unleash = await startOwnUnleash(seed)
-  })
-  afterAll(() => unleash?.[Symbol.asyncDispose]())
-
-  test('are made on, with one constraint on each list that has ids', async () => {
-    const toggles = await clientView(unleash)
-    expect(toggles['CALENDAR_SYNC_ENABLED']).toEqual({ enabled: true, constraints: [[]] })
-    expect(toggles['CALENDAR_ALLOWLIST_PROVIDER_IDS']).toEqual({
-      enabled: true,
-      constraints: [[{ contextName: 'providerId', operator: 'IN', values: ['p1'] }]],
-    })
-    expect(toggles['CALENDAR_ALLOWLIST_CONNECTION_IDS']).toMatchObject({ enabled: false })
-    expect(Object.keys(toggles)).toHaveLength(6)
-  })
-
-  test('get one constraint again when an operator gave an allowlist a second strategy', async () => {
-    await admin(unleash, 'POST', strategiesPath('CALENDAR_ALLOWLIST_PROVIDER_IDS'), { name: 'default' })
-    await shows(unleash, { CALENDAR_ALLOWLIST_PROVIDER_IDS: { constraints: [[{ values: ['p1'] }], []] } })
-    await setAllowlist(unleash, 'CALENDAR_ALLOWLIST_PROVIDER_IDS', ['p2'], signal())
-    const only = { contextName: 'providerId', operator: 'IN', values: ['p2'] }
-    await shows(unleash, { CALENDAR_ALLOWLIST_PROVIDER_IDS: { enabled: true, constraints: [[only]] } })
-  })
-
-  test('keep what an operator did when the server and the seed run again, while missing ones are made', async () => {
-    await setToggle(unleash, 'CALENDAR_SYNC_ENABLED', false, signal())
-    await setAllowlist(unleash, 'CALENDAR_ALLOWLIST_PROVIDER_IDS', [], signal())
-    await setAllowlist(unleash, 'CALENDAR_ALLOWLIST_CONNECTION_IDS', ['c1', 'c2'], signal())
-    await removeToggle(unleash, 'CALENDAR_JOBS_ENABLED')
-
-    await unleash.restart(signal())
-    const made = await seedToggles(unleash, { ...seed, connectionIds: ['other'] }, signal())
-
-    expect(made).toEqual(['CALENDAR_JOBS_ENABLED'])
-    await shows(unleash, {
-      CALENDAR_SYNC_ENABLED: { enabled: false },
-      CALENDAR_ALLOWLIST_PROVIDER_IDS: { enabled: false },
-      CALENDAR_ALLOWLIST_CONNECTION_IDS: { enabled: true, constraints: [[{ values: ['c1', 'c2'] }]] },
-      CALENDAR_JOBS_ENABLED: { enabled: true },
-      CALENDAR_WEBHOOK_ENABLED: { enabled: true },
-    })
-  })
-})
-
-describe('the console of the flag server', () => {
-  /** `unleash4all`, as the server stores a password. */
-  const KNOWN_TO_EVERYBODY = '$2b$04$mQIrkQEOCPs33ejnZ5NUJeWiFJXnLUm19.CT4OS9/A0xd8QPslmmi'
-
-  test('opens with the password of its settings and refuses the one that everybody knows', async () => {
-    const { consoleUrl, tokens, url } = inject('stack').unleash
-    expect(await isDefaultLoginOpen(consoleUrl, signal())).toBe(false)
-    const cookie = await signIn(consoleUrl, tokens.adminPassword, signal())
-    expect(await mayReadTokens(consoleUrl, cookie)).toBe(true)
-    expect(await mayReadTokens(consoleUrl, null)).toBe(false)
-    expect(await consolePassword({ UNLEASH_URL: url })).toBe('the default password is refused')
-  })
-
-  test('of an older installation is red in doctor and gets a password of its own at the next start', async () => {
-    await using unleash = await startLocalUnleash(inject('stack').postgresUrl)
-    const { consoleUrl, databaseUrl, tokens } = unleash
-    await runStatement(databaseUrl, `update users set password_hash = '${KNOWN_TO_EVERYBODY}'`)
-    // The server takes no password twice, and there it never had ours.
-    await runStatement(databaseUrl, 'delete from used_passwords')
-    expect(await isDefaultLoginOpen(consoleUrl, signal())).toBe(true)
-    await expect(consolePassword({ UNLEASH_URL: unleash.url })).rejects.toThrow(
-      /that every Unleash begins with/,
-    )
-    await unleash.restart(signal())
-    expect(await isDefaultLoginOpen(consoleUrl, signal())).toBe(false)
-    const cookie = await signIn(consoleUrl, tokens.adminPassword, signal())
-    expect(await mayReadTokens(consoleUrl, cookie)).toBe(true)
   })
 })
 
@@ -237,14 +161,14 @@ test('the shared stack answers at the addresses that tests are given', async () 
   expect(await runStatement(stack.postgresUrl, 'SELECT 1 AS one')).toEqual([{ one: 1 }])
   expect((await fetch(`${stack.registryUrl}/subjects`)).status).toBe(200)
   expect(await withClient(stack, listTopics)).toBeInstanceOf(Array)
-  expect((await clientView(stack.unleash))['CALENDAR_WEBHOOK_ENABLED']).toMatchObject({ enabled: true })
+  const { url, tokens } = stack.unleash
+  const features = await fetch(`${url}/client/features`, { headers: { authorization: tokens.backend } })
+  expect(await features.json()).toMatchObject({
+    features: expect.arrayContaining([
+      expect.objectContaining({ name: 'CALENDAR_WEBHOOK_ENABLED', enabled: true }),
+    ]),
+  })
 })
-
-/** What who signs in to the console may do: read the tokens of the admin API. */
-async function mayReadTokens(consoleUrl: string, cookie: string | null): Promise<boolean> {
-  const answer = await fetch(`${consoleUrl}/api/admin/api-tokens`, { headers: { cookie: cookie ?? '' } })
-  return answer.ok
-}
 
 /** Patient with a slow machine where an answer is expected, quick to give up where none is. */
 const PATIENT = { requestTimeout: 20_000, retry: { retries: 20, initialRetryTime: 100, maxRetryTime: 2_000 } }
@@ -293,58 +217,4 @@ async function register(url: string, subject: string, name: string): Promise<num
     body: JSON.stringify({ schema: JSON.stringify({ type: 'record', name, fields: [] }) }),
   })
   return ((await response.json()) as { id: number }).id
-}
-
-type Unleash = Parameters<typeof seedToggles>[0] & {
-  readonly url: string
-  readonly tokens: { readonly backend: string }
-}
-
-interface ClientFeature {
-  readonly name: string
-  readonly enabled: boolean
-  readonly strategies: readonly { readonly constraints?: readonly unknown[] }[]
-}
-
-/** Waits for the server to show a state to clients: it looks for changes once a second. */
-async function shows(unleash: Unleash, expected: Record<string, unknown>): Promise<void> {
-  await expect.poll(() => clientView(unleash), { timeout: 10_000 }).toMatchObject(expected)
-}
-
-/** What our services' client gets. */
-async function clientView({
-  url,
-  tokens,
-}: Unleash): Promise<Record<string, { enabled: boolean; constraints: unknown[] }>> {
-  const response = await fetch(`${url}/client/features`, { headers: { authorization: tokens.backend } })
-  const { features } = (await response.json()) as { features: readonly ClientFeature[] }
-  return Object.fromEntries(
-    features.map(({ name, enabled, strategies }) => [
-      name,
-      { enabled, constraints: strategies.map(({ constraints }) => constraints ?? []) },
-    ]),
-  )
-}
-
-async function removeToggle(unleash: Unleash, name: string): Promise<void> {
-  await admin(unleash, 'DELETE', `/api/admin/projects/default/features/${name}`)
-  await admin(unleash, 'DELETE', `/api/admin/archive/${name}`)
-}
-
-function strategiesPath(name: string): string {
-  return `/api/admin/projects/default/features/${name}/environments/development/strategies`
-}
-
-async function admin(
-  { consoleUrl, tokens }: Unleash,
-  method: string,
-  path: string,
-  body?: unknown,
-): Promise<void> {
-  const response = await fetch(`${consoleUrl}${path}`, {
-    method,
-    headers: { authorization: tokens.admin, 'content-type': 'application/json' },
-    ...(body === undefined ? {} : { body: JSON.stringify(body) }),
-  })
-  expect(response.status, `${method} ${path}`).toBeLessThan(300)
 }

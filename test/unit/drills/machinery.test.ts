@@ -196,6 +196,11 @@ describe('mutants', () => {
     expect(MUTANTS.filter(({ drill }) => !drills.has(drill))).toEqual([])
   })
 
+  test('are as many as README says', () => {
+    const readme = readFileSync(path.join(ROOT, 'README.md'), 'utf8')
+    expect(/--mutants +# (\d+) seeded bugs/.exec(readme)?.[1]).toBe(String(MUTANTS.length))
+  })
+
   test.each(MUTANTS.map((mutant) => [mutant.id, mutant] as const))(
     '%s can be put into the code',
     (_id, mutant) => {

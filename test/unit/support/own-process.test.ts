@@ -9,7 +9,7 @@ test.each([
   `const logger = createLogger('test', { level: 'info' })`,
   `await using _ = startTelemetry('sync')`,
   `vi.useFakeTimers()`,
-  `vi.stubEnv('PORT_SHARE', '1')`,
+  `vi.stubEnv('LOG_LEVEL', 'debug')`,
   `vi.spyOn(process.stdout, 'write')`,
   `process.on('SIGTERM', () => {})`,
   `import { spawn } from 'node:child_process'`,
@@ -29,4 +29,12 @@ test('each file is run once: alone or together with others', () => {
   expect(together).toContain('test/unit/shared/domain/plan.test.ts')
   expect(alone.filter((file) => together.includes(file))).toEqual([])
   expect(alone.length + together.length).toBeGreaterThan(130)
+})
+
+test('a contract file that sets its environment or reads its output is alone, too', () => {
+  const { alone, together } = byProcess(ROOT, ['test/contract/**/*.test.ts'])
+  expect(alone).toContain('test/contract/simulator-start-page.test.ts')
+  expect(together).toContain('test/contract/google.test.ts')
+  expect(alone.filter((file) => together.includes(file))).toEqual([])
+  expect(alone.length + together.length).toBeGreaterThan(20)
 })

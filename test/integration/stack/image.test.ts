@@ -8,11 +8,11 @@ import path from 'node:path'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { z } from 'zod'
-import { sizeOf, trim } from '../../../../infra/image/trim.ts'
-import { SERVICES } from '../../../../services/cli/config.ts'
-import { type Built, buildImage, REPOSITORY } from '../../../support/image.ts'
-import { importsOf } from '../../../support/imports.ts'
-import { measured } from '../../../support/measured.ts'
+import { sizeOf, trim } from '../../../infra/image/trim.ts'
+import { SERVICES } from '../../../services/cli/config.ts'
+import { type Built, buildImage, REPOSITORY } from '../../support/image.ts'
+import { importsOf } from '../../support/imports.ts'
+import { measured } from '../../support/measured.ts'
 import { VERSION } from '#shared/process/version.ts'
 
 const BYTES_MAX = 80e6
@@ -59,10 +59,9 @@ beforeAll(async () => {
   })
 }, BUILD_WITHIN_MS)
 
-// Thousands of small files: deleting them took more than 10 s on a busy machine.
 afterAll(async () => {
   await built[Symbol.asyncDispose]()
-}, BUILD_WITHIN_MS)
+})
 
 /** Runs Node in the image's folder, with no other setting than these. */
 async function node(args: readonly string[], env: Readonly<Record<string, string>> = {}) {
