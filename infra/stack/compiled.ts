@@ -29,7 +29,8 @@ export function compiledFolder(cache: string): string {
 }
 
 /**
- * Prunes unless that was done within a day. Never throws: what `signal` cuts off, the next run does.
+ * Prunes unless that was done within a day. Never throws: what `signal` cuts off is done by the
+ * next run.
  */
 export async function pruneDaily(cache: string, signal: AbortSignal): Promise<void> {
   const stamp = `${compiledFolder(cache)}.pruned`

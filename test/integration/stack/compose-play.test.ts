@@ -1,6 +1,6 @@
-// README's lines for Docker with play vendors, typed as they stand. Where Docker would run an image,
-// the same program runs here with the settings and secrets that its container would have; only
-// addresses are those of the local stack. What images, networks and `up` do is not shown.
+// README's lines for Docker with play vendors, typed as they stand. Where Docker would run an
+// image, the same program runs here with the settings and secrets that its container would have;
+// only addresses are those of the local stack. What images, networks and `up` do is not shown.
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
@@ -125,7 +125,7 @@ async function startWhatUpStarts(): Promise<void> {
   )
 }
 
-/** What a container has, by docker-compose.yml; each address of the stack takes the place of one. */
+/** What a container has, by docker-compose.yml; addresses of the stack take the place of its. */
 function containerOf(service: string): Readonly<Record<string, string>> {
   const dotenv = dotenvOf(readFileSync(path.join(folder, '.env'), 'utf8'))
   const given = environmentOf(service, dotenv, path.join(folder, '.secrets'))

@@ -1,5 +1,5 @@
-// The flag server as a real process: our toggles on it, what a restart must not undo, the project and
-// environment of the settings, and its console.
+// The flag server as a real process: our toggles on it, what a restart must not undo, the project
+// and environment of the settings, and its console.
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest'
 import { z } from 'zod'
 import { GATES } from '#shared/domain/gates.ts'
