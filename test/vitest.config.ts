@@ -1,8 +1,8 @@
 // Five parts, from fast to real: unit (no process, no network), contract, integration, field and
-// drill. Unit and contract are two projects each, by what their files may share. The last four parts
-// share one local stack, which support/global-setup.ts starts once for the whole run; a unit run
-// never starts Java. The files of all parts take their turns in one pool: most of them wait most of
-// the time, for a broker that is away or for a lease to end.
+// drill. Unit and contract are two projects each, by what their files may share. The last four
+// parts share one local stack, which support/global-setup.ts starts once for the whole run; a unit
+// run never starts Java. The files of all parts take their turns in one pool: most of them wait
+// most of the time, for a broker that is away or for a lease to end.
 import { availableParallelism, totalmem } from 'node:os'
 import { fileURLToPath } from 'node:url'
 import { defineConfig, type TestProjectInlineConfiguration } from 'vitest/config'

@@ -247,7 +247,7 @@ describe('what is wrong with a certificate', () => {
 describe('a broker that refuses', () => {
   test('a certificate that is not known is looked at once a second at most, and another authority at once', async () => {
     const identity = await authority.issue({ commonName: 'broker', names: ['localhost', '127.0.0.1'] })
-    const { ca } = await openAuthority('another')
+    const { ca } = await newAuthority('another')
     let connections = 0
     const server = createTlsServer({ cert: identity.certificate, key: identity.key }, (socket) =>
       socket.on('error', () => {}).end(),
