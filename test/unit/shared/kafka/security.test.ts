@@ -18,11 +18,7 @@ import { socketFactoryOf } from '#shared/kafka/socket.ts'
 import { redact } from '#shared/process/redact.ts'
 import { Secret } from '#shared/process/secret.ts'
 import { ConfigError, readEnv } from '#shared/process/settings.ts'
-import {
-  type CertificateAuthority,
-  type Identity,
-  newAuthority,
-} from '../../../../infra/stack/certificates.ts'
+import { type Identity, newAuthority } from '../../../../infra/stack/certificates.ts'
 
 const schema = z.object(kafkaEnv)
 const LOGIN = {
@@ -42,7 +38,7 @@ const TOKEN = {
 }
 
 type Env = Record<string, string | undefined>
-let authority: CertificateAuthority
+let authority: Awaited<ReturnType<typeof newAuthority>>
 let client: Identity
 let folder: string
 
