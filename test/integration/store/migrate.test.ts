@@ -178,6 +178,7 @@ describe('migrate', () => {
       'stage_ingress',
       'stage_migrate',
       'stage_relay',
+      'stage_retry',
       'stage_scheduler',
       'stage_sync',
     ])
