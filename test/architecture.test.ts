@@ -7,7 +7,7 @@ import { importsOf, targetOf } from './support/imports.ts'
 
 const ROOT = path.resolve(import.meta.dirname, '..')
 
-const SERVICES = ['ingress', 'sync', 'retry', 'relay', 'scheduler'] as const
+const SERVICES = ['ingress', 'sync', 'retry', 'relay', 'scheduler', 'console'] as const
 
 /** The rooms that every service is built of, lowest first: each may enter those before it. */
 const BELOW_BOOT = ['domain', 'process', 'kafka', 'gates', 'vendors', 'messages', 'store'].map(

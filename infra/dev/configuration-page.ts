@@ -9,6 +9,7 @@ import { adminEnv } from '#shared/process/settings.ts'
 import { credentialsEnv, postgresEnv } from '#shared/store/settings.ts'
 import { channelEnv, googleEnv, microsoftEnv, quotaEnv } from '#shared/vendors/settings.ts'
 import { allCommandsEnv, commandEnv } from '../../services/cli/settings.ts'
+import { schema as webConsole } from '../../services/console/config.ts'
 import { schema as ingress } from '../../services/ingress/config.ts'
 import { schema as relay } from '../../services/relay/config.ts'
 import { schema as retry } from '../../services/retry/config.ts'
@@ -23,6 +24,7 @@ const READERS: Readonly<Record<string, Pieces>> = {
   retry: retry.shape,
   relay: relay.shape,
   scheduler: scheduler.shape,
+  console: webConsole.shape,
   command: allCommandsEnv,
 }
 const SERVICES = Object.keys(READERS).filter((name) => name !== 'command')
@@ -39,6 +41,7 @@ const GROUPS: readonly { readonly title: string; readonly pieces: Pieces }[] = [
   { title: 'Quotas of the vendors', pieces: quotaEnv },
   { title: 'sync', pieces: sync.shape },
   { title: 'ingress', pieces: ingress.shape },
+  { title: 'console', pieces: webConsole.shape },
   { title: 'The command `calstream`', pieces: commandEnv },
   { title: 'More', pieces: Object.assign({}, ...Object.values(READERS)) as Pieces },
 ]
@@ -179,7 +182,7 @@ const INTRODUCTION = [
   '',
   '- Each `NAME` may be given as `NAME_FILE` instead: a file that holds the value. Both at once are refused.',
   '- An empty value counts as not set. The caps of the gates alone take it at its word: empty closes the gate.',
-  '- `calstream all` runs five services in one process. There `NAME_SYNC` is `NAME` for sync alone, and so on for each service.',
+  '- `calstream all` runs all services in one process. There `NAME_SYNC` is `NAME` for sync alone, and so on for each service.',
   '- A start that fails names every wrong setting at once, and never a value.',
   '- A variable that looks like one of these and is none is a warning at the start. It names the nearest setting. `calstream doctor` says it too.',
   '- *needed* stands where a reader does not start without it. A dash stands for no default.',

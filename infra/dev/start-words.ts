@@ -14,6 +14,7 @@ const GOOGLE_AWAY = {
 /** A line for each address. Secrets stay in their file, which lies in `folder`. */
 export function addressLines(urls: Readonly<Record<string, string>>, folder: string): readonly string[] {
   const notes: Readonly<Record<string, string>> = {
+    console: '  sign in with: npx calstream token --operator',
     unleash: `  user admin, password: unleash.adminPassword in ${folder}/secrets.json`,
     simulator: '  every switch of the play vendors, as lines to copy',
   }

@@ -255,6 +255,7 @@ async function stopSideBySide(components: readonly Component[]): Promise<void> {
 
 function urlsOf(env: StackEnv, { unleash, registry }: Infrastructure): Record<string, string> {
   return {
+    console: `http://127.0.0.1:${env['CONSOLE_PORT']}`,
     api: env['PUBLIC_URL'] ?? '',
     unleash: unleash.consoleUrl,
     registry: registry.url.replace('/apis/ccompat/v7', '/ui'),

@@ -16,6 +16,7 @@ export const DATABASE_ROLES = [
   'calstream_retry',
   'calstream_relay',
   'calstream_scheduler',
+  'calstream_console',
 ] as const
 export type DatabaseRole = (typeof DATABASE_ROLES)[number]
 

@@ -8,16 +8,18 @@ import { Component } from './component.ts'
 import { childEnv, type Infrastructure, logFileOf, type StackPlace } from './infrastructure.ts'
 import type { StackSecrets } from './secrets.ts'
 
-export const SERVICES = ['relay', 'retry', 'sync', 'scheduler', 'ingress'] as const
+export const SERVICES = ['relay', 'retry', 'sync', 'scheduler', 'ingress', 'console'] as const
 export type ServiceName = (typeof SERVICES)[number]
 
 export const SERVICE_PORTS = [
   'ingress',
+  'console',
   'adminIngress',
   'adminSync',
   'adminRetry',
   'adminRelay',
   'adminScheduler',
+  'adminConsole',
   'simulatorGoogle',
   'simulatorMicrosoft',
   'simulatorAdmin',
@@ -75,6 +77,7 @@ const NEEDS: Readonly<Record<ServiceName, readonly string[]>> = {
   retry: [...KAFKA, ...GATES, 'POSTGRES_URL'],
   relay: [...KAFKA, 'POSTGRES_URL'],
   scheduler: [...KAFKA, ...GATES, ...VENDOR, ...CHANNELS, 'POSTGRES_URL'],
+  console: [...GATES, 'POSTGRES_URL', 'API_JWT_SECRET', 'CONSOLE_PORT', 'CONSOLE_UNLEASH_TOKEN'],
 }
 
 export interface StackEnvOptions {
@@ -106,6 +109,7 @@ export function stackEnv({ infrastructure, ports, secrets, rolePasswordsFile }: 
     POSTGRES_URL_RETRY: roleUrl('retry'),
     POSTGRES_URL_RELAY: roleUrl('relay'),
     POSTGRES_URL_SCHEDULER: roleUrl('scheduler'),
+    POSTGRES_URL_CONSOLE: roleUrl('console'),
     CALSTREAM_ROLE_PASSWORDS_FILE: rolePasswordsFile,
     UNLEASH_URL: unleash.url,
     UNLEASH_TOKEN: unleash.tokens.backend,
@@ -114,12 +118,15 @@ export function stackEnv({ infrastructure, ports, secrets, rolePasswordsFile }: 
     CHANNEL_TOKEN_KEYS: secrets.channelTokenKeys,
     API_JWT_SECRET: secrets.jwtSecret,
     INGRESS_PORT: String(ports.ingress),
+    CONSOLE_PORT: String(ports.console),
+    CONSOLE_UNLEASH_TOKEN: unleash.tokens.admin,
     PUBLIC_URL: `http://127.0.0.1:${ports.ingress}`,
     ADMIN_PORT_INGRESS: String(ports.adminIngress),
     ADMIN_PORT_SYNC: String(ports.adminSync),
     ADMIN_PORT_RETRY: String(ports.adminRetry),
     ADMIN_PORT_RELAY: String(ports.adminRelay),
     ADMIN_PORT_SCHEDULER: String(ports.adminScheduler),
+    ADMIN_PORT_CONSOLE: String(ports.adminConsole),
     ...vendorUrls(
       `http://127.0.0.1:${ports.simulatorGoogle}`,
       `http://127.0.0.1:${ports.simulatorMicrosoft}`,
@@ -156,7 +163,7 @@ export function serviceEnv(name: ServiceName, stack: StackEnv): Record<string, s
     if (value === undefined) throw new Error(`the stack has no ${variable} for ${name}`)
     own[variable] = value
   }
-  for (const variable of ACCESS) {
+  for (const variable of name === 'console' ? [] : ACCESS) {
     const value = valueOf(variable)
     if (value !== undefined) own[variable] = value
   }

@@ -30,7 +30,7 @@ import {
   sessionsOf,
   syncedCalendars,
 } from '#shared/store/restore.ts'
-import { SERVICES } from './config.ts'
+import { WORKING_SERVICES } from './config.ts'
 import { lookAtServices } from './look-at-services.ts'
 import { cliLogger, kafkaOf, openDatabaseOf, registryOf } from './open.ts'
 import type { Output } from './output.ts'
@@ -107,12 +107,14 @@ async function refuseWhileServicesRun(
   const [sessions, groups, looks] = await Promise.all([
     sessionsOf(
       db,
-      SERVICES.map((name) => `calstream-${name}`),
+      WORKING_SERVICES.map((name) => `calstream-${name}`),
     ),
     groupsWithMembers(kafka, Object.values(GROUPS)),
     lookAtServices(env),
   ])
-  const answering = looks.filter(({ state }) => state === 'ready' || state === 'not ready')
+  const answering = looks.filter(
+    ({ name, state }) => name !== 'console' && (state === 'ready' || state === 'not ready'),
+  )
   const found = [
     ...sessions.map((name) => `${name} has a session of the database`),
     ...groups.map((name) => `the group ${name} has members`),

@@ -18,7 +18,8 @@ import { flagAdminOf, openDatabaseOf } from './open.ts'
 import { uuidOf } from './options.ts'
 import type { Output } from './output.ts'
 import { UserError } from '#shared/process/user-error.ts'
-import { describeGates, readToggles } from './toggles.ts'
+import { describeGates } from '#shared/gates/toggles.ts'
+import { readToggles } from './toggles.ts'
 
 const LIMIT_MS = 30_000
 const PROVIDERS = 'CALENDAR_ALLOWLIST_PROVIDER_IDS'

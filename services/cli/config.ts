@@ -19,7 +19,9 @@ const PLACES = /^(?:KAFKA_BROKERS|POSTGRES_URL|SCHEMA_REGISTRY_URL|UNLEASH_URL)(
 const NO_STACK =
   'No stack runs in this folder. Start it: npm start. (Or set POSTGRES_URL … for an installation elsewhere; .env.example lists the settings.)'
 
-export const SERVICES = ['ingress', 'sync', 'retry', 'relay', 'scheduler'] as const
+/** Those that do the work. An installation may do without the console, which looks at it. */
+export const WORKING_SERVICES = ['ingress', 'sync', 'retry', 'relay', 'scheduler'] as const
+export const SERVICES = [...WORKING_SERVICES, 'console'] as const
 export type ServiceName = (typeof SERVICES)[number]
 
 /**

@@ -16,7 +16,8 @@ import type { Output } from './output.ts'
 import { UserError } from '#shared/process/user-error.ts'
 import { gateOf, nameOf, type NamedConnection } from './status.ts'
 import { WORST } from './status-report.ts'
-import { admissionOf, readToggles, type Toggles } from './toggles.ts'
+import { admissionOf, type Toggles } from '#shared/gates/toggles.ts'
+import { readToggles } from './toggles.ts'
 
 export interface ListOptions {
   readonly state?: readonly string[]

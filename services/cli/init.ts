@@ -24,7 +24,7 @@ export interface InitOptions {
 
 const SETTINGS = '.env'
 const SECRETS = '.secrets'
-const ROLES = ['ingress', 'sync', 'retry', 'relay', 'scheduler'] as const
+const ROLES = ['ingress', 'sync', 'retry', 'relay', 'scheduler', 'console'] as const
 const PLAY_URL = 'http://127.0.0.1:8080'
 
 /**

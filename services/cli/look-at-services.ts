@@ -1,4 +1,4 @@
-// The five services as their operators' ports tell: ready, not ready and why, or silent. A process
+// The services as their operators' ports tell: ready, not ready and why, or silent. A process
 // that is frozen or gone answers nothing, which is the whole point of asking it.
 import { z } from 'zod'
 import { SERVICES, type ServiceName } from './config.ts'
@@ -37,7 +37,10 @@ const readiness = z.object({ status: z.string(), dependencies: z.record(z.string
  * for an address that is none.
  */
 export async function lookAtServices(env: NodeJS.ProcessEnv): Promise<readonly ServiceLook[]> {
-  const places = SERVICES.flatMap((name) => urlsOf(name, env).map((url) => ({ name, url })))
+  const places = SERVICES.flatMap((name) => urlsOf(name, env).map((url) => ({ name, url }))).filter(
+    // An installation may do without it.
+    ({ name, url }) => name !== 'console' || url !== null,
+  )
   return Promise.all(places.map(({ name, url }) => lookAt(name, url)))
 }
 

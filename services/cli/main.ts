@@ -16,6 +16,7 @@ import { takeProxy } from '#shared/process/settings.ts'
 import { explain, UserError } from '#shared/process/user-error.ts'
 import { VERSION } from '#shared/process/version.ts'
 import type { TailOptions } from './tail.ts'
+import type { TokenOptions } from './token.ts'
 
 const program = new Command('calstream')
   .description('Keeps calendars in Postgres and publishes every change as an ordered stream on Kafka.')
@@ -39,7 +40,7 @@ for (const name of SERVICES) {
 }
 program
   .command('all')
-  .description('run the five services in one process, for small installs')
+  .description('run all services in one process, for small installs')
   .action(async () => (await import('./run-services.ts')).runAll(await serviceSettings(process.env)))
 
 program
@@ -168,11 +169,13 @@ for (const verb of ['open', 'close'] as const) {
 
 program
   .command('token')
-  .description('print a bearer token for the API, signed with API_JWT_SECRET')
+  .description('print a bearer token for the API and the console, signed with API_JWT_SECRET')
   .option('--provider <id>', 'for this provider')
-  .option('--operator', 'with the operator scope instead')
+  .option('--operator', 'with the operator scope instead; it signs in at the console too')
+  .option('--viewer', 'for the console alone, to read and change nothing')
+  .option('--name <who>', 'whose token it is; the console notes it with what they do')
   .option('--expires <duration>', 'for example 15m or 8h', '1h')
-  .action(async (options: { provider?: string; operator?: boolean; expires: string }) =>
+  .action(async (options: TokenOptions) =>
     (await import('./token.ts')).printToken(options, await settings(), output()),
   )
 

@@ -20,8 +20,9 @@ import type { Admission } from '#shared/store/status.ts'
 import { cliLogger, openDatabaseOf } from './open.ts'
 import { limitOf } from './options.ts'
 import type { Output } from './output.ts'
+import { admissionOf } from '#shared/gates/toggles.ts'
+import { readToggles } from './toggles.ts'
 import { count, span } from './words.ts'
-import { admissionOf, readToggles } from './toggles.ts'
 
 export interface RepairOptions {
   readonly connection?: string

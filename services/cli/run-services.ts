@@ -30,6 +30,11 @@ const STARTERS: Record<ServiceName, () => Promise<Start>> = {
     const { loadConfig } = await import('../scheduler/config.ts')
     return (env, signal) => startScheduler(loadConfig(env), signal)
   },
+  console: async () => {
+    const { startConsole } = await import('../console/service.ts')
+    const { loadConfig } = await import('../console/config.ts')
+    return (env, signal) => startConsole(loadConfig(env), signal)
+  },
 }
 
 /** Runs one service until it is told to stop. */
@@ -38,7 +43,7 @@ export async function runService(name: ServiceName, env: NodeJS.ProcessEnv): Pro
   await run(name, (signal) => start(urlOf(name, env), signal))
 }
 
-/** Runs the five in one process; a service that does not start takes those before it down again. */
+/** Runs all six in one process; a service that does not start takes those before it down again. */
 export async function runAll(env: NodeJS.ProcessEnv): Promise<void> {
   await run('all', async (signal) => {
     await using started = new AsyncDisposableStack()
@@ -54,4 +59,4 @@ export async function runAll(env: NodeJS.ProcessEnv): Promise<void> {
  * The outlet starts first and stops last, the inlet the other way round,
  * so that stopping strands nothing in between.
  */
-const STOP_LAST_FIRST: readonly ServiceName[] = ['relay', 'retry', 'sync', 'scheduler', 'ingress']
+const STOP_LAST_FIRST: readonly ServiceName[] = ['relay', 'retry', 'sync', 'scheduler', 'ingress', 'console']

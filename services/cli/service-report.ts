@@ -11,7 +11,7 @@ import {
 } from '#shared/domain/service-instances.ts'
 import { RETRY_TOPICS } from '#shared/messages/sync-retry-scheduled.ts'
 import { REQUESTED_TOPIC } from '#schemas/topics.ts'
-import { SERVICES, type ServiceName } from './config.ts'
+import { SERVICES, WORKING_SERVICES, type ServiceName } from './config.ts'
 import type { ServiceLook } from './look-at-services.ts'
 import { seenOf, type Look } from './look.ts'
 import { count, span } from './words.ts'
@@ -45,6 +45,7 @@ const WITHOUT: Readonly<Record<ServiceName, string>> = {
   sync: 'nothing is read from the vendors',
   retry: 'what failed is tried again only by the sweep',
   relay: 'changes wait in the outbox and are not published',
+  console: 'operators see no pages; all else runs on',
   scheduler: 'nothing is reconciled, channels run out, and what a gate held is not rung',
 }
 /** The topics whose partitions have to be owned by a process of the service. */
@@ -58,10 +59,15 @@ const NAMED_MAX = 5
 
 export const NOT_READY_REMEDY = 'cure what it names; it continues automatically'
 
-/** One state for each service, in the order of SERVICES. */
+/** One state for each service, in the order of SERVICES; the console where there is one. */
 export function serviceStates(looks: readonly ServiceLook[], beats: Look<Beats>): readonly ServiceState[] {
   const told = seenOf(beats)
-  return SERVICES.map((name) => {
+  const known = new Set<string>([
+    ...WORKING_SERVICES,
+    ...looks.map(({ name }) => name),
+    ...(told?.instances ?? []).map(({ service }) => service),
+  ])
+  return SERVICES.filter((name) => known.has(name)).map((name) => {
     const own = looks.filter((look) => look.name === name)
     return told === null ? byLooks(name, own) : byBeats(name, own, told)
   })

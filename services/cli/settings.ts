@@ -1,10 +1,10 @@
 // What the command `calstream` reads from the environment.
-import { unleashEnv } from '#shared/gates/settings.ts'
+import { flagPlaceEnv, unleashEnv } from '#shared/gates/settings.ts'
 import { kafkaEnv, registryEnv } from '#shared/kafka/settings.ts'
 import { secretText, text, wholeNumber } from '#shared/process/settings.ts'
 import { credentialsEnv, postgresEnv, rolePrefixEnv } from '#shared/store/settings.ts'
 import { vendorsEnv } from '#shared/vendors/settings.ts'
-import { bearerEnv } from '../ingress/config.ts'
+import { bearerEnv } from '#shared/process/bearer-settings.ts'
 import { SERVICES } from './config.ts'
 
 const PARTITIONS = 'partitions of every topic, instead of those in schemas/topics.json'
@@ -14,10 +14,7 @@ const PASSWORDS_FILE =
 
 export const flagAdminEnv = {
   UNLEASH_ADMIN_TOKEN: secretText('an admin token of Unleash'),
-  UNLEASH_PROJECT: text('project of the toggles').default('default').describe('project of the toggles'),
-  UNLEASH_ENVIRONMENT: text('environment of the toggles')
-    .default('development')
-    .describe('environment of the toggles: the one that UNLEASH_TOKEN names'),
+  ...flagPlaceEnv,
 }
 
 export const topicsEnv = {

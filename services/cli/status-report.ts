@@ -1,8 +1,8 @@
 // What of an installation is not well, the worst first. Pure. Invariant: what could not be looked
 // at is not well: nothing is called healthy that was not seen.
 import { isoOf } from '#shared/domain/instant.ts'
+import type { GateLine } from '#shared/gates/toggles.ts'
 import type { Backlog, StateCount } from '#shared/store/status.ts'
-import type { GateLine } from './toggles.ts'
 import { problemOf, seenOf, type Look } from './look.ts'
 import type { ServiceLook } from './look-at-services.ts'
 import { type Beats, NOT_READY_REMEDY, serviceStates, type ServiceState } from './service-report.ts'

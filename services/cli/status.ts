@@ -22,7 +22,8 @@ import type { Output } from './output.ts'
 import { readBeats } from './read-beats.ts'
 import { ago, type Beats, serviceDocument, serviceStates } from './service-report.ts'
 import { judge, WORST, type Facts, type Finding } from './status-report.ts'
-import { admissionOf, describeGates, readToggles, syncGate, type Toggles } from './toggles.ts'
+import { admissionOf, describeGates, syncGate, type Toggles } from '#shared/gates/toggles.ts'
+import { readToggles } from './toggles.ts'
 import { count, counted, span } from './words.ts'
 
 /** How many connections in trouble are named. */

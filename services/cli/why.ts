@@ -21,7 +21,8 @@ import { lookWithin, problemOf, seenOf } from './look.ts'
 import { kafkaOf, openDatabaseOf } from './open.ts'
 import type { Output } from './output.ts'
 import { gateOf } from './status.ts'
-import { readToggles, type Toggles } from './toggles.ts'
+import type { Toggles } from '#shared/gates/toggles.ts'
+import { readToggles } from './toggles.ts'
 
 /** An address may be connected to several providers. */
 const MATCHES_MAX = 20

@@ -8,6 +8,7 @@ import { parsedOrUsage } from '../../infra/stack/usage.ts'
 import { startSharedStack } from '../support/shared-stack.ts'
 import type { TestStack } from '../support/test-stack.ts'
 import { killRun, openRunFolder, removeRunFolder } from '../support/test-run.ts'
+import { benchConsole } from './console.ts'
 import { benchFreshness } from './freshness.ts'
 import { benchIngress } from './ingress.ts'
 import { benchRelay } from './relay.ts'
@@ -21,6 +22,7 @@ const BENCHES: Readonly<Record<string, Bench>> = {
   relay: benchRelay,
   ingress: benchIngress,
   retry: benchRetry,
+  console: benchConsole,
 }
 const ROOT = path.resolve(import.meta.dirname, '../..')
 const DOCUMENT = path.join(ROOT, 'docs/performance.md')

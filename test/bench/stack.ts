@@ -67,12 +67,19 @@ export async function openBenchSystem(
   const database = await openDatabaseOf(stack, `bench_${mark}`, owned)
   await prepareTopics(stack, prefix, signal)
   const ports = {
-    ...(await freePorts(['ingress', 'simulatorGoogle', 'simulatorMicrosoft', 'simulatorAdmin'] as const)),
+    ...(await freePorts([
+      'ingress',
+      'console',
+      'simulatorGoogle',
+      'simulatorMicrosoft',
+      'simulatorAdmin',
+    ] as const)),
     adminIngress: 0,
     adminSync: 0,
     adminRetry: 0,
     adminRelay: 0,
     adminScheduler: 0,
+    adminConsole: 0,
   }
   const secrets = newSecrets()
   const simulator = owned.use(await startSimulator({ ports, secrets }, place, AbortSignal.timeout(START_MS)))
@@ -148,13 +155,16 @@ function environmentOf(
   stack: TestStack,
   own: {
     readonly prefix: string
-    readonly ports: Record<'ingress' | 'simulatorGoogle' | 'simulatorMicrosoft' | 'simulatorAdmin', number>
+    readonly ports: Record<
+      'ingress' | 'console' | 'simulatorGoogle' | 'simulatorMicrosoft' | 'simulatorAdmin',
+      number
+    >
     readonly secrets: ReturnType<typeof newSecrets>
     readonly database: string
   },
 ): StackEnv {
   const { ports, secrets, database } = own
-  const role = (name: 'ingress' | 'sync' | 'retry' | 'relay' | 'scheduler') =>
+  const role = (name: 'ingress' | 'sync' | 'retry' | 'relay' | 'scheduler' | 'console') =>
     urlOf(stack, database, `calstream_${name}`)
   return {
     KAFKA_BROKERS: stack.brokers,
@@ -165,12 +175,15 @@ function environmentOf(
     POSTGRES_URL_RETRY: role('retry'),
     POSTGRES_URL_RELAY: role('relay'),
     POSTGRES_URL_SCHEDULER: role('scheduler'),
+    POSTGRES_URL_CONSOLE: role('console'),
     UNLEASH_URL: stack.unleash.url,
     UNLEASH_TOKEN: stack.unleash.tokens.backend,
     CREDENTIALS_KEYS: secrets.credentialsKeys,
     CHANNEL_TOKEN_KEYS: secrets.channelTokenKeys,
     API_JWT_SECRET: secrets.jwtSecret,
     INGRESS_PORT: String(ports.ingress),
+    CONSOLE_PORT: String(ports.console),
+    CONSOLE_UNLEASH_TOKEN: stack.unleash.tokens.admin,
     PUBLIC_URL: `http://127.0.0.1:${ports.ingress}`,
     ...vendorUrls(
       `http://127.0.0.1:${ports.simulatorGoogle}`,

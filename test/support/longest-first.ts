@@ -21,6 +21,7 @@ export const SECONDS: Readonly<Record<string, number>> = {
   'integration/scheduler/scheduler-processes': 60,
   'integration/whole/repairs': 58,
   'field/removals': 55,
+  'integration/console/console': 60,
   'integration/kafka/kafka-identity': 55,
   'integration/scheduler/scheduler-days': 53,
   'integration/gates/flags': 51,

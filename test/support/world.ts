@@ -40,7 +40,7 @@ export interface WorldOptions {
   /** Instead of the shared ones, for files that stop them. */
   readonly brokers?: string
   readonly databaseUrl?: (
-    role?: `calstream_${'ingress' | 'sync' | 'retry' | 'relay' | 'scheduler'}`,
+    role?: `calstream_${'ingress' | 'sync' | 'retry' | 'relay' | 'scheduler' | 'console'}`,
   ) => string
   readonly simulator?: { readonly latencyMs?: number; readonly seed?: string }
   /** More settings for every service. */
@@ -250,6 +250,9 @@ export async function openPlace(
     POSTGRES_URL_RETRY: url('calstream_retry'),
     POSTGRES_URL_RELAY: url('calstream_relay'),
     POSTGRES_URL_SCHEDULER: url('calstream_scheduler'),
+    POSTGRES_URL_CONSOLE: url('calstream_console'),
+    CONSOLE_PORT: '0',
+    CONSOLE_UNLEASH_TOKEN: stack.unleash.tokens.admin,
     UNLEASH_URL: stack.unleash.url,
     UNLEASH_TOKEN: stack.unleash.tokens.backend,
     CREDENTIALS_KEYS: key(),

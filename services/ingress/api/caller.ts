@@ -3,9 +3,9 @@
 // the answer of ids that do not exist.
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { isUuid, providerId, type ProviderId } from '#shared/domain/ids.ts'
-import { BEARER_LIFE_MAX_S } from '../config.ts'
+import type { BearerCheck } from '#shared/process/bearer.ts'
+import { BEARER_LIFE_MAX_S } from '#shared/process/bearer-settings.ts'
 import { badRequest, sendProblem, type ProblemDetails } from '../server.ts'
-import type { BearerCheck } from './bearer.ts'
 
 export type Caller = { readonly kind: 'provider'; readonly id: ProviderId } | { readonly kind: 'operator' }
 

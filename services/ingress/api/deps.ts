@@ -5,7 +5,7 @@ import type { Logger } from '#shared/process/log.ts'
 import type { Database, Queryable } from '#shared/store/database.ts'
 import type { Publisher } from '../publisher.ts'
 import type { Refusals } from '../refusals.ts'
-import type { BearerCheck } from './bearer.ts'
+import type { BearerCheck } from '#shared/process/bearer.ts'
 
 /** What an answer from stored rows is made of. */
 export interface Reading {

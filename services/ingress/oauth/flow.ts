@@ -7,7 +7,7 @@ import type { Logger } from '#shared/process/log.ts'
 import type { Database } from '#shared/store/database.ts'
 import type { ConsentVendor } from '#shared/vendors/mailbox.ts'
 import { callbackPath } from '#shared/vendors/our-addresses.ts'
-import type { BearerCheck } from '../api/bearer.ts'
+import type { BearerCheck } from '#shared/process/bearer.ts'
 import type { BrowserCookie } from './browser-cookie.ts'
 import type { FlowTokens } from './flow-tokens.ts'
 

@@ -31,9 +31,10 @@ import { type Heartbeat, startHeartbeat } from './heartbeat.ts'
 type Settings<Env extends z.ZodRawShape> = z.output<z.ZodObject<Env>>
 
 /** What every service reads. */
-export type CommonConfig = Settings<typeof kafkaEnv & typeof adminEnv & typeof postgresEnv>
+export type CommonConfig = Settings<typeof adminEnv & typeof postgresEnv>
+export type WithKafka = CommonConfig & Settings<typeof kafkaEnv>
 type WithGates = CommonConfig & Settings<typeof unleashEnv>
-type WithRegistry = CommonConfig & Settings<typeof registryEnv>
+type WithRegistry = WithKafka & Settings<typeof registryEnv>
 
 /** Below the 2 s in which /readyz answers. */
 const TABLES_MAX_MS = 1_000
@@ -55,7 +56,6 @@ export class Opening<Config extends CommonConfig> implements AsyncDisposable {
   readonly name: string
   readonly config: Config
   readonly logger: Logger
-  readonly kafka: KafkaConfig
   /** The checks that mean the same in every service. */
   readonly checks = {
     kafka: () => kafkaRoundTrip(this.kafka),
@@ -63,6 +63,7 @@ export class Opening<Config extends CommonConfig> implements AsyncDisposable {
     tables: () => this.#lookAtTables(),
     registry: async () => this.#codec?.problem() ?? null,
   } satisfies Record<string, Check>
+  readonly #kafka: KafkaConfig | null
   readonly #fullName: string
   readonly #signal: AbortSignal
   readonly #opened = new AsyncDisposableStack()
@@ -77,7 +78,13 @@ export class Opening<Config extends CommonConfig> implements AsyncDisposable {
     this.#fullName = `calstream-${name}`
     this.#signal = signal
     this.logger = createLogger({ service: name, level })
-    this.kafka = kafkaConfigOf(config, this.#fullName)
+    this.#kafka = hasKafka(config) ? kafkaConfigOf(config, this.#fullName) : null
+  }
+
+  /** Throws in a process that has no settings of Kafka: the console. */
+  get kafka(): KafkaConfig {
+    if (this.#kafka === null) throw new Error('A process without settings of Kafka asked for it.')
+    return this.#kafka
   }
 
   /** Keeps what the service opened itself; it is closed before all that was opened so far. */
@@ -92,12 +99,17 @@ export class Opening<Config extends CommonConfig> implements AsyncDisposable {
 
   /** The gates of the flag server, or those that a test gives instead. */
   async gates(this: Opening<WithGates>, given?: Gates): Promise<Gates> {
-    if (given) return given
+    return given ?? this.liveGates()
+  }
+
+  /** The gates of the flag server, with what all of them say together. */
+  async liveGates(this: Opening<WithGates>): Promise<LiveGates> {
     const { UNLEASH_URL: url, UNLEASH_TOKEN: token } = this.config
     const { openGates } = await import('#shared/gates/unleash.ts')
     const options = { url, token, caps: this.config, appName: this.#fullName }
-    this.#liveGates = this.use(await openGates(options, this.logger, this.#signal))
-    return this.#liveGates
+    const gates = this.use(await openGates(options, this.logger, this.#signal))
+    this.#liveGates = gates
+    return gates
   }
 
   /**
@@ -171,6 +183,10 @@ export class Opening<Config extends CommonConfig> implements AsyncDisposable {
   protected handOver(): AsyncDisposable {
     return this.#opened.move()
   }
+}
+
+function hasKafka(config: CommonConfig): config is WithKafka {
+  return 'KAFKA_BROKERS' in config
 }
 
 /** The same with what belongs to a process of its own: telemetry, heartbeat and the admin port. */

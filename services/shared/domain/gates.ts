@@ -86,3 +86,17 @@ export interface Gates {
   /** CALENDAR_OAUTH_ENABLED, then (when a provider is named) the provider allowlist. */
   oauth(provider?: ProviderId): GateDecision
 }
+
+/** Whom the gates let sync: what the flag server says, brought to the database. */
+export interface Admission {
+  readonly sync: 'on' | 'off' | 'unknown'
+  /** null for everybody. */
+  readonly providers: readonly string[] | null
+  readonly connections: readonly string[] | null
+  /** What the environment of the services caps, whatever the flag server says; absent: nothing. */
+  readonly caps?: {
+    readonly sync: boolean
+    readonly providers: readonly string[] | null
+    readonly connections: readonly string[] | null
+  }
+}

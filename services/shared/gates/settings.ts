@@ -1,7 +1,7 @@
 // Where the flag server is, and the caps that it cannot lift.
 import { z } from 'zod'
 import { isUuid } from '#shared/domain/ids.ts'
-import { httpUrl, secretText } from '#shared/process/settings.ts'
+import { httpUrl, secretText, text } from '#shared/process/settings.ts'
 
 /** UNLEASH_URL and UNLEASH_TOKEN, and the caps under the names of the gates. */
 export const unleashEnv = {
@@ -13,6 +13,14 @@ export const unleashEnv = {
   CALENDAR_OAUTH_ENABLED: switchCap('connecting accounts'),
   CALENDAR_ALLOWLIST_PROVIDER_IDS: listCap('provider'),
   CALENDAR_ALLOWLIST_CONNECTION_IDS: listCap('connection'),
+}
+
+/** Where the toggles lie at the flag server, for those who ask it about them. */
+export const flagPlaceEnv = {
+  UNLEASH_PROJECT: text('project of the toggles').default('default').describe('project of the toggles'),
+  UNLEASH_ENVIRONMENT: text('environment of the toggles')
+    .default('development')
+    .describe('environment of the toggles: the one that UNLEASH_TOKEN names'),
 }
 
 /** A hard cap that no toggle can override: unset is no cap, empty closes the gate. */

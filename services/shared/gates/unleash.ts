@@ -26,6 +26,7 @@ import {
   type SwitchName,
   type Toggle,
 } from './gate-rules.ts'
+import type { Toggles } from './toggles.ts'
 import type { Logger } from '#shared/process/log.ts'
 import { atMost, until } from '#shared/process/loop.ts'
 import { metrics } from '#shared/process/metrics.ts'
@@ -47,6 +48,8 @@ export interface LiveGates extends Gates, AsyncDisposable {
   /** One gate alone, for the seeds' functions. */
   provider(provider: ProviderId): GateDecision
   connection(connection: ConnectionId): GateDecision
+  /** What the last good poll and the caps say of every gate; null while that is not known. */
+  standing(): Toggles | null
 }
 
 const POLL_EVERY_MS = 500
@@ -64,6 +67,7 @@ interface Snapshot {
   readonly client: Unleash
   readonly said: Readonly<Record<GateName, string>>
   readonly lists: Readonly<Record<AllowlistName, Allowlist>>
+  readonly toggles: ReadonlyMap<GateName, Toggle>
 }
 
 /**
@@ -151,6 +155,11 @@ class UnleashGates implements LiveGates {
     const switched = this.#switch('CALENDAR_OAUTH_ENABLED')
     if (switched.state !== 'on' || provider === undefined) return count(switched, 'CALENDAR_OAUTH_ENABLED')
     return count(this.#list('CALENDAR_ALLOWLIST_PROVIDER_IDS', provider), 'CALENDAR_OAUTH_ENABLED')
+  }
+
+  standing(): Toggles | null {
+    const snapshot = this.#fresh()
+    return snapshot && { all: snapshot.toggles, caps: this.#config.caps }
   }
 
   state(): GatesState {
@@ -245,9 +254,11 @@ class UnleashGates implements LiveGates {
   }
 
   #take(client: Unleash): void {
-    const toggles = new Map<GateName, Toggle | undefined>(
-      GATES.map((gate) => [gate, client.getFeatureToggleDefinition(gate)]),
-    )
+    const toggles = new Map<GateName, Toggle>()
+    for (const gate of GATES) {
+      const toggle = client.getFeatureToggleDefinition(gate)
+      if (toggle) toggles.set(gate, toggle)
+    }
     const said = Object.fromEntries(
       GATES.map((gate) => [gate, describeToggle(gate, toggles.get(gate))]),
     ) as Record<GateName, string>
@@ -255,7 +266,7 @@ class UnleashGates implements LiveGates {
       GATES.filter(isAllowlistName).map((gate) => [gate, readAllowlist(gate, toggles.get(gate))]),
     ) as Record<AllowlistName, Allowlist>
     const before = this.#snapshot
-    this.#snapshot = { client, said, lists }
+    this.#snapshot = { client, said, lists, toggles }
     for (const gate of GATES) this.#report(gate, before, this.#snapshot)
   }
 

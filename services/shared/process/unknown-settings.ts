@@ -4,7 +4,7 @@ import { SETTING_NAMES } from './setting-names.gen.ts'
 
 /** A name that begins with one of these words is meant for us. */
 const OURS =
-  /^(?:ADMIN|API_JW[A-Z]*|CALENDAR|CALSTREAM|CHANNEL|CREDENTIALS|GOOGLE|INGRESS|KAFKA|MICROSOFT|OAUTH|POSTGRES|SCHEMA_REGISTRY|SYNC|UNLEASH)_/
+  /^(?:ADMIN|API_JW[A-Z]*|CALENDAR|CALSTREAM|CHANNEL|CONSOLE|CREDENTIALS|GOOGLE|INGRESS|KAFKA|MICROSOFT|OAUTH|POSTGRES|SCHEMA_REGISTRY|SYNC|UNLEASH)_/
 
 /**
  * Names of other programs that begin alike. Google Cloud:
@@ -22,7 +22,7 @@ const SERVICE_LINK = /_SERVICE_(?:HOST|PORT)(?:_\w+)?$|_PORT_\d+_(?:TCP|UDP|SCTP
 const SERVICE_LINK_VALUE = /^(?:tcp|udp|sctp):\/\//
 
 /** NAME_FILE holds NAME in a file; NAME_SYNC is NAME for one service in `calstream all`. */
-const FORMS = /_(?:FILE|INGRESS|SYNC|RETRY|RELAY|SCHEDULER|MIGRATE)$/
+const FORMS = /_(?:FILE|INGRESS|SYNC|RETRY|RELAY|SCHEDULER|CONSOLE|MIGRATE)$/
 
 /** So far apart two names are still the same one, mistyped. */
 const TYPO_MAX = 2

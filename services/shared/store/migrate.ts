@@ -21,7 +21,7 @@ import {
 } from './table-set.ts'
 import { DEFAULT_ROLE_PREFIX } from './settings.ts'
 
-const ROLES = ['ingress', 'sync', 'retry', 'relay', 'scheduler'] as const
+const ROLES = ['ingress', 'sync', 'retry', 'relay', 'scheduler', 'console'] as const
 /** May not log in since 000006; a file of passwords from before may still name it. */
 const RETIRED_ROLE = 'migrate'
 /** The roles as the files name them. */

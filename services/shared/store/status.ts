@@ -3,25 +3,14 @@
 // connections and a long outbox.
 import type { ConnectionFacts } from '#shared/domain/connection-facts.ts'
 import type { Words } from '#shared/domain/connection-words.ts'
+import type { Admission } from '#shared/domain/gates.ts'
 import type { ConnectionId, Micros, ProviderId, VendorName } from '#shared/domain/ids.ts'
 import type { Queryable } from './database.ts'
 import { ILL_CALENDARS } from './calendar-failures.ts'
 
-export type StateName = Words['state']
+export type { Admission }
 
-/** Whom the gates let sync: what the flag server says, brought to the database. */
-export interface Admission {
-  readonly sync: 'on' | 'off' | 'unknown'
-  /** null for everybody. */
-  readonly providers: readonly string[] | null
-  readonly connections: readonly string[] | null
-  /** What the environment of the services caps, whatever the flag server says; absent: nothing. */
-  readonly caps?: {
-    readonly sync: boolean
-    readonly providers: readonly string[] | null
-    readonly connections: readonly string[] | null
-  }
-}
+export type StateName = Words['state']
 
 export interface StateFilter {
   /** null for all. */
@@ -143,7 +132,8 @@ export async function countStates(
   return rows
 }
 
-function parametersOf(admission: Admission, staleAfterMs: number): readonly unknown[] {
+/** The first four parameters of a statement with JUDGED. */
+export function parametersOf(admission: Admission, staleAfterMs: number): readonly unknown[] {
   return [admission.sync, admission.providers, admission.connections, staleAfterMs]
 }
 

@@ -331,12 +331,14 @@ async function makeTopics(stack: DrillStack, prefix: string): Promise<void> {
 async function systemPorts() {
   const ports = await freePorts([
     'ingress',
+    'console',
     'simulatorGoogle',
     'simulatorMicrosoft',
     'simulatorAdmin',
   ] as const)
   // Each process of a service gets an admin port when it is started.
-  return { ...ports, adminIngress: 0, adminSync: 0, adminRetry: 0, adminRelay: 0, adminScheduler: 0 }
+  const admin = { adminIngress: 0, adminSync: 0, adminRetry: 0, adminRelay: 0, adminScheduler: 0 }
+  return { ...ports, ...admin, adminConsole: 0 }
 }
 
 interface Places {
@@ -352,7 +354,7 @@ function environmentOf(
   more: Readonly<Record<string, string>>,
 ): StackEnv {
   const through = (url: string, port: number) => Object.assign(new URL(url), { port: String(port) }).href
-  const role = (name: 'ingress' | 'sync' | 'retry' | 'relay' | 'scheduler') =>
+  const role = (name: 'ingress' | 'sync' | 'retry' | 'relay' | 'scheduler' | 'console') =>
     through(
       postgres.url(database, {
         name: `calstream_${name}`,
@@ -370,12 +372,15 @@ function environmentOf(
     POSTGRES_URL_RETRY: role('retry'),
     POSTGRES_URL_RELAY: role('relay'),
     POSTGRES_URL_SCHEDULER: role('scheduler'),
+    POSTGRES_URL_CONSOLE: role('console'),
     UNLEASH_URL: through(unleash.url, shared.unleash.port),
     UNLEASH_TOKEN: unleash.tokens.backend,
     CREDENTIALS_KEYS: secrets.credentialsKeys,
     CHANNEL_TOKEN_KEYS: secrets.channelTokenKeys,
     API_JWT_SECRET: secrets.jwtSecret,
     INGRESS_PORT: String(ports.ingress),
+    CONSOLE_PORT: String(ports.console),
+    CONSOLE_UNLEASH_TOKEN: unleash.tokens.admin,
     PUBLIC_URL: `http://127.0.0.1:${lines.ingress.port}`,
     ...vendorUrls(`http://127.0.0.1:${lines.vendor.port}`, `http://127.0.0.1:${ports.simulatorMicrosoft}`),
     GOOGLE_CLIENT_ID: 'calstream-local',

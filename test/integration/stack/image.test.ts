@@ -175,6 +175,16 @@ describe('what runs in the image', () => {
     expect(code).toBe(1)
   })
 
+  test('is the console with every file that it serves to browsers', async () => {
+    const script = `
+      const { registerAssets } = await import('./services/console/http/assets.ts')
+      const paths = []
+      const { gzippedBytes } = registerAssets({ get: (path) => paths.push(path) })
+      console.log(paths.length, gzippedBytes > 20_000 && gzippedBytes < 60_000)
+      process.exit()`
+    expect((await node(['--input-type=module', '--eval', script])).text).toBe('7 true\n')
+  })
+
   test('is the command, which tells the version and its commands', async () => {
     expect(await node(['services/cli/main.ts', '--version'])).toEqual({ code: 0, text: `${VERSION}\n` })
     expect((await node(['services/cli/main.ts', '--help'])).text).toContain('dead-letters')

@@ -175,6 +175,7 @@ describe('migrate', () => {
       `select rolname as name from pg_roles where rolname like 'stage%' order by 1`,
     )
     expect(roles.map(({ name }) => name)).toEqual([
+      'stage_console',
       'stage_ingress',
       'stage_migrate',
       'stage_relay',

@@ -68,6 +68,21 @@ const EXPECTED = {
     relay_shards: 's',
     outbox: 'si',
   },
+  calstream_console: {
+    calstream_migrations: 's',
+    call_budgets: 's',
+    external_calendar_connections: 's',
+    channels: 's',
+    channel_notices: 's',
+    webhook_dedupe_keys: 's',
+    held_requests: 's',
+    dead_letters: 's',
+    relay_shards: 's',
+    relay_members: 's',
+    job_leases: 's',
+    repairs: 'siu',
+    service_instances: 'siud',
+  },
 } as const satisfies Record<string, Record<string, string>>
 
 /** role → table → the columns that it reads, where it may not read the whole table. */
@@ -80,6 +95,26 @@ const READ: Partial<Record<keyof typeof EXPECTED, Record<string, readonly string
   },
   // Whether a consent is under way, and nothing that could end one.
   calstream_scheduler: { oauth_flows: ['provider_id', 'vendor', 'link_used_at', 'connection_id'] },
+  // That events, messages and grants are there and when, and nothing of what they say; of a
+  // calendar all but its places, which hold tokens of the vendor.
+  calstream_console: {
+    external_calendar_events: [
+      'event_id',
+      'connection_id',
+      'calendar_id',
+      'sequence',
+      'created_at',
+      'updated_at',
+    ],
+    outbox: ['id', 'shard', 'topic', 'key', 'headers', 'created_at'],
+    connection_credentials: ['connection_id', 'grant_ends_at', 'access_expires_at'],
+    external_calendars:
+      `id connection_id vendor_calendar_id name time_zone access_role selected push_supported
+      generation last_full_sync sweep_below resync_after resync_streak removal_reason created_at updated_at
+      last_read_at channel_attempts channel_retry_at poll_at missing_since read_needed failures error_count
+      last_error failing_since backoff_until rung_at is_primary judged_by reread_at unrung_finds reading
+      usual_from place_failures place_failing_since fresh_starts fresh_after`.split(/\s+/),
+  },
 }
 
 type Role = keyof typeof EXPECTED

@@ -4,7 +4,8 @@ import { createServer, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { afterEach, describe, expect, test } from 'vitest'
 import { lookAtServices, vendorsLeftAlone, urlsOf } from '../../../services/cli/look-at-services.ts'
-import { describeGates, readToggles, syncGate } from '../../../services/cli/toggles.ts'
+import { describeGates, syncGate } from '#shared/gates/toggles.ts'
+import { readToggles } from '../../../services/cli/toggles.ts'
 import { connectionId, providerId } from '#shared/domain/ids.ts'
 
 const servers: Server[] = []

@@ -1,7 +1,7 @@
 // How each service is told: every way in which a process can be gone, late or without a part of its
 // work, beside the same installation when it is well.
 import { describe, expect, test } from 'vitest'
-import { SERVICES, type ServiceName } from '../../../services/cli/config.ts'
+import { SERVICES, type ServiceName, WORKING_SERVICES } from '../../../services/cli/config.ts'
 import type { ServiceLook } from '../../../services/cli/look-at-services.ts'
 import { type Beats, serviceStates } from '../../../services/cli/service-report.ts'
 import { beatsOf, NOW, process } from '../../support/beats.ts'
@@ -25,7 +25,11 @@ test('an installation whose processes all tell that they live is well, without a
 })
 
 describe('a service', () => {
-  test.each(SERVICES)('%s of which nothing was ever heard is silent', (name) => {
+  test('is not missed where it is the console and was never there', () => {
+    expect(stateOf('console', beatsOf({ console: [] }))).toBeUndefined()
+  })
+
+  test.each(WORKING_SERVICES)('%s of which nothing was ever heard is silent', (name) => {
     const state = stateOf(name, beatsOf({ [name]: [] }))
     expect(state).toMatchObject({ state: 'silent', do: expect.stringContaining(`restart ${name}`) as string })
     expect(state?.found).toMatch(/^no process of it lives: none has said so within a day; /)

@@ -3,8 +3,8 @@
 import { expect, test } from 'vitest'
 import { Secret } from '#shared/process/secret.ts'
 import { printToken } from '../../../services/cli/token.ts'
-import { createBearerCheck } from '../../../services/ingress/api/bearer.ts'
-import { BEARER_LIFE_MAX_S } from '../../../services/ingress/config.ts'
+import { createBearerCheck } from '#shared/process/bearer.ts'
+import { BEARER_LIFE_MAX_S } from '#shared/process/bearer-settings.ts'
 
 const secret = 'a-secret-of-thirty-two-bytes-or-more'
 const provider = 'A9F0E61A-137D-4A2D-9C5F-2A8A0F1C6A10'
@@ -47,7 +47,7 @@ test.each(['25h', '365 days', '0s', '-1h', '1h ago', 'soon', '', '1e400 years'])
 )
 
 test('a token that is asked for a provider and an operator is neither', async () => {
-  await expect(printed('1h', {}, true)).rejects.toThrow('one of --provider and --operator')
+  await expect(printed('1h', {}, true)).rejects.toThrow('one of --provider, --operator and --viewer')
 })
 
 test('a secret that the API would refuse signs nothing', async () => {

@@ -7,9 +7,9 @@ import type { AddressInfo } from 'node:net'
 import { exportJWK, generateKeyPair, SignJWT, type JWTHeaderParameters } from 'jose'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { Secret } from '#shared/process/secret.ts'
-import { createBearerCheck } from '../../../services/ingress/api/bearer.ts'
+import { createBearerCheck } from '#shared/process/bearer.ts'
 import { callerOf, UNAUTHORIZED } from '../../../services/ingress/api/caller.ts'
-import { BEARER_LIFE_MAX_S } from '../../../services/ingress/config.ts'
+import { BEARER_LIFE_MAX_S } from '#shared/process/bearer-settings.ts'
 
 const { publicKey, privateKey } = await generateKeyPair('ES256')
 const stranger = await generateKeyPair('ES256')

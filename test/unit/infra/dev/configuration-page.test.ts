@@ -52,7 +52,7 @@ describe('the page', () => {
     ['SYNC_SLOTS', { isNeeded: false, standard: '32', readers: ['sync'] }],
     ['OAUTH_RETURN_ORIGINS', { isNeeded: false, standard: '' }],
     ['POSTGRES_URL', { isNeeded: true, isSecret: true }],
-    ['API_JWT_SECRET', { isNeeded: false, isSecret: true, readers: ['ingress', 'command'] }],
+    ['API_JWT_SECRET', { isNeeded: false, isSecret: true, readers: ['ingress', 'console', 'command'] }],
     ['CREDENTIALS_KEYS', { isSecret: true, readers: ['ingress', 'sync', 'scheduler', 'command'] }],
     ['GOOGLE_CLIENT_SECRET', { isNeeded: false, isSecret: true }],
   ])('says of %s what its schema says', (name, facts) => {

@@ -6,7 +6,8 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { afterAll, describe, expect, test } from 'vitest'
 import { z } from 'zod'
-import { envOf, SERVICES } from '../../../../services/cli/config.ts'
+import { envOf, SERVICES, WORKING_SERVICES } from '../../../../services/cli/config.ts'
+import { loadConfig as webConsole } from '../../../../services/console/config.ts'
 import { loadConfig as ingress } from '../../../../services/ingress/config.ts'
 import { loadConfig as relay } from '../../../../services/relay/config.ts'
 import { loadConfig as retry } from '../../../../services/retry/config.ts'
@@ -28,7 +29,7 @@ import {
   type Workload,
 } from '../../../support/manifests.ts'
 
-const readers = { ingress, sync, retry, relay, scheduler }
+const readers = { ingress, sync, retry, relay, scheduler, console: webConsole }
 const KAFKA = [
   'KAFKA_BROKERS',
   'KAFKA_PREFIX',
@@ -166,7 +167,7 @@ describe('a pod', () => {
     },
   )
 
-  test.each(SERVICES.filter((name) => name !== 'scheduler'))('%s is scaled by KEDA alone', (name) => {
+  test.each(WORKING_SERVICES.filter((name) => name !== 'scheduler'))('%s is scaled by KEDA alone', (name) => {
     const deployment = workloads.find(([, one]) => one.metadata.name === `calstream-${name}`)?.[1]
     expect(deployment?.spec.replicas).toBeUndefined()
   })
@@ -213,12 +214,12 @@ describe('the settings of a pod', () => {
     expect(foreign).toEqual([])
   })
 
-  test.each(SERVICES)('are not enough for %s with one group less (control)', (name) => {
+  test.each(WORKING_SERVICES)('are not enough for %s with one group less (control)', (name) => {
     const { KAFKA_BROKERS: _brokers, ...environment } = mounted(deployed(name))
     expect(() => readers[name](environment)).toThrow(/KAFKA_BROKERS is not set/)
   })
 
-  test('of the five in one process are those of each, with its own role', () => {
+  test('of all in one process are those of each, with its own role', () => {
     const environment = mounted(deployed('all'))
     for (const name of SERVICES) expect(() => readers[name](envOf(name, environment)), name).not.toThrow()
     const read = new Set(SERVICES.flatMap((name) => [...namesReadBy(readers[name])]))
@@ -231,7 +232,7 @@ describe('the settings of a pod', () => {
     }
     expect(Object.keys(environment).filter((name) => !isRead(name))).toEqual([])
     const roles = SERVICES.map((name) => envOf(name, environment)['POSTGRES_URL_FILE'])
-    expect(new Set(roles).size).toBe(5)
+    expect(new Set(roles).size).toBe(6)
   })
 
   test.each(Object.entries(JOB_SETTINGS))(
@@ -247,7 +248,7 @@ describe('the settings of a pod', () => {
 
   test('name the Kafka user that has the rights of each service', () => {
     const rights = readFileSync(path.resolve(KUBERNETES, '../../schemas/acls.json'), 'utf8')
-    for (const name of SERVICES) {
+    for (const name of WORKING_SERVICES) {
       const user = environmentOf(deployed(name))['KAFKA_SASL_USERNAME']
       expect(user).toBe(`calstream-${name}`)
       expect(rights).toContain(`"${user}"`)

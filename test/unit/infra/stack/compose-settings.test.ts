@@ -12,6 +12,7 @@ import { outsideNames, settings } from '../../../../infra/dev/configuration-page
 import { init } from '../../../../services/cli/init.ts'
 import { flagAdminOf, registryOf } from '../../../../services/cli/open.ts'
 import { allCommandsEnv, migrateEnv, topicsEnv } from '../../../../services/cli/settings.ts'
+import { loadConfig as webConsole } from '../../../../services/console/config.ts'
 import { loadConfig as ingress } from '../../../../services/ingress/config.ts'
 import { loadConfig as relay } from '../../../../services/relay/config.ts'
 import { loadConfig as retry } from '../../../../services/retry/config.ts'
@@ -21,7 +22,7 @@ import { compose, dotenvOf, environmentOf, ROOT } from '../../../support/compose
 
 type Reader = (env: NodeJS.ProcessEnv) => unknown
 
-const services = { ingress, sync, retry, relay, scheduler }
+const services = { ingress, sync, retry, relay, scheduler, console: webConsole }
 const READERS: Readonly<Record<string, readonly Reader[]>> = {
   ...Object.fromEntries(Object.entries(services).map(([name, load]) => [name, [load]])),
   migrate: [(env) => readEnv(z.object({ ...postgresEnv, ...migrateEnv }), env)],
@@ -41,6 +42,7 @@ const DECIDED_HERE = new Set([
   'ADMIN_HOST',
   'ADMIN_PORT',
   'INGRESS_HOST',
+  'CONSOLE_HOST',
   ...Object.keys(services).map((name) => `ADMIN_URL_${name.toUpperCase()}`),
 ])
 /** The address of the database is a secret of its own there, with its password. */
@@ -207,7 +209,7 @@ describe('after init', () => {
       return { username, password }
     }
     const roles: unknown = JSON.parse(secret('role_passwords'))
-    const logins = ['ingress', 'sync', 'retry', 'relay', 'scheduler'].map((role) =>
+    const logins = ['ingress', 'sync', 'retry', 'relay', 'scheduler', 'console'].map((role) =>
       login(`postgres_url_${role}`),
     )
     expect(roles).toEqual(Object.fromEntries(logins.map(({ username, password }) => [username, password])))
@@ -223,12 +225,12 @@ describe('after init', () => {
       `REGISTRY_DATASOURCE_PASSWORD=${secret('registry_db_password')}\n`,
     )
     const passwords = [...logins, login('unleash_database_url')].map(({ password }) => password)
-    expect(new Set([...passwords, secret('postgres_password'), secret('registry_db_password')]).size).toBe(8)
+    expect(new Set([...passwords, secret('postgres_password'), secret('registry_db_password')]).size).toBe(9)
   })
 
   test('with a prefix the roles, their addresses and what `migrate` makes begin with it', () => {
     const secret = (name: string) => readFileSync(path.join(made('second'), '.secrets', name), 'utf8')
-    const names = ['ingress', 'sync', 'relay', 'scheduler'].map((role) => `acme_${role}`)
+    const names = ['ingress', 'sync', 'retry', 'relay', 'scheduler', 'console'].map((role) => `acme_${role}`)
     expect(Object.keys(JSON.parse(secret('role_passwords')) as object)).toEqual(names)
     const addressed = names.map((name) => new URL(secret(name.replace('acme', 'postgres_url'))).username)
     expect(addressed).toEqual(names)

@@ -175,6 +175,7 @@ describe('docker-compose.yml', () => {
       'cli as ingress',
       'cli as owner',
       'cli as scheduler',
+      'console as console',
       'databases as postgres',
       'ingress as ingress',
       'migrate as owner',
@@ -226,6 +227,7 @@ describe('docker-compose.yml', () => {
     const without = Object.entries(compose.services).filter(([, { profiles }]) => profiles === undefined)
     const ports = without.flatMap(([, service]) => service.ports ?? [])
     expect(ports.toSorted()).toEqual([
+      '127.0.0.1:${CONSOLE_PORT:-8090}:${CONSOLE_PORT:-8090}',
       '127.0.0.1:${INGRESS_PORT:-8080}:${INGRESS_PORT:-8080}',
       '127.0.0.1:4242:4242',
     ])

@@ -4,14 +4,14 @@ import { createServer, type AddressInfo, type Socket } from 'node:net'
 import path from 'node:path'
 import { promisify } from 'node:util'
 import { describe, expect, test } from 'vitest'
-import { type CommonConfig, openService } from '#shared/boot/open-service.ts'
+import { openService, type WithKafka } from '#shared/boot/open-service.ts'
 import type { Gates } from '#shared/domain/gates.ts'
 import { Secret } from '#shared/process/secret.ts'
 import { COMPILED } from '../../../support/compiled.ts'
 import { VERSION } from '#shared/process/version.ts'
 
 const ROOT = path.resolve(import.meta.dirname, '../../../..')
-const CONFIG: CommonConfig = {
+const CONFIG: WithKafka = {
   KAFKA_BROKERS: ['127.0.0.1:1'],
   KAFKA_PREFIX: '',
   POSTGRES_URL: new Secret('postgres://role:x@127.0.0.1:1/none'),

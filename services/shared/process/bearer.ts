@@ -11,13 +11,7 @@ import {
   type JWTPayload,
   type JWTVerifyGetKey,
 } from 'jose'
-import { ANY_CLAIM, BEARER_LIFE_MAX_S, type IngressConfig } from '../config.ts'
-
-/** Either the secret or the url is set. Without a name any issuer or audience is taken. */
-type BearerConfig = Pick<
-  IngressConfig,
-  'API_JWT_SECRET' | 'API_JWKS_URL' | 'API_JWT_ISSUER' | 'API_JWT_AUDIENCE'
->
+import { ANY_CLAIM, BEARER_LIFE_MAX_S, type BearerConfig } from './bearer-settings.ts'
 
 /**
  * The claims of a good token; null for one that is missing, malformed, forged, expired, too long in
