@@ -7,7 +7,18 @@ import { existsSync } from 'node:fs'
 const root = new URL('../../', import.meta.url)
 const isThere = (name) => existsSync(new URL(name, root))
 const isSet = (name) => Boolean(process.env[name])
-const needsNoStack = [undefined, '-h', '--help', 'help', '-V', '--version', 'reset', 'init', 'health']
+const needsNoStack = [
+  undefined,
+  '-h',
+  '--help',
+  'help',
+  '-V',
+  '--version',
+  'reset',
+  'init',
+  'health',
+  'completion',
+]
 if (
   !isThere('node_modules/.calstream-installed') &&
   !isThere('.calstream/stack.json') &&

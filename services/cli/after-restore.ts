@@ -20,6 +20,7 @@ import { deleteEvents, upsertEvents } from '#shared/store/events.ts'
 import { insertOutbox } from '#shared/store/outbox.ts'
 import {
   ageOfBackup,
+  countStored,
   dropMessages,
   dropPassedMessages,
   eventsWaiting,
@@ -34,6 +35,7 @@ import { WORKING_SERVICES } from './config.ts'
 import { lookAtServices } from './look-at-services.ts'
 import { cliLogger, kafkaOf, openDatabaseOf, registryOf } from './open.ts'
 import type { Output } from './output.ts'
+import { progressOf } from './progress.ts'
 import { readTold, type Told, type ToldEvent } from './told.ts'
 
 const OPEN_MAX_MS = 10_000
@@ -90,13 +92,21 @@ export async function afterRestore(env: NodeJS.ProcessEnv, output: Output): Prom
     AbortSignal.timeout(OPEN_MAX_MS),
   )
   await fenceRelays(kafka)
-  const told = await readTold({ kafka, db, isStill: true }, signal)
+  const told = await readTelling({ kafka, db, isStill: true }, signal, output)
   const leap = ((await ageOfBackup(db)) ?? 0) > KEPT_MS ? LEAP : 0
-  const report = await putRight({ db, codec, told, leap }, signal)
-  output.object(report)
+  output.object(await putRight({ db, codec, told, leap }, signal, output))
   output.line(
     'Start the services: every calendar is read from its beginning. Then look: calstream doctor --restored.',
   )
+}
+
+async function readTelling(
+  topics: Parameters<typeof readTold>[0],
+  signal: AbortSignal,
+  output: Output,
+): Promise<Told> {
+  using progress = progressOf(output, 'record')
+  return readTold({ ...topics, progress: (read, all) => progress.at(read, all) }, signal)
 }
 
 async function refuseWhileServicesRun(
@@ -143,7 +153,13 @@ interface Parts {
   readonly leap: number
 }
 
-async function putRight({ db, codec, told, leap }: Parts, signal: AbortSignal): Promise<Report> {
+async function putRight(
+  { db, codec, told, leap }: Parts,
+  signal: AbortSignal,
+  output: Output,
+): Promise<Report> {
+  const total = await countStored(db, 'connections')
+  using progress = progressOf(output, 'connection')
   const report: Report = {
     connections: 0,
     raised: 0,
@@ -163,6 +179,7 @@ async function putRight({ db, codec, told, leap }: Parts, signal: AbortSignal): 
       signal.throwIfAborted()
       known.add(connectionId)
       await db.transaction((tx) => putConnectionRight({ tx, codec, told, leap, report }, connectionId))
+      progress.at(known.size, total)
     }
     after = page.at(-1)?.connectionId ?? null
     if (page.length < PAGE) break

@@ -186,7 +186,10 @@ export async function switchGate(
   output: Output,
 ): Promise<void> {
   const gate = GATES.find((known) => known === name.toUpperCase())
-  if (gate === undefined) throw new UserError(`There is no gate ${name}. There are: ${GATES.join(', ')}.`)
+  if (gate === undefined)
+    throw new UserError(
+      `There is no gate ${name}. There are: ${GATES.join(', ')}. How they are: calstream gates list.`,
+    )
   const address = flagAdminOf(env)
   const signal = AbortSignal.timeout(LIMIT_MS)
   if (verb === 'open' && isAllowlistName(gate)) {

@@ -66,7 +66,10 @@ export async function showConnections(
  * Prints one connection and its calendars in the API's words. Throws UserError when there is none.
  */
 export async function showConnection(id: string, env: NodeJS.ProcessEnv, output: Output): Promise<void> {
-  if (!isUuid(id)) throw new UserError(`A connection is named by its uuid, not "${id}".`)
+  if (!isUuid(id))
+    throw new UserError(
+      `A connection is named by its uuid, not "${id}". List them: calstream connections list. By an address: calstream why ${id}.`,
+    )
   const toggles = seenOf(await lookWithin(() => readToggles(env)))
   await using database = openDatabaseOf(env)
   const state = await readConnectionState(database, null, connectionId(id))

@@ -69,7 +69,9 @@ export async function showLetter(id: string, env: NodeJS.ProcessEnv, output: Out
     throw new UserError(`There is no dead letter ${id}. List them: calstream dead-letters list --all.`)
   const [record] = await readRecords(kafkaOf(env), [placeIn(row)])
   if (!record)
-    throw new UserError(`The dead letter ${id} is older than what its topic keeps: its bytes are gone.`)
+    throw new UserError(
+      `The dead letter ${id} is older than what its topic keeps: its bytes are gone. Take it off the index: calstream dead-letters dismiss ${id}.`,
+    )
   const { offset: _offset, partition: _partition, ...index } = row
   const value = record.value?.subarray(0, BYTES_SHOWN) ?? null
   output.object({
@@ -123,7 +125,9 @@ export async function replayLetters(
     output.line(`These are the first ${REPLAY_MAX}; repeat the command for more.`)
   const left = judged.filter(({ replay }) => replay.record === null && !replay.isDone)
   if (left.length > 0)
-    throw new UserError(`${left.length} of ${judged.length} cannot be replayed, as said above.`)
+    throw new UserError(
+      `${left.length} of ${judged.length} cannot be replayed, as said above. What never will be: calstream dead-letters dismiss <ids>.`,
+    )
 }
 
 async function putBack(
@@ -197,7 +201,9 @@ function filterOf(options: DeadLetterOptions, ids: readonly string[] | null): De
 
 function placeOf(id: string): string {
   if (/^\d{1,6}\/\d{1,19}$/.test(id)) return id
-  throw new UserError(`A dead letter is named by partition/offset, like 3/1234, not "${id}".`)
+  throw new UserError(
+    `A dead letter is named by partition/offset, like 3/1234, not "${id}". List them: calstream dead-letters list.`,
+  )
 }
 
 function placeIn({ partition, offset }: DeadLetterRow) {

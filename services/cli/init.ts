@@ -32,7 +32,7 @@ const PLAY_URL = 'http://127.0.0.1:8080'
  * either is there already or cannot be written, for an address that no vendor would call, and for a
  * prefix that is none of a role.
  */
-export function init(options: InitOptions, output: Pick<Output, 'line'>): void {
+export function init(options: InitOptions, output: Pick<Output, 'report'>): void {
   const { folder, play = false } = options
   const publicUrl = publicUrlOf(options)
   const rolePrefix = rolePrefixOf(options)
@@ -52,7 +52,8 @@ export function init(options: InitOptions, output: Pick<Output, 'line'>): void {
       `${settings} and ${secrets} could not be written (${reason}). Name a folder that is there and may be written, delete what was made of them, and repeat.`,
     )
   }
-  for (const line of nextSteps(play, publicUrl)) output.line(line)
+  const steps = nextSteps(play, publicUrl)
+  output.report(() => steps, { settings, secrets, next_steps: steps })
 }
 
 function publicUrlOf({ play, publicUrl = '' }: InitOptions): string {

@@ -11,6 +11,7 @@ import { readEnv } from '#shared/process/settings.ts'
 import type { Queryable } from '#shared/store/database.ts'
 import {
   countByKey,
+  countNotUnder,
   credentialsNotUnder,
   reseal,
   type ResealedRow,
@@ -19,6 +20,7 @@ import {
 import { urlOf } from './config.ts'
 import { cliLogger, openDatabaseOf } from './open.ts'
 import type { Output } from './output.ts'
+import { progressOf } from './progress.ts'
 import { UserError } from '#shared/process/user-error.ts'
 
 /** One statement each: 100 rows are locked for a few milliseconds. */
@@ -53,7 +55,8 @@ export async function rotateKeys(
 ): Promise<void> {
   const config = readEnv(z.object({ ...postgresEnv, ...credentialsEnv }), urlOf('scheduler', env))
   await using db = openDatabaseOf(env, cliLogger())
-  const report = await rotate({ db, keyring: parseKeyring(config.CREDENTIALS_KEYS) }, options.dryRun)
+  const keyring = parseKeyring(config.CREDENTIALS_KEYS)
+  const report = await rotateTelling({ db, keyring }, options.dryRun, output)
   const inUse = await countByKey(db)
   output.object({
     current_key: report.currentKey,
@@ -81,9 +84,22 @@ export async function rotateKeys(
   )
 }
 
+async function rotateTelling(rotation: Rotation, isDryRun: boolean, output: Output): Promise<RotationReport> {
+  const total = await countNotUnder(rotation.db, rotation.keyring.current)
+  using progress = progressOf(output, 'credential')
+  return rotate({ ...rotation, done: (rows) => progress.at(rows, total) }, isDryRun)
+}
+
+interface Rotation {
+  readonly db: Queryable
+  readonly keyring: Keyring
+  /** Told after each chunk how many rows are done. */
+  readonly done?: (rows: number) => void
+}
+
 /** Seals what is not under the current key. Throws Failure `store/*`. */
 export async function rotate(
-  { db, keyring }: { readonly db: Queryable; readonly keyring: Keyring },
+  { db, keyring, done = () => {} }: Rotation,
   isDryRun: boolean,
 ): Promise<RotationReport> {
   const unreadable = new Map<ConnectionId, string>()
@@ -96,6 +112,7 @@ export async function rotate(
       const stored = isDryRun ? fresh.length : (await reseal(db, fresh)).size
       resealed += stored
       lost += fresh.length - stored
+      done(resealed)
     }
     refreshedMeanwhile += lost
     if (isDryRun || lost === 0) break

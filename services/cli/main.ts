@@ -4,6 +4,7 @@
 import { Command, CommanderError } from 'commander'
 import type { AclsOptions } from './acls.ts'
 import type { AllowOptions } from './allow.ts'
+import { completionScript, HOW_TO_LOAD } from './completion.ts'
 import { installation, SERVICES, serviceSettings } from './config.ts'
 import type { ListOptions } from './connections.ts'
 import type { InitOptions } from './init.ts'
@@ -317,6 +318,11 @@ program
   .command('why <connection>')
   .description('why an account is not up to date, until when, and who can do what: its id, address or name')
   .action(async (text: string) => (await import('./why.ts')).showWhy(text, await settings(), output()))
+program
+  .command('completion <shell>')
+  .description('print what bash, zsh or fish needs to complete this command')
+  .addHelpText('after', () => HOW_TO_LOAD)
+  .action((shell: string) => void process.stdout.write(completionScript(program, shell)))
 program
   .command('reset')
   .description('delete the data of the local stack in this folder (.calstream); on a clone alone')

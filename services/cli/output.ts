@@ -1,6 +1,7 @@
 // What the command prints: tables for a person, one JSON document with --json. Results go to
 // stdout, trouble to stderr. Invariant: labels, names and errors are strangers' text, and no
 // character of theirs steers a terminal.
+import { instantWords } from './times.ts'
 
 export interface Output {
   readonly isJson: boolean
@@ -99,7 +100,8 @@ function textOf(value: unknown): string {
 
 function plainOf(value: unknown): string {
   if (value === null || value === undefined) return '–'
-  if (value instanceof Date) return value.toISOString()
+  if (value instanceof Date) return plainOf(value.toISOString())
+  if (typeof value === 'string') return instantWords(value, Date.now()) ?? value
   if (typeof value === 'boolean') return value ? 'yes' : 'no'
   return typeof value === 'object' ? JSON.stringify(value) : String(value as string | number)
 }

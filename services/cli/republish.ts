@@ -14,10 +14,11 @@ import { lockConnection, type LockedConnection } from '#shared/store/disconnect.
 import { readAllEvents } from '#shared/store/events-read.ts'
 import { insertOutbox } from '#shared/store/outbox.ts'
 import { outboxBacklog } from '#shared/store/relay.ts'
-import { advanceVersion, readVersions, saveSequences } from '#shared/store/restore.ts'
+import { advanceVersion, countStored, readVersions, saveSequences } from '#shared/store/restore.ts'
 import { cliLogger, openDatabaseOf, registryOf } from './open.ts'
 import { uuidOf } from './options.ts'
 import type { Output } from './output.ts'
+import { progressOf } from './progress.ts'
 
 export interface RepublishOptions {
   readonly connection?: string
@@ -49,18 +50,30 @@ export async function republish(
   await using db = openDatabaseOf(env, cliLogger(), 'migrate')
   const topics = [TOPICS.eventChanged, TOPICS.eventState]
   const codec = await openCodec({ ...registryOf(env), topics }, AbortSignal.timeout(OPEN_MAX_MS))
-  let connections = 0
-  let events = 0
-  for await (const connection of only === null ? everyConnection(db) : [only]) {
-    const told = await republishConnection({ db, codec }, connection)
-    if (told === null && only !== null) throw new UserError(`There is no connection ${only}.`)
-    connections += 1
-    events += told ?? 0
-  }
-  output.object({ connections, events })
+  output.object(await republishAll({ db, codec }, only, output))
   output.line(
     'The relay publishes them. What was removed since a reader looked last cannot be told again: a reader drops what it still has and was not told now.',
   )
+}
+
+async function republishAll(
+  parts: Parts,
+  only: ConnectionId | null,
+  output: Output,
+): Promise<{ readonly connections: number; readonly events: number }> {
+  const total = await countStored(parts.db, 'events', only)
+  using progress = progressOf(output, 'event')
+  let connections = 0
+  let events = 0
+  for await (const connection of only === null ? everyConnection(parts.db) : [only]) {
+    const before = events
+    const told = await republishConnection(parts, connection, (page) => progress.at(before + page, total))
+    if (told === null && only !== null)
+      throw new UserError(`There is no connection ${only}. List them: calstream connections list.`)
+    connections += 1
+    events += told ?? 0
+  }
+  return { connections, events }
 }
 
 async function* everyConnection(db: Queryable): AsyncGenerator<ConnectionId> {
@@ -72,10 +85,16 @@ async function* everyConnection(db: Queryable): AsyncGenerator<ConnectionId> {
   }
 }
 
+interface Parts {
+  readonly db: Database
+  readonly codec: Codec
+}
+
 /** @returns how many events were told; null when there is no such connection. */
 async function republishConnection(
-  parts: { readonly db: Database; readonly codec: Codec },
+  parts: Parts,
   id: ConnectionId,
+  done: (told: number) => void,
 ): Promise<number | null> {
   let told = 0
   for (let after: EventId | null = null; ;) {
@@ -83,6 +102,7 @@ async function republishConnection(
     const page: Page | null = await parts.db.transaction((tx) => tellPage(tx, parts.codec, { id, after }))
     if (page === null) return null
     told += page.told
+    done(told)
     after = page.last
     if (after === null) return told
   }

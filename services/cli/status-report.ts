@@ -28,7 +28,7 @@ export interface Finding {
  * The oldest row waits for a moment on a good day; a relay that lives publishes it within seconds.
  */
 export const OUTBOX_AGE_MAX_S = 30
-/** Groups are behind by the markers of transactions for ever, and by what is on its way. */
+/** What is on its way on a busy day. */
 export const LAG_MAX = 1_000
 
 /** States that are nothing to worry about; `unknown` is told by the gates, once for all. */

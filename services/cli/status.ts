@@ -24,6 +24,7 @@ import { ago, type Beats, serviceDocument, serviceStates } from './service-repor
 import { judge, WORST, type Facts, type Finding } from './status-report.ts'
 import { admissionOf, describeGates, syncGate, type Toggles } from '#shared/gates/toggles.ts'
 import { readToggles } from './toggles.ts'
+import { awayFrom } from './times.ts'
 import { count, counted, span } from './words.ts'
 
 /** How many connections in trouble are named. */
@@ -296,6 +297,9 @@ function freshWords({
     oldest === null
       ? 'none is in sync'
       : `all that should be in sync were so within ${span(oldest)}, first reads aside`
-  const rang = last === null ? 'no notification of late' : `last notification worked at ${last}`
+  const rang =
+    last === null
+      ? 'no notification of late'
+      : `last notification worked ${awayFrom(new Date(last), Date.now())} (${last})`
   return `${looked}; ${rang}`
 }

@@ -11,7 +11,7 @@ import {
 } from '#shared/domain/ids.ts'
 import type { InboundRecord } from '#shared/kafka/broker.ts'
 import type { KafkaConfig } from '#shared/kafka/client.ts'
-import { readToEnd } from '#shared/kafka/read-to-end.ts'
+import { readToEnd, type WholeTopics } from '#shared/kafka/read-to-end.ts'
 import type { Queryable } from '#shared/store/database.ts'
 import { readSequences, waitingStatusIds } from '#shared/store/restore.ts'
 
@@ -40,12 +40,19 @@ export interface Told {
 /** Records of one look-up in Postgres. */
 const CHUNK = 1_000
 
+interface Telling {
+  readonly kafka: KafkaConfig
+  readonly db: Queryable
+  readonly isStill: boolean
+  readonly progress?: WholeTopics['progress']
+}
+
 /**
  * Reads the topics of events and connections to their ends. `isStill`: no service runs. Throws
  * Failure `kafka/*` or `store/*`.
  */
 export async function readTold(
-  { kafka, db, isStill }: { readonly kafka: KafkaConfig; readonly db: Queryable; readonly isStill: boolean },
+  { kafka, db, isStill, progress }: Telling,
   signal: AbortSignal,
 ): Promise<Told> {
   const greatest = new Map<ConnectionId, number>()
@@ -73,7 +80,7 @@ export async function readTold(
     for (let from = 0; from < states.length; from += CHUNK)
       await keepAhead(db, ahead, states.slice(from, from + CHUNK))
   }
-  await readToEnd(kafka, { topics, isStill, received }, signal)
+  await readToEnd(kafka, { topics, isStill, received, progress }, signal)
   const byConnection = Map.groupBy(ahead.values(), (one) => one.connectionId)
   return { greatest, ahead: byConnection, status, publishedAgain, records: count }
 }

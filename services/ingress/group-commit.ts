@@ -5,6 +5,7 @@
 // for what it is never fails its group.
 import { atMost } from '#shared/process/loop.ts'
 import { writeApart } from '#shared/process/put-aside.ts'
+import { outsideSpans } from '#shared/process/telemetry.ts'
 
 /**
  * `durable`, or why not: nothing of it is certain to be stored then, and the caller is told to come
@@ -98,7 +99,8 @@ export function createGroupCommit<T>(options: GroupCommitOptions<T>): GroupCommi
       },
     }
     queue.add(waiting)
-    loop ??= drain()
+    // It writes for all who come meanwhile, so it belongs to the trace of none of them.
+    loop ??= outsideSpans(drain)
     return promise
   }
 

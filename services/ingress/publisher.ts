@@ -6,6 +6,7 @@
 // 200 ms, and one is published for all that came. Invariants: the joined request is published after
 // the last of them arrived. None of them is answered before it is durable. It carries a delivery
 // key only for notifications whose key it is. One without a key always makes a unit read.
+import { REQUESTED_TOPIC } from '#schemas/topics.ts'
 import { Failure } from '#shared/domain/failure.ts'
 import type { CalendarId, ConnectionId, Micros, ProviderId, VendorName } from '#shared/domain/ids.ts'
 import { sentBy } from '#shared/messages/message.ts'
@@ -13,9 +14,11 @@ import { syncRequested } from '#shared/messages/sync-requested.ts'
 import type { OutboundRecord, Producer } from '#shared/kafka/broker.ts'
 import type { Clock } from '#shared/process/clock.ts'
 import type { Codec } from '#shared/kafka/codec.ts'
+import { inCreateSpan, LINKS_MAX } from '#shared/kafka/spans.ts'
 import { step } from '#shared/process/step.ts'
 import type { Logger } from '#shared/process/log.ts'
 import { metrics } from '#shared/process/metrics.ts'
+import { currentTraceparent, outsideSpans } from '#shared/process/telemetry.ts'
 import { createGroupCommit, type Commitment } from './group-commit.ts'
 
 /** What the ingress asks for: a sync of one connection, or of one of its calendars. */
@@ -138,6 +141,8 @@ export function createPublisher(deps: PublisherDeps): Publisher {
 interface Pending {
   /** What will be published, by delivery key. */
   requests: ReadonlyMap<string | null, SyncRequest>
+  /** Traces of those who asked, the last ones. */
+  readonly traces: Set<string>
   readonly answer: Promise<Commitment>
   /** Publishes now. */
   readonly end: () => void
@@ -172,6 +177,7 @@ export function createCoalescer(publish: Publisher['ring']): Omit<Publisher, 'la
     const timer = setTimeout(resolve, waitMs)
     const mine: Pending = {
       requests: new Map([[request.deliveryKey, request]]),
+      traces: new Set(),
       end: () => {
         clearTimeout(timer)
         resolve()
@@ -179,8 +185,7 @@ export function createCoalescer(publish: Publisher['ring']): Omit<Publisher, 'la
       answer: promise.then(async () => {
         // From here on nothing joins: what comes now may tell of something later.
         pending.delete(name)
-        const answers = await Promise.all([...mine.requests.values()].map(publish))
-        return answers.find((answer) => answer !== 'durable') ?? 'durable'
+        return publishTogether(mine, REQUESTED_TOPIC[request.vendor], publish)
       }),
     }
     return mine
@@ -203,6 +208,7 @@ export function createCoalescer(publish: Publisher['ring']): Omit<Publisher, 'la
       pending.set(name, next)
     } else if (waiting >= WAITING_MAX) return 'overloaded'
     next.requests = joined(next.requests, one)
+    remember(next.traces, currentTraceparent())
     metrics.ringsJoined.add(1, { reason: one.reason })
     waiting += 1
     try {
@@ -220,6 +226,26 @@ export function createCoalescer(publish: Publisher['ring']): Omit<Publisher, 'la
       await Promise.allSettled(last.map(({ answer }) => answer))
     },
   }
+}
+
+/** In a span that is linked to all who asked, since it is the request of none of them. */
+function publishTogether(
+  { requests, traces }: Pending,
+  topic: string,
+  publish: Publisher['ring'],
+): Promise<Commitment> {
+  const publishAll = async (): Promise<Commitment> => {
+    const answers = await Promise.all([...requests.values()].map(publish))
+    return answers.find((answer) => answer !== 'durable') ?? 'durable'
+  }
+  return outsideSpans(() => inCreateSpan(topic, [...traces], publishAll))
+}
+
+function remember(traces: Set<string>, trace: string | undefined): void {
+  if (trace === undefined) return
+  traces.add(trace)
+  const [oldest] = traces
+  if (traces.size > LINKS_MAX && oldest !== undefined) traces.delete(oldest)
 }
 
 /** What is published for these and one more. */

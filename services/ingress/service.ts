@@ -78,7 +78,7 @@ export async function startIngress(
   // Not Postgres: notifications do without it while their gates are open, and taking every instance
   // out of the balancer for a database outage would refuse them.
   const checks = {
-    stopping: async () => (stopping || signal.aborted ? 'the ingress is stopping' : null),
+    running: async () => (stopping || signal.aborted ? 'the ingress is stopping' : null),
     tables: service.checks.tables,
     gates: service.checks.gates,
     kafka: service.checks.kafka,

@@ -4,12 +4,8 @@ import type { Micros } from '#shared/domain/ids.ts'
 import type { Logger } from '#shared/process/log.ts'
 import { metrics } from '#shared/process/metrics.ts'
 import { step } from '#shared/process/step.ts'
-import type { SpanOptions } from '#shared/process/telemetry.ts'
 import type { Queryable } from '#shared/store/database.ts'
 import { outboxBacklog, type OutboxRow, type ShardLease } from '#shared/store/relay.ts'
-
-/** Of a span; the rest of a batch is found by its messages' own traces. */
-const LINKS_MAX = 32
 
 /** When this relay published last; for its heartbeat. */
 export interface RelayProgress {
@@ -24,16 +20,6 @@ interface Logs {
 export function shardTaken({ logger }: Logs, lease: ShardLease, previousOwner: string | null): void {
   if (previousOwner !== null) metrics.relayTakeovers.add(1)
   logger.debug({ ...lease, previousOwner }, 'shard taken')
-}
-
-/** Links to the units behind the rows, not a parent: one transaction answers many of them. */
-export function publishSpan(batch: readonly OutboxRow[]): SpanOptions {
-  const traces = new Set(batch.flatMap(({ headers }) => headers['traceparent'] ?? []))
-  return {
-    kind: 'producer',
-    links: [...traces].slice(0, LINKS_MAX),
-    attributes: { 'messaging.batch.message_count': batch.length },
-  }
 }
 
 /**

@@ -9,9 +9,8 @@ import type { TransactionalProducer } from '#shared/kafka/broker.ts'
 import { step } from '#shared/process/step.ts'
 import type { Logger } from '#shared/process/log.ts'
 import type { Queryable } from '#shared/store/database.ts'
-import { inSpan } from '#shared/process/telemetry.ts'
 import { deleteOutbox, holdsShard, readOutbox, type OutboxRow, type ShardLease } from '#shared/store/relay.ts'
-import { batchPublished, publishSpan, recordRefused, type RelayProgress } from './observe.ts'
+import { batchPublished, recordRefused, type RelayProgress } from './observe.ts'
 import { REFUSALS_MAX, refusedRecord } from './refused.ts'
 import { settleBatch } from './settle-batch.ts'
 import { wholePairs } from './whole-pairs.ts'
@@ -112,7 +111,7 @@ async function publishBatch(
   if (!producer) throw new TypeError(`shard ${shard.lease.shard} has no producer`)
   try {
     const records = batch.map((row) => (row.id === refused?.id ? refusedRecord(row, refused.times) : row))
-    await inSpan('outbox publish', publishSpan(batch), () => producer.publish(records))
+    await producer.publish(records)
   } catch (error) {
     // Whether the transaction committed is unknown: the next producer ends it, and what is still in
     // the outbox is repeated.

@@ -1,6 +1,8 @@
 // What the jobs of the scheduler take.
 import type { Opening, Overrides } from '#shared/boot/open-service.ts'
 import { openStoredMailboxes } from '#shared/boot/open-stored-mailboxes.ts'
+import type { Admission } from '#shared/domain/gates.ts'
+import { admissionOf } from '#shared/gates/toggles.ts'
 import { systemClock } from '#shared/process/clock.ts'
 import { parseKeyring } from '#shared/process/keyring.ts'
 import { createVendors } from '#shared/vendors/index.ts'
@@ -17,6 +19,13 @@ function apisInUse(config: SchedulerConfig): readonly string[] {
     ...(config.GOOGLE_CLIENT_ID === undefined ? [] : [config.GOOGLE_API_URL]),
     ...(config.MICROSOFT_CLIENT_ID === undefined ? [] : [config.MICROSOFT_API_URL]),
   ]
+}
+
+/** Whom the gates let sync now; everybody while a test plays them. */
+function admissionNow({ openedGates }: Opening<SchedulerConfig>): Admission {
+  return openedGates === null
+    ? { sync: 'on', providers: null, connections: null }
+    : admissionOf(openedGates.standing())
 }
 
 /** Throws ConfigError or Failure. */
@@ -38,6 +47,7 @@ export async function openJobDeps(service: Opening<SchedulerConfig>, overrides: 
     clock,
     logger,
     gates,
+    admission: () => admissionNow(service),
     mailboxes: openStoredMailboxes(createVendors(config, clock), stored),
     keys: parseKeyring(config.CHANNEL_TOKEN_KEYS),
     credentialKeys,

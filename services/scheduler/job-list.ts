@@ -35,7 +35,7 @@ export function jobsOf(deps: JobDeps, kafka: KafkaConfig): readonly Job[] {
     { name: 'poll', everyMs: 2000, runOnce: (signal) => poll(deps, signal) },
     { name: 'sweep', everyMs: 30_000, runOnce: (signal) => sweep(deps, signal) },
     { name: 'orphans', everyMs: 30_000, runOnce: (signal) => stopOrphans(deps, signal) },
-    { name: OBSERVE, everyMs: 15_000, runOnce: () => observe(deps.db, kafka) },
+    { name: OBSERVE, everyMs: 15_000, runOnce: () => observe(deps, kafka) },
     { name: 'retention', everyMs: 60_000, runOnce: (signal) => forgetOld(deps.db, signal) },
   ]
 }

@@ -49,7 +49,12 @@ export function openSyncRequests(open: OpenConsumer, deps: SyncRequestDeps): Int
     },
     accept: (delivery) => lanes.add(queuedRequest(delivery)),
     lost: (sources) => sources.forEach((source) => lanes.withdraw(source)),
-    observe() {
+    observe(oldestMadeAt) {
+      for (const [vendor, topic] of Object.entries(REQUESTED_TOPIC)) {
+        const madeAt = oldestMadeAt(topic)
+        const age = madeAt === null ? 0 : Math.max(0, Date.now() - madeAt) / 1000
+        metrics.ringOldestSeconds.record(age, { vendor })
+      }
       for (const [state, count] of Object.entries(lanes.counts())) metrics.lanes.record(count, { state })
       for (const [slot, ms] of Object.entries(lanes.waits()))
         metrics.slotWaitSeconds.record(ms / 1000, { slot })

@@ -70,7 +70,8 @@ export class HandMadeKafka {
 
   deliver(...records: readonly InboundRecord[]): void {
     const { topic, partition } = records[0] ?? { topic: this.topic, partition: 0 }
-    this.options?.handlers.received({ topic, partition, assignment: 1, records })
+    const next = (records.at(-1)?.offset ?? -1n) + 1n
+    this.options?.handlers.received({ topic, partition, assignment: 1, records, next })
   }
 
   /** A join after which all but these partitions are owned; what is lost may be among them. */

@@ -3,7 +3,7 @@ import { readdirSync } from 'node:fs'
 import path from 'node:path'
 
 const ROOT = path.resolve(import.meta.dirname, '../..')
-const GENERATED = ['configuration.md', 'errors.md', 'why.md', 'simulator.md', 'performance.md']
+const GENERATED = ['configuration.md', 'errors.md', 'metrics.md', 'why.md', 'simulator.md', 'performance.md']
 
 /** Paths from the top of the repository. */
 export const WRITTEN_PAGES: readonly string[] = [

@@ -80,6 +80,7 @@ export async function openSchedulerWorld(
       logger: quiet,
       producer: parts.around ? parts.around(producer) : producer,
       gates: gatesOf(closed),
+      admission: () => ({ sync: 'on', providers: null, connections: null }),
       mailboxes: freeMailboxes(vendor ? [vendor] : []),
       keys: parseKeyring(new Secret(keyring)),
       credentialKeys: parseKeyring(new Secret(keyring)),

@@ -86,8 +86,8 @@ export class World implements AsyncDisposable {
     const folder = path.join(testStack().folder, `world-${randomBytes(4).toString('hex')}`)
     mkdirSync(folder, { recursive: true })
     const cache = cacheFolder(process.env, homedir())
-    const { LOG_LEVEL } = parts.env
-    const own = { ...childEnv(process.env), ...(LOG_LEVEL === undefined ? {} : { LOG_LEVEL }) }
+    const passed = Object.entries(parts.env).filter(([name]) => /^(?:OTEL_.*|LOG_LEVEL)$/.test(name))
+    const own = { ...childEnv(process.env), ...Object.fromEntries(passed) }
     this.#place = { folder, cache, env: own, ledger: new ProcessLedger(folder) }
   }
 

@@ -7,7 +7,6 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { connectionId, isUuid, providerId, type ConnectionId, type ProviderId } from '#shared/domain/ids.ts'
 import { metrics } from '#shared/process/metrics.ts'
 import type { Queryable } from '#shared/store/database.ts'
-import { inSpan } from '#shared/process/telemetry.ts'
 import {
   oneConnection,
   providerConnections,
@@ -28,6 +27,7 @@ import {
 } from './caller.ts'
 import { CONNECTION } from './connections.ts'
 import type { ApiDeps } from './deps.ts'
+import { inRequestSpan } from '../request-span.ts'
 import { takes } from './members.ts'
 
 export const SYNC_API = '/api/calendar/sync'
@@ -100,7 +100,7 @@ function route(app: FastifyInstance, deps: SyncApiDeps, path: string, { members,
       const asked = named(request)
       if ('status' in asked) return sendProblem(reply, asked)
       const caller = callerIn(request)
-      return inSpan('sync asked for', { kind: 'server' }, () => askForSync(deps, caller, asked, reply))
+      return inRequestSpan(request, reply, {}, () => askForSync(deps, caller, asked, reply))
     },
   })
 }

@@ -4,12 +4,13 @@ import cookie from '@fastify/cookie'
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { VendorName } from '#shared/domain/ids.ts'
 import { metrics } from '#shared/process/metrics.ts'
-import { inSpan } from '#shared/process/telemetry.ts'
+import { VENDOR } from '#shared/process/semantic-names.ts'
 import { finishConsent } from './callback.ts'
 import { askPerson, beginConsent } from './consent.ts'
 import { callbackPath, startPath } from '#shared/vendors/our-addresses.ts'
 import type { FlowDeps } from './flow.ts'
 import { oauthRefusal } from './gate.ts'
+import { inRequestSpan } from '../request-span.ts'
 import { problemOf } from '../server.ts'
 import { registerConnectLinks } from './links.ts'
 import { sendProblemPage } from './page.ts'
@@ -67,8 +68,6 @@ function route(scope: FastifyInstance, deps: FlowDeps, flowRoute: FlowRoute): vo
     onResponse: async (_request, reply) =>
       metrics.oauth.add(1, { vendor, step, outcome: String(reply.statusCode) }),
     handler: (request, reply) =>
-      inSpan(`oauth ${step}`, { kind: 'server', attributes: { vendor } }, () =>
-        run(deps, vendor, request, reply),
-      ),
+      inRequestSpan(request, reply, { [VENDOR]: vendor }, () => run(deps, vendor, request, reply)),
   })
 }

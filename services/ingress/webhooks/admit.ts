@@ -81,5 +81,6 @@ export function countAnswers(vendor: VendorName) {
     const labels = { vendor, outcome: String(statusCode) }
     metrics.webhooks.add(1, labels)
     metrics.webhookSeconds.record(elapsedTime / 1000, labels)
+    if (statusCode === 202) metrics.lastNotificationAge.happened(0, { vendor })
   }
 }

@@ -3,8 +3,9 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { readChannelId, readResourceId } from '#shared/domain/channel-ids.ts'
 import type { ChannelClaims } from '#shared/domain/channel-token.ts'
-import { inSpan } from '#shared/process/telemetry.ts'
+import { VENDOR } from '#shared/process/semantic-names.ts'
 import { webhookPath } from '#shared/vendors/our-addresses.ts'
+import { inRequestSpan } from '../request-span.ts'
 import { badRequest, sendProblem } from '../server.ts'
 import { admit, countAnswers, NOT_DURABLE, syncRequestOf, type WebhookDeps } from './admit.ts'
 
@@ -38,12 +39,10 @@ export function registerGoogleWebhook(app: FastifyInstance, deps: WebhookDeps): 
       // Says that the channel works; nothing has changed yet (the first message of every channel).
       if (message.state === 'sync') return reply.code(200).send()
       const syncRequest = syncRequestOf('google', claims, message.deliveryKey)
-      const commitment = await inSpan(
-        'notification',
-        { kind: 'server', attributes: { vendor: 'google' } },
-        () => deps.publisher.ring(syncRequest),
-      )
-      return commitment === 'durable' ? reply.code(202).send() : sendProblem(reply, NOT_DURABLE)
+      return inRequestSpan(request, reply, { [VENDOR]: 'google' }, async () => {
+        const commitment = await deps.publisher.ring(syncRequest)
+        return commitment === 'durable' ? reply.code(202).send() : sendProblem(reply, NOT_DURABLE)
+      })
     },
   })
 }

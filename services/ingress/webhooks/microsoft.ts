@@ -4,10 +4,11 @@
 import type { FastifyInstance, FastifyReply } from 'fastify'
 import type { ChannelClaims } from '#shared/domain/channel-token.ts'
 import { metrics } from '#shared/process/metrics.ts'
-import { inSpan } from '#shared/process/telemetry.ts'
+import { VENDOR } from '#shared/process/semantic-names.ts'
 import type { ChannelNotice, NoticeKind } from '#shared/store/channel-notices.ts'
 import { webhookPath } from '#shared/vendors/our-addresses.ts'
 import type { SyncRequest } from '../publisher.ts'
+import { inRequestSpan } from '../request-span.ts'
 import { badRequest, sendProblem, type ProblemDetails } from '../server.ts'
 import {
   admit,
@@ -57,14 +58,11 @@ export function registerMicrosoftWebhook(app: FastifyInstance, parts: WebhookDep
       }
     },
     onResponse: countAnswers('microsoft'),
-    handler: async (request, reply) => {
-      const answer = await inSpan(
-        'notification',
-        { kind: 'server', attributes: { vendor: 'microsoft' } },
-        () => handleBatch(deps, request.body),
-      )
-      return answer === 'accepted' ? reply.code(202).send() : sendProblem(reply, answer)
-    },
+    handler: (request, reply) =>
+      inRequestSpan(request, reply, { [VENDOR]: 'microsoft' }, async () => {
+        const answer = await handleBatch(deps, request.body)
+        return answer === 'accepted' ? reply.code(202).send() : sendProblem(reply, answer)
+      }),
   })
 }
 

@@ -1,9 +1,11 @@
 // How the scheduler rings. Invariant: a sync request counts only once Kafka has it on all in-sync
 // replicas, so whatever remembers it is written afterwards.
 import type { RequestReason } from '#schemas/messages.gen.ts'
+import { REQUESTED_TOPIC } from '#schemas/topics.ts'
 import type { CalendarId, ConnectionId, Micros, ProviderId, VendorName } from '#shared/domain/ids.ts'
 import { sentBy } from '#shared/messages/message.ts'
 import { syncRequested } from '#shared/messages/sync-requested.ts'
+import { inCreateSpan } from '#shared/kafka/spans.ts'
 import { metrics } from '#shared/process/metrics.ts'
 import type { JobDeps } from '../deps.ts'
 
@@ -19,9 +21,12 @@ export interface RungRow {
 
 /** Rings all of them as one batch. Throws Failure `kafka/*`: then none counts. */
 export async function ring(deps: JobDeps, reason: RequestReason, rows: readonly RungRow[]): Promise<void> {
-  const origin = sentBy('scheduler', deps.codec)
-  const at = deps.clock.now()
-  await deps.producer.send(rows.map((row) => syncRequested(row, { ...row, reason, at }, origin)))
+  const topics = new Set(rows.map(({ vendor }) => REQUESTED_TOPIC[vendor]))
+  await inCreateSpan([...topics].join(', '), [], async () => {
+    const origin = sentBy('scheduler', deps.codec)
+    const at = deps.clock.now()
+    await deps.producer.send(rows.map((row) => syncRequested(row, { ...row, reason, at }, origin)))
+  })
   metrics.schedulerRings.add(rows.length, { job: reason })
 }
 

@@ -112,6 +112,11 @@ export class Opening<Config extends CommonConfig> implements AsyncDisposable {
     return gates
   }
 
+  /** The gates of the flag server, once opened; null while a test plays them. */
+  get openedGates(): LiveGates | null {
+    return this.#liveGates
+  }
+
   /**
    * A codec of the topics that it reads or writes. Without the registry it begins to work later,
    * and the service is not ready before.

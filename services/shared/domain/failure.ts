@@ -309,6 +309,8 @@ export class Failure extends Error {
    * so it is worth asking now and then.
    */
   readonly mayHeal: boolean
+  /** No call went out: a limit of ours kept it back, or a pause that the vendor wants. */
+  readonly isKeptBack: boolean
 
   constructor(
     code: FailureCode,
@@ -318,6 +320,7 @@ export class Failure extends Error {
       retryAt?: Micros | undefined
       number?: number | undefined
       mayHeal?: boolean
+      isKeptBack?: boolean
     } = {},
   ) {
     super(
@@ -330,6 +333,7 @@ export class Failure extends Error {
     this.retryAt = options.retryAt
     this.number = options.number
     this.mayHeal = options.mayHeal ?? false
+    this.isKeptBack = options.isKeptBack ?? false
   }
 }
 
@@ -367,5 +371,6 @@ export function worstOf(failures: readonly [Failure, ...Failure[]]): Failure {
         retryAt,
         number: worst.number,
         mayHeal: worst.mayHeal,
+        isKeptBack: worst.isKeptBack,
       })
 }

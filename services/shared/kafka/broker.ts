@@ -66,7 +66,10 @@ export interface TransactionalProducer extends AsyncDisposable {
 export interface Batch extends TopicPartition {
   /** Number of the assignment that this batch belongs to; grows with every join. */
   readonly assignment: number
+  /** Empty where nothing but markers of transactions lay. */
   readonly records: readonly InboundRecord[]
+  /** Where reading continues: past the records, and past markers behind them. */
+  readonly next: bigint
 }
 
 export interface ConsumerHandlers {

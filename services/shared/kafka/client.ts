@@ -121,7 +121,7 @@ function logCreatorFor(logger: Logger): logCreator {
       const fields = {
         kafkajs: namespace,
         ...detailsOf(log),
-        ...(seen.dropped > 0 ? { dropped: seen.dropped } : {}),
+        ...(seen.dropped > 0 ? { same_lines_left_out: seen.dropped } : {}),
       }
       if (level === logLevel.ERROR) logger.warn(fields, `Kafka client: ${log.message}`)
       else logger.info(fields, `Kafka client: ${log.message}`)

@@ -9,13 +9,12 @@ import {
   nameOf,
   type Consumer,
   type ConsumerOptions,
-  type InboundRecord,
   type NextOffset,
   type TopicPartition,
 } from './broker.ts'
 import { type KafkaConfig, settledWithin } from './client.ts'
 import { isBrokerTrouble, kafkaFailure, protocolErrors, refusalOf } from './trouble.ts'
-import { Membership } from './membership.ts'
+import { Membership, type MembershipEvents } from './membership.ts'
 import type { Logger } from '#shared/process/log.ts'
 import { pause } from '#shared/process/loop.ts'
 
@@ -148,7 +147,7 @@ export class SupervisedConsumer implements Consumer {
       this.#options,
       {
         joined: (owned) => this.#onJoined(membership, owned),
-        received: (partition, records, end) => this.#onReceived(membership, partition, { records, end }),
+        received: (partition, batch) => this.#onReceived(membership, partition, batch),
         acknowledged: (at) => {
           this.#acknowledgedAt = Math.max(this.#acknowledgedAt, at)
         },
@@ -196,20 +195,19 @@ export class SupervisedConsumer implements Consumer {
   #onReceived(
     membership: Membership,
     at: TopicPartition,
-    { records, end }: { readonly records: readonly InboundRecord[]; readonly end: bigint },
+    { records, next, end }: Parameters<MembershipEvents['received']>[1],
   ): void {
-    const [first, last] = [records[0], records.at(-1)]
-    if (!first || !last) return
+    const [first] = records
     const name = nameOf(at)
     // Within a join the library never goes back, a join begins at what was committed, and
     // no log ends before what it held.
     const least = this.#next.get(name) ?? this.#committed.get(name) ?? 0n
-    if (first.offset < least || end < (this.#seen.get(name) ?? 0n)) this.#beginAnew(membership, at)
-    const next = last.offset + 1n
+    const isBehind = first !== undefined && first.offset < least
+    if (isBehind || end < (this.#seen.get(name) ?? 0n)) this.#beginAnew(membership, at)
     this.#next.set(name, next)
     if (next > (this.#seen.get(name) ?? 0n)) this.#seen.set(name, next)
     const { topic, partition } = at
-    this.#options.handlers.received({ topic, partition, assignment: this.#assignment, records })
+    this.#options.handlers.received({ topic, partition, assignment: this.#assignment, records, next })
   }
 
   #beginAnew(membership: Membership, at: TopicPartition): void {

@@ -70,8 +70,11 @@ export interface IntakeOptions<M> extends IntakeDeps, Omit<ConsumerOptions, 'han
   /** These sources are ours no longer; neither is what was accepted from them. */
   readonly lost: (sources: ReadonlySet<string>) => void
   readonly capacity: Capacity
-  /** Called before each look for what is to be committed. */
-  readonly observe?: () => void
+  /**
+   * Called before each look for what is to be committed. `oldestMadeAt`: when the oldest record of
+   * a topic was made that is not done, ms since 1970; null when there is none.
+   */
+  readonly observe?: (oldestMadeAt: OffsetLedger['oldestMadeAt']) => void
   /** What this consumer calls them. */
   readonly steps?: Readonly<Record<'buried' | 'beforeCommit' | 'committed', Step>>
 }
@@ -110,11 +113,11 @@ const ROUND_MS = 50
 /** Opens a consumer, reads what it receives and commits what is done. Returns at once. */
 export function openIntake<M>(open: OpenConsumer, options: IntakeOptions<M>): Intake {
   const { owner, logger } = options
-  const { consumer, crashed, round, commit, suspend, facts } = createIntake(open, options)
+  const { consumer, crashed, round, commit, suspend, facts, oldestMadeAt } = createIntake(open, options)
   const commits = startLoop(
     `${owner} commit`,
     async () => {
-      options.observe?.()
+      options.observe?.(oldestMadeAt)
       await commit()
       return COMMIT_EVERY_MS
     },
@@ -174,10 +177,11 @@ export function createIntake<M>(open: OpenConsumer, options: IntakeOptions<M>) {
     return 0
   }
 
-  function received({ records }: Batch): void {
+  function received({ records, next, topic, partition }: Batch): void {
     for (const record of records)
-      if (ledger.add(record, record.offset))
+      if (ledger.add(record, record.offset, record.timestampMs))
         queue.push({ record, receipt: new PlaceInLedger(record, ledger, pauses) })
+    ledger.passed({ topic, partition }, next)
     arrival.resolve()
     arrival = Promise.withResolvers()
     pauses.apply()
@@ -212,7 +216,8 @@ export function createIntake<M>(open: OpenConsumer, options: IntakeOptions<M>) {
   const consumer = open({ groupId, topics, isolation, handlers })
   const facts = () => factsOf(consumer, queue[0], blocked)
   const pauses = createPauses({ consumer, ledger, capacity, waiting: () => queue.length })
-  return { consumer, crashed: crash.promise, round, commit, suspend, facts }
+  const oldestMadeAt = (topic: string) => ledger.oldestMadeAt(topic)
+  return { consumer, crashed: crash.promise, round, commit, suspend, facts, oldestMadeAt }
 }
 
 function factsOf(

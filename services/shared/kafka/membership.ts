@@ -4,6 +4,7 @@
 // delivered once the life has ended.
 import kafkajs, {
   type Consumer as KafkajsClientConsumer,
+  type ConsumerEndBatchProcessEvent,
   type EachBatchPayload,
   type KafkaMessage,
 } from 'kafkajs'
@@ -12,10 +13,16 @@ import type { ConsumerOptions, InboundRecord, NextOffset, TopicPartition } from 
 import { createClient, type KafkaConfig, settledWithin } from './client.ts'
 import type { Logger } from '#shared/process/log.ts'
 
-interface MembershipEvents {
+export interface MembershipEvents {
   joined(owned: readonly TopicPartition[]): void
-  /** `end`: where the log ends, as its broker says. */
-  received(partition: TopicPartition, records: readonly InboundRecord[], end: bigint): void
+  /**
+   * No records where nothing but markers of transactions lay. `next`: where reading continues,
+   * past such markers; `end`: where the log ends, as its broker says.
+   */
+  received(
+    partition: TopicPartition,
+    batch: { readonly records: readonly InboundRecord[]; readonly next: bigint; readonly end: bigint },
+  ): void
   /**
    * performance.now() at the sending of a request that the coordinator then
    * acknowledged as from a member.
@@ -24,6 +31,7 @@ interface MembershipEvents {
 }
 
 type CommitNow = EachBatchPayload['commitOffsetsIfNecessary']
+type BatchEnd = ConsumerEndBatchProcessEvent['payload']
 
 /**
  * A stalled process loses its partitions after 8 s; the library sends heartbeats from its fetch
@@ -161,17 +169,16 @@ export class Membership {
 
   #eachBatch(payload: EachBatchPayload): void {
     const { batch } = payload
+    const { topic, partition } = batch
     // Not a plain return: that would move the position past records that were not delivered.
     if (this.#over) throw new kafkajs.KafkaJSNonRetriableError('This consumer has ended')
     this.#commitNow = (offsets) => payload.commitOffsetsIfNecessary(offsets)
-    const partition = { topic: batch.topic.slice(this.#prefix.length), partition: batch.partition }
     this.#sign()
+    const at = { topic: topic.slice(this.#prefix.length), partition }
+    const records = batch.messages.map((message) => inboundRecord(at, message))
+    const place = { next: BigInt(batch.lastOffset()) + 1n, end: BigInt(batch.highWatermark) }
     try {
-      this.#events.received(
-        partition,
-        batch.messages.map((message) => inboundRecord(partition, message)),
-        BigInt(batch.highWatermark),
-      )
+      this.#events.received(at, { records, ...place })
     } catch (error) {
       // The library would retry some errors by fetching again and stay dead after
       // others; ours all end this life.
@@ -187,7 +194,9 @@ export class Membership {
 
   #listen(): void {
     const consumer = this.#consumer
-    const { CRASH, FETCH, FETCH_START, GROUP_JOIN, HEARTBEAT, REBALANCING, REQUEST } = consumer.events
+    const { CRASH, END_BATCH_PROCESS, FETCH, FETCH_START, GROUP_JOIN, HEARTBEAT, REBALANCING, REQUEST } =
+      consumer.events
+    consumer.on(END_BATCH_PROCESS, ({ payload }) => this.#onMarkers(payload))
     consumer.on(GROUP_JOIN, ({ payload }) => this.#onJoin(payload.memberAssignment))
     consumer.on(CRASH, ({ payload }) => this.#end(payload.error))
     consumer.on(FETCH_START, ({ payload }) => void this.#fetching.add(String(payload.nodeId)))
@@ -203,6 +212,17 @@ export class Membership {
       this.#sign()
       this.#events.acknowledged(this.#heartbeatSentAt)
     })
+  }
+
+  /**
+   * Markers alone: no handler of the library sees them, and a group that does not commit past them
+   * seems to be behind for ever. Before the first records of this life nothing can be committed.
+   */
+  #onMarkers({ batchSize, topic, partition, lastOffset, highWatermark }: BatchEnd): void {
+    if (batchSize > 0 || this.#over || this.#commitNow === null) return
+    const at = { topic: topic.slice(this.#prefix.length), partition }
+    const place = { next: BigInt(lastOffset) + 1n, end: BigInt(highWatermark) }
+    this.#events.received(at, { records: [], ...place })
   }
 
   #onJoin(assignment: Record<string, number[]>): void {

@@ -1,7 +1,8 @@
 // Which offsets of the partitions we hold are still to be done. Invariant: the committed offset
 // never passes a record whose effect is not durable, and a record delivered again (after a
 // rebalance its partition is read from the committed offset) is recognised while we hold the
-// partition. Offsets have gaps (transaction markers take some): only records seen are waited for.
+// partition. Offsets have gaps (transaction markers take some): only records seen are waited for,
+// and what is told as passed holds nothing back.
 import { nameOf, type NextOffset, type TopicPartition } from './broker.ts'
 
 interface Tracked {
@@ -9,6 +10,8 @@ interface Tracked {
   readonly tenure: number
   /** Offsets from the lowest incomplete one on, in delivery order. */
   readonly offsets: bigint[]
+  /** When each of them was made, ms since 1970. */
+  readonly times: number[]
   /** Index of the lowest incomplete in `offsets`; the part before is cut off now and then. */
   head: number
   readonly done: Set<bigint>
@@ -21,10 +24,12 @@ const CUT_AT = 1024
 
 export interface OffsetLedger {
   /**
-   * Notes a record.
+   * Notes a record. `madeAtMs`: ms since 1970, as its topic stamps it.
    * @returns false when it was delivered before in this assignment: leave it alone.
    */
-  add(at: TopicPartition, offset: bigint): boolean
+  add(at: TopicPartition, offset: bigint, madeAtMs: number): boolean
+  /** Reading continues at this offset: what lies before it and is no record of ours is done. */
+  passed(at: TopicPartition, next: bigint): void
   /**
    * The effect of the record, or its failure, is durable. Unknown offsets and partitions are
    * ignored: they were lost meanwhile.
@@ -44,31 +49,38 @@ export interface OffsetLedger {
   tracked(topic: string): number
   /** The same for one partition. */
   trackedAt(at: TopicPartition): number
+  /** When the oldest record of a topic was made that is not done, ms since 1970; null: none. */
+  oldestMadeAt(topic: string): number | null
 }
 
 export function createOffsetLedger(): OffsetLedger {
   const partitions = new Map<string, Tracked>()
   let tenures = 0
 
-  function add(at: TopicPartition, offset: bigint): boolean {
+  /** Begins with the first that is told of a partition. */
+  function trackedOf(at: TopicPartition): Tracked {
     const known = partitions.get(nameOf(at))
-    if (!known) {
-      tenures += 1
-      partitions.set(nameOf(at), {
-        at: { topic: at.topic, partition: at.partition },
-        tenure: tenures,
-        offsets: [offset],
-        head: 0,
-        done: new Set(),
-        last: offset,
-        committed: -1n,
-      })
-      return true
-    }
+    if (known) return known
+    tenures += 1
+    const { topic, partition } = at
+    const places = { offsets: [], times: [], head: 0, done: new Set<bigint>(), last: -1n, committed: -1n }
+    const fresh: Tracked = { at: { topic, partition }, tenure: tenures, ...places }
+    partitions.set(nameOf(at), fresh)
+    return fresh
+  }
+
+  function add(at: TopicPartition, offset: bigint, madeAtMs: number): boolean {
+    const known = trackedOf(at)
     if (offset <= known.last) return false
     known.last = offset
     known.offsets.push(offset)
+    known.times.push(madeAtMs)
     return true
+  }
+
+  function passed(at: TopicPartition, next: bigint): void {
+    const known = trackedOf(at)
+    if (next - 1n > known.last) known.last = next - 1n
   }
 
   function complete(at: TopicPartition, offset: bigint): void {
@@ -78,11 +90,13 @@ export function createOffsetLedger(): OffsetLedger {
     while (known.head < known.offsets.length && known.done.delete(known.offsets[known.head]!)) known.head += 1
     if (known.head < CUT_AT) return
     known.offsets.splice(0, known.head)
+    known.times.splice(0, known.head)
     known.head = 0
   }
 
   return {
     add,
+    passed,
     complete,
     movedWatermarks: () =>
       [...partitions.values()]
@@ -101,6 +115,12 @@ export function createOffsetLedger(): OffsetLedger {
       [...partitions.values()]
         .filter((known) => known.at.topic === topic)
         .reduce((sum, known) => sum + known.offsets.length - known.head, 0),
+    oldestMadeAt(topic) {
+      const heads = [...partitions.values()].flatMap(({ at, head, times }) =>
+        at.topic === topic ? (times[head] ?? []) : [],
+      )
+      return heads.length === 0 ? null : Math.min(...heads)
+    },
     trackedAt(at) {
       const known = partitions.get(nameOf(at))
       return known ? known.offsets.length - known.head : 0

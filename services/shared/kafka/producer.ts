@@ -14,6 +14,7 @@ import { Failure } from '#shared/domain/failure.ts'
 import type { OutboundRecord, Producer, TransactionalProducer } from './broker.ts'
 import type { CommitWatch, Position } from './commit-watch.ts'
 import { createClient, type KafkaConfig, settledWithin } from './client.ts'
+import { inSendSpan } from './spans.ts'
 import { kafkaFailure } from './trouble.ts'
 import type { Logger } from '#shared/process/log.ts'
 import { messageBytesMax } from './topics.ts'
@@ -89,7 +90,8 @@ export class PlainProducer implements Producer {
     refuseOversized(records)
     const deadline = performance.now() + SEND_DEADLINE_MS
     this.#waiting += 1
-    const sending = this.#enqueue(() => this.#sendNow(records, deadline)).finally(() => {
+    const send = () => inSendSpan(records, () => this.#sendNow(records, deadline))
+    const sending = this.#enqueue(send).finally(() => {
       this.#waiting -= 1
     })
     await settledWithin(sending, SEND_DEADLINE_MS, 'acknowledge the records')
@@ -191,7 +193,8 @@ export class ShardProducer implements TransactionalProducer {
 
   async publish(records: readonly OutboundRecord[]): Promise<void> {
     if (records.length === 0) return
-    const published = this.#tail.then(() => this.#publishNow(records))
+    const publish = () => inSendSpan(records, () => this.#publishNow(records))
+    const published = this.#tail.then(publish)
     this.#tail = published.catch(() => {})
     await published
   }

@@ -22,6 +22,8 @@ export interface WholeTopics {
   readonly isStill: boolean
   /** One batch at a time, in the order of its partition. What it throws ends the reading. */
   readonly received: (records: readonly InboundRecord[]) => Promise<void>
+  /** Told now and then: offsets that were read, of all that are to be read. */
+  readonly progress?: ((read: number, all: number) => void) | undefined
 }
 
 /**
@@ -32,7 +34,7 @@ export interface WholeTopics {
  */
 export async function readToEnd(
   config: KafkaConfig,
-  { topics, isStill, received }: WholeTopics,
+  { topics, isStill, received, progress = () => {} }: WholeTopics,
   signal: AbortSignal,
 ): Promise<void> {
   const kafka = createClient(config, RETRY, null, SESSION_MS)
@@ -46,13 +48,18 @@ export async function readToEnd(
   })
   try {
     await admin.connect()
-    const ends = await endsOf(admin, config.prefix, topics)
+    const { ends, offsets } = await endsOf(admin, config.prefix, topics)
     const reading = trackReading(ends, isStill)
+    let read = 0
     consumer.on(consumer.events.CRASH, ({ payload }) => {
       if (!payload.restart) reading.fail(payload.error)
     })
     // Told also for batches in which nothing but markers lay, which no handler sees.
-    consumer.on(consumer.events.END_BATCH_PROCESS, ({ payload }) => reading.passed(payload))
+    consumer.on(consumer.events.END_BATCH_PROCESS, ({ payload }) => {
+      read += Math.max(0, Number(payload.lastOffset) - Number(payload.firstOffset) + 1)
+      progress(Math.min(read, offsets), offsets)
+      reading.passed(payload)
+    })
     if (ends.size > 0) {
       await consumer.connect()
       await consumer.subscribe({ topics: topics.map((topic) => config.prefix + topic), fromBeginning: true })
@@ -77,13 +84,19 @@ export async function readToEnd(
 
 type Admin = ReturnType<ReturnType<typeof createClient>['admin']>
 
-/** `topic/partition` (with prefix) → the offset after its last readable record; empty ones not. */
-async function endsOf(admin: Admin, prefix: string, topics: readonly string[]): Promise<Map<string, bigint>> {
+/**
+ * `topic/partition` (with prefix) → the offset after its last readable record; empty ones not. And
+ * how many offsets there are.
+ */
+async function endsOf(admin: Admin, prefix: string, topics: readonly string[]) {
   const ends = new Map<string, bigint>()
+  let offsets = 0
   for (const topic of topics)
-    for (const { partition, low, high } of await admin.fetchTopicOffsets(prefix + topic))
+    for (const { partition, low, high } of await admin.fetchTopicOffsets(prefix + topic)) {
       if (BigInt(high) > BigInt(low)) ends.set(`${prefix}${topic}/${partition}`, BigInt(high))
-  return ends
+      offsets += Number(BigInt(high) - BigInt(low))
+    }
+  return { ends, offsets }
 }
 
 interface Passed {

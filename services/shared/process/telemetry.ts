@@ -14,6 +14,7 @@ import {
   metrics as metricsApi,
   propagation,
   ROOT_CONTEXT,
+  type Span,
   type SpanContext,
   SpanKind,
   SpanStatusCode,
@@ -21,15 +22,16 @@ import {
 } from '@opentelemetry/api'
 import { AsyncLocalStorageContextManager } from '@opentelemetry/context-async-hooks'
 import { W3CTraceContextPropagator } from '@opentelemetry/core'
-import { PrometheusExporter, PrometheusSerializer } from '@opentelemetry/exporter-prometheus'
-import { MeterProvider } from '@opentelemetry/sdk-metrics'
 import type * as SdkNode from '@opentelemetry/sdk-node'
 import { TracerProvider } from '@opentelemetry/sdk-trace'
 import { Failure } from '#shared/domain/failure.ts'
 import { telemetryWanted } from './settings.ts'
 import type { Logger } from './log.ts'
 import { atMost } from './loop.ts'
-import { bindMetrics, metrics, unbindMetrics } from './metrics.ts'
+import { bindMetrics, unbindMetrics } from './instruments.ts'
+import { metrics } from './metrics.ts'
+import { openScrape } from './scrape.ts'
+import { ERROR_TYPE, SERVICE_NAME, SERVICE_VERSION } from './semantic-names.ts'
 import { VERSION } from './version.ts'
 
 export interface Telemetry extends AsyncDisposable {
@@ -37,14 +39,20 @@ export interface Telemetry extends AsyncDisposable {
   scrape(): Promise<string>
 }
 
+/** Work that a span also answers. */
+export interface SpanLink {
+  readonly traceparent: string
+  readonly attributes?: Attributes
+}
+
 export interface SpanOptions {
   /** traceparent of the span that this one continues; without it the active span is the parent. */
   readonly parent?: string | undefined
   /**
-   * traceparents of work that this span also answers: several sync requests that became one unit.
-   * Unreadable ones are left out.
+   * Several sync requests that became one unit, say. Unreadable ones are left out, and what is the
+   * parent already.
    */
-  readonly links?: readonly string[] | undefined
+  readonly links?: readonly SpanLink[] | undefined
   readonly attributes?: Attributes | undefined
   readonly kind?: 'internal' | 'server' | 'client' | 'producer' | 'consumer' | undefined
 }
@@ -112,13 +120,13 @@ export function currentTraceId(): string | undefined {
 export async function inSpan<T>(name: string, options: SpanOptions, work: () => Promise<T>): Promise<T> {
   const parent = options.parent === undefined ? undefined : remoteSpan(options.parent)
   const start = parent ? trace.setSpanContext(ROOT_CONTEXT, parent) : context.active()
-  const links = (options.links ?? []).map(remoteSpan).filter((span) => span !== undefined)
+  const links = linksOf(options.links ?? [], trace.getSpanContext(start))
   const span = trace.getTracer(TRACER).startSpan(
     name,
     {
       kind: KINDS[options.kind ?? 'internal'],
       attributes: options.attributes ?? {},
-      links: links.map((linked): Link => ({ context: linked })),
+      links,
     },
     start,
   )
@@ -126,12 +134,41 @@ export async function inSpan<T>(name: string, options: SpanOptions, work: () => 
     return await context.with(trace.setSpan(start, span), work)
   } catch (error) {
     // Only the code: a message may hold what must not leave the process.
-    span.setAttribute('error.type', errorType(error))
-    span.setStatus({ code: SpanStatusCode.ERROR })
+    markFailed(span, errorType(error))
     throw error
   } finally {
     span.end()
   }
+}
+
+/**
+ * Adds to the active span; outside of any it does nothing.
+ * @param failure what went wrong, in a word; null when nothing did.
+ */
+export function noteInSpan(attributes: Attributes, failure: string | null): void {
+  const span = trace.getActiveSpan()
+  span?.setAttributes(attributes)
+  if (span && failure !== null) markFailed(span, failure)
+}
+
+/**
+ * Runs work that belongs to no span of its caller: a loop that one request starts works for those
+ * of others too.
+ */
+export function outsideSpans<T>(work: () => T): T {
+  return context.with(ROOT_CONTEXT, work)
+}
+
+function markFailed(span: Span, type: string): void {
+  span.setAttribute(ERROR_TYPE, type)
+  span.setStatus({ code: SpanStatusCode.ERROR })
+}
+
+function linksOf(links: readonly SpanLink[], parent: SpanContext | undefined): Link[] {
+  return links.flatMap(({ traceparent, attributes = {} }) => {
+    const linked = remoteSpan(traceparent)
+    return linked === undefined || linked.spanId === parent?.spanId ? [] : { context: linked, attributes }
+  })
 }
 
 function errorType(error: unknown): string {
@@ -149,10 +186,7 @@ function remoteSpan(traceparent: string): SpanContext | undefined {
 }
 
 function start(service: string, logger: Logger | undefined): Running {
-  const reader = new PrometheusExporter({ preventServerStart: true })
-  const provider = new MeterProvider({ readers: [reader] })
-  // Without target info and scope labels: both repeat what the scraper knows already.
-  const serializer = new PrometheusSerializer(undefined, false, undefined, true, true)
+  const { provider, text } = openScrape()
   bindMetrics(provider.getMeter(TRACER))
   const sdk = telemetryWanted() ? startSdk(service, logger) : null
   if (sdk) bindMetrics(metricsApi.getMeter(TRACER))
@@ -160,11 +194,7 @@ function start(service: string, logger: Logger | undefined): Running {
   const bare = hasTracer() ? null : startBare()
   return {
     users: 0,
-    scrape: async () => {
-      const { resourceMetrics, errors } = await reader.collect()
-      for (const error of errors) logger?.warn({ err: error }, 'a metric could not be collected')
-      return serializer.serialize(resourceMetrics)
-    },
+    scrape: () => text((error) => logger?.warn({ err: error }, 'a metric could not be collected')),
     stop: async () => {
       unbindMetrics()
       const ended = Promise.all([sdk?.shutdown(), bare?.shutdown(), provider.shutdown()])
@@ -183,7 +213,9 @@ function start(service: string, logger: Logger | undefined): Running {
 function startSdk(service: string, logger: Logger | undefined): Sdk {
   const { startNodeSdk } = createRequire(import.meta.url)('@opentelemetry/sdk-node') as typeof SdkNode
   const sdk = startNodeSdk({
-    resourceAttributes: { 'service.name': `calstream-${service}`, 'service.version': VERSION },
+    // Until our own report is set it prints to the console, also that an exporter is switched off.
+    logLevel: 'warn',
+    resourceAttributes: { [SERVICE_NAME]: `calstream-${service}`, [SERVICE_VERSION]: VERSION },
   })
   // The SDK prints to the console; our output is JSON, and a missing collector is no error of ours.
   const report = (message: string) => logger?.warn({ telemetry: message }, 'OpenTelemetry reports a problem')

@@ -85,6 +85,16 @@ export async function credentialsNotUnder(
   return rows
 }
 
+/** How many rows have a token that is not sealed with this key. Throws Failure `store/*`. */
+export async function countNotUnder(db: Queryable, kid: string): Promise<number> {
+  const { rows } = await db.query<{ rows: number }>(
+    `select count(*)::int as rows from connection_credentials
+      where split_part(refresh_token, '.', 2) <> $1 or split_part(access_token, '.', 2) <> $1`,
+    [kid],
+  )
+  return rows[0]?.rows ?? 0
+}
+
 /** The same tokens sealed with another key, and the value that they replace. */
 export interface ResealedRow extends SealedRow {
   readonly replaces: string

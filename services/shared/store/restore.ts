@@ -47,6 +47,21 @@ export async function readVersions(
   return rows
 }
 
+/** How many connections there are, or events of one or all of them. Throws Failure `store/*`. */
+export async function countStored(
+  db: Queryable,
+  what: 'connections' | 'events',
+  connection: ConnectionId | null = null,
+): Promise<number> {
+  const { rows } = await db.query<{ stored: number }>(
+    what === 'connections'
+      ? 'select count(*)::int as stored from external_calendar_connections where $1::uuid is null or id = $1'
+      : 'select count(*)::int as stored from external_calendar_events where $1::uuid is null or connection_id = $1',
+    [connection],
+  )
+  return rows[0]?.stored ?? 0
+}
+
 /** The number of each of these events in its row; those without a row are left out. */
 export async function readSequences(
   db: Queryable,

@@ -5,8 +5,11 @@
 // Both SDKs buffer without limit (an endless body took 1.8 GB in 3 s),
 // so the caps sit here, under them.
 import { Failure } from '#shared/domain/failure.ts'
-import type { Micros } from '#shared/domain/ids.ts'
+import type { Micros, VendorName } from '#shared/domain/ids.ts'
 import { ANSWER_BYTES_MAX, ANSWER_VALUES_MAX } from '#shared/domain/page-limits.ts'
+import { inClientSpan } from '#shared/process/http-spans.ts'
+import { metrics } from '#shared/process/metrics.ts'
+import { VENDOR } from '#shared/process/semantic-names.ts'
 import { createValueCounter } from './json-values.ts'
 import { processRoom, type Holder, type Room } from './room.ts'
 
@@ -15,6 +18,8 @@ export const CALL_TIMEOUT_MS = 30_000
 const RETRY_AFTER_MAX_MS = 24 * 60 * 60 * 1000
 
 interface FetchLimits {
+  /** Under whose name its requests are counted. */
+  readonly vendor: VendorName
   readonly timeoutMs?: number
   readonly bytesMax?: number
   readonly room?: Room
@@ -29,8 +34,8 @@ type BoundedFetch = (input: string | URL | Request, init?: RequestInit) => Promi
  * off, `vendor/answer-too-large`, `sync/no-room`), or with the reason of `init.signal` when that
  * aborts. The same holds for reading the body of the answer.
  */
-export function createBoundedFetch(limits: FetchLimits = {}): BoundedFetch {
-  const { timeoutMs = CALL_TIMEOUT_MS, bytesMax = ANSWER_BYTES_MAX, room = processRoom } = limits
+export function createBoundedFetch(limits: FetchLimits): BoundedFetch {
+  const { vendor, timeoutMs = CALL_TIMEOUT_MS, bytesMax = ANSWER_BYTES_MAX, room = processRoom } = limits
   return async (input, init = {}) => {
     const caller = init.signal ?? null
     const deadline = startDeadline(timeoutMs)
@@ -38,11 +43,16 @@ export function createBoundedFetch(limits: FetchLimits = {}): BoundedFetch {
     const signal = caller === null ? deadline.signal : AbortSignal.any([deadline.signal, caller])
     let response: Response
     try {
-      response = await fetch(input, { ...init, signal, redirect: 'manual' })
+      const method = init.method ?? 'GET'
+      const about = { method, url: addressOf(input), attributes: { [VENDOR]: vendor } }
+      response = await inClientSpan(about, () => fetch(input, { ...init, signal, redirect: 'manual' }))
     } catch (error) {
       deadline.end()
-      throw unreached(error, waits)
+      const reason = unreached(error, waits)
+      metrics.vendorAnswers.add(1, { vendor, status: silenceOf(reason) })
+      throw reason
     }
+    metrics.vendorAnswers.add(1, { vendor, status: String(response.status) })
     const problem = problemOf(response, bytesMax)
     if (problem !== null) {
       deadline.end()
@@ -56,6 +66,15 @@ export function createBoundedFetch(limits: FetchLimits = {}): BoundedFetch {
     const body = limitBody(response.body, { bytesMax, waits, holder: room.holder() })
     return new Response(body, { status: response.status, headers: response.headers })
   }
+}
+
+function addressOf(input: string | URL | Request): URL {
+  return new URL(input instanceof Request ? input.url : input)
+}
+
+/** Why no answer came, in a word: its code, or that the caller gave up. */
+function silenceOf(reason: unknown): string {
+  return reason instanceof Failure ? reason.code.slice(reason.code.indexOf('/') + 1) : 'given-up'
 }
 
 /** Why the body of this answer is not read at all; null when it is. */

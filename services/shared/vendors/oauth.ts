@@ -168,7 +168,7 @@ interface Client {
 type Ask = <T>(signal: AbortSignal, purpose: Purpose, work: (client: Client) => Promise<T>) => Promise<T>
 
 function createAsk(settings: OAuthSettings, clock: Clock): Ask {
-  const send = createBoundedFetch({ bytesMax: GRANT_BYTES_MAX })
+  const send = createBoundedFetch({ vendor: settings.name, bytesMax: GRANT_BYTES_MAX })
   return async (signal, purpose, work) => {
     let answered = false
     let told: unknown

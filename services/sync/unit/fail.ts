@@ -118,8 +118,9 @@ export async function endIll(deps: Deps, unit: Unit): Promise<UnitEnd> {
     step('sync.failure-before-commit')
   })
   step('sync.failure-committed')
-  const [first] = unit.progress.failed.values()
-  return { kind: 'partly', code: first?.code ?? 'internal/defect', calendars: unit.progress.failed.size }
+  const [first = new Failure('internal/defect')] = unit.progress.failed.values()
+  const { size: calendars } = unit.progress.failed
+  return { kind: 'partly', code: first.code, problem: textOf(first, 'whole'), calendars }
 }
 
 async function recordFailure(deps: Deps, unit: Unit, failure: Failure, blame: Blame): Promise<UnitEnd> {
@@ -133,11 +134,11 @@ async function recordFailure(deps: Deps, unit: Unit, failure: Failure, blame: Bl
     if (blame.scope === 'account') await saveIllCalendars(deps, unit, write, form)
     else await saveTogether(tx, unit, { form, saved })
     if (form === 'whole') await recordKeys(tx, unit.connection.connectionId, keysOf(unit.requests))
-    await insertOutbox(tx, messagesOf(deps, unit, record, saved))
+    await insertOutbox(tx, messagesOf(deps, unit, record, { saved, write }))
     step('sync.failure-before-commit')
   })
-  failureCommitted(unit, failure.code)
-  return { kind: 'failed', code: failure.code }
+  failureCommitted(unit, failure)
+  return { kind: 'failed', code: failure.code, problem: textOf(failure, 'whole') }
 }
 
 async function writeFormed(
@@ -212,12 +213,20 @@ function waitMs(
   return errorCount >= DEAD_LETTER_AT ? Math.max(HOUR_MS, backoff) : backoff
 }
 
-function messagesOf(deps: Deps, unit: Unit, record: RecordedFailure, saved: Saved): readonly OutboxMessage[] {
+function messagesOf(
+  deps: Deps,
+  unit: Unit,
+  record: RecordedFailure,
+  { saved, write }: { readonly saved: Saved; readonly write: FencedWrite },
+): readonly OutboxMessage[] {
   if (record.status === 'needs_reauth') return [parkMessage(deps, unit, record, saved)]
   if (record.errorCount < DEAD_LETTER_AT) return [retryMessage(deps, unit, record, saved)]
   // The 12th counted failure alone; from then on the sweep rings, so there is no retry message.
   const isTwelfth = unit.connection.errorCount < DEAD_LETTER_AT
-  return isTwelfth ? [deadLetter(unit, record, saved)] : []
+  if (!isTwelfth) return []
+  const last = unit.requests.at(-1)!
+  write.onceCommitted(() => givenUp(last.record.topic, record.error.code))
+  return [deadLetter(unit, record, saved)]
 }
 
 function retryMessage(deps: Deps, unit: Unit, record: RecordedFailure, saved: Saved): OutboxMessage {
@@ -237,7 +246,6 @@ function parkMessage(deps: Deps, unit: Unit, record: RecordedFailure, saved: Sav
 
 function deadLetter(unit: Unit, record: RecordedFailure, saved: Saved): OutboxMessage {
   const last = unit.requests.at(-1)!
-  givenUp(last.record.topic, record.error.code)
   return {
     shard: shardOf(unit.connection.connectionId),
     ...deadLetterRecord(last.record, {

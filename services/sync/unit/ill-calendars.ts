@@ -45,7 +45,7 @@ export async function saveIllCalendars(
     ...letters(unit, write, failed, one),
   ])
   await insertOutbox(write.tx, messages)
-  calendarsFailed(unit, unit.progress.failed.values())
+  write.onceCommitted(() => calendarsFailed(unit, unit.progress.failed.values()))
 }
 
 /** What to write of the calendars of a unit that failed. `wait`: how long one waits (ms). */
@@ -114,7 +114,7 @@ export function traceId(): string | null {
  */
 function letters(
   unit: Unit,
-  { now }: FencedWrite,
+  { now, onceCommitted }: FencedWrite,
   failed: readonly FailedCalendar[],
   { calendarId, failingSince }: SavedCalendarFailure,
 ): readonly OutboxMessage[] {
@@ -126,7 +126,7 @@ function letters(
   const last = requests.findLast(({ message }) => message.calendarId === calendarId) ?? requests.at(-1)
   if (last === undefined) return []
   const code = one.error?.code ?? 'sync/gave-way'
-  givenUp(last.record.topic, code)
+  onceCommitted(() => givenUp(last.record.topic, code))
   const about = {
     code,
     problem: one.error?.message ?? '',

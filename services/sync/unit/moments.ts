@@ -9,6 +9,7 @@ import type { Logger } from '#shared/process/log.ts'
 import { metrics } from '#shared/process/metrics.ts'
 import { step } from '#shared/process/step.ts'
 import type { Page } from '#shared/vendors/vendor.ts'
+import { foundBy } from './note-finds.ts'
 import type { CalendarRun } from './read-run.ts'
 import type { Unit, UnitEnd } from './unit.ts'
 
@@ -26,7 +27,7 @@ export function countFromZero(vendors: Iterable<VendorName>): void {
   for (const vendor of vendors) {
     for (const outcome of ['done', 'failed']) metrics.syncRuns.add(0, { vendor, outcome })
     for (const code of Object.keys(FAILURE_CODES)) {
-      metrics.syncFailures.add(0, { vendor, code })
+      for (const call of ['made', 'none']) metrics.syncFailures.add(0, { vendor, code, call })
       metrics.calendarFailures.add(0, { vendor, code })
     }
     metrics.itemsProcessed.add(0, { vendor })
@@ -95,6 +96,22 @@ export function pageCommitted({ connection: { vendor } }: Of, changes: number): 
 
 export function rowsRemoved({ connection: { vendor } }: Of, rows: number): void {
   metrics.itemsProcessed.add(rows, { vendor })
+}
+
+/**
+ * What a read found since its cursor, by what had asked for it. What a first or full read finds is
+ * not counted: no notification tells of it.
+ */
+export function changesFound(
+  { connection: { vendor }, requests }: Of & Pick<Unit, 'requests'>,
+  calendar: CalendarId,
+  changes: number,
+): void {
+  const by = foundBy(
+    requests.map(({ message }) => message),
+    calendar,
+  )
+  metrics.foundBy.add(changes, { vendor, by })
 }
 
 /** A whole calendar is read, for a reason other than that it never was. */
@@ -194,9 +211,14 @@ export function faultMet({ logger }: Logs, who: 'a unit' | 'a calendar', error: 
   logger.error({ err: error }, `${who} met a fault of calstream`)
 }
 
-export function failureCommitted({ connection: { vendor } }: Of, code: Failure['code']): void {
+export function failureCommitted({ connection: { vendor } }: Of, failure: Failure): void {
   step('sync.failure-committed')
-  metrics.syncFailures.add(1, { vendor, code })
+  metrics.syncFailures.add(1, { vendor, code: failure.code, call: callOf(failure) })
+}
+
+/** Whether the vendor has seen the call that failed. */
+function callOf({ code, isKeptBack }: Failure): 'made' | 'none' {
+  return code.startsWith('vendor/') && !isKeptBack ? 'made' : 'none'
 }
 
 export function calendarsFailed({ connection: { vendor } }: Of, failures: Iterable<Failure>): void {

@@ -1,6 +1,7 @@
 // Whether channels tell what they should: a read that no vendor rang for and that finds changes is
 // a find of which the channel told nothing. Several in a row make the channel silent
 // (store/channels.ts). Side by side with the unit: what is lost here is noticed by the next find.
+import type { RequestReason } from '#schemas/messages.gen.ts'
 import type { CalendarId } from '#shared/domain/ids.ts'
 import type { CalendarRow } from '#shared/store/calendars.ts'
 import { countUnrungFinds, forgetUnrungFinds } from '#shared/store/channel-finds.ts'
@@ -13,6 +14,25 @@ export interface Find {
 }
 
 export type Finds = { readonly unrung: readonly CalendarId[]; readonly rung: readonly CalendarId[] }
+
+/** What had asked for a read, as the metric of finds tells it. */
+export type FoundBy = 'notification' | Exclude<RequestReason, 'webhook' | 'recheck' | 'unknown'>
+
+/**
+ * What a find of this calendar is owed to. Pure. A notification of it comes first, and a recheck is
+ * the second look that follows one; among the others the oldest request, since it asked first.
+ */
+export function foundBy(
+  requests: readonly { readonly reason: RequestReason; readonly calendarId: string | null }[],
+  calendar: CalendarId,
+): FoundBy {
+  const asked = requests.filter(({ calendarId }) => calendarId === null || calendarId === calendar)
+  const reasons = (asked.length > 0 ? asked : requests).map(({ reason }) => reason)
+  if (reasons.some((reason) => reason === 'webhook' || reason === 'recheck')) return 'notification'
+  const [first = 'unknown'] = reasons
+  // A reason that a later version knows is none of ours.
+  return first === 'unknown' || first === 'webhook' || first === 'recheck' ? 'notification' : first
+}
 
 /**
  * What a unit's reads say of channels. Pure. Only a unit of the reconcile counts: every other

@@ -2,11 +2,13 @@
 // any point: the sync request that started it carries no data, the cursor moves only
 // with the rows it covers, and the epoch fences a unit that was overtaken.
 import { performance } from 'node:perf_hooks'
+import { GROUPS } from '#schemas/topics.ts'
 import { asFailure, Failure } from '#shared/domain/failure.ts'
 import { settlementOf } from '#shared/domain/failure-settlement.ts'
 import { planPage, rowsToRead, type Plan } from '#shared/domain/plan.ts'
+import { inProcessSpan } from '#shared/kafka/spans.ts'
 import { step } from '#shared/process/step.ts'
-import { inSpan } from '#shared/process/telemetry.ts'
+import { VENDOR } from '#shared/process/semantic-names.ts'
 import type { CalendarRow } from '#shared/store/calendars.ts'
 import { askForList } from '#shared/store/connections.ts'
 import { readStored } from '#shared/store/events.ts'
@@ -20,7 +22,7 @@ import { endIll, settleBroken } from './fail.ts'
 import { AccountTrouble } from './page-of-run.ts'
 import { ownPermit } from './give-way.ts'
 import { fetchOrLeave } from './leave-place.ts'
-import { faultMet, findsNotKept, fullReadBegan, unitEnded } from './moments.ts'
+import { changesFound, faultMet, findsNotKept, fullReadBegan, unitEnded } from './moments.ts'
 import { noteFinds, type Find } from './note-finds.ts'
 import { persistPage } from './persist-page.ts'
 import { beginRun, fullReadReason, isPutOff, type CalendarRun } from './read-run.ts'
@@ -38,8 +40,6 @@ import {
 } from './unit.ts'
 import { nextWithSeries } from './whole-series.ts'
 
-/** A trace backend has limits, and the newest requests tell most. */
-const LINKS_MAX = 32
 /** Claims since the last page or outcome; then something ends units before they can say why. */
 const UNFINISHED_MAX = 8
 /**
@@ -60,13 +60,12 @@ export async function runUnit(
   permit: Permit,
 ): Promise<LaneEnd> {
   const { connectionId, vendor } = requests[0].message
-  const links = requests.flatMap(({ record }) => record.headers.get('traceparent') ?? []).slice(-LINKS_MAX)
+  const [first, ...others] = requests
+  const records = [first.record, ...others.map(({ record }) => record)] as const
   const startedAt = performance.now()
-  const end = await inSpan('sync unit', { links, attributes: { vendor }, kind: 'consumer' }, () =>
-    syncConnection(deps, requests, permit),
-  )
-  const about = { connectionId, vendor, requests: requests.length }
-  unitEnded(deps, about, end, performance.now() - startedAt)
+  const about = { group: GROUPS.sync, records, attributes: { [VENDOR]: vendor } }
+  const end = await inProcessSpan(about, () => syncConnection(deps, requests, permit))
+  unitEnded(deps, { connectionId, vendor, requests: requests.length }, end, performance.now() - startedAt)
   return { ...LANE_ENDS[end.kind], waitMs: end.kind === 'early' ? end.waitMs : 0 }
 }
 
@@ -110,7 +109,9 @@ async function syncCalendars(deps: UnitDeps, unit: Unit, permit: Permit): Promis
       const stop = await syncOrRemove(deps, unit, calendar, own)
       if (stop !== null) return stop
       done.add(calendar.calendarId)
-      finds.push({ calendar, changes: unit.progress.changes - changesBefore })
+      const changes = unit.progress.changes - changesBefore
+      finds.push({ calendar, changes })
+      if (calendar.cursor !== null) changesFound(unit, calendar.calendarId, changes)
     } catch (error) {
       // A stop cuts calls off: they reject with its reason, which is no Failure.
       const isCutOff = !(error instanceof Failure || error instanceof AccountTrouble)

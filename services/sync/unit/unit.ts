@@ -79,12 +79,18 @@ export type UnitEnd =
       readonly kind: 'done'
       readonly why: 'read' | 'satisfied' | 'parked' | 'backing-off' | 'unknown-connection'
     }
-  | { readonly kind: 'failed'; readonly code: string }
+  /** `problem`: what happened, in words that a log may have. */
+  | { readonly kind: 'failed'; readonly code: string; readonly problem: string }
   /**
    * Some calendars could not be read, which is recorded in their rows;
    * what else was asked for was read.
    */
-  | { readonly kind: 'partly'; readonly code: string; readonly calendars: number }
+  | {
+      readonly kind: 'partly'
+      readonly code: string
+      readonly problem: string
+      readonly calendars: number
+    }
   | { readonly kind: 'held'; readonly gate: GateName }
   | { readonly kind: 'handed-over' }
   /** It wrote nothing more; its requests are still to be done. */
@@ -120,19 +126,28 @@ const LATE_PAGE_MS = 30_000
 /** A transaction that has passed the fence. */
 export interface FencedWrite extends Fence {
   readonly tx: Queryable
+  /** Runs when it is committed, and not before: what is counted then did happen. */
+  readonly onceCommitted: (work: () => void) => void
 }
 
 /**
  * Runs a write under the fence. `advance`: how many event rows it writes.
  * Throws `store/fence-lost` when overtaken.
  */
-export function writeFenced<T>(
+export async function writeFenced<T>(
   deps: Pick<UnitDeps, 'db'>,
   unit: Pick<Unit, 'connection'>,
   advance: number,
   work: (write: FencedWrite) => Promise<T>,
 ): Promise<T> {
-  return deps.db.transaction(async (tx) => work({ tx, ...(await fence(tx, unit.connection, advance)) }))
+  const after: (() => void)[] = []
+  const onceCommitted = (then: () => void): void => void after.push(then)
+  const result = await deps.db.transaction(async (tx) => {
+    after.length = 0
+    return work({ tx, onceCommitted, ...(await fence(tx, unit.connection, advance)) })
+  })
+  for (const then of after) then()
+  return result
 }
 
 /** The gate that forbids work on a connection now; null when all are open. */

@@ -170,8 +170,8 @@ export const OTHER_BUGS: readonly Line[] = [
     'delete-before-publish',
     'The relay deletes before it publishes',
     'services/relay/relay.ts',
-    "    await inSpan('outbox publish'",
-    "    await deleteOutbox(deps.db, batch.map((row) => row.id))\n    await inSpan('outbox publish'",
+    '    await producer.publish(records)\n',
+    '    await deleteOutbox(deps.db, batch.map((row) => row.id))\n    await producer.publish(records)\n',
     'KILL',
   ],
   [

@@ -139,7 +139,7 @@ describe('a topic that is deleted and made again', () => {
         // As the services do: what was delivered before in this holding is left alone.
         onBatch: ({ records }) => {
           for (const one of records)
-            if (ledger.add(one, one.offset)) fresh.push(one.value?.toString('utf8') ?? '')
+            if (ledger.add(one, one.offset, one.timestampMs)) fresh.push(one.value?.toString('utf8') ?? '')
         },
       })
       await producer.send(rings(1, 2, 3))

@@ -2,6 +2,7 @@
 // an attempt; and what one process was told to wait for binds the others.
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { openSyncWorld, READ, type SyncWorld } from '../../support/sync-world.ts'
+import { failedWith } from '../../support/unit-ends.ts'
 import type { Account } from '../../support/world.ts'
 
 /** Of 600 calls a minute: earned at 0.7 of that, a fifth at once. */
@@ -61,7 +62,7 @@ describe('a unit whose call does not fit the budget', () => {
     const account = await fresh()
     await world.calls()
     await spend(account, 30_000)
-    expect(await world.sync(account)).toEqual({ kind: 'failed', code: 'vendor/budget-spent' })
+    expect(await world.sync(account)).toEqual(failedWith('vendor/budget-spent'))
     expect(await world.calls()).toEqual([])
     const after = await world.connection(account)
     expect(after).toMatchObject({ error_count: 0, sync_needed: true, status: 'active' })
@@ -78,13 +79,13 @@ describe('a Retry-After', () => {
       times: 1,
       respond: { status: 429, reason: 'rateLimitExceeded', headers: { 'retry-after': '40' } },
     })
-    expect(await world.sync(account)).toEqual({ kind: 'failed', code: 'vendor/throttled' })
+    expect(await world.sync(account)).toEqual(failedWith('vendor/throttled'))
     expect((await world.calls()).length).toBe(1)
     // As a scheduler meets it, which knows no backoff of connections.
     await world.sql('update external_calendar_connections set backoff_until = null where id = $1', [
       account.connectionId,
     ])
-    expect(await world.sync(account)).toEqual({ kind: 'failed', code: 'vendor/throttled' })
+    expect(await world.sync(account)).toEqual(failedWith('vendor/throttled'))
     expect(await world.calls()).toEqual([])
     const after = await world.connection(account)
     expect(after).toMatchObject({ error_count: 0 })

@@ -2,6 +2,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { TOPICS } from '#schemas/topics.ts'
 import { openSyncWorld, READ, permitOf, type SyncWorld } from '../../support/sync-world.ts'
+import { failedWith, partlyWith } from '../../support/unit-ends.ts'
 
 let world: SyncWorld
 
@@ -86,7 +87,7 @@ describe('a permit that is taken away', () => {
     await world.sql('update external_calendar_connections set unfinished = 7 where id = $1', [
       account.connectionId,
     ])
-    expect(await world.sync(account)).toEqual({ kind: 'failed', code: 'sync/unfinished' })
+    expect(await world.sync(account)).toEqual(failedWith('sync/unfinished'))
     expect(await world.connection(account)).toMatchObject({
       unfinished: 0,
       error_count: 1,
@@ -153,7 +154,8 @@ describe('a failure', () => {
     const account = await world.synced()
     await world.fault({ respond: { status: 503 } })
     const ring = world.webhook(account)
-    expect(await world.sync(account, [ring])).toEqual({ kind: 'failed', code: 'vendor/unavailable' })
+    const told = expect.stringContaining('503') as string
+    expect(await world.sync(account, [ring])).toEqual(failedWith('vendor/unavailable', told))
     const state = await world.connection(account)
     expect(state).toMatchObject({
       sync_needed: true,
@@ -193,7 +195,7 @@ describe('a failure', () => {
     await world.fault({
       respond: { status: 429, reason: 'rateLimitExceeded', headers: { 'retry-after': '700' } },
     })
-    expect(await world.sync(account)).toEqual({ kind: 'failed', code: 'vendor/throttled' })
+    expect(await world.sync(account)).toEqual(failedWith('vendor/throttled'))
     const state = await world.connection(account)
     expect(state).toMatchObject({ error_count: 0, sync_needed: true, last_error: { attempt: 1 } })
     expect(state.backoff_ms).toBeGreaterThan(698_000)
@@ -240,7 +242,7 @@ describe('a failure', () => {
       match: { path: `${encodeURIComponent(account.calendars[0]!.id)}/events$` },
       respond: { status: 500 },
     })
-    const ill = { kind: 'partly', code: 'vendor/unavailable', calendars: 1 }
+    const ill = partlyWith('vendor/unavailable', 1)
     expect(await world.sync(account)).toEqual(ill)
     const rows = await world.sql<{ cursor: string | null }>(
       'select cursor from external_calendars where connection_id = $1 order by created_at, id',
@@ -256,7 +258,7 @@ describe('a failure', () => {
   test('because access was taken away parks the connection and says so to the world', async () => {
     const account = await world.synced()
     await world.world.admin('POST', `/admin/accounts/${account.accountId}/revoke`)
-    expect(await world.sync(account)).toEqual({ kind: 'failed', code: 'vendor/grant-revoked' })
+    expect(await world.sync(account)).toEqual(failedWith('vendor/grant-revoked'))
     expect(await world.connection(account)).toMatchObject({
       status: 'needs_reauth',
       sync_needed: true,
@@ -278,10 +280,9 @@ describe('a failure', () => {
       `alter table webhook_dedupe_keys add constraint no_keys_now check (delivery_key not like 'refused%')`,
     )
     await world.fault({ respond: { status: 503 } })
-    expect(await world.sync(account, [{ reason: 'webhook', deliveryKey: 'refused 1' }])).toEqual({
-      kind: 'failed',
-      code: 'vendor/unavailable',
-    })
+    expect(await world.sync(account, [{ reason: 'webhook', deliveryKey: 'refused 1' }])).toEqual(
+      failedWith('vendor/unavailable'),
+    )
     expect(await world.connection(account)).toMatchObject({
       error_count: 1,
       last_error: { code: 'vendor/unavailable', message: '' },

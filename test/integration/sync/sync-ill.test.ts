@@ -4,6 +4,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { TOPICS } from '#schemas/topics.ts'
 import { eventually } from '../../support/eventually.ts'
 import { openSyncWorld, READ, permitOf, type SyncWorld } from '../../support/sync-world.ts'
+import { failedWith, partlyWith } from '../../support/unit-ends.ts'
 import type { Account } from '../../support/world.ts'
 
 let world: SyncWorld
@@ -39,7 +40,7 @@ async function rows(account: Account): Promise<readonly Row[]> {
 }
 
 const byText = (a: string, b: string) => (a < b ? -1 : 1)
-const partly = (code: string, calendars = 1) => ({ kind: 'partly', code, calendars })
+const partly = (code: string, calendars = 1) => partlyWith(code, calendars)
 const WELL = { readNeeded: false, failures: 0, errors: 0, code: null, waitMs: null }
 
 /** The calendars that were listed since the last question, by their place in the account. */
@@ -251,7 +252,7 @@ describe('all calendars of an account at once', () => {
   test('are told of its connection, as one calendar is; the first that is well again ends that', async () => {
     const account = await world.synced({ calendars: 2, eventsPerCalendar: 5 })
     await world.fault({ respond: { status: 503 } })
-    expect(await world.sync(account)).toEqual({ kind: 'failed', code: 'vendor/unavailable' })
+    expect(await world.sync(account)).toEqual(failedWith('vendor/unavailable'))
     const connection = await world.connection(account)
     expect(connection).toMatchObject({
       sync_needed: true,

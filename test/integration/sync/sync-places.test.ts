@@ -4,6 +4,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { putCalendars } from '#shared/store/connect.ts'
 
 import { openSyncWorld, READ, type SyncWorld } from '../../support/sync-world.ts'
+import { failedWith } from '../../support/unit-ends.ts'
 import type { Account } from '../../support/world.ts'
 import { PLACE_LASTS_MS } from '../../../services/sync/unit/place-rules.ts'
 
@@ -146,7 +147,7 @@ describe.each(['google', 'microsoft'] as const)('at %s', (vendor) => {
     const endless = vendor === 'google' ? { itemsAtLeast: 501 } : { path: 'delta$' }
     await fault(account, { goesOn: 'repeating' }, endless)
     for (const reading of ['other-pages', 'plain']) {
-      expect(await world.sync(account)).toEqual({ kind: 'failed', code: 'vendor/no-progress' })
+      expect(await world.sync(account)).toEqual(failedWith('vendor/no-progress'))
       await world.endBackoff(account)
       expect(await row(account)).toMatchObject({ reading })
     }

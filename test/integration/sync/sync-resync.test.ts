@@ -7,6 +7,7 @@ import type { PageItem } from '#shared/domain/plan.ts'
 import { withPrivateTitles } from '#shared/vendors/private-titles.ts'
 import type { Vendor } from '#shared/vendors/vendor.ts'
 import { openSyncWorld, READ, type SyncWorld } from '../../support/sync-world.ts'
+import { partlyWith } from '../../support/unit-ends.ts'
 import type { Account } from '../../support/world.ts'
 
 let world: SyncWorld
@@ -77,7 +78,7 @@ describe('an expired cursor', () => {
       respond: { status: 410, reason: 'fullSyncRequired' },
     })
     expect(await world.sync(account)).toEqual(READ)
-    const ill = { kind: 'partly', code: 'vendor/cursor-expired-again', calendars: 1 }
+    const ill = partlyWith('vendor/cursor-expired-again', 1)
     expect(await world.sync(account)).toEqual(ill)
     const row = await world.calendarRow(account)
     expect(row).toMatchObject({ cursor: null, resync_streak: 2 })

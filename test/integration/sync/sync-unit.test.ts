@@ -7,6 +7,7 @@ import type { CalendarRow } from '#shared/store/calendars.ts'
 import { removeCalendar } from '../../../services/sync/unit/resync.ts'
 import type { Unit } from '../../../services/sync/unit/unit.ts'
 import { openSyncWorld, READ, type SyncWorld } from '../../support/sync-world.ts'
+import { failedWith, partlyWith } from '../../support/unit-ends.ts'
 import type { Account } from '../../support/world.ts'
 
 let world: SyncWorld
@@ -253,7 +254,7 @@ describe('a calendar that is gone', () => {
     const account = await world.synced()
     const before = await world.rowVersions(account)
     await world.fault({ respond: { status: 404, reason: 'notFound' } })
-    expect(await world.sync(account)).toEqual({ kind: 'failed', code: 'vendor/calendar-unknown' })
+    expect(await world.sync(account)).toEqual(failedWith('vendor/calendar-unknown'))
     expect(await world.rowVersions(account)).toEqual(before)
   })
 })
@@ -283,7 +284,7 @@ describe('a page that is too large', () => {
     const account = await world.connect({ calendars: 2, eventsPerCalendar: 30 })
     const [huge, other] = account.calendars
     await world.fault({ match: { calendarId: huge!.id }, swell: { copies: PAGE_ITEMS_MAX } })
-    const ill = { kind: 'partly', code: 'vendor/answer-too-large', calendars: 1 }
+    const ill = partlyWith('vendor/answer-too-large', 1)
     expect(await world.sync(account)).toEqual(ill)
     const held = await world.sql<{ id: string }>(
       `select distinct c.vendor_calendar_id as id from external_calendar_events e

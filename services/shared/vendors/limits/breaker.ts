@@ -235,13 +235,14 @@ export class Breaker {
     return new Failure(
       watch.code,
       `${vendor} ${what} in a row (${this.#cause}), so it is left alone for a moment. Work continues automatically.`,
-      { retryAt: clock.now() + Math.ceil((waitMs + spreadMs) * 1000) },
+      { retryAt: clock.now() + Math.ceil((waitMs + spreadMs) * 1000), isKeptBack: true },
     )
   }
 
   #notYet(waitMs: number): Failure {
     return new Failure('vendor/recovering', undefined, {
       retryAt: this.#deps.clock.now() + Math.ceil(waitMs * 1000),
+      isKeptBack: true,
     })
   }
 }

@@ -102,7 +102,8 @@ export class Budget {
       const spent = grants.filter(({ granted }) => granted === 0)
       const waitMicros = Math.max(0, ...spent.map((grant) => grant.waitMicros))
       if (spent.length > 0) {
-        throw new Failure('vendor/budget-spent', undefined, { retryAt: this.#deps.clock.now() + waitMicros })
+        const retryAt = this.#deps.clock.now() + waitMicros
+        throw new Failure('vendor/budget-spent', undefined, { retryAt, isKeptBack: true })
       }
       for (const { chunk, isHeld } of wishes) if (chunk && !isHeld) chunk.left -= 1
     } catch (error) {
@@ -196,11 +197,11 @@ export class Budget {
     { key, waitMicros }: { readonly key: string; readonly waitMicros: number },
     caller: Caller,
   ) {
-    const retryAt = this.#deps.clock.now() + waitMicros
+    const kept = { retryAt: this.#deps.clock.now() + waitMicros, isKeptBack: true }
     if (key === refusalsKey(this.#deps.vendor, caller.endpoint))
-      return new Failure('vendor/refusing-all', undefined, { retryAt })
+      return new Failure('vendor/refusing-all', undefined, kept)
     const isVendors = key === this.#endpointKey(caller)
-    return new Failure(isVendors ? 'vendor/quota-exhausted' : 'vendor/throttled', undefined, { retryAt })
+    return new Failure(isVendors ? 'vendor/quota-exhausted' : 'vendor/throttled', undefined, kept)
   }
 }
 

@@ -198,9 +198,9 @@ function breakerOf(vendor: VendorName, endpoint: Caller['endpoint'], watch: Watc
     ...(isOutage ? {} : { coolDown }),
     changed: (state, cause) => {
       metrics.vendorBreaker.record(state === 'open' ? 1 : 0, labels)
-      const text = state === 'open' ? OPEN_TEXT[watch.code] : 'the vendor answers again'
+      if (state === 'closed') return logger.info(labels, 'the vendor answers again')
       // Refusals of every account end without an operator only when they are the vendor's fault.
-      logger[isOutage || state === 'closed' ? 'warn' : 'error']({ ...labels, code: cause }, text)
+      logger[isOutage ? 'warn' : 'error']({ ...labels, code: cause }, OPEN_TEXT[watch.code])
     },
   })
 }

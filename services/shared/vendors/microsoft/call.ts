@@ -46,7 +46,7 @@ export function createGraph(
   clock: Clock,
 ): (accessToken: string, signal: AbortSignal, each?: EachCall) => Graph {
   const base = new URL(`${withoutEndSlashes(apiUrl)}/${VERSION}/`)
-  const send = createBoundedFetch()
+  const send = createBoundedFetch({ vendor: 'microsoft' })
   return (accessToken, signal, each = sendAtOnce) => ({
     call: (request) =>
       each(async () => {

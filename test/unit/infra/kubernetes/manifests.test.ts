@@ -13,8 +13,6 @@ import { loadConfig as relay } from '../../../../services/relay/config.ts'
 import { loadConfig as retry } from '../../../../services/retry/config.ts'
 import { loadConfig as scheduler } from '../../../../services/scheduler/config.ts'
 import { loadConfig as sync } from '../../../../services/sync/config.ts'
-import { metrics } from '#shared/process/metrics.ts'
-import { startTelemetry } from '#shared/process/telemetry.ts'
 import { VERSION } from '#shared/process/version.ts'
 import { problemsOf } from '../../../support/kubernetes-types.ts'
 import {
@@ -28,6 +26,7 @@ import {
   workload,
   type Workload,
 } from '../../../support/manifests.ts'
+import { scrapeOfEvery } from '../../../support/every-metric.ts'
 
 const readers = { ingress, sync, retry, relay, scheduler, console: webConsole }
 const KAFKA = [
@@ -280,11 +279,7 @@ describe('the settings of a pod', () => {
 describe('what is watched', () => {
   /** The names under which each metric is scraped. */
   async function scraped(): Promise<ReadonlySet<string>> {
-    await using telemetry = startTelemetry({ service: 'test' })
-    for (const instrument of Object.values(metrics))
-      if ('add' in instrument) instrument.add(1)
-      else instrument.record(1)
-    const lines = (await telemetry.scrape()).split('\n')
+    const lines = (await scrapeOfEvery()).split('\n')
     return new Set(lines.flatMap((line) => /^(?:# TYPE )?([a-z][\w]*)/.exec(line)?.[1] ?? []))
   }
 

@@ -69,7 +69,7 @@ const isHandedOn = (name: string, value: string | null | undefined) =>
 const isSecretFile = (value: string | null | undefined) => value?.startsWith('/run/secrets/') === true
 
 let folder = ''
-const output = { line: () => undefined }
+const output = { report: () => undefined }
 const made = (name: string) => path.join(folder, name)
 const settingsOf = (name: string) => dotenvOf(readFileSync(path.join(made(name), '.env'), 'utf8'))
 const environment = (service: string, more: Readonly<Record<string, string>> = {}, name = 'play') =>
@@ -275,7 +275,7 @@ describe('after init', () => {
   test('says the next step', () => {
     const lines: string[] = []
     const place = mkdtempSync(path.join(folder, 'told-'))
-    init({ folder: place }, { line: (text) => void lines.push(text) })
+    init({ folder: place }, { report: (told) => void lines.push(...told()) })
     expect(lines.join('\n')).toMatch(
       /Fill in: PUBLIC_URL in \.env.*\nNext: docker compose up --build --wait/s,
     )

@@ -71,7 +71,7 @@ const ASK = `
 import { takeProxy } from '#shared/process/settings.ts'
 import { createBoundedFetch } from '#shared/vendors/fetch.ts'
 takeProxy()
-const ask = (url) => createBoundedFetch()(url).then((answer) => answer.text(), (error) => error.code)
+const ask = (url) => createBoundedFetch({ vendor: 'google' })(url).then((answer) => answer.text(), (error) => error.code)
 console.log(await ask(process.argv[2] ?? process.env.ASKED))
 `
 

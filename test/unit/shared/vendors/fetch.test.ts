@@ -7,12 +7,15 @@ import { createLimiter, type Limiter } from '#shared/vendors/limits/limiter.ts'
 import { failureOf } from '../../../support/answering-google.ts'
 import { serve, serveRaw } from '../../../support/odd-server.ts'
 
+const boundedFetch = (limits: Partial<Parameters<typeof createBoundedFetch>[0]> = {}) =>
+  createBoundedFetch({ vendor: 'google', ...limits })
+
 describe('boundedFetch', () => {
   test('hands a whole answer over: status, headers and body', async () => {
     const { url } = await serve((_request, response) => {
       response.writeHead(201, { 'x-kept': 'yes' }).end('{"a":1}')
     })
-    const response = await createBoundedFetch()(url)
+    const response = await boundedFetch()(url)
     expect([response.status, response.headers.get('x-kept')]).toEqual([201, 'yes'])
     expect(await response.json()).toEqual({ a: 1 })
   })
@@ -22,16 +25,16 @@ describe('boundedFetch', () => {
     const { url } = await serve((_request, response) => {
       response.writeHead(302, { location: other.url }).end()
     })
-    const failure = await failureOf(createBoundedFetch()(url, { headers: { authorization: 'Bearer x' } }))
+    const failure = await failureOf(boundedFetch()(url, { headers: { authorization: 'Bearer x' } }))
     expect(failure.code).toBe('vendor/unreadable-answer')
     expect(other.hits()).toBe(0)
     // Control: the other host would have answered.
-    expect((await createBoundedFetch()(other.url)).status).toBe(200)
+    expect((await boundedFetch()(other.url)).status).toBe(200)
   })
 
   test('asks once: a server error is handed over, not repeated', async () => {
     const { url, hits } = await serve((_request, response) => response.writeHead(503).end())
-    expect((await createBoundedFetch()(url)).status).toBe(503)
+    expect((await boundedFetch()(url)).status).toBe(503)
     expect(hits()).toBe(1)
   })
 
@@ -45,42 +48,42 @@ describe('boundedFetch', () => {
       response.on('drain', more)
       more()
     })
-    const response = await createBoundedFetch({ bytesMax: 1_000_000 })(url)
+    const response = await boundedFetch({ bytesMax: 1_000_000 })(url)
     expect((await failureOf(response.text())).code).toBe('vendor/answer-too-large')
 
     const exact = await serve((_request, answer) => answer.end(Buffer.alloc(1_000_000)))
-    const whole = await createBoundedFetch({ bytesMax: 1_000_000 })(exact.url)
+    const whole = await boundedFetch({ bytesMax: 1_000_000 })(exact.url)
     expect((await whole.arrayBuffer()).byteLength).toBe(1_000_000)
   })
 
   test('takes an answer of just its default cap, and refuses one that announces a byte more without reading it', async () => {
     const { url } = await serve((_request, response) => response.end(Buffer.alloc(ANSWER_BYTES_MAX)))
-    const bytes = await (await createBoundedFetch()(url)).arrayBuffer()
+    const bytes = await (await boundedFetch()(url)).arrayBuffer()
     expect(bytes.byteLength).toBe(ANSWER_BYTES_MAX)
 
     const announced = await serve((_request, response) => {
       response.writeHead(200, { 'content-length': ANSWER_BYTES_MAX + 1 }).write('{')
     })
-    expect((await failureOf(createBoundedFetch()(announced.url))).code).toBe('vendor/answer-too-large')
+    expect((await failureOf(boundedFetch()(announced.url))).code).toBe('vendor/answer-too-large')
   })
 
   test('gives up JSON of too many values before it is parsed, and counts none inside of strings', async () => {
     const values = await serve((_request, response) =>
       response.end(`[${'{},'.repeat(ANSWER_VALUES_MAX / 2)}{}]`),
     )
-    const response = await createBoundedFetch()(values.url)
+    const response = await boundedFetch()(values.url)
     expect((await failureOf(response.text())).code).toBe('vendor/answer-too-large')
 
     const text = JSON.stringify([`,"${'[{,'.repeat(ANSWER_VALUES_MAX)}\\`])
     const string = await serve((_request, answer) => answer.end(text))
-    expect(await (await createBoundedFetch()(string.url)).text()).toBe(text)
+    expect(await (await boundedFetch()(string.url)).text()).toBe(text)
   })
 
   test.each([600, 999])('calls status %i unreadable, and 599 a status like others', async (status) => {
     const raw = await serveRaw(`HTTP/1.1 ${status} Odd\r\ncontent-length: 2\r\n\r\n{}`)
-    expect((await failureOf(createBoundedFetch()(raw))).code).toBe('vendor/unreadable-answer')
+    expect((await failureOf(boundedFetch()(raw))).code).toBe('vendor/unreadable-answer')
     const last = await serveRaw('HTTP/1.1 599 Odd\r\ncontent-length: 2\r\n\r\n{}')
-    expect(await (await createBoundedFetch()(last)).text()).toBe('{}')
+    expect(await (await boundedFetch()(last)).text()).toBe('{}')
   })
 
   test.each([0, 99, 101, 102, 103, 199, 204, 205, 300, 304])(
@@ -88,7 +91,7 @@ describe('boundedFetch', () => {
     async (status) => {
       const code = String(status).padStart(3, '0')
       const url = await serveRaw(`HTTP/1.1 ${code} \u0001\u00ff\r\ncontent-length: 2\r\n\r\n{}`)
-      const outcome = await createBoundedFetch({ timeoutMs: 300 })(url)
+      const outcome = await boundedFetch({ timeoutMs: 300 })(url)
         .then((response) => response.text())
         .catch((error: unknown) => error)
       if (typeof outcome !== 'string')
@@ -101,13 +104,13 @@ describe('boundedFetch', () => {
       response.writeHead(200, { 'content-length': '100' }).write('{"items":[')
       setTimeout(() => response.destroy(), 20)
     })
-    const response = await createBoundedFetch()(url)
+    const response = await boundedFetch()(url)
     expect((await failureOf(response.text())).code).toBe('vendor/unreadable-answer')
   })
 
   test('ends a wait for headers and a wait inside the body by the same deadline', async () => {
     const silent = await serve(() => {})
-    const bounded = createBoundedFetch({ timeoutMs: 80 })
+    const bounded = boundedFetch({ timeoutMs: 80 })
     expect((await failureOf(bounded(silent.url))).code).toBe('vendor/timeout')
 
     const stalled = await serve((_request, response) => {
@@ -121,7 +124,7 @@ describe('boundedFetch', () => {
     const reason = new Error('the gate closed')
     const silent = await serve(() => {})
     const before = new AbortController()
-    const call = createBoundedFetch()(silent.url, { signal: before.signal })
+    const call = boundedFetch()(silent.url, { signal: before.signal })
     before.abort(reason)
     await expect(call).rejects.toBe(reason)
 
@@ -129,7 +132,7 @@ describe('boundedFetch', () => {
       response.writeHead(200).write('{')
     })
     const inside = new AbortController()
-    const response = await createBoundedFetch()(stalled.url, { signal: inside.signal })
+    const response = await boundedFetch()(stalled.url, { signal: inside.signal })
     const body = response.text()
     inside.abort(reason)
     await expect(body).rejects.toBe(reason)
@@ -138,7 +141,7 @@ describe('boundedFetch', () => {
   test('calls a host that refuses connections unavailable', async () => {
     const gone = await serve(() => {})
     await gone.close()
-    const failure = await failureOf(createBoundedFetch()(gone.url))
+    const failure = await failureOf(boundedFetch()(gone.url))
     expect(failure.code).toBe('vendor/unavailable')
     expect(failure.message).toContain('ECONNREFUSED')
   })

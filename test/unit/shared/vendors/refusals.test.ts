@@ -5,10 +5,11 @@ import { settlementOf } from '#shared/domain/failure-settlement.ts'
 import { connectionId } from '#shared/domain/ids.ts'
 import { systemClock } from '#shared/process/clock.ts'
 import { createLogger } from '#shared/process/log.ts'
-import { Breaker, REFUSALS } from '#shared/vendors/limits/breaker.ts'
+import { Breaker, FAILURES_IN_A_ROW, REFUSALS } from '#shared/vendors/limits/breaker.ts'
 import type { Caller } from '#shared/vendors/limits/budget.ts'
 import { createGuard } from '#shared/vendors/limits/guard.ts'
 import { NEVER_SPENT } from '../../../support/free-mailboxes.ts'
+import { loggerTo, type LogLine } from '../../../support/recording-consumer.ts'
 
 const NOW = 1_800_000_000_000_000
 
@@ -175,4 +176,30 @@ test('a question about an account counts as its mailbox: two accounts are two, t
   for (let i = 0; i < 2 * REFUSALS.inARow; i += 1) expect(await both(ids[i % 2]!)).toEqual(rejected)
   await both(ids[2]!)
   expect(await refused({ mailbox: ids[0]! })).toBe('vendor/refusing-all')
+})
+
+test('the log has the code when a vendor is left alone, and none when it answers again', async () => {
+  const lines: (LogLine & { readonly code?: string })[] = []
+  let now = 0
+  const guard = createGuard('google', {
+    quota: { perMinute: 1_000_000, mailboxPerMinute: 1_000_000 },
+    store: NEVER_SPENT,
+    clock: systemClock,
+    logger: loggerTo(lines),
+    monotonic: () => now,
+  })
+  const signal = new AbortController().signal
+  const call = async (n: number, failure?: Failure) => {
+    const about = connectionId(`00000000-0000-4000-8000-00000000000${n}`)
+    const caller = { mailbox: null, about, endpoint: 'api', priority: 'live' } as const
+    await guard.run(caller, signal, (each) => each(async () => Promise.reject(failure))).catch(() => {})
+  }
+  for (let i = 0; i < FAILURES_IN_A_ROW; i += 1) await call(i % 2, new Failure('vendor/unavailable'))
+  now += 60_000
+  // An answer of the vendor all the same.
+  await call(3, new Failure('vendor/calendar-gone'))
+  expect(lines.map(({ level, msg, code }) => ({ level, msg, code }))).toEqual([
+    { level: 'warn', msg: 'the vendor is left alone for a moment', code: 'vendor/unavailable' },
+    { level: 'info', msg: 'the vendor answers again', code: undefined },
+  ])
 })

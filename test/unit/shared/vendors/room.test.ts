@@ -7,6 +7,9 @@ import { createRoom, ROOM_LIMITS } from '#shared/vendors/room.ts'
 import { failureOf } from '../../../support/answering-google.ts'
 import { serve } from '../../../support/odd-server.ts'
 
+const boundedFetch = (limits: Partial<Parameters<typeof createBoundedFetch>[0]> = {}) =>
+  createBoundedFetch({ vendor: 'google', ...limits })
+
 describe('the room for answers', () => {
   const MB = 1024 * 1024
   const LIMITS = {
@@ -21,7 +24,7 @@ describe('the room for answers', () => {
 
   test('is taken while an answer is read and given back at its end, whatever that is', async () => {
     const room = createRoom(LIMITS)
-    const bounded = createBoundedFetch({ room })
+    const bounded = boundedFetch({ room })
     const whole = await served(3 * MB)
     expect((await (await bounded(whole.url)).text()).length).toBe(3 * MB)
     const tooLarge = await served(5 * MB)
@@ -35,7 +38,7 @@ describe('the room for answers', () => {
 
   test('inside of a page is kept until the page is done, and the next waits for it; small answers do not', async () => {
     const room = createRoom(LIMITS)
-    const bounded = createBoundedFetch({ room })
+    const bounded = boundedFetch({ room })
     const [large, small] = [await served(2 * MB), await served(1000)]
     const read = async (url: string) => (await (await bounded(url)).text()).length
     const stored = Promise.withResolvers<void>()
@@ -69,7 +72,7 @@ describe('the room for answers', () => {
     vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] })
     try {
       const read = (at: string) =>
-        failureOf(createBoundedFetch({ room, timeoutMs })(at).then((response) => response.text()))
+        failureOf(boundedFetch({ room, timeoutMs })(at).then((response) => response.text()))
       const refused = read(url)
       while (room.waiting() === 0) await nextTurn()
       vi.advanceTimersByTime(LIMITS.waitMs)
@@ -104,7 +107,7 @@ describe('the room for answers', () => {
       response.writeHead(200, { 'content-length': 3 * MB }).write(Buffer.alloc(2 * MB))
       void hangUp.promise.then(() => response.destroy())
     })
-    const cut = failureOf(createBoundedFetch({ room })(url).then((response) => response.text()))
+    const cut = failureOf(boundedFetch({ room })(url).then((response) => response.text()))
     while (room.waiting() === 0) await nextTurn()
     hangUp.resolve()
     blocker.end()
@@ -119,9 +122,7 @@ describe('the room for answers', () => {
     const { url } = await served(2 * MB)
     const reason = new Error('the gate closed')
     const stop = new AbortController()
-    const body = createBoundedFetch({ room })(url, { signal: stop.signal }).then((response) =>
-      response.text(),
-    )
+    const body = boundedFetch({ room })(url, { signal: stop.signal }).then((response) => response.text())
     setTimeout(() => stop.abort(reason), 50)
     await expect(body).rejects.toBe(reason)
     blocker.end()
@@ -130,7 +131,7 @@ describe('the room for answers', () => {
 
   test('of a page that failed is kept for the calls that it gave up on, until they have ended', async () => {
     const room = createRoom(LIMITS)
-    const bounded = createBoundedFetch({ room })
+    const bounded = boundedFetch({ room })
     const goOn = Promise.withResolvers<void>()
     const slow = await serve((_request, response) => {
       response.writeHead(200).write(Buffer.alloc(MB / 2))
@@ -157,7 +158,7 @@ describe('the room for answers', () => {
 
   test('of a page that is asked for again holds the last try alone', async () => {
     const room = createRoom(LIMITS)
-    const bounded = createBoundedFetch({ room })
+    const bounded = boundedFetch({ room })
     const { url } = await served(3 * MB)
     await room.hold(async () => {
       for (let i = 0; i < 3; i += 1) {
@@ -176,7 +177,7 @@ describe('the room for answers', () => {
   test('of a body that nobody reads is given back when the call would have ended', async () => {
     const room = createRoom(LIMITS)
     const { url } = await served(MB)
-    const unread = await createBoundedFetch({ room, timeoutMs: 300 })(url)
+    const unread = await boundedFetch({ room, timeoutMs: 300 })(url)
     expect(unread.status).toBe(200)
     while (room.taken() === 0) await nextTurn()
     while (room.taken() > 0) await nextTurn()

@@ -1,7 +1,7 @@
 // When a read says that a channel was silent, and when that a channel rang.
 import { describe, expect, test } from 'vitest'
 import { calendarId } from '#shared/domain/ids.ts'
-import { judgeFinds, type Find } from '../../../../services/sync/unit/note-finds.ts'
+import { foundBy, judgeFinds, type Find } from '../../../../services/sync/unit/note-finds.ts'
 
 const find = (
   name: string,
@@ -42,5 +42,21 @@ describe('a find', () => {
     expect(judgeFinds([request('webhook', 'a')], finds, true).rung).toEqual(['a'])
     expect(judgeFinds([request('webhook')], finds, true).rung).toEqual(['a', 'b'])
     expect(judgeFinds(CHECK, finds, true).rung).toEqual([])
+  })
+})
+
+describe('what a find is owed to', () => {
+  const asked = (reason: Parameters<typeof foundBy>[0][number]['reason'], id: string | null = null) => ({
+    reason,
+    calendarId: id,
+  })
+  test.each([
+    ['a notification, whatever else asked', [asked('reconcile'), asked('webhook')], 'notification'],
+    ['the recheck that follows a notification', [asked('recheck')], 'notification'],
+    ['the check, when nothing rang', [asked('reconcile'), asked('sweep')], 'reconcile'],
+    ['the check, when a sibling rang', [asked('reconcile'), asked('webhook', 'b')], 'reconcile'],
+    ['what asked for a sibling, when nothing else did', [asked('retry', 'b')], 'retry'],
+  ] as const)('%s', (_what, requests, by) => {
+    expect(foundBy(requests, calendarId('a'))).toBe(by)
   })
 })
