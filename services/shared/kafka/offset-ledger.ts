@@ -115,17 +115,17 @@ export function createOffsetLedger(): OffsetLedger {
       [...partitions.values()]
         .filter((known) => known.at.topic === topic)
         .reduce((sum, known) => sum + known.offsets.length - known.head, 0),
-    oldestMadeAt(topic) {
-      const heads = [...partitions.values()].flatMap(({ at, head, times }) =>
-        at.topic === topic ? (times[head] ?? []) : [],
-      )
-      return heads.length === 0 ? null : Math.min(...heads)
-    },
+    oldestMadeAt: (topic) => oldestOf([...partitions.values()].filter(({ at }) => at.topic === topic)),
     trackedAt(at) {
       const known = partitions.get(nameOf(at))
       return known ? known.offsets.length - known.head : 0
     },
   }
+}
+
+function oldestOf(partitions: readonly Tracked[]): number | null {
+  const heads = partitions.flatMap(({ head, times }) => times[head] ?? [])
+  return heads.length === 0 ? null : Math.min(...heads)
 }
 
 function watermarkOf(known: Tracked): bigint {
