@@ -29,6 +29,7 @@ const DOORS: Record<string, readonly string[]> = {
   ...Object.fromEntries([...SERVICES, 'cli'].map((name) => [name, ALL_SHARED])),
   'infra/simulator': [],
   'infra/image': [],
+  'infra/monitoring': [],
   'infra/stack': [
     'schemas',
     'shared/domain',
@@ -55,6 +56,7 @@ const DOORS: Record<string, readonly string[]> = {
     'infra/oracle',
     'infra/demo',
     'infra/simulator',
+    'infra/monitoring',
     'shared/gates',
   ],
 }
@@ -144,7 +146,7 @@ function roomOf(file: string): string | null {
   if (shared?.[1]) return shared[1]
   const service = /^services\/([a-z]+)\//.exec(file)
   if (service?.[1] && service[1] !== 'shared') return service[1]
-  const infra = /^(infra\/(?:simulator|image|stack|demo|oracle|dev))\//.exec(file)
+  const infra = /^(infra\/(?:simulator|image|monitoring|stack|demo|oracle|dev))\//.exec(file)
   if (infra?.[1]) return infra[1]
   return file.startsWith('schemas/') ? 'schemas' : null
 }

@@ -15,6 +15,7 @@ export const WRITTEN_PAGES: readonly string[] = [
   'infra/kubernetes/README.md',
   ...pagesIn('docs').filter((page) => !GENERATED.includes(path.basename(page))),
   ...pagesIn('docs/adr'),
+  ...pagesIn('docs/runbooks'),
 ]
 
 function pagesIn(folder: string): string[] {

@@ -6,6 +6,7 @@ import type { AddressInfo } from 'node:net'
 import { listenProblem } from './listening.ts'
 import type { Logger } from './log.ts'
 import { atMost } from './loop.ts'
+import { metrics } from './metrics.ts'
 import type { Telemetry } from './telemetry.ts'
 import { VERSION } from './version.ts'
 
@@ -63,11 +64,20 @@ export async function startAdmin(
   return { port, [Symbol.asyncDispose]: () => close(server) }
 }
 
-/** Runs the checks side by side, each for at most CHECK_MAX_MS. Askers share a running check. */
+/**
+ * Runs the checks side by side, each for at most CHECK_MAX_MS. Askers share a running check, and
+ * the metric tells what it found.
+ */
 export function readinessOf(checks: Readonly<Record<string, Check>>): Readiness {
   const all = Object.entries(checks).map(([name, check]) => ({ name, check: shared(check) }))
-  return async () =>
-    new Map(await Promise.all(all.map(async ({ name, check }) => [name, await check()] as const)))
+  return async () => {
+    const found = new Map(
+      await Promise.all(all.map(async ({ name, check }) => [name, await check()] as const)),
+    )
+    for (const [dependency, problem] of found)
+      metrics.dependencyReady.record(problem === null ? 1 : 0, { dependency })
+    return found
+  }
 }
 
 /** A check that joins the running one, answers within CHECK_MAX_MS and never rejects. */

@@ -351,6 +351,12 @@ const processes = {
     ['ingress', 'sync', 'relay', 'scheduler'],
     'Statements that failed',
   ),
+  dependencyReady: gauge(
+    'calendar_sync_dependency_ready',
+    ['dependency'],
+    EVERY,
+    '1 while a check of /readyz is well, else 0',
+  ),
   // Of the program, not of its work: named as programs name it, so that dashboards find it.
   buildInfo: gauge('calstream_build_info', ['version', 'node'], EVERY, 'Always 1'),
 } as const

@@ -138,6 +138,7 @@ describe('docker-compose.yml', () => {
     'apicurio/apicurio-registry-sql': /^CMD-SHELL curl -fs http:/,
     'unleashorg/unleash-server': /^CMD-SHELL wget -qO- http:/,
     'prom/prometheus': /^CMD wget -qO- http:/,
+    'grafana/grafana': /^CMD wget -qO- http:/,
   }
 
   test.each(lasting)(
@@ -280,13 +281,21 @@ describe('docker-compose.yml', () => {
     const mounted = Object.values(compose.services).flatMap(({ volumes = [] }) =>
       volumes.filter((volume) => volume.startsWith('./')).map((volume) => volume.split(':')[0] ?? ''),
     )
-    expect(mounted).toEqual(['./infra/postgres', './infra/unleash', './infra/monitoring'])
+    expect(mounted).toEqual([
+      './infra/postgres',
+      './infra/unleash',
+      './infra/monitoring',
+      './infra/monitoring/grafana/provisioning',
+      './infra/monitoring/grafana/dashboards',
+    ])
     const script = readFileSync(path.join(ROOT, 'infra/postgres/databases.sh'), 'utf8')
     expect(script).toContain('$folder/own-database.sql')
     for (const file of [
       'infra/postgres/own-database.sql',
       'infra/unleash/with-secrets.sh',
       'infra/monitoring/prometheus.yml',
+      'infra/monitoring/grafana/provisioning/dashboards/calstream.yml',
+      'infra/monitoring/grafana/dashboards/fleet.json',
     ])
       expect(existsSync(path.join(ROOT, file)), file).toBe(true)
   })

@@ -1,0 +1,245 @@
+// Alerts about symptoms, each with its runbook docs/runbooks/<name>.md. One fires when a person
+// has something to do, or to know, and stays silent otherwise: the tests of promtool hold both. How
+// fast the budgets of the promises burn stands in slo.yml.
+import {
+  connections,
+  DEPENDENCIES_AWAY,
+  GATES_CLOSED,
+  GATES_UNKNOWN,
+  grew,
+  missing,
+  SERVICES,
+} from './expressions.ts'
+import { breakersOpen, heldBack, isIll } from './illness.ts'
+import type { Pace } from './pace.ts'
+
+/** critical: wake a person. warning: within the day. info: explains the silence of another. */
+export type Severity = 'critical' | 'warning' | 'info'
+
+export interface Symptom {
+  readonly name: string
+  readonly severity: Severity
+  /** Seconds that the condition holds before it fires. */
+  readonly holdsS: number
+  /** Seconds that must have passed before the condition can be true at all. */
+  readonly looksBackS?: number
+  readonly expr: (pace: Pace) => string
+  readonly summary: string
+  readonly description: string
+}
+
+const [MINUTE, HOUR] = [60, 3_600]
+/** A reconcile looks at each connection every 12 min at the latest. */
+const NO_UNIT_S = 20 * MINUTE
+const AGE_MAX_S = 2 * MINUTE
+/** The backlog is counted to this. */
+const ROWS_MAX = 100_000
+
+const failing = `(${connections('backing_off')} > 2) / ${connections('active')} > 0.05`
+
+const PARTS: readonly Symptom[] = [
+  {
+    name: 'CalstreamServiceMissing',
+    severity: 'critical',
+    holdsS: MINUTE,
+    expr: () =>
+      SERVICES.map((service) => `label_replace(${missing(service)}, "service", "${service}", "", "")`).join(
+        '\nor ',
+      ),
+    summary: 'No process of {{ $labels.service }} can be scraped',
+    description:
+      'The work of {{ $labels.service }} stands still. Nothing is lost; it is caught up after a restart.',
+  },
+  {
+    name: 'CalstreamInstanceDown',
+    severity: 'warning',
+    holdsS: 5 * MINUTE,
+    expr: () => 'up{job="calstream"} == 0 and on (service) max by (service) (up{job="calstream"}) == 1',
+    summary: 'One process of {{ $labels.service }} cannot be scraped: {{ $labels.instance }}',
+    description: 'Other processes of the service do its work.',
+  },
+  {
+    name: 'CalstreamDependencyAway',
+    severity: 'critical',
+    holdsS: MINUTE,
+    expr: () => DEPENDENCIES_AWAY,
+    summary: 'Every service that asks {{ $labels.dependency }} finds it away or unfit',
+    description: 'What needs it waits. /readyz of each process and calstream doctor say why.',
+  },
+  {
+    name: 'CalstreamGatesUnknown',
+    severity: 'critical',
+    holdsS: MINUTE,
+    expr: () => GATES_UNKNOWN,
+    summary: 'The flag server has not answered for 30 s, so all gates are closed',
+    description: 'No unit starts, and notifications are answered 503 with Retry-After.',
+  },
+  {
+    name: 'CalstreamGateClosed',
+    severity: 'warning',
+    holdsS: 5 * MINUTE,
+    expr: () => GATES_CLOSED,
+    summary: '{{ $labels.gate }} is off, or lets no one in',
+    description: 'An operator closed it. What it refuses is kept and is rung when it opens.',
+  },
+  {
+    name: 'CalstreamDiskFull',
+    severity: 'critical',
+    holdsS: 0,
+    expr: (pace) =>
+      grew('calendar_sync_postgres_failures_total{code="store/disk-full"}', 'code', {
+        range: pace.duration(5 * MINUTE),
+        more: 0,
+      }),
+    summary: 'The disk of Postgres is full',
+    description: 'Units and publishing wait until there is space.',
+  },
+]
+
+const WORK: readonly Symptom[] = [
+  {
+    name: 'CalstreamSyncStopped',
+    severity: 'critical',
+    holdsS: 5 * MINUTE,
+    looksBackS: NO_UNIT_S,
+    expr: (pace) =>
+      [
+        `${connections('active')} > 0`,
+        // A Prometheus that has just begun knows nothing of 20 min.
+        `and on (vendor) max by (vendor) (calendar_sync_connections{state="active"} offset ${pace.duration(NO_UNIT_S)}) > 0`,
+        `unless on (vendor) sum by (vendor) (increase(calendar_sync_runs_total{outcome="done"}[${pace.duration(NO_UNIT_S)}])) > 0`,
+        `unless on () ${GATES_UNKNOWN}`,
+        `unless on () max(calendar_sync_gate_state{gate="CALENDAR_SYNC_ENABLED"}) == 0`,
+      ].join('\n'),
+    summary: 'Not one unit of {{ $labels.vendor }} has ended well for 20 min',
+    description: 'The gates are open and {{ $value }} connections are active, yet none is read.',
+  },
+  {
+    name: 'CalstreamOutboxWaits',
+    severity: 'critical',
+    holdsS: MINUTE,
+    expr: (pace) => `max(calendar_sync_outbox_oldest_seconds) > ${pace.age(AGE_MAX_S)}`,
+    summary: 'Stored changes do not reach Kafka',
+    description:
+      'The oldest waits for {{ $value | humanizeDuration }}. A relay that dies is replaced within 6 s.',
+  },
+  {
+    name: 'CalstreamOutboxLarge',
+    severity: 'warning',
+    holdsS: 15 * MINUTE,
+    expr: () => `max(calendar_sync_outbox_backlog) >= ${ROWS_MAX}`,
+    summary: 'At least {{ $value }} changes wait in the outbox and take space of Postgres',
+    description: 'A row takes about 1 kB. The relay works them off in order once it can.',
+  },
+  {
+    name: 'CalstreamDeadLetters',
+    severity: 'warning',
+    holdsS: 0,
+    expr: (pace) =>
+      grew('calendar_sync_dead_letters_total', 'topic', { range: pace.duration(15 * MINUTE), more: 0 }),
+    summary: 'Records of {{ $labels.topic }} were given up',
+    description: 'They are kept as dead letters with their bytes. Records behind them continue.',
+  },
+  {
+    name: 'CalstreamJobFails',
+    severity: 'warning',
+    holdsS: 5 * MINUTE,
+    expr: (pace) => {
+      const runs = (outcome: string) =>
+        `sum by (exported_job) (increase(calendar_sync_scheduler_runs_total{outcome="${outcome}"}[${pace.duration(10 * MINUTE)}]))`
+      return [
+        `${runs('failed')} > 3`,
+        `unless on (exported_job) ${runs('done')} > 0`,
+        `unless on () ${DEPENDENCIES_AWAY}`,
+      ].join('\n')
+    },
+    summary: 'The job {{ $labels.exported_job }} of the scheduler fails each time',
+    description: 'Its work waits. The log of the scheduler has the reason.',
+  },
+]
+
+const VENDORS: readonly Symptom[] = [
+  {
+    name: 'CalstreamVendorAway',
+    severity: 'warning',
+    holdsS: 2 * MINUTE,
+    expr: (pace) => breakersOpen('vendor, door', pace, '{door!~".*-refusals"}'),
+    summary: '{{ $labels.vendor }} ({{ $labels.door }}) does not answer and is left alone',
+    description: 'Its connections back off and are read again after it answers.',
+  },
+  {
+    name: 'CalstreamVendorRefusesAll',
+    severity: 'critical',
+    holdsS: 2 * MINUTE,
+    expr: (pace) => breakersOpen('vendor, door', pace, '{door=~".*-refusals"}'),
+    summary: '{{ $labels.vendor }} refuses many accounts in a row',
+    description: 'No account is parked for it. It is the vendor, or our app there.',
+  },
+  {
+    name: 'CalstreamUnitsFail',
+    severity: 'warning',
+    holdsS: 10 * MINUTE,
+    expr: (pace) => {
+      const runs = (outcome: string) =>
+        `sum by (vendor) (increase(calendar_sync_runs_total${outcome}[${pace.duration(5 * MINUTE)}]))`
+      return `(${runs('{outcome="failed"}')} > 5) / ${runs('')} > 0.5\n${isIll(pace)}`
+    },
+    summary: '{{ $value | humanizePercentage }} of the units of {{ $labels.vendor }} fail',
+    description: 'No part is away. calendar_sync_failures_total says with which code.',
+  },
+  {
+    name: 'CalstreamConnectionsFail',
+    severity: 'warning',
+    holdsS: 10 * MINUTE,
+    expr: (pace) => `${failing}\n${isIll(pace)}`,
+    summary: '{{ $value | humanizePercentage }} of the connections of {{ $labels.vendor }} back off',
+    description: 'These accounts are not up to date, while the fleet is well.',
+  },
+  {
+    name: 'CalstreamConnectionsFailHeldBack',
+    severity: 'info',
+    holdsS: MINUTE,
+    expr: (pace) => heldBack(failing, pace),
+    summary: 'CalstreamConnectionsFail of {{ $labels.vendor }} is held back',
+    description: 'Connections are not up to date because the fleet or the vendor is ill; that alert fires.',
+  },
+  {
+    name: 'CalstreamPushSilent',
+    severity: 'critical',
+    holdsS: 0,
+    expr: (pace) =>
+      grew('calendar_sync_channels_silent_total', 'vendor', { range: pace.duration(HOUR), more: 2 }),
+    summary: 'Channels of {{ $labels.vendor }} are open and tell nothing of changes',
+    description: 'Changes are found by the reconcile alone, up to 12 min late. Silent channels are replaced.',
+  },
+  {
+    name: 'CalstreamReauthWave',
+    severity: 'critical',
+    holdsS: 5 * MINUTE,
+    expr: (pace) => {
+      const parked = 'calendar_sync_connections{state="needs_reauth"}'
+      return `max by (vendor) (${parked}) - min by (vendor) (min_over_time(${parked}[${pace.duration(HOUR)}])) > 5`
+    },
+    summary: '{{ $value }} accounts of {{ $labels.vendor }} lost their grant within an hour',
+    description: 'Each waits until its owner connects again. So many at once have one cause.',
+  },
+  {
+    name: 'CalstreamGrantsEnding',
+    severity: 'warning',
+    holdsS: HOUR,
+    expr: () => 'max by (vendor) (calendar_sync_grants_ending) > 0',
+    summary: '{{ $value }} grants of {{ $labels.vendor }} end within a week whatever is done',
+    description: 'The app at Google is in testing, where a grant lives for seven days.',
+  },
+  {
+    name: 'CalstreamChannelsEnding',
+    severity: 'warning',
+    holdsS: HOUR,
+    expr: () => 'max by (vendor) (calendar_sync_channels{state="ending"}) > 0',
+    summary: '{{ $value }} channels of {{ $labels.vendor }} end without a successor',
+    description: 'Their calendars will be polled every two minutes.',
+  },
+]
+
+/** All of them. */
+export const SYMPTOMS: readonly Symptom[] = [...PARTS, ...WORK, ...VENDORS]
