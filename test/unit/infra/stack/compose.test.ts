@@ -281,13 +281,8 @@ describe('docker-compose.yml', () => {
     const mounted = Object.values(compose.services).flatMap(({ volumes = [] }) =>
       volumes.filter((volume) => volume.startsWith('./')).map((volume) => volume.split(':')[0] ?? ''),
     )
-    expect(mounted).toEqual([
-      './infra/postgres',
-      './infra/unleash',
-      './infra/monitoring',
-      './infra/monitoring/grafana/provisioning',
-      './infra/monitoring/grafana/dashboards',
-    ])
+    const grafana = ['provisioning', 'dashboards'].map((name) => `./infra/monitoring/grafana/${name}`)
+    expect(mounted).toEqual(['./infra/postgres', './infra/unleash', './infra/monitoring', ...grafana])
     const script = readFileSync(path.join(ROOT, 'infra/postgres/databases.sh'), 'utf8')
     expect(script).toContain('$folder/own-database.sql')
     for (const file of [
