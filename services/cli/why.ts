@@ -100,7 +100,7 @@ async function tellOne(
     calendars,
     gate: gateOf(connection, toggles),
     installation,
-    place: placeOf(rows),
+    place: placeOf(rows, installation),
   }
   return {
     id,

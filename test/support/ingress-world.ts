@@ -96,6 +96,7 @@ export async function openIngressWorld(
     return owned.use(await startIngress(config, AbortSignal.timeout(START_MS), { gates }))
   }
   await start({})
+  await othersLive(database)
   return {
     env: settings,
     database,
@@ -109,6 +110,18 @@ export async function openIngressWorld(
     look: (sql, values = []) => look(database.url(), sql, values),
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   }
+}
+
+/** As if a process of each other service told that it lives: a day is longer than any test. */
+async function othersLive(database: TestDatabase): Promise<void> {
+  const others = ['sync', 'retry', 'relay', 'scheduler']
+  await look(
+    database.url(),
+    `insert into service_instances (instance, service, version, host, pid, started_at, seen_at, ready)
+     select gen_random_uuid(), service, 'test', 'test', 1, clock_timestamp(), clock_timestamp() + interval '1 day', true
+       from unnest($1::text[]) as others (service)`,
+    [others],
+  )
 }
 
 function ingressEnv(parts: {

@@ -7,6 +7,8 @@ import {
   type ConnectionStatus,
 } from '#shared/domain/connection-facts.ts'
 import { connectionWords, type Words } from '#shared/domain/connection-words.ts'
+import type { Cause } from '#shared/domain/cause.ts'
+import { causesAround } from '#shared/domain/causes-of-installation.ts'
 import type { GateDecision } from '#shared/domain/gates.ts'
 import {
   connectionId,
@@ -16,8 +18,10 @@ import {
   type VendorName,
 } from '#shared/domain/ids.ts'
 import { listConnectionStates, type ConnectionState } from '#shared/store/connection-status.ts'
+import { readInstallation } from '#shared/store/installation.ts'
+import { placeOf } from '#shared/store/why.ts'
 import { badRequest, type ProblemDetails } from '../server.ts'
-import type { Reading } from './deps.ts'
+import type { ApiDeps } from './deps.ts'
 
 export const LIST_QUERY = ['provider_id', 'status', 'state', 'vendor', 'limit', 'after'] as const
 
@@ -69,9 +73,11 @@ function oneOf<T extends string>(known: readonly T[], asked: unknown): T | null 
   return known.find((one) => one === asked) ?? 'other'
 }
 
-interface Listed {
+export interface Listed {
   readonly connection: ConnectionState
   readonly gate: GateDecision
+  /** What holds for all connections, or for its place. */
+  readonly around: readonly Cause[]
 }
 
 /**
@@ -80,22 +86,24 @@ interface Listed {
  * rows. Throws Failure store/*.
  */
 export async function listed(
-  deps: Reading,
+  deps: Pick<ApiDeps, 'gates' | 'db'>,
   provider: ProviderId,
   { count, state, ...asked }: AskedList,
 ): Promise<{ readonly page: readonly Listed[]; readonly next: ConnectionId | null }> {
   const status = asked.status ?? statusOf(state)
   // One more than asked for tells whether there is a next page.
   const limit = state === null ? count + 1 : SCAN_AT_A_TIME
+  const installation = await readInstallation(deps.db, deps.gates)
   const page: Listed[] = []
   let { after } = asked
   for (let scanned = 0; scanned < SCAN_MAX; scanned += limit) {
     const rows = await listConnectionStates(deps.db, provider, { ...asked, status, after, limit })
     for (const connection of rows) {
       const gate = deps.gates.sync(provider, connection.id)
-      if (state !== null && connectionWords(connection, gate).state !== state) continue
+      const around = causesAround(installation, placeOf({ connection, outboxSince: null }, installation))
+      if (state !== null && connectionWords(connection, gate, around).state !== state) continue
       if (page.length === count) return { page, next: page.at(-1)?.connection.id ?? null }
-      page.push({ connection, gate })
+      page.push({ connection, gate, around })
     }
     if (rows.length < limit) return { page, next: null }
     after = rows.at(-1)?.id ?? null

@@ -3,6 +3,7 @@
 // instead of being left in the dark. Another provider's id and an unknown one get the same answer.
 import type { FastifyInstance } from 'fastify'
 import { roleOf } from '#shared/domain/calendar.ts'
+import { causesAround } from '#shared/domain/causes-of-installation.ts'
 import { calendarWords, connectionWords } from '#shared/domain/connection-words.ts'
 import type { GateDecision } from '#shared/domain/gates.ts'
 import { connectionId, isUuid } from '#shared/domain/ids.ts'
@@ -13,12 +14,12 @@ import {
   type ConnectionState,
 } from '#shared/store/connection-status.ts'
 import { whyOfCalendar, whyOfConnection, type Why } from '#shared/domain/why.ts'
-import { whyDocument, withoutInside } from '#shared/domain/why-document.ts'
+import { inGeneralWords, whyDocument, withoutInside } from '#shared/domain/why-document.ts'
 import { readInstallation } from '#shared/store/installation.ts'
 import { placeOf, readWhyFacts } from '#shared/store/why.ts'
 import { sendProblem } from '../server.ts'
 import { callerIn, chooseProvider, CONNECTION_NOT_FOUND, identify, ownerFor } from './caller.ts'
-import { askedList, LIST_QUERY, listed } from './connection-list.ts'
+import { askedList, LIST_QUERY, listed, type Listed } from './connection-list.ts'
 import type { ApiDeps } from './deps.ts'
 import { takes } from './members.ts'
 import { instantOf } from './times.ts'
@@ -46,7 +47,7 @@ export function registerConnections(app: FastifyInstance, deps: ApiDeps): void {
       const { page, next } = await listed(deps, chosen.provider, asked)
       return reply.send({
         provider_id: chosen.provider,
-        connections: page.map(({ connection, gate }) => connectionJson(connection, gate)),
+        connections: page.map((one) => connectionJson(one)),
         next_after: next,
       })
     },
@@ -63,10 +64,11 @@ export function registerConnections(app: FastifyInstance, deps: ApiDeps): void {
       const calendars = await readCalendarStates(deps.db, found.id, CALENDARS_MAX)
       const gate = deps.gates.sync(found.providerId, found.id)
       const installation = await readInstallation(deps.db, deps.gates)
-      const facts = { ...rows, gate, installation, place: placeOf(rows) }
+      const place = placeOf(rows, installation)
+      const facts = { ...rows, gate, installation, place }
       const tell = (why: Why) => whyDocument(owner === null ? why : withoutInside(why))
       return reply.send({
-        ...connectionJson(found, gate),
+        ...connectionJson({ connection: found, gate, around: causesAround(installation, place) }),
         why: tell(whyOfConnection(facts)),
         calendars: calendars.map((calendar) => ({
           ...calendarJson(calendar, found, gate),
@@ -77,14 +79,14 @@ export function registerConnections(app: FastifyInstance, deps: ApiDeps): void {
   })
 }
 
-function connectionJson(connection: ConnectionState, gate: GateDecision) {
+function connectionJson({ connection, gate, around }: Listed) {
   const { id, vendor, account, status } = connection
   return {
     id,
     vendor,
     account,
     status,
-    ...connectionWords(connection, gate),
+    ...connectionWords(connection, gate, around.map(inGeneralWords)),
     connected_at: isoOf(connection.connectedAt),
     disconnected_at: isoOf(connection.disconnectedAt),
     last_synced_at: isoOf(connection.lastSyncedAt),

@@ -4,38 +4,18 @@
 import { causeOf, type Cause } from './cause.ts'
 import type { CauseCode } from './causes.ts'
 import type { GateDecision } from './gates.ts'
-import type { Micros, VendorName } from './ids.ts'
+import type { ConnectionId, Micros, VendorName } from './ids.ts'
 import { isoOf } from './instant.ts'
+import { partitionOf } from './partition-of.ts'
+import { unownedPartitions, type OwnedPartition, type ServiceInstance } from './service-instances.ts'
 
 export const SERVICE_NAMES = ['ingress', 'sync', 'retry', 'relay', 'scheduler'] as const
 export type ServiceName = (typeof SERVICE_NAMES)[number]
 
-/** One process, as it told of itself. */
-export interface ProcessFacts {
-  readonly service: string
-  /** It was heard of lately. */
-  readonly isLive: boolean
-  readonly isReady: boolean
-  readonly seenAt: Micros
-  /** Dependency → what is wrong with it; without secrets. */
-  readonly problems: Readonly<Record<string, string>>
-  /** Of a sync: the partitions that it owns; null: it did not tell. */
-  readonly partitions: readonly Partition[] | null
-  /** Of a sync: where a record keeps what stands behind it waiting. */
-  readonly blocked: readonly (Partition & { readonly since: Micros | null; readonly problem: string })[]
-  /** Vendors that it leaves alone. */
-  readonly breakers: readonly { readonly vendor: VendorName; readonly until: Micros | null }[]
-}
-
-export interface Partition {
-  readonly topic: string
-  readonly partition: number
-}
-
 /** What is known of the installation. */
 export interface Installation {
   /** null: nothing is known of any, and nothing is said. */
-  readonly processes: readonly ProcessFacts[] | null
+  readonly processes: readonly ServiceInstance[] | null
   /** The gates that hold for all connections; absent: not asked. */
   readonly jobs?: GateDecision
   readonly webhook?: GateDecision
@@ -50,7 +30,7 @@ export type Part = 'postgres' | 'kafka' | 'registry' | 'gates'
 export interface Place {
   readonly vendor: VendorName
   /** That of its sync requests; null: not known. */
-  readonly partition: Partition | null
+  readonly partition: OwnedPartition | null
   /** When the oldest row of its outbox shard was written; null: none waits. */
   readonly outboxSince: Micros | null
   readonly now: Micros
@@ -107,7 +87,12 @@ export function causesOfPlace({ processes }: Installation, place: Place): readon
   return [...partitionCauses(live, place), ...breakerCauses(live, place), ...outboxCauses(place)]
 }
 
-function downCauses(processes: readonly ProcessFacts[]): readonly Cause[] {
+/** Both. */
+export function causesAround(installation: Installation, place: Place): readonly Cause[] {
+  return [...causesOfInstallation(installation), ...causesOfPlace(installation, place)]
+}
+
+function downCauses(processes: readonly ServiceInstance[]): readonly Cause[] {
   return SERVICE_NAMES.flatMap((name) => {
     const own = processes.filter(({ service }) => service === name)
     if (own.some(({ isLive }) => isLive)) return []
@@ -120,18 +105,29 @@ function downCauses(processes: readonly ProcessFacts[]): readonly Cause[] {
   })
 }
 
-/** A part that one process misses is told once, as the first process told it. */
-function problemCauses(processes: readonly ProcessFacts[]): readonly Cause[] {
-  const ill = processes.filter(({ isLive, isReady }) => isLive && !isReady)
+/**
+ * What a service lacks of which no process is ready. A part that several lack is told once, as the
+ * first of them told it.
+ */
+function problemCauses(processes: readonly ServiceInstance[]): readonly Cause[] {
   const found = new Map<string, Cause>()
-  for (const { service, problems } of ill) {
-    for (const [part, problem] of Object.entries(problems)) {
+  for (const service of SERVICE_NAMES) {
+    const live = processes.filter((one) => one.service === service && one.isLive)
+    if (live.some((one) => one.isReady || isStarting(one))) continue
+    for (const [part, problem] of Object.entries(live[0]?.problems ?? {})) {
       const key = part in AWAY ? part : service
-      if (found.has(key)) continue
-      found.set(key, part in AWAY ? awayCause(part, problem) : illCause(service, part, problem))
+      if (!found.has(key))
+        found.set(key, part in AWAY ? awayCause(part, problem) : illCause(service, part, problem))
     }
   }
   return [...found.values()]
+}
+
+/** Below the longest that a start may take; what takes longer stands still. */
+const START_MAX_MICROS = 60_000_000
+
+function isStarting({ startedAt, seenAt }: ServiceInstance): boolean {
+  return seenAt - startedAt < START_MAX_MICROS
 }
 
 function awayCause(part: string, problem: string): Cause {
@@ -140,7 +136,8 @@ function awayCause(part: string, problem: string): Cause {
 }
 
 function illCause(service: string, part: string, problem: string): Cause {
-  return causeOf('service_ill', { text: `The service ${service} cannot work. ${part}: ${sentence(problem)}` })
+  const text = `The service ${service} cannot work. ${part}: ${sentence(problem)}`
+  return causeOf(service === 'sync' ? 'sync_ill' : 'service_ill', { text })
 }
 
 function sentence(text: string): string {
@@ -154,36 +151,43 @@ function closedCauses(gate: GateDecision | undefined, code: CauseCode): readonly
   return [causeOf(code, { action })]
 }
 
-function partitionCauses(live: readonly ProcessFacts[], { partition }: Place): readonly Cause[] {
+function partitionCauses(live: readonly ServiceInstance[], { partition: here }: Place): readonly Cause[] {
   const syncs = live.filter(({ service }) => service === 'sync')
-  if (partition === null || syncs.length === 0) return []
-  const isHere = (one: Partition) => one.topic === partition.topic && one.partition === partition.partition
-  const name = `${partition.topic}/${partition.partition}`
-  const blocked = syncs.flatMap(({ blocked: records }) => records.filter(isHere))
-  const found = blocked.map(({ since, problem }) =>
-    causeOf('partition_blocked', {
-      text: `A record ahead in ${name} keeps its requests waiting: ${sentence(problem)}`,
-      since,
-    }),
-  )
-  const tells = syncs.filter(({ partitions }) => partitions !== null)
-  const isOwned = tells.length < syncs.length || tells.some(({ partitions }) => partitions?.some(isHere))
-  if (isOwned) return found
-  return [
-    ...found,
-    causeOf('partition_unowned', { text: `No sync process owns ${name}, where its requests wait.` }),
-  ]
+  if (here === null || syncs.length === 0) return []
+  const name = `${here.topic}/${here.partition}`
+  const found = syncs
+    .flatMap(({ facts }) => facts.blocked)
+    .filter(({ topic, partition }) => topic === here.topic && partition === here.partition)
+    .map(({ since, problem }) => {
+      const text = `A record ahead in ${name} keeps its requests waiting: ${sentence(problem)}`
+      return causeOf('partition_blocked', { text, since })
+    })
+  if (unownedPartitions(here.topic, syncs)?.includes(here.partition) !== true) return found
+  const text = `No sync process owns ${name}, where its requests wait.`
+  return [...found, causeOf('partition_unowned', { text })]
 }
 
-function breakerCauses(live: readonly ProcessFacts[], { vendor }: Place): readonly Cause[] {
-  const open = live.flatMap(({ breakers }) => breakers.filter((breaker) => breaker.vendor === vendor))
+function breakerCauses(live: readonly ServiceInstance[], { vendor }: Place): readonly Cause[] {
+  const open = live.flatMap(({ facts }) => facts.breakers.filter((breaker) => breaker.vendor === vendor))
   if (open.length === 0) return []
-  const ends = open.flatMap(({ until }) => until ?? [])
-  return [causeOf('vendor_left_alone', { until: ends.length === 0 ? null : Math.max(...ends) })]
+  return [causeOf('vendor_left_alone', { until: Math.max(...open.map(({ until }) => until)) })]
 }
 
 function outboxCauses({ outboxSince, now }: Place): readonly Cause[] {
   if (outboxSince === null || outboxSince >= now - OUTBOX_AGE_MAX_S * 1_000_000) return []
   const text = `Its changes are stored, and wait to be published since ${isoOf(outboxSince)}.`
   return [causeOf('outbox_behind', { text, since: outboxSince })]
+}
+
+/**
+ * The partition of a connection's sync requests; null while no process knows how many there are.
+ * @param topic where its vendor's requests go.
+ */
+export function partitionOfRequests(
+  { processes }: Installation,
+  topic: string,
+  connection: ConnectionId,
+): OwnedPartition | null {
+  const count = Math.max(0, ...(processes ?? []).map(({ facts }) => facts.partitionCounts[topic] ?? 0))
+  return count === 0 ? null : { topic, partition: partitionOf(connection, count) }
 }

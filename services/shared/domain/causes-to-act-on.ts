@@ -5,7 +5,7 @@ import type { StateName } from './connection-facts.ts'
 
 const STANDS = 'Nothing happens until then; its events are kept and grow stale.'
 
-function down(effect: Effect, state: StateName, service: string): CauseEntry {
+function down(effect: Effect, state: StateName | null, service: string): CauseEntry {
   return of(
     ['operator', effect, state, 'stays'],
     [
@@ -97,10 +97,10 @@ export const CAUSES_TO_ACT_ON = {
   provider_not_allowed: closed('The provider is not on CALENDAR_ALLOWLIST_PROVIDER_IDS.'),
   connection_not_allowed: closed('The connection is not on CALENDAR_ALLOWLIST_CONNECTION_IDS.'),
   capped_by_environment: closed('A variable of the services keeps a gate closed, whatever its toggle says.'),
-  service_ill: of(
+  sync_ill: of(
     ['operator', 'stops', 'unknown', 'heals'],
     [
-      'A service is alive and says that it cannot work.',
+      'The service sync is alive and says that it cannot work.',
       `It continues automatically when it can. ${CATCHES_UP}`,
       'An operator looks at its log (calstream doctor).',
     ],
@@ -108,7 +108,15 @@ export const CAUSES_TO_ACT_ON = {
   relay_down: down('delays', 'catching_up', 'relay'),
   scheduler_down: down('delays', 'catching_up', 'scheduler'),
   ingress_down: down('delays', 'catching_up', 'ingress'),
-  retry_down: down('delays', 'catching_up', 'retry'),
+  retry_down: down('warns', null, 'retry'),
+  service_ill: of(
+    ['operator', 'delays', 'catching_up', 'heals'],
+    [
+      'Another service is alive and says that it cannot work.',
+      `It continues automatically when it can. ${CATCHES_UP}`,
+      'An operator looks at its log (calstream doctor).',
+    ],
+  ),
   webhooks_switched_off: of(
     ['operator', 'delays', null, 'stays'],
     [

@@ -42,15 +42,18 @@ const OF_THE_INSIDE: ReadonlySet<CauseCode> = new Set([
   'kafka_away',
   'registry_away',
   'service_ill',
+  'sync_ill',
   'partition_blocked',
   'partition_unowned',
 ])
 
 /** The same in the general words of the list where a cause tells of the inside. */
 export function withoutInside(why: Why): Why {
-  const causes = why.causes.map((cause) => {
-    const { code, since, until } = cause
-    return OF_THE_INSIDE.has(code) ? causeOf(code, { since, until }) : cause
-  })
-  return { ...why, causes }
+  return { ...why, causes: why.causes.map(inGeneralWords) }
+}
+
+/** A cause that tells of the inside, in the words of the list; another as it is. */
+export function inGeneralWords(cause: Cause): Cause {
+  const { code, since, until } = cause
+  return OF_THE_INSIDE.has(code) ? causeOf(code, { since, until }) : cause
 }

@@ -6,7 +6,7 @@ import { causesOfCalendar, type CalendarWhyFacts } from './causes-of-calendar.ts
 import { causesOfConnection } from './causes-of-connection.ts'
 import {
   causesOfInstallation,
-  causesOfPlace,
+  causesAround,
   type Installation,
   type Place,
 } from './causes-of-installation.ts'
@@ -69,10 +69,7 @@ export function whyOfCalendar(facts: WhyFacts, id: CalendarId): Why | null {
 function causesForAll({ connection, gate, installation, place }: WhyFacts): readonly Cause[] {
   const own = causesOfConnection(connection, gate)
   if (connection.status !== 'active') return [...own, ...reconnectCauses(connection, installation)]
-  const around = [
-    ...causesOfInstallation(installation),
-    ...(place === null ? [] : causesOfPlace(installation, place)),
-  ]
+  const around = place === null ? causesOfInstallation(installation) : causesAround(installation, place)
   const codes = new Set<string>(own.map(({ code }) => code))
   return [...own, ...around.filter(({ code }) => !codes.has(code))]
 }

@@ -2,11 +2,16 @@
 import type { Installation } from '#shared/domain/causes-of-installation.ts'
 import type { Gates } from '#shared/domain/gates.ts'
 import type { Queryable } from './database.ts'
+import { readServiceInstances } from './service-instances.ts'
 
-/** The gates that hold for everybody, and the processes that tell of themselves. */
+/**
+ * The processes that tell of themselves, and the gates that hold for everybody.
+ * Throws Failure `store/*`.
+ */
 export async function readInstallation(
-  _db: Queryable,
+  db: Queryable,
   gates: Pick<Gates, 'jobs' | 'webhook' | 'oauth'>,
 ): Promise<Installation> {
-  return { processes: null, jobs: gates.jobs(), webhook: gates.webhook(), oauth: gates.oauth() }
+  const processes = await readServiceInstances(db)
+  return { processes, jobs: gates.jobs(), webhook: gates.webhook(), oauth: gates.oauth() }
 }

@@ -1,6 +1,7 @@
 // What is known of one connection, for `why`. Reads only. Invariant: one statement whose cost does
 // not grow with the fleet, the outbox or the events; every list in it is bounded.
-import type { Place } from '#shared/domain/causes-of-installation.ts'
+import { REQUESTED_TOPIC } from '#schemas/topics.ts'
+import { partitionOfRequests, type Installation, type Place } from '#shared/domain/causes-of-installation.ts'
 import type { CalendarWhyFacts } from '#shared/domain/causes-of-calendar.ts'
 import { isUuid, shardOf, type ConnectionId, type Micros, type ProviderId } from '#shared/domain/ids.ts'
 import type { Queryable } from './database.ts'
@@ -85,6 +86,11 @@ export async function findConnections(
 }
 
 /** Where it stands in the installation. */
-export function placeOf({ connection, outboxSince }: WhyRows): Place {
-  return { vendor: connection.vendor, partition: null, outboxSince, now: connection.now }
+export function placeOf(
+  { connection, outboxSince }: { readonly connection: ConnectionState; readonly outboxSince: Micros | null },
+  installation: Installation,
+): Place {
+  const { id, vendor, now } = connection
+  const partition = partitionOfRequests(installation, REQUESTED_TOPIC[vendor], id)
+  return { vendor, partition, outboxSince, now }
 }

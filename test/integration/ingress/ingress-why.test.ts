@@ -61,4 +61,61 @@ describe('one connection', () => {
       'no_push',
     ])
   })
+
+  test('of which a service stands still is told so: an operator with the details, its app without the inside', async () => {
+    const provider = randomUUID()
+    const { connection } = await holdCalendar(look, { provider })
+    const route = `${CONNECTIONS}/${connection}`
+    const set = (change: string, service: string) =>
+      look(`update service_instances set ${change} where service = $1`, [service])
+    const asOperator = async () => {
+      const answer = await world.api('GET', route, { claims: { scope: 'operator' } })
+      return (await answer.json()) as { state: string; why: { causes: { code: string; text: string }[] } }
+    }
+    try {
+      await set(`seen_at = clock_timestamp() - interval '1 minute'`, 'relay')
+      await set(`ready = false, problems = '{"kafka": "no answer of broker.inside:9093"}'`, 'sync')
+      const { state, why } = await asOperator()
+      expect(state).toBe('unknown')
+      expect(why.causes.map(({ code }) => code)).toEqual(['kafka_away', 'relay_down'])
+      expect(why.causes[0]?.text).toContain('broker.inside:9093')
+      const { body } = await get(provider, route)
+      expect(body).toMatchObject({
+        state: 'unknown',
+        summary: 'Kafka does not answer.',
+        why: {
+          is_up_to_date: false,
+          causes: [{ code: 'kafka_away', text: 'Kafka does not answer.' }, { code: 'relay_down' }],
+        },
+      })
+      expect(JSON.stringify(body)).not.toContain('inside')
+      const { body: list } = await get(provider, `${CONNECTIONS}?state=unknown`)
+      expect(list['connections']).toMatchObject([{ id: connection, state: 'unknown' }])
+    } finally {
+      await set(`seen_at = clock_timestamp() + interval '1 day', ready = true, problems = '{}'`, 'relay')
+      await set(`ready = true, problems = '{}'`, 'sync')
+    }
+    expect(await asOperator()).toMatchObject({ state: 'in_sync', why: { is_up_to_date: true, causes: [] } })
+  })
+
+  test('whose changes wait to be published is told so, of its own part of the outbox alone', async () => {
+    const provider = randomUUID()
+    const { connection } = await holdCalendar(look, { provider })
+    const shard = Number.parseInt(connection.slice(-2), 16) % 16
+    const wait = (at: number) =>
+      look(
+        `insert into outbox (shard, topic, key, headers, created_at)
+         values ($1, 'calendar.event.changed.v1', $2, '{}', calstream_now() - interval '1 minute')`,
+        [at, randomUUID()],
+      )
+    const causes = async () => {
+      const { body } = await get(provider, `${CONNECTIONS}/${connection}`)
+      return (body['why'] as { causes: { code: string; since: string | null }[] }).causes
+    }
+    await wait((shard + 1) % 16)
+    expect(await causes()).toEqual([])
+    await wait(shard)
+    expect(await causes()).toMatchObject([{ code: 'outbox_behind', since: expect.any(String) as string }])
+    await look('delete from outbox')
+  })
 })

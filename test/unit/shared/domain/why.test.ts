@@ -5,19 +5,16 @@ import { randomUUID } from 'node:crypto'
 import { describe, expect, test } from 'vitest'
 import { isHarmless } from '#shared/domain/cause.ts'
 import { CAUSE_CODES, entryOf, type CauseCode } from '#shared/domain/causes.ts'
-import {
-  SERVICE_NAMES,
-  type Installation,
-  type Place,
-  type ProcessFacts,
-} from '#shared/domain/causes-of-installation.ts'
+import { SERVICE_NAMES, type Installation, type Place } from '#shared/domain/causes-of-installation.ts'
 import type { CalendarWhyFacts } from '#shared/domain/causes-of-calendar.ts'
 import { STALE_AFTER_MS, type ConnectionFacts } from '#shared/domain/connection-facts.ts'
 import { connectionWords } from '#shared/domain/connection-words.ts'
 import { cappedBy, closedBy, type GateDecision } from '#shared/domain/gates.ts'
 import { calendarId } from '#shared/domain/ids.ts'
 import { whyOfCalendar, whyOfConnection, type Why, type WhyFacts } from '#shared/domain/why.ts'
+import { NO_FACTS, type InstanceFacts, type ServiceInstance } from '#shared/domain/service-instances.ts'
 import { whyPage } from '#shared/domain/why-page.ts'
+import { openApi } from '../../../support/openapi.ts'
 
 const NOW = Date.parse('2026-05-04T12:00:00Z') * 1000
 const MINUTE = 60_000_000
@@ -51,25 +48,28 @@ const CALENDAR: CalendarWhyFacts = {
 }
 const PLACE: Place = { vendor: 'google', partition: HERE, outboxSince: null, now: NOW }
 
-function processOf(service: string, change: Partial<ProcessFacts> = {}): ProcessFacts {
-  const partitions = service === 'sync' ? [HERE] : null
+type Told = Partial<Omit<ServiceInstance, 'facts'>> & { readonly facts?: Partial<InstanceFacts> }
+
+function processOf(service: string, { facts, ...change }: Told = {}): ServiceInstance {
+  const own = service === 'sync' ? { partitions: [HERE], partitionCounts: { [HERE.topic]: 4 } } : {}
   return {
+    instance: randomUUID(),
     service,
+    version: '1.0.0',
+    host: 'here',
+    pid: 1,
+    startedAt: NOW - 100 * MINUTE,
     isLive: true,
     isReady: true,
     seenAt: NOW,
     problems: {},
-    partitions,
-    blocked: [],
-    breakers: [],
     ...change,
+    facts: { ...NO_FACTS, ...own, ...facts },
   }
 }
 
 /** All services live, but for what is changed of them; a null takes a service away. */
-function running(
-  change: Readonly<Record<string, Partial<ProcessFacts> | null>> = {},
-): readonly ProcessFacts[] {
+function running(change: Readonly<Record<string, Told | null>> = {}): readonly ServiceInstance[] {
   return SERVICE_NAMES.flatMap((name) => (change[name] === null ? [] : [processOf(name, change[name] ?? {})]))
 }
 
@@ -130,12 +130,14 @@ const CASES: Readonly<Record<CauseCode, Change>> = {
   gates_unknown: { gate: UNKNOWN },
   sync_down: { installation: { processes: running({ sync: lost }) } },
   partition_unowned: {
-    installation: { processes: running({ sync: { partitions: [{ ...HERE, partition: 4 }] } }) },
+    installation: { processes: running({ sync: { facts: { partitions: [{ ...HERE, partition: 2 }] } } }) },
   },
   partition_blocked: {
     installation: {
       processes: running({
-        sync: { blocked: [{ ...HERE, since: NOW - MINUTE, problem: 'it cannot be read' }] },
+        sync: {
+          facts: { blocked: [{ ...HERE, offset: '7', since: NOW - MINUTE, problem: 'it cannot be read' }] },
+        },
       }),
     },
   },
@@ -143,9 +145,14 @@ const CASES: Readonly<Record<CauseCode, Change>> = {
   provider_not_allowed: { gate: closedBy('CALENDAR_ALLOWLIST_PROVIDER_IDS') },
   connection_not_allowed: { gate: closedBy('CALENDAR_ALLOWLIST_CONNECTION_IDS') },
   capped_by_environment: { gate: cappedBy('CALENDAR_SYNC_ENABLED') },
-  service_ill: {
+  sync_ill: {
     installation: {
       processes: running({ sync: { isReady: false, problems: { work: 'its consumer stands still' } } }),
+    },
+  },
+  service_ill: {
+    installation: {
+      processes: running({ ingress: { isReady: false, problems: { tables: 'one is missing' } } }),
     },
   },
   relay_down: { installation: { processes: running({ relay: null }) } },
@@ -168,7 +175,11 @@ const CASES: Readonly<Record<CauseCode, Change>> = {
   outbox_behind: { place: { outboxSince: NOW - MINUTE } },
   calendar_not_listed: { calendar: { missingSince: NOW - MINUTE } },
   vendor_left_alone: {
-    installation: { processes: running({ sync: { breakers: [{ vendor: 'google', until: NOW + MINUTE }] } }) },
+    installation: {
+      processes: running({
+        sync: { facts: { breakers: [{ vendor: 'google', part: 'api', until: NOW + MINUTE }] } },
+      }),
+    },
   },
   throttled: { connection: failed('vendor/throttled') },
   backing_off: { connection: failed('vendor/unavailable') },
@@ -200,6 +211,11 @@ describe('the list of causes', () => {
     const page = readFileSync(new URL('../../../../docs/why.md', import.meta.url), 'utf8')
     expect(page).toBe(whyPage())
     for (const code of CAUSE_CODES) expect(page).toContain(`| \`${code}\` |`)
+  })
+
+  test('is the one of the interface', () => {
+    const { Cause: schema } = openApi.components['schemas'] ?? {}
+    expect(schema).toMatchObject({ properties: { code: { enum: CAUSE_CODES } } })
   })
 
   test('ranks what a person can act on before the rest, and what only warns of no delay last', () => {
@@ -284,9 +300,20 @@ describe('a connection', () => {
     expect(why.causes[0]?.text).toContain('no broker answers.')
   })
 
-  test('is served by one process of several that is alive', () => {
-    const processes = [...running(), processOf('sync', lost), processOf('relay', lost)]
+  test('is served by one process of several that is ready, and does not hear of one that starts', () => {
+    const ill = { isReady: false, problems: { kafka: 'no broker answers' } }
+    const starting = {
+      isReady: false,
+      problems: { start: 'it is still starting' },
+      startedAt: NOW - MINUTE + 1,
+    }
+    const others = [processOf('sync', lost), processOf('relay', lost), processOf('sync', ill)]
+    const processes = [...running({ scheduler: starting }), ...others]
     expect(whyOfConnection(factsOf({ installation: { processes } })).causes).toEqual([])
+    const tooLong = running({ scheduler: { ...starting, startedAt: NOW - MINUTE } })
+    expect(codesOf(whyOfConnection(factsOf({ installation: { processes: tooLong } })))).toEqual([
+      'service_ill',
+    ])
   })
 })
 
