@@ -11,6 +11,7 @@ import { endConnection } from '#shared/store/disconnect.ts'
 import { unpark } from '#shared/store/refusals.ts'
 import { countMatches } from '#shared/store/repair-matches.ts'
 import { abortRepair, readRepairs, startRepair, type Repair } from '#shared/store/repairs.ts'
+import { measured } from '../../support/measured.ts'
 import { openSession } from '../../support/outbox.ts'
 import { OPEN, openRepairWorld, type RepairWorld } from '../../support/repair-world.ts'
 
@@ -216,11 +217,27 @@ describe('the work', () => {
 
   test('of two schedulers at once is done once', async () => {
     await w.many(600)
-    const repair = await w.ask('pause', { all: true })
+    const repair = await w.ask('sync_now', { all: true })
     await Promise.all([1, 2, 3].map(() => w.work()))
     expect(await w.workOff(repair)).toMatchObject({ done: 600 })
     const lines = await w.outbox()
     expect([lines.length, new Set(lines).size]).toEqual([600, 600])
+  })
+
+  test('on 10 000 is many short transactions', async () => {
+    await w.many(10_000)
+    const began = performance.now()
+    const counted = await countMatches(w.deps.db, 'pause', { all: true }, OPEN)
+    const countMs = Math.round(performance.now() - began)
+    expect(await w.workOff(await w.ask('pause', { all: true }))).toMatchObject({
+      total: counted,
+      done: 10_000,
+    })
+    measured(`10 000 counted in ${countMs} ms, and paused in ${Math.round(performance.now() - began)} ms`)
+    const [outbox] = await w.rowsOf<{ rows: number; transactions: number }>(
+      'select count(*)::int as rows, count(distinct xmin::text)::int as transactions from outbox',
+    )
+    expect(outbox).toEqual({ rows: 10_000, transactions: 100 })
   })
 
   test('does not wait for the others behind one that a unit holds, and comes to it', async () => {

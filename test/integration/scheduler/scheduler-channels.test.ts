@@ -301,13 +301,16 @@ describe('channels', () => {
     expect(await world.channels()).toEqual([])
   })
 
-  test('of a connection whose person has to come back run out, and none is opened', async () => {
+  test.each([
+    ['of a connection whose person has to come back', 'needs_reauth'],
+    ['of a paused connection', 'disabled'],
+  ])('%s run out, and none is opened', async (_whose, status) => {
     const [world, vendor] = await open('channels parked')
     await using _world = world
     const [id] = await world.connect({})
     await world.addCalendars(id!, 'a')
     await maintain(world)
-    await world.db.query(`update external_calendar_connections set status = 'needs_reauth'`)
+    await world.db.query('update external_calendar_connections set status = $1', [status])
     await world.advance(6.5 * DAY)
     expect(await maintain(world)).toBe(0)
     expect(await world.channels()).toEqual(['a open'])
