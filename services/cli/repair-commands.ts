@@ -90,7 +90,12 @@ function addKind(repair: Command, kind: RepairKind, what: string): Command {
     .option('--by <name>', 'who asks, for the audit; your user name if left out')
     .addHelpText('after', HELP)
   if (kind !== 'replay_dead_letters')
-    return command.option('--state <state>', 'only those that are so: retrying, late, needs_reauth …')
+    return command
+      .option('--state <state>', 'only those that are so: retrying, late, needs_reauth …')
+      .option(
+        '--cause <code>',
+        'only those with this cause of `calstream why`: backing_off, held_mass_delete …',
+      )
   return command
     .option('--code <code>', 'only those that were given up with this failure code')
     .option(

@@ -29,6 +29,7 @@ export interface RepairOptions {
   readonly provider?: string
   readonly vendor?: string
   readonly state?: string
+  readonly cause?: string
   /** An instant with its offset, or how long ago: 30m, 6h, 2d. */
   readonly since?: string
   readonly code?: string
@@ -61,7 +62,8 @@ export async function repair(
   if (problem !== null) throw new UserError(`${problem} (calstream repair --help)`)
   const ratePerS = rateOf(kind, options.rate)
   // The gates are asked only where they decide: a pause must work without the flag server.
-  const admission = filter.state === undefined ? ANYBODY : admissionOf(await readToggles(env))
+  const admission =
+    filter.state === undefined && filter.cause === undefined ? ANYBODY : admissionOf(await readToggles(env))
   await using database = openDatabaseOf(env, cliLogger())
   if (options.dryRun === true) {
     const matches = await countMatches(database, kind, filter, admission)
@@ -194,13 +196,14 @@ function namedId(id: string): string {
 }
 
 function filterOf({ all, anyway, since, ...named }: RepairOptions): RepairFilter {
-  const { connection, provider, vendor, state, code } = named
+  const { connection, provider, vendor, state, cause, code } = named
   return {
     ...(all === true ? { all } : {}),
     ...(connection === undefined ? {} : { connection: connection.toLowerCase() }),
     ...(provider === undefined ? {} : { provider: provider.toLowerCase() }),
     ...(vendor === undefined ? {} : { vendor }),
     ...(state === undefined ? {} : { state }),
+    ...(cause === undefined ? {} : { cause }),
     ...(code === undefined ? {} : { code }),
     ...(since === undefined ? {} : { since: sinceOf(since, Date.now()) }),
     ...(anyway === true ? { anyway } : {}),

@@ -1,5 +1,6 @@
 // What an operator may do to many connections at once, and to which. Pure. Invariant: a filter that
 // narrows nothing is refused; who means every one says so.
+import { CAUSE_CODES, type CauseCode } from './causes.ts'
 import { CONNECTION_STATES } from './connection-facts.ts'
 import { isUuid, type Micros } from './ids.ts'
 
@@ -24,6 +25,8 @@ export interface RepairFilter {
   readonly vendor?: string
   /** How the connection is, in the words of `connections list`. */
   readonly state?: string
+  /** A cause of `calstream why` that it has, alone or among others. */
+  readonly cause?: string
   /**
    * Of connections: their trouble began then or later. Of dead letters: they were given up then or
    * later. Database clock.
@@ -54,21 +57,30 @@ export const RATE_MAX = 1000
 /** Gates decide these, and what a closed gate keeps out cannot be mended from here. */
 const OF_GATES: readonly string[] = ['paused', 'unknown']
 
-const NARROWS = ['connection', 'provider', 'vendor', 'state', 'since', 'code'] as const
+/** Causes that gates decide. */
+const CAUSES_OF_GATES: readonly CauseCode[] = [
+  'capped_by_environment',
+  'gates_unknown',
+  'sync_switched_off',
+  'provider_not_allowed',
+  'connection_not_allowed',
+]
+
+const NARROWS = ['connection', 'provider', 'vendor', 'state', 'cause', 'since', 'code'] as const
 const OF_LETTERS = ['code', 'anyway'] as const
 
 /** Why a filter makes no sense for this kind, as a sentence that says what to do; null: it does. */
 export function filterProblem(kind: RepairKind, filter: RepairFilter): string | null {
   const named = NARROWS.filter((name) => filter[name] !== undefined)
   if (named.length === 0 && filter.all !== true)
-    return 'Say which: a connection, a provider, a vendor, a state or since when; or that all are meant.'
+    return 'Say which: a connection, a provider, a vendor, a state, a cause or since when; or that all are meant.'
   if (named.length > 0 && filter.all === true)
     return `All are meant, or those of one ${named[0]}: leave one of the two out.`
   return memberProblem(kind, filter)
 }
 
 function memberProblem(kind: RepairKind, filter: RepairFilter): string | null {
-  const { connection, provider, vendor, state } = filter
+  const { connection, provider, vendor, state, cause } = filter
   if (connection !== undefined && !isUuid(connection))
     return `A connection is named by its uuid, not "${connection}".`
   if (provider !== undefined && !isUuid(provider))
@@ -77,9 +89,20 @@ function memberProblem(kind: RepairKind, filter: RepairFilter): string | null {
     return `The vendor is google or microsoft, not "${vendor}".`
   const ofLetters = OF_LETTERS.find((name) => filter[name] !== undefined)
   if (kind === 'replay_dead_letters')
-    return state === undefined ? null : 'A dead letter has no state: leave the state out.'
+    return state === undefined && cause === undefined
+      ? null
+      : 'A dead letter has no state and no cause: leave them out.'
   if (ofLetters !== undefined) return `A connection has no "${ofLetters}": it is of dead letters alone.`
-  return state === undefined ? null : stateProblem(state)
+  return (
+    (state === undefined ? null : stateProblem(state)) ?? (cause === undefined ? null : causeProblem(cause))
+  )
+}
+
+function causeProblem(cause: string): string | null {
+  if (CAUSES_OF_GATES.some((code) => code === cause))
+    return `A repair cannot mend what gates decide ("${cause}"): calstream gates list says which is closed.`
+  if (CAUSE_CODES.some((code) => code === cause)) return null
+  return `There is no cause "${cause}". calstream status counts connections by their causes.`
 }
 
 function stateProblem(state: string): string | null {

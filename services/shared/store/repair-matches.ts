@@ -3,8 +3,16 @@
 // list of ids is kept and 100 000 rows are no long statement.
 import { SYNC_REQUEST_TOPICS } from '#schemas/topics.ts'
 import { STALE_AFTER_MS, type ConnectionStatus } from '#shared/domain/connection-facts.ts'
-import type { ConnectionId, ProviderId, VendorName } from '#shared/domain/ids.ts'
+import type { CauseCode } from '#shared/domain/causes.ts'
+import {
+  connectionId,
+  providerId,
+  type ConnectionId,
+  type ProviderId,
+  type VendorName,
+} from '#shared/domain/ids.ts'
 import type { RepairFilter, RepairKind } from '#shared/domain/repair.ts'
+import { listByCause } from './cause-counts.ts'
 import type { Queryable } from './database.ts'
 import { COUNTED_TO, JUDGED, type Admission } from './status.ts'
 
@@ -19,8 +27,9 @@ export interface RepairMatch {
 const EVERYBODY: Admission = { sync: 'on', providers: null, connections: null }
 
 /**
- * $5 kind, $6 after this id, $7 connection, $8 provider, $9 vendor, $10 state, $11 since. What
- * does not fit the kind is not meant: a parked connection is not synced, an active one not resumed.
+ * $5 kind, $6 after this id, $7 connection, $8 provider, $9 vendor, $10 state, $11 since, $12 only
+ * of these ids. What does not fit the kind is not meant: a parked connection is not synced, an
+ * active one not resumed.
  */
 const MATCHES = `with ${JUDGED},
   matches as (
@@ -28,7 +37,7 @@ const MATCHES = `with ${JUDGED},
       from judged j join external_calendar_connections c on c.id = j.id
      where ($6::uuid is null or j.id > $6) and ($7::uuid is null or j.id = $7)
        and ($8::uuid is null or j.provider_id = $8) and ($9::text is null or j.vendor = $9)
-       and ($10::text is null or j.state = $10)
+       and ($10::text is null or j.state = $10) and ($12::uuid[] is null or j.id = any($12))
        and ($11::bigint is null or from_micros($11) <= coalesce(c.paused_at, c.parked_at, c.failing_since,
              (select min(k.failing_since) from external_calendars k
                where k.connection_id = c.id and k.selected and k.read_needed and k.failures > 0)))
@@ -41,11 +50,11 @@ const MATCHES = `with ${JUDGED},
 function parametersOf(
   kind: RepairKind,
   { connection, provider, vendor, state, since }: RepairFilter,
-  { admission, after }: { readonly admission: Admission; readonly after: string | null },
+  { admission, after, ids }: { admission: Admission; after: string | null; ids: readonly string[] | null },
 ): readonly unknown[] {
   const { sync, providers, connections } = admission
   const named = [connection ?? null, provider ?? null, vendor ?? null, state ?? null, since ?? null]
-  return [sync, providers, connections, STALE_AFTER_MS, kind, after, ...named]
+  return [sync, providers, connections, STALE_AFTER_MS, kind, after, ...named, ids]
 }
 
 /**
@@ -59,28 +68,60 @@ export async function countMatches(
   admission: Admission,
 ): Promise<number> {
   if (kind === 'replay_dead_letters') return countLetters(db, filter)
-  const { rows } = await db.query<{ matches: number }>(
-    `${MATCHES} select count(*)::int as matches from (select from matches limit $12) counted`,
-    [...parametersOf(kind, filter, { admission, after: null }), COUNTED_TO],
-  )
-  return rows[0]?.matches ?? 0
+  const count = async (ids: readonly string[] | null) => {
+    const { rows } = await db.query<{ matches: number }>(
+      `${MATCHES} select count(*)::int as matches from (select from matches limit $13) counted`,
+      [...parametersOf(kind, filter, { admission, after: null, ids }), COUNTED_TO],
+    )
+    return rows[0]?.matches ?? 0
+  }
+  if (filter.cause === undefined) return count(null)
+  return count(await idsOfCause(db, { admission, after: null, limit: COUNTED_TO }, filter))
+}
+
+/** By id, the first that have the cause of the filter. */
+async function idsOfCause(
+  db: Queryable,
+  page: { readonly admission: Admission; readonly after: string | null; readonly limit: number },
+  { cause, vendor, provider }: RepairFilter,
+): Promise<readonly ConnectionId[]> {
+  const found = await listByCause(db, page.admission, {
+    cause: cause as CauseCode,
+    vendor: (vendor ?? null) as VendorName | null,
+    provider: provider === undefined ? null : providerId(provider),
+    sinceBefore: null,
+    after: page.after === null ? null : connectionId(page.after),
+    limit: page.limit,
+  })
+  return found.map(({ id }) => id)
+}
+
+export interface MatchPage {
+  readonly matches: readonly RepairMatch[]
+  /** Where the next page begins once all of these are done. */
+  readonly reached: string | null
+  readonly isLast: boolean
 }
 
 /**
- * The next `limit` connections of a repair, by id from after `after`. A state is judged as if every
- * gate were open: the caller leaves out whom a gate keeps out. Throws Failure `store/*`.
+ * The next connections of a repair, at most `limit`, by id from after `after`. A state and a cause
+ * are judged as if every gate were open: the caller leaves out whom a gate keeps out. Throws
+ * Failure `store/*`.
  */
 export async function nextMatches(
   db: Queryable,
   { kind, filter }: { readonly kind: RepairKind; readonly filter: RepairFilter },
   after: string | null,
   limit: number,
-): Promise<readonly RepairMatch[]> {
+): Promise<MatchPage> {
+  const page = { admission: EVERYBODY, after, limit }
+  const ids = filter.cause === undefined ? null : await idsOfCause(db, page, filter)
   const { rows } = await db.query<RepairMatch>(
-    `${MATCHES} select id as "connectionId", provider_id as "providerId", vendor, status from matches order by id limit $12`,
-    [...parametersOf(kind, filter, { admission: EVERYBODY, after }), limit],
+    `${MATCHES} select id as "connectionId", provider_id as "providerId", vendor, status from matches order by id limit $13`,
+    [...parametersOf(kind, filter, { admission: EVERYBODY, after, ids }), limit],
   )
-  return rows
+  const reached = ids === null ? rows.at(-1)?.connectionId : ids.at(-1)
+  return { matches: rows, reached: reached ?? null, isLast: (ids ?? rows).length < limit }
 }
 
 export interface LetterMatch {

@@ -179,6 +179,26 @@ describe('a filter', () => {
     })
   })
 
+  test('by a cause picks those that have it, page by page, and what is counted before is done', async () => {
+    const provider = randomUUID()
+    const failing = { last_error: `'{"code": "vendor/timeout"}'`, last_synced_at: 'calstream_now()' }
+    const ids = await w.many(250, failing)
+    await w.many(3, { ...failing, provider_id: `'${provider}'` })
+    await w.many(4, { last_synced_at: 'calstream_now()' })
+    await w.many(2, { status: `'needs_reauth'`, parked_at: 'calstream_now()' })
+    const count = (kind: RepairKind, filter: RepairFilter) => countMatches(w.deps.db, kind, filter, OPEN)
+    expect(await count('sync_now', { cause: 'backing_off' })).toBe(253)
+    expect(await count('sync_now', { cause: 'backing_off', provider })).toBe(3)
+    expect(await count('sync_now', { cause: 'grant_revoked' })).toBe(0)
+    expect(await count('probe', { cause: 'grant_revoked' })).toBe(2)
+    expect(await count('pause', { cause: 'grant_revoked', provider })).toBe(0)
+    const done = await w.workOff(await w.ask('full_read', { cause: 'backing_off' }, 20))
+    expect(done).toMatchObject({ total: 253, done: 253, state: 'done' })
+    const rung = await w.outbox()
+    expect([rung.length, new Set(rung).size]).toEqual([253, 253])
+    expect(rung).toContain(`${TOPICS.requestedGoogle} ${ids[0]}`)
+  })
+
   test('by a state leaves out whom a gate keeps out', async () => {
     await w.many(3, { last_error: `'{}'` })
     const repair = await w.ask('sync_now', { state: 'retrying' })

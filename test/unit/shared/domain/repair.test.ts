@@ -30,6 +30,9 @@ describe('a filter', () => {
     [{ state: 'sad' }, /The state is one of .*retrying/],
     [{ state: 'paused' }, /what gates decide/],
     [{ state: 'unknown' }, /what gates decide/],
+    [{ cause: 'bad_luck' }, /There is no cause "bad_luck"/],
+    [{ cause: 'connection_not_allowed' }, /what gates decide/],
+    [{ cause: 'gates_unknown' }, /what gates decide/],
     [{ code: 'message/unreadable' }, /of dead letters alone/],
     [{ vendor: 'google', anyway: true }, /of dead letters alone/],
   ])('%j is refused, and it is said why', (filter, says) => {
@@ -40,13 +43,16 @@ describe('a filter', () => {
     { connection: ID },
     { provider: ID, vendor: 'microsoft', state: 'retrying', since: 1 },
     { since: 0 },
+    { cause: 'held_mass_delete' },
   ])('%j is taken (control)', (filter) => {
     expect(filterProblem('sync_now', filter)).toBeNull()
   })
 
   test('of dead letters has codes, and no state', () => {
     expect(filterProblem('replay_dead_letters', { code: 'sync/gave-up' })).toBeNull()
-    expect(filterProblem('replay_dead_letters', { vendor: 'google', state: 'late' })).toMatch(/no state/)
+    expect(filterProblem('replay_dead_letters', { vendor: 'google', state: 'late' })).toMatch(
+      /no state and no cause/,
+    )
   })
 })
 
