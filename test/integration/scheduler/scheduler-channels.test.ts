@@ -301,10 +301,8 @@ describe('channels', () => {
     expect(await world.channels()).toEqual([])
   })
 
-  test.each([
-    ['of a connection whose person has to come back', 'needs_reauth'],
-    ['of a paused connection', 'disabled'],
-  ])('%s run out, and none is opened', async (_whose, status) => {
+  // Its person has to come back, or an operator has paused it.
+  test.each(['needs_reauth', 'disabled'])('of a %s connection run out, none is opened', async (status) => {
     const [world, vendor] = await open('channels parked')
     await using _world = world
     const [id] = await world.connect({})
