@@ -34,8 +34,15 @@ const NO_UNIT_S = 20 * MINUTE
 const AGE_MAX_S = 2 * MINUTE
 /** The backlog is counted to this. */
 const ROWS_MAX = 100_000
+/** A connection in sync is looked at each 12 min at the latest. */
+const STALE_S = 30 * MINUTE
+/** Notifications may come late, and a lost one or two are no silence. */
+const SILENCE_S = 15 * MINUTE
 
 const failing = `(${connections('backing_off')} > 2) / ${connections('active')} > 0.05`
+
+const stale = (pace: Pace): string =>
+  `max by (vendor) (calendar_sync_oldest_synced_seconds) > ${pace.age(STALE_S)}`
 
 const PARTS: readonly Symptom[] = [
   {
@@ -113,6 +120,14 @@ const WORK: readonly Symptom[] = [
       ].join('\n'),
     summary: 'Not one unit of {{ $labels.vendor }} has ended well for 20 min',
     description: 'The gates are open and {{ $value }} connections are active, yet none is read.',
+  },
+  {
+    name: 'CalstreamRequestsWait',
+    severity: 'critical',
+    holdsS: MINUTE,
+    expr: (pace) => `max by (vendor) (calendar_sync_ring_oldest_seconds) > ${pace.age(AGE_MAX_S)}`,
+    summary: 'Sync requests of {{ $labels.vendor }} wait and are not done',
+    description: 'The oldest waits for {{ $value | humanizeDuration }}. Its calendar is that late.',
   },
   {
     name: 'CalstreamOutboxWaits',
@@ -196,21 +211,36 @@ const VENDORS: readonly Symptom[] = [
     description: 'These accounts are not up to date, while the fleet is well.',
   },
   {
-    name: 'CalstreamConnectionsFailHeldBack',
+    name: 'CalstreamConnectionStale',
+    severity: 'warning',
+    holdsS: 5 * MINUTE,
+    expr: (pace) => `${stale(pace)}\n${isIll(pace)}`,
+    summary: 'An account of {{ $labels.vendor }} has not been in sync for {{ $value | humanizeDuration }}',
+    description: 'It is one of those that calstream connections list shows first. The fleet is well.',
+  },
+  {
+    name: 'CalstreamConnectionAlertsHeldBack',
     severity: 'info',
     holdsS: MINUTE,
-    expr: (pace) => heldBack(failing, pace),
-    summary: 'CalstreamConnectionsFail of {{ $labels.vendor }} is held back',
+    expr: (pace) => heldBack(`${failing} or ${stale(pace)}`, pace),
+    summary: 'Alerts about single connections of {{ $labels.vendor }} are held back',
     description: 'Connections are not up to date because the fleet or the vendor is ill; that alert fires.',
   },
   {
     name: 'CalstreamPushSilent',
     severity: 'critical',
     holdsS: 0,
-    expr: (pace) =>
-      grew('calendar_sync_channels_silent_total', 'vendor', { range: pace.duration(HOUR), more: 2 }),
-    summary: 'Channels of {{ $labels.vendor }} are open and tell nothing of changes',
-    description: 'Changes are found by the reconcile alone, up to 12 min late. Silent channels are replaced.',
+    looksBackS: SILENCE_S,
+    expr: (pace) => {
+      const range = pace.duration(SILENCE_S)
+      const found = (by: string) => `calendar_sync_found_by_total{by="${by}"}`
+      return [
+        `(${grew(found('reconcile'), 'vendor', { range, more: 5 })})`,
+        `unless on (vendor) (${grew(found('notification'), 'vendor', { range, more: 0 })})`,
+      ].join('\n')
+    },
+    summary: 'Changes of {{ $labels.vendor }} are found, and no notification tells of any',
+    description: 'For 15 min the reconcile alone has found changes, each up to 12 min late.',
   },
   {
     name: 'CalstreamReauthWave',

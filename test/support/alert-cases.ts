@@ -25,6 +25,9 @@ const gate = (name: string): string => `calendar_sync_gate_state{gate="${name}",
 const breaker = (door: string): string => `calendar_sync_vendor_breaker{vendor="google", door="${door}"}`
 const ready = (dependency: string, instance = 'a'): string =>
   `calendar_sync_dependency_ready{dependency="${dependency}", instance="${instance}"}`
+const oldest = 'calendar_sync_oldest_synced_seconds{vendor="google"}'
+const waiting = 'calendar_sync_ring_oldest_seconds{vendor="google"}'
+const foundBy = (by: string): string => `calendar_sync_found_by_total{vendor="google", by="${by}"}`
 const SYNC_GATE = gate('CALENDAR_SYNC_ENABLED')
 
 /** A fleet that is well: under each case, unless the case says otherwise. */
@@ -44,6 +47,10 @@ export const WELL: Readonly<Record<string, string>> = {
   [breaker('api-refusals')]: steady(0),
   [ready('kafka')]: steady(1),
   [ready('postgres')]: steady(1),
+  [oldest]: steady(700),
+  [waiting]: steady(2),
+  [foundBy('notification')]: rising(4),
+  [foundBy('reconcile')]: steady(30),
   calendar_sync_outbox_oldest_seconds: steady(1),
   calendar_sync_outbox_backlog: steady(12),
 }
@@ -60,7 +67,7 @@ const away = (what: string, series: Readonly<Record<string, string>>, at: number
   others,
 })
 
-const HELD_BACK = 'CalstreamConnectionsFailHeldBack'
+const HELD_BACK = 'CalstreamConnectionAlertsHeldBack'
 const manyBackOff = { [connections('backing_off')]: steady(20) }
 const budget = (bad: number, le = '30', metric = 'freshness') => ({
   [`calendar_sync_${metric}_seconds_count`]: rising(100),
@@ -221,6 +228,30 @@ const CASES: Readonly<Record<string, Cases>> = {
       away('no unit runs', { [runs('failed')]: steady(0), [runs('done')]: `0+20x5 100x${LONG}` }, 20),
     ],
   },
+  CalstreamRequestsWait: {
+    fires: away('no sync takes them', { [waiting]: `2x5 2+60x${LONG}` }, 12),
+    silent: [away('they wait for a minute', { [waiting]: steady(60) }, 30)],
+  },
+  CalstreamConnectionStale: {
+    fires: away('one account is left behind', { [oldest]: `600+60x${LONG}` }, 30),
+    silent: [
+      away('a reconcile is late', { [oldest]: steady(1_500) }, 30),
+      away(
+        'the vendor is away',
+        { [oldest]: `600+60x${LONG}`, [breaker('api')]: steady(1) },
+        30,
+        'CalstreamVendorAway',
+        HELD_BACK,
+      ),
+      away(
+        'the flag server is away',
+        { [oldest]: `600+60x${LONG}`, [SYNC_GATE]: steady(-1) },
+        30,
+        'CalstreamGatesUnknown',
+        HELD_BACK,
+      ),
+    ],
+  },
   CalstreamConnectionsFail: {
     fires: away('20 of 50 back off', manyBackOff, 12),
     silent: [
@@ -261,7 +292,7 @@ const CASES: Readonly<Record<string, Cases>> = {
       ),
     ],
   },
-  CalstreamConnectionsFailHeldBack: {
+  CalstreamConnectionAlertsHeldBack: {
     fires: away(
       'another vendor is well',
       { ...manyBackOff, [breaker('auth')]: steady(1) },
@@ -286,11 +317,19 @@ const CASES: Readonly<Record<string, Cases>> = {
   },
   CalstreamPushSilent: {
     fires: away(
-      'three channels told nothing',
-      { 'calendar_sync_channels_silent_total{vendor="google"}': `_x5 3x${LONG}` },
-      6,
+      'the reconcile finds all changes',
+      { [foundBy('notification')]: `0+4x10 40x${LONG}`, [foundBy('reconcile')]: `30x10 _x9 40+2x${LONG}` },
+      40,
     ),
-    silent: [away('one did', { 'calendar_sync_channels_silent_total{vendor="google"}': `_x5 1x${LONG}` }, 6)],
+    silent: [
+      away('the reconcile finds some of them', { [foundBy('reconcile')]: rising(3) }, 40),
+      away(
+        'one notification was lost in a quiet hour',
+        { [foundBy('notification')]: steady(40), [foundBy('reconcile')]: `30x30 31x${LONG}` },
+        40,
+      ),
+      away('no one changes anything', { [foundBy('notification')]: steady(40) }, 40),
+    ],
   },
   CalstreamReauthWave: {
     fires: away('ten within an hour', { [connections('needs_reauth')]: `3x5 13x${LONG}` }, 20),
