@@ -238,7 +238,7 @@ function publishTogether(
     const answers = await Promise.all([...requests.values()].map(publish))
     return answers.find((answer) => answer !== 'durable') ?? 'durable'
   }
-  return outsideSpans(() => inCreateSpan(topic, [...traces], publishAll))
+  return outsideSpans(() => inCreateSpan([topic], [...traces], publishAll))
 }
 
 function remember(traces: Set<string>, trace: string | undefined): void {

@@ -22,7 +22,7 @@ export interface RungRow {
 /** Rings all of them as one batch. Throws Failure `kafka/*`: then none counts. */
 export async function ring(deps: JobDeps, reason: RequestReason, rows: readonly RungRow[]): Promise<void> {
   const topics = new Set(rows.map(({ vendor }) => REQUESTED_TOPIC[vendor]))
-  await inCreateSpan([...topics].join(', '), [], async () => {
+  await inCreateSpan(topics, [], async () => {
     const origin = sentBy('scheduler', deps.codec)
     const at = deps.clock.now()
     await deps.producer.send(rows.map((row) => syncRequested(row, { ...row, reason, at }, origin)))

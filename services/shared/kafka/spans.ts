@@ -28,22 +28,34 @@ export const LINKS_MAX = 32
 /**
  * Runs what makes messages of something else, and so begins their traces: `links` are the
  * traceparents of what they stand for.
- * @param topic logical name, as all names of topics and groups in spans.
+ * @param topics logical names, as all names of topics and groups in spans.
  */
-export function inCreateSpan<T>(topic: string, links: readonly string[], work: () => Promise<T>): Promise<T> {
-  const options = spanOf(CREATE, 'producer', { [DESTINATION]: topic })
-  return inSpan(`${CREATE} ${topic}`, { ...options, links: links.slice(-LINKS_MAX).map(linkTo) }, work)
+export function inCreateSpan<T>(
+  topics: Iterable<string>,
+  links: readonly string[],
+  work: () => Promise<T>,
+): Promise<T> {
+  const { name, options } = producing(CREATE, topics)
+  return inSpan(name, { ...options, links: links.slice(-LINKS_MAX).map(linkTo) }, work)
 }
 
 /** Runs the sending of these records. It is linked to the traces that they carry. */
 export function inSendSpan<T>(records: readonly OutboundRecord[], work: () => Promise<T>): Promise<T> {
-  const topics = new Set(records.map(({ topic }) => topic))
-  const [topic] = topics
-  const isOne = topics.size === 1 && topic !== undefined
   const traces = new Set(records.flatMap(({ headers }) => headers['traceparent'] ?? []))
-  const attributes = { ...(isOne && { [DESTINATION]: topic }), [BATCH_COUNT]: records.length }
-  const links = [...traces].slice(0, LINKS_MAX).map(linkTo)
-  return inSpan(isOne ? `${SEND} ${topic}` : SEND, { ...spanOf(SEND, 'producer', attributes), links }, work)
+  const about = { [BATCH_COUNT]: records.length }
+  const { name, options } = producing(SEND, new Set(records.map(({ topic }) => topic)), about)
+  return inSpan(name, { ...options, links: [...traces].slice(0, LINKS_MAX).map(linkTo) }, work)
+}
+
+/** A span has one destination or names none. */
+function producing(operation: string, topics: Iterable<string>, about: Attributes = {}) {
+  const [topic, ...others] = topics
+  const isOne = topic !== undefined && others.length === 0
+  const attributes = { ...(isOne && { [DESTINATION]: topic }), ...about }
+  return {
+    name: isOne ? `${operation} ${topic}` : operation,
+    options: spanOf(operation, 'producer', attributes),
+  }
 }
 
 /** Runs what is done about records that a group was given, the newest of them linked. */
