@@ -31,7 +31,7 @@ export const LINKS_MAX = 32
  * @param topics logical names, as all names of topics and groups in spans.
  */
 export function inCreateSpan<T>(
-  topics: Iterable<string>,
+  topics: ReadonlySet<string> | readonly string[],
   links: readonly string[],
   work: () => Promise<T>,
 ): Promise<T> {
@@ -48,7 +48,11 @@ export function inSendSpan<T>(records: readonly OutboundRecord[], work: () => Pr
 }
 
 /** A span has one destination or names none. */
-function producing(operation: string, topics: Iterable<string>, about: Attributes = {}) {
+function producing(
+  operation: string,
+  topics: ReadonlySet<string> | readonly string[],
+  about: Attributes = {},
+) {
   const [topic, ...others] = topics
   const isOne = topic !== undefined && others.length === 0
   const attributes = { ...(isOne && { [DESTINATION]: topic }), ...about }
