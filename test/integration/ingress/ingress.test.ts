@@ -391,7 +391,6 @@ describe('the ports', () => {
     expect(metrics).toMatch(/calendar_sync_webhooks_total\{[^}]*outcome="202"[^}]*\} [1-9]/)
     expect(metrics).toMatch(/calendar_sync_held_total\{[^}]*gate="CALENDAR_WEBHOOK_ENABLED"[^}]*\} [1-9]/)
     expect(metrics).not.toMatch(/[0-9a-f]{8}-[0-9a-f]{4}-/)
-    expect(metrics).toMatch(/calendar_sync_last_notification_age_seconds\{vendor="google"\} \d/)
   })
 
   test('that are taken end the start with one sentence that names the setting', async () => {
