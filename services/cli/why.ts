@@ -2,7 +2,6 @@
 // looked at side by side; a part that does not answer is itself a cause.
 import { inOrder } from '#shared/domain/cause.ts'
 import { causesOfInstallation, type Installation, type Part } from '#shared/domain/causes-of-installation.ts'
-import { cappedBy, closedBy, type GateDecision } from '#shared/domain/gates.ts'
 import type { ConnectionId } from '#shared/domain/ids.ts'
 import {
   causeDocument,
@@ -13,7 +12,6 @@ import {
 import { whyOfCalendar, whyOfConnection, type WhyFacts } from '#shared/domain/why.ts'
 import { kafkaTrouble } from '#shared/kafka/open.ts'
 import { UserError } from '#shared/process/user-error.ts'
-import { isCapped, type SwitchName } from '#shared/gates/gate-rules.ts'
 import type { Database } from '#shared/store/database.ts'
 import { readInstallation } from '#shared/store/installation.ts'
 import { findConnections, placeOf, readWhyFacts } from '#shared/store/why.ts'
@@ -21,7 +19,7 @@ import { lookWithin, problemOf, seenOf } from './look.ts'
 import { kafkaOf, openDatabaseOf } from './open.ts'
 import type { Output } from './output.ts'
 import { gateOf } from './status.ts'
-import type { Toggles } from '#shared/gates/toggles.ts'
+import { switchesOf, type Toggles } from '#shared/gates/toggles.ts'
 import { readToggles } from './toggles.ts'
 
 /** An address may be connected to several providers. */
@@ -112,20 +110,6 @@ async function tellOne(
       const why = whyOfCalendar(facts, calendar.id)
       return why === null ? [] : [{ id: calendar.id, name: calendar.name, why: whyDocument(why) }]
     }),
-  }
-}
-
-/** The switches as the services ask them. */
-function switchesOf(toggles: Toggles | null) {
-  const ask = (gate: SwitchName) => (): GateDecision => {
-    if (toggles === null) return { state: 'unknown', gate }
-    if (isCapped(toggles.caps, gate)) return cappedBy(gate)
-    return toggles.all.get(gate)?.enabled ? { state: 'on' } : closedBy(gate)
-  }
-  return {
-    jobs: ask('CALENDAR_JOBS_ENABLED'),
-    webhook: ask('CALENDAR_WEBHOOK_ENABLED'),
-    oauth: ask('CALENDAR_OAUTH_ENABLED'),
   }
 }
 

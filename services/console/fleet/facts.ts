@@ -14,8 +14,12 @@ import {
   type Backlog,
   type StateCount,
 } from '#shared/store/status.ts'
+import { SERVICE_NAMES } from '#shared/domain/causes-of-installation.ts'
+import { healthOfService } from '#shared/domain/service-instances.ts'
+import { countCauses, type CauseCount } from '#shared/store/cause-counts.ts'
+import { readInstances, type Instances } from '#shared/store/service-instances.ts'
 import { findingsOf } from './findings.ts'
-import type { Fleet, StateLine, VendorFigures } from './fleet.ts'
+import type { Fleet, ServiceFigures, StateLine, VendorFigures } from './fleet.ts'
 import { createHistory, type History } from './history.ts'
 
 export interface Watch {
@@ -43,13 +47,15 @@ export function createWatch({ db, gates }: WatchDeps): Watch {
   async function readOnce(): Promise<Fleet> {
     const standing = gates.standing()
     const judged = { admission: admissionOf(standing), staleAfterMs: STALE_AFTER_MS }
-    const [states, backlog, failures, vendors] = await Promise.all([
+    const [states, backlog, failures, vendors, causes, instances] = await Promise.all([
       countStates(db, judged),
       readBacklog(db),
       countFailures(db),
       readVendors(db),
+      countCauses(db, judged.admission),
+      readInstances(db),
     ])
-    const fleet = fleetOf({ states, backlog, failures, vendors, standing })
+    const fleet = fleetOf({ states, backlog, failures, vendors, causes, instances, standing })
     history.add(Date.parse(fleet.as_of), fleet)
     return fleet
   }
@@ -82,10 +88,12 @@ interface Seen {
   readonly backlog: Backlog
   readonly failures: Awaited<ReturnType<typeof countFailures>>
   readonly vendors: readonly VendorLine[]
+  readonly causes: readonly CauseCount[]
+  readonly instances: Instances
   readonly standing: Toggles | null
 }
 
-function fleetOf({ states, backlog, failures, vendors, standing }: Seen): Fleet {
+function fleetOf({ states, backlog, failures, vendors, causes, instances, standing }: Seen): Fleet {
   const byState = states.map(({ oldestSyncSeconds, ...line }) => ({
     ...line,
     oldest_sync_seconds: oldestSyncSeconds,
@@ -110,6 +118,10 @@ function fleetOf({ states, backlog, failures, vendors, standing }: Seen): Fleet 
     gates:
       standing && describeGates(standing).map(({ gate, state, isOpen }) => ({ gate, state, open: isOpen })),
     vendors: vendors.map((line) => vendorOf(line, byState, backlog)),
+    causes: causes
+      .filter(({ cause }) => cause !== 'disconnected')
+      .map(({ oldestSince, ...line }) => ({ ...line, oldest_since: isoOf(oldestSince) })),
+    services: SERVICE_NAMES.map((name) => serviceOf(name, instances)),
   }
   const findings = findingsOf(facts)
   return { ...facts, findings, is_well: findings.length === 0 }
@@ -130,6 +142,23 @@ function vendorOf(
     channels_ending: line.channelsEnding,
     oldest_sync_seconds: ages.length === 0 ? null : Math.max(0, ...ages),
     last_notification_at: isoOf(lastNotificationAt[line.vendor as VendorName] ?? null),
+  }
+}
+
+function serviceOf(name: string, { instances, now }: Instances): ServiceFigures {
+  const { service, state, live, versions, since, problems, lastProgressAt } = healthOfService(
+    name,
+    instances,
+    now,
+  )
+  return {
+    service,
+    state,
+    processes: live.length,
+    versions,
+    since: isoOf(since),
+    problems,
+    last_progress_at: isoOf(lastProgressAt),
   }
 }
 

@@ -1,24 +1,16 @@
 // What of the installation needs a look, the worst first. Pure. Invariant: what could not be looked
 // at is not well.
+import { CAUSE_CODES, entryOf } from '#shared/domain/causes.ts'
+import { WITHOUT, type ServiceName } from '#shared/domain/causes-of-installation.ts'
 import { count, counted, span } from '../words.ts'
 import type { Finding, Fleet } from './fleet.ts'
 
 /** The oldest row waits for a moment on a good day. */
 const OUTBOX_AGE_MAX_S = 30
 
-/** What is not calm, the worst first, and how it is said. */
-const STATES: readonly (readonly [state: string, level: Finding['level'], words: string])[] = [
-  ['needs_reauth', 'bad', 'wait for a person to connect them again'],
-  ['late', 'bad', 'were not read for half an hour'],
-  ['retrying', 'warn', 'failed at their last sync and are tried again'],
-  ['partly_in_sync', 'warn', 'have calendars that cannot be read'],
-  ['paused', 'warn', 'are kept out by a gate'],
-  ['disabled', 'warn', 'were disabled by an operator'],
-]
-
 /** Empty when all of it was seen and is well. */
 export function findingsOf(fleet: Omit<Fleet, 'findings' | 'is_well'>): readonly Finding[] {
-  const { database_problem: problem, gates, backlog, connections } = fleet
+  const { database_problem: problem, gates, backlog } = fleet
   const found: Finding[] = []
   if (problem !== null)
     found.push({
@@ -35,17 +27,7 @@ export function findingsOf(fleet: Omit<Fleet, 'findings' | 'is_well'>): readonly
   for (const { gate, state, open } of gates ?? [])
     if (!open) found.push({ level: 'warn', text: `The gate ${gate} is closed (${state}).`, href: '/gates' })
   if (backlog !== null) found.push(...waiting(backlog))
-  for (const [state, level, words] of STATES) {
-    const number = connections.by_state
-      .filter((line) => line.state === state)
-      .reduce((total, line) => total + line.connections, 0)
-    if (number > 0)
-      found.push({
-        level,
-        text: `${count(number, 'connection')} ${verb(number, words)}.`,
-        href: `/connections?state=${state}`,
-      })
-  }
+  found.push(...servicesOf(fleet.services), ...causesOf(fleet.causes))
   return found.toSorted((a, b) => Number(a.level !== 'bad') - Number(b.level !== 'bad'))
 }
 
@@ -73,14 +55,48 @@ function waiting(backlog: NonNullable<Fleet['backlog']>): readonly Finding[] {
   return found
 }
 
-/** The words are written for several. */
-function verb(number: number, words: string): string {
-  if (number !== 1) return words
-  return words
-    .replace(/^wait /, 'waits ')
-    .replace(/^were /, 'was ')
-    .replace(/^have /, 'has ')
-    .replace(/^are /, 'is ')
-    .replace(/^failed at their/, 'failed at its')
-    .replace('connect them', 'connect it')
+/** A service of which no process ever told is told of too: an installation has all five. */
+function servicesOf(services: Fleet['services']): readonly Finding[] {
+  return services.flatMap(({ service, state, problems }): Finding[] => {
+    switch (state) {
+      case 'alive':
+        return []
+      case 'lost':
+        return [
+          {
+            level: 'bad',
+            text: `No process of ${service} lives: ${WITHOUT[service as ServiceName]}.`,
+            href: null,
+          },
+        ]
+      case 'short':
+        return [{ level: 'warn', text: `Fewer processes of ${service} live than did.`, href: null }]
+      case 'restarting':
+        return [
+          {
+            level: 'bad',
+            text: `Processes of ${service} keep ending without being told to. Look at its log.`,
+            href: null,
+          },
+        ]
+      case 'not_ready':
+        return [{ level: 'warn', text: `${service} is not ready: ${problems.join('; ')}.`, href: null }]
+      default:
+        return state satisfies never
+    }
+  })
+}
+
+/** Causes that a person can act on, or that stop work; in the order of their rank. */
+function causesOf(causes: Fleet['causes']): readonly Finding[] {
+  return CAUSE_CODES.flatMap((code): Finding[] => {
+    const { actor, effect, means } = entryOf(code)
+    const number = causes
+      .filter(({ cause }) => cause === code)
+      .reduce((sum, { connections }) => sum + connections, 0)
+    const isCalm = effect === 'warns' || (effect === 'delays' && actor === 'nobody')
+    if (number === 0 || isCalm) return []
+    const level = effect === 'stops' ? 'bad' : 'warn'
+    return [{ level, text: `${count(number, 'connection')}: ${means}`, href: `/connections?cause=${code}` }]
+  })
 }

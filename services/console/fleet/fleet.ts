@@ -1,5 +1,8 @@
 // The figures of the whole installation, as the page of the fleet and its JSON have them.
 
+import type { CauseCode } from '#shared/domain/causes.ts'
+import type { ServiceHealth } from '#shared/domain/service-instances.ts'
+
 export interface Finding {
   readonly level: 'bad' | 'warn'
   readonly text: string
@@ -27,6 +30,9 @@ export interface Fleet {
     readonly dead_letters: number
   } | null
   readonly holds: { readonly calendars: number; readonly events: number } | null
+  /** Why connections are not up to date; one that has several causes is counted under each. */
+  readonly causes: readonly CauseFigures[]
+  readonly services: readonly ServiceFigures[]
   readonly gates: readonly { gate: string; state: string; open: boolean }[] | null
   readonly vendors: readonly VendorFigures[]
 }
@@ -45,4 +51,23 @@ export interface VendorFigures {
   readonly channels_ending: number
   readonly oldest_sync_seconds: number | null
   readonly last_notification_at: string | null
+}
+
+export interface CauseFigures {
+  readonly cause: CauseCode
+  readonly vendor: string
+  readonly connections: number
+  /** Since when the one has it that has it longest. */
+  readonly oldest_since: string | null
+}
+
+export interface ServiceFigures {
+  readonly service: string
+  readonly state: ServiceHealth['state']
+  /** That live. */
+  readonly processes: number
+  readonly versions: readonly string[]
+  readonly since: string | null
+  readonly problems: readonly string[]
+  readonly last_progress_at: string | null
 }

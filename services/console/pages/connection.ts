@@ -2,13 +2,15 @@
 import { calendarWords, connectionWords } from '#shared/domain/connection-words.ts'
 import { connectionId, isUuid } from '#shared/domain/ids.ts'
 import { isoOf } from '#shared/domain/instant.ts'
-import { readCalendarStates, readConnectionState } from '#shared/store/connection-status.ts'
+import type { WhyDocument } from '#shared/domain/why-document.ts'
+import { readCalendarStates } from '#shared/store/connection-status.ts'
 import { readChannels, readMoments, type ChannelLine, type Moment } from '#shared/store/console.ts'
 import { PageTrouble } from '../http/server.ts'
 import { html, type Html, type Part } from '../html.ts'
 import { empty, section, table } from '../layout.ts'
 import { badge, count, counted, stateBadge, vendorName, when, wordsOf } from '../words.ts'
-import { gateOf } from './connections.ts'
+import { gateOf } from '../gate-of.ts'
+import { readWhy, whyView } from '../why.ts'
 import type { Asked, Page, PageDeps } from './pages.ts'
 
 interface OneConnection {
@@ -21,6 +23,7 @@ interface OneConnection {
   readonly state: string
   readonly summary: string
   readonly next_step: string
+  readonly why: WhyDocument
   readonly connected_at: string
   readonly last_synced_at: string | null
   readonly next_try_at: string | null
@@ -37,6 +40,7 @@ interface Calendar {
   readonly name: string | null
   readonly state: string
   readonly summary: string
+  readonly why: WhyDocument | null
   readonly last_read_at: string | null
   readonly read_by: 'changes' | 'plain listing'
   readonly code: string | null
@@ -70,8 +74,8 @@ export function connectionPage(deps: PageDeps): Page<OneConnection> {
 async function read({ db, gates }: PageDeps, { params }: Asked): Promise<OneConnection> {
   const { id: asked = '' } = params
   const id = connectionId(asked)
-  const found = isUuid(asked) ? await readConnectionState(db, null, id) : null
-  if (found === null)
+  const seen = isUuid(asked) ? await readWhy(db, gates.standing(), id) : null
+  if (seen === null)
     throw new PageTrouble({
       status: 404,
       title: 'There is no such connection',
@@ -83,6 +87,7 @@ async function read({ db, gates }: PageDeps, { params }: Asked): Promise<OneConn
     readChannels(db, id),
     readMoments(db, id),
   ])
+  const found = seen.rows.connection
   const gate = gateOf(found, gates.standing())
   return {
     as_of: isoOf(found.now),
@@ -92,6 +97,7 @@ async function read({ db, gates }: PageDeps, { params }: Asked): Promise<OneConn
     account: found.account,
     status: found.status,
     ...connectionWords(found, gate),
+    why: seen.why,
     connected_at: isoOf(found.connectedAt),
     last_synced_at: isoOf(found.lastSyncedAt),
     next_try_at: isoOf(found.backoffUntil),
@@ -107,6 +113,7 @@ async function read({ db, gates }: PageDeps, { params }: Asked): Promise<OneConn
       id: calendar.id,
       name: calendar.name,
       ...calendarWords(calendar, found, gate),
+      why: seen.calendars.get(calendar.id) ?? null,
       last_read_at: isoOf(calendar.lastReadAt),
       read_by: calendar.plain === null ? 'changes' : 'plain listing',
       code: calendar.ill?.code ?? null,
@@ -166,14 +173,9 @@ function textOf({ kind, what, count: number, version }: Moment): string {
 }
 
 function view(one: OneConnection, mayAct: boolean): Html {
-  return html`<div class="verdict ${toneOf(one.state)}">
-      <h2>Why</h2>
-      <p>${one.summary}</p>
-      <p><strong>What now:</strong> ${one.next_step}</p>
-      ${mayAct && actsView(one)}
-    </div>
-    ${section('Facts', facts(one))} ${section(`Calendars (${one.calendars.length})`, calendarsView(one))}
-    ${section('Timeline', timelineView(one))}`
+  return html`${whyView(one.why, one.as_of)} ${mayAct && actsView(one)} ${section('Facts', facts(one))}
+  ${section(`Calendars (${one.calendars.length})`, calendarsView(one))}
+  ${section('Timeline', timelineView(one))}`
 }
 
 /** What an operator may do; each is counted and confirmed on the next page. */
@@ -193,11 +195,6 @@ function actsView(one: OneConnection): Part {
       ${acts.map(([kind, words]) => html`<a class="button plain" href="/repairs/new?kind=${kind}&amp;connection=${one.id}">${words}…</a>`)}
     </p>`
   )
-}
-
-function toneOf(state: string): string {
-  if (['in_sync', 'first_sync', 'catching_up'].includes(state)) return 'good'
-  return ['needs_reauth', 'late'].includes(state) ? 'bad' : 'warn'
 }
 
 function facts(one: OneConnection): Html {

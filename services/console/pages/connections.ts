@@ -1,11 +1,14 @@
 // The connected accounts: search, filters and pages by key.
 import { CONNECTION_STATES, STALE_AFTER_MS } from '#shared/domain/connection-facts.ts'
 import { connectionWords } from '#shared/domain/connection-words.ts'
-import { isUuid } from '#shared/domain/ids.ts'
+import type { Admission } from '#shared/domain/gates.ts'
+import { connectionId, isUuid, providerId, type VendorName } from '#shared/domain/ids.ts'
 import { isoOf } from '#shared/domain/instant.ts'
-import { admissionOf, type Toggles, syncGate } from '#shared/gates/toggles.ts'
-import type { GateDecision } from '#shared/domain/gates.ts'
+import { admissionOf, type Toggles } from '#shared/gates/toggles.ts'
 import { listAccounts, type AccountLine, type AccountPlace } from '#shared/store/console.ts'
+import { CAUSE_CODES, type CauseCode } from '#shared/domain/causes.ts'
+import { listByCause } from '#shared/store/cause-counts.ts'
+import { gateOf } from '../gate-of.ts'
 import { PageTrouble } from '../http/server.ts'
 import { html, type Html, type Part } from '../html.ts'
 import { empty, table } from '../layout.ts'
@@ -17,6 +20,7 @@ export interface Accounts {
   readonly filter: {
     readonly q: string
     readonly state: string
+    readonly cause: string
     readonly vendor: string
     readonly provider: string
   }
@@ -58,42 +62,77 @@ export function connectionsPage(deps: PageDeps): Page<Accounts> {
 
 async function read({ db, gates }: PageDeps, { query }: Asked): Promise<Accounts> {
   const filter = filterOf(query)
+  const place = placeOf(query['after'])
   const standing = gates.standing()
+  const admission = admissionOf(standing)
+  const ids = filter.cause === '' ? null : await idsByCause(db, admission, { filter, place })
   const rows = await listAccounts(
     db,
-    { admission: admissionOf(standing), staleAfterMs: STALE_AFTER_MS },
+    { admission, staleAfterMs: STALE_AFTER_MS },
     {
       search: filter.q === '' ? null : filter.q,
       states: filter.state === '' ? null : [filter.state],
       vendor: filter.vendor === '' ? null : filter.vendor,
       provider: filter.provider === '' ? null : filter.provider,
-      after: placeOf(query['after']),
+      ids: ids === null ? null : ids.slice(0, PAGE),
+      after: ids === null ? place : null,
       limit: PAGE + 1,
     },
   )
   const shown = rows.slice(0, PAGE)
-  const last = shown.at(-1)
   return {
     as_of: isoOf(shown[0]?.now ?? Date.now() * 1000),
     filter,
     connections: shown.map((line) => accountOf(line, standing)),
-    next: rows.length > PAGE && last !== undefined ? cursorOf(last) : null,
+    next: ids === null ? nextOf(rows) : nextOfCause(ids),
   }
 }
 
+function nextOf(rows: readonly AccountLine[]): string | null {
+  const last = rows.slice(0, PAGE).at(-1)
+  return rows.length > PAGE && last !== undefined ? cursorOf(last.place, last.id) : null
+}
+
+/** Pages of a cause go by the ids. */
+function nextOfCause(ids: readonly string[]): string | null {
+  const last = ids.slice(0, PAGE).at(-1)
+  return ids.length > PAGE && last !== undefined ? cursorOf('', last) : null
+}
+
+/** Those that have a cause, after a place by their ids, one more than a page. */
+async function idsByCause(
+  db: PageDeps['db'],
+  admission: Admission,
+  { filter, place }: { readonly filter: Accounts['filter']; readonly place: AccountPlace | null },
+): Promise<readonly string[]> {
+  const { cause, vendor, provider } = filter
+  const found = await listByCause(db, admission, {
+    cause: cause as CauseCode,
+    vendor: vendor === '' ? null : (vendor as VendorName),
+    provider: provider === '' ? null : providerId(provider),
+    sinceBefore: null,
+    after: place === null ? null : connectionId(place.id),
+    limit: PAGE + 1,
+  })
+  return found.map(({ id }) => id)
+}
+
 /** Throws PageTrouble for a filter that makes no sense. */
-function filterOf({ q = '', state = '', vendor = '', provider = '' }: Asked['query']): Accounts['filter'] {
+function filterOf(query: Asked['query']): Accounts['filter'] {
+  const { q = '', state = '', cause = '', vendor = '', provider = '' } = query
   const trouble = (detail: string) =>
     new PageTrouble({ status: 400, title: 'This filter makes no sense', detail })
   if (q.length > SEARCH_MAX) throw trouble(`A search has at most ${SEARCH_MAX} characters.`)
   if (state !== '' && !CONNECTION_STATES.some((one) => one === state))
     throw trouble(`A state is one of ${CONNECTION_STATES.join(', ')}.`)
+  if (cause !== '' && !CAUSE_CODES.some((one) => one === cause))
+    throw trouble(`A cause is one of ${CAUSE_CODES.join(', ')}.`)
   if (!['', 'google', 'microsoft'].includes(vendor)) throw trouble('A vendor is google or microsoft.')
   if (provider !== '' && !isUuid(provider)) throw trouble('A provider is named by its uuid.')
-  return { q: q.trim(), state, vendor, provider }
+  return { q: q.trim(), state, cause, vendor, provider }
 }
 
-function cursorOf({ place, id }: AccountLine): string {
+function cursorOf(place: string, id: string): string {
   return Buffer.from(JSON.stringify([place, id])).toString('base64url')
 }
 
@@ -111,12 +150,6 @@ function placeOf(after: string | undefined): AccountPlace | null {
     title: 'This page is not there',
     detail: 'Begin at the first page: what stands after "after" was none of our places.',
   })
-}
-
-/** Whether a connection may sync; unknown while the flag server does not answer. */
-export function gateOf(line: Pick<AccountLine, 'providerId' | 'id'>, standing: Toggles | null): GateDecision {
-  if (standing === null) return { state: 'unknown', gate: 'CALENDAR_SYNC_ENABLED' }
-  return syncGate(standing, line.providerId, line.id)
 }
 
 function accountOf(line: AccountLine, standing: Toggles | null): Account {
@@ -148,7 +181,7 @@ function repairLink({ state, vendor, provider, q }: Accounts['filter']): Part {
   return html`<p><a href="/repairs/new?${new URLSearchParams(named).toString()}">Repair these…</a></p>`
 }
 
-function filters({ q, state, vendor, provider }: Accounts['filter']): Html {
+function filters({ q, state, cause, vendor, provider }: Accounts['filter']): Html {
   const option = (value: string, words: string, chosen: string): Html =>
     html`<option value="${value}" ${value === chosen && html` selected`}>${words}</option>`
   return html`<form
@@ -187,6 +220,12 @@ function filters({ q, state, vendor, provider }: Accounts['filter']): Html {
       </select></label
     >
     ${provider !== '' && html`<label>Provider <input name="provider" value="${provider}" size="36" /></label>`}
+    <label>
+      Cause
+      <select name="cause">
+        ${option('', 'any', cause)}${CAUSE_CODES.map((one) => option(one, wordsOf(one), cause))}
+      </select>
+    </label>
     <button>Search</button>
   </form>`
 }

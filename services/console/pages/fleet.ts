@@ -1,8 +1,10 @@
 // The fleet: what needs a look, and the figures of the whole installation, live.
 import { html, type Html } from '../html.ts'
 import { empty, section, table } from '../layout.ts'
-import { badge, counted, span, stateBadge, vendorName, when, wordsOf } from '../words.ts'
-import type { Fleet } from '../fleet/fleet.ts'
+import { CAUSE_CODES } from '#shared/domain/causes.ts'
+import { causeBadge } from '../why.ts'
+import { badge, counted, span, stateBadge, vendorName, when, wordsOf, type Tone } from '../words.ts'
+import type { Fleet, ServiceFigures } from '../fleet/fleet.ts'
 import type { Point } from '../fleet/history.ts'
 import type { Page, PageDeps } from './pages.ts'
 
@@ -32,7 +34,8 @@ export function fleetPage({ watch }: PageDeps): Page<Fleet> {
 export function fleetView(fleet: Fleet, last: Point | null): Html {
   return html`${verdict(fleet)} ${tiles(fleet)}
     <div class="columns">
-      ${section('Connections', statesView(fleet))} ${section('Vendors', vendorsView(fleet))}
+      ${section('Connections', statesView(fleet))} ${section('Why not up to date', causesView(fleet))}
+      ${section('Services', servicesView(fleet))} ${section('Vendors', vendorsView(fleet))}
       ${section('Gates', gatesView(fleet))}
       ${fleet.failures.length > 0 && section('What fails', failuresView(fleet))}
     </div>
@@ -128,6 +131,48 @@ const WEIGHT = [
 function byWeight(a: string, b: string): number {
   const at = (state: string) => (WEIGHT.includes(state) ? WEIGHT.indexOf(state) : WEIGHT.length)
   return at(a) - at(b)
+}
+
+function causesView({ causes, as_of: asOf }: Fleet): Html {
+  if (causes.length === 0) return empty('Every connection is up to date.')
+  const codes = CAUSE_CODES.filter((code) => causes.some(({ cause }) => cause === code))
+  const rows = codes.map((code) => {
+    const own = causes.filter(({ cause }) => cause === code)
+    const since = own.flatMap(({ oldest_since: one }) => one ?? []).toSorted()[0] ?? null
+    const number = own.reduce((sum, { connections }) => sum + connections, 0)
+    return html`<tr>
+      <th scope="row"><a href="/connections?cause=${code}">${causeBadge(code)}</a></th>
+      <td class="number">${counted(number)}</td>
+      <td>${when(since, asOf, 'not known')}</td>
+    </tr>`
+  })
+  return table('Causes', ['Cause', right('Connections'), 'Oldest since'], rows)
+}
+
+const SERVICE_TONES: Readonly<Record<ServiceFigures['state'], Tone>> = {
+  alive: 'good',
+  not_ready: 'warn',
+  short: 'warn',
+  restarting: 'bad',
+  lost: 'bad',
+}
+
+function servicesView({ services, as_of: asOf }: Fleet): Html {
+  const rows = services.map(
+    ({ service, state, processes, versions, since, problems, last_progress_at: at }) =>
+      html`<tr>
+        <th scope="row">${service}</th>
+        <td>
+          ${badge(SERVICE_TONES[state], wordsOf(state))}
+          ${since !== null && html`<small>since ${when(since, asOf)}</small>`}
+          ${problems.map((problem) => html`<br /><small>${problem}</small>`)}
+        </td>
+        <td class="number">${processes}</td>
+        <td>${versions.length === 0 ? '–' : versions.join(', ')}</td>
+        <td>${when(at, asOf, '–')}</td>
+      </tr>`,
+  )
+  return table('Services', ['Service', 'State', right('Processes'), 'Version', 'Last work'], rows)
 }
 
 function vendorsView({ vendors, as_of: asOf }: Fleet): Html {

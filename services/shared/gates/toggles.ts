@@ -16,6 +16,7 @@ import {
   isCapped,
   letsIn,
   readAllowlist,
+  type SwitchName,
   type Toggle,
 } from './gate-rules.ts'
 
@@ -89,4 +90,18 @@ function idsOf({ all, caps }: Toggles, gate: AllowlistName): readonly string[] |
   if (list.everybody) return cap ?? null
   // What is no uuid is no id of ours, and the database would refuse it.
   return [...list.ids].filter((id) => isUuid(id) && (cap === undefined || cap.includes(id)))
+}
+
+/** The gates that hold for all, as the services ask them; unknown without toggles. */
+export function switchesOf(toggles: Toggles | null) {
+  const ask = (gate: SwitchName) => (): GateDecision => {
+    if (toggles === null) return { state: 'unknown', gate }
+    if (isCapped(toggles.caps, gate)) return cappedBy(gate)
+    return toggles.all.get(gate)?.enabled ? { state: 'on' } : closedBy(gate)
+  }
+  return {
+    jobs: ask('CALENDAR_JOBS_ENABLED'),
+    webhook: ask('CALENDAR_WEBHOOK_ENABLED'),
+    oauth: ask('CALENDAR_OAUTH_ENABLED'),
+  }
 }

@@ -20,6 +20,8 @@ export interface AccountFilter {
   readonly states: readonly string[] | null
   readonly vendor: string | null
   readonly provider: string | null
+  /** Of these alone, in the order of their accounts all the same; null for all. */
+  readonly ids: readonly string[] | null
   readonly after: AccountPlace | null
   readonly limit: number
 }
@@ -47,6 +49,7 @@ export async function listAccounts(
                or id::text = $8 or provider_id::text = $8)
           and ($9::text is null
                or (lower(coalesce(account_label, vendor_account_id, '')) collate "C", id) > ($9 collate "C", $10::uuid))
+          and ($12::uuid[] is null or id = any($12))
         order by lower(coalesce(account_label, vendor_account_id, '')) collate "C", id
         limit $11)
      select id, provider_id as "providerId", vendor, coalesce(account_label, vendor_account_id, '(erased)') as account, place, state,
@@ -65,6 +68,7 @@ export async function listAccounts(
       filter.after?.account ?? null,
       filter.after?.id ?? null,
       filter.limit,
+      filter.ids,
     ],
   )
   return rows

@@ -9,6 +9,11 @@ const START_MS = 120_000
 const PATIENCE_MS = 30_000
 const ACCOUNTS = 10_000
 
+interface Listed {
+  readonly connections: readonly { readonly id: string }[]
+  readonly next: string | null
+}
+
 let at: ConsoleBrowser
 
 beforeAll(async () => {
@@ -22,6 +27,7 @@ const PAGES = [
   '/connections',
   '/connections?state=needs_reauth',
   '/connections?q=nobody',
+  '/connections?cause=grant_revoked',
   '/connections/ID',
   '/connections/00000000-0000-4000-8000-000000000000',
   '/repairs',
@@ -122,14 +128,17 @@ describe('a page', () => {
     const names = await page.locator('tbody th').allTextContents()
     expect(names.map((name) => name.trim())).toEqual(list.connections.map(({ account }) => account))
     expect(names.length).toBeGreaterThan(10)
-    const id = await at.someId(`error_count > 0`)
+    const id = await at.someId(`status = 'needs_reauth'`)
     const one = (await asJson(`/connections/${id}`)) as {
-      summary: string
+      why: { causes: { code: string; text: string }[] }
       timeline: { text: string }[]
       calendars: unknown[]
     }
     await page.goto(`/connections/${id}`)
-    expect(await page.locator('.verdict').textContent()).toContain(one.summary)
+    expect(one.why.causes.map(({ code }) => code)).toContain('grant_revoked')
+    const told = await page.locator('.causes li').allTextContents()
+    expect(told.length).toBe(one.why.causes.length)
+    for (const [nth, { text }] of one.why.causes.entries()) expect(told[nth]).toContain(text)
     expect(await page.locator('.timeline li').count()).toBe(one.timeline.length)
     expect(await page.locator('tbody tr').count()).toBe(one.calendars.length)
     expect((await at.ask('/connections?state=nonsense')).status).toBe(400)
@@ -153,6 +162,32 @@ describe('with ten thousand connections', () => {
       }
       expect(seen.length).toBe(ACCOUNTS)
       expect(new Set(seen).size).toBe(ACCOUNTS)
+    },
+    START_MS,
+  )
+
+  test(
+    'each cause of the fleet leads to exactly the connections that have it',
+    async () => {
+      const fleet = (await (await at.ask('/fleet')).json()) as {
+        causes: { cause: string; connections: number }[]
+      }
+      const counted = new Map<string, number>()
+      for (const { cause, connections } of fleet.causes)
+        counted.set(cause, (counted.get(cause) ?? 0) + connections)
+      expect([...counted.keys()]).toEqual(expect.arrayContaining(['grant_revoked', 'paused_by_operator']))
+      for (const [cause, number] of counted) {
+        const seen = new Set<string>()
+        let next: string | null = ''
+        while (next !== null) {
+          const answer: Listed = (await (
+            await at.ask(`/connections?cause=${cause}&after=${next}`)
+          ).json()) as Listed
+          for (const { id } of answer.connections) seen.add(id)
+          next = answer.next
+        }
+        expect([cause, seen.size]).toEqual([cause, number])
+      }
     },
     START_MS,
   )
