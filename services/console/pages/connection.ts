@@ -204,6 +204,10 @@ function facts(one: OneConnection): Html {
     ['Provider', html`<a href="/connections?provider=${one.provider}"><code>${one.provider}</code></a>`],
     ['Connected', when(one.connected_at, asOf)],
     ['In sync', when(one.last_synced_at, asOf)],
+    [
+      'Published',
+      one.timeline.find(({ kind }) => kind === 'publish_waits')?.text ?? 'All that was committed.',
+    ],
     ...(one.next_try_at === null ? [] : [['Next try', when(one.next_try_at, asOf)] as const]),
     ...(one.next_probe_at === null ? [] : [['Next probe', when(one.next_probe_at, asOf)] as const]),
     ...(one.grant_ends_at === null ? [] : [['Grant ends', when(one.grant_ends_at, asOf)] as const]),
