@@ -17,7 +17,7 @@ describe('who gets in', () => {
     const context = await at.context()
     const page = await context.newPage()
     await page.goto('/gates')
-    await expect.poll(() => page.url()).toContain('/sign-in?to=%2Fgates')
+    await expect.poll(() => page.url(), { timeout: 30_000 }).toContain('/sign-in?to=%2Fgates')
     await page.getByLabel('Token of an operator').fill('nonsense')
     await page.getByRole('button', { name: 'Sign in' }).click()
     expect(await page.getByRole('alert').textContent()).toContain('This token is not good')

@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type ConsoleBrowser, openConsoleBrowser } from '../../support/console-browser.ts'
 import { consoleToken, openGates, startTestConsole } from '../../support/console-world.ts'
 
-const START_MS = 120_000
+const START_MS = 240_000
 const PATIENCE_MS = 30_000
 const ACCOUNTS = 10_000
 
@@ -88,7 +88,7 @@ describe('a page', () => {
     await page.waitForURL('**/connections')
     await page.getByLabel('Account or id').focus()
     await page.keyboard.type('person-00053@')
-    await expect.poll(() => page.locator('tbody tr').count()).toBe(1)
+    await expect.poll(() => page.locator('tbody tr').count(), { timeout: PATIENCE_MS }).toBe(1)
     await page.getByRole('link', { name: 'person-00053@example.com' }).focus()
     await page.keyboard.press('Enter')
     await page.waitForURL('**/connections/*')
