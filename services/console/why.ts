@@ -32,7 +32,7 @@ export async function readWhy(
   if (rows === null) return null
   const { connection, calendars } = rows
   const gate = gateOf(connection, standing)
-  const facts = { connection, calendars, gate, installation, place: placeOf(rows) }
+  const facts = { connection, calendars, gate, installation, place: placeOf(rows, installation) }
   const told = calendars.flatMap((calendar) => {
     const why = whyOfCalendar(facts, calendar.id)
     return why === null ? [] : [[calendar.id, whyDocument(why)] as const]
