@@ -24,6 +24,7 @@ const WATCHED_EVERY_MS = 2_000
 const ALONE_EVERY_MS = 10_000
 /** A reading may take so much of the time of its spacing. */
 const SHARE = 0.1
+const SPACING_MAX_MS = 15_000
 
 export interface Console extends AsyncDisposable {
   readonly port: number
@@ -77,7 +78,10 @@ export async function startConsole(
   service.loop("the console's watch", async () => {
     const tookMs = await watch.refresh()
     await live.tell()
-    return Math.max(live.size > 0 ? WATCHED_EVERY_MS : ALONE_EVERY_MS, tookMs / SHARE)
+    return Math.max(
+      live.size > 0 ? WATCHED_EVERY_MS : ALONE_EVERY_MS,
+      Math.min(tookMs / SHARE, SPACING_MAX_MS),
+    )
   })
   // Not Postgres and not the gates: the console is there to say that they are away.
   const adminPort = await service.admin({

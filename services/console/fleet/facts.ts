@@ -26,6 +26,8 @@ export interface Watch {
   /** The last reading; waits for the first. Rejects with Failure `store/*` while there was none. */
   read(): Promise<Fleet>
   readonly history: History
+  /** How old the last reading is, in ms; Infinity before the first. */
+  ageMs(): number
   /** Reads now. @returns how long it took, in ms. Never rejects. */
   refresh(): Promise<number>
 }
@@ -43,6 +45,7 @@ export function createWatch({ db, gates }: WatchDeps): Watch {
   const history = createHistory()
   let last: Fleet | null = null
   let flight: Promise<Fleet> | null = null
+  let readAt = -Infinity
 
   async function readOnce(): Promise<Fleet> {
     const standing = gates.standing()
@@ -57,6 +60,7 @@ export function createWatch({ db, gates }: WatchDeps): Watch {
     ])
     const fleet = fleetOf({ states, backlog, failures, vendors, causes, instances, standing })
     history.add(Date.parse(fleet.as_of), fleet)
+    readAt = performance.now()
     return fleet
   }
 
@@ -72,6 +76,7 @@ export function createWatch({ db, gates }: WatchDeps): Watch {
 
   return {
     history,
+    ageMs: () => performance.now() - readAt,
     read: async () => last ?? readNow(),
     async refresh() {
       const began = performance.now()

@@ -9,7 +9,7 @@ import { FLEET_LIVE, fleetView } from '../pages/fleet.ts'
 import type { Watch } from './facts.ts'
 
 export interface Live extends Disposable {
-  /** Sends what the last reading found to all who watch. */
+  /** Sends what the last reading found to all who watch. Never rejects. */
   tell(): Promise<void>
   /** How many watch. */
   readonly size: number
@@ -18,6 +18,8 @@ export interface Live extends Disposable {
 const WATCHERS_MAX = 100
 /** A browser comes again at once, and shows its cookie anew. */
 const STREAM_MAX_MS = 600_000
+/** Older than this, a reading is not what is so now. */
+const FRESH_MS = 2_000
 /** One page has some 10 kB. */
 const UNSENT_MAX = 256_000
 
@@ -31,6 +33,15 @@ export function registerLive(app: FastifyInstance, watch: Watch): Live {
       .split('\n')
       .map((line) => `data: ${line}`)
       .join('\n')}\n\n`
+  }
+
+  async function tell(): Promise<void> {
+    if (watchers.size === 0) return
+    const text = await message().catch(() => null)
+    if (text === null) return
+    for (const raw of watchers)
+      if (raw.writableLength > UNSENT_MAX) raw.destroy()
+      else raw.write(text)
   }
 
   app.get(FLEET_LIVE, async (_request, reply) => {
@@ -50,6 +61,8 @@ export function registerLive(app: FastifyInstance, watch: Watch): Live {
     })
     raw.write(first)
     watchers.add(raw)
+    // Readings are rare while no page is open.
+    if (watch.ageMs() > FRESH_MS) void watch.refresh().then(tell)
     const end = setTimeout(() => raw.end(), STREAM_MAX_MS)
     raw.on('close', () => {
       clearTimeout(end)
@@ -58,13 +71,7 @@ export function registerLive(app: FastifyInstance, watch: Watch): Live {
   })
 
   return {
-    async tell() {
-      if (watchers.size === 0) return
-      const text = await message()
-      for (const raw of watchers)
-        if (raw.writableLength > UNSENT_MAX) raw.destroy()
-        else raw.write(text)
-    },
+    tell,
     get size() {
       return watchers.size
     },
