@@ -71,7 +71,7 @@ async function read({ db, gates }: PageDeps, { query }: Asked): Promise<Accounts
     { admission, staleAfterMs: STALE_AFTER_MS },
     {
       search: filter.q === '' ? null : filter.q,
-      states: filter.state === '' ? null : [filter.state],
+      state: filter.state === '' ? null : filter.state,
       vendor: filter.vendor === '' ? null : filter.vendor,
       provider: filter.provider === '' ? null : filter.provider,
       ids: ids === null ? null : ids.slice(0, PAGE),

@@ -17,7 +17,7 @@ export interface AccountFilter {
   /** Part of an account's address or name, or an id of a connection or provider; null for all. */
   readonly search: string | null
   /** null for all. */
-  readonly states: readonly string[] | null
+  readonly state: string | null
   readonly vendor: string | null
   readonly provider: string | null
   /** Of these alone, in the order of their accounts all the same; null for all. */
@@ -31,6 +31,30 @@ export type AccountLine = Omit<ConnectionLine, 'calendars' | 'openChannels'> & {
   readonly place: string
 }
 
+/** The order of accounts, as the index has it. */
+const PLACE = `lower(coalesce(account_label, vendor_account_id, '')) collate "C"`
+
+/** $5 … $12 but for the state, of a connection's own columns alone. */
+const NARROWED = `($6::text is null or vendor = $6) and ($7::uuid is null or provider_id = $7)
+  and ($8::text is null or position($8 in lower(coalesce(account_label, vendor_account_id, ''))) > 0
+       or id::text = $8 or provider_id::text = $8)
+  and ($9::text is null or (${PLACE}, id) > ($9 collate "C", $10::uuid)) and ($12::uuid[] is null or id = any($12))`
+
+/** Found first by the index, so that no more connections are judged than are shown. */
+const ANY_STATE = `page as materialized (
+    select id from external_calendar_connections where $5::text is null and ${NARROWED} order by ${PLACE}, id limit $11),
+  ${JUDGED}, picked as (select *, ${PLACE} as place from judged where id = any(array(select id from page)))`
+
+/** What a state needs of the row itself spares the judging of most rows. */
+const ONE_STATE = `${JUDGED}, picked as (
+    select *, ${PLACE} as place from judged
+     where state = $5::text and ${NARROWED}
+       and ($5 in ('needs_reauth', 'disabled', 'disconnected') or status = 'active')
+       and ($5 not in ('needs_reauth', 'disabled', 'disconnected') or status = $5)
+       and ($5 <> 'retrying' or last_error is not null or backoff_until is not null)
+       and ($5 <> 'first_sync' or last_synced_at is null)
+     order by ${PLACE}, id limit $11)`
+
 /**
  * Connections in the order of their accounts, those after a place. Throws Failure `store/*`.
  */
@@ -40,18 +64,7 @@ export async function listAccounts(
   filter: AccountFilter,
 ): Promise<readonly AccountLine[]> {
   const { rows } = await db.query<AccountLine>(
-    `with ${JUDGED},
-     picked as (
-       select *, lower(coalesce(account_label, vendor_account_id, '')) collate "C" as place from judged
-        where ($5::text[] is null or state = any($5)) and ($6::text is null or vendor = $6)
-          and ($7::uuid is null or provider_id = $7)
-          and ($8::text is null or position($8 in lower(coalesce(account_label, vendor_account_id, ''))) > 0
-               or id::text = $8 or provider_id::text = $8)
-          and ($9::text is null
-               or (lower(coalesce(account_label, vendor_account_id, '')) collate "C", id) > ($9 collate "C", $10::uuid))
-          and ($12::uuid[] is null or id = any($12))
-        order by lower(coalesce(account_label, vendor_account_id, '')) collate "C", id
-        limit $11)
+    `with ${filter.state === null ? ANY_STATE : ONE_STATE}
      select id, provider_id as "providerId", vendor, coalesce(account_label, vendor_account_id, '(erased)') as account, place, state,
        status, sync_needed as "syncNeeded", to_micros(connected_at) as "connectedAt", to_micros(last_synced_at) as "lastSyncedAt",
        error_count as "errorCount", last_error as "lastError", to_micros(backoff_until) as "backoffUntil", to_micros(now) as now,
@@ -61,7 +74,7 @@ export async function listAccounts(
        from picked c order by place, id`,
     [
       ...parametersOf(admission, staleAfterMs),
-      filter.states,
+      filter.state,
       filter.vendor,
       filter.provider,
       filter.search?.toLowerCase() ?? null,

@@ -167,27 +167,27 @@ describe('with ten thousand connections', () => {
   )
 
   test(
-    'each cause of the fleet leads to exactly the connections that have it',
+    'each state and each cause of the fleet leads to exactly the connections that have it',
     async () => {
       const fleet = (await (await at.ask('/fleet')).json()) as {
         causes: { cause: string; connections: number }[]
+        connections: { by_state: { state: string; connections: number }[] }
       }
       const counted = new Map<string, number>()
-      for (const { cause, connections } of fleet.causes)
-        counted.set(cause, (counted.get(cause) ?? 0) + connections)
-      expect([...counted.keys()]).toEqual(expect.arrayContaining(['grant_revoked', 'paused_by_operator']))
-      for (const [cause, number] of counted) {
-        const seen = new Set<string>()
-        let next: string | null = ''
-        while (next !== null) {
-          const answer: Listed = (await (
-            await at.ask(`/connections?cause=${cause}&after=${next}`)
-          ).json()) as Listed
-          for (const { id } of answer.connections) seen.add(id)
-          next = answer.next
-        }
-        expect([cause, seen.size]).toEqual([cause, number])
-      }
+      const count = (query: string, number: number) => counted.set(query, (counted.get(query) ?? 0) + number)
+      for (const { cause, connections } of fleet.causes) count(`cause=${cause}`, connections)
+      for (const { state, connections } of fleet.connections.by_state) count(`state=${state}`, connections)
+      const wanted = [
+        'cause=grant_revoked',
+        'cause=paused_by_operator',
+        'state=retrying',
+        'state=needs_reauth',
+      ]
+      expect([...counted.keys()]).toEqual(
+        expect.arrayContaining([...wanted, 'state=disabled', 'state=in_sync']),
+      )
+      for (const [query, number] of counted)
+        expect([query, (await walked(query)).size]).toEqual([query, number])
     },
     START_MS,
   )
@@ -266,6 +266,18 @@ test('all that a browser loads is less than 60 kB', async () => {
   expect(bytes).toBeLessThan(60_000)
   await context.close()
 })
+
+/** The connections on all pages of a query. */
+async function walked(query: string): Promise<ReadonlySet<string>> {
+  const seen = new Set<string>()
+  let next: string | null = ''
+  while (next !== null) {
+    const answer: Listed = (await (await at.ask(`/connections?${query}&after=${next}`)).json()) as Listed
+    for (const { id } of answer.connections) seen.add(id)
+    next = answer.next
+  }
+  return seen
+}
 
 /** The rules of axe that a page breaks. */
 async function findings(page: Page): Promise<readonly string[]> {
