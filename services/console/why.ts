@@ -1,5 +1,7 @@
 // Why connections are as they are, for the pages: what `calstream why` and the API say.
+import type { Cause } from '#shared/domain/cause.ts'
 import type { Effect } from '#shared/domain/cause-entry.ts'
+import { causesAround } from '#shared/domain/causes-of-installation.ts'
 import { entryOf, type CauseCode } from '#shared/domain/causes.ts'
 import type { ConnectionId } from '#shared/domain/ids.ts'
 import { whyDocument, type WhyDocument } from '#shared/domain/why-document.ts'
@@ -15,6 +17,8 @@ import { gateOf } from './gate-of.ts'
 export interface WhySeen {
   readonly rows: WhyRows
   readonly why: WhyDocument
+  /** What holds for its place; the state of the API has it too. */
+  readonly around: readonly Cause[]
   /** By calendar id. */
   readonly calendars: ReadonlyMap<string, WhyDocument>
 }
@@ -32,12 +36,18 @@ export async function readWhy(
   if (rows === null) return null
   const { connection, calendars } = rows
   const gate = gateOf(connection, standing)
-  const facts = { connection, calendars, gate, installation, place: placeOf(rows, installation) }
+  const place = placeOf(rows, installation)
+  const facts = { connection, calendars, gate, installation, place }
   const told = calendars.flatMap((calendar) => {
     const why = whyOfCalendar(facts, calendar.id)
     return why === null ? [] : [[calendar.id, whyDocument(why)] as const]
   })
-  return { rows, why: whyDocument(whyOfConnection(facts)), calendars: new Map(told) }
+  return {
+    rows,
+    why: whyDocument(whyOfConnection(facts)),
+    around: causesAround(installation, place),
+    calendars: new Map(told),
+  }
 }
 
 const ACTORS: Readonly<Record<string, string>> = {

@@ -96,7 +96,7 @@ async function read({ db, gates }: PageDeps, { params }: Asked): Promise<OneConn
     vendor: found.vendor,
     account: found.account,
     status: found.status,
-    ...connectionWords(found, gate),
+    ...connectionWords(found, gate, seen.around),
     why: seen.why,
     connected_at: isoOf(found.connectedAt),
     last_synced_at: isoOf(found.lastSyncedAt),
