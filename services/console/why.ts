@@ -89,7 +89,7 @@ function causeView(cause: WhyDocument['causes'][number], now: string): Html {
   const who = ACTORS[actor]
   const times: readonly Part[] = [
     since !== null && html`since ${when(since, now)}`,
-    until !== null && html`until ${when(until, now)}`,
+    until !== null && html`next ${when(until, now)}`,
   ].filter((one) => one !== false)
   return html`<li>
     <p>${causeBadge(code)} ${text} <small>${times.map((one, at) => html`${at > 0 && ', '}${one}`)}</small></p>
