@@ -6,6 +6,7 @@ import { connectionWords } from '#shared/domain/connection-words.ts'
 import type { GateDecision } from '#shared/domain/gates.ts'
 import { isoOf } from '#shared/domain/instant.ts'
 import { groupLag } from '#shared/kafka/open.ts'
+import { countCauses, type CauseCount } from '#shared/store/cause-counts.ts'
 import {
   countStates,
   listConnections,
@@ -15,6 +16,7 @@ import {
   type StateCount,
 } from '#shared/store/status.ts'
 import { GROUPS, TOPICS } from '#schemas/topics.ts'
+import { causeDocuments, causeFindings, causeLines } from './cause-report.ts'
 import { lookAtServices } from './look-at-services.ts'
 import { look, lookWithin, problemOf, seenOf, type Look } from './look.ts'
 import { kafkaOf, openDatabaseOf } from './open.ts'
@@ -39,6 +41,7 @@ interface Seen {
   readonly facts: Facts
   readonly worst: readonly NamedConnection[]
   readonly more: number
+  readonly causes: Look<readonly CauseCount[]>
 }
 
 export interface NamedConnection {
@@ -63,13 +66,15 @@ export interface NamedConnection {
  * Prints the whole picture. Never throws for a part that does not answer: that is what it tells.
  */
 export async function showStatus(env: NodeJS.ProcessEnv, output: Output): Promise<void> {
-  const { facts, worst, more } = await gather(env)
-  const findings = judge(facts)
-  output.report(() => linesOf(facts, findings, { worst, more }), {
+  const { facts, worst, more, causes } = await gather(env)
+  const counts = seenOf(causes) ?? []
+  const findings = [...judge(facts), ...causeFindings(counts)]
+  output.report(() => linesOf(facts, findings, { worst, more, causes }), {
     healthy: findings.length === 0,
     findings,
     connections_in_trouble: worst,
     more_in_trouble: more,
+    causes: causeDocuments(counts),
     ...figuresOf(facts),
   })
 }
@@ -80,7 +85,7 @@ async function gather(env: NodeJS.ProcessEnv): Promise<Seen> {
   const beats = lookWithin(() => readBeats(env))
   const lag = lookWithin(() => readLag(env))
   const rows = toggling.then((toggles) => readRows(env, seenOf(toggles)))
-  const [toggles, { states, backlog, troubled }] = await Promise.all([toggling, rows])
+  const [toggles, { states, backlog, troubled, causes }] = await Promise.all([toggling, rows])
   const gates = 'seen' in toggles ? { seen: describeGates(toggles.seen) } : toggles
   const all = (seenOf(states) ?? []).filter(({ state }) => namedStates(seenOf(toggles)).includes(state))
   const total = all.reduce((sum, { connections }) => sum + connections, 0)
@@ -89,6 +94,7 @@ async function gather(env: NodeJS.ProcessEnv): Promise<Seen> {
     facts: { services: await services, beats: await beats, gates, states, backlog, lag: await lag },
     worst: worst.map((line) => nameOf(line, seenOf(toggles))),
     more: Math.max(0, total - worst.length),
+    causes,
   }
 }
 
@@ -108,9 +114,10 @@ async function readRows(
   states: Look<readonly StateCount[]>
   backlog: Look<Backlog>
   troubled: Look<readonly ConnectionLine[]>
+  causes: Look<readonly CauseCount[]>
 }> {
   const opened = await lookWithin(async () => openDatabaseOf(env))
-  if ('problem' in opened) return { states: opened, backlog: opened, troubled: opened }
+  if ('problem' in opened) return { states: opened, backlog: opened, troubled: opened, causes: opened }
   const database = opened.seen
   const judged = { admission: admissionOf(toggles), staleAfterMs: STALE_AFTER_MS }
   const filter = {
@@ -120,14 +127,15 @@ async function readRows(
     connection: null,
     limit: NAMED_MAX,
   }
-  const [states, backlog, troubled] = await Promise.all([
+  const [states, backlog, troubled, causes] = await Promise.all([
     lookWithin(() => countStates(database, judged)),
     lookWithin(() => readBacklog(database)),
     lookWithin(() => listConnections(database, judged, filter)),
+    lookWithin(() => countCauses(database, judged.admission)),
   ])
   // A database that does not answer would not answer to a farewell either; the process ends soon.
   void Promise.resolve(database[Symbol.asyncDispose]()).catch(() => {})
-  return { states, backlog, troubled }
+  return { states, backlog, troubled, causes }
 }
 
 async function readLag(env: NodeJS.ProcessEnv): Promise<Record<string, number>> {
@@ -219,7 +227,7 @@ function freshnessOf(states: readonly StateCount[], backlog: Backlog | null): re
 function linesOf(
   facts: Facts,
   findings: readonly Finding[],
-  { worst, more }: Pick<Seen, 'worst' | 'more'>,
+  { worst, more, causes }: Omit<Seen, 'facts'>,
 ): readonly string[] {
   const lines =
     findings.length === 0
@@ -232,7 +240,7 @@ function linesOf(
     lines.push(`      ${one.id}  ${one.summary}`, `      → ${one.next_step}`)
   }
   if (more > 0) lines.push(`  and ${counted(more)} more: calstream connections list`)
-  return [...lines, '', ...figureLines(facts)]
+  return [...lines, ...causeLines(seenOf(causes) ?? []), '', ...figureLines(facts)]
 }
 
 function figureLines({ services, beats, gates, states, backlog, lag }: Facts): readonly string[] {

@@ -103,6 +103,8 @@ test('every cause is told in the order of who can act, with what happens next an
     /✗ relay_down: The service relay was last heard of at 20.*; changes wait in the outbox/,
   )
   expect(stdout).toMatch(/✗ backing_off: The last sync failed: Google answered 503\. \(since 20.*, until 20/)
+  const { causes } = JSON.parse((await run(['--json', 'status'])).stdout) as { causes: readonly object[] }
+  expect(causes).toMatchObject([{ cause: 'backing_off', vendor: 'google', connections: 1, actor: 'vendor' }])
   const listed = await run(['--json', 'connections', 'list', '--cause', 'backing_off'])
   expect((JSON.parse(listed.stdout) as { id: string }[]).map(({ id }) => id)).toEqual([account.connectionId])
   expect((await run(['connections', 'list', '--cause', 'bad'])).stderr).toMatch(
