@@ -79,6 +79,22 @@ function graphs(): readonly Builder<Panel>[] {
       },
     ),
     graph(
+      {
+        title: 'Why accounts are not up to date',
+        description: 'The causes of docs/why.md. calstream why names one account and what to do.',
+        unit: 'none',
+      },
+      { expr: 'max by (vendor, cause) (calendar_sync_causes) > 0', legend: '{{vendor}} {{cause}}' },
+    ),
+    graph(
+      {
+        title: 'Account that is behind most',
+        description: 'Since it was in sync. In a quiet fleet up to 12 min: the beat of the reconcile.',
+        unit: 's',
+      },
+      { expr: 'max by (vendor) (calendar_sync_oldest_synced_seconds)', legend: '{{vendor}}' },
+    ),
+    graph(
       { title: 'Changes that were published', description: 'A second, over all.', unit: 'ops' },
       { expr: 'sum(rate(calendar_sync_outbox_published_total[$__rate_interval]))', legend: 'published' },
     ),

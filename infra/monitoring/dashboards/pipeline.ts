@@ -47,6 +47,14 @@ function graphs(): readonly Builder<Panel>[] {
     ),
     graph(
       {
+        title: 'Oldest sync request that is not done',
+        description: 'From Kafka to the end of its unit. Its calendar is that late.',
+        unit: 's',
+      },
+      { expr: 'max by (vendor) (calendar_sync_ring_oldest_seconds)', legend: '{{vendor}}' },
+    ),
+    graph(
+      {
         title: 'Waiting for a slot',
         description: 'The sync request that waits longest. `live` grows: add a sync process.',
         unit: 's',

@@ -78,6 +78,14 @@ function graphs(): readonly Builder<Panel>[] {
     ),
     graph(
       {
+        title: 'What finds changes',
+        description: 'When a vendor tells nothing, all come by `reconcile`.',
+        unit: 'ops',
+      },
+      { expr: rate('calendar_sync_found_by_total', 'vendor, by'), legend: '{{vendor}} {{by}}' },
+    ),
+    graph(
+      {
         title: 'Units',
         description: 'Reads of one account, by how they ended.',
         unit: 'ops',
