@@ -297,7 +297,7 @@ program
   .action(async () => (await import('./after-restore.ts')).afterRestore(await settings(), output()))
 program
   .command('republish')
-  .description('tell every stored event again, after the topics were lost; services may run')
+  .description('publish every stored event again, after the topics were lost; services may run')
   .option('--connection <id>', 'only those of this connection')
   .action(async (options: RepublishOptions) =>
     (await import('./republish.ts')).republish(options, await settings(), output()),

@@ -52,7 +52,7 @@ export async function republish(
   const codec = await openCodec({ ...registryOf(env), topics }, AbortSignal.timeout(OPEN_MAX_MS))
   output.object(await republishAll({ db, codec }, only, output))
   output.line(
-    'The relay publishes them. What was removed since a reader looked last cannot be told again: a reader drops what it still has and was not told now.',
+    'The relay publishes them. What was removed since a reader looked last cannot be published again: a reader drops what it still has and did not get now.',
   )
 }
 
