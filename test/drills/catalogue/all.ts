@@ -23,6 +23,7 @@ import { REOPENING } from './reopening.ts'
 import { REPAIRING } from './repairing.ts'
 import { RESTORES } from './restore.ts'
 import { RIGHTS } from './rights.ts'
+import { SCALING } from './scaling.ts'
 import { SECURED } from './secured.ts'
 import { SERIES } from './series.ts'
 import { SWITCH_DRILLS } from './switches.ts'
@@ -56,6 +57,7 @@ const DRILLS: readonly Drill[] = [
   ...REPAIRING,
   ...CRASHES,
   ...PROCESSES,
+  ...SCALING,
   ...BROKER,
   ...DATABASE,
   ...RESTORES,

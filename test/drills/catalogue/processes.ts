@@ -109,7 +109,7 @@ async function publishLate(d: DrillRun, calm: () => Promise<void>): Promise<void
 }
 
 /** How often the owner of a connection changed from one process to another. */
-function takeoversOf(audit: Parameters<typeof recordedFailures>[0]): number {
+export function takeoversOf(audit: Parameters<typeof recordedFailures>[0]): number {
   const owners = new Map<string, string>()
   let changes = 0
   for (const row of audit) {
@@ -122,7 +122,7 @@ function takeoversOf(audit: Parameters<typeof recordedFailures>[0]): number {
   return changes
 }
 
-const CODE = exactly(0)
+export const CODE = exactly(0)
 
 const rollingRestart: Drill = {
   id: 'ROLLING',
@@ -190,7 +190,8 @@ const rollingRestart: Drill = {
   },
 }
 
-function ended(stops: ReturnType<typeof stopsOf>): Finding {
+/** Of processes that were stopped: what they ended with, and how soon. */
+export function ended(stops: ReturnType<typeof stopsOf>): Finding {
   const codes = stops.map(({ how }) => Number(/^code (\d+)$/.exec(how)?.[1]))
   const slowestMs = Math.max(0, ...stops.map(({ ms }) => ms))
   return allOf(

@@ -3,6 +3,7 @@
 // exactly once (test/unit/drills/machinery.test.ts).
 import { ALONE_BUGS } from './alone-bugs.ts'
 import { OTHER_BUGS } from './other-bugs.ts'
+import { RESTORE_BUGS } from './restore-bugs.ts'
 import { SYNC_BUGS } from './sync-bugs.ts'
 
 export interface Mutant {
@@ -17,7 +18,7 @@ export interface Mutant {
   readonly profile: 'smoke' | 'ci'
 }
 
-export const MUTANTS: readonly Mutant[] = [...SYNC_BUGS, ...OTHER_BUGS, ...ALONE_BUGS].map(
+export const MUTANTS: readonly Mutant[] = [...SYNC_BUGS, ...OTHER_BUGS, ...ALONE_BUGS, ...RESTORE_BUGS].map(
   ([id, what, file, find, replace, drill, profile = 'smoke']) => ({
     id,
     what,

@@ -371,13 +371,4 @@ export const OTHER_BUGS: readonly Line[] = [
     'REPAIR',
     'ci',
   ],
-  [
-    'stream-not-heard',
-    'After a restore events are forgotten that the stream alone knows',
-    'services/cli/told.ts',
-    'if (row === undefined ? state.value !== null : state.sequence > row)',
-    'if (row !== undefined && state.sequence > row)',
-    'RESTORE',
-    'ci',
-  ],
 ]
