@@ -30,6 +30,7 @@ const scale: Drill = {
   },
   faults: ['K6'],
   profiles: ['ci', 'full'],
+  needsMachine: true,
   system: (profile) => ({
     connections: profile === 'ci' ? 48 : 120,
     microsoft: profile === 'ci' ? 16 : 40,
