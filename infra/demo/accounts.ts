@@ -25,7 +25,7 @@ export interface ConnectDeps {
 /**
  * Four businesses share the accounts. Fixed, so that a person finds them again in the flag console.
  */
-const DEMO_PROVIDERS = [
+export const DEMO_PROVIDERS = [
   '0198d3a0-0000-7000-8000-000000000001',
   '0198d3a0-0000-7000-8000-000000000002',
   '0198d3a0-0000-7000-8000-000000000003',

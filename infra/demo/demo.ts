@@ -3,6 +3,7 @@
 // this is called and is stopped after it returns. Without --until-synced nothing that a check
 // finds, or runs into, stops what runs: it is said, and looked at again.
 import { connectDemoAccounts, type Connected } from './accounts.ts'
+import { keepCanaries } from './canaries.ts'
 import type { Check } from './check.ts'
 import { converge, counted, watchFirstSyncs } from './converge.ts'
 import { goOn } from './gentle.ts'
@@ -44,7 +45,9 @@ async function connectAndEqual(
       await using setting = await new Wait({ ...limits(stack, options, signal), what: 'the stack' }).attempt(
         () => openSetting(stack, signal),
       )
-      return (await connectAndCompare(stack, { setting, options }, signal)).looking.accounts
+      const { accounts } = (await connectAndCompare(stack, { setting, options }, signal)).looking
+      await keepCanaries(stack, setting, signal)
+      return accounts
     } catch (error) {
       signal.throwIfAborted()
       stack.say(error instanceof UserError ? error.message : briefly(error))

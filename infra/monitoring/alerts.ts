@@ -175,6 +175,15 @@ const WORK: readonly Symptom[] = [
 
 const VENDORS: readonly Symptom[] = [
   {
+    name: 'CalstreamCanaryDead',
+    severity: 'critical',
+    holdsS: MINUTE,
+    expr: () => 'max by (vendor, leg) (calendar_sync_canary_dead) == 1',
+    summary: 'The change of the canary of {{ $labels.vendor }} does not come back: {{ $labels.leg }}',
+    description:
+      'Other calendars of {{ $labels.vendor }} meet the same, also while all else looks well. calstream canary list says since when.',
+  },
+  {
     name: 'CalstreamVendorAway',
     severity: 'warning',
     holdsS: 2 * MINUTE,

@@ -37,7 +37,7 @@ export interface SimulatorAdmin {
     email: string
     calendars: number
     eventsPerCalendar: number
-  }): Promise<DemoAccount>
+  }): Promise<DemoAccount & { readonly refreshToken: string }>
   /** All changes with a higher seq; the ledger keeps a million occurrences. */
   changesAfter(seq: number): Promise<readonly VendorChange[]>
   /** The seq of the newest change of the world. */
@@ -67,7 +67,8 @@ export function simulatorAdmin(adminUrl: string, signal: AbortSignal): Simulator
     async accounts() {
       return (await call('GET', '/admin/accounts')).accounts as DemoAccount[]
     },
-    createAccount: async (spec) => (await call('POST', '/admin/accounts', spec)) as unknown as DemoAccount,
+    createAccount: async (spec) =>
+      (await call('POST', '/admin/accounts', spec)) as unknown as DemoAccount & { refreshToken: string },
     changesAfter: (seq) => allChanges(call, seq),
     async latestSeq() {
       return (await call('GET', '/admin/truth?accountId=none')).seq as number

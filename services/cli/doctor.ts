@@ -10,6 +10,7 @@ import { verifySchemas } from '#shared/kafka/schemas.ts'
 import { verifyTopics } from '#shared/kafka/topics.ts'
 import { CONSOLE_USER, isDefaultLoginOpen } from '#shared/gates/unleash-console.ts'
 import { lookAtTables } from '#shared/store/migrate.ts'
+import type { Canary } from '#shared/store/canaries.ts'
 import { tableProblem } from '#shared/store/table-set.ts'
 import { countFailures } from '#shared/store/status.ts'
 import { createVendors } from '#shared/vendors/index.ts'
@@ -21,12 +22,15 @@ import { lookAtServices, type ServiceLook } from './look-at-services.ts'
 import { fetchWithin, look, lookWithin, seenOf, wordsOf, type Look } from './look.ts'
 import { consoleOf, kafkaOf, openDatabaseOf, registryOf } from './open.ts'
 import type { Output } from './output.ts'
+import { canaryFindings, canaryWords } from './canary-report.ts'
 import { readBeats } from './read-beats.ts'
 import { type Beats, serviceStates } from './service-report.ts'
 import { describeGates } from '#shared/gates/toggles.ts'
 import { readToggles } from './toggles.ts'
+import { LAG_MAX, LAG_REMEDY } from './status-report.ts'
+import { readLag } from './status.ts'
 import { troubleKindOf, type TroubleKind } from './trouble-kind.ts'
-import { count } from './words.ts'
+import { count, counted } from './words.ts'
 
 interface Check {
   readonly name: string
@@ -57,6 +61,7 @@ const REMEDIES = {
 const LIMIT_MS = 10_000
 const FOUND_MAX = 300
 const CLIENT_ID = 'calstream-doctor'
+const NO_KAFKA = 'not known while Kafka does not answer'
 /** Unleash applies the password of its settings at its first start only. */
 const CONSOLE_REMEDY =
   'sign in to the console with it and change it there (Profile, Change password); setting ' +
@@ -71,12 +76,13 @@ export async function runDoctor(env: NodeJS.ProcessEnv, output: Output, isRestor
   const beating = lookWithin(() => readBeats(env))
   const usual = checksOf(env, {
     services: async () => seenOf(await looking) ?? [],
-    beats: async () => seenOf(await beating),
+    beats: async () => seenOf(await beating)?.beats ?? null,
+    canaries: async () => seenOf(await beating)?.canaries ?? null,
   })
   const checks = isRestored ? [...usual, restoredCheck(env)] : usual
   const lines = [
     ...(await Promise.all(checks.map((check) => examine(check, env)))),
-    ...serviceLines(await looking, await beating),
+    ...serviceLines(await looking, beatsIn(await beating)),
   ]
   const shown = lines.map(({ ok, ...line }) => ({ state: ok ? '✓' : '✗', ...line }))
   output.rows(output.isJson ? lines : shown)
@@ -133,6 +139,11 @@ function serviceLines(looked: Look<readonly ServiceLook[]>, beats: Look<Beats>):
 interface Told {
   readonly services: () => Promise<readonly ServiceLook[]>
   readonly beats: () => Promise<Beats | null>
+  readonly canaries: () => Promise<readonly Canary[] | null>
+}
+
+function beatsIn(told: Look<Awaited<ReturnType<typeof readBeats>>>): Look<Beats> {
+  return 'seen' in told ? { seen: told.seen.beats } : told
 }
 
 function checksOf(env: NodeJS.ProcessEnv, told: Told): readonly Check[] {
@@ -143,6 +154,7 @@ function checksOf(env: NodeJS.ProcessEnv, told: Told): readonly Check[] {
     { name: 'settings', look: () => settings(env), remedy: 'see docs/configuration.md' },
     { name: 'kafka', needs: 'KAFKA_BROKERS', look: () => kafka(env), remedy: broker },
     { name: 'topics', needs: 'KAFKA_BROKERS', look: () => topics(env), remedy: broker },
+    { name: 'lag', needs: 'KAFKA_BROKERS', look: () => lag(env), remedy: broker },
     { name: 'schemas', needs: 'SCHEMA_REGISTRY_URL', look: () => schemas(env), remedy: registry },
     {
       name: 'postgres',
@@ -174,6 +186,12 @@ function checksOf(env: NodeJS.ProcessEnv, told: Told): readonly Check[] {
       needs: 'MICROSOFT_CLIENT_ID',
       look: () => vendor(env, 'microsoft', told),
       remedy: 'check the network path to MICROSOFT_API_URL',
+    },
+    {
+      name: 'canaries',
+      needs: 'POSTGRES_URL',
+      look: () => canaries(told),
+      remedy: 'start Postgres or correct POSTGRES_URL',
     },
     { name: 'public url', look: () => publicAddress(env), remedy: 'correct PUBLIC_URL' },
     { name: 'keys', look: () => keys(told.services), remedy: 'compare the keys of all services' },
@@ -216,13 +234,23 @@ async function kafka(env: NodeJS.ProcessEnv): Promise<string> {
  */
 async function topics(env: NodeJS.ProcessEnv): Promise<string> {
   const config = kafkaOf(env, CLIENT_ID)
-  if ((await kafkaTrouble(config)) !== null) throw new Error('not known while Kafka does not answer')
+  if ((await kafkaTrouble(config)) !== null) throw new Error(NO_KAFKA)
   const report = await verifyTopics(config, createLogger({ service: 'doctor', level: 'silent' }))
   const [problem] = report.problems
   // Each problem ends with its own remedy.
   if (problem !== undefined)
     throw new Red(problem, 'as it says; a changed partition count needs a new topic version')
   return `${report.topics.length} as they must be`
+}
+
+/** How far the groups are behind; never quite 0 where transactions leave their markers. */
+async function lag(env: NodeJS.ProcessEnv): Promise<string> {
+  if ((await kafkaTrouble(kafkaOf(env, CLIENT_ID))) !== null) throw new Error(NO_KAFKA)
+  const behind = Object.entries(await readLag(env))
+  const late = behind.filter(([, records]) => records > LAG_MAX)
+  const words = (some: typeof behind) => some.map(([group, n]) => `${group} ${counted(n)}`).join(', ')
+  if (late.length > 0) throw new Red(`records not worked yet: ${words(late)}`, LAG_REMEDY)
+  return `records not worked yet: ${words(behind)}`
 }
 
 async function schemas(env: NodeJS.ProcessEnv): Promise<string> {
@@ -291,6 +319,15 @@ async function vendor(env: NodeJS.ProcessEnv, name: VendorName, told: Told): Pro
     throw new Red(found, 'it is tried again automatically; look at its status page if it stays')
   }
   return `answers${synced}`
+}
+
+/** Whether what the canaries change comes back. */
+async function canaries({ canaries: read }: Told): Promise<string> {
+  const found = await read()
+  if (found === null) throw new Error('not known while Postgres does not answer')
+  const [first, ...more] = canaryFindings(found)
+  if (first === undefined) return canaryWords(found)
+  throw new Red([first, ...more].map((one) => `${one.what}: ${one.found}`).join('; '), first.do)
 }
 
 async function vendorsLeftAlone({ services, beats }: Told): Promise<ReadonlySet<string>> {

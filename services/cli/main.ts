@@ -11,6 +11,7 @@ import type { InitOptions } from './init.ts'
 import type { DeadLetterOptions, ReplayOptions } from './dead-letters.ts'
 import { complain, createOutput } from './output.ts'
 import { patiently, type WaitOption } from './patience.ts'
+import { addCanaryCommands } from './canary-commands.ts'
 import { addRepairCommands, addShortRepairs } from './repair-commands.ts'
 import type { RepublishOptions } from './republish.ts'
 import { takeProxy } from '#shared/process/settings.ts'
@@ -277,6 +278,7 @@ letters
   )
 
 addRepairCommands(program, { output, settings })
+addCanaryCommands(program, { output, settings })
 
 const keys = program.command('keys').description('the keys that stored credentials are sealed with')
 keys

@@ -14,7 +14,7 @@ import { REQUESTED_TOPIC } from '#schemas/topics.ts'
 import { SERVICES, WORKING_SERVICES, type ServiceName } from './config.ts'
 import type { ServiceLook } from './look-at-services.ts'
 import { seenOf, type Look } from './look.ts'
-import { count, span } from './words.ts'
+import { ago, count } from './words.ts'
 
 /** What Postgres has of the processes. */
 export interface Beats {
@@ -216,11 +216,6 @@ function readyWords(name: ServiceName, health: ServiceHealth, { instances, now }
   const { lastProgressAt } = health
   parts.push(lastProgressAt === null ? 'no work since its start' : `last work ${ago(lastProgressAt, now)}`)
   return `ready: ${parts.join(', ')}`
-}
-
-/** `12 s ago, 2026-11-30T19:01:02.000Z`. A clock that is ahead of ours says now. */
-export function ago(at: Micros, now: Micros): string {
-  return `${span(Math.max(0, now - at) / 1e6)} ago (${isoOf(at)})`
 }
 
 /** For --json: each service with its processes. */

@@ -2,15 +2,18 @@
 // at is not well: nothing is called healthy that was not seen.
 import { isoOf } from '#shared/domain/instant.ts'
 import type { GateLine } from '#shared/gates/toggles.ts'
+import type { Canary } from '#shared/store/canaries.ts'
 import type { Backlog, StateCount } from '#shared/store/status.ts'
 import { problemOf, seenOf, type Look } from './look.ts'
 import type { ServiceLook } from './look-at-services.ts'
 import { type Beats, NOT_READY_REMEDY, serviceStates, type ServiceState } from './service-report.ts'
+import { canaryFindings } from './canary-report.ts'
 import { count, counted, span } from './words.ts'
 
 export interface Facts {
   readonly services: Look<readonly ServiceLook[]>
   readonly beats: Look<Beats>
+  readonly canaries: Look<readonly Canary[]>
   readonly gates: Look<readonly GateLine[]>
   readonly states: Look<readonly StateCount[]>
   readonly backlog: Look<Backlog>
@@ -30,6 +33,7 @@ export interface Finding {
 export const OUTBOX_AGE_MAX_S = 30
 /** What is on its way on a busy day. */
 export const LAG_MAX = 1_000
+export const LAG_REMEDY = 'if it grows, run more processes of it'
 
 /** States that are nothing to worry about; `unknown` is told by the gates, once for all. */
 const CALM = new Set(['in_sync', 'catching_up', 'first_sync', 'disconnected', 'unknown'])
@@ -49,6 +53,7 @@ export function judge(facts: Facts): readonly Finding[] {
     ...serviceFindings(own),
     ...gateFindings(seenOf(gates) ?? []),
     ...vendorFindings(seenOf(services) ?? [], seenOf(beats)),
+    ...canaryFindings(seenOf(facts.canaries) ?? []),
     ...backlogFindings(seenOf(backlog)),
     ...lagFindings(seenOf(lag) ?? {}),
     ...connectionFindings(seenOf(states) ?? []),
@@ -119,7 +124,7 @@ function lagFindings(lag: Readonly<Record<string, number>>): readonly Finding[] 
     .map(([group, lag]) => ({
       what: group,
       found: `${counted(lag)} records are not worked yet`,
-      do: 'if it grows, run more processes of it',
+      do: LAG_REMEDY,
     }))
 }
 

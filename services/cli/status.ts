@@ -22,12 +22,12 @@ import { look, lookWithin, problemOf, seenOf, type Look } from './look.ts'
 import { kafkaOf, openDatabaseOf } from './open.ts'
 import type { Output } from './output.ts'
 import { readBeats } from './read-beats.ts'
-import { ago, type Beats, serviceDocument, serviceStates } from './service-report.ts'
+import { type Beats, serviceDocument, serviceStates } from './service-report.ts'
 import { judge, WORST, type Facts, type Finding } from './status-report.ts'
 import { admissionOf, describeGates, syncGate, type Toggles } from '#shared/gates/toggles.ts'
 import { readToggles } from './toggles.ts'
 import { awayFrom } from './times.ts'
-import { count, counted, span } from './words.ts'
+import { ago, count, counted, span } from './words.ts'
 
 /** How many connections in trouble are named. */
 const NAMED_MAX = 10
@@ -82,16 +82,19 @@ export async function showStatus(env: NodeJS.ProcessEnv, output: Output): Promis
 async function gather(env: NodeJS.ProcessEnv): Promise<Seen> {
   const toggling = lookWithin(() => readToggles(env))
   const services = look(() => lookAtServices(env))
-  const beats = lookWithin(() => readBeats(env))
+  const beating = lookWithin(() => readBeats(env))
   const lag = lookWithin(() => readLag(env))
   const rows = toggling.then((toggles) => readRows(env, seenOf(toggles)))
   const [toggles, { states, backlog, troubled, causes }] = await Promise.all([toggling, rows])
+  const told = await beating
+  const beats = 'seen' in told ? { seen: told.seen.beats } : told
+  const canaries = 'seen' in told ? { seen: told.seen.canaries } : told
   const gates = 'seen' in toggles ? { seen: describeGates(toggles.seen) } : toggles
   const all = (seenOf(states) ?? []).filter(({ state }) => namedStates(seenOf(toggles)).includes(state))
   const total = all.reduce((sum, { connections }) => sum + connections, 0)
   const worst = seenOf(troubled) ?? []
   return {
-    facts: { services: await services, beats: await beats, gates, states, backlog, lag: await lag },
+    facts: { services: await services, beats, canaries, gates, states, backlog, lag: await lag },
     worst: worst.map((line) => nameOf(line, seenOf(toggles))),
     more: Math.max(0, total - worst.length),
     causes,
@@ -138,7 +141,8 @@ async function readRows(
   return { states, backlog, troubled, causes }
 }
 
-async function readLag(env: NodeJS.ProcessEnv): Promise<Record<string, number>> {
+/** Records that each group has not committed. Throws Failure `kafka/unavailable`. */
+export async function readLag(env: NodeJS.ProcessEnv): Promise<Record<string, number>> {
   const kafka = kafkaOf(env)
   const groups = Object.entries(READ_BY).map(async ([group, topics]) => {
     const lag = await groupLag(kafka, group, topics)

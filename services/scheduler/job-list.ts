@@ -1,5 +1,6 @@
 // All jobs of the scheduler, with their beats.
 import type { KafkaConfig } from '#shared/kafka/client.ts'
+import { flyCanaries } from './canary.ts'
 import { listCalendars } from './calendars/list.ts'
 import { maintainChannels } from './channels/maintain.ts'
 import { stopOrphans } from './channels/stop.ts'
@@ -32,6 +33,7 @@ export function jobsOf(deps: JobDeps, kafka: KafkaConfig): readonly Job[] {
     { name: 'probes', everyMs: 5000, runOnce: (signal) => probeParked(deps, signal) },
     { name: 'ring-held', everyMs: 2000, runOnce: (signal) => ringRefused(signal) },
     { name: 'reconcile', everyMs: 2000, runOnce: (signal) => reconcile(deps, signal) },
+    { name: 'canaries', everyMs: 2000, runOnce: (signal) => flyCanaries(deps, signal) },
     { name: 'poll', everyMs: 2000, runOnce: (signal) => poll(deps, signal) },
     { name: 'sweep', everyMs: 30_000, runOnce: (signal) => sweep(deps, signal) },
     { name: 'orphans', everyMs: 30_000, runOnce: (signal) => stopOrphans(deps, signal) },

@@ -3,12 +3,15 @@ import { Opening, openService, type Overrides } from '#shared/boot/open-service.
 import type { ConnectionId } from '#shared/domain/ids.ts'
 import { leaseOwner } from '#shared/process/identity.ts'
 import { firstProblem } from '#shared/process/loop.ts'
+import { reportCanaries } from './canary.ts'
 import { openConnectionChannels } from './channels/maintain.ts'
 import type { SchedulerConfig } from './config.ts'
 import { openDeadLetterIndex } from './dead-letter-index.ts'
 import { openJobDeps } from './deps.ts'
 import { jobsOf, OBSERVE } from './job-list.ts'
 import { jobFacts, startJob } from './jobs.ts'
+
+const REPORT_EVERY_MS = 5_000
 
 interface SchedulerOverrides extends Overrides {
   /** `runJobs` alone runs jobs. For tests that move the clock. */
@@ -40,6 +43,10 @@ export async function startScheduler(
   const loops = overrides.onDemand ? [] : jobs.map((job) => startJob(deps, owner, job))
   // Side by side: with Postgres away each would wait for it.
   service.defer(async () => void (await Promise.all(loops.map((loop) => loop[Symbol.asyncDispose]()))))
+  service.loop("the canaries' report", async () => {
+    await reportCanaries(deps.db)
+    return REPORT_EVERY_MS
+  })
   const checks = { ...service.checks, jobs: async () => firstProblem(loops) }
   const adminPort = await service.admin(checks, () => ({
     ...index.facts(),

@@ -2,14 +2,7 @@
 // it stays silent. Every case says all alerts that fire, so that one cause never wakes a person for
 // another. Series are in promtool's notation, a sample a minute: `1x5 0x60` is 1 six times, then 0.
 
-export interface AlertCase {
-  readonly what: string
-  readonly series: Readonly<Record<string, string>>
-  /** Minutes after the first sample. */
-  readonly at: number
-  /** All alerts that fire then. */
-  readonly fires: readonly string[]
-}
+import type { AlertCase } from './alert-case.ts'
 
 const LONG = 600
 const steady = (value: number): string => `${value}x${LONG}`
@@ -28,6 +21,7 @@ const ready = (dependency: string, instance = 'a'): string =>
 const oldest = 'calendar_sync_oldest_synced_seconds{vendor="google"}'
 const waiting = 'calendar_sync_ring_oldest_seconds{vendor="google"}'
 const foundBy = (by: string): string => `calendar_sync_found_by_total{vendor="google", by="${by}"}`
+const canary = (leg: string): string => `calendar_sync_canary_dead{vendor="google", leg="${leg}"}`
 const SYNC_GATE = gate('CALENDAR_SYNC_ENABLED')
 
 /** A fleet that is well: under each case, unless the case says otherwise. */
@@ -313,6 +307,13 @@ const CASES: Readonly<Record<string, Cases>> = {
         50,
         'CalstreamConnectionsFail',
       ),
+    ],
+  },
+  CalstreamCanaryDead: {
+    fires: away('the vendor does not ring', { [canary('push')]: `0x10 1x${LONG}` }, 13),
+    silent: [
+      away('for a moment', { [canary('push')]: `0x10 1x0 0x${LONG}` }, 13),
+      away('every leg lives', { [canary('push')]: steady(0), [canary('relay')]: steady(0) }, 60),
     ],
   },
   CalstreamPushSilent: {

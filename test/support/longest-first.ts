@@ -17,6 +17,7 @@ export const SECONDS: Readonly<Record<string, number>> = {
   'integration/whole/replays': 80,
   'integration/sync/sync-processes': 77,
   'integration/cli/cli-status': 75,
+  'integration/scheduler/scheduler-canary': 90,
   'integration/cli/after-restore': 70,
   'integration/scheduler/scheduler-processes': 60,
   'integration/whole/repairs': 58,

@@ -328,6 +328,24 @@ const people = {
     ['scheduler'],
     'Active connections whose grant ends within a week whatever is done: a Google project in testing',
   ),
+  canaryAgeSeconds: looked(
+    'calendar_sync_canary_age_seconds',
+    ['vendor'],
+    ['scheduler'],
+    'Since the last change of the canary that arrived was made; 0 while a gate keeps it',
+  ),
+  canaryLastSeen: looked(
+    'calendar_sync_canary_last_seen',
+    ['vendor'],
+    ['scheduler'],
+    'When that change was made, in seconds since 1970',
+  ),
+  canaryDead: looked(
+    'calendar_sync_canary_dead',
+    ['vendor', 'leg'],
+    ['scheduler'],
+    '1 while a leg of the way of the canary is dead (vendor, push, sync, relay), else 0',
+  ),
 } as const
 
 const processes = {

@@ -9,7 +9,15 @@ import { createGuard, type Guard, type GuardDeps } from './limits/guard.ts'
 import type { Vendors } from './index.ts'
 import type { quotaEnv } from './settings.ts'
 import { openTokens, type Tokens, type TokensDeps } from './tokens.ts'
-import type { ChannelRequest, EachCall, LookUpRequest, PageRequest, SeriesRequest, Vendor } from './vendor.ts'
+import type {
+  ChannelRequest,
+  EachCall,
+  EventChange,
+  LookUpRequest,
+  PageRequest,
+  SeriesRequest,
+  Vendor,
+} from './vendor.ts'
 
 /**
  * Stands around every try of a call, once there is a token for it: the call, and the same again
@@ -141,6 +149,13 @@ export class Mailbox<S = never> {
   lookUp(request: LookUpRequest, signal: AbortSignal) {
     const priority = 'backfill'
     return this.#call(signal, (vendor, token, each) => vendor.lookUp(token, request, signal, each), priority)
+  }
+
+  changeEvent(change: EventChange, signal: AbortSignal) {
+    return this.#call(signal, async (vendor, token, each) => {
+      if (vendor.changeEvent) return vendor.changeEvent(token, change, signal, each)
+      throw new Failure('internal/defect', 'A vendor whose canary is to be changed can change an event.')
+    })
   }
 
   openChannel(request: ChannelRequest, signal: AbortSignal) {

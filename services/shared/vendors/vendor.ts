@@ -97,6 +97,16 @@ export interface LookUpRequest {
   readonly window: Window
 }
 
+/** What a canary's event becomes. */
+export interface EventChange {
+  readonly vendorCalendarId: string
+  /** null, or one that is gone: it is made. */
+  readonly vendorEventId: string | null
+  readonly title: string
+  /** When it begins; it lasts half an hour and blocks no time. */
+  readonly at: Micros
+}
+
 export type SeriesAnswer =
   /** All that there is of the series in the window; nothing, when it is gone. */
   | { readonly kind: 'whole'; readonly items: readonly PageItem[]; readonly unreadable: Page['unreadable'] }
@@ -257,6 +267,17 @@ export interface Vendor {
     signal: AbortSignal,
     each?: EachCall,
   ): Promise<'there' | 'gone'>
+  /**
+   * Changes an event, or makes it: the one thing that is ever written, in a canary's calendar. The
+   * grant needs a scope that no person is asked for.
+   * @returns the vendor's id of it. Throws Failure.
+   */
+  changeEvent?(
+    accessToken: string,
+    change: EventChange,
+    signal: AbortSignal,
+    each?: EachCall,
+  ): Promise<string>
   /**
    * A fresh access token. Throws Failure: `vendor/grant-revoked` or `vendor/admin-required` on the
    * documented words of grant-words.ts alone, `vendor/token-refused` on any others.

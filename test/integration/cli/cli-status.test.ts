@@ -12,6 +12,7 @@ import type { Component } from '../../../infra/stack/component.ts'
 import { runStatement } from '../../../infra/stack/postgres.ts'
 import { COMPILED } from '../../support/compiled.ts'
 import { eventually } from '../../support/eventually.ts'
+import { measured } from '../../support/measured.ts'
 import { openWorld, type Account, type World } from '../../support/world.ts'
 
 const ROOT = path.resolve(import.meta.dirname, '../../..')
@@ -111,12 +112,14 @@ describe('trouble', () => {
     'of a frozen %s is named by status and red in doctor, and thawing heals',
     async (name) => {
       services[name].pause()
+      const began = performance.now()
       try {
         const told = await eventually(
           `${name} to be named`,
           async () => (await status()).findings.find(({ what }) => what === name),
           90_000,
         )
+        measured(`a frozen ${name} was named after ${Math.round(performance.now() - began)} ms`)
         expect(told).toMatchObject({
           found: expect.stringMatching(/^no process of it lives: the last one said so \d+ s ago/) as string,
           do: `look at its log and restart ${name}`,

@@ -11,7 +11,8 @@ import { TRUE_PACE } from '../../../infra/monitoring/pace.ts'
 import { budgetGroups, symptomGroups } from '../../../infra/monitoring/rules.ts'
 import { cacheFolder } from '../../../infra/stack/java-parts.ts'
 import { fetchPrometheus, type PrometheusParts } from '../../../infra/stack/prometheus-parts.ts'
-import { type AlertCase, casesOf, WELL } from '../../support/alert-cases.ts'
+import type { AlertCase } from '../../support/alert-case.ts'
+import { casesOf, WELL } from '../../support/alert-cases.ts'
 
 const MONITORING = path.resolve(import.meta.dirname, '../../../infra/monitoring')
 const FILES = ['symptoms.rules.yml', 'slo.rules.yml'].map((name) => path.join(MONITORING, name))

@@ -58,6 +58,7 @@ const EXPECTED = {
     connection_credentials: 'sud',
     external_calendars: 'siud',
     external_calendar_events: 's',
+    canaries: 'siud',
     channels: 'siud',
     channel_notices: 'sud',
     dead_letters: 'siud',

@@ -77,8 +77,8 @@ describe('the installation', () => {
 
   // In a container of one service: it has the settings of that service alone.
   test.each([
-    ['retry has no database', { KAFKA_BROKERS: '127.0.0.1:1' }, ['kafka', 'topics']],
-    ['relay has no flag server', ELSEWHERE, ['postgres']],
+    ['retry has no database', { KAFKA_BROKERS: '127.0.0.1:1' }, ['kafka', 'topics', 'lag']],
+    ['relay has no flag server', ELSEWHERE, ['postgres', 'canaries']],
   ])('is looked at by doctor as far as its settings go: %s', async (_what, env, expected) => {
     const { code, stdout } = await run(['--json', 'doctor'], env)
     const rows = JSON.parse(stdout) as { ok: boolean; what: string; found: string }[]

@@ -32,6 +32,7 @@ const gate = (state: string, isOpen: boolean) => ({ gate: 'CALENDAR_SYNC_ENABLED
 const WELL: Facts = {
   services: { seen: [service('relay'), service('sync')] },
   beats: { seen: beatsOf() },
+  canaries: { seen: [] },
   gates: { seen: [gate('on', true), gate('on for 3', true), gate('on for everybody', true)] },
   states: { seen: [state('in_sync'), state('catching_up'), state('first_sync'), state('disconnected')] },
   backlog: { seen: { ...BACKLOG, outboxRows: 5, outboxOldestSeconds: OUTBOX_AGE_MAX_S } },

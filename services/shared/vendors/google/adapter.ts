@@ -85,6 +85,10 @@ export function createGoogle(config: GoogleConfig, clock: Clock = systemClock): 
     fetchPage: (token, request, ...how) => fetchPage(callAs(token, ...how), request),
     fetchSeries: (token, request, ...how) => fetchSeries(callAs(token, ...how), request),
     lookUp: (token, request, ...how) => lookUp(callAs(token, ...how), request),
+    async changeEvent(token, change, ...how) {
+      const { changeEvent } = await import('./write-event.ts')
+      return changeEvent(callAs(token, ...how), change)
+    },
     openChannel: (token, request, signal) => openChannel(callAs(token, signal), clock, request),
     // Google has no renewal: developers.google.com/workspace/calendar/api/guides/push#renew
     renewChannel: async () => ({ kind: 'gone' }),

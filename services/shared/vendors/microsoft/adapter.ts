@@ -73,6 +73,10 @@ export function createMicrosoft(config: MicrosoftConfig, clock: Clock = systemCl
       const { lookUp } = await import('./details.ts')
       return lookUp(graphAs(token, ...how), request)
     },
+    async changeEvent(token, change, ...how) {
+      const { changeEvent } = await import('./write-event.ts')
+      return changeEvent(graphAs(token, ...how), change)
+    },
     openChannel: (token, request, signal) => openChannel(graphAs(token, signal), clock, request),
     renewChannel: (token, channel, signal) => renewChannel(graphAs(token, signal), clock, channel),
     stopChannel: (token, channel, signal) => stopChannel(graphAs(token, signal), channel),
