@@ -57,8 +57,11 @@ export interface KafkaCluster extends AsyncDisposable {
   readonly nodes: readonly Component[]
   /** As SUPER_USER. */
   readonly operator: KafkaAccess
-  /** Gives every broker a new certificate while it runs. */
-  renewCertificates(): Promise<void>
+  /**
+   * Gives every broker new certificates while it runs. Of another issuer only those that clients
+   * see: among themselves brokers know their own authority alone.
+   */
+  renewCertificates(issuer?: Authority): Promise<void>
 }
 
 /** A controlled shutdown moves leaders first: 1 to 2 s idle. */
@@ -69,6 +72,8 @@ const COMPLETE_WITHIN_MS = 60_000
  * data, and a folder that was moved since then must still start.
  */
 const KEYSTORE = 'certificate.pem'
+/** Of what clients see, once it was renewed. */
+const CLIENT_KEYSTORE = 'clients.pem'
 /** Names of listeners; settings have them in lower case. */
 const LISTENER = 'CLIENTS'
 const BETWEEN = 'BROKERS'
@@ -110,7 +115,7 @@ export async function startKafkaCluster(
     caFile,
     nodes,
     operator,
-    renewCertificates: () => renewCertificates(options, operator),
+    renewCertificates: (issuer) => renewCertificates(options, operator, issuer),
     [Symbol.asyncDispose]: () => all.disposeAsync(),
   }
 }
@@ -155,18 +160,28 @@ function addressOf({ ports }: KafkaClusterOptions, id: NodeId): string {
   return `127.0.0.1:${ports[id].client}`
 }
 
-async function issueCertificate(options: KafkaClusterOptions, id: NodeId): Promise<void> {
+async function issueCertificate(
+  options: KafkaClusterOptions,
+  id: NodeId,
+  { file = KEYSTORE, issuer = options.authority } = {},
+): Promise<void> {
   const folder = path.join(options.folder, `kafka-${id}`)
   mkdirSync(folder, { recursive: true })
-  writeKeystore(path.join(folder, KEYSTORE), await options.authority.issue(NODE_USER))
+  writeKeystore(path.join(folder, file), await issuer.issue(NODE_USER))
 }
 
 /** One after the other, so that a broker that refuses its certificate stays the only one. */
-async function renewCertificates(options: KafkaClusterOptions, operator: KafkaAccess): Promise<void> {
+async function renewCertificates(
+  options: KafkaClusterOptions,
+  operator: KafkaAccess,
+  issuer = options.authority,
+): Promise<void> {
   for (const id of NODE_IDS) {
     await issueCertificate(options, id)
-    const listeners = options.ports[id].proxied ? [LISTENER, BETWEEN, PROXIED] : [LISTENER, BETWEEN]
-    await reloadCertificate(operator, { id, listeners, file: KEYSTORE })
+    await issueCertificate(options, id, { file: CLIENT_KEYSTORE, issuer })
+    const proxied = options.ports[id].proxied ? { [PROXIED]: CLIENT_KEYSTORE } : {}
+    const files = { [BETWEEN]: KEYSTORE, [LISTENER]: CLIENT_KEYSTORE, ...proxied }
+    await reloadCertificate(operator, { id, files })
   }
 }
 

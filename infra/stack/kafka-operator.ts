@@ -37,6 +37,8 @@ const ITERATIONS = 8_192
 const SALT_BYTES = 24
 const SHA512_BYTES = 64
 const CALL_MS = 5_000
+/** A broker opens its certificates before it answers; beside two busy stacks that took 5 s. */
+const CHANGE_MS = 30_000
 const RIGHTS_WITHIN_MS = 60_000
 /** Reads its keystore again when this is set, also to the same value. */
 const KEYSTORE = 'ssl.keystore.location'
@@ -121,27 +123,29 @@ export async function setPassword(access: KafkaAccess, { name, password }: Kafka
 }
 
 /**
- * Makes one broker read the certificate of its listeners from its file again. It refuses one of
- * another name. https://kafka.apache.org/documentation/#dynamicbrokerconfigs
+ * Makes one broker read the certificates of its listeners again, each from its file. All of them at
+ * once: what is not named loses what was set before. It refuses one of another name.
+ * https://kafka.apache.org/documentation/#dynamicbrokerconfigs
  */
 export async function reloadCertificate(
   access: KafkaAccess,
-  {
-    id,
-    listeners,
-    file,
-  }: { readonly id: number; readonly listeners: readonly string[]; readonly file: string },
+  { id, files }: { readonly id: number; readonly files: Readonly<Record<string, string>> },
 ): Promise<void> {
-  const configEntries = listeners.map((listener) => ({
+  const configEntries = Object.entries(files).map(([listener, file]) => ({
     name: `listener.name.${listener.toLowerCase()}.${KEYSTORE}`,
     value: file,
   }))
   const resource = { type: kafkajs.ConfigResourceTypes.BROKER, name: String(id), configEntries }
-  await withAdmin(access, (admin) => admin.alterConfigs({ validateOnly: false, resources: [resource] }))
+  const change = (admin: Admin) => admin.alterConfigs({ validateOnly: false, resources: [resource] })
+  await withAdmin(access, change, CHANGE_MS)
 }
 
-async function withAdmin<T>(access: KafkaAccess, work: (admin: Admin) => Promise<T>): Promise<T> {
-  const admin = createClient(configOf(access), { retries: 1 }, null).admin()
+async function withAdmin<T>(
+  access: KafkaAccess,
+  work: (admin: Admin) => Promise<T>,
+  requestMs = CALL_MS,
+): Promise<T> {
+  const admin = createClient(configOf(access), { retries: 1 }, null, requestMs).admin()
   try {
     await admin.connect()
     return await work(admin)

@@ -48,7 +48,7 @@ export interface PostgresAddress {
 export type Postgres = Component &
   PostgresAddress & {
     /** Gives the running server a new certificate; sessions that are open keep theirs. */
-    renewCertificate(): Promise<void>
+    renewCertificate(issuer?: Authority): Promise<void>
   }
 
 const SUPERUSER = 'postgres'
@@ -89,8 +89,8 @@ export async function startPostgres(options: PostgresOptions, signal: AbortSigna
     throw error
   }
   return Object.assign(component, address, {
-    async renewCertificate() {
-      if (options.authority) await writeTlsFiles(home, options.authority)
+    async renewCertificate(issuer = options.authority) {
+      if (issuer) await writeTlsFiles(home, issuer)
       await runStatement(address.url('postgres'), 'SELECT pg_reload_conf()')
     },
   })

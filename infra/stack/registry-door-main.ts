@@ -13,13 +13,13 @@ const setting = (name: string): string => {
 }
 const [user, passwordFile] = [setting('DOOR_USER'), setting('DOOR_PASSWORD_FILE')]
 
-const server = fastify({
-  https: {
-    cert: readFileSync(setting('DOOR_CERTIFICATE_FILE')),
-    key: readFileSync(setting('DOOR_KEY_FILE')),
-    minVersion: 'TLSv1.2',
-  },
+const identity = () => ({
+  cert: readFileSync(setting('DOOR_CERTIFICATE_FILE')),
+  key: readFileSync(setting('DOOR_KEY_FILE')),
+  minVersion: 'TLSv1.2' as const,
 })
+
+const server = fastify({ https: identity() })
 await server.register(basicAuth, {
   authenticate: { realm: 'schema registry' },
   async validate(username, password) {
@@ -38,6 +38,7 @@ await server.register(httpProxy, {
   },
 })
 await server.listen({ host: '127.0.0.1', port: Number(setting('DOOR_PORT')) })
+process.on('SIGHUP', () => server.server.setSecureContext(identity()))
 process.on('SIGTERM', () => void server.close().then(() => process.exit(0)))
 
 /** In a time that tells nothing about either text. */

@@ -32,6 +32,8 @@ export type RegistryDoor = Component & {
   readonly url: string
   /** The password that counts, for SCHEMA_REGISTRY_PASSWORD_FILE; read again at each request. */
   readonly passwordFile: string
+  /** Shows a new certificate to who connects from now on. */
+  renewCertificate(issuer?: Authority): Promise<void>
 }
 
 const READY_TIMEOUT_MS = 60_000
@@ -48,7 +50,14 @@ export async function startRegistryDoor(
   const passwordFile = path.join(options.folder, 'password')
   writeWhole(passwordFile, `${options.password}\n`)
   const component = await Component.start((stop) => launch(options, { url, passwordFile }, stop), signal)
-  return Object.assign(component, { url, passwordFile })
+  return Object.assign(component, {
+    url,
+    passwordFile,
+    async renewCertificate(issuer = options.authority) {
+      await writeIdentity(options.folder, issuer)
+      process.kill(component.pid, 'SIGHUP')
+    },
+  })
 }
 
 interface Door {
@@ -57,7 +66,7 @@ interface Door {
 }
 
 async function launch(options: RegistryDoorOptions, door: Door, signal: AbortSignal): Promise<Child> {
-  const files = await writeIdentity(options)
+  const files = await writeIdentity(options.folder, options.authority)
   const child = await Child.start(
     {
       name: 'registry-door',
@@ -95,8 +104,8 @@ export function doorAccess(password: string, username = DOOR_USER): RegistryAcce
   return { login: { kind: 'basic', username, password: new Secret(password) }, ca: null }
 }
 
-async function writeIdentity({ folder, authority }: RegistryDoorOptions) {
-  const identity = await authority.issue('registry')
+async function writeIdentity(folder: string, issuer: Authority) {
+  const identity = await issuer.issue('registry')
   const files = { certificate: path.join(folder, 'server.crt'), key: path.join(folder, 'server.key') }
   writeWhole(files.certificate, identity.certificate)
   writeWhole(files.key, identity.key)

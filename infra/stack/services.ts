@@ -44,6 +44,8 @@ const CLIENT_ID = 'calstream-local'
 const RETURN_ORIGINS = 'http://127.0.0.1:*,http://localhost:*'
 
 const KAFKA = ['KAFKA_BROKERS', 'KAFKA_PREFIX', 'SCHEMA_REGISTRY_URL'] as const
+/** Of a database role whose password rotates. */
+const ROLE_PASSWORD = 'POSTGRES_PASSWORD_FILE'
 /** Of a secured stack, where a service needs Kafka. */
 const ACCESS = [
   'KAFKA_SECURITY_PROTOCOL',
@@ -163,7 +165,7 @@ export function serviceEnv(name: ServiceName, stack: StackEnv): Record<string, s
     if (value === undefined) throw new Error(`the stack has no ${variable} for ${name}`)
     own[variable] = value
   }
-  for (const variable of name === 'console' ? [] : ACCESS) {
+  for (const variable of [...(name === 'console' ? [] : ACCESS), ROLE_PASSWORD]) {
     const value = valueOf(variable)
     if (value !== undefined) own[variable] = value
   }

@@ -25,6 +25,7 @@ import type { Output } from './output.ts'
 import { canaryFindings, canaryWords } from './canary-report.ts'
 import { readBeats } from './read-beats.ts'
 import { type Beats, serviceStates } from './service-report.ts'
+import { topicsEnv } from './settings.ts'
 import { describeGates } from '#shared/gates/toggles.ts'
 import { readToggles } from './toggles.ts'
 import { LAG_MAX, LAG_REMEDY } from './status-report.ts'
@@ -233,7 +234,8 @@ async function kafka(env: NodeJS.ProcessEnv): Promise<string> {
  * Topics are judged only where the broker answers: a broker that is away says nothing about them.
  */
 async function topics(env: NodeJS.ProcessEnv): Promise<string> {
-  const config = kafkaOf(env, CLIENT_ID)
+  const { KAFKA_PARTITIONS: partitions } = readEnv(z.object(topicsEnv), env)
+  const config = { ...kafkaOf(env, CLIENT_ID), partitions }
   if ((await kafkaTrouble(config)) !== null) throw new Error(NO_KAFKA)
   const report = await verifyTopics(config, createLogger({ service: 'doctor', level: 'silent' }))
   const [problem] = report.problems

@@ -5,8 +5,10 @@
 // - ledgers closed, invariants, witnesses, verdict
 // Invariant: PASS needs all of it. What could not be shown is INVALID.
 import { currentLogin, KAFKA_PRINCIPALS } from '../../infra/stack/secured.ts'
+import { DATABASE_ROLES } from '../../infra/stack/secrets.ts'
 import { judgeInvariants, ALWAYS } from './checkers/invariants.ts'
 import type { CheckResult, InvariantId } from './checkers/check.ts'
+import { currentRolePassword } from './environment/roles.ts'
 import { openSystem, type System } from './environment/system.ts'
 import type { DrillStack } from './environment/stack.ts'
 import { type Finding, met, mismatch, toldOf } from './criterion.ts'
@@ -301,6 +303,8 @@ function secretsOf(system: System): ReadonlyMap<string, string> {
   if (system.stack.cluster !== null) {
     for (const name of KAFKA_PRINCIPALS)
       found.set(`the password of ${name} at Kafka`, currentLogin(system.stack.place.folder, name).password)
+    for (const role of DATABASE_ROLES)
+      found.set(`the later password of ${role}`, currentRolePassword(system.stack.place.folder, role))
     found.set('the password of the registry', secrets.registryPassword)
   }
   for (const { accountId, refreshToken } of system.accounts)

@@ -65,6 +65,11 @@ export interface TcpProxy extends AsyncDisposable {
    * are connected. null is the one that it began with.
    */
   show(identity: Pick<LineTls, 'certificate' | 'key'> | null): void
+  /**
+   * Of a line that ends TLS: whether from now on it leaves TLS alone, so that clients see the
+   * certificate of the server itself. Those that are connected are reset.
+   */
+  leaveTls(isLeft: boolean): void
   /** Connections that ended before the client had said anything, in TLS where there is TLS. */
   wordless(): number
   /** Pieces of what clients said, once TLS is taken off. */
@@ -92,7 +97,18 @@ export interface LineTls {
   readonly certificate: string
   readonly key: string
   readonly ca: string
+  /**
+   * What a client says in clear before TLS begins, where a protocol asks for it first. A server
+   * that agrees answers with `S`.
+   */
+  readonly opening?: Buffer
 }
+
+/**
+ * SSLRequest of Postgres: length and code
+ * (https://www.postgresql.org/docs/current/protocol-message-formats.html).
+ */
+export const POSTGRES_OPENING = Buffer.from([0, 0, 0, 8, 4, 210, 22, 47])
 
 /** Listens on a free port and forwards to `target` on loopback. */
 export async function startTcpProxy(
@@ -116,6 +132,7 @@ export async function startTcpProxy(
     refused: () => line.refused,
     answered: () => line.answered,
     show: (identity) => line.show(identity),
+    leaveTls: (isLeft) => line.leaveTls(isLeft),
     wordless: () => line.wordless,
     heard: () => line.heard,
     async [Symbol.asyncDispose]() {
@@ -154,6 +171,7 @@ export function linesAsOne(lines: readonly [TcpProxy, ...TcpProxy[]]): TcpProxy 
     refused: () => sum((line) => line.refused()),
     answered: () => sum((line) => line.answered()),
     show: (identity) => lines.forEach((line) => line.show(identity)),
+    leaveTls: (isLeft) => lines.forEach((line) => line.leaveTls(isLeft)),
     wordless: () => sum((line) => line.wordless()),
     heard: () => sum((line) => line.heard()),
     async [Symbol.asyncDispose]() {
@@ -171,7 +189,9 @@ class Line {
   heard = 0
   readonly #target: number
   readonly #random: () => number
-  readonly #tls: LineTls | null
+  /** What it was given; null in `#tls` while TLS is left alone. */
+  readonly #ownTls: LineTls | null
+  #tls: LineTls | null
   /** What lies under a socket with TLS. */
   readonly #raw = new WeakMap<Socket, Socket>()
   #shown: Pick<LineTls, 'certificate' | 'key'> | null
@@ -182,8 +202,15 @@ class Line {
   constructor(target: number, random: () => number, tls: LineTls | null) {
     this.#target = target
     this.#random = random
+    this.#ownTls = tls
     this.#tls = tls
     this.#shown = tls
+  }
+
+  leaveTls(isLeft: boolean): void {
+    this.#tls = isLeft ? null : this.#ownTls
+    this.#shown = this.#tls
+    this.resetAll()
   }
 
   show(identity: Pick<LineTls, 'certificate' | 'key'> | null): void {
@@ -216,14 +243,30 @@ class Line {
       from.resetAndDestroy()
       return
     }
-    const client = this.#served(from)
-    if (this.#toxics.answer !== undefined) return this.#answer(client, this.#toxics.answer)
-    const upstream = this.#connected(connect(this.#target, '127.0.0.1'))
-    let muted = false
-    let said = 0
-    client.once('close', () => {
-      if (said === 0) this.wordless += 1
+    if (this.#toxics.answer !== undefined) return this.#answer(this.#served(from), this.#toxics.answer)
+    const to = connect(this.#target, '127.0.0.1')
+    const opening = this.#tls?.opening
+    if (opening === undefined) this.#join(this.#served(from), this.#connected(to))
+    else this.#open(opening, from, to)
+  }
+
+  /** Passes on what is said before TLS begins. Who goes on in clear is let go on. */
+  #open(opening: Buffer, from: Socket, to: Socket): void {
+    this.#together(from, to)
+    from.once('data', (asked: Buffer) => {
+      to.once('data', (answer: Buffer) => {
+        for (const socket of [from, to]) this.sockets.delete(socket)
+        from.write(answer)
+        const isTls = asked.equals(opening) && answer.toString('latin1') === 'S'
+        if (isTls) this.#join(this.#served(from), this.#connected(to))
+        else this.#join(from, to)
+      })
+      to.write(asked)
     })
+  }
+
+  /** Neither outlives the other. */
+  #together(client: Socket, upstream: Socket): () => void {
     const drop = () => [client, upstream].forEach((socket) => void socket.destroy())
     for (const socket of [client, upstream]) {
       this.sockets.add(socket)
@@ -233,6 +276,16 @@ class Line {
         drop()
       })
     }
+    return drop
+  }
+
+  #join(client: Socket, upstream: Socket): void {
+    let muted = false
+    let said = 0
+    client.once('close', () => {
+      if (said === 0) this.wordless += 1
+    })
+    const drop = this.#together(client, upstream)
     const up = this.#pump(upstream, 'up')
     const down = this.#pump(client, 'down')
     client.on('data', (chunk: Buffer) => {

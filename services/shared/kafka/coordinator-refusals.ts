@@ -1,6 +1,7 @@
 // Why no coordinator was found. KafkaJS 2.2.4 asks each broker for the coordinator of a group or of
 // a transactional id, drops what they answer, and reports `Failed to find group coordinator`: a
 // missing right looks like a broker that is away. Nothing that it makes public carries the answer.
+// docs/adr has why one method of the library is changed for it.
 import { createRequire } from 'node:module'
 
 /** What all brokers say alike, so that asking the next one is no use. */

@@ -166,8 +166,7 @@ const databaseOutage: Drill = {
     'OUT-2.r': criterion`Recovery: the retried operation succeeds, data is consistent`,
   },
   faults: ['D1', 'D15', 'N1'],
-  // Not `secure`: it cuts behind a COMMIT, which the line to Postgres cannot see in TLS.
-  profiles: ['smoke', 'ci', 'full'],
+  profiles: ['smoke', 'ci', 'full', 'secure'],
   system: (profile) => ({
     connections: { smoke: 6, ci: 12, full: 60 }[profile],
     microsoft: { smoke: 0, ci: 4, full: 20 }[profile],

@@ -15,7 +15,7 @@ const OUTPUT_MAX = 16 * 1024 * 1024
 
 /** Runs it as the owner of the tables, around the proxies. Never rejects. */
 export function calstream(
-  { stack, env, databaseUrl, tree: own }: System,
+  { stack, env, databaseUrl, tree: own }: Pick<System, 'stack' | 'env' | 'databaseUrl' | 'tree'>,
   args: readonly string[],
   tree = own,
 ): Promise<Ended> {

@@ -2,7 +2,7 @@
 // each behind a proxy. The services go through the proxies, the judge goes around them. So a fault
 // on a line never blinds the ledgers.
 import { randomBytes } from 'node:crypto'
-import { mkdirSync } from 'node:fs'
+import { mkdirSync, readFileSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { Secret } from '#shared/process/secret.ts'
 import { migrate } from '#shared/store/migrate.ts'
@@ -16,11 +16,12 @@ import { ProcessLedger } from '../../../infra/stack/processes.ts'
 import { newSecrets, type StackSecrets } from '../../../infra/stack/secrets.ts'
 import { seedToggles } from '#shared/gates/seed-toggles.ts'
 import { startUnleash, type Unleash } from '../../../infra/stack/unleash.ts'
-import { startTcpProxy, type TcpProxy } from '../../support/tcp-proxy.ts'
+import { type LineTls, POSTGRES_OPENING, startTcpProxy, type TcpProxy } from '../../support/tcp-proxy.ts'
 import {
+  type Authorities,
   both,
   common,
-  drillAuthority,
+  drillAuthorities,
   type DrillKafka,
   startOpenStreams,
   startSecuredStreams,
@@ -38,10 +39,11 @@ export interface DrillStack extends AsyncDisposable {
   readonly lines: Lines
   /** Settings that let the services in; none on the open stack. */
   readonly access: Streams['access']
-  /** Who issued the certificates; null on the open stack. */
-  readonly authority: Authority | null
+  /** Who issues certificates and who is trusted; null on the open stack. */
+  readonly authorities: Authorities | null
   /** The secured three; null on the open stack. */
   readonly cluster: Streams['cluster']
+  readonly door: Streams['door']
   /** A migrated database that others are cloned from. */
   readonly template: string
 }
@@ -76,18 +78,18 @@ export async function startDrillStack(options: StackOptions, signal: AbortSignal
   const secrets = newSecrets()
   const began = performance.now()
   const parts = await fetchJavaParts({ cache: place.cache, env: options.env, progress: options.say }, signal)
-  const authority = options.isSecured ? await drillAuthority(place) : null
+  const authorities = options.isSecured ? await drillAuthorities(place) : null
   const at = { place, secrets, parts, owned }
   const [rest, streams] = await both(
-    startPostgresAndUnleash(at, authority, signal),
-    authority === null ? startOpenStreams(at, signal) : startSecuredStreams(at, authority, signal),
+    startPostgresAndUnleash(at, authorities?.authority ?? null, signal),
+    authorities === null ? startOpenStreams(at, signal) : startSecuredStreams(at, authorities, signal),
   )
   options.say(`infrastructure of the drills is ready after ${Math.round(performance.now() - began)} ms`)
   const all = owned.move()
   return {
     place,
     secrets,
-    authority,
+    authorities,
     ...rest,
     ...streams,
     lines: { ...rest.lines, ...streams.lines },
@@ -124,10 +126,17 @@ async function startPostgresAndUnleash(
   owned.use(unleash)
   await seedToggles(unleash, { switchesOn: true, providerIds: [], connectionIds: [] }, signal)
   const lines = {
-    postgres: owned.use(await startTcpProxy(ports.postgres)),
+    postgres: owned.use(await startTcpProxy(ports.postgres, Math.random, await postgresTls(authority))),
     unleash: owned.use(await startTcpProxy(ports.unleash)),
   }
   return { postgres, unleash, template, lines }
+}
+
+/** So that a line sees a COMMIT. */
+async function postgresTls(authority: Authority | null): Promise<LineTls | null> {
+  if (authority === null) return null
+  const ca = readFileSync(authority.caFile, 'utf8')
+  return { ...(await authority.issue('postgres')), ca, opening: POSTGRES_OPENING }
 }
 
 async function makeTemplate(postgres: Postgres, secrets: StackSecrets): Promise<string> {

@@ -13,8 +13,9 @@ import { kafkaRoundTrip, startKafka } from '../../../infra/stack/kafka.ts'
 import { type KafkaCluster, NODE_IDS, startKafkaCluster } from '../../../infra/stack/kafka-cluster.ts'
 import { servingBrokers } from '../../../infra/stack/kafka-operator.ts'
 import { freePorts } from '../../../infra/stack/ports.ts'
+import { writeWhole } from '../../../infra/stack/processes.ts'
 import { startRegistry } from '../../../infra/stack/registry.ts'
-import { startRegistryDoor } from '../../../infra/stack/registry-door.ts'
+import { type RegistryDoor, startRegistryDoor } from '../../../infra/stack/registry-door.ts'
 import { accessSettings, clusterPorts, kafkaLogins, SECURE_PORTS } from '../../../infra/stack/secured.ts'
 import type { StackSecrets } from '../../../infra/stack/secrets.ts'
 import { linesAsOne, startTcpProxy, type TcpProxy } from '../../support/tcp-proxy.ts'
@@ -45,6 +46,8 @@ export interface Streams {
   /** Settings that let the services in; none in clear. */
   readonly access: Readonly<Record<string, string>>
   readonly cluster: KafkaCluster | null
+  /** Before the registry; null in clear. */
+  readonly door: RegistryDoor | null
 }
 
 export interface StreamsPlace {
@@ -86,13 +89,14 @@ export async function startOpenStreams(at: StreamsPlace, signal: AbortSignal): P
     lines: { kafka: line, registry: registryLine },
     access: {},
     cluster: null,
+    door: null,
   }
 }
 
 /** The secured three, and a registry behind its door. */
 export async function startSecuredStreams(
   at: StreamsPlace,
-  authority: Authority,
+  { authority, trustFile }: Authorities,
   signal: AbortSignal,
 ): Promise<Streams> {
   const { place, secrets, parts, owned } = at
@@ -140,8 +144,13 @@ export async function startSecuredStreams(
       kafka: linesAsOne([lines[1], lines[2], lines[3]]),
       registry: owned.use(await startTcpProxy(ports.registryDoor)),
     },
-    access: accessSettings(place.folder, securing, { kafka: cluster, door }),
+    access: {
+      ...accessSettings(place.folder, securing, { kafka: cluster, door }),
+      KAFKA_SSL_CA_FILE: trustFile,
+      SCHEMA_REGISTRY_SSL_CA_FILE: trustFile,
+    },
     cluster,
+    door,
   }
 }
 
@@ -186,9 +195,27 @@ export function registryOf({ registry, access }: Pick<Streams, 'registry' | 'acc
   return registryConfigOf(readEnv(schema, env))
 }
 
-/** The authority of a run of drills. */
-export function drillAuthority(place: StackPlace): Promise<Authority> {
-  return keptAuthority(path.join(place.folder, 'authority'))
+/** Who issues the certificates of a run of drills, and whom its clients trust. */
+export interface Authorities {
+  /** What issues now; its `caFile` has both, for servers and the judge. */
+  readonly authority: Authority
+  /** The first one, and one that may take over from it. */
+  readonly both: readonly [Authority, Authority]
+  /** What the services trust: the first, until `trust` says otherwise. */
+  readonly trustFile: string
+  trust(...those: readonly Authority[]): void
+}
+
+export async function drillAuthorities({ folder }: StackPlace): Promise<Authorities> {
+  const first = await keptAuthority(path.join(folder, 'authority'))
+  const second = await keptAuthority(path.join(folder, 'next-authority'))
+  const pem = (those: readonly Authority[]) =>
+    those.map(({ caFile }) => readFileSync(caFile, 'utf8')).join('')
+  const [trustFile, caFile] = [path.join(folder, 'trusted.pem'), path.join(folder, 'authorities.pem')]
+  const trust = (...those: readonly Authority[]) => writeWhole(trustFile, pem(those))
+  writeWhole(caFile, pem([first, second]))
+  trust(first)
+  return { authority: { ...first, caFile }, both: [first, second], trustFile, trust }
 }
 
 export function common(place: StackPlace, name: string) {

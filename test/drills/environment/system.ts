@@ -28,6 +28,7 @@ import { openDrillClock, type DrillClock } from './clock.ts'
 import { openGateHand, type GateHand } from './gates.ts'
 import { ServiceProcess, type ProcessEvent } from './launch.ts'
 import { openVendorHand, type VendorHand } from './vendor-hand.ts'
+import { rolePasswordFiles } from './roles.ts'
 import type { DrillStack } from './stack.ts'
 import { kafkaOf, registryOf } from './streams.ts'
 
@@ -349,21 +350,24 @@ interface Places {
 }
 
 function environmentOf(
-  { postgres, secrets, lines: shared, unleash, registry, kafka, access }: DrillStack,
+  { postgres, secrets, lines: shared, unleash, registry, kafka, access, authorities, place }: DrillStack,
   { prefix, ports, lines, database }: Places,
   more: Readonly<Record<string, string>>,
 ): StackEnv {
   const through = (url: string, port: number) => Object.assign(new URL(url), { port: String(port) }).href
-  const role = (name: 'ingress' | 'sync' | 'retry' | 'relay' | 'scheduler' | 'console') =>
-    through(
-      postgres.url(database, {
-        name: `calstream_${name}`,
-        password: secrets.rolePasswords[`calstream_${name}`],
-      }),
-      shared.postgres.port,
+  const role = (name: 'ingress' | 'sync' | 'retry' | 'relay' | 'scheduler' | 'console') => {
+    const password = secrets.rolePasswords[`calstream_${name}`]
+    const url = new URL(
+      through(postgres.url(database, { name: `calstream_${name}`, password }), shared.postgres.port),
     )
+    if (authorities === null) return url.href
+    url.password = ''
+    url.searchParams.set('sslrootcert', authorities.trustFile)
+    return url.href
+  }
   return {
     ...access,
+    ...(authorities === null ? {} : rolePasswordFiles(place.folder, secrets)),
     KAFKA_BROKERS: kafka.through,
     KAFKA_PREFIX: prefix,
     SCHEMA_REGISTRY_URL: through(registry.url, shared.registry.port),

@@ -1,8 +1,13 @@
 // Faults inside Kafka: poison records, offsets set back. Also the round trip that says whether the
 // broker is there.
-import { Producer, Admin } from '@platformatic/kafka'
+import {
+  Admin,
+  ConfigResourceTypes,
+  IncrementalAlterConfigOperationTypes,
+  Producer,
+} from '@platformatic/kafka'
 import { clientOptions } from '../../../infra/stack/kafka-operator.ts'
-import type { DrillRun } from '../drill.ts'
+import type { ActiveFault, DrillRun } from '../drill.ts'
 import type { DrillStack } from '../environment/stack.ts'
 
 /** Whether the broker answers around the proxy. */
@@ -53,6 +58,47 @@ export async function producePoison(drill: DrillRun, poison: readonly Poison[]):
   } finally {
     await producer.close()
   }
+}
+
+/**
+ * Every record of these topics has to be on so many brokers before it counts, until healed. More
+ * than there are: each Produce is answered NOT_ENOUGH_REPLICAS.
+ */
+export function replicasWanted(
+  drill: DrillRun,
+  {
+    topics,
+    wanted,
+    usual,
+  }: { readonly topics: readonly string[]; readonly wanted: number; readonly usual: number },
+): Promise<ActiveFault> {
+  const { system } = drill
+  const set = async (value: number): Promise<void> => {
+    const admin = new Admin({ clientId: 'calstream-drill', ...operatorOf(system.stack) })
+    const configOperation = IncrementalAlterConfigOperationTypes.SET
+    const configs = [{ name: 'min.insync.replicas', value: String(value), configOperation }]
+    try {
+      await admin.incrementalAlterConfigs({
+        resources: topics.map((topic) => ({
+          resourceType: ConfigResourceTypes.TOPIC,
+          resourceName: system.prefix + topic,
+          configs,
+        })),
+      })
+    } finally {
+      await admin.close()
+    }
+  }
+  return drill.inject({
+    fault: 'K5',
+    action: `${wanted} replicas in sync wanted`,
+    target: 'kafka',
+    inject: () => set(wanted),
+    // What it does shows in what clients are answered: a witness counts that.
+    isActive: () => true,
+    heal: () => set(usual),
+    isHealed: () => true,
+  })
 }
 
 /**

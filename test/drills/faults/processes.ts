@@ -102,6 +102,14 @@ export async function isReady(process: ServiceProcess): Promise<boolean> {
   return (await statusOf(`${process.adminUrl}/readyz`)) === 200
 }
 
+/** What /readyz says; empty when nothing answers. */
+export async function readinessOf(process: ServiceProcess): Promise<string> {
+  return fetch(`${process.adminUrl}/readyz`, { signal: AbortSignal.timeout(ASK_MS) }).then(
+    (response) => response.text(),
+    () => '',
+  )
+}
+
 /** Whether /livez says yes. */
 export async function isAlive(process: ServiceProcess): Promise<boolean> {
   return (await statusOf(`${process.adminUrl}/livez`)) === 200

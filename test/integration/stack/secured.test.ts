@@ -13,7 +13,7 @@ import {
 } from 'kafkajs'
 import pg from 'pg'
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest'
-import { keptAuthority } from '../../../infra/stack/authority.ts'
+import { type Authority, keptAuthority } from '../../../infra/stack/authority.ts'
 import { type KafkaCluster, NODE_IDS } from '../../../infra/stack/kafka-cluster.ts'
 import { grant, type KafkaLogin, servingBrokers, setPassword } from '../../../infra/stack/kafka-operator.ts'
 import { runStatement } from '../../../infra/stack/postgres.ts'
@@ -29,15 +29,16 @@ import {
   startTlsPostgres,
 } from '../../support/own-secured.ts'
 import { serialShownBy } from '../../support/shown-certificate.ts'
+import { POSTGRES_OPENING, startTcpProxy } from '../../support/tcp-proxy.ts'
 
 const SOMEONE: KafkaLogin = { name: 'someone', password: 'the first password' }
 const TOPIC = 'secured-test'
 
 let place: OwnPlace
-let caOfStranger = ''
+let stranger: Authority
 beforeAll(async () => {
   place = await ownPlace()
-  caOfStranger = (await keptAuthority(path.join(place.folder, 'stranger'))).caFile
+  stranger = await keptAuthority(path.join(place.folder, 'stranger'))
 })
 
 describe('three brokers', () => {
@@ -52,7 +53,7 @@ describe('three brokers', () => {
     await expect(topicsSeenBy(SOMEONE)).resolves.toEqual([])
     await expect(topicsSeenBy({ ...SOMEONE, password: 'another' })).rejects.toThrow(/SASL|Authentication/)
     await expect(topicsSeenBy({ ...SOMEONE, name: 'nobody' })).rejects.toThrow(/SASL|Authentication/)
-    await expect(topicsSeenBy(SOMEONE, caOfStranger)).rejects.toThrow(/certificate/)
+    await expect(topicsSeenBy(SOMEONE, stranger.caFile)).rejects.toThrow(/certificate/)
   })
 
   test('do not speak to who comes in clear', async () => {
@@ -169,11 +170,42 @@ test('the database takes TLS and nothing else, and shows a new certificate witho
   const clear = Object.assign(new URL(url), { search: '' }).href
   await expect(runStatement(clear, 'select 1')).rejects.toThrow(/no encryption/)
   const wrong = new URL(url)
-  wrong.searchParams.set('sslrootcert', caOfStranger)
+  wrong.searchParams.set('sslrootcert', stranger.caFile)
   await expect(runStatement(wrong.href, 'select 1')).rejects.toThrow(/certificate/)
   const before = await serialOfPostgres(url)
   await postgres.renewCertificate()
   await eventually('the new certificate is shown', async () => (await serialOfPostgres(url)) !== before)
+  await expect(runStatement(wrong.href, 'select 1')).rejects.toThrow(/certificate/)
+  await postgres.renewCertificate(stranger)
+  await eventually('that of another authority is shown', () => runStatement(wrong.href, 'select 1'))
+}, 120_000)
+
+test('a line of the drills sees a COMMIT inside TLS, or leaves TLS to the server', async () => {
+  await using postgres = await startTlsPostgres(place)
+  const identity = await place.authority.issue('postgres')
+  const ca = readFileSync(place.authority.caFile, 'utf8')
+  await using line = await startTcpProxy(postgres.port, Math.random, {
+    ...identity,
+    ca,
+    opening: POSTGRES_OPENING,
+  })
+  const url = Object.assign(new URL(postgres.url('calstream')), { port: String(line.port) }).href
+  await runStatement(url, 'create table lines (n int)')
+  const client = new pg.Client({ connectionString: url })
+  client.on('error', () => {})
+  await client.connect()
+  await client.query('begin')
+  await client.query('insert into lines values (1)')
+  line.cutAfter(Buffer.from('COMMIT'))
+  await expect(client.query('COMMIT')).rejects.toThrow(/terminated|ended/)
+  expect(line.cuts()).toBe(1)
+  expect(await runStatement(postgres.url('calstream'), 'select n from lines')).toEqual([{ n: 1 }])
+  const own = await serialOfPostgres(postgres.url('calstream'))
+  expect(await serialOfPostgres(url)).not.toBe(own)
+  line.leaveTls(true)
+  expect(await serialOfPostgres(url)).toBe(own)
+  line.leaveTls(false)
+  expect(await serialOfPostgres(url)).not.toBe(own)
 }, 120_000)
 
 test('the registry lets in who knows the password, which may change', async () => {
@@ -196,6 +228,10 @@ test('the registry lets in who knows the password, which may change', async () =
   writeFileSync(door.passwordFile, 'the second\n')
   await registryRoundTrip(door.url, signal(), doorAccess('the second'))
   await expect(registryRoundTrip(door.url, signal(), right)).rejects.toThrow('401')
+  const { host } = new URL(door.url)
+  await expect(serialShownBy(host, stranger.caFile)).rejects.toThrow(/certificate/)
+  await door.renewCertificate(stranger)
+  await eventually('the door shows that of another authority', () => serialShownBy(host, stranger.caFile))
 }, 120_000)
 
 const QUICK = {
