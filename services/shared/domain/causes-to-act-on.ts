@@ -62,7 +62,10 @@ export const CAUSES_TO_ACT_ON = {
       `If it does not: ${CONNECT_AGAIN.charAt(0).toLowerCase()}${CONNECT_AGAIN.slice(1)}`,
     ],
   ),
-  database_away: away('Postgres', 'An operator starts Postgres or corrects POSTGRES_URL (calstream doctor).'),
+  database_away: away(
+    'The database',
+    'An operator starts Postgres or corrects POSTGRES_URL (calstream doctor).',
+  ),
   kafka_away: away('Kafka', 'An operator starts the broker or corrects KAFKA_BROKERS (calstream doctor).'),
   registry_away: away(
     'The schema registry, which a service needs that has started since,',

@@ -123,7 +123,7 @@ test('without Postgres nothing is known of the account, and that is told with wh
   }
   expect(connections).toBeNull()
   expect(causes.map((cause) => cause.code)).toEqual(['database_away', 'kafka_away'])
-  expect(causes[0]?.text).toMatch(/^Postgres does not answer\./)
+  expect(causes[0]?.text).toMatch(/^The database does not answer\./)
 })
 
 test('what names no connection is said to name none', async () => {
