@@ -56,14 +56,14 @@ describe('an account whose good tokens are refused', () => {
     const account = await world.synced({ calendars: 2 })
     await refuse({ kind: 'unauthorized', accountId: account.accountId })
     for (let tries = 1; tries <= 4; tries += 1) {
-      expect(await world.sync(account)).toEqual({ kind: 'failed', code: 'vendor/account-refused' })
+      expect(await world.sync(account)).toEqual(failed('vendor/account-refused'))
       expect(await parking(account)).toMatchObject({ status: 'active', tokens: tries })
       await pass(REFUSED_MS_MIN / 5, account)
     }
     expect(await world.connection(account)).toMatchObject({ error_count: 0 })
     await world.told()
     await pass(REFUSED_MS_MIN / 5, account)
-    expect(await world.sync(account)).toEqual({ kind: 'failed', code: 'vendor/account-refused' })
+    expect(await world.sync(account)).toEqual(failed('vendor/account-refused'))
     const parked = { status: 'needs_reauth', isProbed: true, code: 'vendor/account-refused' }
     expect(await parking(account)).toMatchObject(parked)
     expect((await world.told()).map(({ message }) => message)).toMatchObject([
@@ -94,7 +94,7 @@ describe('an account whose good tokens are refused', () => {
     const account = await world.synced()
     for (let i = 0; i < 3; i += 1) {
       await refuse({ kind: 'unauthorized', accountId: account.accountId })
-      expect(await world.sync(account)).toEqual({ kind: 'failed', code: 'vendor/account-refused' })
+      expect(await world.sync(account)).toEqual(failed('vendor/account-refused'))
       await world.noFaults()
       await pass(REFUSED_MS_MIN, account)
       expect(await world.sync(account)).toEqual(READ)
@@ -125,7 +125,7 @@ test('an account with one calendar that alone is refused is not parked while the
     respond: { status: 401, reason: 'authError' },
   })
   for (let i = 0; i < 4; i += 1) {
-    expect(await world.sync(account)).toEqual({ kind: 'failed', code: 'vendor/call-refused' })
+    expect(await world.sync(account)).toEqual(failed('vendor/call-refused'))
     await pass(REFUSED_MS_MIN, account)
   }
   expect(await parking(account)).toMatchObject({ status: 'active', tokens: 0 })
@@ -134,7 +134,7 @@ test('an account with one calendar that alone is refused is not parked while the
 test('a suspended user is told of as such, and goes on when let in again', async () => {
   const account = await world.synced()
   await refuse({ kind: 'suspended', accountId: account.accountId })
-  expect(await world.sync(account)).toEqual({ kind: 'failed', code: 'vendor/no-mailbox' })
+  expect(await world.sync(account)).toEqual(failed('vendor/no-mailbox'))
   expect(await parking(account)).toMatchObject({ status: 'active', tokens: 1 })
   await world.noFaults()
   await pass(MINUTE_MS, account)
@@ -145,7 +145,7 @@ describe('documented words', () => {
   test('park at the first answer; a grant that is gone is not asked about again', async () => {
     const account = await world.synced()
     await world.world.admin('POST', `/admin/accounts/${account.accountId}/revoke`)
-    expect(await world.sync(account)).toEqual({ kind: 'failed', code: 'vendor/grant-revoked' })
+    expect(await world.sync(account)).toEqual(failed('vendor/grant-revoked'))
     const gone = { status: 'needs_reauth', isProbed: false, code: 'vendor/grant-revoked' }
     expect(await parking(account)).toMatchObject(gone)
   })
@@ -154,7 +154,7 @@ describe('documented words', () => {
     const account = await world.synced()
     await endToken(account)
     await refuse({ kind: 'tenant', accountId: account.accountId })
-    expect(await world.sync(account)).toEqual({ kind: 'failed', code: 'vendor/admin-required' })
+    expect(await world.sync(account)).toEqual(failed('vendor/admin-required'))
     expect(await parking(account)).toMatchObject({ status: 'needs_reauth', isProbed: true })
     await world.noFaults()
     await pass(90 * MINUTE_MS, account)
@@ -167,7 +167,7 @@ test.each(['html', 'json'])('the rate limit of the sign-in told as 403 %s is thr
   const account = await world.synced()
   await endToken(account)
   await refuse({ kind: 'token-rate', form, accountId: account.accountId })
-  expect(await world.sync(account)).toEqual({ kind: 'failed', code: 'vendor/throttled' })
+  expect(await world.sync(account)).toEqual(failed('vendor/throttled'))
   expect(await world.connection(account)).toMatchObject({ status: 'active', error_count: 0 })
 })
 
@@ -246,3 +246,8 @@ describe(`of ${WAVE} connections`, () => {
     expect((await codes()).map(({ status }) => status)).toEqual(['active'])
   })
 })
+
+/** The end of a unit that failed, with a sentence for the log. */
+function failed(code: string) {
+  return { kind: 'failed', code, problem: expect.stringMatching(/^[A-Z].*\.$/) as string }
+}
