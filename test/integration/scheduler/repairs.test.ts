@@ -254,10 +254,12 @@ describe('the work', () => {
       done: 10_000,
     })
     measured(`10 000 counted in ${countMs} ms, and paused in ${Math.round(performance.now() - began)} ms`)
-    const [outbox] = await w.rowsOf<{ rows: number; transactions: number }>(
-      'select count(*)::int as rows, count(distinct xmin::text)::int as transactions from outbox',
+    const transactions = await w.rowsOf<{ rows: number }>(
+      'select count(*)::int as rows from outbox group by xmin::text order by 1',
     )
-    expect(outbox).toEqual({ rows: 10_000, transactions: 100 })
+    expect(transactions.reduce((sum, { rows }) => sum + rows, 0)).toBe(10_000)
+    // Fewer where the rate allows no more yet, which a fast machine meets.
+    expect(transactions.at(-1)?.rows).toBe(100)
   })
 
   test('does not wait for the others behind one that a unit holds, and comes to it', async () => {
