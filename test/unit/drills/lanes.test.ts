@@ -61,5 +61,5 @@ test('drills that need the whole machine run one after the other when the lanes 
 
 test('those that need it are the drills whose criteria have rates of the machine', () => {
   const alone = allDrills().filter(({ needsMachine }) => needsMachine === true)
-  expect(alone.map(({ id }) => id).toSorted()).toEqual(['FLOOD', 'REP'])
+  expect(alone.map(({ id }) => id).toSorted()).toEqual(['FLOOD', 'REP', 'SCALE'])
 })
